@@ -1,0 +1,1 @@
+//! Brigade's transport between coordinator and worker processes, over ipc-channel.

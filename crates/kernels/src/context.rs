@@ -1,0 +1,205 @@
+use std::time::Duration;
+
+use brigade_proto::{Buffer, Params, Value, limits};
+
+use crate::KernelError;
+
+/// Where a kernel's outputs go: the heap, a fresh shared mapping, or a slab of a
+/// long-lived shared region. The transport decides; the kernel writes in place.
+pub trait OutputSink {
+    /// Adds an output of `len` bytes, all zero, 64-byte aligned.
+    ///
+    /// # Errors
+    /// When the memory cannot be had.
+    fn add(&mut self, len: usize) -> Result<&mut [u8], KernelError>;
+
+    /// Shortens the output that was added last to `len` bytes.
+    fn truncate_last(&mut self, len: usize);
+
+    /// How many outputs there are.
+    fn count(&self) -> usize;
+}
+
+/// Outputs on the heap.
+#[derive(Debug, Default)]
+pub struct HeapSink(Vec<Buffer>);
+
+impl HeapSink {
+    /// The outputs, in the order in which they were added.
+    pub fn into_outputs(self) -> Vec<Buffer> {
+        self.0
+    }
+}
+
+impl OutputSink for HeapSink {
+    fn add(&mut self, len: usize) -> Result<&mut [u8], KernelError> {
+        let buffer = Buffer::try_zeroed(len).ok_or(KernelError::Memory { bytes: len as u64 })?;
+        Ok(self.0.push_mut(buffer))
+    }
+
+    fn truncate_last(&mut self, len: usize) {
+        if let Some(last) = self.0.last_mut() {
+            last.truncate(len);
+        }
+    }
+
+    fn count(&self) -> usize {
+        self.0.len()
+    }
+}
+
+/// What the executor tells a running kernel.
+pub trait Control: Sync {
+    /// Whether the job was cancelled or has run past its timeout.
+    fn should_stop(&self) -> bool;
+}
+
+/// A [`Control`] that never stops a kernel.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Always;
+
+impl Control for Always {
+    fn should_stop(&self) -> bool {
+        false
+    }
+}
+
+/// One job as its kernel sees it.
+pub struct Context<'a> {
+    params: &'a Params,
+    inputs: &'a [&'a [u8]],
+    sink: &'a mut dyn OutputSink,
+    control: &'a dyn Control,
+    round: u32,
+}
+
+impl<'a> Context<'a> {
+    /// A job with complete, validated parameters ([`Registry::resolve`] makes
+    /// them).
+    ///
+    /// [`Registry::resolve`]: crate::Registry::resolve
+    pub fn new(
+        params: &'a Params,
+        inputs: &'a [&'a [u8]],
+        sink: &'a mut dyn OutputSink,
+        control: &'a dyn Control,
+    ) -> Self {
+        Self { params, inputs, sink, control, round: 0 }
+    }
+
+    /// All inputs. Each starts at a multiple of 64.
+    pub fn inputs(&self) -> &'a [&'a [u8]] {
+        self.inputs
+    }
+
+    /// Input `index`.
+    ///
+    /// # Errors
+    /// When there are fewer.
+    pub fn input(&self, index: usize) -> Result<&'a [u8], KernelError> {
+        self.inputs.get(index).copied().ok_or(KernelError::MissingInput { index })
+    }
+
+    fn value(&self, name: &str) -> &'a Value {
+        self.params.get(name).unwrap_or_else(|| panic!("parameter `{name}` is not in the spec"))
+    }
+
+    /// A whole-number parameter.
+    ///
+    /// # Panics
+    /// When the kernel's spec has no such parameter of this kind.
+    pub fn int(&self, name: &str) -> i64 {
+        match self.value(name) {
+            Value::Int(v) => *v,
+            other => panic!("parameter `{name}` is not a whole number: {other}"),
+        }
+    }
+
+    /// A real-number parameter.
+    ///
+    /// # Panics
+    /// When the kernel's spec has no such parameter of this kind.
+    pub fn float(&self, name: &str) -> f64 {
+        match self.value(name) {
+            Value::Float(v) => *v,
+            other => panic!("parameter `{name}` is not a real number: {other}"),
+        }
+    }
+
+    /// A yes-or-no parameter.
+    ///
+    /// # Panics
+    /// When the kernel's spec has no such parameter of this kind.
+    pub fn flag(&self, name: &str) -> bool {
+        match self.value(name) {
+            Value::Bool(v) => *v,
+            other => panic!("parameter `{name}` is not true or false: {other}"),
+        }
+    }
+
+    /// A parameter that is one of a list of names.
+    ///
+    /// # Panics
+    /// When the kernel's spec has no such parameter of this kind.
+    pub fn choice(&self, name: &str) -> &'a str {
+        match self.value(name) {
+            Value::Text(v) => v,
+            other => panic!("parameter `{name}` is not a name: {other}"),
+        }
+    }
+
+    /// Adds an output of `len` bytes, all zero, 64-byte aligned, to be filled in
+    /// place.
+    ///
+    /// # Errors
+    /// When the memory cannot be had, or there are too many outputs.
+    pub fn output(&mut self, len: usize) -> Result<&mut [u8], KernelError> {
+        if self.sink.count() >= limits::MAX_OUTPUTS || len as u64 > limits::MAX_BUFFER_BYTES {
+            return Err(KernelError::Memory { bytes: len as u64 });
+        }
+        self.sink.add(len)
+    }
+
+    /// Adds an output with a copy of `bytes`.
+    ///
+    /// # Errors
+    /// As [`Context::output`].
+    pub fn put(&mut self, bytes: &[u8]) -> Result<(), KernelError> {
+        self.output(bytes.len())?.copy_from_slice(bytes);
+        Ok(())
+    }
+
+    /// Shortens the output that was added last: for encoders, which know a bound
+    /// before they know the length.
+    pub fn truncate_output(&mut self, len: usize) {
+        self.sink.truncate_last(len);
+    }
+
+    /// How often the kernel has returned [`Progress::Wait`](crate::Progress::Wait).
+    pub fn round(&self) -> u32 {
+        self.round
+    }
+
+    /// For executors: the wait is over, the kernel is called again.
+    pub fn next_round(&mut self) {
+        self.round += 1;
+    }
+
+    /// Whether the job was cancelled or has run past its timeout. A kernel that
+    /// runs for long may look now and then and return [`KernelError::Stopped`]:
+    /// on a backend without processes nothing else can end it.
+    pub fn should_stop(&self) -> bool {
+        self.control.should_stop()
+    }
+
+    /// [`KernelError::Stopped`] if [`Context::should_stop`].
+    ///
+    /// # Errors
+    /// When the job should stop.
+    pub fn check_stop(&self) -> Result<(), KernelError> {
+        if self.should_stop() { Err(KernelError::Stopped) } else { Ok(()) }
+    }
+}
+
+/// How long a kernel may sleep at a time where it looks for a stop in between.
+pub(crate) const STOP_CHECK: Duration = Duration::from_millis(1);

@@ -1,0 +1,1 @@
+//! What Brigade measures: summaries of spans, and the machine it measured on.

@@ -1,0 +1,105 @@
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Buffer, Params, Value};
+
+/// Where the bytes of an input come from.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Source {
+    /// Bytes in memory. Shared, so that many jobs can use one buffer.
+    Bytes(#[serde(with = "shared")] Arc<Buffer>),
+    /// A file, read when the job is assigned to a worker, straight into the
+    /// transport: a queue of ten thousand photographs holds ten thousand names.
+    /// Give an absolute path if the job may run elsewhere.
+    File(PathBuf),
+}
+
+/// Serialises shared bytes as bytes, without serde's `rc` feature.
+mod shared {
+    use super::{Arc, Buffer, Deserialize, Serialize};
+
+    pub(super) fn serialize<S: serde::Serializer>(
+        bytes: &Arc<Buffer>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        bytes.as_ref().serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: serde::Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Arc<Buffer>, D::Error> {
+        Buffer::deserialize(deserializer).map(Arc::new)
+    }
+}
+
+impl From<Buffer> for Source {
+    fn from(bytes: Buffer) -> Self {
+        Self::Bytes(Arc::new(bytes))
+    }
+}
+
+impl From<Arc<Buffer>> for Source {
+    fn from(bytes: Arc<Buffer>) -> Self {
+        Self::Bytes(bytes)
+    }
+}
+
+impl From<&[u8]> for Source {
+    fn from(bytes: &[u8]) -> Self {
+        Buffer::from(bytes).into()
+    }
+}
+
+impl From<PathBuf> for Source {
+    fn from(path: PathBuf) -> Self {
+        Self::File(path)
+    }
+}
+
+/// One call of a kernel, complete in itself.
+///
+/// ```
+/// use brigade_proto::JobSpec;
+/// let job = JobSpec::new("blur").param("sigma", 2.0).input(&b"P5 1 1 255 x"[..]);
+/// assert_eq!(job.kernel, "blur");
+/// ```
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct JobSpec {
+    /// Name of the kernel.
+    pub kernel: String,
+    /// Parameters that differ from the kernel's defaults.
+    pub params: Params,
+    /// Inputs, in the order that the kernel documents.
+    pub inputs: Vec<Source>,
+    /// How long the kernel may run, counted from its call. `None`: the pool's
+    /// own timeout.
+    pub timeout: Option<Duration>,
+}
+
+impl JobSpec {
+    /// A job without inputs, every parameter at its default.
+    pub fn new(kernel: impl Into<String>) -> Self {
+        Self { kernel: kernel.into(), params: Params::new(), inputs: Vec::new(), timeout: None }
+    }
+
+    /// Sets a parameter.
+    pub fn param(mut self, name: impl Into<String>, value: impl Into<Value>) -> Self {
+        self.params.set(name, value);
+        self
+    }
+
+    /// Appends an input.
+    pub fn input(mut self, source: impl Into<Source>) -> Self {
+        self.inputs.push(source.into());
+        self
+    }
+
+    /// Ends the kernel when it has run for this long.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = Some(timeout);
+        self
+    }
+}

@@ -1,0 +1,28 @@
+//! Plain data of Brigade: what the coordinator, its workers, and a caller of the
+//! library say to each other. No I/O, no threads, no clock.
+//!
+//! Everything that crosses a process boundary is `serde`-serialisable, and a
+//! [`JobSpec`] is complete in itself: it names no terminal and no current
+//! directory, so it can be journalled, queued, or sent to another machine.
+
+mod buffer;
+mod error;
+mod ids;
+mod job;
+pub mod limits;
+mod outcome;
+mod params;
+mod span;
+
+pub use buffer::Buffer;
+pub use error::JobError;
+pub use ids::{JobId, WorkerId};
+pub use job::{JobSpec, Source};
+pub use outcome::{Outcome, Status};
+pub use params::{Params, Value};
+pub use span::{Nanos, Span, Spans, Stamps};
+
+/// Version of the messages between a coordinator and its workers. A worker of
+/// another version is refused in the handshake. Raise it with every change to
+/// what crosses the process boundary.
+pub const PROTOCOL_VERSION: u32 = 1;

@@ -1,0 +1,191 @@
+use std::ops::Add;
+
+use serde::{Deserialize, Serialize};
+
+/// Nanoseconds of `CLOCK_MONOTONIC`: comparable between the processes of one
+/// machine, meaningless between machines.
+pub type Nanos = u64;
+
+/// A timed phase of a job. Phases are consecutive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Span {
+    /// Submitted until assigned to a worker.
+    Queue,
+    /// Assigned until inputs and parameters are in the transport.
+    Encode,
+    /// Encoded until the worker has the job in hand.
+    Deliver,
+    /// In hand until the kernel is called.
+    Decode,
+    /// Kernel called until it has returned.
+    Compute,
+    /// Returned until the worker has published the result.
+    Reply,
+    /// Published until the coordinator has the outcome in hand.
+    Collect,
+}
+
+impl Span {
+    /// All phases in the order in which they happen.
+    pub const ALL: [Self; 7] = [
+        Self::Queue,
+        Self::Encode,
+        Self::Deliver,
+        Self::Decode,
+        Self::Compute,
+        Self::Reply,
+        Self::Collect,
+    ];
+
+    /// The name used in every output format.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Queue => "queue",
+            Self::Encode => "encode",
+            Self::Deliver => "deliver",
+            Self::Decode => "decode",
+            Self::Compute => "compute",
+            Self::Reply => "reply",
+            Self::Collect => "collect",
+        }
+    }
+}
+
+/// The eight instants of a job's life, in order.
+///
+/// Zero means "not reached"; [`Stamps::spans`] closes the gaps, so that the
+/// spans of any job add up to its total exactly.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stamps {
+    /// The caller handed the job to the pool.
+    pub submitted: Nanos,
+    /// A worker was chosen.
+    pub assigned: Nanos,
+    /// Inputs and parameters are in the transport.
+    pub encoded: Nanos,
+    /// The worker has the job in hand.
+    pub in_hand: Nanos,
+    /// The kernel is called.
+    pub called: Nanos,
+    /// The kernel has returned.
+    pub returned: Nanos,
+    /// The worker has published the result.
+    pub published: Nanos,
+    /// The coordinator has the outcome in hand.
+    pub collected: Nanos,
+}
+
+impl Stamps {
+    fn instants(&self) -> [Nanos; 8] {
+        [
+            self.submitted,
+            self.assigned,
+            self.encoded,
+            self.in_hand,
+            self.called,
+            self.returned,
+            self.published,
+            self.collected,
+        ]
+    }
+
+    /// The spans between the instants.
+    ///
+    /// An instant that was not reached, or that a worker claims to lie before
+    /// its predecessor or after `collected`, is moved to the nearest instant
+    /// that is possible: a job that is cancelled in the queue spent all its time
+    /// there, and one whose worker died while computing spent the rest there.
+    pub fn spans(&self) -> Spans {
+        let instants = self.instants();
+        let end = instants[7].max(instants[0]);
+        let mut spans = [0; 7];
+        let mut from = instants[0];
+        for (i, span) in spans.iter_mut().enumerate() {
+            // The phase that was under way when the job ended lasts until the end.
+            let to = match instants[i + 1] {
+                0 => end,
+                to => to.clamp(from, end),
+            };
+            *span = to - from;
+            from = to;
+        }
+        Spans(spans)
+    }
+}
+
+/// How long each phase of a job took, in nanoseconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Spans([Nanos; 7]);
+
+impl Spans {
+    /// One phase, in nanoseconds.
+    pub fn get(&self, span: Span) -> Nanos {
+        self.0[span as usize]
+    }
+
+    /// Submitted until collected: the sum of all phases.
+    pub fn total(&self) -> Nanos {
+        self.0.iter().sum()
+    }
+
+    /// What the caller pays beyond the computation and the wait for a free
+    /// worker: total less queue less compute.
+    pub fn overhead(&self) -> Nanos {
+        self.total() - self.get(Span::Queue) - self.get(Span::Compute)
+    }
+
+    /// Phases with their names' enum, in order.
+    pub fn iter(&self) -> impl Iterator<Item = (Span, Nanos)> + '_ {
+        Span::ALL.into_iter().map(|span| (span, self.get(span)))
+    }
+}
+
+impl Add for Spans {
+    type Output = Self;
+    fn add(self, other: Self) -> Self {
+        Self(std::array::from_fn(|i| self.0[i] + other.0[i]))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn stamps(instants: [Nanos; 8]) -> Stamps {
+        let [submitted, assigned, encoded, in_hand, called, returned, published, collected] =
+            instants;
+        Stamps { submitted, assigned, encoded, in_hand, called, returned, published, collected }
+    }
+
+    #[test]
+    fn spans_lie_between_the_instants() {
+        let spans = stamps([10, 12, 15, 19, 24, 30, 37, 45]).spans();
+        assert_eq!(spans, Spans([2, 3, 4, 5, 6, 7, 8]));
+        assert_eq!(spans.overhead(), 35 - 2 - 6);
+    }
+
+    #[test]
+    fn a_job_that_never_left_the_queue_spent_its_time_there() {
+        let spans = stamps([10, 0, 0, 0, 0, 0, 0, 50]).spans();
+        assert_eq!(spans.get(Span::Queue), 40);
+        assert_eq!(spans.total(), 40);
+    }
+
+    #[test]
+    fn a_job_whose_worker_died_spent_the_rest_computing() {
+        let spans = stamps([10, 11, 12, 13, 14, 0, 0, 50]).spans();
+        assert_eq!(spans.get(Span::Compute), 36);
+    }
+
+    proptest! {
+        #[test]
+        fn spans_add_up_to_the_total_whatever_a_worker_claims(instants: [Nanos; 8]) {
+            let stamps = stamps(instants);
+            prop_assert_eq!(
+                stamps.spans().total(),
+                stamps.collected.max(stamps.submitted) - stamps.submitted
+            );
+        }
+    }
+}

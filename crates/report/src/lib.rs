@@ -1,0 +1,1 @@
+//! Brigade's output formats.

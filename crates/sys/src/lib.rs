@@ -1,0 +1,1 @@
+//! Brigade's platform layer: the only crate with unsafe code.
