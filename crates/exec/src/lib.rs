@@ -1,1 +1,26 @@
-//! Brigade's executors: sync, async, threads, threads-gil and processes behind one trait.
+//! Brigade's executors: `sync`, `async`, `threads`, `threads-gil` and
+//! `processes` behind one trait, with one meaning: the same job gives the same
+//! bytes, the same errors and the same spans on each of them.
+//!
+//! Start at [`Pool::builder`]. A program that uses [`Backend::Processes`] calls
+//! [`run_if_worker`] first thing in its `main`: it is its own worker program.
+
+mod config;
+mod error;
+mod executor;
+mod handle;
+mod in_process;
+mod invoke;
+mod load;
+mod map;
+mod pool;
+mod processes;
+mod ticket;
+
+pub use config::{Backend, PoolConfig, StartMethod, Transport};
+pub use error::{PoolError, SubmitError};
+pub use executor::{Status, Stop, WorkerReport};
+pub use handle::JobHandle;
+pub use map::{Map, MapUnordered};
+pub use pool::{Pool, PoolBuilder};
+pub use processes::run_if_worker;

@@ -1,1 +1,13 @@
 //! Brigade's platform layer: the only crate with unsafe code.
+//!
+//! Linux first. What other systems lack returns an error that says so.
+#![allow(unsafe_code)]
+
+pub mod affinity;
+pub mod bell;
+pub mod clock;
+pub mod cores;
+pub mod process;
+pub mod random;
+pub mod shared;
+pub mod usage;

@@ -1,0 +1,184 @@
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use brigade_proto::limits;
+
+use crate::PoolError;
+
+macro_rules! names {
+    ($(#[$doc:meta])* $name:ident, $what:literal { $($(#[$vdoc:meta])* $variant:ident = $text:literal),* $(,)? }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum $name { $($(#[$vdoc])* $variant),* }
+
+        impl $name {
+            /// All of them.
+            pub const ALL: &[Self] = &[$(Self::$variant),*];
+
+            /// The name on the command line and in every output format.
+            pub fn name(self) -> &'static str {
+                match self { $(Self::$variant => $text),* }
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.pad(self.name())
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = String;
+            fn from_str(text: &str) -> Result<Self, String> {
+                Self::ALL.iter().copied().find(|v| v.name() == text).ok_or_else(|| {
+                    let all: Vec<_> = Self::ALL.iter().map(|v| v.name()).collect();
+                    format!("there is no {} `{text}`; there are: {}", $what, all.join(", "))
+                })
+            }
+        }
+    };
+}
+
+names! {
+    /// How jobs are executed.
+    Backend, "backend" {
+        /// One after another on the thread that submits.
+        Sync = "sync",
+        /// On one thread with an event loop: waiting jobs overlap, computing jobs
+        /// take turns.
+        Async = "async",
+        /// On threads of this process.
+        Threads = "threads",
+        /// On threads of which only one computes at a time, as under a global
+        /// interpreter lock. Waiting releases the lock.
+        ThreadsGil = "threads-gil",
+        /// In worker processes.
+        Processes = "processes",
+    }
+}
+
+names! {
+    /// How a job's bytes reach a worker process.
+    Transport, "transport" {
+        /// Inside the message.
+        Inline = "inline",
+        /// Each large buffer in a shared memory region of its own, made for the job.
+        Shm = "shm",
+    }
+}
+
+names! {
+    /// How a worker process comes to be.
+    StartMethod, "start method" {
+        /// The executable is started afresh.
+        Spawn = "spawn",
+    }
+}
+
+/// What a pool is made of. [`PoolBuilder`](crate::PoolBuilder) fills it in.
+#[derive(Clone, Debug)]
+pub struct PoolConfig {
+    /// How jobs are executed.
+    pub backend: Backend,
+    /// How many lanes. Always 1 for `sync` and `async`.
+    pub workers: usize,
+    /// How bytes reach a worker process.
+    pub transport: Transport,
+    /// How a worker process comes to be.
+    pub start_method: StartMethod,
+    /// Jobs assigned to one worker process at a time: the next is already there
+    /// when one ends.
+    pub depth: usize,
+    /// Jobs that may wait for a worker; `submit` blocks beyond.
+    pub queue: usize,
+    /// How long a kernel may run, from its call; a job's own timeout goes first.
+    pub timeout: Option<Duration>,
+    /// How often a job is given to another worker process after one died with it
+    /// in hand.
+    pub retries: u32,
+    /// Deaths of worker processes in a row, with no job completed in between,
+    /// after which the pool gives up.
+    pub max_restarts: u32,
+    /// Jobs after which a worker process is replaced by a fresh one.
+    pub max_jobs_per_worker: Option<u64>,
+    /// Bind worker n to the n-th usable core.
+    pub pin: bool,
+    /// How long a worker process may take to start and shake hands.
+    pub start_deadline: Duration,
+    /// The program that is started as a worker; `None`: this executable.
+    pub worker_program: Option<PathBuf>,
+}
+
+impl Default for PoolConfig {
+    fn default() -> Self {
+        Self {
+            backend: Backend::Processes,
+            workers: brigade_sys::cores::usable().usable,
+            transport: Transport::Shm,
+            start_method: StartMethod::Spawn,
+            depth: 2,
+            queue: 256,
+            timeout: None,
+            retries: 2,
+            max_restarts: 5,
+            max_jobs_per_worker: None,
+            pin: false,
+            start_deadline: Duration::from_secs(10),
+            worker_program: None,
+        }
+    }
+}
+
+impl PoolConfig {
+    /// How many lanes the backend really has.
+    pub fn lanes(&self) -> usize {
+        match self.backend {
+            Backend::Sync | Backend::Async => 1,
+            Backend::Threads | Backend::ThreadsGil | Backend::Processes => self.workers,
+        }
+    }
+
+    pub(crate) fn check(&self) -> Result<(), PoolError> {
+        let within = |what: &'static str, flag: &'static str, value: usize, max: usize| {
+            if (1..=max).contains(&value) {
+                Ok(())
+            } else {
+                Err(PoolError::Config { what, flag, value: value as u64, max: max as u64 })
+            }
+        };
+        within("workers", "--workers", self.workers, limits::MAX_WORKERS)?;
+        within("depth", "--depth", self.depth, limits::MAX_DEPTH)?;
+        within("queue", "PoolBuilder::queue", self.queue, 1 << 24)?;
+        if self.max_jobs_per_worker == Some(0) {
+            return within("jobs per worker", "--max-jobs-per-worker", 0, usize::MAX);
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_read_back_and_errors_list_what_there_is() {
+        for backend in Backend::ALL {
+            assert_eq!(backend.name().parse(), Ok(*backend));
+        }
+        let error = "thread".parse::<Backend>().unwrap_err();
+        assert_eq!(
+            error,
+            "there is no backend `thread`; there are: sync, async, threads, threads-gil, processes"
+        );
+    }
+
+    #[test]
+    fn impossible_counts_are_refused_with_the_flag() {
+        let config = PoolConfig { workers: 0, ..PoolConfig::default() };
+        assert!(config.check().unwrap_err().to_string().contains("--workers"));
+        let config = PoolConfig { depth: 17, ..PoolConfig::default() };
+        assert!(config.check().unwrap_err().to_string().contains("--depth"));
+    }
+}

@@ -1,0 +1,122 @@
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use brigade_kernels::ParamError;
+use thiserror::Error;
+
+use crate::Backend;
+
+/// Why a pool could not start, or gave up.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum PoolError {
+    /// A setting is out of range.
+    #[error("{what} must be from 1 to {max}, not {value}; {flag} sets it")]
+    Config {
+        /// The setting.
+        what: &'static str,
+        /// The flag that sets it.
+        flag: &'static str,
+        /// What it was set to.
+        value: u64,
+        /// The most that is allowed.
+        max: u64,
+    },
+    /// This process is itself a worker whose `main` built a pool instead of
+    /// calling [`run_if_worker`](crate::run_if_worker): going on would start
+    /// workers without end.
+    #[error(
+        "this process was started as a worker, but its main function built a pool; \
+         call brigade::run_if_worker first thing in main"
+    )]
+    InsideWorker,
+    /// A thread or the place for the workers' sockets could not be made.
+    #[error("cannot prepare the pool: {what}: {source}")]
+    Setup {
+        /// What was tried.
+        what: String,
+        /// What the operating system said.
+        source: io::Error,
+    },
+    /// The worker program could not be started.
+    #[error("cannot start worker program {}: {source}", program.display())]
+    Spawn {
+        /// The program.
+        program: PathBuf,
+        /// What the operating system said.
+        source: io::Error,
+    },
+    /// A worker died before it was ready.
+    #[error("worker {death} before it was ready{}", last_words(stderr))]
+    DiedEarly {
+        /// How: "exited with status 1", "killed by SIGSEGV".
+        death: String,
+        /// The end of what it wrote to its standard error.
+        stderr: String,
+    },
+    /// A worker did not shake hands in time.
+    #[error("worker was not ready after {after:?} and was killed; --start-timeout allows more")]
+    StartTimeout {
+        /// The deadline.
+        after: Duration,
+    },
+    /// The worker program is not this build of Brigade, or not a worker at all.
+    #[error("worker was refused: {reason}")]
+    Refused {
+        /// What differs.
+        reason: String,
+    },
+    /// Worker after worker died with no job completed in between.
+    #[error(
+        "{deaths} workers in a row died with no job completed in between, the last one {death}; \
+         --max-restarts allows more"
+    )]
+    NoProgress {
+        /// How many.
+        deaths: u32,
+        /// How the last one ended.
+        death: String,
+    },
+    /// Something needs a platform that this is not.
+    #[error("{what} needs Linux")]
+    Unsupported {
+        /// What.
+        what: &'static str,
+    },
+}
+
+fn last_words(stderr: &str) -> String {
+    match stderr.trim().lines().last() {
+        Some(line) => format!("; it said: {line}"),
+        None => String::new(),
+    }
+}
+
+/// Why a job was not accepted.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum SubmitError {
+    /// No such kernel or parameter, a value that is not allowed, or a wrong number
+    /// of inputs.
+    #[error(transparent)]
+    Invalid(#[from] ParamError),
+    /// The kernel ends or hangs the process that it runs in, and this backend
+    /// would run it in the caller's.
+    #[error(
+        "kernel `{kernel}` takes down the process that it runs in, and backend {backend} would \
+         run it in this one; use --backend processes"
+    )]
+    NeedsIsolation {
+        /// The kernel.
+        kernel: &'static str,
+        /// The pool's backend.
+        backend: Backend,
+    },
+    /// The queue is full; only from `try_submit`.
+    #[error("the queue is full")]
+    Full,
+    /// The pool is closed or gave up.
+    #[error("the pool is closed")]
+    Closed,
+}

@@ -1,0 +1,88 @@
+use std::time::Duration;
+
+use brigade_proto::WorkerId;
+use serde::Serialize;
+
+use crate::ticket::{Task, Ticket};
+use crate::{Backend, PoolError, SubmitError};
+
+/// A way to execute jobs. [`Pool`](crate::Pool) is the face that callers see;
+/// what differs between backends is behind this trait, and one conformance suite
+/// runs against all of them.
+///
+/// Duties of an implementation:
+/// - a task that was accepted is finished exactly once, whatever happens;
+/// - tasks are taken in the order of submission;
+/// - a task whose ticket cannot be taken ([`Ticket::take`]) was cancelled and is
+///   dropped;
+/// - spans are stamped as DESIGN defines them.
+pub(crate) trait Executor: Send + Sync {
+    /// Queues a task. Blocks while the queue is full if `block`.
+    ///
+    /// # Errors
+    /// [`SubmitError::Full`] (only without `block`) and [`SubmitError::Closed`].
+    /// The task is dropped unfinished.
+    fn submit(&self, task: Task, block: bool) -> Result<(), SubmitError>;
+
+    /// A running job was cancelled: end it if that is possible.
+    fn cancel_running(&self, ticket: &Ticket);
+
+    /// Ends the run early. Idempotent.
+    fn stop(&self, how: Stop);
+
+    /// Start-up times and, for processes, what ended the pool.
+    fn status(&self) -> Status;
+
+    /// Waits until all accepted tasks are finished, then ends all workers.
+    /// Idempotent.
+    fn close(&self) -> Vec<WorkerReport>;
+}
+
+/// How a run is ended early.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Stop {
+    /// Jobs that wait in the queue are cancelled, running ones finish.
+    Drain,
+    /// Running jobs are cancelled too: worker processes are killed, and kernels
+    /// in this process are asked to stop.
+    Kill,
+}
+
+/// What a pool knows of itself.
+#[derive(Debug, Default)]
+pub struct Status {
+    /// Pool creation asked for until all workers were ready.
+    pub startup: Duration,
+    /// Worker processes started after the first ones.
+    pub restarts: u64,
+    /// Why the pool gave up, if it did.
+    pub gave_up: Option<PoolError>,
+}
+
+/// What one worker did, from start to end.
+#[derive(Clone, Debug, Serialize)]
+pub struct WorkerReport {
+    /// The lane.
+    pub worker: WorkerId,
+    /// The process; the last one, if it was replaced.
+    pub pid: u32,
+    /// Jobs that were finished.
+    pub jobs: u64,
+    /// Nanoseconds in which it had a job in hand.
+    pub busy_ns: u64,
+    /// Nanoseconds from the pool's creation until it was ready for the first time.
+    pub ready_ns: u64,
+    /// Nanoseconds of processor time in user and system mode; for a worker
+    /// process, of all processes in this lane together.
+    pub cpu_ns: Option<u64>,
+    /// Largest resident set of any process in this lane, in bytes. Unknown for
+    /// lanes inside the coordinator.
+    pub peak_rss_bytes: Option<u64>,
+}
+
+impl Backend {
+    /// Whether kernels run in the caller's own process.
+    pub fn is_in_process(self) -> bool {
+        self != Self::Processes
+    }
+}

@@ -1,0 +1,186 @@
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use brigade_kernels::{Context, HeapSink, Registry};
+use brigade_proto::JobError;
+use brigade_sys::{affinity, clock, usage};
+use tokio::sync::mpsc::error::TrySendError;
+use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::task::{JoinSet, LocalSet};
+
+use super::lane::Lane;
+use crate::executor::{Executor, Status, Stop, WorkerReport};
+use crate::invoke::{Call, CallError, Deadline, Step};
+use crate::ticket::{Task, Ticket};
+use crate::{PoolConfig, PoolError, SubmitError};
+
+/// One thread with an event loop: jobs that wait overlap, jobs that compute take
+/// turns, because nothing interrupts a kernel between its waits.
+pub(crate) struct EventLoop {
+    shared: Arc<Shared>,
+    /// Taken away to close the loop.
+    queue: Mutex<Option<mpsc::Sender<Task>>>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+    startup: Duration,
+}
+
+struct Shared {
+    registry: Arc<Registry>,
+    lane: Lane,
+    stopping: AtomicBool,
+    /// Changes when a waiting job should look whether it is to stop.
+    nudge: watch::Sender<()>,
+}
+
+impl EventLoop {
+    pub(crate) fn start(registry: &Arc<Registry>, config: &PoolConfig) -> Result<Self, PoolError> {
+        let begin = clock::now();
+        let setup = |source| PoolError::Setup { what: "the event loop".to_owned(), source };
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_time().build().map_err(setup)?;
+        let (queue, tasks) = mpsc::channel(config.queue);
+        let shared = Arc::new(Shared {
+            registry: Arc::clone(registry),
+            lane: Lane::new(0),
+            stopping: AtomicBool::new(false),
+            nudge: watch::Sender::new(()),
+        });
+        let (ready, is_ready) = crossbeam_channel::bounded(1);
+        let (inner, in_flight) = (Arc::clone(&shared), config.queue);
+        let pin = config.pin.then_some(0);
+        let thread = thread::Builder::new()
+            .name("event-loop".to_owned())
+            .spawn(move || {
+                if let Some(index) = pin {
+                    affinity::pin_thread(index);
+                }
+                inner.lane.ready_ns.store(clock::since(begin).as_nanos() as u64, Ordering::Relaxed);
+                let _ = ready.send(());
+                LocalSet::new().block_on(&runtime, Arc::clone(&inner).serve(tasks, in_flight));
+                inner.lane.cpu_ns.store(usage::thread_cpu_ns(), Ordering::Relaxed);
+            })
+            .map_err(setup)?;
+        let _ = is_ready.recv();
+        Ok(Self {
+            shared,
+            queue: Mutex::new(Some(queue)),
+            thread: Mutex::new(Some(thread)),
+            startup: clock::since(begin),
+        })
+    }
+
+    fn queue(&self) -> Option<mpsc::Sender<Task>> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl Shared {
+    async fn serve(self: Arc<Self>, mut tasks: mpsc::Receiver<Task>, in_flight: usize) {
+        let slots = Arc::new(Semaphore::new(in_flight));
+        let mut running = JoinSet::new();
+        while let Some(task) = tasks.recv().await {
+            // Never closed.
+            let slot = Arc::clone(&slots).acquire_owned().await.ok();
+            let shared = Arc::clone(&self);
+            running.spawn_local(async move {
+                shared.run(task).await;
+                drop(slot);
+            });
+            while running.try_join_next().is_some() {}
+        }
+        while running.join_next().await.is_some() {}
+    }
+
+    async fn run(&self, task: Task) {
+        if self.stopping.load(Ordering::Acquire) {
+            if task.ticket.take() {
+                task.finish_unrun(JobError::Cancelled);
+            }
+            return;
+        }
+        let Some(mut ready) = self.lane.take(task) else { return };
+        let Some(entry) = self.registry.get(ready.task.kernel) else {
+            unreachable!("the pool resolved the kernel in this registry")
+        };
+        let ticket = Arc::clone(&ready.task.ticket);
+        let params = Arc::clone(&ready.task.params);
+        let mut sink = HeapSink::default();
+        let called = clock::now();
+        let (returned, judged) = {
+            let stopping = || ticket.is_stopping();
+            let deadline = Deadline { timeout: ready.task.timeout, called, cancelled: &stopping };
+            let slices = ready.slices();
+            let context = Context::new(&params, &slices, &mut sink, &deadline);
+            let mut call = Call::new(entry, context);
+            let result = loop {
+                match call.step() {
+                    Step::Finished(result) => break result,
+                    Step::Wait(time) => self.wait(&ticket, deadline.shorten(time)).await,
+                }
+                if ticket.is_stopping() || deadline.is_over() {
+                    break Err(CallError::Stopped);
+                }
+            };
+            let returned = clock::now();
+            (returned, deadline.judge(result, returned))
+        };
+        let result = ready.outputs(called, returned, judged, sink);
+        self.lane.end(ready, result);
+    }
+
+    /// Lets other jobs run for `time`, less if the job is asked to stop.
+    async fn wait(&self, ticket: &Ticket, time: Duration) {
+        let mut nudged = self.nudge.subscribe();
+        let until_stop = async {
+            while !ticket.is_stopping() && nudged.changed().await.is_ok() {}
+        };
+        // Either end of the wait will do.
+        drop(tokio::time::timeout(time, until_stop).await);
+    }
+}
+
+impl Executor for EventLoop {
+    fn submit(&self, task: Task, block: bool) -> Result<(), SubmitError> {
+        let queue = self.queue().ok_or(SubmitError::Closed)?;
+        if self.shared.stopping.load(Ordering::Acquire) {
+            return Err(SubmitError::Closed);
+        }
+        if block {
+            queue.blocking_send(task).map_err(|_| SubmitError::Closed)
+        } else {
+            queue.try_send(task).map_err(|error| match error {
+                TrySendError::Full(_) => SubmitError::Full,
+                TrySendError::Closed(_) => SubmitError::Closed,
+            })
+        }
+    }
+
+    fn cancel_running(&self, _: &Ticket) {
+        self.shared.nudge.send_replace(());
+    }
+
+    fn stop(&self, how: Stop) {
+        self.shared.stopping.store(true, Ordering::Release);
+        if how == Stop::Kill {
+            self.shared.lane.stop_running();
+        }
+        self.shared.nudge.send_replace(());
+    }
+
+    fn status(&self) -> Status {
+        Status { startup: self.startup, ..Status::default() }
+    }
+
+    fn close(&self) -> Vec<WorkerReport> {
+        // The loop ends when the last sender is gone and its jobs have ended.
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(thread) = thread {
+            // The loop does not panic: kernels' panics are caught.
+            drop(thread.join());
+        }
+        vec![self.shared.lane.report()]
+    }
+}

@@ -1,0 +1,128 @@
+//! What `sync`, `async` and `threads` have in common: a job's way from its task
+//! to its outcome within one process.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use brigade_kernels::HeapSink;
+use brigade_proto::{Buffer, JobError, Nanos, Stamps, WorkerId};
+use brigade_sys::clock;
+
+use crate::executor::WorkerReport;
+use crate::load;
+use crate::ticket::{End, Task, Ticket};
+
+/// One execution lane and what it has done.
+#[derive(Debug)]
+pub(super) struct Lane {
+    pub(super) worker: WorkerId,
+    pid: u32,
+    jobs: AtomicU64,
+    busy_ns: AtomicU64,
+    pub(super) ready_ns: AtomicU64,
+    pub(super) cpu_ns: AtomicU64,
+    /// Jobs that were taken and have not ended: one, but for an event loop.
+    running: Mutex<Vec<Arc<Ticket>>>,
+}
+
+impl Lane {
+    pub(super) fn new(worker: u32) -> Self {
+        Self {
+            worker: WorkerId(worker),
+            pid: std::process::id(),
+            jobs: AtomicU64::new(0),
+            busy_ns: AtomicU64::new(0),
+            ready_ns: AtomicU64::new(0),
+            cpu_ns: AtomicU64::new(0),
+            running: Mutex::default(),
+        }
+    }
+
+    fn running(&self) -> std::sync::MutexGuard<'_, Vec<Arc<Ticket>>> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Asks every running kernel to stop.
+    pub(super) fn stop_running(&self) {
+        for ticket in self.running().iter() {
+            ticket.cancel();
+        }
+    }
+
+    /// Takes a task and reads its inputs. `None` if it has ended already: it was
+    /// cancelled, or an input cannot be read.
+    pub(super) fn take(&self, mut task: Task) -> Option<Ready> {
+        if !task.ticket.take() {
+            return None;
+        }
+        self.running().push(Arc::clone(&task.ticket));
+        task.attempts = 1;
+        task.stamps.assigned = clock::now();
+        let loaded = load::load(&task.inputs);
+        task.stamps.encoded = clock::now();
+        task.stamps.in_hand = task.stamps.encoded;
+        match loaded {
+            Ok(inputs) => Some(Ready { task, inputs }),
+            Err(error) => {
+                self.end(Ready { task, inputs: Vec::new() }, Err(error));
+                None
+            }
+        }
+    }
+
+    /// Reports a job that has been run.
+    pub(super) fn end(&self, ready: Ready, result: Result<Vec<Buffer>, JobError>) {
+        let Ready { task, inputs } = ready;
+        let mut stamps = task.stamps;
+        stamps.published = clock::now();
+        stamps.collected = stamps.published;
+        self.jobs.fetch_add(1, Ordering::Relaxed);
+        self.busy_ns.fetch_add(stamps.published - stamps.assigned, Ordering::Relaxed);
+        self.running().retain(|ticket| ticket.id != task.ticket.id);
+        tracing::debug!(
+            job = task.ticket.id.0,
+            worker = self.worker.0,
+            ok = result.is_ok(),
+            "job finished"
+        );
+        let bytes_in = load::total(&inputs);
+        let worker = Some(self.worker);
+        task.finish(End { result, stamps, worker, pid: self.pid, bytes_in });
+    }
+
+    pub(super) fn report(&self) -> WorkerReport {
+        WorkerReport {
+            worker: self.worker,
+            pid: self.pid,
+            jobs: self.jobs.load(Ordering::Relaxed),
+            busy_ns: self.busy_ns.load(Ordering::Relaxed),
+            ready_ns: self.ready_ns.load(Ordering::Relaxed),
+            cpu_ns: Some(self.cpu_ns.load(Ordering::Relaxed)).filter(|&ns| ns > 0),
+            peak_rss_bytes: None,
+        }
+    }
+}
+
+/// A job whose inputs are in memory.
+pub(super) struct Ready {
+    pub(super) task: Task,
+    pub(super) inputs: Vec<Arc<Buffer>>,
+}
+
+impl Ready {
+    pub(super) fn slices(&self) -> Vec<&[u8]> {
+        self.inputs.iter().map(|input| &input[..]).collect()
+    }
+
+    /// The job's outcome from what its kernel returned and wrote.
+    pub(super) fn outputs(
+        &mut self,
+        called: Nanos,
+        returned: Nanos,
+        result: Result<(), JobError>,
+        sink: HeapSink,
+    ) -> Result<Vec<Buffer>, JobError> {
+        self.task.stamps = Stamps { called, returned, ..self.task.stamps };
+        result.map(|()| sink.into_outputs())
+    }
+}

@@ -1,0 +1,10 @@
+//! The backends that run kernels in the caller's own process.
+
+mod event_loop;
+mod lane;
+mod sync;
+mod threads;
+
+pub(crate) use event_loop::EventLoop;
+pub(crate) use sync::Sync;
+pub(crate) use threads::Threads;

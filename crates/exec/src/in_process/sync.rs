@@ -1,0 +1,59 @@
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::Duration;
+
+use brigade_kernels::Registry;
+use brigade_proto::JobError;
+use brigade_sys::clock;
+
+use super::lane::Lane;
+use super::threads::run;
+use crate::SubmitError;
+use crate::executor::{Executor, Status, Stop, WorkerReport};
+use crate::ticket::{Task, Ticket};
+
+/// One job after another, on the thread that submits: plain synchronous code.
+pub(crate) struct Sync {
+    registry: Arc<Registry>,
+    lane: Lane,
+    stopping: AtomicU8,
+    startup: Duration,
+}
+
+impl Sync {
+    pub(crate) fn start(registry: &Arc<Registry>) -> Self {
+        let begin = clock::now();
+        let lane = Lane::new(0);
+        let startup = clock::since(begin);
+        lane.ready_ns.store(startup.as_nanos() as u64, Ordering::Relaxed);
+        Self { registry: Arc::clone(registry), lane, stopping: AtomicU8::new(0), startup }
+    }
+}
+
+impl Executor for Sync {
+    fn submit(&self, task: Task, _block: bool) -> Result<(), SubmitError> {
+        if self.stopping.load(Ordering::Acquire) != 0 {
+            task.finish_unrun(JobError::Cancelled);
+            return Err(SubmitError::Closed);
+        }
+        run(&self.registry, &self.lane, task, None);
+        Ok(())
+    }
+
+    fn cancel_running(&self, _: &Ticket) {}
+
+    fn stop(&self, how: Stop) {
+        self.stopping.store(1, Ordering::Release);
+        if how == Stop::Kill {
+            self.lane.stop_running();
+        }
+    }
+
+    fn status(&self) -> Status {
+        Status { startup: self.startup, ..Status::default() }
+    }
+
+    fn close(&self) -> Vec<WorkerReport> {
+        vec![self.lane.report()]
+    }
+}

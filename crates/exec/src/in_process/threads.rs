@@ -1,0 +1,208 @@
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use brigade_kernels::{Context, HeapSink, Registry};
+use brigade_proto::JobError;
+use brigade_sys::{affinity, clock, usage};
+use crossbeam_channel::{Receiver, Sender, TrySendError};
+
+use super::lane::Lane;
+use crate::executor::{Executor, Status, Stop, WorkerReport};
+use crate::invoke::{self, Call, Deadline};
+use crate::ticket::{Task, Ticket};
+use crate::{PoolConfig, PoolError, SubmitError};
+
+/// Threads of this process behind one bounded queue.
+///
+/// The queue is a crossbeam channel and not rayon: jobs are whole and arrive one
+/// by one from outside, so there is nothing to steal, while a bounded queue that
+/// blocks its submitter, keeps the order of submission and can be drained is what
+/// every backend has to offer. It also spins before it parks, which makes it the
+/// fastest rival that worker processes could be measured against.
+///
+/// `threads-gil` adds one lock that a kernel holds while it computes and that
+/// waiting releases: the model of an interpreter with a global lock.
+pub(crate) struct Threads {
+    shared: Arc<Shared>,
+    queue: Sender<Message>,
+    backlog: Receiver<Message>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+    startup: Duration,
+}
+
+struct Shared {
+    registry: Arc<Registry>,
+    lanes: Vec<Lane>,
+    stopping: AtomicBool,
+    /// The interpreter lock of `threads-gil`.
+    gil: Option<Mutex<()>>,
+}
+
+enum Message {
+    Run(Task),
+    Quit,
+}
+
+impl Threads {
+    pub(crate) fn start(
+        registry: &Arc<Registry>,
+        config: &PoolConfig,
+        gil: bool,
+    ) -> Result<Self, PoolError> {
+        let begin = clock::now();
+        let (queue, backlog) = crossbeam_channel::bounded(config.queue);
+        let shared = Arc::new(Shared {
+            registry: Arc::clone(registry),
+            lanes: (0..config.workers as u32).map(Lane::new).collect(),
+            stopping: AtomicBool::new(false),
+            gil: gil.then(|| Mutex::new(())),
+        });
+        let (ready, all_ready) = crossbeam_channel::bounded(config.workers);
+        let mut threads = Vec::with_capacity(config.workers);
+        for index in 0..config.workers {
+            let (shared, backlog, ready) = (Arc::clone(&shared), backlog.clone(), ready.clone());
+            let pin = config.pin.then_some(index);
+            let spawned = thread::Builder::new()
+                .name(format!("worker-{index}"))
+                .spawn(move || shared.work(index, pin, begin, &ready, &backlog));
+            match spawned {
+                Ok(thread) => threads.push(thread),
+                Err(source) => {
+                    (0..threads.len()).for_each(|_| drop(queue.send(Message::Quit)));
+                    threads.into_iter().for_each(|thread| drop(thread.join()));
+                    let what = format!("thread {index} of {}", config.workers);
+                    return Err(PoolError::Setup { what, source });
+                }
+            }
+        }
+        drop(ready);
+        (0..config.workers).for_each(|_| _ = all_ready.recv());
+        let startup = clock::since(begin);
+        Ok(Self { shared, queue, backlog, threads: Mutex::new(threads), startup })
+    }
+
+    fn cancel_backlog(&self) {
+        while let Ok(message) = self.backlog.try_recv() {
+            match message {
+                Message::Run(task) => cancel(task),
+                Message::Quit => {}
+            }
+        }
+    }
+}
+
+fn cancel(task: Task) {
+    if task.ticket.take() {
+        task.finish_unrun(JobError::Cancelled);
+    }
+}
+
+impl Shared {
+    fn work(
+        &self,
+        index: usize,
+        pin: Option<usize>,
+        begin: u64,
+        ready: &Sender<()>,
+        backlog: &Receiver<Message>,
+    ) {
+        if let Some(index) = pin {
+            affinity::pin_thread(index);
+        }
+        let lane = &self.lanes[index];
+        lane.ready_ns.store(clock::since(begin).as_nanos() as u64, Ordering::Relaxed);
+        // Fails only when `start` gave up.
+        let _ = ready.send(());
+        while let Ok(Message::Run(task)) = backlog.recv() {
+            if self.stopping.load(Ordering::Acquire) {
+                cancel(task);
+            } else {
+                run(&self.registry, lane, task, self.gil.as_ref());
+            }
+        }
+        lane.cpu_ns.store(usage::thread_cpu_ns(), Ordering::Relaxed);
+    }
+}
+
+/// Runs a task to its end on this thread.
+pub(super) fn run(registry: &Registry, lane: &Lane, task: Task, gil: Option<&Mutex<()>>) {
+    let _span = tracing::debug_span!("job", id = task.ticket.id.0).entered();
+    let Some(mut ready) = lane.take(task) else { return };
+    let Some(entry) = registry.get(ready.task.kernel) else {
+        unreachable!("the pool resolved the kernel in this registry")
+    };
+    let lock = || gil.map(|gil| gil.lock().unwrap_or_else(PoisonError::into_inner));
+    let ticket = Arc::clone(&ready.task.ticket);
+    let params = Arc::clone(&ready.task.params);
+    let mut sink = HeapSink::default();
+    let mut held = lock();
+    let called = clock::now();
+    let (returned, judged) = {
+        let stopping = || ticket.is_stopping();
+        let deadline = Deadline { timeout: ready.task.timeout, called, cancelled: &stopping };
+        let slices = ready.slices();
+        let context = Context::new(&params, &slices, &mut sink, &deadline);
+        let (returned, result) =
+            invoke::run_to_end(&mut Call::new(entry, context), &deadline, |time| {
+                held = None;
+                ticket.sleep(time);
+                held = lock();
+            });
+        (returned, deadline.judge(result, returned))
+    };
+    drop(held);
+    let result = ready.outputs(called, returned, judged, sink);
+    lane.end(ready, result);
+}
+
+impl Executor for Threads {
+    fn submit(&self, task: Task, block: bool) -> Result<(), SubmitError> {
+        if self.shared.stopping.load(Ordering::Acquire) {
+            return Err(SubmitError::Closed);
+        }
+        let message = Message::Run(task);
+        if block {
+            self.queue.send(message).map_err(|_| SubmitError::Closed)
+        } else {
+            self.queue.try_send(message).map_err(|error| match error {
+                TrySendError::Full(_) => SubmitError::Full,
+                TrySendError::Disconnected(_) => SubmitError::Closed,
+            })
+        }
+    }
+
+    fn cancel_running(&self, _: &Ticket) {
+        // The ticket's stop flag is all that a thread can be given.
+    }
+
+    fn stop(&self, how: Stop) {
+        self.shared.stopping.store(true, Ordering::Release);
+        self.cancel_backlog();
+        if how == Stop::Kill {
+            self.shared.lanes.iter().for_each(Lane::stop_running);
+        }
+    }
+
+    fn status(&self) -> Status {
+        Status { startup: self.startup, ..Status::default() }
+    }
+
+    fn close(&self) -> Vec<WorkerReport> {
+        let threads = {
+            let mut threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
+            std::mem::take(&mut *threads)
+        };
+        for _ in &threads {
+            // Behind all tasks: they are finished first.
+            drop(self.queue.send(Message::Quit));
+        }
+        for thread in threads {
+            // A worker thread does not panic: kernels' panics are caught.
+            drop(thread.join());
+        }
+        self.cancel_backlog();
+        self.shared.lanes.iter().map(Lane::report).collect()
+    }
+}

@@ -1,0 +1,175 @@
+//! Calling a kernel: the one place where every backend does it.
+
+use std::cell::RefCell;
+use std::panic::{AssertUnwindSafe, PanicHookInfo, catch_unwind};
+use std::sync::Once;
+use std::time::Duration;
+
+use brigade_kernels::{Context, Control, Entry, KernelError, Progress};
+use brigade_proto::{JobError, Nanos, limits};
+use brigade_sys::clock;
+
+/// A kernel call that may be interrupted by waits.
+pub(crate) struct Call<'a> {
+    entry: &'a Entry,
+    context: Context<'a>,
+}
+
+/// What a step of a call came to.
+pub(crate) enum Step {
+    Wait(Duration),
+    Finished(Result<(), CallError>),
+}
+
+/// Why a call did not succeed.
+pub(crate) enum CallError {
+    /// The kernel noticed that it should stop. Why, the executor knows.
+    Stopped,
+    Failed(JobError),
+}
+
+impl<'a> Call<'a> {
+    pub(crate) fn new(entry: &'a Entry, context: Context<'a>) -> Self {
+        install_hook();
+        Self { entry, context }
+    }
+
+    /// Runs the kernel up to its next wait or its end.
+    pub(crate) fn step(&mut self) -> Step {
+        let context = &mut self.context;
+        let kernel = &self.entry.kernel;
+        CAUGHT.with_borrow_mut(|caught| caught.armed = true);
+        // The context is not used after a panic.
+        let result = catch_unwind(AssertUnwindSafe(|| kernel.run(context)));
+        let panic = CAUGHT.with_borrow_mut(|caught| {
+            caught.armed = false;
+            caught.panic.take()
+        });
+        match result {
+            Ok(Ok(Progress::Done)) => Step::Finished(Ok(())),
+            Ok(Ok(Progress::Wait(time))) => {
+                context.next_round();
+                Step::Wait(time)
+            }
+            Ok(Err(KernelError::Stopped)) => Step::Finished(Err(CallError::Stopped)),
+            Ok(Err(error)) => {
+                let message = limits::cut(&error.to_string(), limits::MAX_ERROR_BYTES).to_owned();
+                Step::Finished(Err(CallError::Failed(JobError::Kernel { message })))
+            }
+            Err(_) => {
+                let (message, location) = panic.unwrap_or_default();
+                let error = JobError::Panic { message, location };
+                Step::Finished(Err(CallError::Failed(error)))
+            }
+        }
+    }
+}
+
+#[derive(Default)]
+struct Caught {
+    armed: bool,
+    panic: Option<(String, String)>,
+}
+
+thread_local! {
+    static CAUGHT: RefCell<Caught> = RefCell::default();
+}
+
+/// Notes message and location of a panic inside a kernel instead of printing
+/// them; panics elsewhere go to the hook that was there before.
+fn install_hook() {
+    static INSTALLED: Once = Once::new();
+    INSTALLED.call_once(|| {
+        let previous = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |info| {
+            let noted = CAUGHT.try_with(|caught| {
+                let Ok(mut caught) = caught.try_borrow_mut() else { return false };
+                if caught.armed {
+                    caught.panic = Some(describe(info));
+                }
+                caught.armed
+            });
+            if noted != Ok(true) {
+                previous(info);
+            }
+        }));
+    });
+}
+
+fn describe(info: &PanicHookInfo<'_>) -> (String, String) {
+    let message = info.payload_as_str().unwrap_or("a value that is not text");
+    let location = info.location().map(ToString::to_string).unwrap_or_default();
+    (limits::cut(message, limits::MAX_ERROR_BYTES).to_owned(), location)
+}
+
+/// When a call has to end.
+pub(crate) struct Deadline<'a> {
+    /// Since the kernel was called; `None`: never.
+    pub(crate) timeout: Option<Duration>,
+    pub(crate) called: Nanos,
+    /// Whether somebody else wants it to end.
+    pub(crate) cancelled: &'a (dyn Fn() -> bool + std::marker::Sync),
+}
+
+impl Deadline<'_> {
+    pub(crate) fn is_over(&self) -> bool {
+        self.timeout.is_some_and(|timeout| clock::since(self.called) >= timeout)
+    }
+
+    /// How much of a wait is left before the deadline.
+    pub(crate) fn shorten(&self, wait: Duration) -> Duration {
+        match self.timeout {
+            Some(timeout) => wait.min(timeout.saturating_sub(clock::since(self.called))),
+            None => wait,
+        }
+    }
+
+    /// What a call that has ended means for the job. A kernel that ran for longer
+    /// than its timeout has timed out, whether or not it noticed.
+    pub(crate) fn judge(
+        &self,
+        result: Result<(), CallError>,
+        returned: Nanos,
+    ) -> Result<(), JobError> {
+        if let Some(after) = self.timeout
+            && Duration::from_nanos(returned.saturating_sub(self.called)) >= after
+        {
+            return Err(JobError::TimedOut { after });
+        }
+        match result {
+            Err(CallError::Failed(error)) => Err(error),
+            _ if (self.cancelled)() => Err(JobError::Cancelled),
+            Ok(()) => Ok(()),
+            // Nobody asked it to; a kernel that says so all the same has failed.
+            Err(CallError::Stopped) => {
+                Err(JobError::Kernel { message: KernelError::Stopped.to_string() })
+            }
+        }
+    }
+}
+
+impl Control for Deadline<'_> {
+    fn should_stop(&self) -> bool {
+        (self.cancelled)() || self.is_over()
+    }
+}
+
+/// Runs a call to its end on this thread; `sleep` is how it waits. Returns when
+/// the kernel returned last.
+pub(crate) fn run_to_end(
+    call: &mut Call<'_>,
+    deadline: &Deadline<'_>,
+    mut sleep: impl FnMut(Duration),
+) -> (Nanos, Result<(), CallError>) {
+    loop {
+        match call.step() {
+            Step::Wait(time) => {
+                sleep(deadline.shorten(time));
+                if deadline.should_stop() {
+                    return (clock::now(), Err(CallError::Stopped));
+                }
+            }
+            Step::Finished(result) => return (clock::now(), result),
+        }
+    }
+}

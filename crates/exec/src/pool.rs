@@ -1,0 +1,253 @@
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use brigade_kernels::Registry;
+use brigade_proto::{JobId, JobSpec, Outcome, Stamps};
+use brigade_sys::clock;
+use crossbeam_channel::Sender;
+
+use crate::executor::{Executor, Status, Stop, WorkerReport};
+use crate::ticket::{Listener, Task, Ticket};
+use crate::{
+    Backend, JobHandle, Map, MapUnordered, PoolConfig, PoolError, StartMethod, SubmitError,
+    Transport, in_process, processes,
+};
+
+/// Workers that run jobs.
+///
+/// Dropping a pool finishes what was accepted and ends its workers.
+pub struct Pool {
+    executor: Arc<dyn Executor>,
+    registry: Arc<Registry>,
+    config: PoolConfig,
+    next: AtomicU64,
+}
+
+impl fmt::Debug for Pool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Pool({}, {} workers)", self.config.backend, self.config.lanes())
+    }
+}
+
+/// Settings of a pool that is to be.
+#[derive(Debug, Default)]
+pub struct PoolBuilder {
+    config: PoolConfig,
+    registry: Option<Arc<Registry>>,
+}
+
+macro_rules! settings {
+    ($($(#[$doc:meta])* $name:ident: $type:ty),* $(,)?) => {$(
+        $(#[$doc])*
+        pub fn $name(mut self, $name: $type) -> Self {
+            self.config.$name = $name;
+            self
+        }
+    )*};
+}
+
+impl PoolBuilder {
+    settings! {
+        /// How jobs are executed. Default: processes.
+        backend: Backend,
+        /// How many lanes. Default: the cores that this process may use, by
+        /// affinity and container quota.
+        workers: usize,
+        /// How bytes reach a worker process. Default: shm.
+        transport: Transport,
+        /// How a worker process comes to be. Default: spawn.
+        start_method: StartMethod,
+        /// Jobs assigned to one worker process at a time. Default: 2.
+        depth: usize,
+        /// Jobs that may wait for a worker; `submit` blocks beyond. Default: 256.
+        queue: usize,
+        /// How long a kernel may run. Default: no limit.
+        timeout: Option<Duration>,
+        /// How often a job is retried after its worker died. Default: 2.
+        retries: u32,
+        /// Deaths in a row without progress after which the pool gives up.
+        /// Default: 5.
+        max_restarts: u32,
+        /// Jobs after which a worker process is replaced. Default: never.
+        max_jobs_per_worker: Option<u64>,
+        /// Bind each worker to a core of its own. Default: no.
+        pin: bool,
+        /// How long a worker process may take to start. Default: 10 s.
+        start_deadline: Duration,
+        /// The program that is started as a worker. Default: this executable.
+        worker_program: Option<PathBuf>,
+    }
+
+    /// Takes all settings at once.
+    pub fn config(mut self, config: PoolConfig) -> Self {
+        self.config = config;
+        self
+    }
+
+    /// The kernels that jobs may name. Default: the built-in ones. A worker
+    /// program must have the same.
+    pub fn registry(mut self, registry: impl Into<Arc<Registry>>) -> Self {
+        self.registry = Some(registry.into());
+        self
+    }
+
+    /// Starts the workers and waits until all of them are ready.
+    ///
+    /// # Errors
+    /// When a setting is out of range or a worker cannot start.
+    pub fn build(self) -> Result<Pool, PoolError> {
+        let Self { config, registry } = self;
+        config.check()?;
+        let registry = registry.unwrap_or_else(|| Arc::new(Registry::builtin()));
+        let span = tracing::info_span!("pool", backend = %config.backend, workers = config.lanes());
+        let _entered = span.enter();
+        let executor: Arc<dyn Executor> = match config.backend {
+            Backend::Sync => Arc::new(in_process::Sync::start(&registry)),
+            Backend::Async => Arc::new(in_process::EventLoop::start(&registry, &config)?),
+            Backend::Threads => Arc::new(in_process::Threads::start(&registry, &config, false)?),
+            Backend::ThreadsGil => Arc::new(in_process::Threads::start(&registry, &config, true)?),
+            Backend::Processes => Arc::new(processes::Processes::start(&registry, &config)?),
+        };
+        let startup_us = executor.status().startup.as_micros() as u64;
+        tracing::info!(startup_us, "pool is ready");
+        Ok(Pool { executor, registry, config, next: AtomicU64::new(0) })
+    }
+}
+
+impl Pool {
+    /// Settings for a new pool.
+    pub fn builder() -> PoolBuilder {
+        PoolBuilder::default()
+    }
+
+    /// The settings that the pool runs with.
+    pub fn config(&self) -> &PoolConfig {
+        &self.config
+    }
+
+    /// The kernels that jobs may name.
+    pub fn registry(&self) -> &Arc<Registry> {
+        &self.registry
+    }
+
+    /// Start-up times, restarts, and why the pool gave up, if it did.
+    pub fn status(&self) -> Status {
+        self.executor.status()
+    }
+
+    /// Checks a job without running it.
+    ///
+    /// # Errors
+    /// As [`Pool::submit`].
+    pub fn check(&self, job: &JobSpec) -> Result<(), SubmitError> {
+        self.resolve(job).map(drop)
+    }
+
+    /// Hands over a job. Blocks while the queue is full.
+    ///
+    /// # Errors
+    /// When the job is not valid, or the pool is closed or gave up.
+    pub fn submit(&self, job: JobSpec) -> Result<JobHandle, SubmitError> {
+        let ticket = self.hand_over(job, Listener::Handle, true)?;
+        Ok(JobHandle::new(ticket, Arc::clone(&self.executor)))
+    }
+
+    /// Hands over a job if there is room in the queue.
+    ///
+    /// # Errors
+    /// As [`Pool::submit`], and [`SubmitError::Full`].
+    pub fn try_submit(&self, job: JobSpec) -> Result<JobHandle, SubmitError> {
+        let ticket = self.hand_over(job, Listener::Handle, false)?;
+        Ok(JobHandle::new(ticket, Arc::clone(&self.executor)))
+    }
+
+    /// Hands over a job whose outcome goes to `outcomes`. Blocks while the queue
+    /// is full. For callers who collect many outcomes in one place; use an
+    /// unbounded channel or one with room for every job in flight, because a full
+    /// one holds up the worker.
+    ///
+    /// # Errors
+    /// As [`Pool::submit`].
+    pub fn submit_to(&self, job: JobSpec, outcomes: &Sender<Outcome>) -> Result<JobId, SubmitError> {
+        Ok(self.hand_over(job, Listener::Channel(outcomes.clone()), true)?.id)
+    }
+
+    /// Runs many jobs; outcomes come in the order of the jobs. At most
+    /// [`PoolConfig::queue`] jobs are taken from the iterator ahead of the
+    /// consumer.
+    pub fn map<I>(&self, jobs: I) -> Map<'_, I::IntoIter>
+    where
+        I: IntoIterator<Item = JobSpec>,
+    {
+        Map::new(self, jobs.into_iter())
+    }
+
+    /// Runs many jobs; outcomes come as they are ready, with the place of their
+    /// job in the iterator. Bounded as [`Pool::map`].
+    pub fn map_unordered<I>(&self, jobs: I) -> MapUnordered<'_, I::IntoIter>
+    where
+        I: IntoIterator<Item = JobSpec>,
+    {
+        MapUnordered::new(self, jobs.into_iter())
+    }
+
+    /// Ends the run early. What was accepted and has not run ends as cancelled;
+    /// later jobs are refused.
+    pub fn stop(&self, how: Stop) {
+        self.executor.stop(how);
+    }
+
+    /// Finishes what was accepted, ends the workers and tells what they did.
+    pub fn close(self) -> Vec<WorkerReport> {
+        self.executor.close()
+    }
+
+    fn resolve(&self, job: &JobSpec) -> Result<Resolved, SubmitError> {
+        let entry = self.registry.find(&job.kernel)?;
+        if entry.spec.needs_isolation && self.config.backend.is_in_process() {
+            return Err(SubmitError::NeedsIsolation {
+                kernel: entry.spec.name,
+                backend: self.config.backend,
+            });
+        }
+        let params = entry.resolve(&job.params, job.inputs.len())?;
+        Ok(Resolved { kernel: entry.id, params })
+    }
+
+    fn hand_over(
+        &self,
+        job: JobSpec,
+        listener: Listener,
+        block: bool,
+    ) -> Result<Arc<Ticket>, SubmitError> {
+        let submitted = clock::now();
+        let resolved = self.resolve(&job)?;
+        let id = JobId(self.next.fetch_add(1, Ordering::Relaxed));
+        let ticket = Ticket::new(id, submitted, listener);
+        let task = Task {
+            ticket: Arc::clone(&ticket),
+            kernel: resolved.kernel,
+            params: Arc::new(resolved.params),
+            inputs: job.inputs,
+            timeout: job.timeout.or(self.config.timeout),
+            stamps: Stamps { submitted, ..Stamps::default() },
+            attempts: 0,
+        };
+        self.executor.submit(task, block)?;
+        Ok(ticket)
+    }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        self.executor.close();
+    }
+}
+
+struct Resolved {
+    kernel: brigade_kernels::KernelId,
+    params: brigade_proto::Params,
+}

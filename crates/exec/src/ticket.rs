@@ -1,0 +1,239 @@
+//! The two halves of a job: the [`Task`] that an executor runs, and the
+//! [`Ticket`] that it shares with whoever waits for the outcome.
+
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::Duration;
+
+use brigade_kernels::KernelId;
+use brigade_proto::{JobError, JobId, Nanos, Outcome, Params, Source, Stamps, WorkerId};
+use crossbeam_channel::Sender;
+
+/// A job on its way through an executor.
+#[derive(Debug)]
+pub(crate) struct Task {
+    pub(crate) ticket: Arc<Ticket>,
+    pub(crate) kernel: KernelId,
+    /// Complete and validated.
+    pub(crate) params: Arc<Params>,
+    pub(crate) inputs: Vec<Source>,
+    pub(crate) timeout: Option<Duration>,
+    pub(crate) stamps: Stamps,
+    /// How many workers it was given to so far.
+    pub(crate) attempts: u32,
+}
+
+impl Task {
+    /// Reports the job as over; the first report counts.
+    pub(crate) fn finish(self, end: End) {
+        let outcome = Outcome {
+            id: self.ticket.id,
+            result: end.result,
+            stamps: end.stamps,
+            worker: end.worker,
+            pid: end.pid,
+            attempts: self.attempts,
+            bytes_in: end.bytes_in,
+        };
+        self.ticket.finish(outcome);
+    }
+
+    /// Reports that the job ended without being run.
+    pub(crate) fn finish_unrun(self, error: JobError) {
+        let mut stamps = self.stamps;
+        stamps.collected = brigade_sys::clock::now();
+        self.finish(End { result: Err(error), stamps, worker: None, pid: 0, bytes_in: 0 });
+    }
+}
+
+/// How a job ended, as its executor knows it.
+pub(crate) struct End {
+    pub(crate) result: Result<Vec<brigade_proto::Buffer>, JobError>,
+    pub(crate) stamps: Stamps,
+    pub(crate) worker: Option<WorkerId>,
+    pub(crate) pid: u32,
+    pub(crate) bytes_in: u64,
+}
+
+/// Who hears of the outcome.
+#[derive(Debug)]
+pub(crate) enum Listener {
+    /// A [`JobHandle`](crate::JobHandle) that waits on the ticket itself.
+    Handle,
+    /// Somebody who collects many outcomes.
+    Channel(Sender<Outcome>),
+}
+
+/// What a job's submitter and its executor share.
+///
+/// States: `QUEUED` -> `RUNNING` -> `DONE`; back to `QUEUED` when the worker died;
+/// straight to `DONE` when cancelled in the queue. Each step is one
+/// compare-and-swap, so exactly one party finishes a job.
+#[derive(Debug)]
+pub(crate) struct Ticket {
+    pub(crate) id: JobId,
+    submitted: Nanos,
+    state: AtomicU8,
+    stop: AtomicBool,
+    listener: Listener,
+    outcome: Mutex<Option<Outcome>>,
+    changed: Condvar,
+}
+
+const QUEUED: u8 = 0;
+const RUNNING: u8 = 1;
+const DONE: u8 = 2;
+
+impl Ticket {
+    pub(crate) fn new(id: JobId, submitted: Nanos, listener: Listener) -> Arc<Self> {
+        Arc::new(Self {
+            id,
+            submitted,
+            state: AtomicU8::new(QUEUED),
+            stop: AtomicBool::new(false),
+            listener,
+            outcome: Mutex::new(None),
+            changed: Condvar::new(),
+        })
+    }
+
+    fn step(&self, from: u8, to: u8) -> bool {
+        self.state.compare_exchange(from, to, Ordering::AcqRel, Ordering::Acquire).is_ok()
+    }
+
+    /// A worker takes the job. False if it was cancelled meanwhile: drop it.
+    pub(crate) fn take(&self) -> bool {
+        self.step(QUEUED, RUNNING)
+    }
+
+    /// The worker died; the job waits for another one.
+    pub(crate) fn put_back(&self) -> bool {
+        self.step(RUNNING, QUEUED)
+    }
+
+    /// Whether somebody wants the job to end early.
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.stop.load(Ordering::Acquire)
+    }
+
+    /// Asks the job to end. A job that waits in the queue ends at once (returns
+    /// true); of a running one the executor must see to it.
+    pub(crate) fn cancel(&self) -> bool {
+        {
+            // Under the lock, so that a waiter between its look and its sleep
+            // does not miss it.
+            let _outcome = self.lock();
+            self.stop.store(true, Ordering::Release);
+        }
+        self.changed.notify_all();
+        if !self.step(QUEUED, DONE) {
+            return false;
+        }
+        let stamps = Stamps {
+            submitted: self.submitted,
+            collected: brigade_sys::clock::now(),
+            ..Stamps::default()
+        };
+        self.report(Outcome {
+            id: self.id,
+            result: Err(JobError::Cancelled),
+            stamps,
+            worker: None,
+            pid: 0,
+            attempts: 0,
+            bytes_in: 0,
+        });
+        true
+    }
+
+    fn finish(&self, outcome: Outcome) {
+        if self.state.swap(DONE, Ordering::AcqRel) != DONE {
+            self.report(outcome);
+        }
+    }
+
+    fn report(&self, outcome: Outcome) {
+        match &self.listener {
+            Listener::Handle => {
+                *self.lock() = Some(outcome);
+                self.changed.notify_all();
+            }
+            // Nobody listens any more: the outcome is not wanted.
+            Listener::Channel(sender) => drop(sender.send(outcome)),
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Outcome>> {
+        self.outcome.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits for the outcome; `None` when `limit` has passed first.
+    pub(crate) fn wait(&self, limit: Option<Duration>) -> Option<Outcome> {
+        let guard = self.lock();
+        match limit {
+            None => self
+                .changed
+                .wait_while(guard, |outcome| outcome.is_none())
+                .unwrap_or_else(PoisonError::into_inner)
+                .take(),
+            Some(limit) => self
+                .changed
+                .wait_timeout_while(guard, limit, |outcome| outcome.is_none())
+                .unwrap_or_else(PoisonError::into_inner)
+                .0
+                .take(),
+        }
+    }
+
+    /// Sleeps for `time`, less if the job is asked to stop.
+    pub(crate) fn sleep(&self, time: Duration) {
+        let guard = self.lock();
+        drop(self.changed.wait_timeout_while(guard, time, |_| !self.is_stopping()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn outcome(id: u64) -> Outcome {
+        Outcome {
+            id: JobId(id),
+            result: Ok(Vec::new()),
+            stamps: Stamps::default(),
+            worker: None,
+            pid: 0,
+            attempts: 1,
+            bytes_in: 0,
+        }
+    }
+
+    #[test]
+    fn a_cancelled_job_is_never_taken_and_never_answered_twice() {
+        let ticket = Ticket::new(JobId(1), 1, Listener::Handle);
+        assert!(ticket.cancel());
+        assert!(!ticket.take());
+        ticket.finish(outcome(1));
+        assert_eq!(ticket.wait(None).unwrap().result, Err(JobError::Cancelled));
+        assert!(ticket.wait(Some(Duration::ZERO)).is_none());
+    }
+
+    #[test]
+    fn a_running_job_is_only_asked_to_stop() {
+        let ticket = Ticket::new(JobId(1), 1, Listener::Handle);
+        assert!(ticket.take());
+        assert!(!ticket.cancel());
+        assert!(ticket.is_stopping());
+        ticket.finish(outcome(1));
+        assert!(ticket.wait(None).unwrap().result.is_ok());
+    }
+
+    #[test]
+    fn a_job_can_be_taken_again_after_its_worker_died() {
+        let ticket = Ticket::new(JobId(1), 1, Listener::Handle);
+        assert!(ticket.take());
+        assert!(!ticket.take());
+        assert!(ticket.put_back());
+        assert!(ticket.take());
+    }
+}

@@ -1,0 +1,18 @@
+//! The clock of all spans: `CLOCK_MONOTONIC`, the same for every process of one
+//! machine, which `std::time::Instant` does not promise.
+
+use std::time::Duration;
+
+use brigade_proto::Nanos;
+use rustix::time::{ClockId, clock_gettime};
+
+/// Nanoseconds since some point before this machine's processes started.
+pub fn now() -> Nanos {
+    let time = clock_gettime(ClockId::Monotonic);
+    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
+}
+
+/// Time since `earlier`, which [`now`] gave; zero if that lies in the future.
+pub fn since(earlier: Nanos) -> Duration {
+    Duration::from_nanos(now().saturating_sub(earlier))
+}

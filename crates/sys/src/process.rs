@@ -1,0 +1,242 @@
+//! Child processes: seen through their pidfd, ended with their whole group, and
+//! reaped with what they used.
+
+use std::io;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::process::ExitStatusExt;
+use std::process::ExitStatus;
+
+use rustix::process::{
+    Pid, PidfdFlags, Signal, getppid, getpid, kill_process_group, pidfd_open,
+    set_parent_process_death_signal,
+};
+
+/// A child process that leads its own process group, not yet reaped.
+///
+/// As long as it is not reaped its pid cannot be used again, so signals reach it
+/// or nobody. [`Child::reap`] takes the child away for that reason.
+#[derive(Debug)]
+pub struct Child {
+    pid: Pid,
+    pidfd: OwnedFd,
+}
+
+/// How a child ended and what it used in its whole life.
+#[derive(Clone, Copy, Debug)]
+pub struct Reaped {
+    /// Exit status or signal.
+    pub status: ExitStatus,
+    /// Processor time in user and system mode, in nanoseconds.
+    pub cpu_ns: u64,
+    /// Largest resident set, in bytes.
+    pub peak_rss_bytes: u64,
+}
+
+impl Child {
+    /// Watches a child of this process that nobody has waited for yet.
+    ///
+    /// # Errors
+    /// When the kernel has no pidfd (Linux before 5.3) or no descriptor is free.
+    pub fn watch(pid: u32) -> io::Result<Self> {
+        let pid = i32::try_from(pid)
+            .ok()
+            .and_then(Pid::from_raw)
+            .ok_or_else(|| io::Error::other("not a process id"))?;
+        let pidfd = pidfd_open(pid, PidfdFlags::empty())?;
+        Ok(Self { pid, pidfd })
+    }
+
+    /// The process id.
+    pub fn pid(&self) -> u32 {
+        self.pid.as_raw_nonzero().get().cast_unsigned()
+    }
+
+    /// A descriptor that becomes readable when the child has ended.
+    pub fn pidfd(&self) -> BorrowedFd<'_> {
+        self.pidfd.as_fd()
+    }
+
+    /// Ends the child and every process of its group with SIGKILL. Does nothing
+    /// to one that has ended already.
+    pub fn kill_group(&self) {
+        // Not ESRCH: the child is not reaped, so the group exists. Right after the
+        // start the group may not be set yet in a child that is not a worker.
+        let _ = kill_process_group(self.pid, Signal::KILL);
+        let _ = rustix::process::pidfd_send_signal(&self.pidfd, Signal::KILL);
+    }
+
+    /// Takes the end of the child. Blocks until it has ended. Whatever is left of
+    /// its process group is killed first.
+    ///
+    /// # Errors
+    /// When somebody else has waited for the child.
+    pub fn reap(self) -> io::Result<Reaped> {
+        // While the leader is a zombie its group id is still taken.
+        let mut info = rustix::process::waitid(
+            rustix::process::WaitId::PidFd(self.pidfd.as_fd()),
+            rustix::process::WaitIdOptions::EXITED | rustix::process::WaitIdOptions::NOWAIT,
+        );
+        while matches!(info, Err(rustix::io::Errno::INTR)) {
+            info = rustix::process::waitid(
+                rustix::process::WaitId::PidFd(self.pidfd.as_fd()),
+                rustix::process::WaitIdOptions::EXITED | rustix::process::WaitIdOptions::NOWAIT,
+            );
+        }
+        info?;
+        let _ = kill_process_group(self.pid, Signal::KILL);
+        wait4(self.pid)
+    }
+}
+
+fn wait4(pid: Pid) -> io::Result<Reaped> {
+    let mut status = 0;
+    let mut usage = MaybeUninit::<libc::rusage>::zeroed();
+    loop {
+        // SAFETY: both pointers are to live, writable memory of the right type.
+        let got = unsafe {
+            libc::wait4(pid.as_raw_nonzero().get(), &raw mut status, 0, usage.as_mut_ptr())
+        };
+        if got >= 0 {
+            break;
+        }
+        let error = io::Error::last_os_error();
+        if error.kind() != io::ErrorKind::Interrupted {
+            return Err(error);
+        }
+    }
+    // SAFETY: `rusage` is plain integers, for which zeroes are valid, and wait4
+    // has filled it in.
+    let usage = unsafe { usage.assume_init() };
+    let nanos = |time: libc::timeval| {
+        time.tv_sec.cast_unsigned() * 1_000_000_000 + time.tv_usec.cast_unsigned() * 1000
+    };
+    Ok(Reaped {
+        status: ExitStatus::from_raw(status),
+        cpu_ns: nanos(usage.ru_utime) + nanos(usage.ru_stime),
+        peak_rss_bytes: usage.ru_maxrss.cast_unsigned() * 1024,
+    })
+}
+
+/// How a process ended, in words that fit after "worker": "exited with status 1",
+/// "killed by SIGSEGV".
+pub fn describe(status: ExitStatus) -> String {
+    match (status.code(), status.signal()) {
+        (Some(code), _) => format!("exited with status {code}"),
+        (None, Some(signal)) => {
+            let core = if status.core_dumped() { " (core dumped)" } else { "" };
+            format!("killed by {}{core}", signal_name(signal))
+        }
+        (None, None) => "ended".to_owned(),
+    }
+}
+
+fn signal_name(signal: i32) -> String {
+    let name = match signal {
+        libc::SIGABRT => "SIGABRT",
+        libc::SIGALRM => "SIGALRM",
+        libc::SIGBUS => "SIGBUS",
+        libc::SIGFPE => "SIGFPE",
+        libc::SIGHUP => "SIGHUP",
+        libc::SIGILL => "SIGILL",
+        libc::SIGINT => "SIGINT",
+        libc::SIGKILL => "SIGKILL",
+        libc::SIGPIPE => "SIGPIPE",
+        libc::SIGQUIT => "SIGQUIT",
+        libc::SIGSEGV => "SIGSEGV",
+        libc::SIGSYS => "SIGSYS",
+        libc::SIGTERM => "SIGTERM",
+        libc::SIGTRAP => "SIGTRAP",
+        libc::SIGXCPU => "SIGXCPU",
+        libc::SIGXFSZ => "SIGXFSZ",
+        _ => return format!("signal {signal}"),
+    };
+    name.to_owned()
+}
+
+/// Closes every descriptor above standard error.
+///
+/// For the very beginning of a worker's life: descriptors that were inherited by
+/// accident keep other workers' sockets open and hide their deaths. Nothing that
+/// this process opened itself may be open yet.
+///
+/// # Errors
+/// When the kernel has no `close_range` (Linux before 5.9).
+pub fn close_inherited_descriptors() -> io::Result<()> {
+    // SAFETY: called before this process owns any descriptor above 2, so no
+    // `OwnedFd` loses what it owns.
+    let result = unsafe { libc::syscall(libc::SYS_close_range, 3, u32::MAX, 0) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Asks for SIGKILL when the thread that started this process ends, and checks
+/// that `parent` still is this process's parent: it may have died before the
+/// signal was set.
+///
+/// # Errors
+/// When the parent is another one.
+pub fn die_with_parent(parent: u32) -> io::Result<()> {
+    set_parent_process_death_signal(Some(Signal::KILL))?;
+    let actual = getppid().map_or(0, |pid| pid.as_raw_nonzero().get().cast_unsigned());
+    if actual == parent {
+        Ok(())
+    } else {
+        Err(io::Error::other(format!("the parent is process {actual}, not {parent}")))
+    }
+}
+
+/// Gives the calling thread a name that `ps` and `top` show; for a process's main
+/// thread that is the process's.
+pub fn set_name(name: &str) {
+    if let Ok(name) = std::ffi::CString::new(name) {
+        // Cosmetic: a failure changes nothing.
+        let _ = rustix::thread::set_name(&name);
+    }
+}
+
+/// This process's id.
+pub fn pid() -> u32 {
+    getpid().as_raw_nonzero().get().cast_unsigned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::process::CommandExt;
+    use std::process::Command;
+
+    fn sh(script: &str) -> Child {
+        let child = Command::new("/bin/sh").args(["-c", script]).process_group(0).spawn().unwrap();
+        Child::watch(child.id()).unwrap()
+    }
+
+    #[test]
+    fn ends_are_told_apart() {
+        assert_eq!(describe(sh("exit 3").reap().unwrap().status), "exited with status 3");
+        assert_eq!(describe(sh("kill -SEGV $$").reap().unwrap().status), "killed by SIGSEGV");
+    }
+
+    #[test]
+    fn a_killed_child_takes_its_group_along_and_is_reaped_once() {
+        // The grandchild holds the write end of the pipe open until it dies too.
+        let (reader, writer) = io::pipe().unwrap();
+        let child = Command::new("/bin/sh")
+            .args(["-c", "sleep 1000 & wait"])
+            .stdout(writer)
+            .process_group(0)
+            .spawn()
+            .unwrap();
+        let child = Child::watch(child.id()).unwrap();
+        child.kill_group();
+        let reaped = child.reap().unwrap();
+        assert_eq!(describe(reaped.status), "killed by SIGKILL");
+        assert!(reaped.peak_rss_bytes > 0);
+        assert_eq!(io::read_to_string(reader).unwrap(), "");
+    }
+
+    #[test]
+    fn nothing_to_watch_is_an_error() {
+        assert!(Child::watch(0).is_err());
+        assert!(Child::watch(u32::MAX).is_err());
+    }
+}
