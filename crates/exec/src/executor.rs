@@ -1,3 +1,4 @@
+use std::sync::Arc;
 use std::time::Duration;
 
 use brigade_proto::WorkerId;
@@ -25,7 +26,7 @@ pub(crate) trait Executor: Send + Sync {
     fn submit(&self, task: Task, block: bool) -> Result<(), SubmitError>;
 
     /// A running job was cancelled: end it if that is possible.
-    fn cancel_running(&self, ticket: &Ticket);
+    fn cancel_running(&self, ticket: &Arc<Ticket>);
 
     /// Ends the run early. Idempotent.
     fn stop(&self, how: Stop);

@@ -83,7 +83,9 @@ fn install_hook() {
         let previous = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |info| {
             let noted = CAUGHT.try_with(|caught| {
-                let Ok(mut caught) = caught.try_borrow_mut() else { return false };
+                let Ok(mut caught) = caught.try_borrow_mut() else {
+                    return false;
+                };
                 if caught.armed {
                     caught.panic = Some(describe(info));
                 }
@@ -99,7 +101,10 @@ fn install_hook() {
 fn describe(info: &PanicHookInfo<'_>) -> (String, String) {
     let message = info.payload_as_str().unwrap_or("a value that is not text");
     let location = info.location().map(ToString::to_string).unwrap_or_default();
-    (limits::cut(message, limits::MAX_ERROR_BYTES).to_owned(), location)
+    (
+        limits::cut(message, limits::MAX_ERROR_BYTES).to_owned(),
+        location,
+    )
 }
 
 /// When a call has to end.
@@ -108,12 +113,13 @@ pub(crate) struct Deadline<'a> {
     pub(crate) timeout: Option<Duration>,
     pub(crate) called: Nanos,
     /// Whether somebody else wants it to end.
-    pub(crate) cancelled: &'a (dyn Fn() -> bool + std::marker::Sync),
+    pub(crate) cancelled: &'a (dyn Fn() -> bool + Sync),
 }
 
 impl Deadline<'_> {
     pub(crate) fn is_over(&self) -> bool {
-        self.timeout.is_some_and(|timeout| clock::since(self.called) >= timeout)
+        self.timeout
+            .is_some_and(|timeout| clock::since(self.called) >= timeout)
     }
 
     /// How much of a wait is left before the deadline.
@@ -141,9 +147,9 @@ impl Deadline<'_> {
             _ if (self.cancelled)() => Err(JobError::Cancelled),
             Ok(()) => Ok(()),
             // Nobody asked it to; a kernel that says so all the same has failed.
-            Err(CallError::Stopped) => {
-                Err(JobError::Kernel { message: KernelError::Stopped.to_string() })
-            }
+            Err(CallError::Stopped) => Err(JobError::Kernel {
+                message: KernelError::Stopped.to_string(),
+            }),
         }
     }
 }

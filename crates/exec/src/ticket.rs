@@ -42,7 +42,13 @@ impl Task {
     pub(crate) fn finish_unrun(self, error: JobError) {
         let mut stamps = self.stamps;
         stamps.collected = brigade_sys::clock::now();
-        self.finish(End { result: Err(error), stamps, worker: None, pid: 0, bytes_in: 0 });
+        self.finish(End {
+            result: Err(error),
+            stamps,
+            worker: None,
+            pid: 0,
+            bytes_in: 0,
+        });
     }
 }
 
@@ -98,7 +104,9 @@ impl Ticket {
     }
 
     fn step(&self, from: u8, to: u8) -> bool {
-        self.state.compare_exchange(from, to, Ordering::AcqRel, Ordering::Acquire).is_ok()
+        self.state
+            .compare_exchange(from, to, Ordering::AcqRel, Ordering::Acquire)
+            .is_ok()
     }
 
     /// A worker takes the job. False if it was cancelled meanwhile: drop it.
@@ -129,6 +137,19 @@ impl Ticket {
         if !self.step(QUEUED, DONE) {
             return false;
         }
+        self.report_cancelled();
+        true
+    }
+
+    /// Ends a job at once that was assigned but is not in hand: whatever its worker
+    /// makes of it is not heard any more.
+    pub(crate) fn cancel_assigned(&self) {
+        if self.step(RUNNING, DONE) {
+            self.report_cancelled();
+        }
+    }
+
+    fn report_cancelled(&self) {
         let stamps = Stamps {
             submitted: self.submitted,
             collected: brigade_sys::clock::now(),
@@ -143,7 +164,6 @@ impl Ticket {
             attempts: 0,
             bytes_in: 0,
         });
-        true
     }
 
     fn finish(&self, outcome: Outcome) {
@@ -188,7 +208,10 @@ impl Ticket {
     /// Sleeps for `time`, less if the job is asked to stop.
     pub(crate) fn sleep(&self, time: Duration) {
         let guard = self.lock();
-        drop(self.changed.wait_timeout_while(guard, time, |_| !self.is_stopping()));
+        drop(
+            self.changed
+                .wait_timeout_while(guard, time, |_| !self.is_stopping()),
+        );
     }
 }
 

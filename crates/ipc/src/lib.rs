@@ -1,1 +1,40 @@
-//! Brigade's transport between coordinator and worker processes, over ipc-channel.
+//! Brigade's transport between coordinator and worker processes: the only crate
+//! that names ipc-channel.
+//!
+//! - [`Listener`] and [`connect`]: how a worker that was just started and its
+//!   coordinator find and check each other;
+//! - [`Sender`] and [`Receiver`]: messages with payloads, `inline` or in shared
+//!   memory;
+//! - [`StatusPage`]: what a worker is doing, readable without asking it;
+//! - [`wire`]: the messages.
+//!
+//! What is known of ipc-channel and how it is dealt with:
+//!
+//! | trap | here |
+//! | --- | --- |
+//! | messages over 212,448 B go over a second socket, and their sender hangs for ever when the receiver dies | no message is that long: payloads travel in frames of [`channel::FRAME`] bytes |
+//! | `accept` waits for ever when the child dies first | [`Doorstep::abort`] connects in its stead |
+//! | failures of memfd and mmap panic | caught where a region is made |
+//! | the socket lies in a world-readable directory | a private one, see [`runtime_dir`] |
+
+pub mod channel;
+mod handshake;
+pub mod runtime_dir;
+mod status;
+pub mod wire;
+
+pub use channel::{Payload, Received, Receiver, RecvError, Region, SendError, Sender};
+pub use handshake::{
+    Accepted, Connected, Doorstep, Hello, Listener, NONCE_ENV, PARENT_ENV, Refusal, SERVER_ENV,
+    Welcome, build_id, connect, worker_environment,
+};
+pub use status::StatusPage;
+
+/// How payloads travel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Carriage {
+    /// In the message stream itself.
+    Inline,
+    /// Each in a shared memory region of its own.
+    Shared,
+}

@@ -9,7 +9,7 @@ pub const MAX_OUTPUTS: usize = 16;
 pub const MAX_BUFFER_BYTES: u64 = 16 << 30;
 /// Bytes of the serialised head of a message: ids, parameters, stamps, errors.
 /// Bulk bytes do not count, they travel beside it.
-pub const MAX_HEAD_BYTES: usize = 1 << 20;
+pub const MAX_HEAD_BYTES: usize = 128 << 10;
 /// Bytes of an error message. Longer ones are cut.
 pub const MAX_ERROR_BYTES: usize = 16 << 10;
 /// Workers of one pool.

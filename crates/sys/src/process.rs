@@ -8,7 +8,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 
 use rustix::process::{
-    Pid, PidfdFlags, Signal, getppid, getpid, kill_process_group, pidfd_open,
+    Pid, PidfdFlags, Signal, getpid, getppid, kill_process_group, pidfd_open,
     set_parent_process_death_signal,
 };
 
@@ -95,7 +95,12 @@ fn wait4(pid: Pid) -> io::Result<Reaped> {
     loop {
         // SAFETY: both pointers are to live, writable memory of the right type.
         let got = unsafe {
-            libc::wait4(pid.as_raw_nonzero().get(), &raw mut status, 0, usage.as_mut_ptr())
+            libc::wait4(
+                pid.as_raw_nonzero().get(),
+                &raw mut status,
+                0,
+                usage.as_mut_ptr(),
+            )
         };
         if got >= 0 {
             break;
@@ -124,7 +129,11 @@ pub fn describe(status: ExitStatus) -> String {
     match (status.code(), status.signal()) {
         (Some(code), _) => format!("exited with status {code}"),
         (None, Some(signal)) => {
-            let core = if status.core_dumped() { " (core dumped)" } else { "" };
+            let core = if status.core_dumped() {
+                " (core dumped)"
+            } else {
+                ""
+            };
             format!("killed by {}{core}", signal_name(signal))
         }
         (None, None) => "ended".to_owned(),
@@ -166,7 +175,11 @@ pub fn close_inherited_descriptors() -> io::Result<()> {
     // SAFETY: called before this process owns any descriptor above 2, so no
     // `OwnedFd` loses what it owns.
     let result = unsafe { libc::syscall(libc::SYS_close_range, 3, u32::MAX, 0) };
-    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    if result == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
 }
 
 /// Asks for SIGKILL when the thread that started this process ends, and checks
@@ -181,7 +194,21 @@ pub fn die_with_parent(parent: u32) -> io::Result<()> {
     if actual == parent {
         Ok(())
     } else {
-        Err(io::Error::other(format!("the parent is process {actual}, not {parent}")))
+        Err(io::Error::other(format!(
+            "the parent is process {actual}, not {parent}"
+        )))
+    }
+}
+
+/// Removes variables from this process's environment, so that programs that it
+/// starts do not see them.
+///
+/// For the beginning of a worker's life, before it has a second thread.
+pub fn clear_environment(names: &[&str]) {
+    for name in names {
+        // SAFETY: the worker is single-threaded at this point, so nobody reads the
+        // environment at the same time.
+        unsafe { std::env::remove_var(name) };
     }
 }
 
@@ -206,14 +233,24 @@ mod tests {
     use std::process::Command;
 
     fn sh(script: &str) -> Child {
-        let child = Command::new("/bin/sh").args(["-c", script]).process_group(0).spawn().unwrap();
+        let child = Command::new("/bin/sh")
+            .args(["-c", script])
+            .process_group(0)
+            .spawn()
+            .unwrap();
         Child::watch(child.id()).unwrap()
     }
 
     #[test]
     fn ends_are_told_apart() {
-        assert_eq!(describe(sh("exit 3").reap().unwrap().status), "exited with status 3");
-        assert_eq!(describe(sh("kill -SEGV $$").reap().unwrap().status), "killed by SIGSEGV");
+        assert_eq!(
+            describe(sh("exit 3").reap().unwrap().status),
+            "exited with status 3"
+        );
+        assert_eq!(
+            describe(sh("kill -SEGV $$").reap().unwrap().status),
+            "killed by SIGSEGV"
+        );
     }
 
     #[test]

@@ -50,8 +50,11 @@ impl<T> Words<T> {
             (bytes.as_mut_ptr(), bytes.len())
         };
         let base = ptr::NonNull::new(base.cast::<AtomicU64>())?;
-        base.is_aligned()
-            .then_some(Self { _region: region, base, count: len / size_of::<AtomicU64>() })
+        base.is_aligned().then_some(Self {
+            _region: region,
+            base,
+            count: len / size_of::<AtomicU64>(),
+        })
     }
 
     fn word(&self, index: usize) -> &AtomicU64 {

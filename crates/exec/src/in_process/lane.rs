@@ -64,7 +64,13 @@ impl Lane {
         match loaded {
             Ok(inputs) => Some(Ready { task, inputs }),
             Err(error) => {
-                self.end(Ready { task, inputs: Vec::new() }, Err(error));
+                self.end(
+                    Ready {
+                        task,
+                        inputs: Vec::new(),
+                    },
+                    Err(error),
+                );
                 None
             }
         }
@@ -77,7 +83,8 @@ impl Lane {
         stamps.published = clock::now();
         stamps.collected = stamps.published;
         self.jobs.fetch_add(1, Ordering::Relaxed);
-        self.busy_ns.fetch_add(stamps.published - stamps.assigned, Ordering::Relaxed);
+        self.busy_ns
+            .fetch_add(stamps.published - stamps.assigned, Ordering::Relaxed);
         self.running().retain(|ticket| ticket.id != task.ticket.id);
         tracing::debug!(
             job = task.ticket.id.0,
@@ -87,7 +94,13 @@ impl Lane {
         );
         let bytes_in = load::total(&inputs);
         let worker = Some(self.worker);
-        task.finish(End { result, stamps, worker, pid: self.pid, bytes_in });
+        task.finish(End {
+            result,
+            stamps,
+            worker,
+            pid: self.pid,
+            bytes_in,
+        });
     }
 
     pub(super) fn report(&self) -> WorkerReport {
@@ -122,7 +135,11 @@ impl Ready {
         result: Result<(), JobError>,
         sink: HeapSink,
     ) -> Result<Vec<Buffer>, JobError> {
-        self.task.stamps = Stamps { called, returned, ..self.task.stamps };
+        self.task.stamps = Stamps {
+            called,
+            returned,
+            ..self.task.stamps
+        };
         result.map(|()| sink.into_outputs())
     }
 }

@@ -25,8 +25,14 @@ impl Sync {
         let begin = clock::now();
         let lane = Lane::new(0);
         let startup = clock::since(begin);
-        lane.ready_ns.store(startup.as_nanos() as u64, Ordering::Relaxed);
-        Self { registry: Arc::clone(registry), lane, stopping: AtomicU8::new(0), startup }
+        lane.ready_ns
+            .store(startup.as_nanos() as u64, Ordering::Relaxed);
+        Self {
+            registry: Arc::clone(registry),
+            lane,
+            stopping: AtomicU8::new(0),
+            startup,
+        }
     }
 }
 
@@ -40,7 +46,7 @@ impl Executor for Sync {
         Ok(())
     }
 
-    fn cancel_running(&self, _: &Ticket) {}
+    fn cancel_running(&self, _: &Arc<Ticket>) {}
 
     fn stop(&self, how: Stop) {
         self.stopping.store(1, Ordering::Release);
@@ -50,7 +56,10 @@ impl Executor for Sync {
     }
 
     fn status(&self) -> Status {
-        Status { startup: self.startup, ..Status::default() }
+        Status {
+            startup: self.startup,
+            ..Status::default()
+        }
     }
 
     fn close(&self) -> Vec<WorkerReport> {

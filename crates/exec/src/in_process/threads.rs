@@ -80,7 +80,13 @@ impl Threads {
         drop(ready);
         (0..config.workers).for_each(|_| _ = all_ready.recv());
         let startup = clock::since(begin);
-        Ok(Self { shared, queue, backlog, threads: Mutex::new(threads), startup })
+        Ok(Self {
+            shared,
+            queue,
+            backlog,
+            threads: Mutex::new(threads),
+            startup,
+        })
     }
 
     fn cancel_backlog(&self) {
@@ -112,7 +118,8 @@ impl Shared {
             affinity::pin_thread(index);
         }
         let lane = &self.lanes[index];
-        lane.ready_ns.store(clock::since(begin).as_nanos() as u64, Ordering::Relaxed);
+        lane.ready_ns
+            .store(clock::since(begin).as_nanos() as u64, Ordering::Relaxed);
         // Fails only when `start` gave up.
         let _ = ready.send(());
         while let Ok(Message::Run(task)) = backlog.recv() {
@@ -129,7 +136,9 @@ impl Shared {
 /// Runs a task to its end on this thread.
 pub(super) fn run(registry: &Registry, lane: &Lane, task: Task, gil: Option<&Mutex<()>>) {
     let _span = tracing::debug_span!("job", id = task.ticket.id.0).entered();
-    let Some(mut ready) = lane.take(task) else { return };
+    let Some(mut ready) = lane.take(task) else {
+        return;
+    };
     let Some(entry) = registry.get(ready.task.kernel) else {
         unreachable!("the pool resolved the kernel in this registry")
     };
@@ -141,7 +150,11 @@ pub(super) fn run(registry: &Registry, lane: &Lane, task: Task, gil: Option<&Mut
     let called = clock::now();
     let (returned, judged) = {
         let stopping = || ticket.is_stopping();
-        let deadline = Deadline { timeout: ready.task.timeout, called, cancelled: &stopping };
+        let deadline = Deadline {
+            timeout: ready.task.timeout,
+            called,
+            cancelled: &stopping,
+        };
         let slices = ready.slices();
         let context = Context::new(&params, &slices, &mut sink, &deadline);
         let (returned, result) =
@@ -173,7 +186,7 @@ impl Executor for Threads {
         }
     }
 
-    fn cancel_running(&self, _: &Ticket) {
+    fn cancel_running(&self, _: &Arc<Ticket>) {
         // The ticket's stop flag is all that a thread can be given.
     }
 
@@ -186,7 +199,10 @@ impl Executor for Threads {
     }
 
     fn status(&self) -> Status {
-        Status { startup: self.startup, ..Status::default() }
+        Status {
+            startup: self.startup,
+            ..Status::default()
+        }
     }
 
     fn close(&self) -> Vec<WorkerReport> {

@@ -1,0 +1,128 @@
+//! Starting a worker program.
+
+use std::ffi::OsStr;
+use std::io::{self, PipeReader, Read};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use brigade_ipc::Listener;
+use brigade_sys::bell;
+use brigade_sys::process::Child;
+
+use crate::PoolError;
+
+/// This very executable, also when its file was replaced or removed meanwhile.
+const SELF: &str = "/proc/self/exe";
+
+/// A worker program that was started.
+pub(super) struct Started {
+    pub(super) child: Child,
+    pub(super) words: Words,
+}
+
+/// Starts a worker of its own process group with nothing but null, and a pipe for
+/// what it prints. It closes what else it has inherited, see
+/// [`run_if_worker`](crate::run_if_worker).
+///
+/// Must be called from a thread that lives as long as the worker is wanted: the
+/// worker's parent-death signal follows the thread.
+pub(super) fn start(program: Option<&Path>, listener: &Listener) -> Result<Started, PoolError> {
+    let path = program.map_or_else(own_executable, Path::to_owned);
+    let failed = |source| PoolError::Spawn {
+        program: path.clone(),
+        source,
+    };
+    let (reader, writer) = io::pipe().map_err(failed)?;
+    bell::set_nonblocking(&reader).map_err(failed)?;
+    let mut command = Command::new(&path);
+    if program.is_none() {
+        command.arg0("brigade-worker");
+    }
+    // No pre_exec hook: std then uses posix_spawn, which does not copy this
+    // process's page tables.
+    let child = command
+        .envs(listener.environment())
+        .process_group(0)
+        .stdin(Stdio::null())
+        .stdout(writer.try_clone().map_err(failed)?)
+        .stderr(writer)
+        .spawn()
+        .map_err(failed)?;
+    let pid = child.id();
+    match Child::watch(pid) {
+        Ok(child) => Ok(Started {
+            child,
+            words: Words {
+                pipe: Some(reader),
+                tail: Vec::new(),
+            },
+        }),
+        Err(source) => {
+            let mut child = child;
+            // Not yet reaped, so these reach it and nobody else.
+            let _ = child.kill();
+            let _ = child.wait();
+            Err(failed(source))
+        }
+    }
+}
+
+fn own_executable() -> PathBuf {
+    if Path::new(SELF).exists() {
+        return PathBuf::from(SELF);
+    }
+    std::env::current_exe().unwrap_or_else(|_| {
+        std::env::args_os()
+            .next()
+            .as_deref()
+            .map_or_else(PathBuf::new, |a: &OsStr| a.into())
+    })
+}
+
+/// What a worker prints: read as it comes, so that the worker never blocks on it,
+/// logged by the line, and the end of it kept for its obituary.
+pub(super) struct Words {
+    pipe: Option<PipeReader>,
+    tail: Vec<u8>,
+}
+
+/// How much is kept.
+const TAIL: usize = 4096;
+
+impl Words {
+    /// The pipe, while it is open.
+    pub(super) fn fd(&self) -> Option<BorrowedFd<'_>> {
+        self.pipe.as_ref().map(AsFd::as_fd)
+    }
+
+    /// Takes in what is there.
+    pub(super) fn listen(&mut self) {
+        let mut chunk = [0; TAIL];
+        // Bounded, so that a worker that prints without end does not keep its
+        // watcher from the others.
+        for _ in 0..16 {
+            let Some(pipe) = &mut self.pipe else { return };
+            match pipe.read(&mut chunk) {
+                Ok(0) => self.pipe = None,
+                Ok(n) => {
+                    for line in String::from_utf8_lossy(&chunk[..n]).lines() {
+                        tracing::debug!(target: "brigade::worker", "worker printed: {line}");
+                    }
+                    self.tail.extend_from_slice(&chunk[..n]);
+                    let excess = self.tail.len().saturating_sub(TAIL);
+                    self.tail.drain(..excess);
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(_) => self.pipe = None,
+            }
+        }
+    }
+
+    /// The end of what was printed.
+    pub(super) fn tail(&self) -> String {
+        String::from_utf8_lossy(&self.tail).into_owned()
+    }
+}

@@ -1,0 +1,396 @@
+//! How a coordinator and the worker that it has just started find each other, and
+//! make sure that the other one is who it should be.
+//!
+//! 1. The coordinator makes a one-shot server and starts the worker with the
+//!    server's name and a random nonce in its environment (not in its arguments,
+//!    which anybody can read).
+//! 2. The worker connects and sends a [`Hello`] with the ends of its two channels.
+//! 3. The coordinator compares nonce, protocol version, build and kernels, and
+//!    answers with a [`Welcome`] and the worker's status page, or with the reason
+//!    of its refusal.
+
+use std::io;
+use std::os::unix::fs::MetadataExt;
+
+use brigade_proto::{PROTOCOL_VERSION, WorkerId};
+use brigade_sys::{process, random};
+use ipc_channel::ipc::{IpcOneShotServer, IpcReceiver, IpcSender, channel};
+use serde::{Deserialize, Serialize};
+use serde_bytes::ByteBuf;
+use thiserror::Error;
+
+use crate::channel::{Envelope, Receiver, RecvError, Sender};
+use crate::runtime_dir::Lease;
+use crate::status::StatusPage;
+use crate::wire;
+
+/// Name of the one-shot server, for the worker. Its presence makes a process a
+/// worker.
+pub const SERVER_ENV: &str = "BRIGADE_WORKER_SERVER";
+/// The nonce, for the worker.
+pub const NONCE_ENV: &str = "BRIGADE_WORKER_NONCE";
+/// Process id of the coordinator, for the worker.
+pub const PARENT_ENV: &str = "BRIGADE_WORKER_PARENT";
+
+/// What a worker says of itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hello {
+    /// [`PROTOCOL_VERSION`].
+    pub version: u32,
+    /// [`build_id`].
+    pub build: String,
+    /// From the environment.
+    pub nonce: u128,
+    /// Process id.
+    pub pid: u32,
+    /// Names of all kernels, in the order of the registry.
+    pub kernels: Vec<String>,
+}
+
+/// What a coordinator tells a worker that it has accepted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Welcome {
+    /// The lane.
+    pub worker: WorkerId,
+    /// Events up to this level are wanted: 0 (none) to 5 (trace).
+    pub log_level: u8,
+    /// Bind to the n-th usable core.
+    pub pin: Option<u32>,
+}
+
+/// Why a handshake failed.
+#[derive(Debug, Error)]
+pub enum Refusal {
+    /// The worker is another program, another version, or not the one that was
+    /// started.
+    #[error("{0}")]
+    Mismatch(String),
+    /// The connection broke or carried nonsense.
+    #[error("{0}")]
+    Broken(String),
+}
+
+#[derive(Serialize, Deserialize)]
+struct Greeting {
+    #[serde(with = "serde_bytes")]
+    hello: ByteBuf,
+    requests: IpcSender<Envelope>,
+    replies: IpcReceiver<Envelope>,
+}
+
+/// A one-shot server that waits for one worker.
+pub struct Listener {
+    server: IpcOneShotServer<Greeting>,
+    name: String,
+    nonce: u128,
+    _lease: Lease,
+}
+
+impl std::fmt::Debug for Listener {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Listener({})", self.name)
+    }
+}
+
+/// Where a listener waits: for a watcher who may have to end its wait.
+#[derive(Clone, Debug)]
+pub struct Doorstep(String);
+
+impl Doorstep {
+    /// Makes an [`Listener::accept`] that nobody has connected to yet return, by
+    /// connecting and hanging up. (One whose worker has connected and hangs ends
+    /// when the worker is killed.)
+    pub fn abort(&self) {
+        // Refused: it has been accepted, and the server is gone.
+        drop(IpcSender::<Greeting>::connect(self.0.clone()));
+    }
+}
+
+/// The coordinator's side of a connection.
+#[derive(Debug)]
+pub struct Accepted {
+    /// What the worker said of itself.
+    pub hello: Hello,
+    /// Jobs go here.
+    pub requests: Sender,
+    /// Results come from here.
+    pub replies: Receiver,
+}
+
+impl Listener {
+    /// Makes a server in the private directory.
+    ///
+    /// # Errors
+    /// When the directory or the socket cannot be made.
+    pub fn bind() -> io::Result<Self> {
+        let lease = Lease::take()?;
+        let (server, name) = IpcOneShotServer::new()?;
+        Ok(Self {
+            server,
+            name,
+            nonce: random::nonce()?,
+            _lease: lease,
+        })
+    }
+
+    /// Where the listener waits.
+    pub fn doorstep(&self) -> Doorstep {
+        Doorstep(self.name.clone())
+    }
+
+    /// The environment that makes a process the worker of this listener.
+    pub fn environment(&self) -> [(&'static str, String); 3] {
+        [
+            (SERVER_ENV, self.name.clone()),
+            (NONCE_ENV, format!("{:032x}", self.nonce)),
+            (PARENT_ENV, process::pid().to_string()),
+        ]
+    }
+
+    /// Waits for the worker and checks it. Has no deadline: see
+    /// [`Doorstep::abort`].
+    ///
+    /// # Errors
+    /// See [`Refusal`]. A worker that is refused for a mismatch is told why.
+    pub fn accept(self, pid: u32, kernels: &[String]) -> Result<Accepted, Refusal> {
+        let broken = |error: &dyn std::fmt::Display| Refusal::Broken(error.to_string());
+        let nonce = self.nonce;
+        let (bootstrap, greeting) = self.server.accept().map_err(|error| broken(&error))?;
+        // Its descriptor is inheritable: the next worker would keep it open.
+        drop(bootstrap);
+        let hello: Hello = wire::decode(&greeting.hello).map_err(|error| broken(&error))?;
+        let requests = Sender(greeting.requests);
+        if let Err(reason) = check(&hello, nonce, pid, kernels) {
+            let _ = answer(&requests, &Err(reason.clone()), None);
+            return Err(Refusal::Mismatch(reason));
+        }
+        Ok(Accepted {
+            hello,
+            requests,
+            replies: Receiver(greeting.replies),
+        })
+    }
+}
+
+fn check(hello: &Hello, nonce: u128, pid: u32, kernels: &[String]) -> Result<(), String> {
+    if hello.version != PROTOCOL_VERSION {
+        return Err(format!(
+            "it speaks protocol version {}, the coordinator {PROTOCOL_VERSION}; \
+             use the same build of the program for both",
+            hello.version
+        ));
+    }
+    if hello.nonce != nonce {
+        return Err("it does not know the nonce: another process has connected".to_owned());
+    }
+    if hello.pid != pid {
+        return Err(format!(
+            "it says that it is process {}, but {pid} was started",
+            hello.pid
+        ));
+    }
+    let build = build_id();
+    if hello.build != build {
+        return Err(format!(
+            "it is build {}, the coordinator is {build}; use the same executable for both",
+            hello.build
+        ));
+    }
+    if hello.kernels != kernels {
+        return Err("its kernels are not the coordinator's; use the same registry".to_owned());
+    }
+    Ok(())
+}
+
+type Answer = Result<Welcome, String>;
+
+fn answer(
+    requests: &Sender,
+    answer: &Answer,
+    page: Option<ipc_channel::ipc::IpcSharedMemory>,
+) -> Result<(), Refusal> {
+    let head = wire::encode(answer).map_err(|error| Refusal::Broken(error.to_string()))?;
+    requests
+        .0
+        .send(Envelope {
+            head: ByteBuf::from(head),
+            regions: page.into_iter().collect(),
+        })
+        .map_err(|error| Refusal::Broken(error.to_string()))
+}
+
+impl Accepted {
+    /// Lets the worker in; returns its status page.
+    ///
+    /// # Errors
+    /// When the worker has died meanwhile or there is no memory for the page.
+    pub fn welcome(&self, welcome: Welcome) -> Result<StatusPage, Refusal> {
+        let (page, theirs) = StatusPage::create()
+            .ok_or_else(|| Refusal::Broken("no shared memory for its status page".to_owned()))?;
+        answer(&self.requests, &Ok(welcome), Some(theirs))?;
+        Ok(page)
+    }
+}
+
+/// The worker's side of a connection.
+#[derive(Debug)]
+pub struct Connected {
+    /// What the coordinator said.
+    pub welcome: Welcome,
+    /// Where the worker shows what it does.
+    pub page: StatusPage,
+    /// Jobs come from here.
+    pub requests: Receiver,
+    /// Results go here.
+    pub replies: Sender,
+}
+
+/// What a coordinator put into the environment of its worker: server, nonce and
+/// the coordinator's process id. `None` if this process is no worker.
+///
+/// # Errors
+/// When only part of it is there.
+pub fn worker_environment() -> Option<Result<(String, u128, u32), Refusal>> {
+    let server = std::env::var(SERVER_ENV).ok()?;
+    let read = || {
+        let nonce = std::env::var(NONCE_ENV).ok()?;
+        let parent = std::env::var(PARENT_ENV).ok()?;
+        Some((
+            server,
+            u128::from_str_radix(&nonce, 16).ok()?,
+            parent.parse().ok()?,
+        ))
+    };
+    Some(read().ok_or_else(|| {
+        Refusal::Broken(format!(
+            "{SERVER_ENV} is set, but {NONCE_ENV} or {PARENT_ENV} is not"
+        ))
+    }))
+}
+
+/// Connects to the coordinator's server and waits to be let in.
+///
+/// # Errors
+/// When the coordinator is gone or refuses this worker.
+pub fn connect(server: String, hello: &Hello) -> Result<Connected, Refusal> {
+    let broken = |error: &dyn std::fmt::Display| Refusal::Broken(error.to_string());
+    let bootstrap = IpcSender::<Greeting>::connect(server).map_err(|error| broken(&error))?;
+    let (request_sender, requests) = channel().map_err(|error| broken(&error))?;
+    let (replies, reply_receiver) = channel().map_err(|error| broken(&error))?;
+    let hello = wire::encode(hello).map_err(|error| broken(&error))?;
+    let greeting = Greeting {
+        hello: ByteBuf::from(hello),
+        requests: request_sender,
+        replies: reply_receiver,
+    };
+    bootstrap.send(greeting).map_err(|error| broken(&error))?;
+    drop(bootstrap);
+    let envelope: Envelope = requests.recv().map_err(|error| broken(&error))?;
+    let welcome = wire::decode::<Answer>(&envelope.head)
+        .map_err(|error| broken(&error))?
+        .map_err(Refusal::Mismatch)?;
+    let page = envelope
+        .regions
+        .into_iter()
+        .next()
+        .and_then(StatusPage::open)
+        .ok_or_else(|| broken(&"the coordinator sent no status page"))?;
+    Ok(Connected {
+        welcome,
+        page,
+        requests: Receiver(requests),
+        replies: Sender(replies),
+    })
+}
+
+impl From<RecvError> for Refusal {
+    fn from(error: RecvError) -> Self {
+        Self::Broken(error.to_string())
+    }
+}
+
+/// Which executable this process runs: the version, and the identity of the file
+/// on disk. Two processes of one file have the same; a rebuilt file differs.
+pub fn build_id() -> String {
+    let file = std::fs::metadata("/proc/self/exe")
+        .or_else(|_| std::env::current_exe().and_then(std::fs::metadata));
+    let version = env!("CARGO_PKG_VERSION");
+    match file {
+        Ok(file) => format!(
+            "{version}-{:x}-{:x}-{:x}-{:x}.{:x}",
+            file.dev(),
+            file.ino(),
+            file.size(),
+            file.mtime(),
+            file.mtime_nsec()
+        ),
+        Err(_) => version.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hello(nonce: u128) -> Hello {
+        Hello {
+            version: PROTOCOL_VERSION,
+            build: build_id(),
+            nonce,
+            pid: process::pid(),
+            kernels: vec!["noop".to_owned()],
+        }
+    }
+
+    fn shake(
+        change: impl FnOnce(&mut Hello),
+    ) -> (Result<Accepted, Refusal>, Result<Connected, Refusal>) {
+        let listener = Listener::bind().unwrap();
+        let mut hello = hello(listener.nonce);
+        change(&mut hello);
+        let name = listener.name.clone();
+        let worker = std::thread::spawn(move || connect(name, &hello));
+        let accepted = listener
+            .accept(process::pid(), &["noop".to_owned()])
+            .and_then(|accepted| {
+                accepted.welcome(Welcome {
+                    worker: WorkerId(3),
+                    log_level: 0,
+                    pin: None,
+                })?;
+                Ok(accepted)
+            });
+        (accepted, worker.join().unwrap())
+    }
+
+    #[test]
+    fn the_right_worker_is_let_in() {
+        let (accepted, connected) = shake(|_| {});
+        assert_eq!(connected.unwrap().welcome.worker, WorkerId(3));
+        assert_eq!(accepted.unwrap().hello.pid, process::pid());
+    }
+
+    #[test]
+    fn every_wrong_worker_is_refused_and_told_why() {
+        let cases: [(&str, fn(&mut Hello)); 5] = [
+            ("protocol version", |hello| hello.version += 1),
+            ("nonce", |hello| hello.nonce ^= 1),
+            ("process", |hello| hello.pid += 1),
+            ("build", |hello| hello.build.push('x')),
+            ("kernels", |hello| hello.kernels.clear()),
+        ];
+        for (word, change) in cases {
+            let (accepted, connected) = shake(change);
+            let coordinator = accepted.unwrap_err().to_string();
+            assert!(coordinator.contains(word), "{coordinator}");
+            assert_eq!(connected.unwrap_err().to_string(), coordinator);
+        }
+    }
+
+    #[test]
+    fn a_wait_for_a_worker_that_never_comes_can_be_ended() {
+        let listener = Listener::bind().unwrap();
+        listener.doorstep().abort();
+        assert!(matches!(listener.accept(1, &[]), Err(Refusal::Broken(_))));
+    }
+}
