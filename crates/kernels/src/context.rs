@@ -192,6 +192,11 @@ impl<'a> Context<'a> {
         self.control.should_stop()
     }
 
+    /// Who says when to stop, for a kernel that is filling an output meanwhile.
+    pub(crate) fn control(&self) -> &'a dyn Control {
+        self.control
+    }
+
     /// [`KernelError::Stopped`] if [`Context::should_stop`].
     ///
     /// # Errors

@@ -18,6 +18,7 @@ mod measuring;
 mod npy;
 mod param;
 mod registry;
+mod simd;
 mod synth;
 mod vision;
 

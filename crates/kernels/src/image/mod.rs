@@ -1,5 +1,43 @@
+//! Image kernels, and what every kernel that reads an image needs.
+
+mod blur;
+mod codec;
+#[cfg(test)]
+mod codec_tests;
+mod complete;
+mod equalize;
+mod gaussian;
+mod grayscale;
+mod histogram;
+mod job;
+mod median;
+mod median_histogram;
+mod median_network;
+mod npy_minimal;
+mod pattern;
+mod pixels;
+mod raw;
+mod resize;
+mod sharpen;
+mod sobel;
+#[cfg(test)]
+pub(crate) mod testing;
+
 use crate::Kernel;
 
+pub(crate) use job::{filter, load, reader, store, synthesize};
+pub(crate) use pixels::{BLOCK, Pixels, block, try_vec};
+pub(crate) use sobel::gradients;
+
 pub(crate) fn kernels() -> Vec<Box<dyn Kernel>> {
-    Vec::new()
+    vec![
+        Box::new(grayscale::Grayscale),
+        Box::new(blur::Blur),
+        Box::new(resize::Resize),
+        Box::new(sobel::Sobel),
+        Box::new(median::Median),
+        Box::new(sharpen::Sharpen),
+        Box::new(equalize::Equalize),
+        Box::new(histogram::Histogram),
+    ]
 }

@@ -1,5 +1,10 @@
+//! Computer vision: images in, features out.
+
+mod canny;
+mod corners;
+
 use crate::Kernel;
 
 pub(crate) fn kernels() -> Vec<Box<dyn Kernel>> {
-    Vec::new()
+    vec![Box::new(canny::Canny), Box::new(corners::Corners)]
 }

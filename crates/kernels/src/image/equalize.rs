@@ -1,0 +1,135 @@
+use brigade_proto::Buffer;
+
+use super::histogram::count_bytes;
+use super::job::{filter, load, store, synthesize};
+use super::pixels::{Pixels, luma, try_vec};
+use crate::{Context, Kernel, KernelError, Progress, Size, Spec};
+
+pub(super) struct Equalize;
+
+impl Kernel for Equalize {
+    fn spec(&self) -> Spec {
+        filter(
+            "equalize",
+            "Spreads the brightness over the whole range",
+            [],
+        )
+        .details(
+            "Histogram equalisation of the luma: its cumulative histogram becomes a straight \
+             line. Grey images: equal to OpenCV's equalizeHist. Colour images: each channel moves \
+             as the luma does, so that the colour differences (Cb, Cr) stay; alpha is kept.",
+        )
+    }
+
+    fn run(&self, job: &mut Context<'_>) -> Result<Progress, KernelError> {
+        let (pixels, format) = load(job)?;
+        let table = table(&luma_counts(&pixels)?);
+        store(job, pixels.shape, format, |out| {
+            match pixels.shape.channels {
+                1 => {
+                    for (to, &from) in out.iter_mut().zip(pixels.bytes()) {
+                        *to = table[usize::from(from)];
+                    }
+                }
+                3 => shift::<3>(pixels.bytes(), out, &table),
+                _ => shift::<4>(pixels.bytes(), out, &table),
+            }
+            Ok(())
+        })
+    }
+
+    fn synthesize(&self, size: Size, seed: u64) -> Result<Vec<Buffer>, KernelError> {
+        synthesize(size, seed)
+    }
+}
+
+fn luma_counts(pixels: &Pixels<'_>) -> Result<[u64; 256], KernelError> {
+    let mut row: Vec<u8> = try_vec(pixels.shape.width)?;
+    let mut counts = [0; 256];
+    for y in 0..pixels.shape.height {
+        pixels.luma_row(y, &mut row);
+        count_bytes(&row, &mut counts);
+    }
+    Ok(counts)
+}
+
+/// Where each grey level goes: as `cv::equalizeHist`, in its own arithmetic
+/// (single precision, halves to even).
+fn table(counts: &[u64; 256]) -> [u8; 256] {
+    let total: u64 = counts.iter().sum();
+    let darkest = counts.iter().position(|&n| n > 0).unwrap_or(0);
+    if counts[darkest] == total {
+        return [darkest as u8; 256];
+    }
+    let scale = 255.0_f32 / (total - counts[darkest]) as f32;
+    let mut table = [0; 256];
+    let mut sum = 0;
+    for level in darkest + 1..256 {
+        sum += counts[level];
+        table[level] = (sum as f32 * scale).round_ties_even() as u8;
+    }
+    table
+}
+
+fn shift<const C: usize>(from: &[u8], to: &mut [u8], table: &[u8; 256]) {
+    for (from, to) in from
+        .as_chunks::<C>()
+        .0
+        .iter()
+        .zip(to.as_chunks_mut::<C>().0)
+    {
+        let grey = luma(from[0], from[1], from[2]);
+        let by = i16::from(table[usize::from(grey)]) - i16::from(grey);
+        *to = *from;
+        for channel in &mut to[..3] {
+            *channel = (i16::from(*channel) + by).clamp(0, 255) as u8;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::image::testing::{Case, run_raw};
+
+    #[test]
+    fn two_levels_go_to_both_ends() {
+        let case = Case {
+            width: 4,
+            height: 1,
+            channels: 1,
+            bytes: vec![100, 101, 100, 101],
+        };
+        assert_eq!(run_raw("equalize", &[], &case).bytes, [0, 255, 0, 255]);
+    }
+
+    #[test]
+    fn a_flat_image_stays_as_it_is() {
+        let case = Case {
+            width: 3,
+            height: 2,
+            channels: 3,
+            bytes: vec![77; 18],
+        };
+        assert_eq!(run_raw("equalize", &[], &case).bytes, case.bytes);
+    }
+
+    #[test]
+    fn colour_of_grey_is_the_grey_result() {
+        let grey = Case::random(20, 20, 1, 2);
+        let bytes = grey
+            .bytes
+            .iter()
+            .flat_map(|&g| [g / 2 + 60, g / 2 + 60, g / 2 + 60, 9])
+            .collect();
+        let color = Case {
+            channels: 4,
+            bytes,
+            ..grey
+        };
+        let out = run_raw("equalize", &[], &color);
+        let plain = run_raw("equalize", &[], &run_raw("grayscale", &[], &color));
+        for (p, &g) in out.bytes.chunks(4).zip(&plain.bytes) {
+            assert_eq!(p, [g, g, g, 9]);
+        }
+    }
+}

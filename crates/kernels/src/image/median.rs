@@ -1,0 +1,99 @@
+use brigade_proto::Buffer;
+
+use super::job::{filter, load, store, synthesize};
+use super::{median_histogram, median_network};
+use crate::{Context, Kernel, KernelError, ParamSpec, Progress, Size, Spec};
+
+pub(super) struct Median;
+
+impl Kernel for Median {
+    fn spec(&self) -> Spec {
+        // A window of 255x255 is the largest whose count fits 16 bits.
+        let radius = ParamSpec::int("radius", 1..=127, "Pixels to each side of a square window");
+        filter(
+            "median",
+            "Median of a square window",
+            [radius.default(2_i64)],
+        )
+        .details(
+            "Edges replicated; each channel by itself, alpha too. Equal to OpenCV's medianBlur \
+             and SciPy's median_filter(mode=\"nearest\").",
+        )
+    }
+
+    fn run(&self, job: &mut Context<'_>) -> Result<Progress, KernelError> {
+        let (pixels, format) = load(job)?;
+        let (radius, control) = (job.int("radius") as usize, job.control());
+        store(job, pixels.shape, format, |out| match radius {
+            1 => median_network::run::<1>(&pixels, control, out),
+            2 => median_network::run::<2>(&pixels, control, out),
+            _ => median_histogram::run(&pixels, radius, control, out),
+        })
+    }
+
+    fn synthesize(&self, size: Size, seed: u64) -> Result<Vec<Buffer>, KernelError> {
+        synthesize(size, seed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use crate::image::testing::{Case, run_raw};
+
+    fn naive(case: &Case, radius: isize) -> Vec<u8> {
+        let mut out = Vec::new();
+        for y in 0..case.height as isize {
+            for x in 0..case.width as isize {
+                for c in 0..case.channels {
+                    let mut window: Vec<u8> = (-radius..=radius)
+                        .flat_map(|dy| (-radius..=radius).map(move |dx| (dx, dy)))
+                        .map(|(dx, dy)| case.at(x + dx, y + dy, c))
+                        .collect();
+                    window.sort_unstable();
+                    out.push(window[window.len() / 2]);
+                }
+            }
+        }
+        out
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(48))]
+        #[test]
+        fn agrees_with_the_definition(
+            width in 1_usize..90, height in 1_usize..9, channels in prop::sample::select(vec![1, 3, 4]),
+            radius in 1_i64..6, seed: u64,
+        ) {
+            let case = Case::random(width, height, channels, seed);
+            let out = run_raw("median", &[("radius", radius.into())], &case);
+            prop_assert_eq!(out.bytes, naive(&case, radius as isize));
+        }
+    }
+
+    /// A sorting network is right if it is right for zeros and ones.
+    #[test]
+    fn networks_pass_the_zero_one_test() {
+        for seed in 0..20 {
+            let mut case = Case::random(200, 30, 1, seed);
+            case.bytes
+                .iter_mut()
+                .for_each(|b| *b = if *b < 100 + 5 * seed as u8 { 0 } else { 255 });
+            for radius in [1_i64, 2] {
+                let out = run_raw("median", &[("radius", radius.into())], &case);
+                assert_eq!(out.bytes, naive(&case, radius as isize));
+            }
+        }
+    }
+
+    #[test]
+    fn wide_windows_and_more_than_one_strip() {
+        let case = Case::random(1100, 6, 1, 1);
+        let out = run_raw("median", &[("radius", 9_i64.into())], &case);
+        assert_eq!(out.bytes, naive(&case, 9));
+        let small = Case::random(5, 4, 3, 1);
+        let out = run_raw("median", &[("radius", 127_i64.into())], &small);
+        assert_eq!(out.bytes, naive(&small, 127));
+    }
+}
