@@ -36,8 +36,8 @@ impl Kernel for Resize {
         filter("resize", "Changes the size", own).details(
             "With one side 0 the aspect ratio is kept, with both 0 the image is halved. Filters \
              widen with the reduction, so that nothing aliases; colours are weighed by their \
-             alpha. Agrees with Pillow's resize (NEAREST, BILINEAR, BICUBIC, LANCZOS) within 1 \
-             grey level.",
+             alpha. Agrees with Pillow's resize (NEAREST, BILINEAR, BICUBIC, LANCZOS) within 2 \
+             grey levels, except where alpha is low enough to magnify rounding.",
         )
     }
 
