@@ -20,7 +20,7 @@ use serde_bytes::ByteBuf;
 use thiserror::Error;
 
 use crate::channel::{Envelope, Receiver, RecvError, Sender};
-use crate::runtime_dir::Lease;
+use crate::runtime_dir;
 use crate::status::StatusPage;
 use crate::wire;
 
@@ -83,7 +83,6 @@ pub struct Listener {
     server: IpcOneShotServer<Greeting>,
     name: String,
     nonce: u128,
-    _lease: Lease,
 }
 
 impl std::fmt::Debug for Listener {
@@ -123,13 +122,12 @@ impl Listener {
     /// # Errors
     /// When the directory or the socket cannot be made.
     pub fn bind() -> io::Result<Self> {
-        let lease = Lease::take()?;
+        runtime_dir::prepare()?;
         let (server, name) = IpcOneShotServer::new()?;
         Ok(Self {
             server,
             name,
             nonce: random::nonce()?,
-            _lease: lease,
         })
     }
 

@@ -226,6 +226,11 @@ pub fn pid() -> u32 {
     getpid().as_raw_nonzero().get().cast_unsigned()
 }
 
+/// The user that this process acts as.
+pub fn uid() -> u32 {
+    rustix::process::geteuid().as_raw()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,0 +1,45 @@
+//! One suite for every backend and transport: the same job gives the same bytes,
+//! the same errors and the same spans. What only worker processes can do (die, be
+//! killed, be replaced) is in `supervision`.
+
+mod kernels;
+mod same;
+mod storm;
+mod supervision;
+mod util;
+
+use std::process::ExitCode;
+
+use libtest_mimic::{Arguments, Trial};
+
+fn main() -> ExitCode {
+    // This executable is its own worker program.
+    if let Some(code) = brigade_exec::run_if_worker(&kernels::registry()) {
+        return code;
+    }
+    let mut trials: Vec<Trial> = Vec::new();
+    for setup in util::Setup::all() {
+        for (name, test) in same::TESTS {
+            trials.push(Trial::test(format!("{setup}::{name}"), move || {
+                test(setup);
+                Ok(())
+            }));
+        }
+    }
+    for setup in util::Setup::processes() {
+        for (name, test) in supervision::TESTS.iter().chain(storm::TESTS) {
+            trials.push(Trial::test(format!("{setup}::{name}"), move || {
+                test(setup);
+                Ok(())
+            }));
+        }
+    }
+    trials.push(Trial::test("random batches are the same everywhere", || {
+        same::random_batches();
+        Ok(())
+    }));
+    let mut arguments = Arguments::from_args();
+    // They count processes and descriptors of this process.
+    arguments.test_threads = Some(1);
+    libtest_mimic::run(&arguments, trials).exit_code()
+}

@@ -1,0 +1,219 @@
+//! What only worker processes do: die, hang, be killed and be replaced.
+
+use std::time::{Duration, Instant};
+
+use brigade_exec::{PoolError, Stop};
+use brigade_proto::{JobError, JobSpec, Status};
+
+use crate::util::{Belongings, Setup, bytes, children, result, wait_until};
+
+type Test = (&'static str, fn(Setup));
+
+pub(crate) const TESTS: &[Test] = &[
+    ("each way to die is told by its name", deaths),
+    ("a job that dies once is retried", retried),
+    ("a poison job takes no other with it", poison),
+    ("a worker that hangs is killed at the timeout", hang),
+    ("a pool without progress gives up", no_progress),
+    ("an idle worker that is killed is replaced", killed_while_idle),
+    ("a stopped worker with a full pipe of input is killed", stopped_while_sending),
+    ("workers are replaced after their share of jobs", retirement),
+    ("what a worker prints blocks nobody", prints),
+    ("workers have no descriptors but their own", descriptors),
+    ("a program that is no worker is found out", not_a_worker),
+];
+
+fn deaths(setup: Setup) {
+    let pool = setup.builder().retries(0).max_restarts(0).build().unwrap();
+    for (how, death) in [
+        ("kill", "killed by SIGKILL"),
+        ("segv", "killed by SIGSEGV"),
+        ("abort", "killed by SIGABRT"),
+        ("exit", "exited with status 0"),
+        ("overflow", "killed by SIGABRT"),
+    ] {
+        let outcome = pool.submit(JobSpec::new("die").param("how", how)).unwrap().wait();
+        assert_eq!(outcome.status(), Status::Crashed);
+        assert_eq!(outcome.attempts, 1);
+        let expected = JobError::Crashed { death: death.to_owned(), attempts: 1 };
+        assert_eq!(result(outcome).unwrap_err(), expected, "{how}");
+    }
+}
+
+fn retried(setup: Setup) {
+    let directory = tempfile::tempdir().unwrap();
+    let marker = directory.path().join("marker");
+    let pool = setup.pool();
+    let path = marker.to_str().unwrap().as_bytes();
+    let outcome = pool.submit(JobSpec::new("die-once").input(path)).unwrap().wait();
+    assert_eq!(outcome.attempts, 2);
+    assert_eq!(result(outcome).unwrap(), [b"alive".to_vec()]);
+    wait_until("a new worker", || pool.status().restarts == 1, || format!("{:?}", pool.status()));
+}
+
+fn poison(setup: Setup) {
+    let pool = setup.builder().retries(1).depth(3).build().unwrap();
+    let jobs = (0..200).map(|i| match i {
+        17 | 18 | 150 => JobSpec::new("die").param("how", "segv"),
+        _ => JobSpec::new("echo").input(bytes(i, 0)),
+    });
+    for (i, outcome) in pool.map(jobs).enumerate() {
+        match i {
+            17 | 18 | 150 => {
+                assert_eq!(outcome.attempts, 2);
+                assert_eq!(outcome.status(), Status::Crashed);
+            }
+            _ => {
+                assert_eq!(outcome.attempts, 1, "job {i} was blamed for another's crash");
+                assert_eq!(result(outcome).unwrap(), [bytes(i, 1).to_vec()]);
+            }
+        }
+    }
+    let status = pool.status();
+    assert!(status.gave_up.is_none());
+    assert_eq!(status.restarts, 6);
+}
+
+fn hang(setup: Setup) {
+    let pool = setup.builder().build().unwrap();
+    let after = Duration::from_millis(30);
+    let begin = Instant::now();
+    let hanging = pool.submit(JobSpec::new("deaf").param("ms", 1_000_000).timeout(after)).unwrap();
+    let good: Vec<_> =
+        (0..20).map(|_| pool.submit(JobSpec::new("echo")).unwrap()).collect();
+    assert_eq!(result(hanging.wait()).unwrap_err(), JobError::TimedOut { after });
+    for job in good {
+        assert!(result(job.wait()).is_ok());
+    }
+    assert!(begin.elapsed() < Duration::from_secs(100), "the job would have slept for 1,000 s");
+}
+
+fn no_progress(setup: Setup) {
+    let before = Belongings::now();
+    let pool = setup.builder().retries(100).max_restarts(3).workers(1).build().unwrap();
+    let deadly = pool.submit(JobSpec::new("die")).unwrap();
+    let behind = pool.submit(JobSpec::new("echo")).unwrap();
+    let error = result(deadly.wait()).unwrap_err();
+    assert!(matches!(&error, JobError::PoolGaveUp { reason } if reason.contains("--max-restarts")));
+    // Either the first worker got to it, or nobody does.
+    let behind = result(behind.wait());
+    assert!(matches!(behind, Ok(_) | Err(JobError::PoolGaveUp { .. })), "{behind:?}");
+    let gave_up = pool.status().gave_up;
+    assert!(matches!(gave_up, Some(PoolError::NoProgress { deaths: 4, .. })), "{gave_up:?}");
+    assert!(pool.submit(JobSpec::new("echo")).is_err());
+    pool.close();
+    before.assert_same();
+}
+
+fn killed_while_idle(setup: Setup) {
+    let pool = setup.pool();
+    let before = children();
+    assert_eq!(before.len(), 2);
+    kill(before[0]);
+    wait_until(
+        "a new worker",
+        || {
+            let now = children();
+            now.len() == 2 && !now.contains(&before[0])
+        },
+        || format!("{before:?} {:?}", children()),
+    );
+    let jobs = (0..50).map(|_| JobSpec::new("echo"));
+    assert!(pool.map(jobs).all(|outcome| outcome.result.is_ok()));
+}
+
+fn kill(pid: u32) {
+    signal(pid, rustix::process::Signal::KILL);
+}
+
+pub(crate) fn signal(pid: u32, signal: rustix::process::Signal) {
+    let pid = rustix::process::Pid::from_raw(pid.cast_signed()).unwrap();
+    // It may have died by itself.
+    let _ = rustix::process::kill_process(pid, signal);
+}
+
+fn stopped_while_sending(setup: Setup) {
+    let before = Belongings::now();
+    let pool = setup.builder().workers(1).depth(1).retries(0).build().unwrap();
+    let worker = children()[0];
+    // The worker reads nothing from here on, so an inline payload of this size fills
+    // its socket and blocks the sender.
+    signal(worker, rustix::process::Signal::STOP);
+    let job = pool.submit(JobSpec::new("echo").input(bytes(32 << 20, 0))).unwrap();
+    let job = job.wait_timeout(Duration::from_millis(100)).unwrap_err();
+    kill(worker);
+    // It never had the job in hand, so nobody is to blame and it runs elsewhere.
+    assert_eq!(result(job.wait()).unwrap(), [bytes(32 << 20, 1).to_vec()]);
+    pool.close();
+    before.assert_same();
+}
+
+fn retirement(setup: Setup) {
+    let pool = setup.builder().max_jobs_per_worker(Some(10)).build().unwrap();
+    let jobs = (0..100).map(|i| JobSpec::new("echo").input(bytes(i, 0)));
+    let mut pids = std::collections::BTreeMap::new();
+    for (i, outcome) in pool.map(jobs).enumerate() {
+        *pids.entry(outcome.pid).or_insert(0) += 1;
+        assert_eq!(outcome.attempts, 1);
+        assert_eq!(result(outcome).unwrap(), [bytes(i, 1).to_vec()]);
+    }
+    assert!(pids.len() >= 10, "{pids:?}");
+    assert!(pids.values().all(|&jobs| jobs <= 10), "{pids:?}");
+}
+
+fn prints(setup: Setup) {
+    let pool = setup.pool();
+    for _ in 0..3 {
+        assert!(result(pool.submit(JobSpec::new("print")).unwrap().wait()).is_ok());
+    }
+}
+
+fn descriptors(setup: Setup) {
+    // One that is inheritable, as ipc-channel's own are.
+    let (reader, _writer) = std::io::pipe().unwrap();
+    rustix::io::fcntl_setfd(&reader, rustix::io::FdFlags::empty()).unwrap();
+    let pool = setup.pool();
+    assert!(pool.map((0..20).map(|_| JobSpec::new("echo"))).all(|o| o.result.is_ok()));
+    for worker in children() {
+        let open: Vec<String> = std::fs::read_dir(format!("/proc/{worker}/fd"))
+            .unwrap()
+            .flatten()
+            .filter_map(|fd| std::fs::read_link(fd.path()).ok())
+            .map(|target| target.display().to_string())
+            .collect();
+        let count = |kind: &str| open.iter().filter(|target| target.starts_with(kind)).count();
+        // Requests and replies; null, what it prints (twice); its status page.
+        assert_eq!(count("socket:"), 2, "{open:?}");
+        assert_eq!(count("pipe:"), 2, "{open:?}");
+        assert_eq!(count("/dev/null"), 1, "{open:?}");
+        assert_eq!(count("/memfd:"), 1, "{open:?}");
+        assert_eq!(open.len(), 6, "{open:?}");
+        let environment = std::fs::read(format!("/proc/{worker}/status")).unwrap();
+        assert!(!environment.is_empty());
+    }
+}
+
+fn not_a_worker(setup: Setup) {
+    let before = Belongings::now();
+    let build = |program: &str, deadline: u64| {
+        let built = setup
+            .builder()
+            .worker_program(Some(program.into()))
+            .start_deadline(Duration::from_millis(deadline))
+            .build();
+        built.map(|pool| pool.stop(Stop::Kill)).unwrap_err()
+    };
+    assert!(matches!(build("/nowhere/at/all", 10_000), PoolError::Spawn { .. }));
+    match build("/bin/false", 10_000) {
+        PoolError::DiedEarly { death, .. } => assert_eq!(death, "exited with status 1"),
+        other => panic!("{other}"),
+    }
+    // Waits for ever, and does not even connect.
+    let directory = tempfile::tempdir().unwrap();
+    let script = directory.path().join("hang");
+    std::fs::write(&script, "#!/bin/sh\nexec sleep 1000\n").unwrap();
+    let executable = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(&script, executable).unwrap();
+    assert!(matches!(build(script.to_str().unwrap(), 300), PoolError::StartTimeout { .. }));
+    before.assert_same();
+}

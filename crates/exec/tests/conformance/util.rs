@@ -1,0 +1,165 @@
+//! Setups to test, and what is left of a pool when it is gone.
+
+use std::fmt;
+use std::fs;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use brigade_exec::{Backend, Pool, PoolBuilder, Transport};
+use brigade_proto::{Buffer, JobError, Outcome, Span};
+
+use crate::kernels;
+
+/// A backend and, for processes, a transport.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Setup {
+    pub(crate) backend: Backend,
+    pub(crate) transport: Transport,
+}
+
+impl fmt::Display for Setup {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.backend {
+            Backend::Processes => write!(f, "processes-{}", self.transport),
+            backend => backend.fmt(f),
+        }
+    }
+}
+
+impl Setup {
+    pub(crate) fn processes() -> impl Iterator<Item = Self> {
+        let backend = Backend::Processes;
+        Transport::ALL.iter().map(move |&transport| Self { backend, transport })
+    }
+
+    pub(crate) fn all() -> impl Iterator<Item = Self> {
+        let transport = Transport::Inline;
+        Backend::ALL
+            .iter()
+            .filter(|backend| backend.is_in_process())
+            .map(move |&backend| Self { backend, transport })
+            .chain(Self::processes())
+    }
+
+    pub(crate) fn is_processes(self) -> bool {
+        self.backend == Backend::Processes
+    }
+
+    pub(crate) fn builder(self) -> PoolBuilder {
+        Pool::builder()
+            .backend(self.backend)
+            .transport(self.transport)
+            .workers(2)
+            .registry(kernels::registry())
+    }
+
+    pub(crate) fn pool(self) -> Pool {
+        self.builder().build().unwrap()
+    }
+}
+
+/// What this process has that a pool could leave behind.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Belongings {
+    descriptors: Vec<String>,
+    children: Vec<u32>,
+    threads: usize,
+    shared_mappings: usize,
+    sockets: Vec<PathBuf>,
+}
+
+impl Belongings {
+    pub(crate) fn now() -> Self {
+        let mut descriptors: Vec<String> = fs::read_dir("/proc/self/fd")
+            .unwrap()
+            .flatten()
+            .filter_map(|entry| fs::read_link(entry.path()).ok())
+            .map(|target| target.display().to_string())
+            // The directory that is just being read.
+            .filter(|target| !target.ends_with("/fd"))
+            .map(|target| target.split(':').next().unwrap_or_default().to_owned())
+            .collect();
+        descriptors.sort();
+        let maps = fs::read_to_string("/proc/self/maps").unwrap();
+        let sockets = fs::read_dir(brigade_ipc::runtime_dir::path())
+            .into_iter()
+            .flatten()
+            .flatten()
+            .map(|entry| entry.path().join("socket"))
+            .filter(|socket| socket.exists())
+            .collect();
+        Self {
+            descriptors,
+            children: children(),
+            threads: fs::read_dir("/proc/self/task").unwrap().count(),
+            shared_mappings: maps.lines().filter(|line| line.contains("memfd")).count(),
+            sockets,
+        }
+    }
+
+    /// Asserts that nothing is left that was not there at `self`. A thread that was
+    /// joined may be listed for a moment longer.
+    pub(crate) fn assert_same(&self) {
+        wait_until("everything is given back", || Self::now() == *self, || {
+            format!("before {self:?}\nafter  {:?}", Self::now())
+        });
+    }
+}
+
+/// Processes whose parent is this one, zombies included.
+pub(crate) fn children() -> Vec<u32> {
+    let mut children: Vec<u32> = fs::read_dir("/proc/self/task")
+        .unwrap()
+        .flatten()
+        .filter_map(|task| fs::read_to_string(task.path().join("children")).ok())
+        .flat_map(|list| {
+            list.split_whitespace().map(|pid| pid.parse().unwrap()).collect::<Vec<u32>>()
+        })
+        .collect();
+    children.sort_unstable();
+    children
+}
+
+/// Waits for a condition, for at most 20 s.
+pub(crate) fn wait_until(what: &str, condition: impl Fn() -> bool, state: impl Fn() -> String) {
+    let begin = Instant::now();
+    while !condition() {
+        assert!(begin.elapsed() < Duration::from_secs(20), "never: {what}\n{}", state());
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// Outputs, or the error, of an outcome whose spans are checked on the way.
+pub(crate) fn result(outcome: Outcome) -> Result<Vec<Vec<u8>>, JobError> {
+    let stamps = outcome.stamps;
+    let spans = stamps.spans();
+    assert_eq!(spans.total(), stamps.collected - stamps.submitted, "spans add up");
+    assert_eq!(
+        spans.overhead(),
+        spans.total() - spans.get(Span::Queue) - spans.get(Span::Compute)
+    );
+    if outcome.result.is_ok() {
+        let instants = [
+            stamps.submitted,
+            stamps.assigned,
+            stamps.encoded,
+            stamps.in_hand,
+            stamps.called,
+            stamps.returned,
+            stamps.published,
+            stamps.collected,
+        ];
+        assert!(instants.is_sorted(), "stamps are in order: {stamps:?}");
+        assert!(instants[0] > 0);
+        assert!(outcome.worker.is_some() && outcome.pid != 0 && outcome.attempts > 0);
+    }
+    outcome.result.map(|outputs| outputs.iter().map(|output| output.to_vec()).collect())
+}
+
+pub(crate) fn bytes(len: usize, seed: u8) -> Buffer {
+    let mut buffer = Buffer::zeroed(len);
+    for (i, byte) in buffer.iter_mut().enumerate() {
+        *byte = (i as u8).wrapping_mul(31).wrapping_add(seed);
+    }
+    buffer
+}
