@@ -68,8 +68,11 @@ pub(crate) fn payload(source: &Source, carriage: Carriage) -> Result<(Payload, u
         }
         (Source::File(path), Carriage::Shared) => {
             let mut region: Region = read(path).map_err(|error| unread(path, &error))?;
-            let len = region.bytes_mut().len() as u64;
-            Ok((Payload::Region(region), len))
+            match region.bytes_mut().len() as u64 {
+                // There is no mapping of no bytes, so nothing that is aligned.
+                0 => Ok(in_memory(Arc::default())),
+                len => Ok((Payload::Region(region), len)),
+            }
         }
     }
 }

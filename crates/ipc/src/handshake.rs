@@ -13,7 +13,7 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 
 use brigade_proto::{PROTOCOL_VERSION, WorkerId};
-use brigade_sys::{process, random};
+use brigade_sys::{process, random, socket};
 use ipc_channel::ipc::{IpcOneShotServer, IpcReceiver, IpcSender, channel};
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
@@ -100,8 +100,9 @@ impl Doorstep {
     /// connecting and hanging up. (One whose worker has connected and hangs ends
     /// when the worker is killed.)
     pub fn abort(&self) {
-        // Refused: it has been accepted, and the server is gone.
-        drop(IpcSender::<Greeting>::connect(self.0.clone()));
+        // Not through ipc-channel, whose `connect` leaks its socket when the server
+        // has gone already. Refused: it has, and nobody waits.
+        let _ = socket::knock(&self.0);
     }
 }
 
@@ -383,6 +384,23 @@ mod tests {
             assert!(coordinator.contains(word), "{coordinator}");
             assert_eq!(connected.unwrap_err().to_string(), coordinator);
         }
+    }
+
+    #[test]
+    fn knocking_where_nobody_waits_leaks_nothing() {
+        let sockets = || {
+            std::fs::read_dir("/proc/self/fd")
+                .unwrap()
+                .flatten()
+                .filter_map(|fd| std::fs::read_link(fd.path()).ok())
+                .filter(|target| target.to_string_lossy().starts_with("socket:"))
+                .count()
+        };
+        let doorstep = Listener::bind().unwrap().doorstep();
+        let before = sockets();
+        (0..100).for_each(|_| doorstep.abort());
+        // Other tests run at the same time and have some.
+        assert!(sockets() < before + 50);
     }
 
     #[test]

@@ -10,4 +10,5 @@ pub mod cores;
 pub mod process;
 pub mod random;
 pub mod shared;
+pub mod socket;
 pub mod usage;
