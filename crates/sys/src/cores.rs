@@ -1,10 +1,151 @@
-//! Cores that this process may use.
-#![allow(missing_docs)]
-pub struct C {
+//! Cores and memory that this process may use.
+//!
+//! A container often sees all cores of its machine and may use one and a half of
+//! them. As many workers as there are cores would then take turns, be throttled
+//! together, and spoil every measurement. Three things say what is allowed: the
+//! affinity mask (which a cpuset narrows too), and the processor quota of the
+//! control group and of each of its ancestors.
+
+mod cgroup;
+
+use std::fs;
+use std::path::Path;
+
+use cgroup::Groups;
+use rustix::thread::{CpuSet, sched_getaffinity};
+
+/// The cores of the machine and of this process.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Cores {
+    /// Cores of the machine that are switched on.
+    pub present: usize,
+    /// Cores that the calling thread may run on.
+    pub affinity: usize,
+    /// The processor quota of the control group, in cores; `None` without one.
+    pub quota: Option<f64>,
+    /// Workers that each find a core: `affinity`, or `quota` rounded down if that is
+    /// less, but at least 1.
     pub usable: usize,
 }
-pub fn usable() -> C {
-    C {
-        usable: std::thread::available_parallelism().map_or(1, |n| n.get()),
+
+impl Cores {
+    fn new(present: Option<usize>, affinity: usize, quota: Option<f64>) -> Self {
+        let affinity = affinity.max(1);
+        // Rounded down: with 1.5 cores, two workers would be stopped for a quarter of
+        // the time, both at any moment.
+        let whole = quota.map_or(affinity, |quota| quota.floor().max(1.0) as usize);
+        let present = present.unwrap_or(affinity).max(affinity);
+        Self {
+            present,
+            affinity,
+            quota,
+            usable: affinity.min(whole),
+        }
+    }
+}
+
+/// The cores that this process may use, as it stands now; asked of the system at
+/// each call.
+///
+/// ```
+/// let cores = brigade_sys::cores::usable();
+/// assert!((1..=cores.affinity).contains(&cores.usable));
+/// ```
+pub fn usable() -> Cores {
+    let root = Path::new("/");
+    Cores::new(online(root), affinity(root), Groups::read(root).cpu_quota())
+}
+
+/// The memory limit of this process's control group, in bytes; `None` without one.
+pub fn memory_limit() -> Option<u64> {
+    Groups::read(Path::new("/")).memory_limit()
+}
+
+/// How many processes and threads this process's control group may hold; `None`
+/// without such a limit.
+pub fn task_limit() -> Option<u64> {
+    Groups::read(Path::new("/")).task_limit()
+}
+
+fn online(root: &Path) -> Option<usize> {
+    list_len(&fs::read_to_string(root.join("sys/devices/system/cpu/online")).ok()?)
+}
+
+fn affinity(root: &Path) -> usize {
+    if let Ok(set) = sched_getaffinity(None) {
+        return (0..CpuSet::MAX_CPU)
+            .filter(|&core| set.is_set(core))
+            .count();
+    }
+    // Refused where the machine has more cores than the set can hold.
+    fs::read_to_string(root.join("proc/thread-self/status"))
+        .ok()
+        .and_then(|status| {
+            list_len(
+                status
+                    .lines()
+                    .find_map(|l| l.strip_prefix("Cpus_allowed_list:"))?,
+            )
+        })
+        .unwrap_or(1)
+}
+
+/// How many numbers the kernel's list `0-3,8` holds; `None` if it is no list.
+fn list_len(list: &str) -> Option<usize> {
+    list.trim().split(',').try_fold(0usize, |sum, range| {
+        let (first, last) = range.split_once('-').unwrap_or((range, range));
+        let (first, last): (usize, usize) = (first.parse().ok()?, last.parse().ok()?);
+        sum.checked_add(last.checked_sub(first)?.checked_add(1)?)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lists_of_cores() {
+        let cases = [
+            ("0-1\n", Some(2)),
+            ("0", Some(1)),
+            ("\t0-3,8,10-11", Some(7)),
+            ("", None),
+            ("3-1", None),
+            ("0-", None),
+            ("many", None),
+            ("0-18446744073709551615", None),
+        ];
+        for (list, len) in cases {
+            assert_eq!(list_len(list), len, "{list:?}");
+        }
+    }
+
+    #[test]
+    fn the_tightest_of_affinity_and_quota_counts() {
+        let usable = |affinity, quota| Cores::new(Some(8), affinity, quota).usable;
+        assert_eq!(usable(8, None), 8);
+        assert_eq!(usable(2, None), 2);
+        assert_eq!(usable(8, Some(3.0)), 3);
+        assert_eq!(usable(8, Some(2.99)), 2);
+        assert_eq!(usable(8, Some(0.25)), 1);
+        assert_eq!(usable(2, Some(6.0)), 2);
+        assert_eq!(usable(0, Some(0.0)), 1);
+    }
+
+    #[test]
+    fn never_more_cores_allowed_than_present() {
+        assert_eq!(Cores::new(None, 4, None).present, 4);
+        assert_eq!(Cores::new(Some(2), 4, None).present, 4);
+        assert_eq!(Cores::new(Some(8), 4, None).present, 8);
+    }
+
+    #[test]
+    fn this_machine_has_cores() {
+        let cores = usable();
+        assert!(cores.usable >= 1 && cores.usable <= cores.affinity, "{cores:?}");
+        assert!(cores.affinity <= cores.present, "{cores:?}");
+        if cores.quota.is_none() {
+            assert_eq!(cores.usable, cores.affinity);
+        }
     }
 }

@@ -1,0 +1,220 @@
+//! Limits of control groups, versions 1 and 2, found through `/proc`.
+//!
+//! `/proc/self/cgroup` says which group the process is in, `/proc/self/mountinfo`
+//! where the trees of groups are to be seen. A limit of any ancestor holds for the
+//! process too, so the way from its group up to the mount is walked; ancestors
+//! above the mount cannot be seen. Whatever cannot be read or understood counts as
+//! no limit: a wrong guess must not keep a program from starting.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Version 1 says "no limit" with the largest number of whole pages.
+const NO_LIMIT: u64 = 1 << 62;
+
+/// The groups that this process is in.
+#[derive(Debug)]
+pub(super) struct Groups {
+    root: PathBuf,
+    memberships: Vec<Membership>,
+    mounts: Vec<Mount>,
+}
+
+/// A line of `/proc/self/cgroup`.
+#[derive(Debug, PartialEq)]
+struct Membership {
+    /// Controllers of a version 1 hierarchy; empty for version 2.
+    controllers: Vec<String>,
+    group: PathBuf,
+}
+
+/// A mounted tree of groups.
+#[derive(Debug, PartialEq)]
+struct Mount {
+    version: Version,
+    /// The controllers are among these; only of use in version 1.
+    options: Vec<String>,
+    /// The group that the mount shows at its top.
+    top: PathBuf,
+    point: PathBuf,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Version {
+    V1,
+    V2,
+}
+
+impl Groups {
+    /// Reads what is under `root`: `/`, or a tree that a test has made.
+    pub(super) fn read(root: &Path) -> Self {
+        // A path in them need not be UTF-8.
+        let text = |path| match fs::read(root.join(path)) {
+            Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
+            Err(_) => String::new(),
+        };
+        Self {
+            root: root.to_owned(),
+            memberships: text("proc/self/cgroup")
+                .lines()
+                .filter_map(membership)
+                .collect(),
+            mounts: text("proc/self/mountinfo")
+                .lines()
+                .filter_map(mount)
+                .collect(),
+        }
+    }
+
+    /// The tightest processor quota, in cores.
+    pub(super) fn cpu_quota(&self) -> Option<f64> {
+        let v1 = self
+            .levels(Version::V1, "cpu")
+            .into_iter()
+            .filter_map(|level| {
+                let period = fs::read_to_string(level.join("cpu.cfs_period_us")).ok()?;
+                let quota = fs::read_to_string(level.join("cpu.cfs_quota_us")).ok()?;
+                quota_in_cores(&quota, &period)
+            });
+        let v2 = self
+            .levels(Version::V2, "cpu")
+            .into_iter()
+            .filter_map(|level| {
+                let text = fs::read_to_string(level.join("cpu.max")).ok()?;
+                let (quota, period) = text.trim().split_once(' ')?;
+                quota_in_cores(quota, period)
+            });
+        v1.chain(v2).reduce(f64::min)
+    }
+
+    /// The tightest memory limit, in bytes.
+    pub(super) fn memory_limit(&self) -> Option<u64> {
+        self.least("memory", "memory.limit_in_bytes", "memory.max")
+    }
+
+    /// The tightest limit of processes and threads.
+    pub(super) fn task_limit(&self) -> Option<u64> {
+        self.least("pids", "pids.max", "pids.max")
+    }
+
+    fn least(&self, controller: &str, v1: &str, v2: &str) -> Option<u64> {
+        [(Version::V1, v1), (Version::V2, v2)]
+            .into_iter()
+            .flat_map(|(version, file)| {
+                self.levels(version, controller)
+                    .into_iter()
+                    .map(move |level| level.join(file))
+            })
+            .filter_map(|file| fs::read_to_string(file).ok()?.trim().parse().ok())
+            .filter(|&limit| limit < NO_LIMIT)
+            .min()
+    }
+
+    /// The directories of this process's group and its ancestors, as far as they
+    /// are to be seen.
+    fn levels(&self, version: Version, controller: &str) -> Vec<PathBuf> {
+        let Some(membership) = self.memberships.iter().find(|membership| match version {
+            Version::V1 => membership.controllers.iter().any(|name| name == controller),
+            Version::V2 => membership.controllers.is_empty(),
+        }) else {
+            return Vec::new();
+        };
+        let mut levels = Vec::new();
+        let mut foreign = Vec::new();
+        for mount in self.mounts.iter().filter(|mount| {
+            mount.version == version
+                && (version == Version::V2 || mount.options.iter().any(|name| name == controller))
+        }) {
+            let point = self
+                .root
+                .join(mount.point.strip_prefix("/").unwrap_or(&mount.point));
+            match membership.group.strip_prefix(&mount.top) {
+                Ok(below) if !has_parent(&membership.group) => {
+                    levels.extend(below.ancestors().map(|below| point.join(below)))
+                }
+                _ => foreign.push(point),
+            }
+        }
+        // In some containers the names of the group and of the mount were given in
+        // different namespaces. What is mounted there is then the container's group.
+        if levels.is_empty() { foreign } else { levels }
+    }
+}
+
+/// Whether a group lies outside of the namespace: `/../other`.
+fn has_parent(group: &Path) -> bool {
+    group
+        .components()
+        .any(|part| part == std::path::Component::ParentDir)
+}
+
+fn quota_in_cores(quota: &str, period: &str) -> Option<f64> {
+    // "max" and -1 are no quota and no such number.
+    let quota: u64 = quota.trim().parse().ok()?;
+    let period: u64 = period.trim().parse().ok()?;
+    (quota > 0 && period > 0).then(|| quota as f64 / period as f64)
+}
+
+/// `4:cpu,cpuacct:/docker/1a2b` or `0::/user.slice`.
+fn membership(line: &str) -> Option<Membership> {
+    let mut parts = line.splitn(3, ':');
+    let (number, controllers, group) = (parts.next()?, parts.next()?, parts.next()?);
+    if controllers.is_empty() && number != "0" {
+        return None;
+    }
+    Some(Membership {
+        controllers: controllers
+            .split(',')
+            .filter(|name| !name.is_empty())
+            .map(Into::into)
+            .collect(),
+        group: group.into(),
+    })
+}
+
+/// `31 23 0:28 /top /point rw,nosuid shared:4 - cgroup cgroup rw,cpu,cpuacct`.
+fn mount(line: &str) -> Option<Mount> {
+    let (front, back) = line.split_once(" - ")?;
+    let mut back = back.split(' ');
+    let version = match back.next()? {
+        "cgroup" => Version::V1,
+        "cgroup2" => Version::V2,
+        _ => return None,
+    };
+    let mut front = front.split(' ').skip(3);
+    Some(Mount {
+        version,
+        top: unescape(front.next()?).into(),
+        point: unescape(front.next()?).into(),
+        options: back
+            .nth(1)
+            .unwrap_or_default()
+            .split(',')
+            .map(Into::into)
+            .collect(),
+    })
+}
+
+/// Undoes the octal escapes of mountinfo: `\040` is a space.
+fn unescape(text: &str) -> String {
+    let mut plain = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find('\\') {
+        plain.push_str(&rest[..at]);
+        let escaped = rest.get(at + 1..at + 4);
+        match escaped.and_then(|digits| u8::from_str_radix(digits, 8).ok()) {
+            Some(byte) => {
+                plain.push(char::from(byte));
+                rest = &rest[at + 4..];
+            }
+            None => {
+                plain.push('\\');
+                rest = &rest[at + 1..];
+            }
+        }
+    }
+    plain + rest
+}
+
+#[cfg(test)]
+mod tests;
