@@ -1,5 +1,3 @@
-use std::time::Duration;
-
 use brigade_proto::{Buffer, Params, Value, limits};
 
 use crate::KernelError;
@@ -206,5 +204,5 @@ impl<'a> Context<'a> {
     }
 }
 
-/// How long a kernel may sleep at a time where it looks for a stop in between.
-pub(crate) const STOP_CHECK: Duration = Duration::from_millis(1);
+
+

@@ -13,7 +13,6 @@ mod job;
 mod median;
 mod median_histogram;
 mod median_network;
-mod npy_minimal;
 mod pattern;
 mod pixels;
 mod raw;

@@ -4,7 +4,7 @@
 use brigade_proto::Buffer;
 
 use super::codec::check_size;
-use super::npy_minimal::{self as npy, Dtype};
+use crate::npy::{self, Dtype};
 use super::pixels::{Pixels, Shape};
 use crate::KernelError;
 
