@@ -1,1 +1,6 @@
 //! What Brigade measures: summaries of spans, and the machine it measured on.
+
+pub mod doctor;
+pub mod host;
+mod machine;
+pub mod summary;

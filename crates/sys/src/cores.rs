@@ -142,7 +142,10 @@ mod tests {
     #[test]
     fn this_machine_has_cores() {
         let cores = usable();
-        assert!(cores.usable >= 1 && cores.usable <= cores.affinity, "{cores:?}");
+        assert!(
+            cores.usable >= 1 && cores.usable <= cores.affinity,
+            "{cores:?}"
+        );
         assert!(cores.affinity <= cores.present, "{cores:?}");
         if cores.quota.is_none() {
             assert_eq!(cores.usable, cores.affinity);

@@ -1,0 +1,114 @@
+//! The machine that something was measured on.
+
+use serde::Serialize;
+use sysinfo::{CpuRefreshKind, MemoryRefreshKind, RefreshKind, System};
+
+use crate::machine::Machine;
+
+/// What a result needs with it, so that it can be compared with another.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Host {
+    /// Version of Brigade.
+    pub brigade: String,
+    /// Build of the executable, as in the handshake with its workers.
+    pub build: String,
+    /// Operating system and its version.
+    pub os: String,
+    /// Release of the kernel.
+    pub kernel: String,
+    /// Model of the processor.
+    pub cpu: String,
+    /// Cores of the machine.
+    pub cores_present: usize,
+    /// Workers that each find a core: see [`brigade_sys::cores`].
+    pub cores_usable: usize,
+    /// Memory, or the control group's limit if that is less.
+    pub memory_total_bytes: u64,
+    /// Memory that could be had without swapping, of the machine.
+    pub memory_available_bytes: u64,
+    /// Frequency governor of the cores, where it can be seen.
+    pub governor: Option<String>,
+    /// Load of the last minute, when this was read: at the start, before Brigade's
+    /// own work counts in it.
+    pub load1: f64,
+    /// Kind of virtual machine, `none` for bare metal, `None` where there is no
+    /// telling.
+    pub virtual_machine: Option<String>,
+}
+
+impl Host {
+    /// Describes this machine as it is now.
+    ///
+    /// What cannot be found out is `unknown` or 0.
+    pub fn read() -> Self {
+        let machine = Machine::here();
+        let cores = brigade_sys::cores::usable();
+        let system = System::new_with_specifics(
+            RefreshKind::nothing()
+                .with_cpu(CpuRefreshKind::nothing())
+                .with_memory(MemoryRefreshKind::nothing().with_ram()),
+        )
+        .ok();
+        let total = system.as_ref().map_or(0, System::total_memory);
+        let limit = brigade_sys::cores::memory_limit();
+        let cpu = system
+            .as_ref()
+            .and_then(|system| Some(system.cpus().first()?.brand().to_owned()));
+        Self {
+            brigade: env!("CARGO_PKG_VERSION").into(),
+            build: brigade_ipc::build_id(),
+            os: known(System::long_os_version().ok()),
+            kernel: known(System::kernel_version().ok()),
+            cpu: known(cpu),
+            cores_present: cores.present,
+            cores_usable: cores.usable,
+            memory_total_bytes: limit.map_or(total, |limit| limit.min(total)),
+            memory_available_bytes: system.as_ref().map_or(0, System::available_memory),
+            governor: machine.governor(),
+            load1: System::load_average().map_or(0.0, |load| load.one),
+            virtual_machine: machine.virtual_machine(),
+        }
+    }
+}
+
+fn known(text: Option<String>) -> String {
+    text.map(|text| text.trim().to_owned())
+        .filter(|text| !text.is_empty())
+        .unwrap_or_else(|| "unknown".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_machine_is_known() {
+        let host = Host::read();
+        assert!(host.cores_usable >= 1 && host.cores_usable <= host.cores_present);
+        assert!(host.memory_total_bytes > 0 && host.memory_available_bytes > 0);
+        assert_ne!(host.kernel, "unknown");
+        assert!(host.build.starts_with(&host.brigade));
+    }
+
+    #[test]
+    fn what_is_not_known_says_so() {
+        assert_eq!(known(None), "unknown");
+        assert_eq!(known(Some(" \n".into())), "unknown");
+        assert_eq!(known(Some(" Linux ".into())), "Linux");
+    }
+
+    #[test]
+    fn it_serialises_with_units_in_the_names() {
+        let json = serde_json::to_value(Host::read()).unwrap();
+        for name in [
+            "brigade",
+            "build",
+            "cores_usable",
+            "memory_total_bytes",
+            "load1",
+        ] {
+            assert!(!json[name].is_null(), "{name} in {json}");
+        }
+        assert!(json.get("governor").is_some(), "null, but there");
+    }
+}
