@@ -1,0 +1,67 @@
+//! What the two element types have in common.
+
+use bytemuck::Pod;
+use ndarray::LinalgScalar;
+
+use crate::npy::Dtype;
+use crate::simd::vectorised;
+
+/// f32 or f64.
+pub(super) trait Element: Pod + LinalgScalar + PartialOrd + std::fmt::Display {
+    const DTYPE: Dtype;
+
+    fn is_finite(self) -> bool;
+    fn abs(self) -> Self;
+    fn sqrt(self) -> Self;
+    /// `to += factor * from`, element by element.
+    fn axpy(factor: Self, from: &[Self], to: &mut [Self]);
+    /// Sum of the products, in an order that does not depend on the machine.
+    fn dot(a: &[Self], b: &[Self]) -> Self;
+}
+
+macro_rules! element {
+    ($type:ident, $dtype:ident, $axpy:ident, $dot:ident) => {
+        vectorised! {
+            fn $axpy(factor: $type, from: &[$type], to: &mut [$type]) {
+                for (to, from) in to.iter_mut().zip(from) {
+                    *to += factor * from;
+                }
+            }
+            fn $dot(a: &[$type], b: &[$type]) -> $type {
+                // As many sums side by side as a vector register has lanes.
+                let mut sums: [$type; 16] = [0.0; 16];
+                let (mut a, mut b) = (a.chunks_exact(16), b.chunks_exact(16));
+                for (a, b) in (&mut a).zip(&mut b) {
+                    for ((sum, a), b) in sums.iter_mut().zip(a).zip(b) {
+                        *sum += a * b;
+                    }
+                }
+                let rest: $type = a.remainder().iter().zip(b.remainder()).map(|(a, b)| a * b).sum();
+                sums.iter().sum::<$type>() + rest
+            }
+        }
+
+        impl Element for $type {
+            const DTYPE: Dtype = Dtype::$dtype;
+
+            fn is_finite(self) -> bool {
+                self.is_finite()
+            }
+            fn abs(self) -> Self {
+                self.abs()
+            }
+            fn sqrt(self) -> Self {
+                self.sqrt()
+            }
+            fn axpy(factor: Self, from: &[Self], to: &mut [Self]) {
+                $axpy(factor, from, to);
+            }
+            fn dot(a: &[Self], b: &[Self]) -> Self {
+                $dot(a, b)
+            }
+        }
+    };
+}
+
+element!(f32, F32, axpy_f32, dot_f32);
+element!(f64, F64, axpy_f64, dot_f64);

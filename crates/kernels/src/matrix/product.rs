@@ -1,0 +1,120 @@
+use brigade_proto::Buffer;
+use ndarray::linalg::general_mat_mul;
+
+use super::element::Element;
+use super::operand::{self, Operand, for_dtype, output, random, sides, synthetic};
+use crate::{
+    Context, Family, Inputs, Kernel, KernelError, OutputFormat, Progress, Size, Spec,
+};
+
+/// Matrix times matrix.
+pub(super) struct Matmul;
+
+impl Kernel for Matmul {
+    fn spec(&self) -> Spec {
+        Spec::new("matmul", "Multiplies two matrices")
+            .family(Family::Matrix)
+            .details(
+                "C = A B, on one core. Agrees with numpy.matmul to rounding: the sums are taken \
+                 in another order.",
+            )
+            .param(operand::allow_nan())
+            .inputs(Inputs::exactly(2, "two .npy matrices of f32 or f64: (m, k) and (k, n)"))
+            .output(OutputFormat::Fixed("npy"), "the product, (m, n), of the inputs' type")
+            .default_size("512")
+    }
+
+    fn run(&self, job: &mut Context<'_>) -> Result<Progress, KernelError> {
+        for_dtype!(job, multiply)
+    }
+
+    fn synthesize(&self, size: Size, seed: u64) -> Result<Vec<Buffer>, KernelError> {
+        let (rows, columns) = sides(size)?;
+        let (mut a, mut b) = (random(seed), random(seed ^ 1));
+        Ok(vec![
+            synthetic((rows, columns), |_, _| a())?,
+            synthetic((columns, rows), |_, _| b())?,
+        ])
+    }
+}
+
+/// Matrix times vector.
+pub(super) struct Matvec;
+
+impl Kernel for Matvec {
+    fn spec(&self) -> Spec {
+        Spec::new("matvec", "Multiplies a matrix and a vector")
+            .family(Family::Matrix)
+            .details("y = A x, on one core. Agrees with numpy.matmul to rounding.")
+            .param(operand::allow_nan())
+            .inputs(Inputs::exactly(2, ".npy of f32 or f64: a matrix (m, n) and a vector (n,)"))
+            .output(OutputFormat::Fixed("npy"), "the product, (m,), of the inputs' type")
+            .default_size("2048")
+    }
+
+    fn run(&self, job: &mut Context<'_>) -> Result<Progress, KernelError> {
+        for_dtype!(job, multiply_vector)
+    }
+
+    fn synthesize(&self, size: Size, seed: u64) -> Result<Vec<Buffer>, KernelError> {
+        let (rows, columns) = sides(size)?;
+        let (mut a, mut x) = (random(seed), random(seed ^ 1));
+        Ok(vec![
+            synthetic((rows, columns), |_, _| a())?,
+            synthetic((columns, 1), |_, _| x())?,
+        ])
+    }
+}
+
+fn operands<'a, T: Element>(
+    job: &Context<'a>,
+) -> Result<(Operand<'a, T>, Operand<'a, T>), KernelError> {
+    let nan = job.flag("allow_nan");
+    let (a, b) = (Operand::<T>::read(job, 0, nan)?, Operand::<T>::read(job, 1, nan)?);
+    let ((rows, inner), (other, columns)) = (a.shape(), b.shape());
+    if inner != other {
+        return Err(KernelError::input(format!(
+            "shapes do not fit: ({rows}, {inner}) times ({other}, {columns}); the columns of the \
+             first must be the rows of the second"
+        )));
+    }
+    Ok((a, b))
+}
+
+fn multiply<T: Element>(job: &mut Context<'_>) -> Result<Progress, KernelError> {
+    let (a, b) = operands::<T>(job)?;
+    let shape = (a.shape().0, b.shape().1);
+    let mut product = output::<T>(job, shape, b.is_vector)?;
+    general_mat_mul(T::one(), &a.matrix, &b.matrix, T::zero(), &mut product);
+    Ok(Progress::Done)
+}
+
+fn multiply_vector<T: Element>(job: &mut Context<'_>) -> Result<Progress, KernelError> {
+    let (a, x) = operands::<T>(job)?;
+    if x.shape().1 != 1 {
+        return Err(KernelError::input(format!(
+            "input 2 has {} columns; a vector has one (matmul multiplies matrices)",
+            x.shape().1
+        )));
+    }
+    let rows = a.shape().0;
+    let mut product = output::<T>(job, (rows, 1), true)?;
+    // A column of a matrix in C order, so not contiguous in general.
+    let x = x.matrix.column(0).to_vec();
+    match a.matrix.is_standard_layout() {
+        true => {
+            for (to, row) in product.iter_mut().zip(a.matrix.rows()) {
+                *to = T::dot(row.to_slice().unwrap_or_default(), &x);
+            }
+        }
+        // Column by column, as they lie in memory.
+        false => {
+            let mut sums = vec![T::zero(); rows];
+            for (column, &factor) in a.matrix.columns().into_iter().zip(&x) {
+                T::axpy(factor, column.to_slice().unwrap_or_default(), &mut sums);
+            }
+            product.iter_mut().zip(sums).for_each(|(to, sum)| *to = sum);
+        }
+    }
+    Ok(Progress::Done)
+}
