@@ -1,1 +1,15 @@
 //! Brigade's output formats.
+
+pub mod doctor;
+pub mod kernels;
+mod run;
+mod run_human;
+mod run_json;
+pub mod units;
+
+pub use run::{
+    Files, JobRow, Micros, ParamValues, ProcessConfig, RUN_SCHEMA, RunConfig, RunEnd, RunReport,
+    SpansUs,
+};
+pub use run_human::RunHuman;
+pub use run_json::{RunJson, RunJsonl};
