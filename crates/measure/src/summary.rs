@@ -1,0 +1,356 @@
+//! What a run came to: how many jobs ended how, and where the workers' time went.
+//!
+//! The time of all workers, `workers x wall`, is split without remainder:
+//!
+//! | share | a worker's time |
+//! | --- | --- |
+//! | start-up | from the pool's creation until it was ready |
+//! | compute | inside the kernel |
+//! | communication | with a job assigned to it, but not inside the kernel: inputs on their way, result being published |
+//! | idle | with no job assigned: nothing to do, or its process died and was replaced |
+
+use std::collections::BTreeMap;
+
+use brigade_proto::{Nanos, Outcome, Span, Spans, Stamps, Status, WorkerId};
+
+/// How many jobs ended how.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// The kernel succeeded and its result is where it should be.
+    pub ok: u64,
+    /// The kernel returned an error or panicked, or a file could not be read or
+    /// written.
+    pub failed: u64,
+    /// Every worker process that it was given to died.
+    pub crashed: u64,
+    /// It ran for longer than its timeout.
+    pub timed_out: u64,
+    /// It was cancelled, or never handed out.
+    pub cancelled: u64,
+}
+
+impl Counts {
+    /// All jobs.
+    pub fn total(&self) -> u64 {
+        self.ok + self.not_ok()
+    }
+
+    /// All jobs that have no result.
+    pub fn not_ok(&self) -> u64 {
+        self.failed + self.crashed + self.timed_out + self.cancelled
+    }
+
+    fn add(&mut self, status: Status) {
+        *match status {
+            Status::Ok => &mut self.ok,
+            Status::Failed => &mut self.failed,
+            Status::Crashed => &mut self.crashed,
+            Status::TimedOut => &mut self.timed_out,
+            Status::Cancelled => &mut self.cancelled,
+        } += 1;
+    }
+}
+
+/// A summary in the making: takes outcomes one by one, in constant memory.
+#[derive(Clone, Debug, Default)]
+pub struct Tally {
+    counts: Counts,
+    spans: Spans,
+    bytes_in: u64,
+    bytes_out: u64,
+    retries: u64,
+    lanes: BTreeMap<WorkerId, Lane>,
+}
+
+/// One worker's time, followed from job to job.
+#[derive(Clone, Copy, Debug, Default)]
+struct Lane {
+    /// It had nothing in hand from here on.
+    free: Nanos,
+    communication: Nanos,
+    compute: Nanos,
+}
+
+impl Lane {
+    /// Adds a job that this lane has run. Jobs of a lane come in the order in
+    /// which they ended.
+    fn add(&mut self, stamps: &Stamps) {
+        let called = stamps.called.clamp(stamps.submitted, stamps.collected);
+        let returned = match stamps.returned {
+            // Its worker died or was killed in the kernel.
+            0 => stamps.collected,
+            returned => returned.clamp(called, stamps.collected),
+        };
+        let published = match stamps.published {
+            0 => returned,
+            published => published.clamp(returned, stamps.collected),
+        };
+        // Before `free` the lane had another job in hand, before `assigned` none.
+        let from = self.free.max(stamps.assigned);
+        self.communication += called.saturating_sub(from) + (published - returned);
+        self.compute += returned - called;
+        self.free = self.free.max(published);
+    }
+}
+
+impl Tally {
+    /// Adds a job that ended with `status`. That is its outcome's status, unless
+    /// something went wrong with the result afterwards.
+    pub fn add(&mut self, outcome: &Outcome, status: Status) {
+        self.counts.add(status);
+        self.spans = self.spans + outcome.stamps.spans();
+        self.bytes_in += outcome.bytes_in;
+        self.bytes_out += outcome.bytes_out();
+        self.retries += u64::from(outcome.attempts.saturating_sub(1));
+        if let Some(worker) = outcome.worker
+            && outcome.stamps.called != 0
+        {
+            self.lanes.entry(worker).or_default().add(&outcome.stamps);
+        }
+    }
+
+    /// Adds a job that was never handed to the pool.
+    pub fn add_unrun(&mut self, status: Status) {
+        self.counts.add(status);
+    }
+
+    /// How many jobs ended how, so far.
+    pub fn counts(&self) -> Counts {
+        self.counts
+    }
+
+    /// The summary of everything that was added.
+    pub fn summary(&self, run: &Run) -> Summary {
+        let capacity = run.wall * run.ready.len() as u64;
+        let mut startup = run
+            .ready
+            .iter()
+            .map(|ready| ready.min(&run.wall))
+            .sum::<Nanos>();
+        let lanes = self.lanes.values();
+        let mut communication = lanes.clone().map(|lane| lane.communication).sum::<Nanos>();
+        let mut compute = lanes.map(|lane| lane.compute).sum::<Nanos>();
+        // On an event loop kernels that wait overlap: their spans may add up to
+        // more than there is. What is shared out is the time that there is.
+        let mut rest = capacity;
+        for share in [&mut startup, &mut communication, &mut compute] {
+            *share = (*share).min(rest);
+            rest -= *share;
+        }
+        Summary {
+            counts: self.counts,
+            spans: self.spans,
+            bytes_in: self.bytes_in,
+            bytes_out: self.bytes_out,
+            retries: self.retries,
+            wall: run.wall,
+            workers: run.ready.len(),
+            restarts: run.restarts,
+            peak_rss_bytes: run.peak_rss_bytes,
+            startup,
+            communication,
+            compute,
+            idle: rest,
+        }
+    }
+}
+
+/// What a summary needs to know of the run as a whole.
+#[derive(Clone, Debug, Default)]
+pub struct Run {
+    /// Pool creation asked for until the last result was where it should be.
+    pub wall: Nanos,
+    /// For each worker, the time from the pool's creation until it was ready.
+    pub ready: Vec<Nanos>,
+    /// Worker processes started after the first ones.
+    pub restarts: u64,
+    /// Largest resident set of any worker process, in bytes.
+    pub peak_rss_bytes: Option<u64>,
+}
+
+/// What a run came to. Times are nanoseconds.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Summary {
+    /// How many jobs ended how.
+    pub counts: Counts,
+    /// The spans of all jobs, added up.
+    pub spans: Spans,
+    /// Bytes of all inputs.
+    pub bytes_in: u64,
+    /// Bytes of all outputs.
+    pub bytes_out: u64,
+    /// How often a job was given to another worker because one had died.
+    pub retries: u64,
+    /// Pool creation asked for until the last result was where it should be.
+    pub wall: Nanos,
+    /// How many workers.
+    pub workers: usize,
+    /// Worker processes started after the first ones.
+    pub restarts: u64,
+    /// Largest resident set of any worker process, in bytes.
+    pub peak_rss_bytes: Option<u64>,
+    /// Workers' time until they were ready.
+    pub startup: Nanos,
+    /// Workers' time with a job assigned, but not in the kernel.
+    pub communication: Nanos,
+    /// Workers' time in kernels.
+    pub compute: Nanos,
+    /// Workers' time with no job assigned.
+    pub idle: Nanos,
+}
+
+impl Summary {
+    /// The compute spans of all jobs, added up.
+    pub fn compute_sum(&self) -> Nanos {
+        self.spans.get(Span::Compute)
+    }
+
+    /// The overhead of all jobs, added up: total less queue less compute.
+    pub fn overhead_sum(&self) -> Nanos {
+        self.spans.overhead()
+    }
+
+    /// Summed compute time over wall time: how many times faster than one kernel
+    /// call after another.
+    pub fn speedup(&self) -> f64 {
+        ratio(self.compute_sum(), self.wall)
+    }
+
+    /// Speedup over workers.
+    pub fn efficiency(&self) -> f64 {
+        ratio(self.compute_sum(), self.wall * self.workers as u64)
+    }
+
+    /// Jobs that ended well, per second of wall time.
+    pub fn jobs_per_s(&self) -> f64 {
+        ratio(self.counts.ok, self.wall) * 1e9
+    }
+
+    /// Part of the time of all workers, from 0 to 1.
+    pub fn share(&self, time: Nanos) -> f64 {
+        ratio(time, self.wall * self.workers as u64)
+    }
+}
+
+fn ratio(a: u64, b: u64) -> f64 {
+    if b == 0 { 0.0 } else { a as f64 / b as f64 }
+}
+
+#[cfg(test)]
+mod tests {
+    use brigade_proto::{Buffer, JobError, JobId};
+
+    use super::*;
+
+    /// A job of lane `worker`; instants in the order of [`Stamps`].
+    fn job(worker: u32, at: [Nanos; 8]) -> Outcome {
+        Outcome {
+            id: JobId(0),
+            result: Ok(vec![Buffer::zeroed(3)]),
+            stamps: Stamps {
+                submitted: at[0],
+                assigned: at[1],
+                encoded: at[2],
+                in_hand: at[3],
+                called: at[4],
+                returned: at[5],
+                published: at[6],
+                collected: at[7],
+            },
+            worker: Some(WorkerId(worker)),
+            pid: 1,
+            attempts: 1,
+            bytes_in: 5,
+        }
+    }
+
+    fn tally(jobs: &[Outcome]) -> Tally {
+        let mut tally = Tally::default();
+        for job in jobs {
+            tally.add(job, job.status());
+        }
+        tally
+    }
+
+    #[test]
+    fn the_time_of_all_workers_is_shared_out_without_remainder() {
+        // The second job of lane 0 is assigned while the first computes.
+        let tally = tally(&[
+            job(0, [10, 20, 21, 22, 25, 65, 67, 70]),
+            job(1, [10, 30, 31, 32, 35, 85, 86, 88]),
+            job(0, [10, 40, 41, 68, 70, 90, 95, 99]),
+        ]);
+        let summary = tally.summary(&Run {
+            wall: 100,
+            ready: vec![8, 12],
+            ..Run::default()
+        });
+        assert_eq!(summary.startup, 8 + 12);
+        assert_eq!(summary.compute, 40 + 50 + 20);
+        assert_eq!(summary.communication, (5 + 2) + (5 + 1) + (3 + 5));
+        let shared = summary.startup + summary.compute + summary.communication + summary.idle;
+        assert_eq!(shared, 200);
+        assert_eq!(summary.compute_sum(), 110);
+        assert!((summary.speedup() - 1.1).abs() < 1e-12);
+        assert!((summary.efficiency() - 0.55).abs() < 1e-12);
+        assert_eq!((summary.bytes_in, summary.bytes_out), (15, 9));
+        assert!((summary.jobs_per_s() - 3e7).abs() < 1e-3);
+    }
+
+    #[test]
+    fn overlapping_waits_fill_the_lane_and_no_more() {
+        let tally = tally(&[
+            job(0, [0, 1, 1, 1, 1, 91, 91, 91]),
+            job(0, [0, 2, 2, 2, 2, 92, 92, 92]),
+        ]);
+        let summary = tally.summary(&Run {
+            wall: 100,
+            ready: vec![1],
+            ..Run::default()
+        });
+        assert_eq!(summary.compute + summary.communication, 99);
+        assert_eq!(summary.idle, 0);
+        assert!(summary.speedup() > 1.7);
+    }
+
+    #[test]
+    fn jobs_are_counted_by_how_they_ended() {
+        let mut failed = job(0, [0, 1, 2, 3, 4, 5, 6, 7]);
+        failed.result = Err(JobError::Cancelled);
+        failed.worker = None;
+        let mut crashed = job(0, [0, 1, 2, 3, 4, 0, 0, 7]);
+        crashed.result = Err(JobError::Crashed {
+            death: "died".into(),
+            attempts: 3,
+        });
+        crashed.attempts = 3;
+        let mut tally = tally(&[failed, crashed]);
+        tally.add(&job(0, [7, 8, 8, 8, 8, 9, 9, 9]), Status::Failed);
+        tally.add_unrun(Status::Cancelled);
+        let counts = Counts {
+            ok: 0,
+            failed: 1,
+            crashed: 1,
+            timed_out: 0,
+            cancelled: 2,
+        };
+        assert_eq!(tally.counts(), counts);
+        assert_eq!(counts.total(), 4);
+        let summary = tally.summary(&Run {
+            wall: 20,
+            ready: vec![0],
+            ..Run::default()
+        });
+        assert_eq!(summary.retries, 2);
+        assert_eq!(summary.compute, 3 + 1);
+    }
+
+    #[test]
+    fn nothing_run_divides_by_nothing() {
+        let summary = Tally::default().summary(&Run::default());
+        assert_eq!(
+            (summary.speedup(), summary.efficiency(), summary.share(0)),
+            (0.0, 0.0, 0.0)
+        );
+    }
+}

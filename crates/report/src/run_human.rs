@@ -1,0 +1,175 @@
+//! A run's closing summary for a person.
+
+use std::io::{self, Write};
+
+use brigade_exec::WorkerReport;
+use brigade_measure::summary::Summary;
+use brigade_proto::Status;
+
+use crate::run::{JobRow, RunEnd, RunReport};
+use crate::units;
+
+/// Failed jobs that are listed before the rest is counted.
+const LISTED: usize = 20;
+/// Width of a bar that stands for all of the workers' time.
+const BAR: f64 = 40.0;
+
+/// Failed jobs with one line each, then a summary.
+#[derive(Debug)]
+pub struct RunHuman {
+    /// How to see the failed jobs that are not listed.
+    more: &'static str,
+    failed: Vec<JobRow>,
+    unlisted: u64,
+}
+
+impl RunHuman {
+    /// A summary that says in `more` how to see all failed jobs.
+    pub fn new(more: &'static str) -> Self {
+        Self {
+            more,
+            failed: Vec::new(),
+            unlisted: 0,
+        }
+    }
+}
+
+impl RunReport for RunHuman {
+    fn job(&mut self, _: &mut dyn Write, row: JobRow) -> io::Result<()> {
+        match row.status {
+            Status::Ok | Status::Cancelled => {}
+            _ if self.failed.len() < LISTED => self.failed.push(row),
+            _ => self.unlisted += 1,
+        }
+        Ok(())
+    }
+
+    fn end(&mut self, out: &mut dyn Write, end: &RunEnd<'_>) -> io::Result<()> {
+        for row in &self.failed {
+            let error = one_line(row.error.as_deref().unwrap_or_default());
+            match row.line {
+                // The error names the line.
+                Some(_) => writeln!(out, "{}: {error}", row.status)?,
+                None => writeln!(out, "{}: {}: {error}", row.status, row.subject())?,
+            }
+        }
+        if self.unlisted > 0 {
+            writeln!(out, "{} more; {}", self.unlisted, self.more)?;
+        }
+        if !self.failed.is_empty() {
+            writeln!(out)?;
+        }
+        summary(out, end)
+    }
+}
+
+/// An error message on one line, whatever a kernel put into it.
+fn one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+fn summary(out: &mut dyn Write, end: &RunEnd<'_>) -> io::Result<()> {
+    let summary = end.summary;
+    writeln!(out, "{}", end.config.title())?;
+    let mut line = |name: &str, text: &str| writeln!(out, "  {name:<14} {text}");
+    line("jobs", &jobs(summary))?;
+    if let Some(reason) = &end.ended_early {
+        line("ended early", reason)?;
+    }
+    line("results", &end.results)?;
+    line(
+        "wall time",
+        &format!(
+            "{}, start-up {} of it; {} jobs/s",
+            units::time(summary.wall),
+            units::time(end.startup),
+            units::digits(summary.jobs_per_s()),
+        ),
+    )?;
+    line(
+        "compute time",
+        &format!(
+            "{} in all; speedup {}x, efficiency {:.0} %",
+            units::time(summary.compute_sum()),
+            units::digits(summary.speedup()),
+            summary.efficiency() * 100.0,
+        ),
+    )?;
+    line(
+        "bytes",
+        &format!(
+            "{} in, {} out",
+            units::bytes(summary.bytes_in),
+            units::bytes(summary.bytes_out)
+        ),
+    )?;
+    if let Some(text) = processes(summary, end.workers) {
+        line("processes", &text)?;
+    }
+    shares(out, summary)
+}
+
+fn jobs(summary: &Summary) -> String {
+    let counts = &summary.counts;
+    let mut text = format!("{} of {} ok", counts.ok, counts.total());
+    for (n, what) in [
+        (counts.failed, "failed"),
+        (counts.crashed, "crashed"),
+        (counts.timed_out, "timed out"),
+        (counts.cancelled, "cancelled"),
+    ] {
+        if n > 0 {
+            text = format!("{text}, {n} {what}");
+        }
+    }
+    text
+}
+
+fn processes(summary: &Summary, workers: &[WorkerReport]) -> Option<String> {
+    let peak = summary.peak_rss_bytes?;
+    let cpu: u64 = workers.iter().filter_map(|worker| worker.cpu_ns).sum();
+    let mut text = format!(
+        "peak memory {}, processor time {}",
+        units::bytes(peak),
+        units::time(cpu)
+    );
+    if summary.restarts > 0 {
+        text = format!("{text}, {}", units::count(summary.restarts, "restart"));
+    }
+    if summary.retries > 0 {
+        text = format!(
+            "{text}, {}",
+            units::count(summary.retries, "retried attempt")
+        );
+    }
+    Some(text)
+}
+
+/// Where the time of all workers went.
+fn shares(out: &mut dyn Write, summary: &Summary) -> io::Result<()> {
+    let idle = if summary.restarts > 0 {
+        "idle, restarts"
+    } else {
+        "idle"
+    };
+    let whose = match summary.workers {
+        1 => "the worker's time".to_owned(),
+        n => format!("the {n} workers' time"),
+    };
+    writeln!(out, "  where {whose} went")?;
+    for (name, time) in [
+        ("compute", summary.compute),
+        ("communication", summary.communication),
+        ("start-up", summary.startup),
+        (idle, summary.idle),
+    ] {
+        let share = summary.share(time);
+        let bar = "#".repeat((share * BAR).round() as usize);
+        writeln!(
+            out,
+            "{}",
+            format!("    {name:<14} {:>5.1} %  {bar}", share * 100.0).trim_end()
+        )?;
+    }
+    Ok(())
+}

@@ -1,0 +1,194 @@
+//! A run as JSON: one object (`run --format json`), or one line per job (`batch`,
+//! `run --format jsonl`).
+
+use std::io::{self, Write};
+
+use brigade_exec::WorkerReport;
+use brigade_measure::summary::{Counts, Summary};
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::run::{JobRow, Micros, RUN_SCHEMA, RunConfig, RunEnd, RunReport};
+
+/// One JSON object, written when the run is over.
+#[derive(Debug, Default)]
+pub struct RunJson {
+    jobs: Vec<JobRow>,
+}
+
+impl RunReport for RunJson {
+    fn job(&mut self, _: &mut dyn Write, row: JobRow) -> io::Result<()> {
+        self.jobs.push(row);
+        Ok(())
+    }
+
+    fn end(&mut self, out: &mut dyn Write, end: &RunEnd<'_>) -> io::Result<()> {
+        line(out, &Document::new(end, Some(&self.jobs)))
+    }
+}
+
+/// One line per job as it ends, and a last line with everything but the jobs.
+#[derive(Debug)]
+pub struct RunJsonl {
+    /// Whether the last line is written.
+    pub summary: bool,
+}
+
+impl RunReport for RunJsonl {
+    fn job(&mut self, out: &mut dyn Write, row: JobRow) -> io::Result<()> {
+        line(out, &row)
+    }
+
+    fn end(&mut self, out: &mut dyn Write, end: &RunEnd<'_>) -> io::Result<()> {
+        if self.summary {
+            line(out, &Document::new(end, None))
+        } else {
+            Ok(())
+        }
+    }
+}
+
+/// Writes `value` as one line.
+fn line(out: &mut dyn Write, value: &impl Serialize) -> io::Result<()> {
+    serde_json::to_writer(&mut *out, value)?;
+    out.write_all(b"\n")
+}
+
+#[derive(Serialize)]
+struct Document<'a> {
+    schema: &'static str,
+    host: &'a Value,
+    config: &'a RunConfig,
+    startup_us: Micros,
+    wall_us: Micros,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    jobs: Option<&'a [JobRow]>,
+    workers: Vec<WorkerRow>,
+    summary: SummaryRow<'a>,
+}
+
+impl<'a> Document<'a> {
+    fn new(end: &'a RunEnd<'_>, jobs: Option<&'a [JobRow]>) -> Self {
+        Self {
+            schema: RUN_SCHEMA,
+            host: &end.host,
+            config: end.config,
+            startup_us: Micros(end.startup),
+            wall_us: Micros(end.summary.wall),
+            jobs,
+            workers: end.workers.iter().map(WorkerRow::new).collect(),
+            summary: SummaryRow::new(end.summary, end.ended_early.as_deref()),
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct WorkerRow {
+    worker: u32,
+    pid: u32,
+    jobs: u64,
+    ready_us: Micros,
+    busy_us: Micros,
+    cpu_us: Option<Micros>,
+    peak_rss_bytes: Option<u64>,
+}
+
+impl WorkerRow {
+    fn new(report: &WorkerReport) -> Self {
+        Self {
+            worker: report.worker.0,
+            pid: report.pid,
+            jobs: report.jobs,
+            ready_us: Micros(report.ready_ns),
+            busy_us: Micros(report.busy_ns),
+            cpu_us: report.cpu_ns.map(Micros),
+            peak_rss_bytes: report.peak_rss_bytes,
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct SummaryRow<'a> {
+    jobs: u64,
+    ok: u64,
+    /// All that is not ok.
+    failed: u64,
+    by_status: ByStatus,
+    jobs_per_s: f64,
+    compute_us: Micros,
+    overhead_us: Micros,
+    speedup: f64,
+    efficiency: f64,
+    workers_us: Shares,
+    bytes_in: u64,
+    bytes_out: u64,
+    retries: u64,
+    restarts: u64,
+    peak_rss_bytes: Option<u64>,
+    ended_early: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "kebab-case")]
+struct ByStatus {
+    ok: u64,
+    failed: u64,
+    crashed: u64,
+    timed_out: u64,
+    cancelled: u64,
+}
+
+/// The time of all workers, workers times wall, without remainder.
+#[derive(Serialize)]
+struct Shares {
+    startup: Micros,
+    compute: Micros,
+    communication: Micros,
+    idle: Micros,
+}
+
+impl<'a> SummaryRow<'a> {
+    fn new(summary: &Summary, ended_early: Option<&'a str>) -> Self {
+        let Counts {
+            ok,
+            failed,
+            crashed,
+            timed_out,
+            cancelled,
+        } = summary.counts;
+        Self {
+            jobs: summary.counts.total(),
+            ok,
+            failed: summary.counts.not_ok(),
+            by_status: ByStatus {
+                ok,
+                failed,
+                crashed,
+                timed_out,
+                cancelled,
+            },
+            jobs_per_s: rounded(summary.jobs_per_s()),
+            compute_us: Micros(summary.compute_sum()),
+            overhead_us: Micros(summary.overhead_sum()),
+            speedup: rounded(summary.speedup()),
+            efficiency: rounded(summary.efficiency()),
+            workers_us: Shares {
+                startup: Micros(summary.startup),
+                compute: Micros(summary.compute),
+                communication: Micros(summary.communication),
+                idle: Micros(summary.idle),
+            },
+            bytes_in: summary.bytes_in,
+            bytes_out: summary.bytes_out,
+            retries: summary.retries,
+            restarts: summary.restarts,
+            peak_rss_bytes: summary.peak_rss_bytes,
+            ended_early,
+        }
+    }
+}
+
+/// Six decimals are more than a timing is good for.
+fn rounded(value: f64) -> f64 {
+    (value * 1e6).round() / 1e6
+}

@@ -1,0 +1,94 @@
+//! Quantities as people read them.
+
+use brigade_proto::Nanos;
+
+/// A time with three significant digits: `417 ns`, `38.2 ms`, `1.25 s`, `3 min 20 s`.
+///
+/// ```
+/// assert_eq!(brigade_report::units::time(38_249_000), "38.2 ms");
+/// ```
+pub fn time(ns: Nanos) -> String {
+    let value = ns as f64;
+    if ns < 1_000 {
+        format!("{ns} ns")
+    } else if value < 999.5e3 {
+        format!("{} µs", digits(value / 1e3))
+    } else if value < 999.5e6 {
+        format!("{} ms", digits(value / 1e6))
+    } else if value < 119.5e9 {
+        format!("{} s", digits(value / 1e9))
+    } else {
+        let seconds = (value / 1e9).round() as u64;
+        format!("{} min {} s", seconds / 60, seconds % 60)
+    }
+}
+
+/// A number of bytes with three significant digits: `12 B`, `3.41 MiB`.
+///
+/// ```
+/// assert_eq!(brigade_report::units::bytes(3 << 19), "1.50 MiB");
+/// ```
+pub fn bytes(bytes: u64) -> String {
+    let mut value = bytes as f64;
+    if bytes < 1024 {
+        return format!("{bytes} B");
+    }
+    for unit in ["KiB", "MiB", "GiB"] {
+        value /= 1024.0;
+        if value < 999.5 {
+            return format!("{} {unit}", digits(value));
+        }
+    }
+    format!("{} TiB", digits(value / 1024.0))
+}
+
+/// A number with three significant digits, without exponent: `0.05`, `1.25`,
+/// `38.2`, `417`, `1250000`.
+pub fn digits(value: f64) -> String {
+    if value < 9.995 {
+        format!("{value:.2}")
+    } else if value < 99.95 {
+        format!("{value:.1}")
+    } else {
+        format!("{value:.0}")
+    }
+}
+
+/// `1 job`, `2 jobs`.
+pub fn count(n: u64, one: &str) -> String {
+    if n == 1 {
+        format!("1 {one}")
+    } else {
+        format!("{n} {one}s")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn three_digits_at_every_border() {
+        let cases = [
+            (0, "0 ns"),
+            (999, "999 ns"),
+            (1_000, "1.00 µs"),
+            (9_996, "10.0 µs"),
+            (999_499, "999 µs"),
+            (999_501, "1.00 ms"),
+            (119_000_000_000, "119 s"),
+            (200_000_000_000, "3 min 20 s"),
+        ];
+        for (ns, text) in cases {
+            assert_eq!(time(ns), text);
+        }
+        assert_eq!(bytes(1023), "1023 B");
+        assert_eq!(bytes(1024), "1.00 KiB");
+        assert_eq!(bytes(1 << 20), "1.00 MiB");
+        assert_eq!(bytes(5 << 40), "5.00 TiB");
+        assert_eq!(
+            (count(1, "job"), count(0, "job")),
+            ("1 job".into(), "0 jobs".into())
+        );
+    }
+}

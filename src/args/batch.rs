@@ -1,0 +1,45 @@
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::{OutputArgs, PoolArgs};
+
+/// Run one job per line of JSON, and write one line of JSON per result
+#[derive(Debug, Args)]
+#[command(after_help = "\
+A line:
+  {\"id\": 7, \"kernel\": \"blur\", \"params\": {\"sigma\": 2}, \"inputs\": [\"a.png\"],
+   \"output\": \"b.png\", \"timeout_ms\": 5000}
+Only kernel is required. id is any JSON and comes back with the result; without it, it is the
+line's number. Paths are relative to the current directory; the directory of output must exist.
+Without output the result is digested, but not written. Empty lines are skipped.
+
+A line that is not a valid job, or whose job fails, gets a result line that says why, with the
+number of the line; the others run. Lines are read as workers become free: a batch may be endless.
+
+Examples:
+  brigade batch jobs.jsonl > results.jsonl
+  generate | brigade batch - --ordered | consume
+  brigade batch jobs.jsonl --output results.jsonl --timeout 30s
+
+Exit codes: 0 all well; 1 some line failed; 2 wrong command line or file, found before any job
+started; 5 the pool could not start or gave up; 130/143 interrupted; 141 nobody reads the results.")]
+pub(crate) struct BatchArgs {
+    /// A file with one JSON object per line; - is standard input
+    #[arg(value_name = "FILE|-")]
+    pub(crate) file: PathBuf,
+    /// Write results in the order of the lines, not as they are ready
+    #[arg(long, help_heading = "Results")]
+    pub(crate) ordered: bool,
+    /// Replace output files that exist; without it their lines fail. Two lines may never
+    /// name the same output
+    #[arg(long, help_heading = "Results")]
+    pub(crate) force: bool,
+    /// Accepted because `run` has it: a batch always goes on after a failed job
+    #[arg(short, long, help_heading = "Results")]
+    pub(crate) keep_going: bool,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+    #[command(flatten)]
+    pub(crate) pool: PoolArgs,
+}

@@ -1,0 +1,161 @@
+//! The command line as it was written: no checks beyond the form, no I/O.
+
+mod batch;
+mod pool;
+mod run;
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+pub(crate) use batch::BatchArgs;
+pub(crate) use pool::PoolArgs;
+pub(crate) use run::{RunArgs, RunFormat};
+
+const EXAMPLES: &str = "\
+Examples:
+  brigade run blur photos/*.jpg -p sigma=2 -o blurred    blur photographs, one job each
+  brigade run spin --jobs 200 -p us=5000                 no file at hand: 200 synthetic jobs
+  brigade run blur --jobs 50 --backend threads           the same on threads
+  brigade batch jobs.jsonl > results.jsonl               one job per line of JSON
+  brigade kernels                                        what can be computed
+  brigade doctor                                         what this machine offers
+
+Exit codes:
+  0        all well
+  1        some job failed, found while it ran
+  2        the command line, a file or a parameter is wrong, found before any job started
+  5        the pool of workers could not start, or gave up
+  130/143  interrupted by SIGINT (Ctrl-C) or SIGTERM: running jobs were finished and written
+  141      the reader of the results went away before all jobs had run (`| head`)";
+
+/// Runs CPU-bound jobs in worker processes (or threads, or one after another),
+/// and tells where the time went.
+#[derive(Debug, Parser)]
+#[command(
+    name = "brigade",
+    version,
+    after_help = EXAMPLES,
+    arg_required_else_help = true,
+    subcommand_required = true,
+    max_term_width = 100,
+    disable_help_subcommand = true
+)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+    #[command(flatten)]
+    pub(crate) log: LogArgs,
+}
+
+/// What is logged to standard error.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Log")]
+pub(crate) struct LogArgs {
+    /// What is logged to standard error, workers' events included: off, error, warn,
+    /// info, debug, trace, or per module, as in `info,brigade_exec=debug`
+    #[arg(long, global = true, value_name = "FILTER", env = "BRIGADE_LOG")]
+    #[arg(default_value = "warn", hide_env_values = true)]
+    pub(crate) log: String,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    Run(Box<RunArgs>),
+    Batch(Box<BatchArgs>),
+    Kernels(KernelsArgs),
+    Doctor(DoctorArgs),
+    Completions(CompletionsArgs),
+    Man(ManArgs),
+}
+
+/// Show the kernels: what they compute, parameters, defaults, inputs, outputs
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  brigade kernels                  all kernels, by family
+  brigade kernels blur             one kernel in full
+  brigade kernels --format json    for programs; schema brigade.kernels.v1")]
+pub(crate) struct KernelsArgs {
+    /// Show this kernel in full
+    pub(crate) name: Option<String>,
+    /// Form of the list
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) format: ListFormat,
+}
+
+/// Show what this machine offers to Brigade, and what would spoil a measurement
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  brigade doctor                  each finding with what it means and what to do about it
+  brigade doctor --format json    for programs")]
+pub(crate) struct DoctorArgs {
+    /// Form of the findings
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) format: ListFormat,
+}
+
+/// Print a completion script for a shell
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  brigade completions bash > ~/.local/share/bash-completion/completions/brigade
+  brigade completions zsh > ~/.zfunc/_brigade
+  brigade completions fish > ~/.config/fish/completions/brigade.fish")]
+pub(crate) struct CompletionsArgs {
+    /// The shell
+    pub(crate) shell: clap_complete::Shell,
+}
+
+/// Print the manual page, or write one for each command
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  brigade man | man -l -                          read it
+  brigade man --dir ~/.local/share/man/man1       install brigade.1, brigade-run.1, ...")]
+pub(crate) struct ManArgs {
+    /// Write a page for each command into this directory, which must exist
+    #[arg(long, value_name = "DIR")]
+    pub(crate) dir: Option<PathBuf>,
+}
+
+/// Form of a list.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ListFormat {
+    /// A table to read
+    #[default]
+    Human,
+    /// One JSON object
+    Json,
+}
+
+/// Where results go besides standard output.
+#[derive(Debug, Args)]
+pub(crate) struct OutputArgs {
+    /// Write what goes to standard output to this file as well
+    #[arg(long, value_name = "FILE", help_heading = "Report")]
+    pub(crate) output: Option<PathBuf>,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_definition_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_option_has_help() {
+        for command in Cli::command().get_subcommands() {
+            assert!(command.get_about().is_some(), "{}", command.get_name());
+            for argument in command.get_arguments() {
+                assert!(argument.get_help().is_some(), "{}", argument.get_id());
+            }
+        }
+    }
+}

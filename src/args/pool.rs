@@ -1,0 +1,118 @@
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use brigade_exec::{Backend, StartMethod, Transport};
+use clap::Args;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+
+/// How jobs are executed. `None` is "not given": what is given is checked against
+/// the backend.
+#[derive(Debug, Default, Args)]
+#[command(next_help_heading = "Workers")]
+pub(crate) struct PoolArgs {
+    /// How jobs are executed: one after another; on one event loop, where waiting jobs
+    /// overlap; on threads; on threads under one global lock; in worker processes
+    /// [default: processes]
+    #[arg(short, long, value_name = "BACKEND", value_parser = backend())]
+    pub(crate) backend: Option<Backend>,
+    /// How many workers [default: the cores that this process may use, by affinity and
+    /// container quota]
+    #[arg(short, long, value_name = "N")]
+    pub(crate) workers: Option<usize>,
+    /// Bind worker n to the n-th usable core
+    #[arg(long)]
+    pub(crate) pin: bool,
+    /// End a job whose kernel runs for longer, as in 500ms, 5s, 2m: a worker process is
+    /// killed and replaced, other backends ask the kernel to stop [default: no limit]
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    pub(crate) timeout: Option<Duration>,
+    #[command(flatten)]
+    pub(crate) processes: ProcessArgs,
+}
+
+/// What only worker processes have.
+#[derive(Debug, Default, Args)]
+#[command(next_help_heading = "Worker processes (with --backend processes)")]
+pub(crate) struct ProcessArgs {
+    /// How a job's bytes reach a worker: inside the message, or in a shared memory region
+    /// of their own [default: shm]
+    #[arg(long, value_name = "TRANSPORT", value_parser = transport())]
+    pub(crate) transport: Option<Transport>,
+    /// How a worker comes to be: the executable is started afresh [default: spawn]
+    #[arg(long, value_name = "METHOD", value_parser = start_method())]
+    pub(crate) start_method: Option<StartMethod>,
+    /// Jobs assigned to one worker at a time: with 2, the next is there already when one
+    /// ends [default: 2]
+    #[arg(long, value_name = "N")]
+    pub(crate) depth: Option<usize>,
+    /// How often a job is given to another worker after its worker died. Errors that the
+    /// kernel returns are not retried [default: 2]
+    #[arg(long, value_name = "N")]
+    pub(crate) retries: Option<u32>,
+    /// Give up after more than this many deaths of workers in a row with no job completed
+    /// in between [default: 5]
+    #[arg(long, value_name = "N")]
+    pub(crate) max_restarts: Option<u32>,
+    /// Replace a worker by a fresh one after this many jobs [default: never]
+    #[arg(long, value_name = "N")]
+    pub(crate) max_jobs_per_worker: Option<u64>,
+    /// How long a worker may take to start [default: 10s]
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    pub(crate) start_timeout: Option<Duration>,
+    /// Run workers through this program: a wrapper, such as a profiler's, that ends in
+    /// running brigade [default: this executable]
+    #[arg(long, value_name = "PATH")]
+    pub(crate) worker_program: Option<PathBuf>,
+}
+
+/// `500ms`, `5s`, `1m 30s`; not zero.
+fn duration(text: &str) -> Result<Duration, String> {
+    match humantime::parse_duration(text) {
+        Ok(Duration::ZERO) => Err("it must be longer than nothing".to_owned()),
+        Ok(duration) => Ok(duration),
+        Err(error) => Err(format!("{error}; write 500ms, 5s, or 2m")),
+    }
+}
+
+fn backend() -> impl TypedValueParser<Value = Backend> {
+    names(Backend::ALL.iter().map(|value| value.name()))
+}
+
+fn transport() -> impl TypedValueParser<Value = Transport> {
+    names(Transport::ALL.iter().map(|value| value.name()))
+}
+
+fn start_method() -> impl TypedValueParser<Value = StartMethod> {
+    names(StartMethod::ALL.iter().map(|value| value.name()))
+}
+
+/// Listed in the help and in completions, with a suggestion for a near miss.
+fn names<T>(names: impl Iterator<Item = &'static str>) -> impl TypedValueParser<Value = T>
+where
+    T: FromStr<Err = String> + Clone + Send + Sync + 'static,
+{
+    PossibleValuesParser::new(names.collect::<Vec<_>>()).try_map(|name| name.parse::<T>())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_need_a_unit_and_a_length() {
+        assert_eq!(duration("500ms"), Ok(Duration::from_millis(500)));
+        assert_eq!(duration("1m 30s"), Ok(Duration::from_secs(90)));
+        for wrong in [
+            "5",
+            "",
+            "0s",
+            "-1s",
+            "s",
+            "1 fortnight",
+            "999999999999999999999d",
+        ] {
+            assert!(duration(wrong).is_err(), "{wrong}");
+        }
+    }
+}

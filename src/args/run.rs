@@ -1,0 +1,97 @@
+use std::path::PathBuf;
+
+use brigade_kernels::Size;
+use clap::{Args, ValueEnum};
+
+use super::{OutputArgs, PoolArgs};
+
+/// Run a kernel: one job per input file, or synthetic jobs
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Without -o the results are computed, checked and digested, but not written.
+
+A kernel that reads two inputs (`brigade kernels matmul`) takes the files in pairs: A1 B1 A2 B2.
+A kernel that reads none (spin) runs --jobs N times.
+
+Examples:
+  brigade run blur a.png -p sigma=2 -o blurred.png     one file
+  brigade run resize *.jpg -p width=640 -o small --ext webp
+                                                       a directory of files, in another format
+  brigade run blur --jobs 100 --size 1920x1080         100 jobs on one synthetic image
+  brigade run matmul a.npy b.npy -o product.npy        two inputs, one job
+  brigade run spin --jobs 200 -p us=2000 -b threads    on threads
+  brigade run blur *.png --keep-going --format json    digests, spans and errors of every job
+
+Exit codes: 0 all well; 1 some job failed; 2 wrong command line, file or parameter, found before
+any job started; 5 the pool could not start or gave up; 130/143 interrupted.")]
+pub(crate) struct RunArgs {
+    /// The kernel; `brigade kernels` lists them
+    pub(crate) kernel: String,
+    /// Input files
+    pub(crate) inputs: Vec<PathBuf>,
+
+    /// A parameter of the kernel; `brigade kernels KERNEL` lists them
+    #[arg(short, long = "param", value_name = "NAME=VALUE", help_heading = "Job")]
+    #[arg(value_parser = name_and_value)]
+    pub(crate) params: Vec<(String, String)>,
+    /// Refuse images of more pixels than this, against decompression bombs; sets the
+    /// parameter max_pixels of image kernels
+    #[arg(long, value_name = "N", help_heading = "Job")]
+    pub(crate) max_pixels: Option<u64>,
+    /// Go on after a failed job. Without it no new jobs start after the first failure,
+    /// running ones finish, and the rest is reported as cancelled
+    #[arg(short, long, help_heading = "Job")]
+    pub(crate) keep_going: bool,
+
+    /// How many jobs to run on synthetic inputs [default: 1]
+    #[arg(long, value_name = "N", help_heading = "Synthetic inputs")]
+    #[arg(value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) jobs: Option<u64>,
+    /// Size of the synthetic inputs: 1920x1080, 512 or 8MiB [default: the kernel's own]
+    #[arg(long, value_name = "SIZE", help_heading = "Synthetic inputs")]
+    pub(crate) size: Option<Size>,
+    /// Seed of the synthetic inputs: equal seeds give equal bytes [default: 0]
+    #[arg(long, value_name = "N", help_heading = "Synthetic inputs")]
+    pub(crate) seed: Option<u64>,
+
+    /// Where results are written: a file if there is one job, else a directory, made if it
+    /// does not exist, in which each result has its input's name. A file appears whole or
+    /// not at all
+    #[arg(short, value_name = "OUT", help_heading = "Results")]
+    pub(crate) out: Option<PathBuf>,
+    /// Write results in this format: png, jpg, webp, tiff or npy [default: the input's]
+    #[arg(long, value_name = "EXT", requires = "out", help_heading = "Results")]
+    pub(crate) ext: Option<String>,
+    /// Replace files that exist; without it they are refused before any job starts
+    #[arg(long, requires = "out", help_heading = "Results")]
+    pub(crate) force: bool,
+
+    /// Form of the report on standard output
+    #[arg(long, value_enum, default_value_t, help_heading = "Report")]
+    pub(crate) format: RunFormat,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+
+    #[command(flatten)]
+    pub(crate) pool: PoolArgs,
+}
+
+/// Form of the report of a run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum RunFormat {
+    /// Failed jobs, then a summary to read
+    #[default]
+    Human,
+    /// One JSON object at the end; schema brigade.run.v1
+    Json,
+    /// One line of JSON per job as it ends, and a last line with the summary
+    Jsonl,
+}
+
+/// `NAME=VALUE`.
+pub(super) fn name_and_value(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        _ => Err("write NAME=VALUE, as in sigma=2".to_owned()),
+    }
+}

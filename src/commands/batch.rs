@@ -1,0 +1,298 @@
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::fs::{self, File};
+use std::io::{self, BufReader, IsTerminal, Write};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use brigade_exec::{Pool, Stop, SubmitError};
+use brigade_kernels::Registry;
+use brigade_measure::summary::Tally;
+use brigade_proto::{JobId, Outcome, Status};
+use brigade_report::{JobRow, RunConfig, RunHuman, RunJsonl, RunReport};
+use crossbeam_channel::{Receiver, Sender, never, select};
+
+use super::batch_line::{self, Parsed};
+use super::batch_reader::{self, MAX_LINE, Read};
+use super::crew::{Crew, Window};
+use crate::args::BatchArgs;
+use crate::config;
+use crate::console::{Progress, Results, say};
+use crate::exit::{Exit, Failure};
+use crate::settle::{JobInfo, settle, settle_unrun};
+use crate::signals::Interrupt;
+use crate::write;
+
+pub(crate) fn run(args: &BatchArgs, registry: Registry) -> Result<Exit, Failure> {
+    let config = config::pool(&args.pool)?;
+    let lines = open(&args.file)?;
+    let mut results = Results::open(args.output.output.as_deref())?;
+    let mut described = RunConfig::of(&config);
+    described.keep_going = true;
+    let window = Window::new(&config);
+    let crew = Crew::start(config, registry)?;
+    let mut closing = RunHuman::new("the result lines tell all");
+    let account = crew.work(|pool, tally, interrupt| {
+        let (sender, outcomes) = crossbeam_channel::unbounded();
+        // A bar between result lines on the same terminal would be a mess.
+        let progress = Progress::start(None, !io::stdout().is_terminal());
+        let batch = Batch {
+            args,
+            pool,
+            interrupt,
+            lines: Some(lines),
+            sender,
+            outcomes,
+            flight: HashMap::new(),
+            window,
+            taken: 0,
+            early: BTreeMap::new(),
+            due: 0,
+            outputs: HashSet::new(),
+            tally,
+            results: &mut results,
+            closing: &mut closing,
+            progress,
+            ended: None,
+        };
+        batch.run()
+    })?;
+    results.flush()?;
+    let place = "one line each on standard output".to_owned();
+    let mut summary = Vec::new();
+    account.report(
+        &mut closing,
+        &mut summary,
+        serde_json::Value::Null,
+        &described,
+        place,
+    )?;
+    crate::console::write(&summary);
+    Ok(account.exit)
+}
+
+/// The lines of a file or of standard input.
+fn open(path: &Path) -> Result<Receiver<Read>, Failure> {
+    let cannot =
+        |error: io::Error| Failure::usage(format!("cannot read batch {}: {error}", path.display()));
+    if path == Path::new("-") {
+        return batch_reader::start(BufReader::new(io::stdin())).map_err(cannot);
+    }
+    let file = File::open(path).map_err(cannot)?;
+    if file.metadata().map_err(cannot)?.is_dir() {
+        return Err(cannot(io::ErrorKind::IsADirectory.into()));
+    }
+    batch_reader::start(BufReader::new(file)).map_err(cannot)
+}
+
+/// A batch at work. Lines are taken while there is room in the window; results
+/// are written as they come, or in the order of the lines.
+struct Batch<'a> {
+    args: &'a BatchArgs,
+    pool: &'a Pool,
+    interrupt: &'a Interrupt,
+    /// `None` when no more are wanted.
+    lines: Option<Receiver<Read>>,
+    sender: Sender<Outcome>,
+    outcomes: Receiver<Outcome>,
+    /// Jobs handed out and not settled, with their places among the lines.
+    flight: HashMap<JobId, (u64, JobInfo)>,
+    window: Window,
+    /// Lines taken so far.
+    taken: u64,
+    /// With `--ordered`: results that are not due yet. They count as in flight.
+    early: BTreeMap<u64, JobRow>,
+    /// With `--ordered`: the place whose result is written next.
+    due: u64,
+    /// A digest of every output that a line has named: 16 bytes, not a path, since
+    /// a batch may be long.
+    outputs: HashSet<[u8; 16]>,
+    tally: &'a mut Tally,
+    results: &'a mut Results,
+    closing: &'a mut RunHuman,
+    progress: Progress,
+    ended: Option<(Exit, String)>,
+}
+
+impl Batch<'_> {
+    fn run(mut self) -> Result<Option<(Exit, String)>, Failure> {
+        let outcomes = self.outcomes.clone();
+        let bell = self.interrupt.bell().clone();
+        let closed = never();
+        loop {
+            if self.interrupt.signal().is_some() {
+                self.lines = None;
+            }
+            if self.lines.is_none() && self.flight.is_empty() {
+                break;
+            }
+            if outcomes.is_empty() {
+                self.results.flush()?;
+                self.look_for_reader();
+            }
+            let room = self.flight.len() + self.early.len() < self.window.size();
+            // With --ordered one slow job must not hold all: it is in flight, and
+            // the loop waits for it alone.
+            let lines = self
+                .lines
+                .as_ref()
+                .filter(|_| room)
+                .cloned()
+                .unwrap_or(closed.clone());
+            select! {
+                recv(outcomes) -> outcome => if let Ok(outcome) = outcome {
+                    self.settle(&outcome)?;
+                },
+                recv(lines) -> line => match line {
+                    Ok(line) => self.take(line)?,
+                    Err(_) => self.lines = None,
+                },
+                // The look at the signal is at the top.
+                recv(bell) -> _ => {}
+            }
+        }
+        Ok(self.ended)
+    }
+
+    fn take(&mut self, read: Read) -> Result<(), Failure> {
+        let (number, text) = match read {
+            Read::Line(number, text) => (number, text),
+            Read::TooLong(number) => {
+                let info = JobInfo {
+                    id: number.into(),
+                    line: Some(number),
+                    ..JobInfo::default()
+                };
+                return self.refuse(&info, format!("longer than {MAX_LINE} bytes"));
+            }
+            Read::Failed(error) => {
+                let batch = self.args.file.display();
+                say(format_args!(
+                    "error: cannot read batch {batch} to its end: {error}"
+                ));
+                self.end(
+                    Exit::JobFailed,
+                    format!("{batch} cannot be read to its end"),
+                );
+                return Ok(());
+            }
+        };
+        let backend = self.pool.config().backend;
+        let Parsed { mut info, job } =
+            batch_line::parse(number, &text, self.pool.registry(), backend);
+        info.replace = self.args.force;
+        let job = match job.and_then(|job| self.claim(&info).map(|()| job)) {
+            Ok(job) => job,
+            Err(reason) => return self.refuse(&info, reason),
+        };
+        match self.pool.submit_to(job, &self.sender) {
+            Ok(id) => {
+                self.flight.insert(id, (self.taken, info));
+                self.taken += 1;
+                Ok(())
+            }
+            Err(SubmitError::Closed) => {
+                self.lines = None;
+                self.report_unrun(&info, Status::Cancelled, "not started: the run ended early")
+            }
+            Err(error) => self.refuse(&info, error.to_string()),
+        }
+    }
+
+    /// Whether the line's output can be written, before anything is computed.
+    fn claim(&mut self, info: &JobInfo) -> Result<(), String> {
+        let Some(path) = &info.output else {
+            return Ok(());
+        };
+        let show = path.display();
+        let directory = match path.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => parent,
+            _ => Path::new("."),
+        };
+        if path.file_name().is_none() || !directory.is_dir() {
+            let directory = directory.display();
+            return Err(format!(
+                "cannot write {show}: {directory} is not a directory"
+            ));
+        }
+        match fs::symlink_metadata(path) {
+            Err(_) => {}
+            Ok(found) if !(found.is_file() || found.is_symlink()) => {
+                return Err(format!("cannot write {show}: it is not a file"));
+            }
+            Ok(_) if !self.args.force && !self.outputs.contains(&fingerprint(path)) => {
+                return Err(format!("{show} exists; --force replaces it"));
+            }
+            Ok(_) => {}
+        }
+        if self.outputs.insert(fingerprint(path)) {
+            Ok(())
+        } else {
+            Err(format!("an earlier line has the same output {show}"))
+        }
+    }
+
+    fn refuse(&mut self, info: &JobInfo, reason: impl Into<String>) -> Result<(), Failure> {
+        self.report_unrun(info, Status::Failed, reason)
+    }
+
+    fn report_unrun(
+        &mut self,
+        info: &JobInfo,
+        status: Status,
+        reason: impl Into<String>,
+    ) -> Result<(), Failure> {
+        let place = self.taken;
+        self.taken += 1;
+        let row = settle_unrun(info, status, reason.into(), self.tally);
+        self.report(place, row)
+    }
+
+    fn settle(&mut self, outcome: &Outcome) -> Result<(), Failure> {
+        // Not ours: a job that the pool refused and reported all the same.
+        let Some((place, info)) = self.flight.remove(&outcome.id) else {
+            return Ok(());
+        };
+        let row = settle(info, outcome, self.tally);
+        self.window.learn(row.bytes_out);
+        self.report(place, row)
+    }
+
+    fn report(&mut self, place: u64, row: JobRow) -> Result<(), Failure> {
+        if !self.args.ordered {
+            return self.print(row);
+        }
+        self.early.insert(place, row);
+        while let Some(row) = self.early.remove(&self.due) {
+            self.due += 1;
+            self.print(row)?;
+        }
+        Ok(())
+    }
+
+    fn print(&mut self, row: JobRow) -> Result<(), Failure> {
+        self.progress.job(row.status == Status::Ok);
+        RunJsonl { summary: false }.job(self.results, row.clone())?;
+        self.closing.job(self.results, row)?;
+        self.look_for_reader();
+        Ok(())
+    }
+
+    fn look_for_reader(&mut self) {
+        if self.results.is_pointless() && self.lines.is_some() {
+            self.end(Exit::StdoutClosed, "nobody reads the results".to_owned());
+        }
+    }
+
+    fn end(&mut self, exit: Exit, reason: String) {
+        self.lines = None;
+        self.ended = Some((exit, reason));
+        self.pool.stop(Stop::Drain);
+    }
+}
+
+fn fingerprint(path: &Path) -> [u8; 16] {
+    let hash = blake3::hash(write::identity(path).as_os_str().as_bytes());
+    let mut short = [0; 16];
+    short.copy_from_slice(&hash.as_bytes()[..16]);
+    short
+}

@@ -1,0 +1,22 @@
+use std::io::Write;
+
+use brigade_measure::doctor;
+use brigade_measure::host::Host;
+use brigade_report::doctor as report;
+
+use crate::args::{DoctorArgs, ListFormat};
+use crate::console::Results;
+use crate::exit::{Exit, Failure};
+
+pub(crate) fn run(args: &DoctorArgs) -> Result<Exit, Failure> {
+    // The load of the machine is read before the checks add to it.
+    let host = Host::read();
+    let findings = doctor::examine();
+    let mut results = Results::open(None)?;
+    match args.format {
+        ListFormat::Human => report::human(&mut results, &host, &findings)?,
+        ListFormat::Json => report::json(&mut results, &host, &findings)?,
+    }
+    results.flush()?;
+    Ok(Exit::Ok)
+}

@@ -1,0 +1,54 @@
+//! One file per command.
+
+mod batch;
+mod batch_line;
+mod batch_reader;
+mod completions;
+mod crew;
+mod doctor;
+mod kernels;
+mod man;
+mod run;
+
+use brigade_kernels::Registry;
+use clap::Parser;
+
+use crate::args::{Cli, Command};
+use crate::console;
+use crate::exit::{Exit, Failure};
+use crate::log;
+
+/// Reads the command line and does what it says.
+pub(crate) fn dispatch(registry: Registry) -> Exit {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help or version on standard output, else what is wrong and the usage.
+            let _ = error.print();
+            return if error.use_stderr() {
+                Exit::Usage
+            } else {
+                Exit::Ok
+            };
+        }
+    };
+    match execute(cli, registry) {
+        Ok(exit) => exit,
+        Err(failure) => {
+            console::say(format_args!("error: {}", failure.message));
+            failure.exit
+        }
+    }
+}
+
+fn execute(cli: Cli, registry: Registry) -> Result<Exit, Failure> {
+    log::init(&cli.log.log)?;
+    match cli.command {
+        Command::Run(args) => run::run(&args, registry),
+        Command::Batch(args) => batch::run(&args, registry),
+        Command::Kernels(args) => kernels::run(&args, &registry),
+        Command::Doctor(args) => doctor::run(&args),
+        Command::Completions(args) => completions::run(&args),
+        Command::Man(args) => man::run(&args),
+    }
+}

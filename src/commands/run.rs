@@ -1,0 +1,211 @@
+use std::collections::HashMap;
+use std::io::Write;
+
+use brigade_exec::{Pool, PoolConfig, Stop, SubmitError};
+use brigade_kernels::Registry;
+use brigade_measure::host::Host;
+use brigade_measure::summary::Tally;
+use brigade_proto::{JobId, Outcome, Status};
+use brigade_report::{ParamValues, RunConfig, RunHuman, RunJson, RunJsonl, RunReport};
+use crossbeam_channel::{Receiver, Sender};
+
+use super::crew::{Crew, Window};
+use crate::args::{RunArgs, RunFormat};
+use crate::config;
+use crate::console::{Progress, Results};
+use crate::exit::{Exit, Failure};
+use crate::plan::{self, PlannedInputs, RunPlan};
+use crate::settle::{JobInfo, settle, settle_unrun};
+use crate::signals::Interrupt;
+
+pub(crate) fn run(args: &RunArgs, registry: Registry) -> Result<Exit, Failure> {
+    let pool = config::pool(&args.pool)?;
+    let plan = plan::run(args, &registry, pool.backend)?;
+    let mut results = Results::open(args.output.output.as_deref())?;
+    let mut report: Box<dyn RunReport> = match args.format {
+        RunFormat::Human => Box::new(RunHuman::new("--format json lists all")),
+        RunFormat::Json => Box::new(RunJson::default()),
+        RunFormat::Jsonl => Box::new(RunJsonl { summary: true }),
+    };
+    let config = describe(args, &pool, &plan);
+    // Now, before this run itself loads the machine; and only for who wants it.
+    let host = match args.format {
+        RunFormat::Human => serde_json::Value::Null,
+        RunFormat::Json | RunFormat::Jsonl => serde_json::json!(Host::read()),
+    };
+    let window = Window::new(&pool);
+    let crew = Crew::start(pool, registry)?;
+    let account = crew.work(|pool, tally, interrupt| {
+        let (sender, outcomes) = crossbeam_channel::unbounded();
+        let progress = Progress::start(Some(plan.len()), args.format == RunFormat::Human);
+        let round = Round {
+            args,
+            plan: &plan,
+            pool,
+            interrupt,
+            sender,
+            outcomes,
+            flight: HashMap::new(),
+            window,
+            tally,
+            report: &mut *report,
+            results: &mut results,
+            progress,
+            ended: None,
+        };
+        round.run()
+    })?;
+    account.report(&mut *report, &mut results, host, &config, plan.results())?;
+    Ok(account.exit)
+}
+
+fn describe(args: &RunArgs, pool: &PoolConfig, plan: &RunPlan) -> RunConfig {
+    let mut config = RunConfig::of(pool);
+    config.kernel = Some(plan.kernel.to_owned());
+    config.params = ParamValues(plan.params.clone());
+    config.keep_going = args.keep_going;
+    if let PlannedInputs::Synthetic { size, seed, .. } = &plan.inputs {
+        config.size = size.map(|size| size.to_string());
+        config.seed = Some(*seed);
+    }
+    config
+}
+
+/// All jobs, from the first to the last.
+struct Round<'a> {
+    args: &'a RunArgs,
+    plan: &'a RunPlan,
+    pool: &'a Pool,
+    interrupt: &'a Interrupt,
+    sender: Sender<Outcome>,
+    outcomes: Receiver<Outcome>,
+    /// Jobs handed out and not settled: their places in the plan.
+    flight: HashMap<JobId, u64>,
+    window: Window,
+    tally: &'a mut Tally,
+    report: &'a mut dyn RunReport,
+    results: &'a mut Results,
+    progress: Progress,
+    ended: Option<Ended>,
+}
+
+/// Why no more jobs are handed out.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Ended {
+    JobFailed,
+    NobodyReads,
+    /// By a signal, or because the pool gave up; both are asked elsewhere.
+    Stopped,
+}
+
+impl Round<'_> {
+    fn run(mut self) -> Result<Option<(Exit, String)>, Failure> {
+        let mut next = 0;
+        loop {
+            while self.ended.is_none()
+                && next < self.plan.len()
+                && self.flight.len() < self.window.size()
+            {
+                if self.hand_out(next)? {
+                    next += 1;
+                }
+                // On one thread the job is done by now.
+                while let Ok(outcome) = self.outcomes.try_recv() {
+                    self.settle(&outcome)?;
+                }
+            }
+            if self.flight.is_empty() && (self.ended.is_some() || next == self.plan.len()) {
+                break;
+            }
+            if self.outcomes.is_empty() {
+                self.results.flush()?;
+            }
+            // Never disconnected: `self.sender` lives.
+            if let Ok(outcome) = self.outcomes.recv() {
+                self.settle(&outcome)?;
+            }
+        }
+        self.cancel_from(next)?;
+        let unfinished = self.tally.counts().cancelled;
+        Ok(match self.ended {
+            Some(Ended::JobFailed) if unfinished > 0 => Some((
+                Exit::JobFailed,
+                "a job failed, and no new ones were started; --keep-going runs all".to_owned(),
+            )),
+            Some(Ended::NobodyReads) if unfinished > 0 => {
+                Some((Exit::StdoutClosed, "nobody reads the results".to_owned()))
+            }
+            _ => None,
+        })
+    }
+
+    /// Hands a job to the pool. False if no more are taken.
+    fn hand_out(&mut self, job: u64) -> Result<bool, Failure> {
+        if self.interrupt.signal().is_some() {
+            self.ended = Some(Ended::Stopped);
+            return Ok(false);
+        }
+        match self.pool.submit_to(self.plan.spec(job), &self.sender) {
+            Ok(id) => {
+                self.flight.insert(id, job);
+                Ok(true)
+            }
+            Err(SubmitError::Closed) => {
+                self.ended = Some(Ended::Stopped);
+                Ok(false)
+            }
+            // The plan has checked it all.
+            Err(error) => Err(Failure::usage(error)),
+        }
+    }
+
+    fn info(&self, job: u64) -> JobInfo {
+        JobInfo {
+            id: job.into(),
+            line: None,
+            kernel: self.plan.kernel.to_owned(),
+            inputs: self.plan.files(job).to_vec(),
+            output: self.plan.output(job),
+            replace: self.args.force,
+        }
+    }
+
+    fn settle(&mut self, outcome: &Outcome) -> Result<(), Failure> {
+        // Not ours: a job that the pool refused and reported all the same.
+        let Some(job) = self.flight.remove(&outcome.id) else {
+            return Ok(());
+        };
+        let row = settle(self.info(job), outcome, self.tally);
+        self.window.learn(row.bytes_out);
+        let (status, ok) = (row.status, row.status == Status::Ok);
+        self.progress.job(ok);
+        self.report.job(self.results, row)?;
+        if self.results.is_pointless() {
+            self.end(Ended::NobodyReads);
+        } else if !ok && status != Status::Cancelled && !self.args.keep_going {
+            self.end(Ended::JobFailed);
+        }
+        Ok(())
+    }
+
+    fn end(&mut self, why: Ended) {
+        if self.ended.is_none() {
+            self.ended = Some(why);
+            self.pool.stop(Stop::Drain);
+        }
+    }
+
+    /// Accounts for the jobs that were never handed out.
+    fn cancel_from(&mut self, next: u64) -> Result<(), Failure> {
+        let reason = match self.ended {
+            Some(Ended::JobFailed) => "not started: an earlier job failed; --keep-going runs all",
+            _ => "not started: the run ended early",
+        };
+        for job in next..self.plan.len() {
+            let info = self.info(job);
+            let row = settle_unrun(&info, Status::Cancelled, reason.to_owned(), self.tally);
+            self.report.job(self.results, row)?;
+        }
+        Ok(())
+    }
+}

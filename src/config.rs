@@ -1,0 +1,133 @@
+//! From the arguments of the pool to its configuration.
+
+use brigade_exec::{Backend, PoolConfig};
+
+use crate::args::PoolArgs;
+use crate::exit::Failure;
+
+/// The pool that the arguments ask for. An option that the backend has no use for
+/// is refused: silence would let people believe that it had an effect.
+pub(crate) fn pool(args: &PoolArgs) -> Result<PoolConfig, Failure> {
+    let mut config = PoolConfig {
+        timeout: args.timeout,
+        pin: args.pin,
+        ..PoolConfig::default()
+    };
+    config.backend = args.backend.unwrap_or(config.backend);
+    config.workers = args.workers.unwrap_or(config.workers);
+    let own = &args.processes;
+    if config.backend.is_in_process() {
+        refuse_process_options(args, config.backend)?;
+    }
+    if matches!(config.backend, Backend::Sync | Backend::Async)
+        && args.workers.is_some_and(|workers| workers != 1)
+    {
+        return Err(Failure::usage(format!(
+            "--workers {} does not go with --backend {}, which has one worker; use --backend \
+             threads or processes",
+            config.workers, config.backend
+        )));
+    }
+    if config.backend == Backend::Sync && args.pin {
+        return Err(Failure::usage(
+            "--pin does not go with --backend sync, which runs jobs on the main thread; `taskset` \
+             binds the whole program",
+        ));
+    }
+    config.transport = own.transport.unwrap_or(config.transport);
+    config.start_method = own.start_method.unwrap_or(config.start_method);
+    config.depth = own.depth.unwrap_or(config.depth);
+    config.retries = own.retries.unwrap_or(config.retries);
+    config.max_restarts = own.max_restarts.unwrap_or(config.max_restarts);
+    config.max_jobs_per_worker = own.max_jobs_per_worker;
+    config.start_deadline = own.start_timeout.unwrap_or(config.start_deadline);
+    config.worker_program.clone_from(&own.worker_program);
+    if let Some(program) = &config.worker_program
+        && let Err(error) = std::fs::metadata(program)
+    {
+        let program = program.display();
+        return Err(Failure::usage(format!(
+            "cannot use --worker-program {program}: {error}"
+        )));
+    }
+    Ok(config)
+}
+
+fn refuse_process_options(args: &PoolArgs, backend: Backend) -> Result<(), Failure> {
+    let own = &args.processes;
+    let given = [
+        ("--transport", own.transport.is_some()),
+        ("--start-method", own.start_method.is_some()),
+        ("--depth", own.depth.is_some()),
+        ("--retries", own.retries.is_some()),
+        ("--max-restarts", own.max_restarts.is_some()),
+        ("--max-jobs-per-worker", own.max_jobs_per_worker.is_some()),
+        ("--start-timeout", own.start_timeout.is_some()),
+        ("--worker-program", own.worker_program.is_some()),
+    ];
+    match given.iter().find(|(_, given)| *given) {
+        None => Ok(()),
+        Some((flag, _)) => Err(Failure::usage(format!(
+            "{flag} does not go with --backend {backend}, which has no worker processes; use \
+             --backend processes or leave {flag} out"
+        ))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::args::{Cli, Command};
+
+    fn resolve(options: &str) -> Result<PoolConfig, String> {
+        let words = ["brigade", "run", "noop"]
+            .into_iter()
+            .chain(options.split_whitespace());
+        let cli = Cli::try_parse_from(words).map_err(|error| error.to_string())?;
+        let Command::Run(run) = cli.command else {
+            panic!("not a run")
+        };
+        pool(&run.pool).map_err(|failure| failure.message)
+    }
+
+    #[test]
+    fn what_is_given_is_set_and_the_rest_is_the_default() {
+        let config = resolve("-b processes -w 3 --depth 4 --timeout 1500ms --retries 0").unwrap();
+        let default = PoolConfig::default();
+        assert_eq!((config.workers, config.depth, config.retries), (3, 4, 0));
+        assert_eq!(config.timeout.unwrap().as_millis(), 1500);
+        assert_eq!(config.max_restarts, default.max_restarts);
+        assert_eq!(config.transport, default.transport);
+    }
+
+    #[test]
+    fn options_without_effect_are_refused_by_name() {
+        for (options, flag) in [
+            ("-b threads --transport shm", "--transport"),
+            ("-b sync --depth 2", "--depth"),
+            ("-b async --retries 1", "--retries"),
+            (
+                "-b threads-gil --max-jobs-per-worker 1",
+                "--max-jobs-per-worker",
+            ),
+            ("-b sync -w 2", "--workers"),
+            ("-b sync --pin", "--pin"),
+            ("--worker-program /no/such", "--worker-program"),
+        ] {
+            let error = resolve(options).unwrap_err();
+            assert!(error.contains(flag), "{options}: {error}");
+        }
+        assert!(resolve("-b sync -w 1").is_ok());
+    }
+
+    #[test]
+    fn a_wrong_name_lists_the_right_ones() {
+        let error = resolve("-b process").unwrap_err();
+        assert!(
+            error.contains("processes") && error.contains("threads-gil"),
+            "{error}"
+        );
+    }
+}

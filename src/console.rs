@@ -1,0 +1,154 @@
+//! What the person in front of the terminal sees: messages and a progress bar on
+//! standard error, results on standard output.
+
+use std::fmt;
+use std::fs::File;
+use std::io::{self, BufWriter, IsTerminal, StdoutLock, Write};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use crate::exit::{Exit, Failure};
+
+/// The bar on the screen, if there is one: whoever writes to standard error lifts
+/// it first.
+static BAR: Mutex<Option<ProgressBar>> = Mutex::new(None);
+
+/// Writes to standard error. That it cannot be written is nothing to fail for, and
+/// there is nowhere to tell it.
+pub(crate) fn write(text: &[u8]) {
+    let bar = BAR.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    let write = || drop(io::stderr().lock().write_all(text));
+    match bar {
+        Some(bar) => bar.suspend(write),
+        None => write(),
+    }
+}
+
+/// Says something on standard error, on a line of its own.
+pub(crate) fn say(message: impl fmt::Display) {
+    write(format!("brigade: {message}\n").as_bytes());
+}
+
+/// How far the run is, on standard error, if somebody watches.
+pub(crate) struct Progress {
+    bar: ProgressBar,
+    failed: u64,
+}
+
+impl Progress {
+    /// A bar for `jobs` jobs, or a counter if nobody knows how many there will be.
+    pub(crate) fn start(jobs: Option<u64>, wanted: bool) -> Self {
+        let target = if wanted && io::stderr().is_terminal() {
+            ProgressDrawTarget::stderr_with_hz(10)
+        } else {
+            ProgressDrawTarget::hidden()
+        };
+        let bar = ProgressBar::with_draw_target(jobs, target);
+        let template = match jobs {
+            Some(_) => "{bar:32} {pos}/{len} jobs, {per_sec}, {eta} left{msg}",
+            None => "{spinner} {pos} jobs, {per_sec}{msg}",
+        };
+        if let Ok(style) = ProgressStyle::with_template(template) {
+            bar.set_style(style.progress_chars("##-"));
+        }
+        *BAR.lock().unwrap_or_else(PoisonError::into_inner) = Some(bar.clone());
+        Self { bar, failed: 0 }
+    }
+
+    /// A job has ended.
+    pub(crate) fn job(&mut self, ok: bool) {
+        if !ok {
+            self.failed += 1;
+            self.bar.set_message(format!(", {} not ok", self.failed));
+        }
+        self.bar.inc(1);
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        self.bar.finish_and_clear();
+        *BAR.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+}
+
+/// Standard output, and a file beside it if one is wanted.
+///
+/// A reader that went away (`| head`) is no error: what is written afterwards goes
+/// to the file alone, or nowhere.
+pub(crate) struct Results {
+    stdout: Option<BufWriter<StdoutLock<'static>>>,
+    file: Option<(PathBuf, BufWriter<File>)>,
+    closed: bool,
+}
+
+impl Results {
+    /// Opens `file`, emptying it.
+    pub(crate) fn open(file: Option<&Path>) -> Result<Self, Failure> {
+        let file = match file {
+            None => None,
+            Some(path) => {
+                let made = File::create(path).map_err(|error| {
+                    Failure::usage(format!("cannot write --output {}: {error}", path.display()))
+                })?;
+                Some((path.to_owned(), BufWriter::new(made)))
+            }
+        };
+        Ok(Self {
+            stdout: Some(BufWriter::new(io::stdout().lock())),
+            file,
+            closed: false,
+        })
+    }
+
+    /// Whether nobody will ever see what is written from here on.
+    pub(crate) fn is_pointless(&self) -> bool {
+        self.closed && self.file.is_none()
+    }
+
+    fn each(&mut self, mut write: impl FnMut(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
+        if let Some(stdout) = &mut self.stdout
+            && let Err(error) = write(stdout)
+        {
+            // Dropping the writer would try again.
+            let _ = self.stdout.take().map(BufWriter::into_parts);
+            if error.kind() != io::ErrorKind::BrokenPipe {
+                return Err(annotate("standard output", &error));
+            }
+            self.closed = true;
+        }
+        if let Some((path, file)) = &mut self.file
+            && let Err(error) = write(file)
+        {
+            return Err(annotate(&path.display().to_string(), &error));
+        }
+        Ok(())
+    }
+}
+
+fn annotate(what: &str, error: &io::Error) -> io::Error {
+    io::Error::other(format!("cannot write {what}: {error}"))
+}
+
+impl Write for Results {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.each(|to| to.write_all(bytes))?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.each(|to| to.flush())
+    }
+}
+
+impl From<io::Error> for Failure {
+    /// Results could not be written, while jobs ran or after.
+    fn from(error: io::Error) -> Self {
+        Self {
+            exit: Exit::JobFailed,
+            message: error.to_string(),
+        }
+    }
+}

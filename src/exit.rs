@@ -1,0 +1,96 @@
+//! Exit codes. This is the only place that knows them.
+
+use std::fmt;
+use std::process::ExitCode;
+
+use brigade_exec::PoolError;
+
+/// How the program ends. `brigade --help` documents the numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Exit {
+    /// All well.
+    Ok,
+    /// Some job failed, found while it ran.
+    JobFailed,
+    /// The command line, a file or a parameter is wrong, found before any job
+    /// started.
+    Usage,
+    /// The pool could not start or gave up.
+    Pool,
+    /// Ended early by this signal.
+    Interrupted(i32),
+    /// Whoever reads the results went away before all jobs had run.
+    StdoutClosed,
+}
+
+impl Exit {
+    pub(crate) fn code(self) -> u8 {
+        match self {
+            Self::Ok => 0,
+            Self::JobFailed => 1,
+            Self::Usage => 2,
+            Self::Pool => 5,
+            // What a shell reports for a program that a signal ended.
+            Self::Interrupted(signal) => 128_u8.saturating_add(signal as u8),
+            Self::StdoutClosed => 141,
+        }
+    }
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        exit.code().into()
+    }
+}
+
+/// Why a command did not do its work, for a person, with the exit code.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    pub(crate) exit: Exit,
+    pub(crate) message: String,
+}
+
+impl Failure {
+    /// The command line, a file or a parameter is wrong.
+    pub(crate) fn usage(message: impl fmt::Display) -> Self {
+        Self {
+            exit: Exit::Usage,
+            message: message.to_string(),
+        }
+    }
+}
+
+impl From<PoolError> for Failure {
+    fn from(error: PoolError) -> Self {
+        let exit = match error {
+            PoolError::Config { .. } => Exit::Usage,
+            _ => Exit::Pool,
+        };
+        let message = match exit {
+            Exit::Usage => error.to_string(),
+            _ => format!("the pool could not start: {error}"),
+        };
+        Self { exit, message }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_are_the_documented_ones() {
+        let codes = [
+            (Exit::Ok, 0),
+            (Exit::JobFailed, 1),
+            (Exit::Usage, 2),
+            (Exit::Pool, 5),
+            (Exit::Interrupted(2), 130),
+            (Exit::Interrupted(15), 143),
+            (Exit::StdoutClosed, 141),
+        ];
+        for (exit, code) in codes {
+            assert_eq!(exit.code(), code);
+        }
+    }
+}

@@ -1,0 +1,77 @@
+//! Brigade runs CPU-bound jobs in worker processes, and makes that isolation cost
+//! what a thread costs.
+//!
+//! A *kernel* is a named, pure computation; a *job* is one call of it; a [`Pool`]
+//! runs jobs on a *backend*: one after another, on an event loop, on threads, or
+//! in processes that it starts, feeds, watches and replaces. The same job gives
+//! the same bytes and the same errors on each of them.
+//!
+//! # A pool inside another program
+//! ```no_run
+//! use std::process::ExitCode;
+//!
+//! use brigade::{JobSpec, Pool, Registry, Size};
+//!
+//! fn main() -> ExitCode {
+//!     // The same executable is the worker program: this comes first.
+//!     let registry = Registry::builtin();
+//!     if let Some(code) = brigade::run_if_worker(&registry) {
+//!         return code;
+//!     }
+//!     let pool = Pool::builder().workers(2).build().expect("workers start");
+//!     let jobs = (0..100).map(|_| JobSpec::new("spin").param("us", 500));
+//!     let ok = pool.map(jobs).filter(|outcome| outcome.result.is_ok()).count();
+//!     println!("{ok} jobs ok");
+//!     ExitCode::SUCCESS
+//! }
+//! ```
+//!
+//! # A kernel of one's own, with the whole command line
+//! [`main`] is Brigade's command line for any registry: implement [`Kernel`], add
+//! it with [`Registry::with`], and the program has `run`, `batch`, `kernels`,
+//! `doctor` and the rest for it.
+
+mod args;
+mod commands;
+mod config;
+mod console;
+
+mod exit;
+mod log;
+mod plan;
+mod settle;
+mod signals;
+mod write;
+
+use std::process::ExitCode;
+
+pub use brigade_exec::{
+    Backend, JobHandle, Map, MapUnordered, Pool, PoolBuilder, PoolConfig, PoolError, StartMethod,
+    Status as PoolStatus, Stop, SubmitError, Transport, WorkerReport, run_if_worker,
+};
+pub use brigade_kernels::{
+    Context, Entry, Family, Inputs, Kernel, KernelError, OutputFormat, ParamError, ParamKind,
+    ParamSpec, Progress, Registry, Size, Spec,
+};
+pub use brigade_proto::{
+    Buffer, JobError, JobId, JobSpec, Nanos, Outcome, Params, Source, Span, Spans, Stamps, Status,
+    Value, WorkerId,
+};
+
+/// Brigade's whole command line, for the kernels of `registry`.
+///
+/// Call it first thing in `main`: the program is its own worker program, and a
+/// worker should not do anything else before.
+///
+/// ```no_run
+/// # use brigade::Registry;
+/// fn main() -> std::process::ExitCode {
+///     brigade::main(Registry::builtin())
+/// }
+/// ```
+pub fn main(registry: Registry) -> ExitCode {
+    if let Some(code) = run_if_worker(&registry) {
+        return code;
+    }
+    commands::dispatch(registry).into()
+}

@@ -1,0 +1,51 @@
+//! The log on standard error.
+
+use std::io;
+
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+
+use crate::console;
+use crate::exit::Failure;
+
+/// Logs what `filter` lets through. Workers send theirs to this process.
+pub(crate) fn init(filter: &str) -> Result<(), Failure> {
+    let targets: Targets = filter.parse().map_err(|error| {
+        Failure::usage(format!(
+            "--log {filter}: {error}; write off, error, warn, info, debug, trace, or per module, \
+             as in info,brigade_exec=debug"
+        ))
+    })?;
+    let lines = tracing_subscriber::fmt::layer()
+        .with_ansi(false)
+        .with_writer(Lines);
+    // Set already only inside a program that logs by itself; then that one is used.
+    let _ = tracing_subscriber::registry()
+        .with(targets)
+        .with(lines)
+        .try_init();
+    Ok(())
+}
+
+/// Writes whole lines above the progress bar.
+struct Lines;
+
+impl<'a> MakeWriter<'a> for Lines {
+    type Writer = Self;
+    fn make_writer(&'a self) -> Self {
+        Self
+    }
+}
+
+impl io::Write for Lines {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        console::write(line);
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

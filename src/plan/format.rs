@@ -1,0 +1,70 @@
+//! Which format a result has, and which extension its file gets.
+
+use brigade_kernels::{Entry, OutputFormat};
+use brigade_proto::{Params, Value};
+
+/// The value of the parameter `format` for a file name extension.
+fn image_format(extension: &str) -> Option<&'static str> {
+    match extension.to_ascii_lowercase().as_str() {
+        "png" => Some("png"),
+        "jpg" | "jpeg" => Some("jpeg"),
+        "webp" => Some("webp"),
+        "tif" | "tiff" => Some("tiff"),
+        "npy" => Some("npy"),
+        _ => None,
+    }
+}
+
+/// Makes `entry` write the format that a file with this extension should have, by
+/// setting its parameter `format` where it has one.
+///
+/// # Errors
+/// When it cannot write that format, in words.
+pub(crate) fn choose(entry: &Entry, params: &mut Params, extension: &str) -> Result<(), String> {
+    let name = entry.spec.name;
+    match entry.spec.output_format {
+        // Bytes of the kernel's own making go by any name.
+        OutputFormat::Fixed("bin") => return Ok(()),
+        OutputFormat::Fixed(own) if own.eq_ignore_ascii_case(extension) => return Ok(()),
+        OutputFormat::Fixed(own) => {
+            return Err(format!("`{name}` always writes .{own}, not .{extension}"));
+        }
+        OutputFormat::LikeInput => {}
+    }
+    if !entry.spec.params.iter().any(|param| param.name == "format") {
+        return Ok(());
+    }
+    let Some(format) = image_format(extension) else {
+        return Err(format!(
+            "`{name}` cannot write .{extension}; it writes .png, .jpg, .webp, .tiff and .npy"
+        ));
+    };
+    match params.get("format") {
+        Some(Value::Text(asked)) if asked != "same" && asked != format => Err(format!(
+            "the parameter format={asked} and the extension .{extension} contradict"
+        )),
+        _ => {
+            params.set("format", format);
+            Ok(())
+        }
+    }
+}
+
+/// The extension of outputs for which nobody has named one. `None`: that of the
+/// input.
+pub(super) fn extension(entry: &Entry, params: &Params) -> Option<&'static str> {
+    match entry.spec.output_format {
+        OutputFormat::Fixed(own) => Some(own),
+        OutputFormat::LikeInput => match params.get("format") {
+            Some(Value::Text(format)) => match format.as_str() {
+                "png" => Some("png"),
+                "jpeg" => Some("jpg"),
+                "webp" => Some("webp"),
+                "tiff" => Some("tiff"),
+                "npy" => Some("npy"),
+                _ => None,
+            },
+            _ => None,
+        },
+    }
+}

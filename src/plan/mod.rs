@@ -1,0 +1,265 @@
+//! From the arguments of `run` to jobs that can start: parameters and inputs are
+//! checked, and every output has a place that is free.
+
+mod format;
+mod outputs;
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use brigade_exec::{Backend, SubmitError};
+use brigade_kernels::{Entry, Registry, Size};
+use brigade_proto::{Buffer, JobSpec, Params, Source};
+
+use crate::args::RunArgs;
+use crate::exit::Failure;
+
+pub(crate) use format::choose as choose_format;
+use outputs::Naming;
+
+/// The jobs of a run.
+#[derive(Debug)]
+pub(crate) struct RunPlan {
+    pub(crate) kernel: &'static str,
+    /// Complete.
+    pub(crate) params: Params,
+    pub(crate) inputs: PlannedInputs,
+    naming: Option<Naming>,
+}
+
+/// What the jobs read.
+#[derive(Debug)]
+pub(crate) enum PlannedInputs {
+    /// For each job, its files.
+    Files(Vec<Vec<PathBuf>>),
+    /// The same made-up inputs for every job.
+    Synthetic {
+        jobs: u64,
+        buffers: Vec<Arc<Buffer>>,
+        size: Option<Size>,
+        seed: u64,
+    },
+}
+
+impl RunPlan {
+    /// How many jobs there are.
+    pub(crate) fn len(&self) -> u64 {
+        match &self.inputs {
+            PlannedInputs::Files(jobs) => jobs.len() as u64,
+            PlannedInputs::Synthetic { jobs, .. } => *jobs,
+        }
+    }
+
+    /// The input files of a job.
+    pub(crate) fn files(&self, job: u64) -> &[PathBuf] {
+        match &self.inputs {
+            PlannedInputs::Files(jobs) => &jobs[job as usize],
+            PlannedInputs::Synthetic { .. } => &[],
+        }
+    }
+
+    /// Where the result of a job goes.
+    pub(crate) fn output(&self, job: u64) -> Option<PathBuf> {
+        self.naming
+            .as_ref()
+            .map(|naming| naming.output(job, self.files(job)))
+    }
+
+    /// A job, ready to be submitted.
+    pub(crate) fn spec(&self, job: u64) -> JobSpec {
+        let mut spec = JobSpec::new(self.kernel);
+        spec.params = self.params.clone();
+        spec.inputs = match &self.inputs {
+            PlannedInputs::Files(jobs) => jobs[job as usize]
+                .iter()
+                .cloned()
+                .map(Source::File)
+                .collect(),
+            PlannedInputs::Synthetic { buffers, .. } => {
+                buffers.iter().cloned().map(Source::Bytes).collect()
+            }
+        };
+        spec
+    }
+
+    /// Where the results are, in words.
+    pub(crate) fn results(&self) -> String {
+        match &self.naming {
+            Some(naming) => format!("written to {}", naming.target().display()),
+            None => "computed and digested, not written; -o OUT writes them".to_owned(),
+        }
+    }
+}
+
+/// Checks everything that can be checked before a job starts. Makes the output
+/// directory, last.
+pub(crate) fn run(
+    args: &RunArgs,
+    registry: &Registry,
+    backend: Backend,
+) -> Result<RunPlan, Failure> {
+    let entry = registry.find(&args.kernel).map_err(Failure::usage)?;
+    if entry.spec.needs_isolation && backend.is_in_process() {
+        let kernel = entry.spec.name;
+        return Err(Failure::usage(SubmitError::NeedsIsolation {
+            kernel,
+            backend,
+        }));
+    }
+    let mut params = parse_params(args, entry)?;
+    let inputs = if args.inputs.is_empty() {
+        synthetic(args, entry)?
+    } else {
+        PlannedInputs::Files(group_files(args, entry)?)
+    };
+    let naming = match &args.out {
+        None => None,
+        Some(out) => Some(outputs::plan(args, out, entry, &mut params, &inputs)?),
+    };
+    let per_job = match &inputs {
+        PlannedInputs::Files(jobs) => jobs.first().map_or(0, Vec::len),
+        PlannedInputs::Synthetic { buffers, .. } => buffers.len(),
+    };
+    let params = entry.resolve(&params, per_job).map_err(Failure::usage)?;
+    let plan = RunPlan {
+        kernel: entry.spec.name,
+        params,
+        inputs,
+        naming,
+    };
+    if let Some(naming) = &plan.naming {
+        naming.prepare()?;
+    }
+    Ok(plan)
+}
+
+fn parse_params(args: &RunArgs, entry: &Entry) -> Result<Params, Failure> {
+    let mut params = Params::new();
+    for (name, text) in &args.params {
+        let value = entry.parse_param(name, text).map_err(Failure::usage)?;
+        if params.set(name, value).is_some() {
+            return Err(Failure::usage(format!("-p {name} is given twice")));
+        }
+    }
+    if let Some(pixels) = args.max_pixels {
+        let kernel = entry.spec.name;
+        if !entry
+            .spec
+            .params
+            .iter()
+            .any(|param| param.name == "max_pixels")
+        {
+            return Err(Failure::usage(format!(
+                "--max-pixels is for kernels that read images; `{kernel}` does not"
+            )));
+        }
+        let value = entry
+            .parse_param("max_pixels", &pixels.to_string())
+            .map_err(Failure::usage)?;
+        if params.set("max_pixels", value).is_some() {
+            return Err(Failure::usage(
+                "--max-pixels and -p max_pixels are the same; give one",
+            ));
+        }
+    }
+    Ok(params)
+}
+
+/// The input files, checked, in groups of as many as the kernel reads.
+fn group_files(args: &RunArgs, entry: &Entry) -> Result<Vec<Vec<PathBuf>>, Failure> {
+    let given = [
+        ("--jobs", args.jobs.is_some()),
+        ("--size", args.size.is_some()),
+        ("--seed", args.seed.is_some()),
+    ];
+    if let Some((flag, _)) = given.iter().find(|(_, given)| *given) {
+        return Err(Failure::usage(format!(
+            "{flag} is for synthetic inputs, and there are input files; leave one of them out"
+        )));
+    }
+    for path in &args.inputs {
+        check_input(path)?;
+    }
+    let (min, max) = (entry.spec.inputs.min, entry.spec.inputs.max);
+    let count = args.inputs.len();
+    // A kernel with a choice takes all files as one job, if it can.
+    let per_job = if min == max || count > max {
+        min.max(1)
+    } else {
+        count
+    };
+    if max == 0 || count < min || !count.is_multiple_of(per_job) {
+        // Says how many it reads and what.
+        entry
+            .resolve(&Params::new(), count)
+            .map_err(Failure::usage)?;
+    }
+    Ok(args
+        .inputs
+        .chunks(per_job)
+        .map(<[PathBuf]>::to_vec)
+        .collect())
+}
+
+/// Whether the file is there and can be read. What it holds is the kernel's
+/// business.
+fn check_input(path: &Path) -> Result<(), Failure> {
+    let name = path.display();
+    let metadata = fs::metadata(path)
+        .map_err(|error| Failure::usage(format!("cannot read input {name}: {error}")))?;
+    if metadata.is_dir() {
+        return Err(Failure::usage(format!(
+            "cannot read input {name}: it is a directory; name its files, as in {}/*",
+            name.to_string().trim_end_matches('/')
+        )));
+    }
+    // Opening a pipe would wait for its writer.
+    if metadata.is_file() {
+        File::open(path)
+            .map_err(|error| Failure::usage(format!("cannot read input {name}: {error}")))?;
+    }
+    Ok(())
+}
+
+fn synthetic(args: &RunArgs, entry: &Entry) -> Result<PlannedInputs, Failure> {
+    let name = entry.spec.name;
+    let jobs = args.jobs.unwrap_or(1);
+    let seed = args.seed.unwrap_or(0);
+    if entry.spec.inputs.max == 0 {
+        if args.size.is_some() {
+            return Err(Failure::usage(format!(
+                "`{name}` reads no inputs; leave --size out"
+            )));
+        }
+        return Ok(PlannedInputs::Synthetic {
+            jobs,
+            buffers: Vec::new(),
+            size: None,
+            seed,
+        });
+    }
+    let size = match args.size {
+        Some(size) => size,
+        None => entry.spec.default_size.parse().map_err(|error| {
+            Failure::usage(format!(
+                "the default size of `{name}` is wrong: {error}; give --size"
+            ))
+        })?,
+    };
+    let buffers = entry.kernel.synthesize(size, seed).map_err(|error| {
+        Failure::usage(format!(
+            "`{name}` cannot make inputs of --size {size}: {error}"
+        ))
+    })?;
+    let buffers = buffers.into_iter().map(Arc::new).collect();
+    Ok(PlannedInputs::Synthetic {
+        jobs,
+        buffers,
+        size: Some(size),
+        seed,
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,95 @@
+//! SIGINT and SIGTERM: the first lets running jobs finish, the second kills them,
+//! the third ends this process.
+
+use std::io;
+use std::sync::atomic::{AtomicI32, Ordering};
+use std::thread;
+
+use brigade_exec::{Pool, Stop};
+use crossbeam_channel::{Receiver, Sender};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::{Handle, Signals};
+
+use crate::console;
+
+/// Whether somebody wants the run to end.
+pub(crate) struct Interrupt {
+    signal: AtomicI32,
+    bell: Receiver<()>,
+}
+
+impl Interrupt {
+    /// The first signal that came, if one did.
+    pub(crate) fn signal(&self) -> Option<i32> {
+        Some(self.signal.load(Ordering::Acquire)).filter(|&signal| signal != 0)
+    }
+
+    /// Rings once, when the first signal has come.
+    pub(crate) fn bell(&self) -> &Receiver<()> {
+        &self.bell
+    }
+}
+
+/// The signal's name.
+pub(crate) fn name(signal: i32) -> &'static str {
+    if signal == SIGINT {
+        "SIGINT"
+    } else {
+        "SIGTERM"
+    }
+}
+
+/// Calls `run` while signals are turned into stops of `pool`.
+///
+/// # Errors
+/// When signals cannot be watched.
+pub(crate) fn watch<T>(pool: &Pool, run: impl FnOnce(&Interrupt) -> T) -> io::Result<T> {
+    let mut signals = Signals::new([SIGINT, SIGTERM])?;
+    // Ends the watching thread, also when `run` panics.
+    let _watching = Watching(signals.handle());
+    let (ring, bell) = crossbeam_channel::bounded(1);
+    let interrupt = Interrupt {
+        signal: AtomicI32::new(0),
+        bell,
+    };
+    thread::scope(|scope| {
+        let _ends_before_scope = Watching(signals.handle());
+        thread::Builder::new()
+            .name("signals".to_owned())
+            .spawn_scoped(scope, || {
+                for (count, signal) in signals.forever().enumerate() {
+                    handle(pool, &interrupt, &ring, count, signal);
+                }
+            })?;
+        Ok(run(&interrupt))
+    })
+}
+
+fn handle(pool: &Pool, interrupt: &Interrupt, ring: &Sender<()>, count: usize, signal: i32) {
+    match count {
+        0 => {
+            console::say(format_args!(
+                "{}: no new jobs, running ones finish; once more kills them",
+                name(signal)
+            ));
+            interrupt.signal.store(signal, Ordering::Release);
+            pool.stop(Stop::Drain);
+            // Full only if it rings already.
+            let _ = ring.try_send(());
+        }
+        1 => {
+            console::say(format_args!("{}: killing running jobs", name(signal)));
+            pool.stop(Stop::Kill);
+        }
+        // A kernel inside this process that never looks cannot be ended otherwise.
+        _ => drop(signal_hook::low_level::emulate_default_handler(signal)),
+    }
+}
+
+struct Watching(Handle);
+
+impl Drop for Watching {
+    fn drop(&mut self) {
+        self.0.close();
+    }
+}

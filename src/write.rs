@@ -1,0 +1,99 @@
+//! Files that appear whole or not at all.
+
+use std::ffi::OsString;
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+static NEXT: AtomicU64 = AtomicU64::new(0);
+
+/// Writes `bytes` to `path` through a temporary file beside it, which is gone
+/// afterwards whatever happens.
+///
+/// # Errors
+/// When it cannot be written, or exists and `replace` is false.
+pub(crate) fn atomically(path: &Path, bytes: &[u8], replace: bool) -> io::Result<()> {
+    let temporary = Temporary::beside(path);
+    let mut file = File::create_new(&temporary.0)?;
+    file.write_all(bytes)?;
+    // Some file systems tell of a full disk only here.
+    drop(file);
+    if !replace && path.symlink_metadata().is_ok() {
+        return Err(io::Error::other("it exists; --force replaces it"));
+    }
+    fs::rename(&temporary.0, path)
+}
+
+/// Whether files can be made in `directory`.
+///
+/// # Errors
+/// When they cannot.
+pub(crate) fn probe(directory: &Path) -> io::Result<()> {
+    let temporary = Temporary::beside(&directory.join("probe"));
+    File::create_new(&temporary.0).map(drop)
+}
+
+/// A name that is removed when it goes out of scope, unless it was renamed.
+struct Temporary(PathBuf);
+
+impl Temporary {
+    fn beside(path: &Path) -> Self {
+        // Not made from the file's own name, which may be as long as names can be.
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let name = OsString::from(format!(".brigade-{}-{number}.part", std::process::id()));
+        Self(path.with_file_name(name))
+    }
+}
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        // Not there any more after the rename; nothing to be done if it cannot be
+        // removed.
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+/// What `path` will be once it is written: two names for one file compare equal.
+pub(crate) fn identity(path: &Path) -> PathBuf {
+    let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    match (absolute.parent(), absolute.file_name()) {
+        (Some(parent), Some(name)) => match parent.canonicalize() {
+            Ok(parent) => parent.join(name),
+            Err(_) => absolute,
+        },
+        _ => absolute,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_kept_unless_it_may_be_replaced() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("x");
+        atomically(&path, b"one", false).unwrap();
+        assert!(atomically(&path, b"two", false).is_err());
+        assert_eq!(fs::read(&path).unwrap(), b"one");
+        atomically(&path, b"three", true).unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"three");
+        assert!(atomically(&dir.path().join("no/x"), b"", true).is_err());
+        assert_eq!(
+            fs::read_dir(dir.path()).unwrap().count(),
+            1,
+            "nothing else is left"
+        );
+    }
+
+    #[test]
+    fn one_file_has_one_identity() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join("sub")).unwrap();
+        let plain = identity(&dir.path().join("x"));
+        assert_eq!(identity(&dir.path().join("sub/../x")), plain);
+        assert_eq!(identity(&dir.path().join("./x")), plain);
+        assert_ne!(identity(&dir.path().join("sub/x")), plain);
+    }
+}

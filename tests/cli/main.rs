@@ -1,0 +1,8 @@
+//! The program as its users see it: command lines in, exit codes, files and text
+//! out.
+
+mod bad_input;
+mod batch;
+mod help;
+mod run;
+mod util;
