@@ -1,5 +1,11 @@
+//! Sound in WAV files.
+
+mod resample;
+mod spectrogram;
+mod wav;
+
 use crate::Kernel;
 
 pub(crate) fn kernels() -> Vec<Box<dyn Kernel>> {
-    Vec::new()
+    vec![Box::new(spectrogram::Spectrogram), Box::new(resample::Resample)]
 }
