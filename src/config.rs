@@ -41,14 +41,13 @@ pub(crate) fn pool(args: &PoolArgs) -> Result<PoolConfig, Failure> {
     config.max_restarts = own.max_restarts.unwrap_or(config.max_restarts);
     config.max_jobs_per_worker = own.max_jobs_per_worker;
     config.start_deadline = own.start_timeout.unwrap_or(config.start_deadline);
-    config.worker_program.clone_from(&own.worker_program);
-    if let Some(program) = &config.worker_program
-        && let Err(error) = std::fs::metadata(program)
-    {
-        let program = program.display();
-        return Err(Failure::usage(format!(
-            "cannot use --worker-program {program}: {error}"
-        )));
+    if let Some(program) = &own.worker_program {
+        let found = std::fs::metadata(program).and_then(|_| std::path::absolute(program));
+        // Absolute, or a bare name would be looked for in PATH.
+        config.worker_program = Some(found.map_err(|error| {
+            let program = program.display();
+            Failure::usage(format!("cannot use --worker-program {program}: {error}"))
+        })?);
     }
     Ok(config)
 }

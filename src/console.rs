@@ -7,9 +7,10 @@ use std::io::{self, BufWriter, IsTerminal, StdoutLock, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 
 use crate::exit::{Exit, Failure};
+use crate::write as files;
 
 /// The bar on the screen, if there is one: whoever writes to standard error lifts
 /// it first.
@@ -47,11 +48,16 @@ impl Progress {
         };
         let bar = ProgressBar::with_draw_target(jobs, target);
         let template = match jobs {
-            Some(_) => "{bar:32} {pos}/{len} jobs, {per_sec}, {eta} left{msg}",
-            None => "{spinner} {pos} jobs, {per_sec}{msg}",
+            Some(_) => "{bar:32} {pos}/{len} jobs, {rate}, {eta} left{msg}",
+            None => "{spinner} {pos} jobs, {rate}{msg}",
         };
         if let Ok(style) = ProgressStyle::with_template(template) {
-            bar.set_style(style.progress_chars("##-"));
+            // Four decimals, as indicatif writes it, are noise.
+            let rate = |state: &ProgressState, out: &mut dyn fmt::Write| {
+                // Writing to a string cannot fail.
+                let _ = write!(out, "{:.0}/s", state.per_sec());
+            };
+            bar.set_style(style.progress_chars("##-").with_key("rate", rate));
         }
         *BAR.lock().unwrap_or_else(PoisonError::into_inner) = Some(bar.clone());
         Self { bar, failed: 0 }
@@ -85,8 +91,29 @@ pub(crate) struct Results {
 }
 
 impl Results {
-    /// Opens `file`, emptying it.
-    pub(crate) fn open(file: Option<&Path>) -> Result<Self, Failure> {
+    /// Standard output alone.
+    pub(crate) fn stdout() -> Self {
+        let stdout = Some(BufWriter::new(io::stdout().lock()));
+        Self {
+            stdout,
+            file: None,
+            closed: false,
+        }
+    }
+
+    /// Opens `file`, emptying it; it must not be one that the run reads or writes.
+    pub(crate) fn open(file: Option<&Path>, used: &[PathBuf]) -> Result<Self, Failure> {
+        if let Some(path) = file
+            && let Some(other) = used
+                .iter()
+                .find(|other| files::identity(other) == files::identity(path))
+        {
+            return Err(Failure::usage(format!(
+                "--output {} would overwrite {}, which the run reads or writes",
+                path.display(),
+                other.display()
+            )));
+        }
         let file = match file {
             None => None,
             Some(path) => {
@@ -97,9 +124,8 @@ impl Results {
             }
         };
         Ok(Self {
-            stdout: Some(BufWriter::new(io::stdout().lock())),
             file,
-            closed: false,
+            ..Self::stdout()
         })
     }
 

@@ -25,7 +25,10 @@ use crate::write;
 pub(crate) fn run(args: &BatchArgs, registry: Registry) -> Result<Exit, Failure> {
     let config = config::pool(&args.pool)?;
     let lines = open(&args.file)?;
-    let mut results = Results::open(args.output.output.as_deref())?;
+    let mut results = Results::open(
+        args.output.output.as_deref(),
+        std::slice::from_ref(&args.file),
+    )?;
     let mut described = RunConfig::of(&config);
     described.keep_going = true;
     let window = Window::new(&config);

@@ -12,7 +12,7 @@ pub(crate) fn run(args: &DoctorArgs) -> Result<Exit, Failure> {
     // The load of the machine is read before the checks add to it.
     let host = Host::read();
     let findings = doctor::examine();
-    let mut results = Results::open(None)?;
+    let mut results = Results::stdout();
     match args.format {
         ListFormat::Human => report::human(&mut results, &host, &findings)?,
         ListFormat::Json => report::json(&mut results, &host, &findings)?,

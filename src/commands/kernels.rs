@@ -12,7 +12,7 @@ pub(crate) fn run(args: &KernelsArgs, registry: &Registry) -> Result<Exit, Failu
         Some(name) => Some(registry.find(name).map_err(Failure::usage)?),
         None => None,
     };
-    let mut results = Results::open(None)?;
+    let mut results = Results::stdout();
     match (args.format, one) {
         (ListFormat::Human, None) => kernels::table(&mut results, registry.iter())?,
         (ListFormat::Human, Some(entry)) => kernels::detail(&mut results, &entry.spec)?,

@@ -19,7 +19,7 @@ pub(crate) fn run(args: &ManArgs) -> Result<Exit, Failure> {
     }
     let mut page = Vec::new();
     clap_mangen::Man::new(command).render(&mut page)?;
-    let mut results = Results::open(None)?;
+    let mut results = Results::stdout();
     results.write_all(&page)?;
     results.flush()?;
     Ok(Exit::Ok)

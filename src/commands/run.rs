@@ -21,7 +21,7 @@ use crate::signals::Interrupt;
 pub(crate) fn run(args: &RunArgs, registry: Registry) -> Result<Exit, Failure> {
     let pool = config::pool(&args.pool)?;
     let plan = plan::run(args, &registry, pool.backend)?;
-    let mut results = Results::open(args.output.output.as_deref())?;
+    let mut results = Results::open(args.output.output.as_deref(), &plan.paths())?;
     let mut report: Box<dyn RunReport> = match args.format {
         RunFormat::Human => Box::new(RunHuman::new("--format json lists all")),
         RunFormat::Json => Box::new(RunJson::default()),

@@ -66,6 +66,17 @@ impl RunPlan {
             .map(|naming| naming.output(job, self.files(job)))
     }
 
+    /// Every file that is read, and the one that is written if there is one. What
+    /// is written into a directory is not listed: it may be without end.
+    pub(crate) fn paths(&self) -> Vec<PathBuf> {
+        let mut paths = match &self.inputs {
+            PlannedInputs::Files(jobs) => jobs.concat(),
+            PlannedInputs::Synthetic { .. } => Vec::new(),
+        };
+        paths.extend((self.len() == 1).then(|| self.output(0)).flatten());
+        paths
+    }
+
     /// A job, ready to be submitted.
     pub(crate) fn spec(&self, job: u64) -> JobSpec {
         let mut spec = JobSpec::new(self.kernel);

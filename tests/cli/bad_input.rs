@@ -105,6 +105,7 @@ fn what_can_be_seen_before_the_start_is_exit_2_and_starts_nothing() {
             "run crash --backend threads --jobs 1",
             "--backend processes",
         ),
+        ("run blur a.png --output ./a.png", "would overwrite"),
         ("run blur a.png --output no/such.json", "--output"),
         (
             "run blur a.png --worker-program no/such",
