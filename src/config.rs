@@ -8,11 +8,7 @@ use crate::exit::Failure;
 /// The pool that the arguments ask for. An option that the backend has no use for
 /// is refused: silence would let people believe that it had an effect.
 pub(crate) fn pool(args: &PoolArgs) -> Result<PoolConfig, Failure> {
-    let mut config = PoolConfig {
-        timeout: args.timeout,
-        pin: args.pin,
-        ..PoolConfig::default()
-    };
+    let mut config = PoolConfig { timeout: args.timeout, pin: args.pin, ..PoolConfig::default() };
     config.backend = args.backend.unwrap_or(config.backend);
     config.workers = args.workers.unwrap_or(config.workers);
     let own = &args.processes;
@@ -81,13 +77,9 @@ mod tests {
     use crate::args::{Cli, Command};
 
     fn resolve(options: &str) -> Result<PoolConfig, String> {
-        let words = ["brigade", "run", "noop"]
-            .into_iter()
-            .chain(options.split_whitespace());
+        let words = ["brigade", "run", "noop"].into_iter().chain(options.split_whitespace());
         let cli = Cli::try_parse_from(words).map_err(|error| error.to_string())?;
-        let Command::Run(run) = cli.command else {
-            panic!("not a run")
-        };
+        let Command::Run(run) = cli.command else { panic!("not a run") };
         pool(&run.pool).map_err(|failure| failure.message)
     }
 
@@ -107,10 +99,7 @@ mod tests {
             ("-b threads --transport shm", "--transport"),
             ("-b sync --depth 2", "--depth"),
             ("-b async --retries 1", "--retries"),
-            (
-                "-b threads-gil --max-jobs-per-worker 1",
-                "--max-jobs-per-worker",
-            ),
+            ("-b threads-gil --max-jobs-per-worker 1", "--max-jobs-per-worker"),
             ("-b sync -w 2", "--workers"),
             ("-b sync --pin", "--pin"),
             ("--worker-program /no/such", "--worker-program"),
@@ -124,9 +113,6 @@ mod tests {
     #[test]
     fn a_wrong_name_lists_the_right_ones() {
         let error = resolve("-b process").unwrap_err();
-        assert!(
-            error.contains("processes") && error.contains("threads-gil"),
-            "{error}"
-        );
+        assert!(error.contains("processes") && error.contains("threads-gil"), "{error}");
     }
 }

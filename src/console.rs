@@ -94,19 +94,14 @@ impl Results {
     /// Standard output alone.
     pub(crate) fn stdout() -> Self {
         let stdout = Some(BufWriter::new(io::stdout().lock()));
-        Self {
-            stdout,
-            file: None,
-            closed: false,
-        }
+        Self { stdout, file: None, closed: false }
     }
 
     /// Opens `file`, emptying it; it must not be one that the run reads or writes.
     pub(crate) fn open(file: Option<&Path>, used: &[PathBuf]) -> Result<Self, Failure> {
         if let Some(path) = file
-            && let Some(other) = used
-                .iter()
-                .find(|other| files::identity(other) == files::identity(path))
+            && let Some(other) =
+                used.iter().find(|other| files::identity(other) == files::identity(path))
         {
             return Err(Failure::usage(format!(
                 "--output {} would overwrite {}, which the run reads or writes",
@@ -123,10 +118,7 @@ impl Results {
                 Some((path.to_owned(), BufWriter::new(made)))
             }
         };
-        Ok(Self {
-            file,
-            ..Self::stdout()
-        })
+        Ok(Self { file, ..Self::stdout() })
     }
 
     /// Whether nobody will ever see what is written from here on.
@@ -172,9 +164,6 @@ impl Write for Results {
 impl From<io::Error> for Failure {
     /// Results could not be written, while jobs ran or after.
     fn from(error: io::Error) -> Self {
-        Self {
-            exit: Exit::JobFailed,
-            message: error.to_string(),
-        }
+        Self { exit: Exit::JobFailed, message: error.to_string() }
     }
 }

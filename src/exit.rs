@@ -53,10 +53,7 @@ pub(crate) struct Failure {
 impl Failure {
     /// The command line, a file or a parameter is wrong.
     pub(crate) fn usage(message: impl fmt::Display) -> Self {
-        Self {
-            exit: Exit::Usage,
-            message: message.to_string(),
-        }
+        Self { exit: Exit::Usage, message: message.to_string() }
     }
 }
 

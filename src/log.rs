@@ -18,14 +18,9 @@ pub(crate) fn init(filter: &str) -> Result<(), Failure> {
              as in info,brigade_exec=debug"
         ))
     })?;
-    let lines = tracing_subscriber::fmt::layer()
-        .with_ansi(false)
-        .with_writer(Lines);
+    let lines = tracing_subscriber::fmt::layer().with_ansi(false).with_writer(Lines);
     // Set already only inside a program that logs by itself; then that one is used.
-    let _ = tracing_subscriber::registry()
-        .with(targets)
-        .with(lines)
-        .try_init();
+    let _ = tracing_subscriber::registry().with(targets).with(lines).try_init();
     Ok(())
 }
 

@@ -61,10 +61,7 @@ pub(crate) fn settle_unrun(
     tally: &mut Tally,
 ) -> JobRow {
     tally.add_unrun(status);
-    JobRow {
-        error: Some(in_line(info.line, reason)),
-        ..row(info, status)
-    }
+    JobRow { error: Some(in_line(info.line, reason)), ..row(info, status) }
 }
 
 fn in_line(line: Option<u64>, message: String) -> String {
@@ -96,12 +93,7 @@ fn row(info: &JobInfo, status: Status) -> JobRow {
 
 /// JSON has no place for names that are not UTF-8: what is not is replaced.
 fn names(paths: &[PathBuf]) -> Files {
-    Files(
-        paths
-            .iter()
-            .map(|path| path.to_string_lossy().into_owned())
-            .collect(),
-    )
+    Files(paths.iter().map(|path| path.to_string_lossy().into_owned()).collect())
 }
 
 fn digest(outputs: &[Buffer]) -> String {
@@ -121,11 +113,7 @@ fn write_all(
 ) -> Result<Vec<PathBuf>, (PathBuf, io::Error)> {
     let mut written = Vec::new();
     for (index, output) in outputs.iter().enumerate() {
-        let path = if outputs.len() == 1 {
-            path.to_owned()
-        } else {
-            numbered(path, index)
-        };
+        let path = if outputs.len() == 1 { path.to_owned() } else { numbered(path, index) };
         match write::atomically(&path, output, replace) {
             Ok(()) => written.push(path),
             Err(error) => {
@@ -161,10 +149,7 @@ mod tests {
         let path = dir.path().join("a.npy");
         let outputs = [Buffer::from(&b"0"[..]), Buffer::from(&b"1"[..])];
         let written = write_all(&path, &outputs, false).unwrap();
-        assert_eq!(
-            written,
-            [dir.path().join("a.0.npy"), dir.path().join("a.1.npy")]
-        );
+        assert_eq!(written, [dir.path().join("a.0.npy"), dir.path().join("a.1.npy")]);
         std::fs::remove_file(&written[0]).unwrap();
         let (failed, _) = write_all(&path, &outputs, false).unwrap_err();
         assert_eq!(failed, written[1]);

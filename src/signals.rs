@@ -32,11 +32,7 @@ impl Interrupt {
 
 /// The signal's name.
 pub(crate) fn name(signal: i32) -> &'static str {
-    if signal == SIGINT {
-        "SIGINT"
-    } else {
-        "SIGTERM"
-    }
+    if signal == SIGINT { "SIGINT" } else { "SIGTERM" }
 }
 
 /// Calls `run` while signals are turned into stops of `pool`.
@@ -48,19 +44,14 @@ pub(crate) fn watch<T>(pool: &Pool, run: impl FnOnce(&Interrupt) -> T) -> io::Re
     // Ends the watching thread, also when `run` panics.
     let _watching = Watching(signals.handle());
     let (ring, bell) = crossbeam_channel::bounded(1);
-    let interrupt = Interrupt {
-        signal: AtomicI32::new(0),
-        bell,
-    };
+    let interrupt = Interrupt { signal: AtomicI32::new(0), bell };
     thread::scope(|scope| {
         let _ends_before_scope = Watching(signals.handle());
-        thread::Builder::new()
-            .name("signals".to_owned())
-            .spawn_scoped(scope, || {
-                for (count, signal) in signals.forever().enumerate() {
-                    handle(pool, &interrupt, &ring, count, signal);
-                }
-            })?;
+        thread::Builder::new().name("signals".to_owned()).spawn_scoped(scope, || {
+            for (count, signal) in signals.forever().enumerate() {
+                handle(pool, &interrupt, &ring, count, signal);
+            }
+        })?;
         Ok(run(&interrupt))
     })
 }

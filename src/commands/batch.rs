@@ -25,10 +25,8 @@ use crate::write;
 pub(crate) fn run(args: &BatchArgs, registry: Registry) -> Result<Exit, Failure> {
     let config = config::pool(&args.pool)?;
     let lines = open(&args.file)?;
-    let mut results = Results::open(
-        args.output.output.as_deref(),
-        std::slice::from_ref(&args.file),
-    )?;
+    let mut results =
+        Results::open(args.output.output.as_deref(), std::slice::from_ref(&args.file))?;
     let mut described = RunConfig::of(&config);
     described.keep_going = true;
     let window = Window::new(&config);
@@ -62,13 +60,7 @@ pub(crate) fn run(args: &BatchArgs, registry: Registry) -> Result<Exit, Failure>
     results.flush()?;
     let place = "one line each on standard output".to_owned();
     let mut summary = Vec::new();
-    account.report(
-        &mut closing,
-        &mut summary,
-        serde_json::Value::Null,
-        &described,
-        place,
-    )?;
+    account.report(&mut closing, &mut summary, serde_json::Value::Null, &described, place)?;
     crate::console::write(&summary);
     Ok(account.exit)
 }
@@ -135,12 +127,7 @@ impl Batch<'_> {
             let room = self.flight.len() + self.early.len() < self.window.size();
             // With --ordered one slow job must not hold all: it is in flight, and
             // the loop waits for it alone.
-            let lines = self
-                .lines
-                .as_ref()
-                .filter(|_| room)
-                .cloned()
-                .unwrap_or(closed.clone());
+            let lines = self.lines.as_ref().filter(|_| room).cloned().unwrap_or(closed.clone());
             select! {
                 recv(outcomes) -> outcome => if let Ok(outcome) = outcome {
                     self.settle(&outcome)?;
@@ -160,22 +147,13 @@ impl Batch<'_> {
         let (number, text) = match read {
             Read::Line(number, text) => (number, text),
             Read::TooLong(number) => {
-                let info = JobInfo {
-                    id: number.into(),
-                    line: Some(number),
-                    ..JobInfo::default()
-                };
+                let info = JobInfo { id: number.into(), line: Some(number), ..JobInfo::default() };
                 return self.refuse(&info, format!("longer than {MAX_LINE} bytes"));
             }
             Read::Failed(error) => {
                 let batch = self.args.file.display();
-                say(format_args!(
-                    "error: cannot read batch {batch} to its end: {error}"
-                ));
-                self.end(
-                    Exit::JobFailed,
-                    format!("{batch} cannot be read to its end"),
-                );
+                say(format_args!("error: cannot read batch {batch} to its end: {error}"));
+                self.end(Exit::JobFailed, format!("{batch} cannot be read to its end"));
                 return Ok(());
             }
         };
@@ -213,9 +191,7 @@ impl Batch<'_> {
         };
         if path.file_name().is_none() || !directory.is_dir() {
             let directory = directory.display();
-            return Err(format!(
-                "cannot write {show}: {directory} is not a directory"
-            ));
+            return Err(format!("cannot write {show}: {directory} is not a directory"));
         }
         match fs::symlink_metadata(path) {
             Err(_) => {}

@@ -35,11 +35,7 @@ struct Line {
 
 /// Reads line `number`. Paths are looked at later.
 pub(super) fn parse(number: u64, text: &[u8], registry: &Registry, backend: Backend) -> Parsed {
-    let mut info = JobInfo {
-        id: number.into(),
-        line: Some(number),
-        ..JobInfo::default()
-    };
+    let mut info = JobInfo { id: number.into(), line: Some(number), ..JobInfo::default() };
     let job = read(text, &mut info, registry, backend);
     Parsed { info, job }
 }
@@ -70,9 +66,7 @@ fn read(
     info.inputs = line.inputs;
     info.output = line.output;
 
-    let entry = registry
-        .find(&line.kernel)
-        .map_err(|error| error.to_string())?;
+    let entry = registry.find(&line.kernel).map_err(|error| error.to_string())?;
     if entry.spec.needs_isolation && backend.is_in_process() {
         let kernel = entry.spec.name;
         return Err(SubmitError::NeedsIsolation { kernel, backend }.to_string());
@@ -85,9 +79,7 @@ fn read(
     }
     let inputs = info.inputs.len().min(limits::MAX_INPUTS + 1);
     // Before the format, which would hide a parameter's own mistake.
-    entry
-        .resolve(&params, inputs)
-        .map_err(|error| error.to_string())?;
+    entry.resolve(&params, inputs).map_err(|error| error.to_string())?;
     if let Some(extension) = info.output.as_ref().and_then(|output| output.extension()) {
         plan::choose_format(entry, &mut params, &extension.to_string_lossy())?;
     }
@@ -140,32 +132,14 @@ mod tests {
             ("{", "not JSON"),
             ("[1]", "not a job"),
             (r#"{"id":7}"#, "missing field `kernel`"),
-            (
-                r#"{"id":7,"kernel":"blur","inptus":[]}"#,
-                "unknown field `inptus`",
-            ),
+            (r#"{"id":7,"kernel":"blur","inptus":[]}"#, "unknown field `inptus`"),
             (r#"{"id":7,"kernel":"bulr"}"#, "did you mean `blur`"),
             (r#"{"id":7,"kernel":"blur"}"#, "reads 1 input"),
-            (
-                r#"{"id":7,"kernel":"blur","inputs":["a"],"params":{"sigma":"2"}}"#,
-                "sigma",
-            ),
-            (
-                r#"{"id":7,"kernel":"blur","inputs":["a"],"params":{"sigma":[2]}}"#,
-                "sigma",
-            ),
-            (
-                r#"{"id":7,"kernel":"blur","inputs":["a"],"output":"b.bmp"}"#,
-                ".bmp",
-            ),
-            (
-                r#"{"id":7,"kernel":"blur","inputs":["a"],"timeout_ms":0}"#,
-                "timeout_ms",
-            ),
-            (
-                r#"{"id":7,"kernel":"blur","inputs":["a"],"timeout_ms":-5}"#,
-                "-5",
-            ),
+            (r#"{"id":7,"kernel":"blur","inputs":["a"],"params":{"sigma":"2"}}"#, "sigma"),
+            (r#"{"id":7,"kernel":"blur","inputs":["a"],"params":{"sigma":[2]}}"#, "sigma"),
+            (r#"{"id":7,"kernel":"blur","inputs":["a"],"output":"b.bmp"}"#, ".bmp"),
+            (r#"{"id":7,"kernel":"blur","inputs":["a"],"timeout_ms":0}"#, "timeout_ms"),
+            (r#"{"id":7,"kernel":"blur","inputs":["a"],"timeout_ms":-5}"#, "-5"),
             (r#"{"id":7,"kernel":"blur","inputs":"a"}"#, "sequence"),
         ] {
             let parsed = parsed(line);

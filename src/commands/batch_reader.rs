@@ -28,9 +28,7 @@ pub(super) fn start(source: impl BufRead + Send + 'static) -> io::Result<Receive
     let (sender, lines) = crossbeam_channel::bounded(16);
     // Never joined: it may wait for a line that never comes, and ends with the
     // process.
-    thread::Builder::new()
-        .name("reader".to_owned())
-        .spawn(move || read(source, &sender))?;
+    thread::Builder::new().name("reader".to_owned()).spawn(move || read(source, &sender))?;
     Ok(lines)
 }
 

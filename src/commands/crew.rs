@@ -35,15 +35,8 @@ impl Crew {
     /// Starts the workers.
     pub(super) fn start(config: PoolConfig, registry: Registry) -> Result<Self, Failure> {
         let begin = Instant::now();
-        let pool = Pool::builder()
-            .config(config)
-            .registry(Arc::new(registry))
-            .build()?;
-        Ok(Self {
-            pool,
-            tally: Tally::default(),
-            begin,
-        })
+        let pool = Pool::builder().config(config).registry(Arc::new(registry)).build()?;
+        Ok(Self { pool, tally: Tally::default(), begin })
     }
 
     /// Calls `work` while signals are watched; then ends the workers.
@@ -53,11 +46,7 @@ impl Crew {
         self,
         work: impl FnOnce(&Pool, &mut Tally, &Interrupt) -> Result<Option<(Exit, String)>, Failure>,
     ) -> Result<Account, Failure> {
-        let Self {
-            pool,
-            mut tally,
-            begin,
-        } = self;
+        let Self { pool, mut tally, begin } = self;
         let (reason, signal) = signals::watch(&pool, |interrupt| {
             let reason = work(&pool, &mut tally, interrupt);
             (reason, interrupt.signal())
@@ -73,16 +62,8 @@ impl Crew {
         let startup = nanos(status.startup);
         let mut ready: Vec<Nanos> = workers.iter().map(|worker| worker.ready_ns).collect();
         ready.resize(lanes, startup);
-        let peak_rss_bytes = workers
-            .iter()
-            .filter_map(|worker| worker.peak_rss_bytes)
-            .max();
-        let run = Run {
-            wall,
-            ready,
-            restarts: status.restarts,
-            peak_rss_bytes,
-        };
+        let peak_rss_bytes = workers.iter().filter_map(|worker| worker.peak_rss_bytes).max();
+        let run = Run { wall, ready, restarts: status.restarts, peak_rss_bytes };
         let summary = tally.summary(&run);
         // The gravest reason wins: a pool that gave up explains cancelled jobs.
         let (exit, ended_early) = match (status.gave_up, signal, reason?) {
@@ -98,13 +79,7 @@ impl Crew {
             (None, None, None) if summary.counts.not_ok() > 0 => (Exit::JobFailed, None),
             (None, None, None) => (Exit::Ok, None),
         };
-        Ok(Account {
-            exit,
-            summary,
-            startup,
-            workers,
-            ended_early,
-        })
+        Ok(Account { exit, summary, startup, workers, ended_early })
     }
 }
 
@@ -152,11 +127,7 @@ impl Window {
     pub(super) fn new(config: &PoolConfig) -> Self {
         let least = config.lanes() * (config.depth + 1);
         // Never more than the queue holds: the commands do not block in submitting.
-        Self {
-            least,
-            most: config.queue.max(least),
-            mean_bytes: 0.0,
-        }
+        Self { least, most: config.queue.max(least), mean_bytes: 0.0 }
     }
 
     /// A job came out with this many bytes in all.
@@ -177,12 +148,7 @@ mod tests {
 
     #[test]
     fn the_window_shrinks_with_large_results_but_keeps_workers_busy() {
-        let config = PoolConfig {
-            workers: 2,
-            depth: 2,
-            queue: 256,
-            ..PoolConfig::default()
-        };
+        let config = PoolConfig { workers: 2, depth: 2, queue: 256, ..PoolConfig::default() };
         let mut window = Window::new(&config);
         assert_eq!(window.size(), 256);
         for _ in 0..100 {

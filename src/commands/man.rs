@@ -10,10 +10,7 @@ pub(crate) fn run(args: &ManArgs) -> Result<Exit, Failure> {
     let command = Cli::command();
     if let Some(directory) = &args.dir {
         clap_mangen::generate_to(command, directory).map_err(|error| {
-            Failure::usage(format!(
-                "cannot write to --dir {}: {error}",
-                directory.display()
-            ))
+            Failure::usage(format!("cannot write to --dir {}: {error}", directory.display()))
         })?;
         return Ok(Exit::Ok);
     }

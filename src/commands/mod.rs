@@ -25,11 +25,7 @@ pub(crate) fn dispatch(registry: Registry) -> Exit {
         Err(error) => {
             // Help or version on standard output, else what is wrong and the usage.
             let _ = error.print();
-            return if error.use_stderr() {
-                Exit::Usage
-            } else {
-                Exit::Ok
-            };
+            return if error.use_stderr() { Exit::Usage } else { Exit::Ok };
         }
     };
     match execute(cli, registry) {

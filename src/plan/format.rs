@@ -40,9 +40,9 @@ pub(crate) fn choose(entry: &Entry, params: &mut Params, extension: &str) -> Res
         ));
     };
     match params.get("format") {
-        Some(Value::Text(asked)) if asked != "same" && asked != format => Err(format!(
-            "the parameter format={asked} and the extension .{extension} contradict"
-        )),
+        Some(Value::Text(asked)) if asked != "same" && asked != format => {
+            Err(format!("the parameter format={asked} and the extension .{extension} contradict"))
+        }
         _ => {
             params.set("format", format);
             Ok(())

@@ -34,12 +34,7 @@ pub(crate) enum PlannedInputs {
     /// For each job, its files.
     Files(Vec<Vec<PathBuf>>),
     /// The same made-up inputs for every job.
-    Synthetic {
-        jobs: u64,
-        buffers: Vec<Arc<Buffer>>,
-        size: Option<Size>,
-        seed: u64,
-    },
+    Synthetic { jobs: u64, buffers: Vec<Arc<Buffer>>, size: Option<Size>, seed: u64 },
 }
 
 impl RunPlan {
@@ -61,9 +56,7 @@ impl RunPlan {
 
     /// Where the result of a job goes.
     pub(crate) fn output(&self, job: u64) -> Option<PathBuf> {
-        self.naming
-            .as_ref()
-            .map(|naming| naming.output(job, self.files(job)))
+        self.naming.as_ref().map(|naming| naming.output(job, self.files(job)))
     }
 
     /// Every file that is read, and the one that is written if there is one. What
@@ -82,11 +75,9 @@ impl RunPlan {
         let mut spec = JobSpec::new(self.kernel);
         spec.params = self.params.clone();
         spec.inputs = match &self.inputs {
-            PlannedInputs::Files(jobs) => jobs[job as usize]
-                .iter()
-                .cloned()
-                .map(Source::File)
-                .collect(),
+            PlannedInputs::Files(jobs) => {
+                jobs[job as usize].iter().cloned().map(Source::File).collect()
+            }
             PlannedInputs::Synthetic { buffers, .. } => {
                 buffers.iter().cloned().map(Source::Bytes).collect()
             }
@@ -113,10 +104,7 @@ pub(crate) fn run(
     let entry = registry.find(&args.kernel).map_err(Failure::usage)?;
     if entry.spec.needs_isolation && backend.is_in_process() {
         let kernel = entry.spec.name;
-        return Err(Failure::usage(SubmitError::NeedsIsolation {
-            kernel,
-            backend,
-        }));
+        return Err(Failure::usage(SubmitError::NeedsIsolation { kernel, backend }));
     }
     let mut params = parse_params(args, entry)?;
     let inputs = if args.inputs.is_empty() {
@@ -133,12 +121,7 @@ pub(crate) fn run(
         PlannedInputs::Synthetic { buffers, .. } => buffers.len(),
     };
     let params = entry.resolve(&params, per_job).map_err(Failure::usage)?;
-    let plan = RunPlan {
-        kernel: entry.spec.name,
-        params,
-        inputs,
-        naming,
-    };
+    let plan = RunPlan { kernel: entry.spec.name, params, inputs, naming };
     if let Some(naming) = &plan.naming {
         naming.prepare()?;
     }
@@ -155,23 +138,14 @@ fn parse_params(args: &RunArgs, entry: &Entry) -> Result<Params, Failure> {
     }
     if let Some(pixels) = args.max_pixels {
         let kernel = entry.spec.name;
-        if !entry
-            .spec
-            .params
-            .iter()
-            .any(|param| param.name == "max_pixels")
-        {
+        if !entry.spec.params.iter().any(|param| param.name == "max_pixels") {
             return Err(Failure::usage(format!(
                 "--max-pixels is for kernels that read images; `{kernel}` does not"
             )));
         }
-        let value = entry
-            .parse_param("max_pixels", &pixels.to_string())
-            .map_err(Failure::usage)?;
+        let value = entry.parse_param("max_pixels", &pixels.to_string()).map_err(Failure::usage)?;
         if params.set("max_pixels", value).is_some() {
-            return Err(Failure::usage(
-                "--max-pixels and -p max_pixels are the same; give one",
-            ));
+            return Err(Failure::usage("--max-pixels and -p max_pixels are the same; give one"));
         }
     }
     Ok(params)
@@ -195,22 +169,12 @@ fn group_files(args: &RunArgs, entry: &Entry) -> Result<Vec<Vec<PathBuf>>, Failu
     let (min, max) = (entry.spec.inputs.min, entry.spec.inputs.max);
     let count = args.inputs.len();
     // A kernel with a choice takes all files as one job, if it can.
-    let per_job = if min == max || count > max {
-        min.max(1)
-    } else {
-        count
-    };
+    let per_job = if min == max || count > max { min.max(1) } else { count };
     if max == 0 || count < min || !count.is_multiple_of(per_job) {
         // Says how many it reads and what.
-        entry
-            .resolve(&Params::new(), count)
-            .map_err(Failure::usage)?;
+        entry.resolve(&Params::new(), count).map_err(Failure::usage)?;
     }
-    Ok(args
-        .inputs
-        .chunks(per_job)
-        .map(<[PathBuf]>::to_vec)
-        .collect())
+    Ok(args.inputs.chunks(per_job).map(<[PathBuf]>::to_vec).collect())
 }
 
 /// Whether the file is there and can be read. What it holds is the kernel's
@@ -239,37 +203,21 @@ fn synthetic(args: &RunArgs, entry: &Entry) -> Result<PlannedInputs, Failure> {
     let seed = args.seed.unwrap_or(0);
     if entry.spec.inputs.max == 0 {
         if args.size.is_some() {
-            return Err(Failure::usage(format!(
-                "`{name}` reads no inputs; leave --size out"
-            )));
+            return Err(Failure::usage(format!("`{name}` reads no inputs; leave --size out")));
         }
-        return Ok(PlannedInputs::Synthetic {
-            jobs,
-            buffers: Vec::new(),
-            size: None,
-            seed,
-        });
+        return Ok(PlannedInputs::Synthetic { jobs, buffers: Vec::new(), size: None, seed });
     }
     let size = match args.size {
         Some(size) => size,
         None => entry.spec.default_size.parse().map_err(|error| {
-            Failure::usage(format!(
-                "the default size of `{name}` is wrong: {error}; give --size"
-            ))
+            Failure::usage(format!("the default size of `{name}` is wrong: {error}; give --size"))
         })?,
     };
     let buffers = entry.kernel.synthesize(size, seed).map_err(|error| {
-        Failure::usage(format!(
-            "`{name}` cannot make inputs of --size {size}: {error}"
-        ))
+        Failure::usage(format!("`{name}` cannot make inputs of --size {size}: {error}"))
     })?;
     let buffers = buffers.into_iter().map(Arc::new).collect();
-    Ok(PlannedInputs::Synthetic {
-        jobs,
-        buffers,
-        size: Some(size),
-        seed,
-    })
+    Ok(PlannedInputs::Synthetic { jobs, buffers, size: Some(size), seed })
 }
 
 #[cfg(test)]

@@ -33,11 +33,7 @@ impl Naming {
     pub(super) fn output(&self, job: u64, files: &[PathBuf]) -> PathBuf {
         match self {
             Self::File(path) => path.clone(),
-            Self::Directory {
-                directory,
-                extension,
-                numbered: (kernel, width),
-            } => {
+            Self::Directory { directory, extension, numbered: (kernel, width) } => {
                 let input = files.first();
                 let mut name = match input.and_then(|path| path.file_stem()) {
                     Some(stem) => stem.to_owned(),
@@ -84,14 +80,13 @@ impl Naming {
             // A file's directory is not made: a wrong name would go unnoticed.
             Self::File(_) => Ok(()),
         };
-        made.and_then(|()| write::probe(directory))
-            .map_err(|error| {
-                Failure::usage(format!(
-                    "cannot write to {} (-o {}): {error}",
-                    directory.display(),
-                    self.target().display()
-                ))
-            })
+        made.and_then(|()| write::probe(directory)).map_err(|error| {
+            Failure::usage(format!(
+                "cannot write to {} (-o {}): {error}",
+                directory.display(),
+                self.target().display()
+            ))
+        })
     }
 }
 
@@ -118,9 +113,7 @@ pub(super) fn plan(
     let wanted = match &args.ext {
         Some(extension) => Some(extension.trim_start_matches('.').to_owned()),
         None if is_directory => None,
-        None => out
-            .extension()
-            .map(|extension| extension.to_string_lossy().into_owned()),
+        None => out.extension().map(|extension| extension.to_string_lossy().into_owned()),
     };
     if let Some(extension) = &wanted {
         format::choose(entry, params, extension).map_err(Failure::usage)?;
@@ -129,11 +122,7 @@ pub(super) fn plan(
         let extension = wanted.or_else(|| format::extension(entry, params).map(str::to_owned));
         let width = jobs.saturating_sub(1).to_string().len();
         let numbered = (entry.spec.name, width);
-        Naming::Directory {
-            directory: out.to_owned(),
-            extension,
-            numbered,
-        }
+        Naming::Directory { directory: out.to_owned(), extension, numbered }
     } else {
         Naming::File(out.to_owned())
     };
@@ -188,14 +177,10 @@ fn check(
         match fs::symlink_metadata(&path) {
             Err(_) => {}
             Ok(found) if !(found.is_file() || found.is_symlink()) => {
-                return Err(Failure::usage(format!(
-                    "cannot write {show}: it is not a file"
-                )));
+                return Err(Failure::usage(format!("cannot write {show}: it is not a file")));
             }
             Ok(_) if !args.force => {
-                return Err(Failure::usage(format!(
-                    "{show} exists; --force replaces it"
-                )));
+                return Err(Failure::usage(format!("{show} exists; --force replaces it")));
             }
             Ok(_) => {}
         }

@@ -23,54 +23,33 @@ fn files(names: &[&str]) -> TempDir {
 /// Plans `brigade run LINE`; `@` stands for the directory.
 fn plan(dir: &TempDir, line: &str) -> Result<RunPlan, String> {
     let line = line.replace('@', dir.path().to_str().unwrap());
-    let words = ["brigade", "run"]
-        .into_iter()
-        .chain(line.split_whitespace());
+    let words = ["brigade", "run"].into_iter().chain(line.split_whitespace());
     let cli = Cli::try_parse_from(words).map_err(|error| error.to_string())?;
-    let Command::Run(args) = cli.command else {
-        panic!("not a run")
-    };
+    let Command::Run(args) = cli.command else { panic!("not a run") };
     super::run(&args, &Registry::builtin(), Backend::Threads).map_err(|failure| failure.message)
 }
 
 fn outputs(dir: &TempDir, line: &str) -> Vec<String> {
     let plan = plan(dir, line).unwrap();
     let relative = |path: &Path| path.strip_prefix(dir.path()).unwrap().display().to_string();
-    (0..plan.len())
-        .map(|job| relative(&plan.output(job).unwrap()))
-        .collect()
+    (0..plan.len()).map(|job| relative(&plan.output(job).unwrap())).collect()
 }
 
 #[test]
 fn one_job_writes_a_file_and_several_a_directory() {
     let dir = files(&["a.png", "b.JPG", "c", "there/x"]);
     assert_eq!(outputs(&dir, "grayscale @/a.png -o @/o.png"), ["o.png"]);
-    assert_eq!(
-        outputs(&dir, "grayscale @/a.png -o @/there"),
-        ["there/a.png"]
-    );
+    assert_eq!(outputs(&dir, "grayscale @/a.png -o @/there"), ["there/a.png"]);
     assert_eq!(outputs(&dir, "grayscale @/a.png -o @/new/"), ["new/a.png"]);
-    assert_eq!(
-        outputs(&dir, "grayscale @/a.png --ext webp -o @/w"),
-        ["w/a.webp"]
-    );
+    assert_eq!(outputs(&dir, "grayscale @/a.png --ext webp -o @/w"), ["w/a.webp"]);
     assert_eq!(
         outputs(&dir, "grayscale @/a.png @/b.JPG @/c -o @/o"),
         ["o/a.png", "o/b.JPG", "o/c"]
     );
-    assert_eq!(
-        outputs(&dir, "grayscale @/b.JPG -p format=png -o @/p/"),
-        ["p/b.png"]
-    );
-    assert_eq!(
-        outputs(&dir, "grayscale --jobs 1 --size 8x8 -o @/s.png"),
-        ["s.png"]
-    );
+    assert_eq!(outputs(&dir, "grayscale @/b.JPG -p format=png -o @/p/"), ["p/b.png"]);
+    assert_eq!(outputs(&dir, "grayscale --jobs 1 --size 8x8 -o @/s.png"), ["s.png"]);
     let numbered = outputs(&dir, "grayscale --jobs 11 --size 8x8 -o @/n");
-    assert_eq!(
-        (&numbered[0][..], &numbered[10][..]),
-        ("n/grayscale-00.npy", "n/grayscale-10.npy")
-    );
+    assert_eq!((&numbered[0][..], &numbered[10][..]), ("n/grayscale-00.npy", "n/grayscale-10.npy"));
 }
 
 #[test]
@@ -84,11 +63,7 @@ fn the_extension_sets_the_format() {
         ("-o @/o.png -p format=png", "png"),
     ] {
         let plan = plan(&dir, &format!("grayscale @/a.png {options}")).unwrap();
-        assert_eq!(
-            plan.params.get("format").unwrap().to_string(),
-            format,
-            "{options}"
-        );
+        assert_eq!(plan.params.get("format").unwrap().to_string(), format, "{options}");
     }
 }
 
@@ -99,16 +74,10 @@ fn what_would_go_wrong_is_refused_before_the_start() {
         ("grayscale @/no.png", "no.png: No such file"),
         ("grayscale @", "is a directory"),
         ("grayscale @/a.png @/s/a.png -o @/o", "would both write"),
-        (
-            "grayscale @/a.png @/a.jpg --ext png -o @/o",
-            "would both write",
-        ),
+        ("grayscale @/a.png @/a.jpg --ext png -o @/o", "would both write"),
         ("grayscale @/a.png @/a.png -o @/o", "would both write"),
         ("grayscale @/a.png -o @/old.png", "--force"),
-        (
-            "grayscale @/a.png @/s/a.png --force -o @/.",
-            "would both write",
-        ),
+        ("grayscale @/a.png @/s/a.png --force -o @/.", "would both write"),
         ("grayscale @/a.png -o @/o.bmp", "cannot write .bmp"),
         ("grayscale @/a.png -o @/o.jpg -p format=png", "contradict"),
         ("grayscale @/a.png -o -", "-o -"),
@@ -125,10 +94,7 @@ fn what_would_go_wrong_is_refused_before_the_start() {
         let error = plan(&dir, line).unwrap_err();
         assert!(error.contains(expected), "{line}: {error}");
     }
-    assert!(
-        !dir.path().join("o").exists(),
-        "a refused run makes nothing"
-    );
+    assert!(!dir.path().join("o").exists(), "a refused run makes nothing");
 }
 
 #[test]

@@ -15,11 +15,7 @@ fn one_bad_file(bytes: &[u8], expected: &str) {
     for backend in ["sync", "processes"] {
         let line = format!("run blur a.png bad.png z.png --keep-going -b {backend} -o {backend}");
         let done = kitchen.run(&line).expect(1);
-        let told: Vec<_> = done
-            .stdout
-            .lines()
-            .filter(|line| line.contains("bad.png"))
-            .collect();
+        let told: Vec<_> = done.stdout.lines().filter(|line| line.contains("bad.png")).collect();
         assert_eq!(told.len(), 1, "{done:#?}");
         assert!(told[0].starts_with("failed: bad.png: "), "{told:?}");
         assert!(told[0].contains(expected), "{told:?}");
@@ -64,10 +60,7 @@ fn an_image_bomb_is_refused_by_a_limit_that_a_flag_raises() {
     kitchen.image("a.png", "20x20");
     kitchen.run("run blur a.png --max-pixels 399").expect(1);
     kitchen.run("run blur a.png --max-pixels 400").expect(0);
-    kitchen
-        .run("run spin --max-pixels 400")
-        .expect(2)
-        .says("--max-pixels");
+    kitchen.run("run spin --max-pixels 400").expect(2).says("--max-pixels");
 }
 
 fn crc32(bytes: &[u8]) -> u32 {
@@ -75,11 +68,7 @@ fn crc32(bytes: &[u8]) -> u32 {
     for &byte in bytes {
         crc ^= u32::from(byte);
         for _ in 0..8 {
-            crc = if crc & 1 == 1 {
-                (crc >> 1) ^ 0xedb8_8320
-            } else {
-                crc >> 1
-            };
+            crc = if crc & 1 == 1 { (crc >> 1) ^ 0xedb8_8320 } else { crc >> 1 };
         }
     }
     !crc
@@ -101,16 +90,10 @@ fn what_can_be_seen_before_the_start_is_exit_2_and_starts_nothing() {
         ("run blur a.png -p sgima=1 -o out/", "did you mean `sigma`"),
         ("run blur a.png -p sigma=x -o out/", "sigma"),
         ("run blur a.png -o a.png/out/", "a.png/out"),
-        (
-            "run crash --backend threads --jobs 1",
-            "--backend processes",
-        ),
+        ("run crash --backend threads --jobs 1", "--backend processes"),
         ("run blur a.png --output ./a.png", "would overwrite"),
         ("run blur a.png --output no/such.json", "--output"),
-        (
-            "run blur a.png --worker-program no/such",
-            "--worker-program",
-        ),
+        ("run blur a.png --worker-program no/such", "--worker-program"),
     ] {
         let done = kitchen.run(line).expect(2).says(expected);
         assert!(done.stdout.is_empty(), "{line}");
@@ -129,18 +112,12 @@ fn a_directory_or_file_without_permission_is_exit_2() {
     kitchen.image("a.png", "8x8");
     if fs::metadata(kitchen.path("a.png")).unwrap().uid() == 0 {
         // Root may do everything; /proc refuses files to everybody.
-        kitchen
-            .run("run blur a.png -o /proc/x.png")
-            .expect(2)
-            .says("/proc");
+        kitchen.run("run blur a.png -o /proc/x.png").expect(2).says("/proc");
         return;
     }
     fs::create_dir(kitchen.path("locked")).unwrap();
     fs::set_permissions(kitchen.path("locked"), fs::Permissions::from_mode(0o500)).unwrap();
-    kitchen
-        .run("run blur a.png -o locked/")
-        .expect(2)
-        .says("locked");
+    kitchen.run("run blur a.png -o locked/").expect(2).says("locked");
     fs::set_permissions(kitchen.path("a.png"), fs::Permissions::from_mode(0o000)).unwrap();
     kitchen.run("run blur a.png").expect(2).says("a.png");
 }
@@ -151,22 +128,12 @@ fn a_result_that_cannot_be_written_is_a_failed_job() {
     kitchen.image("a.png", "8x8");
     // The directory can be written, but no file system takes this name.
     let name = format!("{}.png", "x".repeat(300));
-    let done = kitchen
-        .run(&format!("run blur a.png -b threads -o out/{name}"))
-        .expect(2);
-    assert!(
-        done.stderr.contains("out"),
-        "a file's directory is not made"
-    );
+    let done = kitchen.run(&format!("run blur a.png -b threads -o out/{name}")).expect(2);
+    assert!(done.stderr.contains("out"), "a file's directory is not made");
     fs::create_dir(kitchen.path("out")).unwrap();
-    let done = kitchen
-        .run(&format!("run blur a.png -b threads -o out/{name}"))
-        .expect(1);
+    let done = kitchen.run(&format!("run blur a.png -b threads -o out/{name}")).expect(1);
     let line = done.stdout.lines().next().unwrap();
-    assert!(
-        line.starts_with("failed: a.png: cannot write out/xxx"),
-        "{done:#?}"
-    );
+    assert!(line.starts_with("failed: a.png: cannot write out/xxx"), "{done:#?}");
     assert!(kitchen.list("out").is_empty(), "nothing partial");
 }
 
@@ -174,11 +141,7 @@ fn a_result_that_cannot_be_written_is_a_failed_job() {
 fn a_full_disk_under_the_report_is_told() {
     let kitchen = Kitchen::new();
     let full = fs::File::options().write(true).open("/dev/full").unwrap();
-    let child = kitchen
-        .command("run spin -b sync")
-        .stdout(full)
-        .spawn()
-        .unwrap();
+    let child = kitchen.command("run spin -b sync").stdout(full).spawn().unwrap();
     crate::util::finish(child).expect(1).says("standard output");
 }
 
@@ -192,19 +155,10 @@ fn crashes_and_panics_are_told_and_the_rest_runs() {
 {"kernel":"hang","timeout_ms":100}
 {"kernel":"spin","params":{"us":10}}"#,
     );
-    let done = kitchen
-        .run("batch jobs.jsonl --ordered -w 2 --retries 1")
-        .expect(1);
+    let done = kitchen.run("batch jobs.jsonl --ordered -w 2 --retries 1").expect(1);
     let rows = done.lines();
-    let statuses: Vec<_> = rows
-        .iter()
-        .map(|row| row["status"].as_str().unwrap())
-        .collect();
-    assert_eq!(
-        statuses,
-        ["crashed", "failed", "timed-out", "ok"],
-        "{done:#?}"
-    );
+    let statuses: Vec<_> = rows.iter().map(|row| row["status"].as_str().unwrap()).collect();
+    assert_eq!(statuses, ["crashed", "failed", "timed-out", "ok"], "{done:#?}");
     assert_eq!(rows[0]["attempts"], 2);
     assert!(rows[2]["error"].as_str().unwrap().contains("100ms"));
 }

@@ -18,9 +18,7 @@ fn one_line_in_is_one_line_out() {
             json!({"kernel": "blur", "inputs": ["a.png"], "output": format!("{backend}.jpg")}),
             r#"{"id": null, "kernel": "spin", "params": {"us": 5}, "timeout_ms": 5000}"#,
         );
-        let done = kitchen
-            .feed(&format!("batch - --ordered -b {backend}"), &input)
-            .expect(0);
+        let done = kitchen.feed(&format!("batch - --ordered -b {backend}"), &input).expect(0);
         let rows = done.lines();
         assert_eq!(rows[0]["id"], json!({"mine": 1}));
         assert_eq!(rows[1]["id"], 3, "the line's number");
@@ -29,10 +27,7 @@ fn one_line_in_is_one_line_out() {
         assert_eq!(rows[1]["output"], format!("{backend}.jpg"));
         assert_eq!(kitchen.read(&format!("{backend}.jpg"))[..2], [0xff, 0xd8]);
         assert!(rows.iter().all(|row| row["status"] == "ok"));
-        assert!(
-            rows.iter()
-                .all(|row| row["spans_us"].as_object().unwrap().len() == 7)
-        );
+        assert!(rows.iter().all(|row| row["spans_us"].as_object().unwrap().len() == 7));
     }
 }
 
@@ -48,23 +43,15 @@ fn a_wrong_line_fails_with_its_number_and_the_rest_runs() {
         (r#"{"kernel":"spin","params":{"us":-1}}"#, "us"),
         (r#"{"kernel":"spin","parms":{}}"#, "parms"),
         (r#"{"kernel":"blur","inputs":["no.png"]}"#, "no.png"),
-        (
-            r#"{"kernel":"blur","inputs":["a.png"],"output":"old.png"}"#,
-            "--force",
-        ),
-        (
-            r#"{"kernel":"blur","inputs":["a.png"],"output":"no/b.png"}"#,
-            "no is not a directory",
-        ),
+        (r#"{"kernel":"blur","inputs":["a.png"],"output":"old.png"}"#, "--force"),
+        (r#"{"kernel":"blur","inputs":["a.png"],"output":"no/b.png"}"#, "no is not a directory"),
     ];
     let mut input = String::new();
     for (line, _) in wrong {
         input += &format!("{good}\n{line}\n");
     }
     kitchen.write("jobs.jsonl", &input);
-    let done = kitchen
-        .run("batch jobs.jsonl --ordered -b threads")
-        .expect(1);
+    let done = kitchen.run("batch jobs.jsonl --ordered -b threads").expect(1);
     let rows = done.lines();
     assert_eq!(rows.len(), 2 * wrong.len());
     for (pair, (line, expected)) in rows.chunks(2).zip(wrong) {
@@ -86,18 +73,10 @@ fn two_lines_never_write_one_file() {
 {"kernel":"blur","inputs":["a.png"],"output":"./b.png"}
 "#;
     for flags in ["", "--force"] {
-        let done = kitchen
-            .feed(&format!("batch - --ordered -b threads {flags}"), input)
-            .expect(1);
+        let done = kitchen.feed(&format!("batch - --ordered -b threads {flags}"), input).expect(1);
         let rows = done.lines();
         assert_eq!(rows[0]["status"], "ok");
-        assert!(
-            rows[1]["error"]
-                .as_str()
-                .unwrap()
-                .contains("an earlier line"),
-            "{rows:?}"
-        );
+        assert!(rows[1]["error"].as_str().unwrap().contains("an earlier line"), "{rows:?}");
         std::fs::remove_file(kitchen.path("b.png")).unwrap();
     }
 }
@@ -105,19 +84,11 @@ fn two_lines_never_write_one_file() {
 #[test]
 fn results_come_while_input_stays_open() {
     let kitchen = Kitchen::new();
-    let mut child = kitchen
-        .command("batch - -b threads")
-        .stdin(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let mut child = kitchen.command("batch - -b threads").stdin(Stdio::piped()).spawn().unwrap();
     let mut stdin = child.stdin.take().unwrap();
     let mut stdout = BufReader::new(child.stdout.take().unwrap());
     for id in 0..3 {
-        writeln!(
-            stdin,
-            r#"{{"id":{id},"kernel":"spin","params":{{"us":1}}}}"#
-        )
-        .unwrap();
+        writeln!(stdin, r#"{{"id":{id},"kernel":"spin","params":{{"us":1}}}}"#).unwrap();
         let mut line = String::new();
         stdout.read_line(&mut line).unwrap();
         let row: Value = serde_json::from_str(&line).unwrap();
@@ -137,14 +108,8 @@ fn order_is_kept_behind_a_slow_job() {
         input += "{\"kernel\":\"spin\",\"params\":{\"us\":1}}\n";
     }
     for backend in ["threads", "processes"] {
-        let done = kitchen
-            .feed(&format!("batch - --ordered -w 2 -b {backend}"), &input)
-            .expect(0);
-        let ids: Vec<u64> = done
-            .lines()
-            .iter()
-            .map(|row| row["id"].as_u64().unwrap())
-            .collect();
+        let done = kitchen.feed(&format!("batch - --ordered -w 2 -b {backend}"), &input).expect(0);
+        let ids: Vec<u64> = done.lines().iter().map(|row| row["id"].as_u64().unwrap()).collect();
         assert_eq!(ids, (1..=601).collect::<Vec<_>>());
     }
 }
@@ -152,11 +117,7 @@ fn order_is_kept_behind_a_slow_job() {
 #[test]
 fn an_endless_batch_ends_quietly_when_nobody_reads() {
     let kitchen = Kitchen::new();
-    let mut child = kitchen
-        .command("batch - -b threads")
-        .stdin(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let mut child = kitchen.command("batch - -b threads").stdin(Stdio::piped()).spawn().unwrap();
     let mut stdin = child.stdin.take().unwrap();
     let feeder = std::thread::spawn(move || {
         while writeln!(stdin, r#"{{"kernel":"spin","params":{{"us":10}}}}"#).is_ok() {}
@@ -174,10 +135,7 @@ fn a_batch_that_cannot_be_read_is_exit_2() {
     let kitchen = Kitchen::new();
     kitchen.run("batch no.jsonl").expect(2).says("no.jsonl");
     kitchen.run("batch .").expect(2).says("directory");
-    kitchen
-        .run("batch - --output no/such.jsonl")
-        .expect(2)
-        .says("--output");
+    kitchen.run("batch - --output no/such.jsonl").expect(2).says("--output");
     assert!(kitchen.run("batch -").expect(0).stdout.is_empty());
 }
 
@@ -185,10 +143,7 @@ fn a_batch_that_cannot_be_read_is_exit_2() {
 fn an_endless_line_fails_and_the_next_runs() {
     let kitchen = Kitchen::new();
     let input = format!("{}\n{}\n", "x".repeat(3 << 20), r#"{"kernel":"spin"}"#);
-    let rows = kitchen
-        .feed("batch - --ordered -b sync", &input)
-        .expect(1)
-        .lines();
+    let rows = kitchen.feed("batch - --ordered -b sync", &input).expect(1).lines();
     assert!(rows[0]["error"].as_str().unwrap().contains("longer than"));
     assert_eq!(rows[1]["status"], "ok");
 }

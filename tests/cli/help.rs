@@ -5,24 +5,11 @@ use crate::util::Kitchen;
 #[test]
 fn help_goes_to_stdout_and_shows_examples_and_exit_codes() {
     let kitchen = Kitchen::new();
-    for command in [
-        "",
-        "run ",
-        "batch ",
-        "kernels ",
-        "doctor ",
-        "completions ",
-        "man ",
-    ] {
+    for command in ["", "run ", "batch ", "kernels ", "doctor ", "completions ", "man "] {
         let done = kitchen.run(&format!("{command}--help")).expect(0);
         assert!(done.stdout.contains("Examples:"), "{command}");
         assert!(done.stderr.is_empty());
-        let longest = done
-            .stdout
-            .lines()
-            .map(|line| line.chars().count())
-            .max()
-            .unwrap();
+        let longest = done.stdout.lines().map(|line| line.chars().count()).max().unwrap();
         assert!(longest <= 100, "{command}: {longest} columns");
     }
     assert!(kitchen.run("--help").stdout.contains("Exit codes:"));
@@ -55,14 +42,8 @@ fn a_wrong_command_line_is_exit_2_on_stderr() {
     }
     kitchen.run("kernels blr").says("did you mean `blur`");
     kitchen.run("run blur --workers 0").says("--workers");
-    kitchen
-        .run("run blur -b threads --transport shm")
-        .expect(2)
-        .says("--transport");
-    kitchen
-        .run("run blur -b sync --workers 2")
-        .expect(2)
-        .says("--workers");
+    kitchen.run("run blur -b threads --transport shm").expect(2).says("--transport");
+    kitchen.run("run blur -b sync --workers 2").expect(2).says("--workers");
 }
 
 #[test]
@@ -86,10 +67,7 @@ fn kernels_are_listed_and_shown() {
 fn completions_and_manual_pages_are_made() {
     let kitchen = Kitchen::new();
     for shell in ["bash", "zsh", "fish"] {
-        let script = kitchen
-            .run(&format!("completions {shell}"))
-            .expect(0)
-            .stdout;
+        let script = kitchen.run(&format!("completions {shell}")).expect(0).stdout;
         assert!(script.contains("threads-gil"), "{shell}");
     }
     assert!(kitchen.run("man").expect(0).stdout.contains(".TH"));

@@ -18,10 +18,7 @@ fn every_backend_writes_the_same_files() {
         assert_eq!(kitchen.list(backend), ["a.png", "b.jpg"]);
         let files = ["a.png", "b.jpg"].map(|name| kitchen.read(&format!("{backend}/{name}")));
         let digests = digests(&done.json());
-        assert_eq!(
-            expected.get_or_insert((files.clone(), digests.clone())),
-            &(files, digests)
-        );
+        assert_eq!(expected.get_or_insert((files.clone(), digests.clone())), &(files, digests));
     }
 }
 
@@ -41,14 +38,8 @@ fn the_report_is_complete_and_spans_add_up_exactly() {
         assert_eq!(jobs.len(), 9);
         let (mut compute, mut overhead) = (0, 0);
         for job in jobs {
-            assert_eq!(
-                (&job["status"], &job["error"]),
-                (&Value::from("ok"), &Value::Null)
-            );
-            assert_eq!(
-                (&job["kernel"], &job["attempts"]),
-                (&"blur".into(), &1.into())
-            );
+            assert_eq!((&job["status"], &job["error"]), (&Value::from("ok"), &Value::Null));
+            assert_eq!((&job["kernel"], &job["attempts"]), (&"blur".into(), &1.into()));
             assert!(job["worker"].is_u64() && job["pid"].is_u64());
             assert_eq!(job["digest"].as_str().unwrap().len(), 64);
             assert!(job["bytes_in"].as_u64() > Some(60 * 40) && job["bytes_out"].is_u64());
@@ -64,12 +55,7 @@ fn the_report_is_complete_and_spans_add_up_exactly() {
         assert_eq!((&summary["ok"], &summary["failed"]), (&9.into(), &0.into()));
         assert_eq!(nanos(&summary["compute_us"]), compute);
         assert_eq!(nanos(&summary["overhead_us"]), overhead);
-        let shares: u64 = summary["workers_us"]
-            .as_object()
-            .unwrap()
-            .values()
-            .map(nanos)
-            .sum();
+        let shares: u64 = summary["workers_us"].as_object().unwrap().values().map(nanos).sum();
         let workers = report["config"]["workers"].as_u64().unwrap();
         assert_eq!(shares, workers * nanos(&report["wall_us"]));
         for field in ["jobs_per_s", "efficiency", "restarts", "peak_rss_bytes"] {
@@ -102,18 +88,9 @@ fn lines_of_json_stream_and_end_in_a_summary() {
 fn the_human_summary_tells_what_was_and_where_time_went() {
     let kitchen = Kitchen::new();
     for backend in ["threads", "processes"] {
-        let done = kitchen
-            .run(&format!("run spin --jobs 8 -p us=2000 -b {backend}"))
-            .expect(0);
-        for text in [
-            "8 ok",
-            "speedup",
-            "wall time",
-            "compute",
-            "communication",
-            "start-up",
-            "idle",
-        ] {
+        let done = kitchen.run(&format!("run spin --jobs 8 -p us=2000 -b {backend}")).expect(0);
+        for text in ["8 ok", "speedup", "wall time", "compute", "communication", "start-up", "idle"]
+        {
             assert!(done.stdout.contains(text), "{text}: {}", done.stdout);
         }
         assert!(done.stderr.is_empty(), "{}", done.stderr);
@@ -126,9 +103,7 @@ fn formats_follow_names() {
     kitchen.image("a.png", "20x10");
     kitchen.run("run blur a.png -o b.jpg").expect(0);
     assert_eq!(kitchen.read("b.jpg")[..2], [0xff, 0xd8]);
-    kitchen
-        .run("run blur a.png b.jpg -o w --ext webp")
-        .expect(0);
+    kitchen.run("run blur a.png b.jpg -o w --ext webp").expect(0);
     assert_eq!(kitchen.list("w"), ["a.webp", "b.webp"]);
     assert_eq!(kitchen.read("w/b.webp")[..4], *b"RIFF");
     kitchen.run("run corners a.png -o c/").expect(0);
@@ -144,21 +119,13 @@ fn without_keep_going_a_failure_ends_the_run_and_the_rest_is_cancelled() {
         kitchen.write(&format!("{name}.png"), kitchen.read("a.png"));
     }
     let all = "a.png b.png c.png d.png e.png";
-    let report = kitchen
-        .run(&format!("run blur {all} -b sync --format json"))
-        .expect(1)
-        .json();
+    let report = kitchen.run(&format!("run blur {all} -b sync --format json")).expect(1).json();
     let statuses = |report: &Value| {
         let mut jobs = report["jobs"].as_array().unwrap().clone();
         jobs.sort_by_key(|job| job["id"].as_u64());
-        jobs.iter()
-            .map(|job| job["status"].as_str().unwrap().to_owned())
-            .collect::<Vec<_>>()
+        jobs.iter().map(|job| job["status"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
     };
-    assert_eq!(
-        statuses(&report),
-        ["ok", "failed", "cancelled", "cancelled", "cancelled"]
-    );
+    assert_eq!(statuses(&report), ["ok", "failed", "cancelled", "cancelled", "cancelled"]);
     let line = format!("run blur {all} -b sync --format json --keep-going");
     let report = kitchen.run(&line).expect(1).json();
     assert_eq!(statuses(&report), ["ok", "failed", "ok", "ok", "ok"]);
@@ -178,10 +145,7 @@ fn stdout_closed_early_ends_quietly() {
         assert!(done.stderr.is_empty(), "{}", done.stderr);
     }
     // Everything has run by the time that the summary finds nobody.
-    let mut child = kitchen
-        .command("run spin --jobs 3 -p us=10 -b sync")
-        .spawn()
-        .unwrap();
+    let mut child = kitchen.command("run spin --jobs 3 -p us=10 -b sync").spawn().unwrap();
     drop(child.stdout.take());
     assert!(finish(child).expect(0).stderr.is_empty());
 }
@@ -189,11 +153,9 @@ fn stdout_closed_early_ends_quietly() {
 #[test]
 fn the_first_signal_lets_running_jobs_finish() {
     let kitchen = Kitchen::new();
-    for (backend, name, code) in [
-        ("processes", "INT", 130),
-        ("threads", "TERM", 143),
-        ("sync", "INT", 130),
-    ] {
+    for (backend, name, code) in
+        [("processes", "INT", 130), ("threads", "TERM", 143), ("sync", "INT", 130)]
+    {
         let line = format!("run spin --jobs 100000 -p us=2000 -b {backend} --format jsonl");
         let mut child = kitchen.command(&line).spawn().unwrap();
         let mut stdout = BufReader::new(child.stdout.take().unwrap());
@@ -223,10 +185,7 @@ fn the_second_signal_kills_running_jobs() {
         r#"{"kernel":"spin","params":{"us":1}}
 {"kernel":"spin","params":{"us":60000000}}"#,
     );
-    let mut child = kitchen
-        .command("batch jobs.jsonl -w 1 --log info")
-        .spawn()
-        .unwrap();
+    let mut child = kitchen.command("batch jobs.jsonl -w 1 --log info").spawn().unwrap();
     let mut stdout = BufReader::new(child.stdout.take().unwrap());
     let mut first = String::new();
     stdout.read_line(&mut first).unwrap();

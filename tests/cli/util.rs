@@ -27,9 +27,7 @@ pub(crate) struct Done {
 
 impl Kitchen {
     pub(crate) fn new() -> Self {
-        Self {
-            dir: tempfile::tempdir().unwrap(),
-        }
+        Self { dir: tempfile::tempdir().unwrap() }
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
@@ -53,10 +51,7 @@ impl Kitchen {
 
     /// Makes an image, by Brigade itself.
     pub(crate) fn image(&self, name: &str, size: &str) {
-        self.run(&format!(
-            "run grayscale -b sync --jobs 1 --size {size} -o {name}"
-        ))
-        .expect(0);
+        self.run(&format!("run grayscale -b sync --jobs 1 --size {size} -o {name}")).expect(0);
     }
 
     pub(crate) fn command(&self, line: &str) -> Command {
@@ -110,9 +105,7 @@ pub(crate) fn finish(child: Child) -> Done {
 
 /// Sends a signal by name.
 pub(crate) fn signal(pid: u32, name: &str) {
-    let kill = Command::new("kill")
-        .args(["-s", name, &pid.to_string()])
-        .status();
+    let kill = Command::new("kill").args(["-s", name, &pid.to_string()]).status();
     assert!(kill.unwrap().success());
 }
 
@@ -128,9 +121,7 @@ pub(crate) fn wait_until(what: &str, mut so: impl FnMut() -> bool) {
 pub(crate) fn list(path: &Path) -> Vec<String> {
     let mut names: Vec<String> = fs::read_dir(path)
         .map(|entries| {
-            entries
-                .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-                .collect()
+            entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
         })
         .unwrap_or_default();
     names.sort();
@@ -149,10 +140,7 @@ impl Done {
     /// Checks that something is said on standard error, in one line.
     #[track_caller]
     pub(crate) fn says(self, text: &str) -> Self {
-        assert!(
-            self.stderr.lines().any(|line| line.contains(text)),
-            "no {text:?} in {self:#?}"
-        );
+        assert!(self.stderr.lines().any(|line| line.contains(text)), "no {text:?} in {self:#?}");
         self
     }
 
@@ -175,12 +163,7 @@ pub(crate) fn digests(document: &Value) -> Vec<String> {
     let jobs = document["jobs"].as_array().unwrap();
     let mut rows: Vec<_> = jobs
         .iter()
-        .map(|job| {
-            (
-                job["id"].as_u64().unwrap(),
-                job["digest"].as_str().unwrap().to_owned(),
-            )
-        })
+        .map(|job| (job["id"].as_u64().unwrap(), job["digest"].as_str().unwrap().to_owned()))
         .collect();
     rows.sort();
     rows.into_iter().map(|(_, digest)| digest).collect()

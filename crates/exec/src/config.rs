@@ -145,12 +145,7 @@ impl PoolConfig {
             if (1..=max).contains(&value) {
                 Ok(())
             } else {
-                Err(PoolError::Config {
-                    what,
-                    flag,
-                    value: value as u64,
-                    max: max as u64,
-                })
+                Err(PoolError::Config { what, flag, value: value as u64, max: max as u64 })
             }
         };
         within("workers", "--workers", self.workers, limits::MAX_WORKERS)?;
@@ -181,21 +176,9 @@ mod tests {
 
     #[test]
     fn impossible_counts_are_refused_with_the_flag() {
-        let config = PoolConfig {
-            workers: 0,
-            ..PoolConfig::default()
-        };
-        assert!(
-            config
-                .check()
-                .unwrap_err()
-                .to_string()
-                .contains("--workers")
-        );
-        let config = PoolConfig {
-            depth: 17,
-            ..PoolConfig::default()
-        };
+        let config = PoolConfig { workers: 0, ..PoolConfig::default() };
+        assert!(config.check().unwrap_err().to_string().contains("--workers"));
+        let config = PoolConfig { depth: 17, ..PoolConfig::default() };
         assert!(config.check().unwrap_err().to_string().contains("--depth"));
     }
 }

@@ -101,10 +101,7 @@ fn install_hook() {
 fn describe(info: &PanicHookInfo<'_>) -> (String, String) {
     let message = info.payload_as_str().unwrap_or("a value that is not text");
     let location = info.location().map(ToString::to_string).unwrap_or_default();
-    (
-        limits::cut(message, limits::MAX_ERROR_BYTES).to_owned(),
-        location,
-    )
+    (limits::cut(message, limits::MAX_ERROR_BYTES).to_owned(), location)
 }
 
 /// When a call has to end.
@@ -118,8 +115,7 @@ pub(crate) struct Deadline<'a> {
 
 impl Deadline<'_> {
     pub(crate) fn is_over(&self) -> bool {
-        self.timeout
-            .is_some_and(|timeout| clock::since(self.called) >= timeout)
+        self.timeout.is_some_and(|timeout| clock::since(self.called) >= timeout)
     }
 
     /// How much of a wait is left before the deadline.
@@ -147,9 +143,9 @@ impl Deadline<'_> {
             _ if (self.cancelled)() => Err(JobError::Cancelled),
             Ok(()) => Ok(()),
             // Nobody asked it to; a kernel that says so all the same has failed.
-            Err(CallError::Stopped) => Err(JobError::Kernel {
-                message: KernelError::Stopped.to_string(),
-            }),
+            Err(CallError::Stopped) => {
+                Err(JobError::Kernel { message: KernelError::Stopped.to_string() })
+            }
         }
     }
 }

@@ -47,9 +47,7 @@ pub(crate) fn load(inputs: &[Source]) -> Result<Vec<Arc<Buffer>>, JobError> {
         .iter()
         .map(|source| match source {
             Source::Bytes(bytes) => Ok(Arc::clone(bytes)),
-            Source::File(path) => read(path)
-                .map(Arc::new)
-                .map_err(|error| unread(path, &error)),
+            Source::File(path) => read(path).map(Arc::new).map_err(|error| unread(path, &error)),
         })
         .collect()
 }
@@ -78,10 +76,7 @@ pub(crate) fn payload(source: &Source, carriage: Carriage) -> Result<(Payload, u
 }
 
 fn unread(path: &Path, error: &io::Error) -> JobError {
-    JobError::Read {
-        path: path.to_owned(),
-        message: error.to_string(),
-    }
+    JobError::Read { path: path.to_owned(), message: error.to_string() }
 }
 
 fn read<T: Target>(path: &Path) -> io::Result<T> {
@@ -100,8 +95,7 @@ fn read<T: Target>(path: &Path) -> io::Result<T> {
     if !metadata.is_file() {
         // A pipe or device has no length to go by.
         let mut bytes = Vec::new();
-        file.take(limits::MAX_BUFFER_BYTES + 1)
-            .read_to_end(&mut bytes)?;
+        file.take(limits::MAX_BUFFER_BYTES + 1).read_to_end(&mut bytes)?;
         let mut target = make(bytes.len() as u64)?;
         target.bytes_mut()[..bytes.len()].copy_from_slice(&bytes);
         return Ok(target);
@@ -140,10 +134,7 @@ mod tests {
         assert_eq!(read::<Region>(&own).unwrap().bytes_mut(), expected);
         assert_eq!(read::<Buffer>(Path::new("/dev/null")).unwrap().len(), 0);
         // Says that it is empty and is not.
-        assert_eq!(
-            read::<Buffer>(Path::new("/proc/self/stat")).unwrap().len(),
-            0
-        );
+        assert_eq!(read::<Buffer>(Path::new("/proc/self/stat")).unwrap().len(), 0);
         assert!(read::<Buffer>(Path::new("/")).is_err());
         assert!(read::<Buffer>(Path::new("/nowhere")).is_err());
     }

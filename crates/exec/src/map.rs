@@ -62,18 +62,12 @@ fn refusal(error: &SubmitError) -> Outcome {
     let now = clock::now();
     let error = match error {
         SubmitError::Closed => JobError::Cancelled,
-        other => JobError::Kernel {
-            message: other.to_string(),
-        },
+        other => JobError::Kernel { message: other.to_string() },
     };
     Outcome {
         id: JobId(u64::MAX),
         result: Err(error),
-        stamps: Stamps {
-            submitted: now,
-            collected: now,
-            ..Stamps::default()
-        },
+        stamps: Stamps { submitted: now, collected: now, ..Stamps::default() },
         worker: None,
         pid: 0,
         attempts: 0,
@@ -116,12 +110,7 @@ pub struct Map<'p, I> {
 impl<'p, I: Iterator<Item = JobSpec>> Map<'p, I> {
     pub(crate) fn new(pool: &'p Pool, jobs: I) -> Self {
         let inner = MapUnordered::new(pool, jobs);
-        Self {
-            window: inner.window,
-            inner,
-            early: BTreeMap::new(),
-            next: 0,
-        }
+        Self { window: inner.window, inner, early: BTreeMap::new(), next: 0 }
     }
 }
 

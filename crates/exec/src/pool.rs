@@ -28,12 +28,7 @@ pub struct Pool {
 
 impl fmt::Debug for Pool {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "Pool({}, {} workers)",
-            self.config.backend,
-            self.config.lanes()
-        )
+        write!(f, "Pool({}, {} workers)", self.config.backend, self.config.lanes())
     }
 }
 
@@ -118,12 +113,7 @@ impl PoolBuilder {
         };
         let startup_us = executor.status().startup.as_micros() as u64;
         tracing::info!(startup_us, "pool is ready");
-        Ok(Pool {
-            executor,
-            registry,
-            config,
-            next: AtomicU64::new(0),
-        })
+        Ok(Pool { executor, registry, config, next: AtomicU64::new(0) })
     }
 }
 
@@ -186,9 +176,7 @@ impl Pool {
         job: JobSpec,
         outcomes: &Sender<Outcome>,
     ) -> Result<JobId, SubmitError> {
-        Ok(self
-            .hand_over(job, Listener::Channel(outcomes.clone()), true)?
-            .id)
+        Ok(self.hand_over(job, Listener::Channel(outcomes.clone()), true)?.id)
     }
 
     /// Runs many jobs; outcomes come in the order of the jobs. At most
@@ -230,10 +218,7 @@ impl Pool {
             });
         }
         let params = entry.resolve(&job.params, job.inputs.len())?;
-        Ok(Resolved {
-            kernel: entry.id,
-            params,
-        })
+        Ok(Resolved { kernel: entry.id, params })
     }
 
     fn hand_over(
@@ -252,10 +237,7 @@ impl Pool {
             params: Arc::new(resolved.params),
             inputs: job.inputs,
             timeout: job.timeout.or(self.config.timeout),
-            stamps: Stamps {
-                submitted,
-                ..Stamps::default()
-            },
+            stamps: Stamps { submitted, ..Stamps::default() },
             attempts: 0,
         };
         self.executor.submit(task, block)?;

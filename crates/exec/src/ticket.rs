@@ -42,13 +42,7 @@ impl Task {
     pub(crate) fn finish_unrun(self, error: JobError) {
         let mut stamps = self.stamps;
         stamps.collected = brigade_sys::clock::now();
-        self.finish(End {
-            result: Err(error),
-            stamps,
-            worker: None,
-            pid: 0,
-            bytes_in: 0,
-        });
+        self.finish(End { result: Err(error), stamps, worker: None, pid: 0, bytes_in: 0 });
     }
 }
 
@@ -104,9 +98,7 @@ impl Ticket {
     }
 
     fn step(&self, from: u8, to: u8) -> bool {
-        self.state
-            .compare_exchange(from, to, Ordering::AcqRel, Ordering::Acquire)
-            .is_ok()
+        self.state.compare_exchange(from, to, Ordering::AcqRel, Ordering::Acquire).is_ok()
     }
 
     /// A worker takes the job. False if it was cancelled meanwhile: drop it.
@@ -208,10 +200,7 @@ impl Ticket {
     /// Sleeps for `time`, less if the job is asked to stop.
     pub(crate) fn sleep(&self, time: Duration) {
         let guard = self.lock();
-        drop(
-            self.changed
-                .wait_timeout_while(guard, time, |_| !self.is_stopping()),
-        );
+        drop(self.changed.wait_timeout_while(guard, time, |_| !self.is_stopping()));
     }
 }
 

@@ -39,21 +39,13 @@ pub(crate) struct Envelope {
 
 impl fmt::Debug for Envelope {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "Envelope({} bytes, {} regions)",
-            self.head.len(),
-            self.regions.len()
-        )
+        write!(f, "Envelope({} bytes, {} regions)", self.head.len(), self.regions.len())
     }
 }
 
 impl Envelope {
     pub(crate) fn new(head: Vec<u8>) -> Self {
-        Self {
-            head: ByteBuf::from(head),
-            regions: Vec::new(),
-        }
+        Self { head: ByteBuf::from(head), regions: Vec::new() }
     }
 }
 
@@ -86,19 +78,13 @@ impl Region {
     pub fn zeroed(len: usize) -> Option<Self> {
         // ipc-channel panics when memfd or mmap fails.
         let memory = catch_unwind(|| IpcSharedMemory::from_byte(0, len)).ok()?;
-        Some(Self {
-            memory: Exclusive::new(memory, IpcSharedMemory::deref_mut),
-            len,
-        })
+        Some(Self { memory: Exclusive::new(memory, IpcSharedMemory::deref_mut), len })
     }
 
     /// A region with a copy of `bytes`. `None` when it cannot be had.
     pub fn copy_of(bytes: &[u8]) -> Option<Self> {
         let memory = catch_unwind(|| IpcSharedMemory::from_bytes(bytes)).ok()?;
-        Some(Self {
-            memory: Exclusive::new(memory, IpcSharedMemory::deref_mut),
-            len: bytes.len(),
-        })
+        Some(Self { memory: Exclusive::new(memory, IpcSharedMemory::deref_mut), len: bytes.len() })
     }
 
     /// The bytes.
@@ -227,9 +213,7 @@ impl Sender {
             carriers.push(match payload.place(carriage)? {
                 Payload::Region(region) => {
                     regions.push(region.memory.into_inner());
-                    Carrier::Region {
-                        len: region.len as u64,
-                    }
+                    Carrier::Region { len: region.len as u64 }
                 }
                 Payload::Bytes(bytes) if bytes.len() <= SMALL => {
                     Carrier::Small(ByteBuf::from(&bytes[..]))
@@ -241,14 +225,8 @@ impl Sender {
                 }
             });
         }
-        let head = wire::encode(&Head {
-            message,
-            payloads: carriers,
-        })?;
-        self.post(Envelope {
-            head: ByteBuf::from(head),
-            regions,
-        })?;
+        let head = wire::encode(&Head { message, payloads: carriers })?;
+        self.post(Envelope { head: ByteBuf::from(head), regions })?;
         for frame in inline.iter().flat_map(|bytes| bytes.chunks(FRAME)) {
             self.post(Envelope::new(frame.to_vec()))?;
         }
@@ -286,10 +264,7 @@ impl Receiver {
         let envelope = self.fetch()?;
         let head: Head<M> = wire::decode(&envelope.head)?;
         if head.payloads.len() > limits::MAX_INPUTS.max(limits::MAX_OUTPUTS) {
-            return Err(RecvError::Garbled(format!(
-                "{} payloads",
-                head.payloads.len()
-            )));
+            return Err(RecvError::Garbled(format!("{} payloads", head.payloads.len())));
         }
         let mut regions = envelope.regions.into_iter();
         let mut payloads = Vec::with_capacity(head.payloads.len());
@@ -360,10 +335,8 @@ mod tests {
         for carriage in [Carriage::Inline, Carriage::Shared] {
             let (sender, receiver) = pair();
             let sizes = [0, 1, SMALL, SMALL + 1, FRAME, FRAME + 1, 3 * FRAME + 17];
-            let sent: Vec<Vec<u8>> = sizes
-                .iter()
-                .map(|&n| (0..n).map(|i| (i % 251) as u8).collect())
-                .collect();
+            let sent: Vec<Vec<u8>> =
+                sizes.iter().map(|&n| (0..n).map(|i| (i % 251) as u8).collect()).collect();
             let expected = sent.clone();
             // The socket holds less than all of it.
             let writer = std::thread::spawn(move || {
@@ -373,10 +346,8 @@ mod tests {
             let (message, payloads) = receiver.recv::<u32>().unwrap();
             writer.join().unwrap();
             assert_eq!(message, 7);
-            let received: Vec<Vec<u8>> = payloads
-                .into_iter()
-                .map(|p| p.into_buffer().unwrap().to_vec())
-                .collect();
+            let received: Vec<Vec<u8>> =
+                payloads.into_iter().map(|p| p.into_buffer().unwrap().to_vec()).collect();
             assert_eq!(received, expected);
         }
     }
@@ -387,9 +358,7 @@ mod tests {
         let mut region = Region::zeroed(10_000).unwrap();
         region.bytes_mut().fill(9);
         region.truncate(5_000);
-        sender
-            .send((), vec![Payload::Region(region)], Carriage::Shared)
-            .unwrap();
+        sender.send((), vec![Payload::Region(region)], Carriage::Shared).unwrap();
         let ((), payloads) = receiver.recv::<()>().unwrap();
         assert_eq!(payloads[0].in_place(), vec![9; 5_000]);
     }
@@ -404,10 +373,7 @@ mod tests {
         let first = receiver.fetch().unwrap();
         assert!(!first.head.is_empty());
         drop(receiver);
-        assert!(matches!(
-            blocked.join().unwrap(),
-            Err(SendError::Disconnected)
-        ));
+        assert!(matches!(blocked.join().unwrap(), Err(SendError::Disconnected)));
     }
 
     #[test]
@@ -425,11 +391,8 @@ mod tests {
             ),
             // A region that is not there.
             Envelope::new(
-                wire::encode(&Head {
-                    message: (),
-                    payloads: vec![Carrier::Region { len: 10 }],
-                })
-                .unwrap(),
+                wire::encode(&Head { message: (), payloads: vec![Carrier::Region { len: 10 }] })
+                    .unwrap(),
             ),
             // Too many payloads.
             Envelope::new(
@@ -450,13 +413,8 @@ mod tests {
     #[test]
     fn a_frame_longer_than_what_is_left_is_refused() {
         let (sender, receiver) = pair();
-        let head = Head {
-            message: (),
-            payloads: vec![Carrier::Frames { len: 10 }],
-        };
-        sender
-            .post(Envelope::new(wire::encode(&head).unwrap()))
-            .unwrap();
+        let head = Head { message: (), payloads: vec![Carrier::Frames { len: 10 }] };
+        sender.post(Envelope::new(wire::encode(&head).unwrap())).unwrap();
         sender.post(Envelope::new(vec![0; 11])).unwrap();
         assert!(matches!(receiver.recv::<()>(), Err(RecvError::Garbled(_))));
     }

@@ -125,11 +125,7 @@ impl Listener {
     pub fn bind() -> io::Result<Self> {
         runtime_dir::prepare()?;
         let (server, name) = IpcOneShotServer::new()?;
-        Ok(Self {
-            server,
-            name,
-            nonce: random::nonce()?,
-        })
+        Ok(Self { server, name, nonce: random::nonce()? })
     }
 
     /// Where the listener waits.
@@ -163,11 +159,7 @@ impl Listener {
             let _ = answer(&requests, &Err(reason.clone()), None);
             return Err(Refusal::Mismatch(reason));
         }
-        Ok(Accepted {
-            hello,
-            requests,
-            replies: Receiver(greeting.replies),
-        })
+        Ok(Accepted { hello, requests, replies: Receiver(greeting.replies) })
     }
 }
 
@@ -183,10 +175,7 @@ fn check(hello: &Hello, nonce: u128, pid: u32, kernels: &[String]) -> Result<(),
         return Err("it does not know the nonce: another process has connected".to_owned());
     }
     if hello.pid != pid {
-        return Err(format!(
-            "it says that it is process {}, but {pid} was started",
-            hello.pid
-        ));
+        return Err(format!("it says that it is process {}, but {pid} was started", hello.pid));
     }
     let build = build_id();
     if hello.build != build {
@@ -211,10 +200,7 @@ fn answer(
     let head = wire::encode(answer).map_err(|error| Refusal::Broken(error.to_string()))?;
     requests
         .0
-        .send(Envelope {
-            head: ByteBuf::from(head),
-            regions: page.into_iter().collect(),
-        })
+        .send(Envelope { head: ByteBuf::from(head), regions: page.into_iter().collect() })
         .map_err(|error| Refusal::Broken(error.to_string()))
 }
 
@@ -254,16 +240,10 @@ pub fn worker_environment() -> Option<Result<(String, u128, u32), Refusal>> {
     let read = || {
         let nonce = std::env::var(NONCE_ENV).ok()?;
         let parent = std::env::var(PARENT_ENV).ok()?;
-        Some((
-            server,
-            u128::from_str_radix(&nonce, 16).ok()?,
-            parent.parse().ok()?,
-        ))
+        Some((server, u128::from_str_radix(&nonce, 16).ok()?, parent.parse().ok()?))
     };
     Some(read().ok_or_else(|| {
-        Refusal::Broken(format!(
-            "{SERVER_ENV} is set, but {NONCE_ENV} or {PARENT_ENV} is not"
-        ))
+        Refusal::Broken(format!("{SERVER_ENV} is set, but {NONCE_ENV} or {PARENT_ENV} is not"))
     }))
 }
 
@@ -277,11 +257,8 @@ pub fn connect(server: String, hello: &Hello) -> Result<Connected, Refusal> {
     let (request_sender, requests) = channel().map_err(|error| broken(&error))?;
     let (replies, reply_receiver) = channel().map_err(|error| broken(&error))?;
     let hello = wire::encode(hello).map_err(|error| broken(&error))?;
-    let greeting = Greeting {
-        hello: ByteBuf::from(hello),
-        requests: request_sender,
-        replies: reply_receiver,
-    };
+    let greeting =
+        Greeting { hello: ByteBuf::from(hello), requests: request_sender, replies: reply_receiver };
     bootstrap.send(greeting).map_err(|error| broken(&error))?;
     drop(bootstrap);
     let envelope: Envelope = requests.recv().map_err(|error| broken(&error))?;
@@ -294,12 +271,7 @@ pub fn connect(server: String, hello: &Hello) -> Result<Connected, Refusal> {
         .next()
         .and_then(StatusPage::open)
         .ok_or_else(|| broken(&"the coordinator sent no status page"))?;
-    Ok(Connected {
-        welcome,
-        page,
-        requests: Receiver(requests),
-        replies: Sender(replies),
-    })
+    Ok(Connected { welcome, page, requests: Receiver(requests), replies: Sender(replies) })
 }
 
 impl From<RecvError> for Refusal {
@@ -349,16 +321,10 @@ mod tests {
         change(&mut hello);
         let name = listener.name.clone();
         let worker = std::thread::spawn(move || connect(name, &hello));
-        let accepted = listener
-            .accept(process::pid(), &["noop".to_owned()])
-            .and_then(|accepted| {
-                accepted.welcome(Welcome {
-                    worker: WorkerId(3),
-                    log_level: 0,
-                    pin: None,
-                })?;
-                Ok(accepted)
-            });
+        let accepted = listener.accept(process::pid(), &["noop".to_owned()]).and_then(|accepted| {
+            accepted.welcome(Welcome { worker: WorkerId(3), log_level: 0, pin: None })?;
+            Ok(accepted)
+        });
         (accepted, worker.join().unwrap())
     }
 

@@ -25,9 +25,7 @@ impl StatusPage {
 
     pub(crate) fn open(region: IpcSharedMemory) -> Option<Self> {
         let long_enough = region.len() >= BYTES;
-        Words::new(region, IpcSharedMemory::deref_mut)
-            .filter(|_| long_enough)
-            .map(Self)
+        Words::new(region, IpcSharedMemory::deref_mut).filter(|_| long_enough).map(Self)
     }
 
     /// Worker: has a job in hand.

@@ -29,10 +29,7 @@ pub fn encode<M: Serialize>(message: &M) -> Result<Vec<u8>, CodecError> {
     let bytes = bincode::serde::encode_to_vec(message, CONFIG)
         .map_err(|error| CodecError(format!("cannot encode a message: {error}")))?;
     if bytes.len() > MAX_HEAD {
-        return Err(CodecError(format!(
-            "a message of {} bytes is too long",
-            bytes.len()
-        )));
+        return Err(CodecError(format!("a message of {} bytes is too long", bytes.len())));
     }
     Ok(bytes)
 }
@@ -45,10 +42,7 @@ pub fn decode<M: DeserializeOwned>(bytes: &[u8]) -> Result<M, CodecError> {
     let (message, used) = bincode::serde::decode_from_slice(bytes, CONFIG)
         .map_err(|error| CodecError(format!("cannot decode a message: {error}")))?;
     if used != bytes.len() {
-        return Err(CodecError(format!(
-            "a message has {} bytes too many",
-            bytes.len() - used
-        )));
+        return Err(CodecError(format!("a message has {} bytes too many", bytes.len() - used)));
     }
     Ok(message)
 }

@@ -203,6 +203,3 @@ impl<'a> Context<'a> {
         if self.should_stop() { Err(KernelError::Stopped) } else { Ok(()) }
     }
 }
-
-
-

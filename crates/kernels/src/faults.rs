@@ -33,7 +33,6 @@ impl Kernel for Crash {
             "segv" => signal(Signal::SEGV),
             "kill" => signal(Signal::KILL),
             "stack-overflow" => overflow(),
-            #[expect(clippy::exit, reason = "the fault to be tried")]
             "exit" => std::process::exit(0),
             _ => std::process::abort(),
         }
@@ -123,9 +122,7 @@ impl Kernel for Hog {
             job.check_stop()?;
             let mut block = Vec::new();
             let len = left.min(STEP);
-            block
-                .try_reserve_exact(len)
-                .map_err(|_| KernelError::Memory { bytes: len as u64 })?;
+            block.try_reserve_exact(len).map_err(|_| KernelError::Memory { bytes: len as u64 })?;
             // Not zeroes, which the system would only promise.
             block.resize(len, 0xa5);
             taken.push(block);

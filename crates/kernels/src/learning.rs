@@ -8,9 +8,7 @@ use safetensors::tensor::{TensorView, serialize};
 
 use crate::npy::{self, Dtype};
 use crate::synth::Rng;
-use crate::{
-    Context, Family, Inputs, Kernel, KernelError, OutputFormat, Progress, Size, Spec,
-};
+use crate::{Context, Family, Inputs, Kernel, KernelError, OutputFormat, Progress, Size, Spec};
 
 pub(crate) fn kernels() -> Vec<Box<dyn Kernel>> {
     vec![Box::new(Mlp)]
@@ -41,8 +39,9 @@ impl Kernel for Mlp {
 
     fn run(&self, job: &mut Context<'_>) -> Result<Progress, KernelError> {
         let batch = batch(job.input(0)?)?;
-        let tensors = SafeTensors::deserialize(job.input(1)?)
-            .map_err(|error| KernelError::input(format!("input 2 is no safetensors file: {error}")))?;
+        let tensors = SafeTensors::deserialize(job.input(1)?).map_err(|error| {
+            KernelError::input(format!("input 2 is no safetensors file: {error}"))
+        })?;
         let layers = layers(&tensors)?;
         let mut x = batch;
         let last = layers.len() - 1;
@@ -141,8 +140,8 @@ fn matrix<'a>(
 }
 
 fn batch(bytes: &[u8]) -> Result<CowArray<'_, f32, Ix2>, KernelError> {
-    let array = npy::parse(bytes)
-        .map_err(|error| KernelError::input(format!("input 1: {error}")))?;
+    let array =
+        npy::parse(bytes).map_err(|error| KernelError::input(format!("input 1: {error}")))?;
     let (rows, features) = match (array.dtype, &array.shape[..]) {
         (Dtype::F32, &[rows, features]) if rows > 0 && features > 0 => (rows, features),
         (dtype, shape) => {
@@ -197,7 +196,9 @@ fn layers<'a>(tensors: &'a SafeTensors<'a>) -> Result<Vec<Layer<'a>>, KernelErro
                 let weight = matrix(view.data(), (out, inputs), &what)?;
                 layers.push(Layer { number, weight, bias: None });
             }
-            ("bias", &[out], Some(layer)) if layer.number == number && layer.weight.nrows() == out => {
+            ("bias", &[out], Some(layer))
+                if layer.number == number && layer.weight.nrows() == out =>
+            {
                 layer.bias = Some(matrix(view.data(), (1, out), &what)?);
             }
             (_, shape, _) => {

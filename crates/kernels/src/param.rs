@@ -114,8 +114,12 @@ impl ParamKind {
 impl fmt::Display for ParamKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Int(range) => write!(f, "a whole number from {} to {}", range.start(), range.end()),
-            Self::Float(range) => write!(f, "a real number from {} to {}", range.start(), range.end()),
+            Self::Int(range) => {
+                write!(f, "a whole number from {} to {}", range.start(), range.end())
+            }
+            Self::Float(range) => {
+                write!(f, "a real number from {} to {}", range.start(), range.end())
+            }
             Self::Bool => f.write_str("true or false"),
             Self::Choice(names) => write!(f, "one of {}", names.join(", ")),
         }

@@ -239,10 +239,7 @@ mod tests {
                 "`sample` cannot take width=11: width is a whole number from 1 to 10",
             ),
             (resolve(&[], 1), "`sample` needs width: a whole number from 1 to 10"),
-            (
-                resolve(&[("width", Value::Int(1))], 2),
-                "`sample` reads 1 input (any bytes), not 2",
-            ),
+            (resolve(&[("width", Value::Int(1))], 2), "`sample` reads 1 input (any bytes), not 2"),
         ];
         for (result, expected) in cases {
             assert_eq!(result.unwrap_err(), expected);

@@ -99,8 +99,7 @@ pub(crate) fn bytes(size: Size, seed: u64) -> Result<Buffer, KernelError> {
     if len > limits::MAX_BUFFER_BYTES {
         return Err(KernelError::Memory { bytes: len });
     }
-    let mut buffer =
-        Buffer::try_zeroed(len as usize).ok_or(KernelError::Memory { bytes: len })?;
+    let mut buffer = Buffer::try_zeroed(len as usize).ok_or(KernelError::Memory { bytes: len })?;
     let mut rng = Rng::new(seed);
     for chunk in buffer.chunks_mut(8) {
         chunk.copy_from_slice(&rng.next().to_le_bytes()[..chunk.len()]);

@@ -64,14 +64,7 @@ impl Finding {
         meaning: impl Into<String>,
     ) -> Self {
         let (value, meaning) = (value.into(), meaning.into());
-        Self {
-            group,
-            topic,
-            value,
-            verdict,
-            meaning,
-            advice: None,
-        }
+        Self { group, topic, value, verdict, meaning, advice: None }
     }
 
     fn advise(mut self, advice: impl Into<String>) -> Self {
@@ -122,10 +115,7 @@ mod tests {
         assert!(findings.is_sorted_by_key(|finding| finding.group));
         let mut topics: Vec<_> = findings.iter().map(|finding| finding.topic).collect();
         topics.sort();
-        assert!(
-            topics.windows(2).all(|pair| pair[0] != pair[1]),
-            "{topics:?}"
-        );
+        assert!(topics.windows(2).all(|pair| pair[0] != pair[1]), "{topics:?}");
     }
 
     #[test]

@@ -51,9 +51,8 @@ impl Host {
         .ok();
         let total = system.as_ref().map_or(0, System::total_memory);
         let limit = brigade_sys::cores::memory_limit();
-        let cpu = system
-            .as_ref()
-            .and_then(|system| Some(system.cpus().first()?.brand().to_owned()));
+        let cpu =
+            system.as_ref().and_then(|system| Some(system.cpus().first()?.brand().to_owned()));
         Self {
             brigade: env!("CARGO_PKG_VERSION").into(),
             build: brigade_ipc::build_id(),
@@ -100,13 +99,7 @@ mod tests {
     #[test]
     fn it_serialises_with_units_in_the_names() {
         let json = serde_json::to_value(Host::read()).unwrap();
-        for name in [
-            "brigade",
-            "build",
-            "cores_usable",
-            "memory_total_bytes",
-            "load1",
-        ] {
+        for name in ["brigade", "build", "cores_usable", "memory_total_bytes", "load1"] {
             assert!(!json[name].is_null(), "{name} in {json}");
         }
         assert!(json.get("governor").is_some(), "null, but there");

@@ -57,26 +57,15 @@ impl Machine {
         let flags = self.entry("proc/cpuinfo", "flags");
         let virtual_flag =
             flags.map(|flags| flags.split_whitespace().any(|flag| flag == "hypervisor"));
-        let dmi = |name: &str| {
-            self.text(format!("sys/class/dmi/id/{name}"))
-                .unwrap_or_default()
-        };
+        let dmi = |name: &str| self.text(format!("sys/class/dmi/id/{name}")).unwrap_or_default();
         let board = format!("{} {}", dmi("sys_vendor"), dmi("product_name"));
         match virtual_flag {
             Some(false) => Some("none".into()),
             // Only x86 has the flag; the makers of boards do not sell these.
-            None => [
-                "QEMU",
-                "KVM",
-                "VMware",
-                "VirtualBox",
-                "Xen",
-                "Parallels",
-                "Virtual Machine",
-            ]
-            .iter()
-            .any(|maker| board.contains(maker))
-            .then(|| board.trim().to_owned()),
+            None => ["QEMU", "KVM", "VMware", "VirtualBox", "Xen", "Parallels", "Virtual Machine"]
+                .iter()
+                .any(|maker| board.contains(maker))
+                .then(|| board.trim().to_owned()),
             Some(true) => Some(match board.trim() {
                 "" => self.hypervisor_by_its_clock().into(),
                 board => board.to_owned(),
@@ -134,23 +123,11 @@ mod tests {
     #[test]
     fn governors_of_all_cores() {
         let (_root, machine) = tree(&[
-            (
-                "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor",
-                "schedutil\n",
-            ),
-            (
-                "sys/devices/system/cpu/cpu1/cpufreq/scaling_governor",
-                "performance\n",
-            ),
-            (
-                "sys/devices/system/cpu/cpu2/cpufreq/scaling_governor",
-                "performance\n",
-            ),
+            ("sys/devices/system/cpu/cpu0/cpufreq/scaling_governor", "schedutil\n"),
+            ("sys/devices/system/cpu/cpu1/cpufreq/scaling_governor", "performance\n"),
+            ("sys/devices/system/cpu/cpu2/cpufreq/scaling_governor", "performance\n"),
         ]);
-        assert_eq!(
-            machine.governor().as_deref(),
-            Some("performance, schedutil")
-        );
+        assert_eq!(machine.governor().as_deref(), Some("performance, schedutil"));
         assert_eq!(tree(&[]).1.governor(), None);
     }
 
@@ -159,19 +136,10 @@ mod tests {
         let vm = |files: &[(&str, &str)]| tree(files).1.virtual_machine();
         let guest = ("proc/cpuinfo", "flags\t\t: fpu hypervisor sse\n");
         assert_eq!(vm(&[]), None);
-        assert_eq!(
-            vm(&[("proc/cpuinfo", "flags : fpu sse\n")]).as_deref(),
-            Some("none")
-        );
+        assert_eq!(vm(&[("proc/cpuinfo", "flags : fpu sse\n")]).as_deref(), Some("none"));
         assert_eq!(vm(&[guest]).as_deref(), Some("unknown hypervisor"));
-        assert_eq!(
-            vm(&[guest, (CLOCKS, "kvm-clock tsc")]).as_deref(),
-            Some("KVM")
-        );
-        let (vendor, product) = (
-            "sys/class/dmi/id/sys_vendor",
-            "sys/class/dmi/id/product_name",
-        );
+        assert_eq!(vm(&[guest, (CLOCKS, "kvm-clock tsc")]).as_deref(), Some("KVM"));
+        let (vendor, product) = ("sys/class/dmi/id/sys_vendor", "sys/class/dmi/id/product_name");
         let amazon = [guest, (vendor, "Amazon EC2\n"), (product, "m7i.large\n")];
         assert_eq!(vm(&amazon).as_deref(), Some("Amazon EC2 m7i.large"));
         let arm = [("proc/cpuinfo", "Features : fp\n"), (vendor, "QEMU")];

@@ -122,11 +122,7 @@ impl Tally {
     /// The summary of everything that was added.
     pub fn summary(&self, run: &Run) -> Summary {
         let capacity = run.wall * run.ready.len() as u64;
-        let mut startup = run
-            .ready
-            .iter()
-            .map(|ready| ready.min(&run.wall))
-            .sum::<Nanos>();
+        let mut startup = run.ready.iter().map(|ready| ready.min(&run.wall)).sum::<Nanos>();
         let lanes = self.lanes.values();
         let mut communication = lanes.clone().map(|lane| lane.communication).sum::<Nanos>();
         let mut compute = lanes.map(|lane| lane.compute).sum::<Nanos>();
@@ -280,11 +276,7 @@ mod tests {
             job(1, [10, 30, 31, 32, 35, 85, 86, 88]),
             job(0, [10, 40, 41, 68, 70, 90, 95, 99]),
         ]);
-        let summary = tally.summary(&Run {
-            wall: 100,
-            ready: vec![8, 12],
-            ..Run::default()
-        });
+        let summary = tally.summary(&Run { wall: 100, ready: vec![8, 12], ..Run::default() });
         assert_eq!(summary.startup, 8 + 12);
         assert_eq!(summary.compute, 40 + 50 + 20);
         assert_eq!(summary.communication, (5 + 2) + (5 + 1) + (3 + 5));
@@ -299,15 +291,9 @@ mod tests {
 
     #[test]
     fn overlapping_waits_fill_the_lane_and_no_more() {
-        let tally = tally(&[
-            job(0, [0, 1, 1, 1, 1, 91, 91, 91]),
-            job(0, [0, 2, 2, 2, 2, 92, 92, 92]),
-        ]);
-        let summary = tally.summary(&Run {
-            wall: 100,
-            ready: vec![1],
-            ..Run::default()
-        });
+        let tally =
+            tally(&[job(0, [0, 1, 1, 1, 1, 91, 91, 91]), job(0, [0, 2, 2, 2, 2, 92, 92, 92])]);
+        let summary = tally.summary(&Run { wall: 100, ready: vec![1], ..Run::default() });
         assert_eq!(summary.compute + summary.communication, 99);
         assert_eq!(summary.idle, 0);
         assert!(summary.speedup() > 1.7);
@@ -319,28 +305,15 @@ mod tests {
         failed.result = Err(JobError::Cancelled);
         failed.worker = None;
         let mut crashed = job(0, [0, 1, 2, 3, 4, 0, 0, 7]);
-        crashed.result = Err(JobError::Crashed {
-            death: "died".into(),
-            attempts: 3,
-        });
+        crashed.result = Err(JobError::Crashed { death: "died".into(), attempts: 3 });
         crashed.attempts = 3;
         let mut tally = tally(&[failed, crashed]);
         tally.add(&job(0, [7, 8, 8, 8, 8, 9, 9, 9]), Status::Failed);
         tally.add_unrun(Status::Cancelled);
-        let counts = Counts {
-            ok: 0,
-            failed: 1,
-            crashed: 1,
-            timed_out: 0,
-            cancelled: 2,
-        };
+        let counts = Counts { ok: 0, failed: 1, crashed: 1, timed_out: 0, cancelled: 2 };
         assert_eq!(tally.counts(), counts);
         assert_eq!(counts.total(), 4);
-        let summary = tally.summary(&Run {
-            wall: 20,
-            ready: vec![0],
-            ..Run::default()
-        });
+        let summary = tally.summary(&Run { wall: 20, ready: vec![0], ..Run::default() });
         assert_eq!(summary.retries, 2);
         assert_eq!(summary.compute, 3 + 1);
     }
@@ -348,9 +321,6 @@ mod tests {
     #[test]
     fn nothing_run_divides_by_nothing() {
         let summary = Tally::default().summary(&Run::default());
-        assert_eq!(
-            (summary.speedup(), summary.efficiency(), summary.share(0)),
-            (0.0, 0.0, 0.0)
-        );
+        assert_eq!((summary.speedup(), summary.efficiency(), summary.share(0)), (0.0, 0.0, 0.0));
     }
 }

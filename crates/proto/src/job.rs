@@ -82,12 +82,7 @@ pub struct JobSpec {
 impl JobSpec {
     /// A job without inputs, every parameter at its default.
     pub fn new(kernel: impl Into<String>) -> Self {
-        Self {
-            kernel: kernel.into(),
-            params: Params::new(),
-            inputs: Vec::new(),
-            timeout: None,
-        }
+        Self { kernel: kernel.into(), params: Params::new(), inputs: Vec::new(), timeout: None }
     }
 
     /// Sets a parameter.

@@ -64,17 +64,11 @@ pub struct Outcome {
 impl Outcome {
     /// How the job ended.
     pub fn status(&self) -> Status {
-        self.result
-            .as_ref()
-            .map_or_else(JobError::status, |_| Status::Ok)
+        self.result.as_ref().map_or_else(JobError::status, |_| Status::Ok)
     }
 
     /// Bytes of all outputs.
     pub fn bytes_out(&self) -> u64 {
-        self.result
-            .iter()
-            .flatten()
-            .map(|output| output.len() as u64)
-            .sum()
+        self.result.iter().flatten().map(|output| output.len() as u64).sum()
     }
 }

@@ -78,10 +78,6 @@ impl Params {
 
 impl<N: Into<String>, V: Into<Value>> FromIterator<(N, V)> for Params {
     fn from_iter<I: IntoIterator<Item = (N, V)>>(iter: I) -> Self {
-        Self(
-            iter.into_iter()
-                .map(|(n, v)| (n.into(), v.into()))
-                .collect(),
-        )
+        Self(iter.into_iter().map(|(n, v)| (n.into(), v.into())).collect())
     }
 }

@@ -153,26 +153,9 @@ mod tests {
     use proptest::prelude::*;
 
     fn stamps(instants: [Nanos; 8]) -> Stamps {
-        let [
-            submitted,
-            assigned,
-            encoded,
-            in_hand,
-            called,
-            returned,
-            published,
-            collected,
-        ] = instants;
-        Stamps {
-            submitted,
-            assigned,
-            encoded,
-            in_hand,
-            called,
-            returned,
-            published,
-            collected,
-        }
+        let [submitted, assigned, encoded, in_hand, called, returned, published, collected] =
+            instants;
+        Stamps { submitted, assigned, encoded, in_hand, called, returned, published, collected }
     }
 
     #[test]

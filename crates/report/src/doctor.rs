@@ -53,11 +53,7 @@ pub fn json(out: &mut dyn Write, host: &Host, findings: &[Finding]) -> io::Resul
         host: &'a Host,
         findings: &'a [Finding],
     }
-    let document = Document {
-        schema: DOCTOR_SCHEMA,
-        host,
-        findings,
-    };
+    let document = Document { schema: DOCTOR_SCHEMA, host, findings };
     serde_json::to_writer_pretty(&mut *out, &document)?;
     writeln!(out)
 }
@@ -224,12 +220,7 @@ Kernel
     #[test]
     fn a_program_reads_it() {
         let mut out = Vec::new();
-        json(
-            &mut out,
-            &host(),
-            &[finding(Group::Limits, "x", Verdict::Warning)],
-        )
-        .unwrap();
+        json(&mut out, &host(), &[finding(Group::Limits, "x", Verdict::Warning)]).unwrap();
         let read: serde_json::Value = serde_json::from_slice(&out).unwrap();
         assert_eq!(read["schema"], DOCTOR_SCHEMA);
         assert_eq!(read["host"]["cores_usable"], 2);

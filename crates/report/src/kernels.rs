@@ -26,17 +26,10 @@ pub fn table<'a>(out: &mut dyn Write, entries: impl Iterator<Item = &'a Entry>) 
             writeln!(out, "{}", spec.family.title())?;
             family = Some(spec.family);
         }
-        let isolated = if spec.needs_isolation {
-            " (only with --backend processes)"
-        } else {
-            ""
-        };
+        let isolated = if spec.needs_isolation { " (only with --backend processes)" } else { "" };
         writeln!(out, "  {:<width$}  {}{isolated}", spec.name, spec.summary)?;
     }
-    writeln!(
-        out,
-        "\n`brigade kernels NAME` shows a kernel's parameters, inputs and output."
-    )
+    writeln!(out, "\n`brigade kernels NAME` shows a kernel's parameters, inputs and output.")
 }
 
 /// One kernel in full.
@@ -59,32 +52,17 @@ pub fn detail(out: &mut dyn Write, spec: &Spec) -> io::Result<()> {
     field("output", spec.output)?;
     field("output file", &output_file(spec.output_format))?;
     if spec.inputs.max > 0 {
-        field(
-            "default size",
-            &format!("{} (synthetic inputs; --size)", spec.default_size),
-        )?;
+        field("default size", &format!("{} (synthetic inputs; --size)", spec.default_size))?;
     }
     if spec.needs_isolation {
-        field(
-            "backends",
-            "processes only: it takes down the process that it runs in",
-        )?;
+        field("backends", "processes only: it takes down the process that it runs in")?;
     }
     if !spec.params.is_empty() {
         writeln!(out, "\nparameters")?;
     }
-    let width = spec
-        .params
-        .iter()
-        .map(|param| param.name.len())
-        .max()
-        .unwrap_or(0);
+    let width = spec.params.iter().map(|param| param.name.len()).max().unwrap_or(0);
     for param in &spec.params {
-        let required = if param.default.is_none() {
-            " (required)"
-        } else {
-            ""
-        };
+        let required = if param.default.is_none() { " (required)" } else { "" };
         writeln!(out, "  {:<width$}  {}", param.name, param.doc)?;
         writeln!(out, "  {:<width$}  {}{required}", "", param.allowed())?;
     }
@@ -122,10 +100,7 @@ fn inputs(inputs: &Inputs) -> String {
         (0, 0) => "none; each job is one of --jobs N".to_owned(),
         (1, 1) => format!("1 file per job: {}", inputs.doc),
         (min, max) if min == max => {
-            format!(
-                "{min} files per job, taken in groups of {min}: {}",
-                inputs.doc
-            )
+            format!("{min} files per job, taken in groups of {min}: {}", inputs.doc)
         }
         (min, max) => format!("{min} to {max} files, all in one job: {}", inputs.doc),
     }
@@ -160,10 +135,7 @@ fn examples(spec: &Spec) -> Vec<String> {
     };
     vec![
         format!("brigade run {name} {files}{params} -o {out}"),
-        format!(
-            "brigade run {name} --jobs 100 --size {}{params}",
-            spec.default_size
-        ),
+        format!("brigade run {name} --jobs 100 --size {}{params}", spec.default_size),
     ]
 }
 

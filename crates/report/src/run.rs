@@ -188,16 +188,10 @@ impl RunConfig {
 
     /// "processes, 2 workers, shm".
     pub fn title(&self) -> String {
-        let mut title = format!(
-            "{}, {}",
-            self.backend,
-            crate::units::count(self.workers as u64, "worker")
-        );
+        let mut title =
+            format!("{}, {}", self.backend, crate::units::count(self.workers as u64, "worker"));
         if let Some(processes) = &self.processes {
-            title = format!(
-                "{title}, {}, {}",
-                processes.start_method, processes.transport
-            );
+            title = format!("{title}, {}, {}", processes.start_method, processes.transport);
         }
         match &self.kernel {
             Some(kernel) => format!("{kernel} on {title}"),

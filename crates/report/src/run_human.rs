@@ -26,11 +26,7 @@ pub struct RunHuman {
 impl RunHuman {
     /// A summary that says in `more` how to see all failed jobs.
     pub fn new(more: &'static str) -> Self {
-        Self {
-            more,
-            failed: Vec::new(),
-            unlisted: 0,
-        }
+        Self { more, failed: Vec::new(), unlisted: 0 }
     }
 }
 
@@ -97,11 +93,7 @@ fn summary(out: &mut dyn Write, end: &RunEnd<'_>) -> io::Result<()> {
     )?;
     line(
         "bytes",
-        &format!(
-            "{} in, {} out",
-            units::bytes(summary.bytes_in),
-            units::bytes(summary.bytes_out)
-        ),
+        &format!("{} in, {} out", units::bytes(summary.bytes_in), units::bytes(summary.bytes_out)),
     )?;
     if let Some(text) = processes(summary, end.workers) {
         line("processes", &text)?;
@@ -128,30 +120,20 @@ fn jobs(summary: &Summary) -> String {
 fn processes(summary: &Summary, workers: &[WorkerReport]) -> Option<String> {
     let peak = summary.peak_rss_bytes?;
     let cpu: u64 = workers.iter().filter_map(|worker| worker.cpu_ns).sum();
-    let mut text = format!(
-        "peak memory {}, processor time {}",
-        units::bytes(peak),
-        units::time(cpu)
-    );
+    let mut text =
+        format!("peak memory {}, processor time {}", units::bytes(peak), units::time(cpu));
     if summary.restarts > 0 {
         text = format!("{text}, {}", units::count(summary.restarts, "restart"));
     }
     if summary.retries > 0 {
-        text = format!(
-            "{text}, {}",
-            units::count(summary.retries, "retried attempt")
-        );
+        text = format!("{text}, {}", units::count(summary.retries, "retried attempt"));
     }
     Some(text)
 }
 
 /// Where the time of all workers went.
 fn shares(out: &mut dyn Write, summary: &Summary) -> io::Result<()> {
-    let idle = if summary.restarts > 0 {
-        "idle, restarts"
-    } else {
-        "idle"
-    };
+    let idle = if summary.restarts > 0 { "idle, restarts" } else { "idle" };
     let whose = match summary.workers {
         1 => "the worker's time".to_owned(),
         n => format!("the {n} workers' time"),
@@ -165,11 +147,7 @@ fn shares(out: &mut dyn Write, summary: &Summary) -> io::Result<()> {
     ] {
         let share = summary.share(time);
         let bar = "#".repeat((share * BAR).round() as usize);
-        writeln!(
-            out,
-            "{}",
-            format!("    {name:<14} {:>5.1} %  {bar}", share * 100.0).trim_end()
-        )?;
+        writeln!(out, "{}", format!("    {name:<14} {:>5.1} %  {bar}", share * 100.0).trim_end())?;
     }
     Ok(())
 }

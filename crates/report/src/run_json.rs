@@ -40,11 +40,7 @@ impl RunReport for RunJsonl {
     }
 
     fn end(&mut self, out: &mut dyn Write, end: &RunEnd<'_>) -> io::Result<()> {
-        if self.summary {
-            line(out, &Document::new(end, None))
-        } else {
-            Ok(())
-        }
+        if self.summary { line(out, &Document::new(end, None)) } else { Ok(()) }
     }
 }
 
@@ -149,24 +145,12 @@ struct Shares {
 
 impl<'a> SummaryRow<'a> {
     fn new(summary: &Summary, ended_early: Option<&'a str>) -> Self {
-        let Counts {
-            ok,
-            failed,
-            crashed,
-            timed_out,
-            cancelled,
-        } = summary.counts;
+        let Counts { ok, failed, crashed, timed_out, cancelled } = summary.counts;
         Self {
             jobs: summary.counts.total(),
             ok,
             failed: summary.counts.not_ok(),
-            by_status: ByStatus {
-                ok,
-                failed,
-                crashed,
-                timed_out,
-                cancelled,
-            },
+            by_status: ByStatus { ok, failed, crashed, timed_out, cancelled },
             jobs_per_s: rounded(summary.jobs_per_s()),
             compute_us: Micros(summary.compute_sum()),
             overhead_us: Micros(summary.overhead_sum()),

@@ -56,11 +56,7 @@ pub fn digits(value: f64) -> String {
 
 /// `1 job`, `2 jobs`.
 pub fn count(n: u64, one: &str) -> String {
-    if n == 1 {
-        format!("1 {one}")
-    } else {
-        format!("{n} {one}s")
-    }
+    if n == 1 { format!("1 {one}") } else { format!("{n} {one}s") }
 }
 
 #[cfg(test)]
@@ -86,9 +82,6 @@ mod tests {
         assert_eq!(bytes(1024), "1.00 KiB");
         assert_eq!(bytes(1 << 20), "1.00 MiB");
         assert_eq!(bytes(5 << 40), "5.00 TiB");
-        assert_eq!(
-            (count(1, "job"), count(0, "job")),
-            ("1 job".into(), "0 jobs".into())
-        );
+        assert_eq!((count(1, "job"), count(0, "job")), ("1 job".into(), "0 jobs".into()));
     }
 }

@@ -6,9 +6,7 @@ use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 /// counted round and round. Returns the core, or `None` where that is refused.
 pub fn pin_thread(index: usize) -> Option<usize> {
     let allowed = sched_getaffinity(None).ok()?;
-    let cores: Vec<usize> = (0..CpuSet::MAX_CPU)
-        .filter(|&core| allowed.is_set(core))
-        .collect();
+    let cores: Vec<usize> = (0..CpuSet::MAX_CPU).filter(|&core| allowed.is_set(core)).collect();
     let core = *cores.get(index % cores.len().max(1))?;
     let mut only = CpuSet::new();
     only.set(core);

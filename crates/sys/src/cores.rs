@@ -35,12 +35,7 @@ impl Cores {
         // the time, both at any moment.
         let whole = quota.map_or(affinity, |quota| quota.floor().max(1.0) as usize);
         let present = present.unwrap_or(affinity).max(affinity);
-        Self {
-            present,
-            affinity,
-            quota,
-            usable: affinity.min(whole),
-        }
+        Self { present, affinity, quota, usable: affinity.min(whole) }
     }
 }
 
@@ -73,19 +68,13 @@ fn online(root: &Path) -> Option<usize> {
 
 fn affinity(root: &Path) -> usize {
     if let Ok(set) = sched_getaffinity(None) {
-        return (0..CpuSet::MAX_CPU)
-            .filter(|&core| set.is_set(core))
-            .count();
+        return (0..CpuSet::MAX_CPU).filter(|&core| set.is_set(core)).count();
     }
     // Refused where the machine has more cores than the set can hold.
     fs::read_to_string(root.join("proc/thread-self/status"))
         .ok()
         .and_then(|status| {
-            list_len(
-                status
-                    .lines()
-                    .find_map(|l| l.strip_prefix("Cpus_allowed_list:"))?,
-            )
+            list_len(status.lines().find_map(|l| l.strip_prefix("Cpus_allowed_list:"))?)
         })
         .unwrap_or(1)
 }
@@ -142,10 +131,7 @@ mod tests {
     #[test]
     fn this_machine_has_cores() {
         let cores = usable();
-        assert!(
-            cores.usable >= 1 && cores.usable <= cores.affinity,
-            "{cores:?}"
-        );
+        assert!(cores.usable >= 1 && cores.usable <= cores.affinity, "{cores:?}");
         assert!(cores.affinity <= cores.present, "{cores:?}");
         if cores.quota.is_none() {
             assert_eq!(cores.usable, cores.affinity);

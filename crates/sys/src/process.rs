@@ -95,12 +95,7 @@ fn wait4(pid: Pid) -> io::Result<Reaped> {
     loop {
         // SAFETY: both pointers are to live, writable memory of the right type.
         let got = unsafe {
-            libc::wait4(
-                pid.as_raw_nonzero().get(),
-                &raw mut status,
-                0,
-                usage.as_mut_ptr(),
-            )
+            libc::wait4(pid.as_raw_nonzero().get(), &raw mut status, 0, usage.as_mut_ptr())
         };
         if got >= 0 {
             break;
@@ -129,11 +124,7 @@ pub fn describe(status: ExitStatus) -> String {
     match (status.code(), status.signal()) {
         (Some(code), _) => format!("exited with status {code}"),
         (None, Some(signal)) => {
-            let core = if status.core_dumped() {
-                " (core dumped)"
-            } else {
-                ""
-            };
+            let core = if status.core_dumped() { " (core dumped)" } else { "" };
             format!("killed by {}{core}", signal_name(signal))
         }
         (None, None) => "ended".to_owned(),
@@ -175,11 +166,7 @@ pub fn close_inherited_descriptors() -> io::Result<()> {
     // SAFETY: called before this process owns any descriptor above 2, so no
     // `OwnedFd` loses what it owns.
     let result = unsafe { libc::syscall(libc::SYS_close_range, 3, u32::MAX, 0) };
-    if result == 0 {
-        Ok(())
-    } else {
-        Err(io::Error::last_os_error())
-    }
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 /// Asks for SIGKILL when the thread that started this process ends, and checks
@@ -194,9 +181,7 @@ pub fn die_with_parent(parent: u32) -> io::Result<()> {
     if actual == parent {
         Ok(())
     } else {
-        Err(io::Error::other(format!(
-            "the parent is process {actual}, not {parent}"
-        )))
+        Err(io::Error::other(format!("the parent is process {actual}, not {parent}")))
     }
 }
 
@@ -238,24 +223,14 @@ mod tests {
     use std::process::Command;
 
     fn sh(script: &str) -> Child {
-        let child = Command::new("/bin/sh")
-            .args(["-c", script])
-            .process_group(0)
-            .spawn()
-            .unwrap();
+        let child = Command::new("/bin/sh").args(["-c", script]).process_group(0).spawn().unwrap();
         Child::watch(child.id()).unwrap()
     }
 
     #[test]
     fn ends_are_told_apart() {
-        assert_eq!(
-            describe(sh("exit 3").reap().unwrap().status),
-            "exited with status 3"
-        );
-        assert_eq!(
-            describe(sh("kill -SEGV $$").reap().unwrap().status),
-            "killed by SIGSEGV"
-        );
+        assert_eq!(describe(sh("exit 3").reap().unwrap().status), "exited with status 3");
+        assert_eq!(describe(sh("kill -SEGV $$").reap().unwrap().status), "killed by SIGSEGV");
     }
 
     #[test]

@@ -3,9 +3,7 @@
 use std::io;
 use std::path::Path;
 
-use rustix::net::{
-    AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with,
-};
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
 
 /// Connects to a sequenced-packet server and hangs up.
 ///

@@ -37,14 +37,9 @@ struct Shared {
 impl EventLoop {
     pub(crate) fn start(registry: &Arc<Registry>, config: &PoolConfig) -> Result<Self, PoolError> {
         let begin = clock::now();
-        let setup = |source| PoolError::Setup {
-            what: "the event loop".to_owned(),
-            source,
-        };
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_time()
-            .build()
-            .map_err(setup)?;
+        let setup = |source| PoolError::Setup { what: "the event loop".to_owned(), source };
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_time().build().map_err(setup)?;
         let (queue, tasks) = mpsc::channel(config.queue);
         let shared = Arc::new(Shared {
             registry: Arc::clone(registry),
@@ -61,16 +56,10 @@ impl EventLoop {
                 if let Some(index) = pin {
                     affinity::pin_thread(index);
                 }
-                inner
-                    .lane
-                    .ready_ns
-                    .store(clock::since(begin).as_nanos() as u64, Ordering::Relaxed);
+                inner.lane.ready_ns.store(clock::since(begin).as_nanos() as u64, Ordering::Relaxed);
                 let _ = ready.send(());
                 LocalSet::new().block_on(&runtime, Arc::clone(&inner).serve(tasks, in_flight));
-                inner
-                    .lane
-                    .cpu_ns
-                    .store(usage::thread_cpu_ns(), Ordering::Relaxed);
+                inner.lane.cpu_ns.store(usage::thread_cpu_ns(), Ordering::Relaxed);
             })
             .map_err(setup)?;
         let _ = is_ready.recv();
@@ -83,10 +72,7 @@ impl EventLoop {
     }
 
     fn queue(&self) -> Option<mpsc::Sender<Task>> {
-        self.queue
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
@@ -126,11 +112,7 @@ impl Shared {
         let called = clock::now();
         let (returned, judged) = {
             let stopping = || ticket.is_stopping();
-            let deadline = Deadline {
-                timeout: ready.task.timeout,
-                called,
-                cancelled: &stopping,
-            };
+            let deadline = Deadline { timeout: ready.task.timeout, called, cancelled: &stopping };
             let slices = ready.slices();
             let context = Context::new(&params, &slices, &mut sink, &deadline);
             let mut call = Call::new(entry, context);
@@ -188,23 +170,13 @@ impl Executor for EventLoop {
     }
 
     fn status(&self) -> Status {
-        Status {
-            startup: self.startup,
-            ..Status::default()
-        }
+        Status { startup: self.startup, ..Status::default() }
     }
 
     fn close(&self) -> Vec<WorkerReport> {
         // The loop ends when the last sender is gone and its jobs have ended.
-        self.queue
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
-        let thread = self
-            .thread
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(thread) = thread {
             // The loop does not panic: kernels' panics are caught.
             drop(thread.join());

@@ -64,13 +64,7 @@ impl Lane {
         match loaded {
             Ok(inputs) => Some(Ready { task, inputs }),
             Err(error) => {
-                self.end(
-                    Ready {
-                        task,
-                        inputs: Vec::new(),
-                    },
-                    Err(error),
-                );
+                self.end(Ready { task, inputs: Vec::new() }, Err(error));
                 None
             }
         }
@@ -83,8 +77,7 @@ impl Lane {
         stamps.published = clock::now();
         stamps.collected = stamps.published;
         self.jobs.fetch_add(1, Ordering::Relaxed);
-        self.busy_ns
-            .fetch_add(stamps.published - stamps.assigned, Ordering::Relaxed);
+        self.busy_ns.fetch_add(stamps.published - stamps.assigned, Ordering::Relaxed);
         self.running().retain(|ticket| ticket.id != task.ticket.id);
         tracing::debug!(
             job = task.ticket.id.0,
@@ -94,13 +87,7 @@ impl Lane {
         );
         let bytes_in = load::total(&inputs);
         let worker = Some(self.worker);
-        task.finish(End {
-            result,
-            stamps,
-            worker,
-            pid: self.pid,
-            bytes_in,
-        });
+        task.finish(End { result, stamps, worker, pid: self.pid, bytes_in });
     }
 
     pub(super) fn report(&self) -> WorkerReport {
@@ -135,11 +122,7 @@ impl Ready {
         result: Result<(), JobError>,
         sink: HeapSink,
     ) -> Result<Vec<Buffer>, JobError> {
-        self.task.stamps = Stamps {
-            called,
-            returned,
-            ..self.task.stamps
-        };
+        self.task.stamps = Stamps { called, returned, ..self.task.stamps };
         result.map(|()| sink.into_outputs())
     }
 }

@@ -3,7 +3,6 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
 use brigade_kernels::Registry;
-use brigade_proto::JobError;
 use brigade_sys::clock;
 
 use super::lane::Lane;
@@ -25,21 +24,14 @@ impl Sync {
         let begin = clock::now();
         let lane = Lane::new(0);
         let startup = clock::since(begin);
-        lane.ready_ns
-            .store(startup.as_nanos() as u64, Ordering::Relaxed);
-        Self {
-            registry: Arc::clone(registry),
-            lane,
-            stopping: AtomicU8::new(0),
-            startup,
-        }
+        lane.ready_ns.store(startup.as_nanos() as u64, Ordering::Relaxed);
+        Self { registry: Arc::clone(registry), lane, stopping: AtomicU8::new(0), startup }
     }
 }
 
 impl Executor for Sync {
     fn submit(&self, task: Task, _block: bool) -> Result<(), SubmitError> {
         if self.stopping.load(Ordering::Acquire) != 0 {
-            task.finish_unrun(JobError::Cancelled);
             return Err(SubmitError::Closed);
         }
         run(&self.registry, &self.lane, task, None);
@@ -56,10 +48,7 @@ impl Executor for Sync {
     }
 
     fn status(&self) -> Status {
-        Status {
-            startup: self.startup,
-            ..Status::default()
-        }
+        Status { startup: self.startup, ..Status::default() }
     }
 
     fn close(&self) -> Vec<WorkerReport> {

@@ -80,13 +80,7 @@ impl Threads {
         drop(ready);
         (0..config.workers).for_each(|_| _ = all_ready.recv());
         let startup = clock::since(begin);
-        Ok(Self {
-            shared,
-            queue,
-            backlog,
-            threads: Mutex::new(threads),
-            startup,
-        })
+        Ok(Self { shared, queue, backlog, threads: Mutex::new(threads), startup })
     }
 
     fn cancel_backlog(&self) {
@@ -118,8 +112,7 @@ impl Shared {
             affinity::pin_thread(index);
         }
         let lane = &self.lanes[index];
-        lane.ready_ns
-            .store(clock::since(begin).as_nanos() as u64, Ordering::Relaxed);
+        lane.ready_ns.store(clock::since(begin).as_nanos() as u64, Ordering::Relaxed);
         // Fails only when `start` gave up.
         let _ = ready.send(());
         while let Ok(Message::Run(task)) = backlog.recv() {
@@ -150,11 +143,7 @@ pub(super) fn run(registry: &Registry, lane: &Lane, task: Task, gil: Option<&Mut
     let called = clock::now();
     let (returned, judged) = {
         let stopping = || ticket.is_stopping();
-        let deadline = Deadline {
-            timeout: ready.task.timeout,
-            called,
-            cancelled: &stopping,
-        };
+        let deadline = Deadline { timeout: ready.task.timeout, called, cancelled: &stopping };
         let slices = ready.slices();
         let context = Context::new(&params, &slices, &mut sink, &deadline);
         let (returned, result) =
@@ -199,10 +188,7 @@ impl Executor for Threads {
     }
 
     fn status(&self) -> Status {
-        Status {
-            startup: self.startup,
-            ..Status::default()
-        }
+        Status { startup: self.startup, ..Status::default() }
     }
 
     fn close(&self) -> Vec<WorkerReport> {

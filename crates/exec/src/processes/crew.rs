@@ -178,10 +178,7 @@ impl Crew {
             if !block {
                 return Err(SubmitError::Full);
             }
-            state = self
-                .room
-                .wait(state)
-                .unwrap_or_else(PoisonError::into_inner);
+            state = self.room.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
         if state.stopped.is_some() {
             return Err(SubmitError::Closed);
@@ -222,11 +219,7 @@ impl Crew {
         if state.queue.is_empty() {
             return;
         }
-        let lanes = state
-            .lanes
-            .iter()
-            .enumerate()
-            .filter(|(_, lane)| lane.ready);
+        let lanes = state.lanes.iter().enumerate().filter(|(_, lane)| lane.ready);
         if let Some((index, _)) = lanes.min_by_key(|(_, lane)| lane.assigned.len()) {
             self.work[index].notify_one();
         }
@@ -259,9 +252,7 @@ impl Crew {
                 return None;
             }
             if self.may_take(&state, lane) {
-                let Some(task) = state.queue.pop_front() else {
-                    unreachable!("looked just now")
-                };
+                let Some(task) = state.queue.pop_front() else { unreachable!("looked just now") };
                 self.room.notify_one();
                 if !task.ticket.take() {
                     // Cancelled in the queue.
@@ -274,9 +265,7 @@ impl Crew {
                 self.call_for(&state);
                 return Some(dispatch);
             }
-            state = self.work[lane]
-                .wait(state)
-                .unwrap_or_else(PoisonError::into_inner);
+            state = self.work[lane].wait(state).unwrap_or_else(PoisonError::into_inner);
         }
     }
 
@@ -329,16 +318,7 @@ impl Crew {
             stamps.encoded = stamps.collected;
         }
         let worker = Some(WorkerId(lane as u32));
-        self.finish(
-            task,
-            End {
-                result: Err(error),
-                stamps,
-                worker,
-                pid,
-                bytes_in,
-            },
-        );
+        self.finish(task, End { result: Err(error), stamps, worker, pid, bytes_in });
     }
 
     /// A worker has answered.
@@ -347,10 +327,7 @@ impl Crew {
         let mut state = self.lock();
         let entry = &mut state.lanes[lane];
         let in_turn = entry.tenure == tenure
-            && entry
-                .assigned
-                .front()
-                .is_some_and(|a| a.task.ticket.id == done.job);
+            && entry.assigned.front().is_some_and(|a| a.task.ticket.id == done.job);
         if !in_turn {
             return Err(OutOfTurn(done.job));
         }
@@ -373,23 +350,9 @@ impl Crew {
             _ if task.ticket.is_stopping() => Err(JobError::Cancelled),
             result => result,
         };
-        tracing::debug!(
-            job = done.job.0,
-            worker = lane,
-            ok = result.is_ok(),
-            "job finished"
-        );
+        tracing::debug!(job = done.job.0, worker = lane, ok = result.is_ok(), "job finished");
         let worker = Some(WorkerId(lane as u32));
-        self.finish(
-            task,
-            End {
-                result,
-                stamps,
-                worker,
-                pid,
-                bytes_in,
-            },
-        );
+        self.finish(task, End { result, stamps, worker, pid, bytes_in });
         Ok(())
     }
 
@@ -482,16 +445,7 @@ impl Crew {
                     stamps.collected = now;
                     let worker = Some(WorkerId(lane as u32));
                     let result = Err(error);
-                    ends.push((
-                        task,
-                        End {
-                            result,
-                            stamps,
-                            worker,
-                            pid,
-                            bytes_in,
-                        },
-                    ));
+                    ends.push((task, End { result, stamps, worker, pid, bytes_in }));
                 }
                 None => {
                     task.stamps.assigned = 0;
@@ -522,15 +476,11 @@ impl Crew {
         let next = if state.closing || killing {
             Next::Leave
         } else if state.stalled > self.limits.max_restarts {
-            Next::GiveUp {
-                deaths: state.stalled,
-            }
+            Next::GiveUp { deaths: state.stalled }
         } else {
             Next::Restart(match state.stalled {
                 0 | 1 => Duration::ZERO,
-                n => FIRST_PAUSE
-                    .saturating_mul(1 << (n - 2).min(16))
-                    .min(LONGEST_PAUSE),
+                n => FIRST_PAUSE.saturating_mul(1 << (n - 2).min(16)).min(LONGEST_PAUSE),
             })
         };
         self.call_for(&state);
@@ -552,10 +502,9 @@ impl Crew {
             }
             Some(Why::Cancelled(job)) if *job == id => Some(JobError::Cancelled),
             Some(_) => None,
-            None if task.attempts > self.limits.retries => Some(JobError::Crashed {
-                death: death.how.clone(),
-                attempts: task.attempts,
-            }),
+            None if task.attempts > self.limits.retries => {
+                Some(JobError::Crashed { death: death.how.clone(), attempts: task.attempts })
+            }
             None => None,
         }
     }
@@ -579,9 +528,7 @@ impl Crew {
 
     /// The pool cannot go on: nothing that waits or runs will be finished.
     pub(super) fn give_up(&self, reason: &PoolError) {
-        let error = JobError::PoolGaveUp {
-            reason: reason.to_string(),
-        };
+        let error = JobError::PoolGaveUp { reason: reason.to_string() };
         self.lock().gave_up = Some(error.clone());
         self.refuse(Stop::Kill, &error);
     }
@@ -590,10 +537,7 @@ impl Crew {
     pub(super) fn close(&self) {
         let mut state = self.lock();
         while self.unfinished.load(Ordering::Acquire) > 0 {
-            state = self
-                .idle
-                .wait(state)
-                .unwrap_or_else(PoisonError::into_inner);
+            state = self.idle.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
         state.stopped = state.stopped.max(Some(Stop::Drain));
         state.closing = true;
@@ -603,10 +547,7 @@ impl Crew {
     /// Whether a worker that leaves does so because it was told to.
     pub(super) fn is_leaving(&self, lane: usize) -> bool {
         let state = self.lock();
-        let served = self
-            .limits
-            .max_jobs
-            .is_some_and(|max| state.lanes[lane].given >= max);
+        let served = self.limits.max_jobs.is_some_and(|max| state.lanes[lane].given >= max);
         state.closing || (served && state.lanes[lane].assigned.is_empty())
     }
 

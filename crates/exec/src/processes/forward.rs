@@ -66,11 +66,7 @@ impl Forward {
     /// Sends this process's log to the coordinator from here on.
     pub(super) fn install(replies: &Arc<Mutex<Sender>>, level: u8, job: &Arc<AtomicU64>) {
         if level > 0 {
-            let forward = Self {
-                replies: Arc::clone(replies),
-                level,
-                job: Arc::clone(job),
-            };
+            let forward = Self { replies: Arc::clone(replies), level, job: Arc::clone(job) };
             // Set already only if a custom main did so; then that one is used.
             let _ = tracing::subscriber::set_global_default(forward);
         }

@@ -29,25 +29,13 @@ use crate::{PoolConfig, PoolError, Transport};
 /// What the keeper is told.
 pub(super) enum Event {
     /// A worker was let in.
-    Ready {
-        lane: usize,
-        tenure: u64,
-        page: StatusPage,
-    },
+    Ready { lane: usize, tenure: u64, page: StatusPage },
     /// A handshake failed; the link has ended.
-    Refused {
-        lane: usize,
-        tenure: u64,
-        refusal: Refusal,
-    },
+    Refused { lane: usize, tenure: u64, refusal: Refusal },
     /// A worker broke the protocol; the link goes on until it is dead.
     Offence { lane: usize, tenure: u64 },
     /// A link has ended: everything that its worker said has been heard.
-    LinkClosed {
-        lane: usize,
-        tenure: u64,
-        offence: Option<String>,
-    },
+    LinkClosed { lane: usize, tenure: u64, offence: Option<String> },
     /// The caller wants a job to end that a worker may have in hand.
     Cancel { lane: usize, ticket: Arc<Ticket> },
     /// Every worker is to die.
@@ -107,9 +95,10 @@ impl Keeper {
     /// Waits until all workers are ready.
     pub(super) fn started(&self) -> Result<(), PoolError> {
         // The keeper always answers; if it could not, it has panicked.
-        self.0.started.recv().unwrap_or(Err(PoolError::Refused {
-            reason: "its keeper died".into(),
-        }))
+        self.0
+            .started
+            .recv()
+            .unwrap_or(Err(PoolError::Refused { reason: "its keeper died".into() }))
     }
 
     pub(super) fn status(&self) -> Status {
@@ -138,21 +127,12 @@ pub(super) fn start(
     kernels: Arc<[String]>,
 ) -> Result<(Keeper, JoinHandle<()>), PoolError> {
     let begin = clock::now();
-    let setup = |source| PoolError::Setup {
-        what: "the keeper of the workers".to_owned(),
-        source,
-    };
+    let setup = |source| PoolError::Setup { what: "the keeper of the workers".to_owned(), source };
     let (inbox, events) = crossbeam_channel::unbounded();
     let (starting, started) = crossbeam_channel::bounded(1);
     let bell = Bell::new().map_err(setup)?;
     let wake_at = AtomicU64::new(u64::MAX);
-    let keeper = Keeper(Arc::new(Desk {
-        inbox,
-        bell,
-        wake_at,
-        started,
-        record: Mutex::default(),
-    }));
+    let keeper = Keeper(Arc::new(Desk { inbox, bell, wake_at, started, record: Mutex::default() }));
     let watch = Watch {
         keeper: keeper.clone(),
         crew: Arc::clone(crew),
@@ -199,24 +179,21 @@ struct Watch {
 impl Watch {
     fn run(mut self) {
         let now = clock::now();
-        self.seats
-            .iter_mut()
-            .for_each(|seat| *seat = Seat::Due(now));
+        self.seats.iter_mut().for_each(|seat| *seat = Seat::Due(now));
         loop {
             self.hear_events();
+            // Before the sleep: an end may have been the last thing heard.
+            for lane in 0..self.seats.len() {
+                self.settle(lane);
+            }
             // Until the deadlines are known, every new one has to ring.
             self.desk().wake_at.store(u64::MAX, Ordering::SeqCst);
             let next = self.keep_deadlines();
-            self.desk()
-                .wake_at
-                .store(next.unwrap_or(u64::MAX - 1), Ordering::SeqCst);
+            self.desk().wake_at.store(next.unwrap_or(u64::MAX - 1), Ordering::SeqCst);
             if self.leaving && self.seats.iter().all(|seat| matches!(seat, Seat::Empty)) {
                 return;
             }
             self.sleep(next);
-            for lane in 0..self.seats.len() {
-                self.settle(lane);
-            }
         }
     }
 
@@ -236,11 +213,7 @@ impl Watch {
         while let Ok(event) = self.events.try_recv() {
             match event {
                 Event::Ready { lane, tenure, page } => self.on_ready(lane, tenure, page),
-                Event::Refused {
-                    lane,
-                    tenure,
-                    refusal,
-                } => {
+                Event::Refused { lane, tenure, refusal } => {
                     if let Some(kid) = self.kid(lane, tenure) {
                         kid.link_over = true;
                         kid.refusal = Some(refusal);
@@ -252,16 +225,8 @@ impl Watch {
                         kid.kill();
                     }
                 }
-                Event::LinkClosed {
-                    lane,
-                    tenure,
-                    offence,
-                } => {
-                    let limit = if self.crew.is_leaving(lane) {
-                        EXIT_LIMIT
-                    } else {
-                        DYING_LIMIT
-                    };
+                Event::LinkClosed { lane, tenure, offence } => {
+                    let limit = if self.crew.is_leaving(lane) { EXIT_LIMIT } else { DYING_LIMIT };
                     if let Some(kid) = self.kid(lane, tenure) {
                         kid.link_over = true;
                         kid.offence = offence;
@@ -389,10 +354,8 @@ impl Watch {
             }
         };
         // The bell is first.
-        for ((lane, source), _) in sources
-            .into_iter()
-            .zip(&readable[1..])
-            .filter(|(_, readable)| **readable)
+        for ((lane, source), _) in
+            sources.into_iter().zip(&readable[1..]).filter(|(_, readable)| **readable)
         {
             let Seat::Taken(kid) = &mut self.seats[lane] else {
                 continue;
@@ -436,10 +399,7 @@ impl Watch {
     }
 
     fn try_hire(&self, lane: usize, tenure: u64) -> Result<Kid, PoolError> {
-        let setup = |what: &str, source| PoolError::Setup {
-            what: what.to_owned(),
-            source,
-        };
+        let setup = |what: &str, source| PoolError::Setup { what: what.to_owned(), source };
         let listener = Listener::bind()
             .map_err(|error| setup("the private directory for the workers' sockets", error))?;
         let doorstep = listener.doorstep();
@@ -458,9 +418,8 @@ impl Watch {
             begin: self.begin,
             kernels: Arc::clone(&self.kernels),
         };
-        let thread = thread::Builder::new()
-            .name(format!("link-{lane}"))
-            .spawn(move || link.serve(listener));
+        let thread =
+            thread::Builder::new().name(format!("link-{lane}")).spawn(move || link.serve(listener));
         match thread {
             Ok(thread) => {
                 let deadline = clock::now() + self.config.start_deadline.as_nanos() as u64;
@@ -521,14 +480,8 @@ impl Watch {
             Next::Restart(_) | Next::Leave => {}
             Next::GiveUp { deaths } => {
                 let death = death.how.clone();
-                tracing::error!(
-                    deaths,
-                    "no progress: the pool gives up; the last worker {death}"
-                );
-                self.crew.give_up(&PoolError::NoProgress {
-                    deaths,
-                    death: death.clone(),
-                });
+                tracing::error!(deaths, "no progress: the pool gives up; the last worker {death}");
+                self.crew.give_up(&PoolError::NoProgress { deaths, death: death.clone() });
                 self.desk().record().gave_up = Some((deaths, death));
                 self.kill_all();
             }

@@ -174,24 +174,15 @@ impl Kid {
             Some(offence) => format!("broke the protocol: {offence}"),
             None => describe(reaped.status),
         };
-        Some(Ended {
-            how,
-            reaped,
-            early: self.page.is_none(),
-        })
+        Some(Ended { how, reaped, early: self.page.is_none() })
     }
 
     /// Why it was never ready.
     pub(super) fn start_error(&self, how: &str, limit: Duration) -> PoolError {
         match &self.refusal {
             _ if self.late => PoolError::StartTimeout { after: limit },
-            Some(Refusal::Mismatch(reason)) => PoolError::Refused {
-                reason: reason.clone(),
-            },
-            _ => PoolError::DiedEarly {
-                death: how.to_owned(),
-                stderr: self.words.tail(),
-            },
+            Some(Refusal::Mismatch(reason)) => PoolError::Refused { reason: reason.clone() },
+            _ => PoolError::DiedEarly { death: how.to_owned(), stderr: self.words.tail() },
         }
     }
 }

@@ -36,16 +36,10 @@ impl Link {
         let (lane, tenure) = (self.lane, self.tenure);
         let keeper = self.keeper.clone();
         let event = match self.welcome(listener) {
-            Ok((requests, replies)) => Event::LinkClosed {
-                lane,
-                tenure,
-                offence: self.run(requests, &replies),
-            },
-            Err(refusal) => Event::Refused {
-                lane,
-                tenure,
-                refusal,
-            },
+            Ok((requests, replies)) => {
+                Event::LinkClosed { lane, tenure, offence: self.run(requests, &replies) }
+            }
+            Err(refusal) => Event::Refused { lane, tenure, refusal },
         };
         keeper.tell(event);
     }
@@ -57,13 +51,8 @@ impl Link {
             log_level: forward::current_level(),
             pin: self.pin.then_some(self.lane as u32),
         })?;
-        self.crew
-            .ready(self.lane, self.tenure, self.pid, clock::since(self.begin));
-        self.keeper.tell(Event::Ready {
-            lane: self.lane,
-            tenure: self.tenure,
-            page,
-        });
+        self.crew.ready(self.lane, self.tenure, self.pid, clock::since(self.begin));
+        self.keeper.tell(Event::Ready { lane: self.lane, tenure: self.tenure, page });
         Ok((accepted.requests, accepted.replies))
     }
 
@@ -83,10 +72,7 @@ impl Link {
                 if offence.is_some() {
                     // The worker lives and may not read: only its death frees a
                     // sender that is blocked, so it is not waited for here.
-                    link.keeper.tell(Event::Offence {
-                        lane: link.lane,
-                        tenure: link.tenure,
-                    });
+                    link.keeper.tell(Event::Offence { lane: link.lane, tenure: link.tenure });
                 }
                 // Sends fail from here on, so it ends.
                 let _ = sender.join();
@@ -107,14 +93,7 @@ impl Link {
             };
             match reply {
                 Reply::Log(record) => forward::emit(&record, self.lane, self.pid),
-                Reply::Done {
-                    job,
-                    error,
-                    in_hand,
-                    called,
-                    returned,
-                    published,
-                } => {
+                Reply::Done { job, error, in_hand, called, returned, published } => {
                     let result = match error {
                         Some(error) => Err(error),
                         None => payloads
@@ -123,14 +102,7 @@ impl Link {
                             .collect::<Option<Vec<_>>>()
                             .ok_or_else(|| no_memory("its outputs")),
                     };
-                    let done = Done {
-                        job,
-                        result,
-                        in_hand,
-                        called,
-                        returned,
-                        published,
-                    };
+                    let done = Done { job, result, in_hand, called, returned, published };
                     if let Err(out_of_turn) = self.crew.complete(self.lane, self.tenure, done) {
                         return Some(format!("it answered job {} out of turn", out_of_turn.0));
                     }
@@ -164,15 +136,10 @@ impl Link {
         for source in &dispatch.inputs {
             let (payload, bytes) =
                 load::payload(source, self.carriage).map_err(Undelivered::Job)?;
-            payloads.push(
-                payload
-                    .place(self.carriage)
-                    .map_err(|error| failed(&error))?,
-            );
+            payloads.push(payload.place(self.carriage).map_err(|error| failed(&error))?);
             bytes_in += bytes;
         }
-        self.crew
-            .encoded(self.lane, self.tenure, dispatch.job, clock::now(), bytes_in);
+        self.crew.encoded(self.lane, self.tenure, dispatch.job, clock::now(), bytes_in);
         let request = Request {
             job: dispatch.job,
             kernel: dispatch.kernel,
@@ -180,9 +147,7 @@ impl Link {
             timeout: dispatch.timeout,
             shared: self.carriage == Carriage::Shared,
         };
-        requests
-            .send(request, payloads, self.carriage)
-            .map_err(|error| failed(&error))
+        requests.send(request, payloads, self.carriage).map_err(|error| failed(&error))
     }
 }
 
@@ -194,14 +159,10 @@ enum Undelivered {
 fn failed(error: &SendError) -> Undelivered {
     match error {
         SendError::Disconnected => Undelivered::WorkerGone,
-        other => Undelivered::Job(JobError::Transport {
-            message: other.to_string(),
-        }),
+        other => Undelivered::Job(JobError::Transport { message: other.to_string() }),
     }
 }
 
 fn no_memory(what: &str) -> JobError {
-    JobError::Transport {
-        message: format!("no memory for {what}"),
-    }
+    JobError::Transport { message: format!("no memory for {what}") }
 }

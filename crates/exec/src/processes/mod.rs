@@ -50,11 +50,7 @@ impl Processes {
         }
         let crew = Arc::new(Crew::new(config));
         let (keeper, thread) = keeper::start(&crew, config, worker::names(registry).into())?;
-        let processes = Self {
-            crew,
-            keeper,
-            thread: Mutex::new(Some(thread)),
-        };
+        let processes = Self { crew, keeper, thread: Mutex::new(Some(thread)) };
         match processes.keeper.started() {
             Ok(()) => Ok(processes),
             Err(error) => {
@@ -65,11 +61,7 @@ impl Processes {
     }
 
     fn join(&self) {
-        let thread = self
-            .thread
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(thread) = thread
             && thread.join().is_err()
         {
@@ -85,10 +77,7 @@ impl Executor for Processes {
 
     fn cancel_running(&self, ticket: &Arc<Ticket>) {
         if let Some(lane) = self.crew.lane_of(ticket) {
-            self.keeper.tell(Event::Cancel {
-                lane,
-                ticket: Arc::clone(ticket),
-            });
+            self.keeper.tell(Event::Cancel { lane, ticket: Arc::clone(ticket) });
         }
     }
 

@@ -30,10 +30,7 @@ pub(super) struct Started {
 /// worker's parent-death signal follows the thread.
 pub(super) fn start(program: Option<&Path>, listener: &Listener) -> Result<Started, PoolError> {
     let path = program.map_or_else(own_executable, Path::to_owned);
-    let failed = |source| PoolError::Spawn {
-        program: path.clone(),
-        source,
-    };
+    let failed = |source| PoolError::Spawn { program: path.clone(), source };
     let (reader, writer) = io::pipe().map_err(failed)?;
     bell::set_nonblocking(&reader).map_err(failed)?;
     let mut command = Command::new(&path);
@@ -52,13 +49,7 @@ pub(super) fn start(program: Option<&Path>, listener: &Listener) -> Result<Start
         .map_err(failed)?;
     let pid = child.id();
     match Child::watch(pid) {
-        Ok(child) => Ok(Started {
-            child,
-            words: Words {
-                pipe: Some(reader),
-                tail: Vec::new(),
-            },
-        }),
+        Ok(child) => Ok(Started { child, words: Words { pipe: Some(reader), tail: Vec::new() } }),
         Err(source) => {
             let mut child = child;
             // Not yet reaped, so these reach it and nobody else.
@@ -74,10 +65,7 @@ fn own_executable() -> PathBuf {
         return PathBuf::from(SELF);
     }
     std::env::current_exe().unwrap_or_else(|_| {
-        std::env::args_os()
-            .next()
-            .as_deref()
-            .map_or_else(PathBuf::new, |a: &OsStr| a.into())
+        std::env::args_os().next().as_deref().map_or_else(PathBuf::new, |a: &OsStr| a.into())
     })
 }
 

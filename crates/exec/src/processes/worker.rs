@@ -64,10 +64,7 @@ fn start(
     };
     // 1. Nothing inherited: another worker's socket kept open here would hide its
     //    death from the coordinator.
-    step(
-        "close inherited descriptors",
-        process::close_inherited_descriptors(),
-    )?;
+    step("close inherited descriptors", process::close_inherited_descriptors())?;
     // 2. No life without the coordinator.
     step("follow the coordinator", process::die_with_parent(parent))?;
     // 3. Programs that a kernel starts learn nothing of the coordinator.
@@ -80,12 +77,7 @@ fn start(
         pid: process::pid(),
         kernels: names(registry),
     };
-    let Connected {
-        welcome,
-        page,
-        requests,
-        replies,
-    } = connect(server, &hello)?;
+    let Connected { welcome, page, requests, replies } = connect(server, &hello)?;
     // 5. Be who the coordinator says.
     process::set_name(&format!("brigade-{}", welcome.worker));
     if let Some(index) = welcome.pin {
@@ -95,21 +87,12 @@ fn start(
     let job = Arc::new(AtomicU64::new(0));
     Forward::install(&replies, welcome.log_level, &job);
     tracing::debug!("worker started");
-    Ok(Worker {
-        registry,
-        page,
-        requests,
-        replies,
-        job,
-    })
+    Ok(Worker { registry, page, requests, replies, job })
 }
 
 /// Names of all kernels, in the order of the registry.
 pub(super) fn names(registry: &Registry) -> Vec<String> {
-    registry
-        .iter()
-        .map(|entry| entry.spec.name.to_owned())
-        .collect()
+    registry.iter().map(|entry| entry.spec.name.to_owned()).collect()
 }
 
 struct Worker<'r> {
@@ -144,15 +127,8 @@ impl Worker<'_> {
         let in_hand = clock::now();
         self.page.take(request.job);
         self.job.store(request.job.0 + 1, Ordering::Relaxed);
-        let carriage = if request.shared {
-            Carriage::Shared
-        } else {
-            Carriage::Inline
-        };
-        let mut sink = Outputs {
-            carriage,
-            outputs: Vec::new(),
-        };
+        let carriage = if request.shared { Carriage::Shared } else { Carriage::Inline };
+        let mut sink = Outputs { carriage, outputs: Vec::new() };
         let (called, returned, result) = match self.registry.get(KernelId(request.kernel)) {
             Some(entry) => self.call(entry, request, inputs, &mut sink),
             None => {
@@ -165,14 +141,7 @@ impl Worker<'_> {
             Err(error) => (Some(error), Vec::new()),
         };
         let published = clock::now();
-        let reply = Reply::Done {
-            job: request.job,
-            error,
-            in_hand,
-            called,
-            returned,
-            published,
-        };
+        let reply = Reply::Done { job: request.job, error, in_hand, called, returned, published };
         let replies = self.replies.lock().unwrap_or_else(PoisonError::into_inner);
         replies.send(reply, payloads, carriage)?;
         drop(replies);
@@ -193,11 +162,7 @@ impl Worker<'_> {
         let called = clock::now();
         self.page.call(called);
         let never = || false;
-        let deadline = Deadline {
-            timeout: request.timeout,
-            called,
-            cancelled: &never,
-        };
+        let deadline = Deadline { timeout: request.timeout, called, cancelled: &never };
         let context = Context::new(&request.params, &slices, sink, &deadline);
         let mut call = Call::new(entry, context);
         let (returned, result) = invoke::run_to_end(&mut call, &deadline, thread::sleep);
@@ -223,9 +188,9 @@ impl OutputSink for Outputs {
         };
         match self.outputs.push_mut(payload) {
             Payload::Region(region) => Ok(region.bytes_mut()),
-            Payload::Bytes(bytes) => Arc::get_mut(bytes)
-                .map(|bytes| &mut bytes[..])
-                .ok_or_else(none),
+            Payload::Bytes(bytes) => {
+                Arc::get_mut(bytes).map(|bytes| &mut bytes[..]).ok_or_else(none)
+            }
         }
     }
 

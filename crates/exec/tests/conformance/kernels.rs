@@ -24,8 +24,11 @@ struct Echo;
 
 impl Kernel for Echo {
     fn spec(&self) -> Spec {
-        Spec::new("echo", "Gives its inputs back, each byte plus one")
-            .inputs(Inputs::between(0, 4, "any bytes"))
+        Spec::new("echo", "Gives its inputs back, each byte plus one").inputs(Inputs::between(
+            0,
+            4,
+            "any bytes",
+        ))
     }
 
     fn run(&self, job: &mut Context<'_>) -> Result<Progress, KernelError> {

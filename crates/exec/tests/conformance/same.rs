@@ -129,10 +129,7 @@ fn timeout_late(setup: Setup) {
     let pool = setup.pool();
     let after = Duration::from_millis(20);
     let job = JobSpec::new("deaf").param("ms", 40).timeout(after);
-    assert_eq!(
-        result(pool.submit(job).unwrap().wait()).unwrap_err(),
-        JobError::TimedOut { after }
-    );
+    assert_eq!(result(pool.submit(job).unwrap().wait()).unwrap_err(), JobError::TimedOut { after });
 }
 
 fn map(setup: Setup) {
@@ -319,17 +316,13 @@ pub(crate) fn random_batches() {
         1 => Just(Piece::Unreadable),
     ];
     let pools: Vec<_> = Setup::all().map(|setup| (setup, setup.pool())).collect();
-    let mut runner = TestRunner::new(Config {
-        cases: 24,
-        failure_persistence: None,
-        ..Config::default()
-    });
+    let mut runner =
+        TestRunner::new(Config { cases: 24, failure_persistence: None, ..Config::default() });
     let batches = prop::collection::vec(piece, 0..25);
     let run = |batch: Vec<Piece>| {
         let mut expected = None;
         for (setup, pool) in &pools {
-            let outcomes: Vec<_> =
-                pool.map(batch.iter().map(Piece::job)).map(result).collect();
+            let outcomes: Vec<_> = pool.map(batch.iter().map(Piece::job)).map(result).collect();
             prop_assert_eq!(outcomes.len(), batch.len());
             let expected = expected.get_or_insert_with(|| outcomes.clone());
             // Not prop_assert_eq: megabytes of bytes are no message.

@@ -78,8 +78,7 @@ fn hang(setup: Setup) {
     let after = Duration::from_millis(30);
     let begin = Instant::now();
     let hanging = pool.submit(JobSpec::new("deaf").param("ms", 1_000_000).timeout(after)).unwrap();
-    let good: Vec<_> =
-        (0..20).map(|_| pool.submit(JobSpec::new("echo")).unwrap()).collect();
+    let good: Vec<_> = (0..20).map(|_| pool.submit(JobSpec::new("echo")).unwrap()).collect();
     assert_eq!(result(hanging.wait()).unwrap_err(), JobError::TimedOut { after });
     for job in good {
         assert!(result(job.wait()).is_ok());

@@ -100,9 +100,11 @@ impl Belongings {
     /// Asserts that nothing is left that was not there at `self`. A thread that was
     /// joined may be listed for a moment longer.
     pub(crate) fn assert_same(&self) {
-        wait_until("everything is given back", || Self::now() == *self, || {
-            format!("before {self:?}\nafter  {:?}", Self::now())
-        });
+        wait_until(
+            "everything is given back",
+            || Self::now() == *self,
+            || format!("before {self:?}\nafter  {:?}", Self::now()),
+        );
     }
 }
 
@@ -134,10 +136,7 @@ pub(crate) fn result(outcome: Outcome) -> Result<Vec<Vec<u8>>, JobError> {
     let stamps = outcome.stamps;
     let spans = stamps.spans();
     assert_eq!(spans.total(), stamps.collected - stamps.submitted, "spans add up");
-    assert_eq!(
-        spans.overhead(),
-        spans.total() - spans.get(Span::Queue) - spans.get(Span::Compute)
-    );
+    assert_eq!(spans.overhead(), spans.total() - spans.get(Span::Queue) - spans.get(Span::Compute));
     if outcome.result.is_ok() {
         let instants = [
             stamps.submitted,

@@ -155,7 +155,10 @@ mod tests {
                     .iter()
                     .enumerate()
                     .filter_map(|(k, x)| {
-                        (m * down + filter.half).checked_sub(k * up).and_then(|i| taps.get(i)).map(|tap| tap * x)
+                        (m * down + filter.half)
+                            .checked_sub(k * up)
+                            .and_then(|i| taps.get(i))
+                            .map(|tap| tap * x)
                     })
                     .sum();
                 assert!((y - expected).abs() < 1e-12, "{up}/{down} at {m}");

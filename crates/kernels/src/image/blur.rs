@@ -91,12 +91,7 @@ mod tests {
     fn a_flat_image_stays_as_it_is() {
         for value in [0, 1, 127, 254, 255] {
             for sigma in [0.1, 0.5, 2.0, 10.0, 11.0, 100.0] {
-                let case = Case {
-                    width: 33,
-                    height: 3,
-                    channels: 1,
-                    bytes: vec![value; 99],
-                };
+                let case = Case { width: 33, height: 3, channels: 1, bytes: vec![value; 99] };
                 let out = run_raw("blur", &[("sigma", sigma.into())], &case);
                 assert_eq!(out.bytes, case.bytes, "sigma {sigma}");
             }

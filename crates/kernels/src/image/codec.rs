@@ -31,21 +31,7 @@ impl Format {
             [] => Err(KernelError::input("not an image: the file is empty")),
             [0x89, b'P', b'N', b'G', b'\r', b'\n', 0x1a, b'\n', ..] => Ok(Self::Png),
             [0xff, 0xd8, 0xff, ..] => Ok(Self::Jpeg),
-            [
-                b'R',
-                b'I',
-                b'F',
-                b'F',
-                _,
-                _,
-                _,
-                _,
-                b'W',
-                b'E',
-                b'B',
-                b'P',
-                ..,
-            ] => Ok(Self::WebP),
+            [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'E', b'B', b'P', ..] => Ok(Self::WebP),
             [b'I', b'I', 42 | 43, 0, ..] | [b'M', b'M', 0, 42 | 43, ..] => Ok(Self::Tiff),
             [0x93, b'N', b'U', b'M', b'P', b'Y', ..] => Ok(Self::Npy),
             _ => Err(KernelError::input(format!(
@@ -161,19 +147,12 @@ fn read<'a>(
     // A wrong EXIF block is no reason to refuse the picture.
     let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
     let color = decoder.color_type();
-    let channels = if color.has_alpha() {
-        4
-    } else {
-        usize::from(color.channel_count())
-    };
+    let channels = if color.has_alpha() { 4 } else { usize::from(color.channel_count()) };
     let shape = Shape::new(width as usize, height as usize, channels)?;
 
     let len = decoder.total_bytes();
     let no_memory = KernelError::Memory { bytes: len };
-    let mut buffer = usize::try_from(len)
-        .ok()
-        .and_then(Buffer::try_zeroed)
-        .ok_or(no_memory)?;
+    let mut buffer = usize::try_from(len).ok().and_then(Buffer::try_zeroed).ok_or(no_memory)?;
     decoder.read_image(&mut buffer).map_err(failed)?;
     let buffer = to_8_bits(buffer, color, shape)?;
     if orientation == Orientation::NoTransforms {
@@ -189,11 +168,7 @@ fn read_error(format: Format, bytes: &[u8], error: &ImageError) -> KernelError {
     if ended || !complete::is_complete(format, bytes) {
         return KernelError::input(format!("truncated {format}"));
     }
-    let text = error
-        .to_string()
-        .split_whitespace()
-        .collect::<Vec<_>>()
-        .join(" ");
+    let text = error.to_string().split_whitespace().collect::<Vec<_>>().join(" ");
     if text.contains("unexpected end of file") || text.contains("failed to fill whole buffer") {
         return KernelError::input(format!("truncated {format}"));
     }
@@ -222,9 +197,7 @@ fn to_8_bits(buffer: Buffer, color: ColorType, shape: Shape) -> Result<Buffer, K
             (value * 255.0 + 0.5) as u8
         },
         other => {
-            return Err(KernelError::input(format!(
-                "unsupported pixel type {other:?}"
-            )));
+            return Err(KernelError::input(format!("unsupported pixel type {other:?}")));
         }
     };
     let mut out = Buffer::try_zeroed(len).ok_or(KernelError::Memory { bytes: len as u64 })?;
@@ -248,23 +221,11 @@ fn upright<'a>(
     orientation: Orientation,
 ) -> Result<Pixels<'a>, KernelError> {
     use Orientation::*;
-    let Shape {
-        width,
-        height,
-        channels,
-    } = shape;
-    let across = matches!(
-        orientation,
-        Rotate90 | Rotate270 | Rotate90FlipH | Rotate270FlipH
-    );
-    let turned = if across {
-        Shape::new(height, width, channels)?
-    } else {
-        shape
-    };
-    let mut out = Buffer::try_zeroed(shape.bytes()).ok_or(KernelError::Memory {
-        bytes: shape.bytes() as u64,
-    })?;
+    let Shape { width, height, channels } = shape;
+    let across = matches!(orientation, Rotate90 | Rotate270 | Rotate90FlipH | Rotate270FlipH);
+    let turned = if across { Shape::new(height, width, channels)? } else { shape };
+    let mut out = Buffer::try_zeroed(shape.bytes())
+        .ok_or(KernelError::Memory { bytes: shape.bytes() as u64 })?;
     for (y, row) in out.chunks_exact_mut(turned.row_bytes()).enumerate() {
         for (x, to) in row.chunks_exact_mut(channels).enumerate() {
             let (from_x, from_y) = match orientation {

@@ -19,12 +19,7 @@ fn smooth(width: usize, height: usize, channels: usize) -> Case {
     let at =
         |i: usize| (i / channels % width + i / channels / width * 2 + i % channels * 40) as u8 / 2;
     let bytes = (0..width * height * channels).map(at).collect();
-    Case {
-        width,
-        height,
-        channels,
-        bytes,
-    }
+    Case { width, height, channels, bytes }
 }
 
 fn error(bytes: &[u8]) -> String {
@@ -76,16 +71,8 @@ fn a_kernel_writes_the_format_that_is_asked_for() {
         let again = run("blur", &[], &out).unwrap();
         assert_eq!(Format::detect(&again).unwrap(), format, "same as the input");
     }
-    let small = run(
-        "blur",
-        &[("format", "jpeg".into()), ("quality", 5_i64.into())],
-        &case.npy(),
-    );
-    let large = run(
-        "blur",
-        &[("format", "jpeg".into()), ("quality", 100_i64.into())],
-        &case.npy(),
-    );
+    let small = run("blur", &[("format", "jpeg".into()), ("quality", 5_i64.into())], &case.npy());
+    let large = run("blur", &[("format", "jpeg".into()), ("quality", 100_i64.into())], &case.npy());
     assert!(small.unwrap().len() < large.unwrap().len());
 }
 
@@ -97,42 +84,22 @@ fn truncated_files_are_errors_wherever_they_end() {
         for keep in (16..bytes.len()).step_by(7).chain([bytes.len() - 1]) {
             let message = error(&bytes[..keep]);
             assert!(!message.contains('\n'));
-            assert!(
-                message.contains(&format.to_string()),
-                "{format} {keep}: {message}"
-            );
+            assert!(message.contains(&format.to_string()), "{format} {keep}: {message}");
         }
-        assert_eq!(
-            error(&bytes[..bytes.len() - 20]),
-            format!("truncated {format}")
-        );
+        assert_eq!(error(&bytes[..bytes.len() - 20]), format!("truncated {format}"));
     }
     let raw = case.npy();
-    assert!(matches!(
-        decode(&raw[..raw.len() - 1], 1 << 20),
-        Err(KernelError::Input(_))
-    ));
+    assert!(matches!(decode(&raw[..raw.len() - 1], 1 << 20), Err(KernelError::Input(_))));
 }
 
 #[test]
 fn bytes_that_are_no_image_are_told_apart() {
     assert_eq!(error(b""), "not an image: the file is empty");
     let message = error(b"hello");
-    assert!(
-        message.starts_with("not an image: starts with [68, 65, 6c, 6c]"),
-        "{message}"
-    );
-    for magic in [
-        &b"\x89PNG\r\n\x1a\n"[..],
-        b"\xff\xd8\xff",
-        b"RIFF\x08\0\0\0WEBP",
-        b"II*\0",
-    ] {
+    assert!(message.starts_with("not an image: starts with [68, 65, 6c, 6c]"), "{message}");
+    for magic in [&b"\x89PNG\r\n\x1a\n"[..], b"\xff\xd8\xff", b"RIFF\x08\0\0\0WEBP", b"II*\0"] {
         for tail in [&b""[..], &[0; 40], &[0xff; 400]] {
-            assert!(matches!(
-                decode(&[magic, tail].concat(), 1 << 20),
-                Err(KernelError::Input(_))
-            ));
+            assert!(matches!(decode(&[magic, tail].concat(), 1 << 20), Err(KernelError::Input(_))));
         }
     }
 }
@@ -160,23 +127,11 @@ fn a_bomb_is_refused_by_its_header() {
     png[16..20].copy_from_slice(&60_000_u32.to_be_bytes());
     png[20..24].copy_from_slice(&60_000_u32.to_be_bytes());
     let limit = Registry::builtin();
-    let default = limit
-        .find("blur")
-        .unwrap()
-        .spec
-        .params
-        .iter()
-        .find(|p| p.name == "max_pixels");
+    let default = limit.find("blur").unwrap().spec.params.iter().find(|p| p.name == "max_pixels");
     assert_eq!(default.unwrap().default, Some(Value::Int(200_000_000)));
     for bytes in [&png[..], &png[..33]] {
         let error = run("blur", &[], bytes).unwrap_err();
-        assert!(matches!(
-            error,
-            KernelError::TooLarge {
-                flag: "--max-pixels",
-                ..
-            }
-        ));
+        assert!(matches!(error, KernelError::TooLarge { flag: "--max-pixels", .. }));
         assert_eq!(
             error.to_string(),
             "the image is 60000x60000 = 3600000000 pixels, more than the limit of 200000000; \
@@ -186,31 +141,17 @@ fn a_bomb_is_refused_by_its_header() {
     for format in FORMATS {
         let bytes = file(&smooth(11, 10, 3), format);
         assert!(decode(&bytes, 110).is_ok());
-        assert!(
-            matches!(decode(&bytes, 109), Err(KernelError::TooLarge { .. })),
-            "{format}"
-        );
+        assert!(matches!(decode(&bytes, 109), Err(KernelError::TooLarge { .. })), "{format}");
     }
     let raw = smooth(11, 10, 3).npy();
-    assert!(matches!(
-        decode(&raw, 109),
-        Err(KernelError::TooLarge { .. })
-    ));
+    assert!(matches!(decode(&raw, 109), Err(KernelError::TooLarge { .. })));
     let grown = [("width", 60_000_i64.into()), ("height", 60_000_i64.into())];
-    assert!(matches!(
-        run("resize", &grown, &raw),
-        Err(KernelError::TooLarge { .. })
-    ));
+    assert!(matches!(run("resize", &grown, &raw), Err(KernelError::TooLarge { .. })));
 }
 
 #[test]
 fn a_format_that_is_too_small_says_so() {
-    let case = Case {
-        width: 70_000,
-        height: 1,
-        channels: 1,
-        bytes: vec![9; 70_000],
-    };
+    let case = Case { width: 70_000, height: 1, channels: 1, bytes: vec![9; 70_000] };
     let error = run("grayscale", &[("format", "jpeg".into())], &case.npy()).unwrap_err();
     assert_eq!(
         error.to_string(),
@@ -248,18 +189,13 @@ fn deep_samples_are_rounded_and_grey_with_alpha_becomes_colour() {
     let values: [u16; 4] = [0, 128, 129, 65535];
     let bytes: Vec<u8> = values.iter().flat_map(|v| v.to_ne_bytes()).collect();
     let encoder = image::codecs::png::PngEncoder::new(&mut png);
-    encoder
-        .write_image(&bytes, 2, 1, ExtendedColorType::La16)
-        .unwrap();
+    encoder.write_image(&bytes, 2, 1, ExtendedColorType::La16).unwrap();
     let (pixels, _) = decode(&png, 100).unwrap();
     assert_eq!(pixels.shape.channels, 4);
     assert_eq!(pixels.bytes(), [0, 0, 0, 0, 1, 1, 1, 255]);
 
     let mut tiff = std::io::Cursor::new(Vec::new());
-    let floats: Vec<u8> = [-1.0_f32, 0.5, f32::NAN]
-        .iter()
-        .flat_map(|v| v.to_ne_bytes())
-        .collect();
+    let floats: Vec<u8> = [-1.0_f32, 0.5, f32::NAN].iter().flat_map(|v| v.to_ne_bytes()).collect();
     image::codecs::tiff::TiffEncoder::new(&mut tiff)
         .write_image(&floats, 1, 1, ColorType::Rgb32F.into())
         .unwrap();
@@ -278,33 +214,16 @@ fn turned(case: &Case, orientation: u8) -> Vec<u8> {
 #[test]
 fn exif_orientation_is_applied() {
     // Bright in the upper left corner, in the stored picture.
-    let mut case = Case {
-        width: 32,
-        height: 16,
-        channels: 1,
-        bytes: vec![0; 512],
-    };
+    let mut case = Case { width: 32, height: 16, channels: 1, bytes: vec![0; 512] };
     for y in 0..8 {
         case.bytes[y * 32..y * 32 + 8].fill(255);
     }
     // Where that corner goes: right, bottom.
-    let corners = [
-        (0, 0),
-        (1, 0),
-        (1, 1),
-        (0, 1),
-        (0, 0),
-        (1, 0),
-        (1, 1),
-        (0, 1),
-    ];
+    let corners = [(0, 0), (1, 0), (1, 1), (0, 1), (0, 0), (1, 0), (1, 1), (0, 1)];
     for (i, (right, bottom)) in corners.into_iter().enumerate() {
         let bytes = turned(&case, i as u8 + 1);
         let out = Case::from_file(&bytes);
-        assert_eq!(
-            (out.width, out.height),
-            if i < 4 { (32, 16) } else { (16, 32) }
-        );
+        assert_eq!((out.width, out.height), if i < 4 { (32, 16) } else { (16, 32) });
         let (x, y) = (right * (out.width - 1), bottom * (out.height - 1));
         assert!(out.bytes[y * out.width + x] > 200, "orientation {}", i + 1);
         assert_eq!(out.bytes.iter().filter(|&&b| b > 128).count(), 64);
@@ -320,13 +239,7 @@ fn every_kernel_runs_on_its_own_synthetic_input() {
         assert!(registry.find(name).is_ok());
         assert!(kernel.spec().default_size.parse::<Size>().is_ok());
         for (size, sides) in [
-            (
-                Size::Area {
-                    width: 64,
-                    height: 40,
-                },
-                (64, 40),
-            ),
+            (Size::Area { width: 64, height: 40 }, (64, 40)),
             (Size::Count(1), (1, 1)),
             (Size::Bytes(300), (10, 10)),
         ] {
@@ -336,14 +249,8 @@ fn every_kernel_runs_on_its_own_synthetic_input() {
             assert_eq!((case.width, case.height), sides);
             run(name, &[], &inputs[0]).unwrap();
         }
-        let huge = Size::Area {
-            width: u32::MAX,
-            height: u32::MAX,
-        };
-        assert!(matches!(
-            kernel.synthesize(huge, 7),
-            Err(KernelError::Memory { .. })
-        ));
+        let huge = Size::Area { width: u32::MAX, height: u32::MAX };
+        assert!(matches!(kernel.synthesize(huge, 7), Err(KernelError::Memory { .. })));
         assert!(kernel.synthesize(Size::Count(0), 7).is_err());
     }
 }
@@ -351,12 +258,7 @@ fn every_kernel_runs_on_its_own_synthetic_input() {
 #[test]
 fn one_pixel_survives_every_filter() {
     for channels in [1, 3, 4] {
-        let case = Case {
-            width: 1,
-            height: 1,
-            channels,
-            bytes: vec![200; channels],
-        };
+        let case = Case { width: 1, height: 1, channels, bytes: vec![200; channels] };
         for kernel in ["blur", "median", "sharpen", "resize"] {
             assert_eq!(run_raw(kernel, &[], &case).bytes, case.bytes, "{kernel}");
         }

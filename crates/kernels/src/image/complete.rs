@@ -38,10 +38,7 @@ fn png_ends(bytes: &[u8]) -> bool {
 
 /// The container says how long it is.
 fn webp_ends(bytes: &[u8]) -> bool {
-    let length = bytes
-        .get(4..8)
-        .and_then(|b| b.try_into().ok())
-        .map(u32::from_le_bytes);
+    let length = bytes.get(4..8).and_then(|b| b.try_into().ok()).map(u32::from_le_bytes);
     length.is_some_and(|length| bytes.len() as u64 >= u64::from(length) + 8)
 }
 
@@ -64,9 +61,7 @@ fn jpeg_ends(bytes: &[u8]) -> bool {
             // Fill bytes: the next look finds this one again.
             Some(0xff) => {}
             Some(_) => {
-                let length = rest
-                    .get(1..3)
-                    .map(|b| usize::from(u16::from_be_bytes([b[0], b[1]])));
+                let length = rest.get(1..3).map(|b| usize::from(u16::from_be_bytes([b[0], b[1]])));
                 match length.and_then(|length| rest.get(1 + length.max(2)..)) {
                     Some(next) => rest = next,
                     None => return false,

@@ -9,12 +9,7 @@ pub(super) struct Equalize;
 
 impl Kernel for Equalize {
     fn spec(&self) -> Spec {
-        filter(
-            "equalize",
-            "Spreads the brightness over the whole range",
-            [],
-        )
-        .details(
+        filter("equalize", "Spreads the brightness over the whole range", []).details(
             "Histogram equalisation of the luma: its cumulative histogram becomes a straight \
              line. Grey images: equal to OpenCV's equalizeHist. Colour images: each channel moves \
              as the luma does, so that the colour differences (Cb, Cr) stay; alpha is kept.",
@@ -72,12 +67,7 @@ fn table(counts: &[u64; 256]) -> [u8; 256] {
 }
 
 fn shift<const C: usize>(from: &[u8], to: &mut [u8], table: &[u8; 256]) {
-    for (from, to) in from
-        .as_chunks::<C>()
-        .0
-        .iter()
-        .zip(to.as_chunks_mut::<C>().0)
-    {
+    for (from, to) in from.as_chunks::<C>().0.iter().zip(to.as_chunks_mut::<C>().0) {
         let grey = luma(from[0], from[1], from[2]);
         let by = i16::from(table[usize::from(grey)]) - i16::from(grey);
         *to = *from;
@@ -93,39 +83,22 @@ mod tests {
 
     #[test]
     fn two_levels_go_to_both_ends() {
-        let case = Case {
-            width: 4,
-            height: 1,
-            channels: 1,
-            bytes: vec![100, 101, 100, 101],
-        };
+        let case = Case { width: 4, height: 1, channels: 1, bytes: vec![100, 101, 100, 101] };
         assert_eq!(run_raw("equalize", &[], &case).bytes, [0, 255, 0, 255]);
     }
 
     #[test]
     fn a_flat_image_stays_as_it_is() {
-        let case = Case {
-            width: 3,
-            height: 2,
-            channels: 3,
-            bytes: vec![77; 18],
-        };
+        let case = Case { width: 3, height: 2, channels: 3, bytes: vec![77; 18] };
         assert_eq!(run_raw("equalize", &[], &case).bytes, case.bytes);
     }
 
     #[test]
     fn colour_of_grey_is_the_grey_result() {
         let grey = Case::random(20, 20, 1, 2);
-        let bytes = grey
-            .bytes
-            .iter()
-            .flat_map(|&g| [g / 2 + 60, g / 2 + 60, g / 2 + 60, 9])
-            .collect();
-        let color = Case {
-            channels: 4,
-            bytes,
-            ..grey
-        };
+        let bytes =
+            grey.bytes.iter().flat_map(|&g| [g / 2 + 60, g / 2 + 60, g / 2 + 60, 9]).collect();
+        let color = Case { channels: 4, bytes, ..grey };
         let out = run_raw("equalize", &[], &color);
         let plain = run_raw("equalize", &[], &run_raw("grayscale", &[], &color));
         for (p, &g) in out.bytes.chunks(4).zip(&plain.bytes) {

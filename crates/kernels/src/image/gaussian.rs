@@ -30,9 +30,8 @@ pub(super) fn blur(
 /// From the centre to the edge; the sum over the whole window is 1.
 fn weights(sigma: f64) -> Vec<f64> {
     let radius = (3.0 * sigma).ceil() as usize;
-    let mut weights: Vec<f64> = (0..=radius)
-        .map(|k| (-((k * k) as f64) / (2.0 * sigma * sigma)).exp())
-        .collect();
+    let mut weights: Vec<f64> =
+        (0..=radius).map(|k| (-((k * k) as f64) / (2.0 * sigma * sigma)).exp()).collect();
     let total = 2.0 * weights.iter().sum::<f64>() - weights[0];
     weights.iter_mut().for_each(|w| *w /= total);
     weights
@@ -40,10 +39,7 @@ fn weights(sigma: f64) -> Vec<f64> {
 
 /// In 1/65536, with a sum of exactly that but for a centre of 1.
 fn fixed(weights: &[f64]) -> Vec<u16> {
-    let mut fixed: Vec<u32> = weights
-        .iter()
-        .map(|w| (w * 65536.0).round() as u32)
-        .collect();
+    let mut fixed: Vec<u32> = weights.iter().map(|w| (w * 65536.0).round() as u32).collect();
     let sides: u32 = 2 * fixed[1..].iter().sum::<u32>();
     fixed[0] = 65536_u32.saturating_sub(sides);
     fixed.iter().map(|&w| w.min(65535) as u16).collect()
@@ -84,17 +80,15 @@ fn separable<L: Lane>(
             pad_row(pixels.row(filtered), channels, radius, &mut padded);
             L::widen(&padded, &mut wide);
             let at = |place: usize| &wide[place * channels..][..row];
-            let pairs: Vec<[&[L]; 2]> = (1..=radius)
-                .map(|k| [at(radius - k), at(radius + k)])
-                .collect();
+            let pairs: Vec<[&[L]; 2]> =
+                (1..=radius).map(|k| [at(radius - k), at(radius + k)]).collect();
             let slot = (filtered % kept) * row;
             L::weigh(weights, at(radius), &pairs, &mut ring[slot..slot + row]);
             filtered += 1;
         }
         let at = |line: usize| &ring[(line.min(height - 1) % kept) * row..][..row];
-        let pairs: Vec<[&[L]; 2]> = (1..=radius)
-            .map(|k| [at(y.saturating_sub(k)), at(y + k)])
-            .collect();
+        let pairs: Vec<[&[L]; 2]> =
+            (1..=radius).map(|k| [at(y.saturating_sub(k)), at(y + k)]).collect();
         L::weigh(weights, at(y), &pairs, &mut sum);
         L::narrow(&sum, to);
         finish(y, to);

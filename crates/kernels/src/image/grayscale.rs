@@ -48,12 +48,7 @@ mod tests {
     fn grey_stays_grey_and_alpha_goes() {
         let case = Case::random(9, 4, 1, 5);
         assert_eq!(run_raw("grayscale", &[], &case).bytes, case.bytes);
-        let white = Case {
-            width: 2,
-            height: 1,
-            channels: 4,
-            bytes: vec![255; 8],
-        };
+        let white = Case { width: 2, height: 1, channels: 4, bytes: vec![255; 8] };
         assert_eq!(run_raw("grayscale", &[], &white).bytes, [255, 255]);
     }
 }

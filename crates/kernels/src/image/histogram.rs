@@ -26,19 +26,11 @@ impl Kernel for Histogram {
                 count_bytes(pixels.bytes(), &mut counts);
                 (&["grey"], vec![counts])
             }
-            3 => (
-                &["red", "green", "blue"],
-                count_channels::<3>(pixels.bytes()).to_vec(),
-            ),
-            _ => (
-                &["red", "green", "blue", "alpha"],
-                count_channels::<4>(pixels.bytes()).to_vec(),
-            ),
+            3 => (&["red", "green", "blue"], count_channels::<3>(pixels.bytes()).to_vec()),
+            _ => (&["red", "green", "blue", "alpha"], count_channels::<4>(pixels.bytes()).to_vec()),
         };
-        let mut json = format!(
-            r#"{{"width":{},"height":{},"channels":{{"#,
-            shape.width, shape.height
-        );
+        let mut json =
+            format!(r#"{{"width":{},"height":{},"channels":{{"#, shape.width, shape.height);
         for (i, (name, counts)) in names.iter().zip(&counts).enumerate() {
             let comma = if i == 0 { "" } else { "," };
             let list = counts.map(|n| n.to_string()).join(",");
@@ -71,10 +63,7 @@ pub(super) fn count_bytes(bytes: &[u8], counts: &mut [u64; 256]) {
             tables[0][usize::from(byte)] += 1;
         }
         for (level, count) in counts.iter_mut().enumerate() {
-            *count += tables
-                .iter()
-                .map(|table| u64::from(table[level]))
-                .sum::<u64>();
+            *count += tables.iter().map(|table| u64::from(table[level])).sum::<u64>();
         }
     }
 }
@@ -108,29 +97,15 @@ mod tests {
 
     #[test]
     fn every_channel_is_counted_by_itself() {
-        let case = Case {
-            width: 3,
-            height: 1,
-            channels: 3,
-            bytes: vec![1, 2, 3, 1, 2, 4, 255, 2, 0],
-        };
+        let case =
+            Case { width: 3, height: 1, channels: 3, bytes: vec![1, 2, 3, 1, 2, 4, 255, 2, 0] };
         let json = String::from_utf8(run("histogram", &[], &case.npy()).unwrap()).unwrap();
-        assert!(
-            json.starts_with(r#"{"width":3,"height":1,"channels":{"red":[0,2,0,"#),
-            "{json}"
-        );
+        assert!(json.starts_with(r#"{"width":3,"height":1,"channels":{"red":[0,2,0,"#), "{json}");
         assert!(json.contains(r#""green":[0,0,3,0"#));
         assert!(json.contains(r#""blue":[1,0,0,1,1,0"#));
         assert!(json.ends_with("0]}}\n"));
-        let grey = Case {
-            channels: 1,
-            width: 9,
-            ..case
-        };
+        let grey = Case { channels: 1, width: 9, ..case };
         let json = String::from_utf8(run("histogram", &[], &grey.npy()).unwrap()).unwrap();
-        assert!(
-            json.contains(r#""channels":{"grey":[1,2,3,1,1,0,"#),
-            "{json}"
-        );
+        assert!(json.contains(r#""channels":{"grey":[1,2,3,1,1,0,"#), "{json}");
     }
 }

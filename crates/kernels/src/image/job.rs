@@ -20,12 +20,8 @@ pub(crate) fn reader(name: &'static str, summary: &'static str) -> Spec {
         .inputs(Inputs::exactly(1, INPUT))
         .default_size(DEFAULT_SIZE)
         .param(
-            ParamSpec::int(
-                "max_pixels",
-                1..=1 << 40,
-                "Larger images are refused, in pixels",
-            )
-            .default(200_000_000_i64),
+            ParamSpec::int("max_pixels", 1..=1 << 40, "Larger images are refused, in pixels")
+                .default(200_000_000_i64),
         )
 }
 
@@ -49,10 +45,7 @@ pub(crate) fn filter(
         )
         .param(ParamSpec::int("quality", 1..=100, "Quality of a JPEG, 4:2:0").default(95_i64))
         .params(common)
-        .output(
-            OutputFormat::LikeInput,
-            "an image of 8 bits a channel, without metadata",
-        )
+        .output(OutputFormat::LikeInput, "an image of 8 bits a channel, without metadata")
 }
 
 /// Reads input 0.

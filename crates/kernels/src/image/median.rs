@@ -10,12 +10,7 @@ impl Kernel for Median {
     fn spec(&self) -> Spec {
         // A window of 255x255 is the largest whose count fits 16 bits.
         let radius = ParamSpec::int("radius", 1..=127, "Pixels to each side of a square window");
-        filter(
-            "median",
-            "Median of a square window",
-            [radius.default(2_i64)],
-        )
-        .details(
+        filter("median", "Median of a square window", [radius.default(2_i64)]).details(
             "Edges replicated; each channel by itself, alpha too. Equal to OpenCV's medianBlur \
              and SciPy's median_filter(mode=\"nearest\").",
         )

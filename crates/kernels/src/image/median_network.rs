@@ -17,9 +17,8 @@ pub(super) fn run<const R: usize>(
     let mut medians: Vec<u8> = try_vec(row.next_multiple_of(BLOCK))?;
     let margins = 2 * R * channels;
     let side = 2 * R + 1;
-    let mut rows: Vec<Vec<u8>> = (0..side)
-        .map(|_| try_vec(medians.len() + margins))
-        .collect::<Result<_, _>>()?;
+    let mut rows: Vec<Vec<u8>> =
+        (0..side).map(|_| try_vec(medians.len() + margins)).collect::<Result<_, _>>()?;
     let fetch = |y: usize, to: &mut [u8]| {
         let from = pixels.row(y.saturating_sub(R).min(height - 1));
         pad_row(from, channels, R, &mut to[..row + margins]);

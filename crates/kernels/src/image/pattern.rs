@@ -17,11 +17,7 @@ struct Blob {
 /// Up from 0 to 255 and down again in `2 * period`.
 fn triangle(at: usize, period: usize) -> i32 {
     let phase = at % (2 * period);
-    let up = if phase < period {
-        phase
-    } else {
-        2 * period - phase
-    };
+    let up = if phase < period { phase } else { 2 * period - phase };
     (up * 255 / period) as i32
 }
 

@@ -33,9 +33,7 @@ impl Shape {
     pub(crate) fn new(width: usize, height: usize, channels: usize) -> Result<Self, KernelError> {
         debug_assert!(matches!(channels, 1 | 3 | 4));
         if width == 0 || height == 0 {
-            return Err(KernelError::input(format!(
-                "the image is empty: {width}x{height} pixels"
-            )));
+            return Err(KernelError::input(format!("the image is empty: {width}x{height} pixels")));
         }
         if u32::try_from(width).is_err() || u32::try_from(height).is_err() {
             return Err(KernelError::input(format!(
@@ -45,15 +43,9 @@ impl Shape {
         }
         let bytes = width as u128 * height as u128 * channels as u128;
         if bytes > u128::from(limits::MAX_BUFFER_BYTES) {
-            return Err(KernelError::Memory {
-                bytes: u64::try_from(bytes).unwrap_or(u64::MAX),
-            });
+            return Err(KernelError::Memory { bytes: u64::try_from(bytes).unwrap_or(u64::MAX) });
         }
-        Ok(Self {
-            width,
-            height,
-            channels,
-        })
+        Ok(Self { width, height, channels })
     }
 
     /// The same size with another number of channels.
@@ -73,18 +65,12 @@ impl Shape {
 impl<'a> Pixels<'a> {
     pub(crate) fn borrowed(shape: Shape, data: &'a [u8]) -> Self {
         debug_assert_eq!(data.len(), shape.bytes());
-        Self {
-            shape,
-            data: Data::Borrowed(data),
-        }
+        Self { shape, data: Data::Borrowed(data) }
     }
 
     pub(crate) fn owned(shape: Shape, data: Buffer) -> Self {
         debug_assert_eq!(data.len(), shape.bytes());
-        Self {
-            shape,
-            data: Data::Owned(data),
-        }
+        Self { shape, data: Data::Owned(data) }
     }
 
     pub(crate) fn bytes(&self) -> &[u8] {
@@ -156,9 +142,7 @@ pub(crate) const BLOCK: usize = 64;
 /// A block of a row that is long enough; zeros otherwise.
 #[inline(always)]
 pub(crate) fn block(row: &[u8], at: usize) -> &[u8; BLOCK] {
-    row.get(at..)
-        .and_then(|rest| rest.first_chunk())
-        .unwrap_or(&[0; BLOCK])
+    row.get(at..).and_then(|rest| rest.first_chunk()).unwrap_or(&[0; BLOCK])
 }
 
 /// `len` default values, or an error where there is no memory for them: for
@@ -166,9 +150,7 @@ pub(crate) fn block(row: &[u8], at: usize) -> &[u8; BLOCK] {
 pub(crate) fn try_vec<T: Clone + Default>(len: usize) -> Result<Vec<T>, KernelError> {
     let mut vec = Vec::new();
     vec.try_reserve_exact(len)
-        .map_err(|_| KernelError::Memory {
-            bytes: len as u64 * size_of::<T>() as u64,
-        })?;
+        .map_err(|_| KernelError::Memory { bytes: len as u64 * size_of::<T>() as u64 })?;
     vec.resize(len, T::default());
     Ok(vec)
 }

@@ -4,9 +4,9 @@
 use brigade_proto::Buffer;
 
 use super::codec::check_size;
-use crate::npy::{self, Dtype};
 use super::pixels::{Pixels, Shape};
 use crate::KernelError;
+use crate::npy::{self, Dtype};
 
 pub(super) fn read(bytes: &[u8], max_pixels: u64) -> Result<Pixels<'_>, KernelError> {
     let array = npy::parse(bytes)?;
@@ -44,11 +44,7 @@ pub(super) fn read(bytes: &[u8], max_pixels: u64) -> Result<Pixels<'_>, KernelEr
 }
 
 pub(super) fn header(shape: Shape) -> Vec<u8> {
-    let Shape {
-        width,
-        height,
-        channels,
-    } = shape;
+    let Shape { width, height, channels } = shape;
     if channels == 1 {
         npy::header(Dtype::U8, &[height, width])
     } else {

@@ -14,18 +14,10 @@ pub(super) struct Resize;
 impl Kernel for Resize {
     fn spec(&self) -> Spec {
         let own = [
-            ParamSpec::int(
-                "width",
-                0..=65535,
-                "New width in pixels; 0: as the height asks",
-            )
-            .default(0_i64),
-            ParamSpec::int(
-                "height",
-                0..=65535,
-                "New height in pixels; 0: as the width asks",
-            )
-            .default(0_i64),
+            ParamSpec::int("width", 0..=65535, "New width in pixels; 0: as the height asks")
+                .default(0_i64),
+            ParamSpec::int("height", 0..=65535, "New height in pixels; 0: as the width asks")
+                .default(0_i64),
             ParamSpec::choice(
                 "filter",
                 &["nearest", "bilinear", "catmull-rom", "lanczos3"],
@@ -45,11 +37,7 @@ impl Kernel for Resize {
         let (pixels, format) = load(job)?;
         let from = pixels.shape;
         let (width, height) = sides(from, job.int("width") as usize, job.int("height") as usize);
-        check_size(
-            width as u64,
-            height as u64,
-            job.int("max_pixels").unsigned_abs(),
-        )?;
+        check_size(width as u64, height as u64, job.int("max_pixels").unsigned_abs())?;
         let to = Shape::new(width, height, from.channels)?;
         let algorithm = match job.choice("filter") {
             "nearest" => ResizeAlg::Nearest,
@@ -60,9 +48,7 @@ impl Kernel for Resize {
         let failed = |error: &dyn Error| {
             KernelError::input(format!("cannot resize to {width}x{height}: {error}"))
         };
-        store(job, to, format, |out| {
-            scale(&pixels, to, algorithm, out).map_err(|e| failed(&*e))
-        })
+        store(job, to, format, |out| scale(&pixels, to, algorithm, out).map_err(|e| failed(&*e)))
     }
 
     fn synthesize(&self, size: Size, seed: u64) -> Result<Vec<Buffer>, KernelError> {
@@ -105,11 +91,7 @@ fn scale(
         resizer.resize(&view(source, from)?, &mut target(out, to)?, &options)?;
     } else {
         let mut half: Vec<u8> = try_vec(between.bytes())?;
-        resizer.resize(
-            &view(source, from)?,
-            &mut target(&mut half, between)?,
-            &options,
-        )?;
+        resizer.resize(&view(source, from)?, &mut target(&mut half, between)?, &options)?;
         resizer.resize(&view(&half, between)?, &mut target(out, to)?, &options)?;
     }
     if from.channels == 4 {
@@ -127,22 +109,12 @@ fn pixel_type(shape: Shape) -> PixelType {
 }
 
 fn view(bytes: &[u8], shape: Shape) -> Result<ImageRef<'_>, Box<dyn Error>> {
-    Ok(ImageRef::new(
-        shape.width as u32,
-        shape.height as u32,
-        bytes,
-        pixel_type(shape),
-    )?)
+    Ok(ImageRef::new(shape.width as u32, shape.height as u32, bytes, pixel_type(shape))?)
 }
 
 fn target(bytes: &mut [u8], shape: Shape) -> Result<Image<'_>, Box<dyn Error>> {
     let (width, height) = (shape.width as u32, shape.height as u32);
-    Ok(Image::from_slice_u8(
-        width,
-        height,
-        bytes,
-        pixel_type(shape),
-    )?)
+    Ok(Image::from_slice_u8(width, height, bytes, pixel_type(shape))?)
 }
 
 /// The sides that are meant, none of them 0.
@@ -182,12 +154,7 @@ mod tests {
                     if channels == 4 {
                         bytes.chunks_mut(4).for_each(|p| p[3] = 255);
                     }
-                    let case = Case {
-                        width: from.0,
-                        height: from.1,
-                        channels,
-                        bytes,
-                    };
+                    let case = Case { width: from.0, height: from.1, channels, bytes };
                     let out = run_raw(
                         "resize",
                         &[
@@ -199,10 +166,7 @@ mod tests {
                     );
                     assert_eq!((out.width, out.height), to);
                     let flat = |p: &[u8]| p[..channels.min(3)].iter().all(|&b| b == 200);
-                    assert!(
-                        out.bytes.chunks(channels).all(flat),
-                        "{filter} {from:?} {to:?}"
-                    );
+                    assert!(out.bytes.chunks(channels).all(flat), "{filter} {from:?} {to:?}");
                 }
             }
         }
@@ -215,21 +179,14 @@ mod tests {
         let case = Case::random(16, 1, 1, 9);
         let out = run_raw(
             "resize",
-            &[
-                ("width", 8_i64.into()),
-                ("height", 1_i64.into()),
-                ("filter", "bilinear".into()),
-            ],
+            &[("width", 8_i64.into()), ("height", 1_i64.into()), ("filter", "bilinear".into())],
             &case,
         );
         for (i, &value) in out.bytes.iter().enumerate() {
             let taps = [(-1, 1.0), (0, 3.0), (1, 3.0), (2, 1.0)];
             let (mut sum, mut total) = (0.0, 0.0);
             for (k, weight) in taps {
-                if let Some(&v) = (2 * i)
-                    .checked_add_signed(k)
-                    .and_then(|at| case.bytes.get(at))
-                {
+                if let Some(&v) = (2 * i).checked_add_signed(k).and_then(|at| case.bytes.get(at)) {
                     sum += weight * f64::from(v);
                     total += weight;
                 }

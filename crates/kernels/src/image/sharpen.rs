@@ -10,20 +10,12 @@ pub(super) struct Sharpen;
 impl Kernel for Sharpen {
     fn spec(&self) -> Spec {
         let own = [
-            ParamSpec::float(
-                "sigma",
-                0.1..=100.0,
-                "Of the blur that is taken away, in pixels",
-            )
-            .default(2.0),
+            ParamSpec::float("sigma", 0.1..=100.0, "Of the blur that is taken away, in pixels")
+                .default(2.0),
             ParamSpec::float("amount", 0.0..=100.0, "How much of the difference is added")
                 .default(1.0),
-            ParamSpec::int(
-                "threshold",
-                0..=255,
-                "Smaller differences are left, in grey levels",
-            )
-            .default(0_i64),
+            ParamSpec::int("threshold", 0..=255, "Smaller differences are left, in grey levels")
+                .default(0_i64),
         ];
         filter("sharpen", "Unsharp mask", own).details(
             "Adds amount times the difference from the Gaussian blur (as the kernel `blur`) where \
@@ -80,20 +72,12 @@ mod tests {
             let blurred = run_raw("blur", &[("sigma", 1.5.into())], &case);
             let sharp = run_raw(
                 "sharpen",
-                &[
-                    ("sigma", 1.5.into()),
-                    ("amount", 0.5.into()),
-                    ("threshold", 10_i64.into()),
-                ],
+                &[("sigma", 1.5.into()), ("amount", 0.5.into()), ("threshold", 10_i64.into())],
                 &case,
             );
             for ((&from, &soft), &to) in case.bytes.iter().zip(&blurred.bytes).zip(&sharp.bytes) {
                 let difference = f64::from(from) - f64::from(soft);
-                let added = if difference.abs() < 10.0 {
-                    0.0
-                } else {
-                    0.5 * difference
-                };
+                let added = if difference.abs() < 10.0 { 0.0 } else { 0.5 * difference };
                 let expected = (f64::from(from) + added).clamp(0.0, 255.0);
                 assert!((expected - f64::from(to)).abs() <= 0.5);
             }
@@ -106,14 +90,7 @@ mod tests {
         let same = run_raw("sharpen", &[("amount", 0.0.into())], &case);
         assert_eq!(same.bytes, case.bytes);
         let sharp = run_raw("sharpen", &[("amount", 3.0.into())], &case);
-        let alpha = |case: &Case| {
-            case.bytes
-                .iter()
-                .skip(3)
-                .step_by(4)
-                .copied()
-                .collect::<Vec<_>>()
-        };
+        let alpha = |case: &Case| case.bytes.iter().skip(3).step_by(4).copied().collect::<Vec<_>>();
         assert_eq!(alpha(&sharp), alpha(&case));
     }
 }

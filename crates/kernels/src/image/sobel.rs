@@ -22,11 +22,8 @@ impl Kernel for Sobel {
         store(job, shape, format, |out| {
             let (width, height) = (shape.width, shape.height);
             // Three rows of luma: the one above, this one, the one below.
-            let mut rows: [Vec<u8>; 3] = [
-                try_vec(width + 2)?,
-                try_vec(width + 2)?,
-                try_vec(width + 2)?,
-            ];
+            let mut rows: [Vec<u8>; 3] =
+                [try_vec(width + 2)?, try_vec(width + 2)?, try_vec(width + 2)?];
             pixels.padded_luma_row(0, 1, &mut rows[0]);
             pixels.padded_luma_row(0, 1, &mut rows[1]);
             for (y, to) in out.chunks_exact_mut(width).enumerate() {
@@ -105,9 +102,6 @@ mod tests {
     fn colour_counts_as_its_luma() {
         let case = Case::random(40, 20, 3, 8);
         let grey = run_raw("grayscale", &[], &case);
-        assert_eq!(
-            run_raw("sobel", &[], &case).bytes,
-            run_raw("sobel", &[], &grey).bytes
-        );
+        assert_eq!(run_raw("sobel", &[], &case).bytes, run_raw("sobel", &[], &grey).bytes);
     }
 }

@@ -18,15 +18,8 @@ pub(crate) struct Case {
 impl Case {
     pub(crate) fn random(width: usize, height: usize, channels: usize, seed: u64) -> Self {
         let mut rng = Rng::new(seed);
-        let bytes = (0..width * height * channels)
-            .map(|_| rng.next() as u8)
-            .collect();
-        Self {
-            width,
-            height,
-            channels,
-            bytes,
-        }
+        let bytes = (0..width * height * channels).map(|_| rng.next() as u8).collect();
+        Self { width, height, channels, bytes }
     }
 
     /// The value at a place, edges replicated.
@@ -44,17 +37,8 @@ impl Case {
 
     pub(crate) fn from_file(bytes: &[u8]) -> Self {
         let (pixels, _) = super::codec::decode(bytes, u64::MAX).unwrap();
-        let Shape {
-            width,
-            height,
-            channels,
-        } = pixels.shape;
-        Self {
-            width,
-            height,
-            channels,
-            bytes: pixels.bytes().to_vec(),
-        }
+        let Shape { width, height, channels } = pixels.shape;
+        Self { width, height, channels, bytes: pixels.bytes().to_vec() }
     }
 }
 
@@ -85,9 +69,6 @@ pub(crate) fn run_raw(kernel: &str, params: &[(&str, Value)], case: &Case) -> Ca
 pub(crate) fn assert_near(bytes: &[u8], exact: &[f64], by: f64) {
     assert_eq!(bytes.len(), exact.len());
     for (i, (&byte, &exact)) in bytes.iter().zip(exact).enumerate() {
-        assert!(
-            (f64::from(byte) - exact).abs() <= by,
-            "{i}: {byte} instead of {exact}"
-        );
+        assert!((f64::from(byte) - exact).abs() <= by, "{i}: {byte} instead of {exact}");
     }
 }

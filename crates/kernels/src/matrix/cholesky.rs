@@ -4,9 +4,7 @@ use ndarray::{ArrayViewMut2, Axis, s};
 
 use super::element::Element;
 use super::operand::{Operand, for_dtype, output, random, sides, synthetic};
-use crate::{
-    Context, Family, Inputs, Kernel, KernelError, OutputFormat, Progress, Size, Spec,
-};
+use crate::{Context, Family, Inputs, Kernel, KernelError, OutputFormat, Progress, Size, Spec};
 
 /// Factors a symmetric positive definite matrix.
 pub(super) struct Cholesky;
@@ -43,8 +41,7 @@ impl Kernel for Cholesky {
             let place = (i.max(j) * n + i.min(j)) as u64;
             random(seed ^ place.wrapping_mul(0x9e37_79b9_7f4a_7c15))()
         };
-        let matrix =
-            synthetic((n, n), |i, j| element(i, j) + if i == j { diagonal } else { 0.0 })?;
+        let matrix = synthetic((n, n), |i, j| element(i, j) + if i == j { diagonal } else { 0.0 })?;
         Ok(vec![matrix])
     }
 }

@@ -4,9 +4,7 @@ use ndarray::{Array2, ArrayViewMut2, Axis, s};
 
 use super::element::Element;
 use super::operand::{Operand, for_dtype, output, random, sides, synthetic};
-use crate::{
-    Context, Family, Inputs, Kernel, KernelError, OutputFormat, Progress, Size, Spec,
-};
+use crate::{Context, Family, Inputs, Kernel, KernelError, OutputFormat, Progress, Size, Spec};
 
 /// Solves a system of linear equations.
 pub(super) struct LuSolve;

@@ -3,9 +3,7 @@ use ndarray::linalg::general_mat_mul;
 
 use super::element::Element;
 use super::operand::{self, Operand, for_dtype, output, random, sides, synthetic};
-use crate::{
-    Context, Family, Inputs, Kernel, KernelError, OutputFormat, Progress, Size, Spec,
-};
+use crate::{Context, Family, Inputs, Kernel, KernelError, OutputFormat, Progress, Size, Spec};
 
 /// Matrix times matrix.
 pub(super) struct Matmul;
@@ -31,10 +29,7 @@ impl Kernel for Matmul {
     fn synthesize(&self, size: Size, seed: u64) -> Result<Vec<Buffer>, KernelError> {
         let (rows, columns) = sides(size)?;
         let (mut a, mut b) = (random(seed), random(seed ^ 1));
-        Ok(vec![
-            synthetic((rows, columns), |_, _| a())?,
-            synthetic((columns, rows), |_, _| b())?,
-        ])
+        Ok(vec![synthetic((rows, columns), |_, _| a())?, synthetic((columns, rows), |_, _| b())?])
     }
 }
 
@@ -59,10 +54,7 @@ impl Kernel for Matvec {
     fn synthesize(&self, size: Size, seed: u64) -> Result<Vec<Buffer>, KernelError> {
         let (rows, columns) = sides(size)?;
         let (mut a, mut x) = (random(seed), random(seed ^ 1));
-        Ok(vec![
-            synthetic((rows, columns), |_, _| a())?,
-            synthetic((columns, 1), |_, _| x())?,
-        ])
+        Ok(vec![synthetic((rows, columns), |_, _| a())?, synthetic((columns, 1), |_, _| x())?])
     }
 }
 

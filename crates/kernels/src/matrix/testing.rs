@@ -189,7 +189,11 @@ fn what_cannot_be_computed_is_said() {
     let single = Matrix::random(3, 3, 1).file(Dtype::F32);
     let bytes = npy::header(Dtype::U8, &[0]);
     let cases: Vec<(&str, Vec<Vec<u8>>, &str)> = vec![
-        ("matmul", vec![f64s(2, 3, 1.0), f64s(2, 3, 1.0)], "shapes do not fit: (2, 3) times (2, 3)"),
+        (
+            "matmul",
+            vec![f64s(2, 3, 1.0), f64s(2, 3, 1.0)],
+            "shapes do not fit: (2, 3) times (2, 3)",
+        ),
         ("matmul", vec![square.clone(), nan.clone()], "input 2 holds NaN at [1, 2]"),
         ("matmul", vec![square.clone(), single], "input 1 is F64 and input 2 is F32"),
         ("matmul", vec![f64s(0, 3, 0.0), square.clone()], "input 1 is empty"),

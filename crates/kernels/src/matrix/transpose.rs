@@ -3,9 +3,7 @@ use ndarray::{ArrayView2, ArrayViewMut2, s};
 
 use super::element::Element;
 use super::operand::{self, Operand, for_dtype, output, random, sides, synthetic};
-use crate::{
-    Context, Family, Inputs, Kernel, KernelError, OutputFormat, Progress, Size, Spec,
-};
+use crate::{Context, Family, Inputs, Kernel, KernelError, OutputFormat, Progress, Size, Spec};
 
 /// Rows become columns.
 pub(super) struct Transpose;

@@ -65,17 +65,10 @@ fn classify(
 ) -> Result<Vec<u8>, KernelError> {
     let (width, height) = (pixels.shape.width, pixels.shape.height);
     let mut map: Vec<u8> = try_vec((width + 2) * (height + 2))?;
-    let mut luma: [Vec<u8>; 3] = [
-        try_vec(width + 2)?,
-        try_vec(width + 2)?,
-        try_vec(width + 2)?,
-    ];
+    let mut luma: [Vec<u8>; 3] = [try_vec(width + 2)?, try_vec(width + 2)?, try_vec(width + 2)?];
     // Magnitudes of the row above, this one, the one below; zero outside.
-    let mut strength: [Vec<i32>; 3] = [
-        try_vec(width + 2)?,
-        try_vec(width + 2)?,
-        try_vec(width + 2)?,
-    ];
+    let mut strength: [Vec<i32>; 3] =
+        [try_vec(width + 2)?, try_vec(width + 2)?, try_vec(width + 2)?];
     let mut here: Slopes = (try_vec(width)?, try_vec(width)?);
     let mut below: Slopes = (try_vec(width)?, try_vec(width)?);
     pixels.padded_luma_row(0, 1, &mut luma[0]);
@@ -88,11 +81,7 @@ fn classify(
             pixels.padded_luma_row((y + 1).min(height - 1), 1, &mut luma[2]);
             slopes([&luma[0], &luma[1], &luma[2]], &mut below.0, &mut below.1);
             let to = &mut strength[2][1..=width];
-            if l2 {
-                squares(&below.0, &below.1, to)
-            } else {
-                sums(&below.0, &below.1, to)
-            }
+            if l2 { squares(&below.0, &below.1, to) } else { sums(&below.0, &below.1, to) }
         } else {
             strength[2].fill(0);
         }
@@ -253,10 +242,7 @@ mod tests {
                 }
             }
             if marks == before {
-                return marks
-                    .iter()
-                    .map(|&mark| if mark == 2 { 255 } else { 0 })
-                    .collect();
+                return marks.iter().map(|&mark| if mark == 2 { 255 } else { 0 }).collect();
             }
         }
     }
@@ -279,12 +265,7 @@ mod tests {
     #[test]
     fn a_step_is_one_line() {
         let bytes = (0..100).map(|i| if i % 10 < 5 { 0 } else { 200 }).collect();
-        let case = Case {
-            width: 10,
-            height: 10,
-            channels: 1,
-            bytes,
-        };
+        let case = Case { width: 10, height: 10, channels: 1, bytes };
         let out = run_raw("canny", &[], &case);
         for row in out.bytes.chunks(10) {
             assert_eq!(row.iter().filter(|&&b| b == 255).count(), 1, "{row:?}");

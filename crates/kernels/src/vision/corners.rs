@@ -42,9 +42,8 @@ impl Kernel for Corners {
         let inner = width.saturating_sub(6);
         let mut found: Vec<u8> = try_vec(inner.next_multiple_of(BLOCK))?;
         // Seven rows of luma, then the contrasts of three rows: above, here, below.
-        let mut luma: Vec<Vec<u8>> = (0..7)
-            .map(|_| try_vec(found.len().max(inner) + 6))
-            .collect::<Result<_, _>>()?;
+        let mut luma: Vec<Vec<u8>> =
+            (0..7).map(|_| try_vec(found.len().max(inner) + 6)).collect::<Result<_, _>>()?;
         let mut rows: Vec<Vec<u8>> = (0..3).map(|_| try_vec(width)).collect::<Result<_, _>>()?;
         for y in 0..height {
             job.check_stop()?;
@@ -189,10 +188,7 @@ mod tests {
     use crate::image::testing::{Case, run};
 
     fn corners(case: &Case, threshold: i64, suppress: bool) -> String {
-        let params = [
-            ("threshold", threshold.into()),
-            ("suppress", suppress.into()),
-        ];
+        let params = [("threshold", threshold.into()), ("suppress", suppress.into())];
         String::from_utf8(run("corners", &params, &case.npy()).unwrap()).unwrap()
     }
 
@@ -212,10 +208,7 @@ mod tests {
         let (w, h) = (case.width, case.height);
         let score = |x: usize, y: usize| {
             let inside = x >= 3 && y >= 3 && x + 3 < w && y + 3 < h;
-            (threshold..255)
-                .rev()
-                .find(|&t| inside && is_corner(case, x, y, t))
-                .unwrap_or(-1)
+            (threshold..255).rev().find(|&t| inside && is_corner(case, x, y, t)).unwrap_or(-1)
         };
         let mut found = Vec::new();
         for y in 0..h {

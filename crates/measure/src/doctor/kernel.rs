@@ -10,9 +10,7 @@ use crate::machine::Machine;
 pub(super) fn examine(machine: &Machine) -> Vec<Finding> {
     vec![
         pidfd(
-            pidfd_open(getpid(), PidfdFlags::empty())
-                .map(drop)
-                .map_err(|error| error.to_string()),
+            pidfd_open(getpid(), PidfdFlags::empty()).map(drop).map_err(|error| error.to_string()),
         ),
         landlock(machine),
         seccomp(machine.text("proc/sys/kernel/seccomp/actions_avail")),
@@ -45,17 +43,11 @@ fn landlock(machine: &Machine) -> Finding {
         Finding::new(Kernel, "Landlock", value, verdict, meaning)
     };
     match machine.text("sys/kernel/security/lsm") {
-        Some(modules) if modules.split(',').any(|module| module == "landlock") => finding(
-            "on",
-            Good,
-            "A sandbox can keep workers away from the file system.",
-        ),
-        Some(_) => finding(
-            "off",
-            Note,
-            "A sandbox cannot keep workers away from the file system.",
-        )
-        .advise("start the kernel with lsm=landlock in front of the other modules"),
+        Some(modules) if modules.split(',').any(|module| module == "landlock") => {
+            finding("on", Good, "A sandbox can keep workers away from the file system.")
+        }
+        Some(_) => finding("off", Note, "A sandbox cannot keep workers away from the file system.")
+            .advise("start the kernel with lsm=landlock in front of the other modules"),
         None => finding(
             "unknown",
             Note,
@@ -89,23 +81,12 @@ fn seccomp(actions: Option<String>) -> Finding {
 fn perf(paranoid: Option<String>) -> Finding {
     let level: Option<i64> = paranoid.as_deref().and_then(|text| text.parse().ok());
     let (verdict, meaning) = match level {
-        Some(..=1) => (
-            Good,
-            "Any user can profile workers with perf, the kernel's part included.",
-        ),
-        Some(2) => (
-            Good,
-            "Any user can profile workers with perf, without the kernel's part.",
-        ),
+        Some(..=1) => (Good, "Any user can profile workers with perf, the kernel's part included."),
+        Some(2) => (Good, "Any user can profile workers with perf, without the kernel's part."),
         Some(_) => (Note, "Only root can profile workers with perf."),
-        None => (
-            Note,
-            "This kernel has no perf events, so workers cannot be profiled with perf.",
-        ),
+        None => (Note, "This kernel has no perf events, so workers cannot be profiled with perf."),
     };
-    let value = level.map_or("not there".into(), |level| {
-        format!("paranoid level {level}")
-    });
+    let value = level.map_or("not there".into(), |level| format!("paranoid level {level}"));
     Finding::new(Kernel, "perf events", value, verdict, meaning)
 }
 
@@ -130,10 +111,7 @@ mod tests {
         assert_eq!(value("lockdown,landlock,yama\n"), "on");
         assert_eq!(value("lockdown,landlockish"), "off");
         assert_eq!(landlock(&tree(&[]).1).value, "unknown");
-        assert_eq!(
-            seccomp(Some("kill_process errno log allow".into())).verdict,
-            Good
-        );
+        assert_eq!(seccomp(Some("kill_process errno log allow".into())).verdict, Good);
         assert_eq!(seccomp(Some("kill".into())).verdict, Note);
         assert_eq!(seccomp(None).verdict, Note);
     }

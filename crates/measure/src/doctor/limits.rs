@@ -29,11 +29,7 @@ pub(super) fn examine() -> Vec<Finding> {
     let ready = is_ready(&directory);
     vec![
         descriptors(getrlimit(Resource::Nofile), cores),
-        tasks(
-            getrlimit(Resource::Nproc).current,
-            brigade_sys::cores::task_limit(),
-            cores,
-        ),
+        tasks(getrlimit(Resource::Nproc).current, brigade_sys::cores::task_limit(), cores),
         runtime_directory(directory, ready),
     ]
 }
@@ -44,11 +40,7 @@ fn number(limit: Option<u64>) -> String {
 
 fn descriptors(limit: Rlimit, cores: u64) -> Finding {
     let workers = |limit: u64| limit.saturating_sub(DESCRIPTORS_BESIDES) / DESCRIPTORS_PER_WORKER;
-    let value = format!(
-        "{} (hard limit {})",
-        number(limit.current),
-        number(limit.maximum)
-    );
+    let value = format!("{} (hard limit {})", number(limit.current), number(limit.maximum));
     let room = limit.current.map(workers);
     let (verdict, meaning) = match room {
         None => (Good, "That is enough for any number of workers.".to_owned()),
@@ -91,10 +83,9 @@ fn tasks(user: Option<u64>, group: Option<u64>, cores: u64) -> Finding {
             ),
         )
         .advise("raise ulimit -u, or the container's --pids-limit"),
-        Some(room) => finding(
-            Good,
-            format!("With threads counted, that is enough for about {room} workers."),
-        ),
+        Some(room) => {
+            finding(Good, format!("With threads counted, that is enough for about {room} workers."))
+        }
         None => finding(Good, "That is enough for any number of workers.".to_owned()),
     }
 }
@@ -102,11 +93,7 @@ fn tasks(user: Option<u64>, group: Option<u64>, cores: u64) -> Finding {
 /// Whether sockets can be made in the directory, or it in the one above.
 fn is_ready(directory: &Path) -> bool {
     let writable = |path: &Path| access(path, Access::WRITE_OK | Access::EXEC_OK).is_ok();
-    if directory.exists() {
-        writable(directory)
-    } else {
-        directory.parent().is_some_and(writable)
-    }
+    if directory.exists() { writable(directory) } else { directory.parent().is_some_and(writable) }
 }
 
 fn runtime_directory(directory: PathBuf, ready: bool) -> Finding {
@@ -115,22 +102,12 @@ fn runtime_directory(directory: PathBuf, ready: bool) -> Finding {
         |verdict, meaning: &str| Finding::new(Limits, "runtime directory", value, verdict, meaning);
     let advice = "set XDG_RUNTIME_DIR to a directory of yours with a short name";
     if directory.as_os_str().len() + SOCKET_SUFFIX > MAX_SOCKET_PATH {
-        finding(
-            Warning,
-            "The path is too long for a socket, so worker processes cannot connect.",
-        )
-        .advise(advice)
+        finding(Warning, "The path is too long for a socket, so worker processes cannot connect.")
+            .advise(advice)
     } else if ready {
-        finding(
-            Good,
-            "Worker processes connect through a socket there, which only you can reach.",
-        )
+        finding(Good, "Worker processes connect through a socket there, which only you can reach.")
     } else {
-        finding(
-            Warning,
-            "It cannot be written, so worker processes cannot connect.",
-        )
-        .advise(advice)
+        finding(Warning, "It cannot be written, so worker processes cannot connect.").advise(advice)
     }
 }
 
@@ -139,31 +116,19 @@ mod tests {
     use super::*;
 
     fn limit(current: u64) -> Rlimit {
-        Rlimit {
-            current: Some(current),
-            maximum: Some(4096),
-        }
+        Rlimit { current: Some(current), maximum: Some(4096) }
     }
 
     #[test]
     fn descriptors_for_workers() {
         let found = descriptors(limit(1024), 2);
-        assert_eq!(
-            (found.value.as_str(), found.verdict),
-            ("1024 (hard limit 4096)", Good)
-        );
+        assert_eq!((found.value.as_str(), found.verdict), ("1024 (hard limit 4096)", Good));
         assert_eq!(found.meaning, "That is enough for about 124 workers.");
         let found = descriptors(limit(256), 64);
         assert_eq!(found.verdict, Warning);
         assert_eq!(found.advice.as_deref(), Some("ulimit -n 1024"));
         assert_eq!(descriptors(limit(3), 1).verdict, Warning);
-        let found = descriptors(
-            Rlimit {
-                current: None,
-                maximum: None,
-            },
-            1024,
-        );
+        let found = descriptors(Rlimit { current: None, maximum: None }, 1024);
         assert_eq!(
             (found.value.as_str(), found.verdict),
             ("unlimited (hard limit unlimited)", Good)

@@ -20,18 +20,10 @@ pub(super) fn examine(machine: &Machine) -> Vec<Finding> {
     [
         system.ok().map(|system| {
             let limit = brigade_sys::cores::memory_limit();
-            memory(
-                system.total_memory(),
-                system.available_memory(),
-                limit,
-                workers,
-            )
+            memory(system.total_memory(), system.available_memory(), limit, workers)
         }),
         Some(dev_shm(rustix::fs::statvfs("/dev/shm").ok().map(|shm| {
-            (
-                shm.f_blocks.saturating_mul(shm.f_frsize),
-                shm.f_bavail.saturating_mul(shm.f_frsize),
-            )
+            (shm.f_blocks.saturating_mul(shm.f_frsize), shm.f_bavail.saturating_mul(shm.f_frsize))
         }))),
         overcommit(machine),
         huge_pages(machine),
@@ -48,31 +40,19 @@ fn memory(total: u64, available: u64, limit: Option<u64>, workers: u64) -> Findi
         "{} available of {}, {}",
         mib(available),
         mib(total),
-        limit.map_or("no cgroup limit".into(), |limit| format!(
-            "cgroup limit {}",
-            mib(limit)
-        ))
+        limit.map_or("no cgroup limit".into(), |limit| format!("cgroup limit {}", mib(limit)))
     );
     let each = bound / workers.max(1);
     let finding = |verdict, meaning| Finding::new(Memory, "memory", value, verdict, meaning);
     let share = format!("That is {} for each of {workers} workers", mib(each));
     if each >= PER_WORKER {
-        finding(
-            Good,
-            format!("{share}, which is enough for any of the built-in kernels."),
-        )
+        finding(Good, format!("{share}, which is enough for any of the built-in kernels."))
     } else if each >= LEAST_PER_WORKER {
-        finding(
-            Note,
-            format!("{share}, which large images and matrices may exceed."),
-        )
-        .advise("fewer workers (-w), or a smaller --depth")
+        finding(Note, format!("{share}, which large images and matrices may exceed."))
+            .advise("fewer workers (-w), or a smaller --depth")
     } else {
-        finding(
-            Warning,
-            format!("{share}: the kernel may kill workers for memory."),
-        )
-        .advise("fewer workers (-w), or more memory")
+        finding(Warning, format!("{share}: the kernel may kill workers for memory."))
+            .advise("fewer workers (-w), or more memory")
     }
 }
 
@@ -137,13 +117,7 @@ fn huge_pages(machine: &Machine) -> Option<Finding> {
              so buffers are filled at the start and used again."
         }
     };
-    Some(Finding::new(
-        Memory,
-        "shared huge pages",
-        chosen,
-        Good,
-        meaning,
-    ))
+    Some(Finding::new(Memory, "shared huge pages", chosen, Good, meaning))
 }
 
 #[cfg(test)]
@@ -161,18 +135,12 @@ mod tests {
         assert_eq!(verdict(GIB, None, 8), Note);
         assert_eq!(verdict(32 * GIB, Some(GIB / 4), 8), Warning);
         let found = memory(4 * GIB, 2 * GIB, Some(1 << 50), 0);
-        assert_eq!(
-            found.value,
-            "2048 MiB available of 4096 MiB, no cgroup limit"
-        );
+        assert_eq!(found.value, "2048 MiB available of 4096 MiB, no cgroup limit");
     }
 
     #[test]
     fn shared_memory_files() {
-        assert_eq!(
-            dev_shm(Some((64 << 20, 60 << 20))).value,
-            "60 MiB free of 64 MiB"
-        );
+        assert_eq!(dev_shm(Some((64 << 20, 60 << 20))).value, "60 MiB free of 64 MiB");
         assert_eq!(dev_shm(None).value, "not there");
     }
 
@@ -180,16 +148,10 @@ mod tests {
     fn strict_accounting() {
         let (_root, machine) = tree(&[
             ("proc/sys/vm/overcommit_memory", "2\n"),
-            (
-                "proc/meminfo",
-                "CommitLimit:  1048576 kB\nCommitted_AS:  524288 kB\n",
-            ),
+            ("proc/meminfo", "CommitLimit:  1048576 kB\nCommitted_AS:  524288 kB\n"),
         ]);
         let found = overcommit(&machine).unwrap();
-        assert_eq!(
-            (found.value.as_str(), found.verdict),
-            ("never, 512 MiB left", Note)
-        );
+        assert_eq!((found.value.as_str(), found.verdict), ("never, 512 MiB left", Note));
         let mode = |content| overcommit(&tree(&[("proc/sys/vm/overcommit_memory", content)]).1);
         assert_eq!(mode("0").unwrap().verdict, Good);
         assert_eq!(mode("2").unwrap().value, "never");
@@ -200,10 +162,7 @@ mod tests {
     fn the_choice_in_brackets() {
         let path = "sys/kernel/mm/transparent_hugepage/shmem_enabled";
         let chosen = |content| huge_pages(&tree(&[(path, content)]).1).map(|found| found.value);
-        assert_eq!(
-            chosen("always advise [never] deny\n").as_deref(),
-            Some("never")
-        );
+        assert_eq!(chosen("always advise [never] deny\n").as_deref(), Some("never"));
         assert_eq!(chosen("[always] never").as_deref(), Some("always"));
         assert_eq!(chosen("nothing chosen"), None);
     }

@@ -12,9 +12,7 @@ pub(super) fn examine(machine: &Machine) -> Vec<Finding> {
     let found = brigade_sys::cores::usable();
     [
         Some(cores(found)),
-        System::load_average()
-            .ok()
-            .map(|average| load(average.one, found)),
+        System::load_average().ok().map(|average| load(average.one, found)),
         machine.text("proc/stat").and_then(|stat| steal(&stat)),
         Some(virtualisation(machine.virtual_machine())),
         Some(governor(machine.governor())),
@@ -31,9 +29,7 @@ pub(super) fn examine(machine: &Machine) -> Vec<Finding> {
 }
 
 fn cores(cores: Cores) -> Finding {
-    let quota = cores
-        .quota
-        .map_or("no quota".into(), |quota| format!("quota {quota:.2}"));
+    let quota = cores.quota.map_or("no quota".into(), |quota| format!("quota {quota:.2}"));
     let value = format!(
         "{} usable of {} ({} by affinity, {quota})",
         cores.usable, cores.present, cores.affinity
@@ -73,47 +69,28 @@ fn load(load: f64, cores: Cores) -> Finding {
         )
         .advise("compare only runs that take turns, as brigade ab does")
     } else {
-        finding(
-            Warning,
-            "Other work takes the cores away in the middle of a measurement.",
-        )
-        .advise("wait until it has finished, or stop it")
+        finding(Warning, "Other work takes the cores away in the middle of a measurement.")
+            .advise("wait until it has finished, or stop it")
     }
 }
 
 /// The share of time that other guests were given, of all time since the start.
 fn steal(stat: &str) -> Option<Finding> {
     let line = stat.lines().find_map(|line| line.strip_prefix("cpu "))?;
-    let ticks: Vec<u64> = line
-        .split_whitespace()
-        .map_while(|tick| tick.parse().ok())
-        .collect();
+    let ticks: Vec<u64> = line.split_whitespace().map_while(|tick| tick.parse().ok()).collect();
     // The two after it, guest and guest_nice, are part of user and nice already.
     let (all, stolen) = (ticks.get(..8)?.iter().sum::<u64>(), ticks[7]);
-    let share = if all == 0 {
-        0.0
-    } else {
-        stolen as f64 / all as f64
-    };
+    let share = if all == 0 { 0.0 } else { stolen as f64 / all as f64 };
     let value = format!("{:.2} % since the start", share * 100.0);
     let finding =
         |verdict, meaning: &str| Finding::new(Processor, "steal time", value, verdict, meaning);
     Some(if share < 0.001 {
-        finding(
-            Good,
-            "The host gives this machine the cores that it asks for.",
-        )
+        finding(Good, "The host gives this machine the cores that it asks for.")
     } else if share < 0.01 {
-        finding(
-            Note,
-            "The host sometimes runs others on these cores; expect outliers.",
-        )
+        finding(Note, "The host sometimes runs others on these cores; expect outliers.")
     } else {
-        finding(
-            Warning,
-            "The host runs others on these cores so often that times mean little.",
-        )
-        .advise("use dedicated cores, or repeat the measurement at another time")
+        finding(Warning, "The host runs others on these cores so often that times mean little.")
+            .advise("use dedicated cores, or repeat the measurement at another time")
     })
 }
 
@@ -125,10 +102,7 @@ fn virtualisation(kind: Option<String>) -> Finding {
             "Waking another core, page faults and system calls cost more than on bare metal, so \
              latencies are not to be compared with those of such a machine.",
         ),
-        None => (
-            Note,
-            "Whether this is a virtual machine cannot be seen here.",
-        ),
+        None => (Note, "Whether this is a virtual machine cannot be seen here."),
     };
     let value = kind.unwrap_or_else(|| "unknown".into());
     Finding::new(Processor, "virtual machine", value, verdict, meaning)
@@ -166,24 +140,14 @@ fn turbo(machine: &Machine) -> Option<Finding> {
             "One busy core runs faster than all of them, which makes scaling look worse than it is.",
         )
     } else {
-        (
-            "off",
-            Good,
-            "A core is as fast alone as with all others busy.",
-        )
+        ("off", Good, "A core is as fast alone as with all others busy.")
     };
     Some(Finding::new(Processor, "turbo", value, verdict, meaning))
 }
 
 fn smt(machine: &Machine) -> Option<Finding> {
     Some(match machine.number("sys/devices/system/cpu/smt/active")? {
-        0 => Finding::new(
-            Processor,
-            "SMT",
-            "off",
-            Good,
-            "Each core is one of its own.",
-        ),
+        0 => Finding::new(Processor, "SMT", "off", Good, "Each core is one of its own."),
         _ => Finding::new(
             Processor,
             "SMT",
@@ -237,12 +201,7 @@ mod tests {
     use crate::machine::tree;
 
     fn of(present: usize, affinity: usize, quota: Option<f64>, usable: usize) -> Cores {
-        Cores {
-            present,
-            affinity,
-            quota,
-            usable,
-        }
+        Cores { present, affinity, quota, usable }
     }
 
     #[test]
@@ -259,32 +218,17 @@ mod tests {
     #[test]
     fn verdicts_on_load() {
         let verdict = |average| load(average, of(4, 4, None, 4)).verdict;
-        assert_eq!(
-            [verdict(0.0), verdict(1.0), verdict(2.0)],
-            [Good, Note, Warning]
-        );
+        assert_eq!([verdict(0.0), verdict(1.0), verdict(2.0)], [Good, Note, Warning]);
     }
 
     #[test]
     fn steal_from_proc_stat() {
         let found = steal("cpu  100 0 0 880 0 0 0 20 7 7\ncpu0 1 1\n").unwrap();
-        assert_eq!(
-            (found.value.as_str(), found.verdict),
-            ("2.00 % since the start", Warning)
-        );
-        assert_eq!(
-            steal("cpu  100 0 0 9895 0 0 0 5 0 0\n").unwrap().verdict,
-            Good
-        );
+        assert_eq!((found.value.as_str(), found.verdict), ("2.00 % since the start", Warning));
+        assert_eq!(steal("cpu  100 0 0 9895 0 0 0 5 0 0\n").unwrap().verdict, Good);
         assert_eq!(steal("cpu  0 0 0 995 0 0 0 5 0 0\n").unwrap().verdict, Note);
         assert_eq!(steal("cpu  0 0 0 0 0 0 0 0\n").unwrap().verdict, Good);
-        for nonsense in [
-            "",
-            "cpu",
-            "cpu  1 2 3",
-            "cpu  a b c d e f g h",
-            "cpu0 1 1 1 1 1 1 1 1",
-        ] {
+        for nonsense in ["", "cpu", "cpu  1 2 3", "cpu  a b c d e f g h", "cpu0 1 1 1 1 1 1 1 1"] {
             assert_eq!(steal(nonsense), None, "{nonsense:?}");
         }
     }
@@ -313,10 +257,7 @@ mod tests {
 
     #[test]
     fn clocks_by_their_cost() {
-        assert_eq!(
-            clock(Some("tsc".into()), 24.3).value,
-            "tsc, 24 ns a reading"
-        );
+        assert_eq!(clock(Some("tsc".into()), 24.3).value, "tsc, 24 ns a reading");
         assert_eq!(clock(Some("tsc".into()), 24.3).verdict, Good);
         assert_eq!(clock(Some("hpet".into()), 1500.0).verdict, Warning);
         assert_eq!(clock(None, 300.0).verdict, Note);

@@ -55,35 +55,23 @@ impl Groups {
         };
         Self {
             root: root.to_owned(),
-            memberships: text("proc/self/cgroup")
-                .lines()
-                .filter_map(membership)
-                .collect(),
-            mounts: text("proc/self/mountinfo")
-                .lines()
-                .filter_map(mount)
-                .collect(),
+            memberships: text("proc/self/cgroup").lines().filter_map(membership).collect(),
+            mounts: text("proc/self/mountinfo").lines().filter_map(mount).collect(),
         }
     }
 
     /// The tightest processor quota, in cores.
     pub(super) fn cpu_quota(&self) -> Option<f64> {
-        let v1 = self
-            .levels(Version::V1, "cpu")
-            .into_iter()
-            .filter_map(|level| {
-                let period = fs::read_to_string(level.join("cpu.cfs_period_us")).ok()?;
-                let quota = fs::read_to_string(level.join("cpu.cfs_quota_us")).ok()?;
-                quota_in_cores(&quota, &period)
-            });
-        let v2 = self
-            .levels(Version::V2, "cpu")
-            .into_iter()
-            .filter_map(|level| {
-                let text = fs::read_to_string(level.join("cpu.max")).ok()?;
-                let (quota, period) = text.trim().split_once(' ')?;
-                quota_in_cores(quota, period)
-            });
+        let v1 = self.levels(Version::V1, "cpu").into_iter().filter_map(|level| {
+            let period = fs::read_to_string(level.join("cpu.cfs_period_us")).ok()?;
+            let quota = fs::read_to_string(level.join("cpu.cfs_quota_us")).ok()?;
+            quota_in_cores(&quota, &period)
+        });
+        let v2 = self.levels(Version::V2, "cpu").into_iter().filter_map(|level| {
+            let text = fs::read_to_string(level.join("cpu.max")).ok()?;
+            let (quota, period) = text.trim().split_once(' ')?;
+            quota_in_cores(quota, period)
+        });
         v1.chain(v2).reduce(f64::min)
     }
 
@@ -101,9 +89,7 @@ impl Groups {
         [(Version::V1, v1), (Version::V2, v2)]
             .into_iter()
             .flat_map(|(version, file)| {
-                self.levels(version, controller)
-                    .into_iter()
-                    .map(move |level| level.join(file))
+                self.levels(version, controller).into_iter().map(move |level| level.join(file))
             })
             .filter_map(|file| fs::read_to_string(file).ok()?.trim().parse().ok())
             .filter(|&limit| limit < NO_LIMIT)
@@ -125,9 +111,7 @@ impl Groups {
             mount.version == version
                 && (version == Version::V2 || mount.options.iter().any(|name| name == controller))
         }) {
-            let point = self
-                .root
-                .join(mount.point.strip_prefix("/").unwrap_or(&mount.point));
+            let point = self.root.join(mount.point.strip_prefix("/").unwrap_or(&mount.point));
             match membership.group.strip_prefix(&mount.top) {
                 Ok(below) if !has_parent(&membership.group) => {
                     levels.extend(below.ancestors().map(|below| point.join(below)))
@@ -143,9 +127,7 @@ impl Groups {
 
 /// Whether a group lies outside of the namespace: `/../other`.
 fn has_parent(group: &Path) -> bool {
-    group
-        .components()
-        .any(|part| part == std::path::Component::ParentDir)
+    group.components().any(|part| part == std::path::Component::ParentDir)
 }
 
 fn quota_in_cores(quota: &str, period: &str) -> Option<f64> {
@@ -186,12 +168,7 @@ fn mount(line: &str) -> Option<Mount> {
         version,
         top: unescape(front.next()?).into(),
         point: unescape(front.next()?).into(),
-        options: back
-            .nth(1)
-            .unwrap_or_default()
-            .split(',')
-            .map(Into::into)
-            .collect(),
+        options: back.nth(1).unwrap_or_default().split(',').map(Into::into).collect(),
     })
 }
 

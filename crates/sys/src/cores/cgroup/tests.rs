@@ -57,10 +57,7 @@ fn v2_the_tightest_ancestor_counts() {
         ("sys/fs/cgroup/a.slice/cpu.max", "200000 100000"),
         ("sys/fs/cgroup/a.slice/memory.max", "1000"),
         ("sys/fs/cgroup/a.slice/b.slice/cpu.max", "max 100000"),
-        (
-            "sys/fs/cgroup/a.slice/b.slice/c.scope/cpu.max",
-            "800000 100000",
-        ),
+        ("sys/fs/cgroup/a.slice/b.slice/c.scope/cpu.max", "800000 100000"),
         ("sys/fs/cgroup/a.slice/b.slice/c.scope/memory.max", "3000"),
         // A neighbour's limit is no business of ours.
         ("sys/fs/cgroup/a.slice/other/cpu.max", "10000 100000"),
@@ -71,27 +68,15 @@ fn v2_the_tightest_ancestor_counts() {
 #[test]
 fn v1_with_joined_controllers() {
     let found = limits(&[
-        (
-            "proc/self/cgroup",
-            "5:memory:/job\n4:cpu,cpuacct:/job/inner\n1:name=systemd:/x\n",
-        ),
+        ("proc/self/cgroup", "5:memory:/job\n4:cpu,cpuacct:/job/inner\n1:name=systemd:/x\n"),
         ("proc/self/mountinfo", MOUNTS_V1),
         ("sys/fs/cgroup/cpu,cpuacct/cpu.cfs_quota_us", "-1"),
         ("sys/fs/cgroup/cpu,cpuacct/cpu.cfs_period_us", "100000"),
         ("sys/fs/cgroup/cpu,cpuacct/job/cpu.cfs_quota_us", "125000\n"),
         ("sys/fs/cgroup/cpu,cpuacct/job/cpu.cfs_period_us", "50000\n"),
-        (
-            "sys/fs/cgroup/cpu,cpuacct/job/inner/cpu.cfs_quota_us",
-            "-1\n",
-        ),
-        (
-            "sys/fs/cgroup/cpu,cpuacct/job/inner/cpu.cfs_period_us",
-            "50000\n",
-        ),
-        (
-            "sys/fs/cgroup/memory/memory.limit_in_bytes",
-            "9223372036854771712\n",
-        ),
+        ("sys/fs/cgroup/cpu,cpuacct/job/inner/cpu.cfs_quota_us", "-1\n"),
+        ("sys/fs/cgroup/cpu,cpuacct/job/inner/cpu.cfs_period_us", "50000\n"),
+        ("sys/fs/cgroup/memory/memory.limit_in_bytes", "9223372036854771712\n"),
         ("sys/fs/cgroup/memory/job/memory.limit_in_bytes", "4096\n"),
     ]);
     assert_eq!(found, (Some(2.5), Some(4096)));
@@ -104,10 +89,7 @@ fn v1_without_limits() {
         ("proc/self/mountinfo", MOUNTS_V1),
         ("sys/fs/cgroup/cpu,cpuacct/cpu.cfs_quota_us", "-1"),
         ("sys/fs/cgroup/cpu,cpuacct/cpu.cfs_period_us", "100000"),
-        (
-            "sys/fs/cgroup/memory/memory.limit_in_bytes",
-            "9223372036854771712\n",
-        ),
+        ("sys/fs/cgroup/memory/memory.limit_in_bytes", "9223372036854771712\n"),
     ]);
     assert_eq!(found, (None, None));
 }
@@ -162,10 +144,7 @@ fn a_container_whose_names_are_of_another_namespace() {
 fn a_mount_point_with_a_space() {
     let found = limits(&[
         ("proc/self/cgroup", "0::/\n"),
-        (
-            "proc/self/mountinfo",
-            "25 30 0:23 / /my\\040groups rw - cgroup2 none rw\n",
-        ),
+        ("proc/self/mountinfo", "25 30 0:23 / /my\\040groups rw - cgroup2 none rw\n"),
         ("my groups/cpu.max", "50000 100000"),
     ]);
     assert_eq!(found.0, Some(0.5));
@@ -174,22 +153,12 @@ fn a_mount_point_with_a_space() {
 #[test]
 fn nonsense_is_no_limit() {
     assert_eq!(limits(&[]), (None, None));
-    for content in [
-        "",
-        "x",
-        "0 0",
-        "1 0",
-        "-5 100000",
-        "1e5 100000",
-        "max",
-        "99999999999999999999 1",
-    ] {
+    for content in
+        ["", "x", "0 0", "1 0", "-5 100000", "1e5 100000", "max", "99999999999999999999 1"]
+    {
         let found = limits(&[
             ("proc/self/cgroup", "0::/\nnonsense\n7::/x\n:\n"),
-            (
-                "proc/self/mountinfo",
-                &format!("- - -\n - cgroup2\n1 2 - cgroup2\n{MOUNT_V2}"),
-            ),
+            ("proc/self/mountinfo", &format!("- - -\n - cgroup2\n1 2 - cgroup2\n{MOUNT_V2}")),
             ("sys/fs/cgroup/cpu.max", content),
             ("sys/fs/cgroup/memory.max", content),
         ]);

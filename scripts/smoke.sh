@@ -1,0 +1,32 @@
+#!/usr/bin/env bash
+# A short run of the real executable on every backend, as its user would: same
+# digests everywhere, right exit codes, nothing left behind.
+# Usage: scripts/smoke.sh [BRIGADE]
+set -euo pipefail
+brigade=${1:-target/release/brigade}
+out=$(mktemp -d)
+trap 'rm -rf "$out"' EXIT
+
+fail() { echo "smoke: $*" >&2; exit 1; }
+
+digests() { grep -o '"digest":"[0-9a-f]*"' "$1" | sort; }
+
+for setup in "sync" "async" "threads" "threads-gil" "processes --transport inline" "processes --transport shm"; do
+    # shellcheck disable=SC2086  # the transport is a second word
+    "$brigade" run blur --jobs 6 --size 320x240 -b $setup --format json > "$out/run.json"
+    digests "$out/run.json" > "$out/now"
+    [ -s "$out/now" ] || fail "no digests from $setup"
+    [ -f "$out/first" ] || cp "$out/now" "$out/first"
+    cmp -s "$out/first" "$out/now" || fail "$setup computes other bytes"
+    echo "ok: blur on $setup"
+done
+
+"$brigade" run blur --jobs 20 --size 640x480 -b processes
+code=0; "$brigade" run crash --log off > /dev/null 2>&1 || code=$?
+[ "$code" = 1 ] || fail "a crashed job must exit with 1, not $code"
+code=0; "$brigade" run no-such-kernel > /dev/null 2>&1 || code=$?
+[ "$code" = 2 ] || fail "a wrong kernel must exit with 2, not $code"
+code=0; "$brigade" run noop --worker-program /bin/false > /dev/null 2>&1 || code=$?
+[ "$code" = 5 ] || fail "a pool that cannot start must exit with 5, not $code"
+[ -z "$(pgrep -f brigade-worker || true)" ] || fail "workers are left behind"
+echo "ok: exit codes, nothing left behind"
