@@ -3,22 +3,17 @@
 
 use std::process::ExitCode;
 
-use brigade::{
-    Backend, Context, Inputs, JobSpec, Kernel, KernelError, Pool, Progress, Registry, Spec,
-};
+use brigade::{Backend, Context, Inputs, JobSpec, KernelError, Pool, Progress, Registry, Spec};
 
-/// Counts the words of a text.
 struct CountWords;
 
-impl Kernel for CountWords {
+impl brigade::Kernel for CountWords {
     fn spec(&self) -> Spec {
-        Spec::new("count-words", "Counts the words of a text")
-            .inputs(Inputs::exactly(1, "UTF-8 text"))
+        Spec::new("count-words", "Counts the words of a text").inputs(Inputs::exactly(1, "text"))
     }
 
     fn run(&self, job: &mut Context<'_>) -> Result<Progress, KernelError> {
-        let text =
-            std::str::from_utf8(job.input(0)?).map_err(|e| KernelError::input(e.to_string()))?;
+        let text = String::from_utf8_lossy(job.input(0)?);
         job.put(text.split_whitespace().count().to_string().as_bytes())?;
         Ok(Progress::Done)
     }
@@ -30,13 +25,11 @@ fn main() -> ExitCode {
         return code; // this very executable, started as a worker
     }
     for &backend in Backend::ALL {
-        let pool =
-            Pool::builder().backend(backend).registry(registry()).build().expect("workers start");
-        let job =
-            JobSpec::new("count-words").input(&b"isolation should cost what a thread costs"[..]);
-        let words = pool.submit(job).expect("the job is valid").wait().result.expect("it is text");
+        let pool = Pool::builder().backend(backend).registry(registry()).build().expect("starts");
+        let job = JobSpec::new("count-words").input(&b"what a thread costs"[..]);
+        let words = pool.submit(job).expect("is valid").wait().result.expect("is counted");
         println!("{backend}: {} words", String::from_utf8_lossy(&words[0]));
-        assert_eq!(&words[0][..], b"7");
+        assert_eq!(&words[0][..], b"4");
     }
     ExitCode::SUCCESS
 }

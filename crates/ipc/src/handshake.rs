@@ -337,7 +337,8 @@ mod tests {
 
     #[test]
     fn every_wrong_worker_is_refused_and_told_why() {
-        let cases: [(&str, fn(&mut Hello)); 5] = [
+        type Change = fn(&mut Hello);
+        let cases: [(&str, Change); 5] = [
             ("protocol version", |hello| hello.version += 1),
             ("nonce", |hello| hello.nonce ^= 1),
             ("process", |hello| hello.pid += 1),

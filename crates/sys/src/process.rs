@@ -222,6 +222,7 @@ mod tests {
     use std::os::unix::process::CommandExt;
     use std::process::Command;
 
+    #[expect(clippy::zombie_processes, reason = "reaped through its pidfd")]
     fn sh(script: &str) -> Child {
         let child = Command::new("/bin/sh").args(["-c", script]).process_group(0).spawn().unwrap();
         Child::watch(child.id()).unwrap()
@@ -234,6 +235,7 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::zombie_processes, reason = "reaped through its pidfd")]
     fn a_killed_child_takes_its_group_along_and_is_reaped_once() {
         // The grandchild holds the write end of the pipe open until it dies too.
         let (reader, writer) = io::pipe().unwrap();

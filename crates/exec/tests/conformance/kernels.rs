@@ -143,6 +143,7 @@ pub(crate) fn die(how: &str) -> ! {
         "segv" => loop {
             let _ = kill_process(getpid(), Signal::SEGV);
         },
+        #[expect(clippy::exit, reason = "one of the ways to die")]
         "exit" => std::process::exit(0),
         "overflow" => {
             #[expect(unconditional_recursion, reason = "that is the point")]

@@ -2,6 +2,8 @@
 //! the same errors and the same spans. What only worker processes can do (die, be
 //! killed, be replaced) is in `supervision`.
 
+#![allow(clippy::print_stdout, reason = "a test may")]
+
 mod kernels;
 mod same;
 mod storm;

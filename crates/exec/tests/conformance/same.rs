@@ -53,7 +53,7 @@ fn sizes_and_files(setup: Setup) {
         let from_memory = pool.submit(JobSpec::new("echo").input(input)).unwrap().wait();
         assert_eq!(from_memory.bytes_in, size as u64);
         assert_eq!(from_memory.bytes_out(), size as u64);
-        assert_eq!(result(from_memory).unwrap(), [expected.clone()]);
+        assert_eq!(result(from_memory).unwrap(), std::slice::from_ref(&expected));
         let from_file = pool.submit(JobSpec::new("echo").input(path)).unwrap().wait();
         assert_eq!(from_file.bytes_in, size as u64);
         assert_eq!(result(from_file).unwrap(), [expected]);
