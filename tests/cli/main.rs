@@ -3,6 +3,7 @@
 
 mod bad_input;
 mod batch;
+mod faults;
 mod help;
 mod run;
 mod util;

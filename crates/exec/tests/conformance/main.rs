@@ -4,6 +4,7 @@
 
 #![allow(clippy::print_stdout, reason = "a test may")]
 
+mod hostile;
 mod kernels;
 mod same;
 mod storm;
@@ -15,6 +16,9 @@ use std::process::ExitCode;
 use libtest_mimic::{Arguments, Trial};
 
 fn main() -> ExitCode {
+    if let Some(code) = hostile::play() {
+        return code;
+    }
     // This executable is its own worker program.
     if let Some(code) = brigade_exec::run_if_worker(&kernels::registry()) {
         return code;

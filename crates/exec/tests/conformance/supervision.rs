@@ -21,6 +21,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("what a worker prints blocks nobody", prints),
     ("workers have no descriptors but their own", descriptors),
     ("a program that is no worker is found out", not_a_worker),
+    ("a worker that misbehaves in the handshake is found out", bad_handshake),
 ];
 
 fn deaths(setup: Setup) {
@@ -191,27 +192,53 @@ fn descriptors(setup: Setup) {
     }
 }
 
+/// What `build` says of a worker program that is a script.
+fn start_error(setup: Setup, text: &str, deadline: Duration) -> PoolError {
+    let directory = tempfile::tempdir().unwrap();
+    let script = directory.path().join("worker");
+    std::fs::write(&script, format!("#!/bin/sh\n{text}\n")).unwrap();
+    let executable = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(&script, executable).unwrap();
+    let built = setup.builder().worker_program(Some(script)).start_deadline(deadline).build();
+    built.map(|pool| pool.stop(Stop::Kill)).unwrap_err()
+}
+
+const AMPLE: Duration = Duration::from_secs(20);
+const SHORT: Duration = Duration::from_millis(300);
+
 fn not_a_worker(setup: Setup) {
     let before = Belongings::now();
-    let build = |program: &str, deadline: u64| {
-        let built = setup
-            .builder()
-            .worker_program(Some(program.into()))
-            .start_deadline(Duration::from_millis(deadline))
-            .build();
-        built.map(|pool| pool.stop(Stop::Kill)).unwrap_err()
-    };
-    assert!(matches!(build("/nowhere/at/all", 10_000), PoolError::Spawn { .. }));
-    match build("/bin/false", 10_000) {
-        PoolError::DiedEarly { death, .. } => assert_eq!(death, "exited with status 1"),
+    let nowhere = setup.builder().worker_program(Some("/nowhere/at/all".into())).build();
+    assert!(matches!(nowhere, Err(PoolError::Spawn { .. })));
+    match start_error(setup, "echo sorry >&2; exit 1", AMPLE) {
+        PoolError::DiedEarly { death, stderr } => {
+            assert_eq!(death, "exited with status 1");
+            assert_eq!(stderr, "sorry\n");
+        }
         other => panic!("{other}"),
     }
     // Waits for ever, and does not even connect.
-    let directory = tempfile::tempdir().unwrap();
-    let script = directory.path().join("hang");
-    std::fs::write(&script, "#!/bin/sh\nexec sleep 1000\n").unwrap();
-    let executable = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-    std::fs::set_permissions(&script, executable).unwrap();
-    assert!(matches!(build(script.to_str().unwrap(), 300), PoolError::StartTimeout { .. }));
+    let late = start_error(setup, "exec sleep 1000", SHORT);
+    assert!(matches!(late, PoolError::StartTimeout { .. }), "{late}");
+    before.assert_same();
+}
+
+fn bad_handshake(setup: Setup) {
+    let before = Belongings::now();
+    let own = std::env::current_exe().unwrap();
+    let play = |part: &str, deadline| {
+        let text = format!("{}={part} exec '{}'", crate::hostile::ENV, own.display());
+        start_error(setup, &text, deadline)
+    };
+    let late = play("connects-and-hangs", SHORT);
+    assert!(matches!(late, PoolError::StartTimeout { .. }), "{late}");
+    let dead = play("dies-in-the-handshake", AMPLE);
+    assert!(matches!(dead, PoolError::DiedEarly { .. }), "{dead}");
+    for (part, word) in [("another-version", "protocol version"), ("another-nonce", "nonce")] {
+        match play(part, AMPLE) {
+            PoolError::Refused { reason } => assert!(reason.contains(word), "{reason}"),
+            other => panic!("{part}: {other}"),
+        }
+    }
     before.assert_same();
 }

@@ -1,0 +1,141 @@
+//! The invariants of ARCHITECTURE.md, checked over the source tree.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+const CRATES: &[&str] = &["proto", "sys", "kernels", "ipc", "exec", "measure", "report"];
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn sources(directory: &Path) -> Vec<(PathBuf, String)> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(directory).unwrap().flatten() {
+        let path = entry.path();
+        if path.is_dir() {
+            found.extend(sources(&path));
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            let text = fs::read_to_string(&path).unwrap();
+            found.push((path, text));
+        }
+    }
+    found
+}
+
+/// Lines of code, without comments, of a crate; `None` is the root package.
+fn code(name: Option<&str>) -> Vec<(String, String)> {
+    let directory = name.map_or_else(|| root().join("src"), |name| source_directory(name));
+    let files = sources(&directory);
+    assert!(!files.is_empty(), "{} has no source", directory.display());
+    files
+        .into_iter()
+        .flat_map(|(path, text)| {
+            let lines = text.lines().enumerate().map(|(number, line)| {
+                let code = line.split("//").next().unwrap_or_default().to_owned();
+                (format!("{}:{}", path.display(), number + 1), code)
+            });
+            lines.collect::<Vec<_>>()
+        })
+        .collect()
+}
+
+fn source_directory(name: &str) -> PathBuf {
+    root().join("crates").join(name).join("src")
+}
+
+fn has_word(line: &str, word: &str) -> bool {
+    line.split(|c: char| !c.is_alphanumeric() && c != '_').any(|found| found == word)
+}
+
+#[track_caller]
+fn assert_absent(crates: impl IntoIterator<Item = Option<&'static str>>, word: &str, why: &str) {
+    for name in crates {
+        for (place, line) in code(name) {
+            assert!(!has_word(&line, word), "{place}: `{word}`, but {why}");
+        }
+    }
+}
+
+fn all_but(name: &'static str) -> impl Iterator<Item = Option<&'static str>> {
+    let others = CRATES.iter().copied().filter(move |other| *other != name).map(Some);
+    others.chain([None])
+}
+
+/// What a crate's manifest depends on among Brigade's own.
+fn dependencies(name: &str) -> Vec<&'static str> {
+    let manifest = fs::read_to_string(root().join("crates").join(name).join("Cargo.toml")).unwrap();
+    let own = |other: &&&str| manifest.contains(&format!("brigade-{other}"));
+    let listed = CRATES.iter().filter(|other| **other != name).filter(own);
+    listed.copied().collect()
+}
+
+#[test]
+fn unsafe_code_is_in_sys_alone() {
+    assert_absent(all_but("sys"), "unsafe", "only crates/sys contains unsafe code");
+    let used = code(Some("sys")).iter().any(|(_, line)| has_word(line, "unsafe"));
+    assert!(used, "this check sees no unsafe code even in crates/sys");
+}
+
+#[test]
+fn ipc_channel_is_named_in_ipc_alone() {
+    assert_absent(all_but("ipc"), "ipc_channel", "only crates/ipc names it");
+    let used = code(Some("ipc")).iter().any(|(_, line)| has_word(line, "ipc_channel"));
+    assert!(used, "this check does not even see it in crates/ipc");
+}
+
+#[test]
+fn crates_depend_downwards_only() {
+    for (name, below) in [
+        ("proto", &[][..]),
+        ("sys", &["proto"]),
+        ("kernels", &["proto"]),
+        ("ipc", &["proto", "sys"]),
+        ("exec", &["proto", "sys", "kernels", "ipc"]),
+        ("measure", &["proto", "sys", "kernels", "ipc", "exec"]),
+        ("report", &["proto", "sys", "kernels", "ipc", "exec", "measure"]),
+    ] {
+        for dependency in dependencies(name) {
+            assert!(below.contains(&dependency), "{name} must not depend on {dependency}");
+        }
+    }
+}
+
+#[test]
+fn kernels_do_no_input_or_output() {
+    let why = "kernels are pure computations";
+    for word in ["fs", "File", "TcpStream", "UnixStream", "Command", "println", "eprintln"] {
+        assert_absent([Some("kernels")], word, why);
+    }
+    // Tests aside, a kernel is one thread's work.
+    for (place, line) in code(Some("kernels")) {
+        assert!(!line.contains("thread::spawn"), "{place}: a thread, but {why}");
+    }
+}
+
+#[test]
+fn only_the_binary_prints_and_exits() {
+    for name in CRATES {
+        for (place, line) in code(Some(name)) {
+            assert!(!has_word(&line, "println"), "{place} prints to standard output");
+            let fault = place.contains("kernels/src/faults.rs");
+            assert!(fault || !line.contains("process::exit"), "{place} exits");
+        }
+    }
+}
+
+#[test]
+fn formats_are_reports_business() {
+    for name in ["proto", "sys", "kernels", "ipc", "exec"] {
+        assert_absent([Some(name)], "serde_json", "only report and the binary know formats");
+    }
+}
+
+#[test]
+fn files_can_be_read_in_one_sitting() {
+    let directories = CRATES.iter().map(|name| source_directory(name)).chain([root().join("src")]);
+    for (path, text) in directories.flat_map(|directory| sources(&directory)) {
+        let lines = text.lines().count();
+        assert!(lines <= 600, "{} has {lines} lines: two ideas in one room?", path.display());
+    }
+}
