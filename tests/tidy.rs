@@ -25,7 +25,7 @@ fn sources(directory: &Path) -> Vec<(PathBuf, String)> {
 
 /// Lines of code, without comments, of a crate; `None` is the root package.
 fn code(name: Option<&str>) -> Vec<(String, String)> {
-    let directory = name.map_or_else(|| root().join("src"), |name| source_directory(name));
+    let directory = name.map_or_else(|| root().join("src"), source_directory);
     let files = sources(&directory);
     assert!(!files.is_empty(), "{} has no source", directory.display());
     files

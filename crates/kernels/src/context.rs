@@ -72,10 +72,10 @@ pub struct Context<'a> {
 }
 
 impl<'a> Context<'a> {
-    /// A job with complete, validated parameters ([`Registry::resolve`] makes
+    /// A job with complete, validated parameters ([`Entry::resolve`] makes
     /// them).
     ///
-    /// [`Registry::resolve`]: crate::Registry::resolve
+    /// [`Entry::resolve`]: crate::Entry::resolve
     pub fn new(
         params: &'a Params,
         inputs: &'a [&'a [u8]],

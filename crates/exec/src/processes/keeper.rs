@@ -481,8 +481,9 @@ impl Watch {
             Next::GiveUp { deaths } => {
                 let death = death.how.clone();
                 tracing::error!(deaths, "no progress: the pool gives up; the last worker {death}");
-                self.crew.give_up(&PoolError::NoProgress { deaths, death: death.clone() });
-                self.desk().record().gave_up = Some((deaths, death));
+                // First, so that whoever hears that a job is given up finds the reason.
+                self.desk().record().gave_up = Some((deaths, death.clone()));
+                self.crew.give_up(&PoolError::NoProgress { deaths, death });
                 self.kill_all();
             }
         }
