@@ -591,7 +591,3 @@ pub(super) enum TimeLimit {
     /// This job's is over.
     Over(JobId, Duration),
 }
-
-#[cfg(test)]
-#[path = "crew_tests.rs"]
-mod tests;

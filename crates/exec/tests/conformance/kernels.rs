@@ -119,7 +119,7 @@ impl Kernel for Deaf {
 /// Ends its process.
 struct Die;
 
-const WAYS: &[&str] = &["kill", "segv", "abort", "exit", "overflow"];
+pub(crate) const WAYS: &[&str] = &["kill", "segv", "abort", "exit", "overflow"];
 
 impl Kernel for Die {
     fn spec(&self) -> Spec {
@@ -162,6 +162,7 @@ struct DieOnce;
 impl Kernel for DieOnce {
     fn spec(&self) -> Spec {
         Spec::new("die-once", "Ends its process once")
+            .param(ParamSpec::choice("how", WAYS, "").default("abort"))
             .inputs(Inputs::exactly(1, "path of a marker file"))
             .needs_isolation()
     }
@@ -169,7 +170,7 @@ impl Kernel for DieOnce {
         let marker = Path::new(std::str::from_utf8(job.input(0)?).unwrap());
         if !marker.exists() {
             std::fs::write(marker, "").unwrap();
-            die("segv");
+            die(job.choice("how"));
         }
         job.put(b"alive")?;
         Ok(Progress::Done)

@@ -6,6 +6,7 @@ use std::time::Duration;
 use brigade_proto::{JobSpec, Status};
 use rustix::process::Signal;
 
+use crate::kernels::WAYS;
 use crate::supervision::signal;
 use crate::util::{Belongings, Setup, bytes, children, result};
 
@@ -49,13 +50,16 @@ fn storm(setup: Setup) {
                 signal(victim, [Signal::KILL, Signal::SEGV, Signal::ABORT][dice.roll(3) as usize]);
             }
         });
-        // Deadly jobs would be retried a thousand times, so they have a pool of
-        // patience of their own: they die once, by a marker file each.
+        // Each way to die from within, twice. Deadly jobs would be retried a
+        // thousand times, so they die once, by a marker file each.
         let directory = tempfile::tempdir().unwrap();
         let jobs = (0..500).map(|i| {
             if is_deadly(i) {
                 let marker = directory.path().join(i.to_string());
-                JobSpec::new("die-once").input(marker.to_str().unwrap().as_bytes())
+                let how = WAYS[i / 50 % WAYS.len()];
+                JobSpec::new("die-once")
+                    .param("how", how)
+                    .input(marker.to_str().unwrap().as_bytes())
             } else if i % 5 == 0 {
                 JobSpec::new("busy").param("ms", 3)
             } else {
