@@ -54,8 +54,8 @@ pub use brigade_kernels::{
     ParamSpec, Progress, Registry, Size, Spec,
 };
 pub use brigade_proto::{
-    Buffer, JobError, JobId, JobSpec, Nanos, Outcome, Params, Source, Span, Spans, Stamps, Status,
-    Value, WorkerId,
+    Buffer, Bytes, JobError, JobId, JobSpec, Nanos, Outcome, Params, Source, Span, Spans, Stamps,
+    Status, Value, WorkerId,
 };
 
 /// Brigade's whole command line, for the kernels of `registry`.

@@ -4,7 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use brigade_measure::summary::Tally;
-use brigade_proto::{Buffer, Outcome, Spans, Status};
+use brigade_proto::{Bytes, Outcome, Spans, Status};
 use brigade_report::{Files, JobRow, Micros, SpansUs};
 use serde_json::Value;
 
@@ -96,7 +96,7 @@ fn names(paths: &[PathBuf]) -> Files {
     Files(paths.iter().map(|path| path.to_string_lossy().into_owned()).collect())
 }
 
-fn digest(outputs: &[Buffer]) -> String {
+fn digest(outputs: &[Bytes]) -> String {
     let mut hasher = blake3::Hasher::new();
     for output in outputs {
         hasher.update(output);
@@ -108,7 +108,7 @@ fn digest(outputs: &[Buffer]) -> String {
 /// extension.
 fn write_all(
     path: &Path,
-    outputs: &[Buffer],
+    outputs: &[Bytes],
     replace: bool,
 ) -> Result<Vec<PathBuf>, (PathBuf, io::Error)> {
     let mut written = Vec::new();
@@ -147,7 +147,7 @@ mod tests {
     fn several_outputs_are_numbered_and_written_all_or_not() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a.npy");
-        let outputs = [Buffer::from(&b"0"[..]), Buffer::from(&b"1"[..])];
+        let outputs = [Bytes::from(&b"0"[..]), Bytes::from(&b"1"[..])];
         let written = write_all(&path, &outputs, false).unwrap();
         assert_eq!(written, [dir.path().join("a.0.npy"), dir.path().join("a.1.npy")]);
         std::fs::remove_file(&written[0]).unwrap();
@@ -158,7 +158,7 @@ mod tests {
 
     #[test]
     fn the_digest_is_that_of_all_bytes_in_a_row() {
-        let parts = [Buffer::from(&b"ab"[..]), Buffer::from(&b"c"[..])];
+        let parts = [Bytes::from(&b"ab"[..]), Bytes::from(&b"c"[..])];
         assert_eq!(digest(&parts), blake3::hash(b"abc").to_string());
     }
 }

@@ -79,7 +79,7 @@ impl RunPlan {
                 jobs[job as usize].iter().cloned().map(Source::File).collect()
             }
             PlannedInputs::Synthetic { buffers, .. } => {
-                buffers.iter().cloned().map(Source::Bytes).collect()
+                buffers.iter().cloned().map(Source::from).collect()
             }
         };
         spec

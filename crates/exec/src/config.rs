@@ -66,6 +66,10 @@ names! {
         Inline = "inline",
         /// Each large buffer in a shared memory region of its own, made for the job.
         Shm = "shm",
+        /// In slabs of long-lived shared regions that are used again and again;
+        /// orders and answers go through rings in shared memory, without a system
+        /// call while both sides are busy.
+        Arena = "arena",
     }
 }
 
@@ -88,6 +92,12 @@ pub struct PoolConfig {
     pub transport: Transport,
     /// How a worker process comes to be.
     pub start_method: StartMethod,
+    /// Most shared memory that the arena may take, in bytes; a job that does not
+    /// fit goes by `shm`. `None`: a quarter of the memory that this process may use.
+    pub arena_limit: Option<u64>,
+    /// How long a worker, and who waits for one, looks for work before it sleeps.
+    /// Zero: it sleeps at once.
+    pub spin: Duration,
     /// Jobs assigned to one worker process at a time: the next is already there
     /// when one ends.
     pub depth: usize,
@@ -116,8 +126,10 @@ impl Default for PoolConfig {
         Self {
             backend: Backend::Processes,
             workers: brigade_sys::cores::usable().usable,
-            transport: Transport::Shm,
+            transport: Transport::Arena,
             start_method: StartMethod::Spawn,
+            arena_limit: None,
+            spin: Duration::from_micros(50),
             depth: 2,
             queue: 256,
             timeout: None,

@@ -1,10 +1,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use brigade_ipc::Patience;
 use brigade_proto::WorkerId;
+use brigade_sys::clock;
 use serde::Serialize;
 
-use crate::ticket::{Task, Ticket};
+use crate::ticket::{Task, Ticket, Wanted};
 use crate::{Backend, PoolError, SubmitError};
 
 /// A way to execute jobs. [`Pool`](crate::Pool) is the face that callers see;
@@ -25,6 +27,12 @@ pub(crate) trait Executor: Send + Sync {
     /// The task is dropped unfinished.
     fn submit(&self, task: Task, block: bool) -> Result<(), SubmitError>;
 
+    /// Waits until something is there that a job of this executor brings, for at
+    /// most `limit`.
+    fn wait(&self, wanted: &dyn Wanted, limit: Option<Duration>) {
+        wait_patiently(wanted, limit);
+    }
+
     /// A running job was cancelled: end it if that is possible.
     fn cancel_running(&self, ticket: &Arc<Ticket>);
 
@@ -37,6 +45,25 @@ pub(crate) trait Executor: Send + Sync {
     /// Waits until all accepted tasks are finished, then ends all workers.
     /// Idempotent.
     fn close(&self) -> Vec<WorkerReport>;
+}
+
+/// How a caller waits before it sleeps. Waking it costs about 50 us on a virtual
+/// machine.
+pub(crate) const PATIENCE: Patience = Patience { spins: 100, yields: Duration::from_micros(50) };
+
+pub(crate) fn wait_patiently(wanted: &dyn Wanted, limit: Option<Duration>) {
+    let begin = clock::now();
+    if PATIENCE.wait(|| wanted.is_ready()) {
+        return;
+    }
+    while !wanted.is_ready() {
+        let left = match limit.map(|limit| limit.checked_sub(clock::since(begin))) {
+            Some(None) => return,
+            Some(left) => left,
+            None => None,
+        };
+        wanted.sleep(left);
+    }
 }
 
 /// How a run is ended early.

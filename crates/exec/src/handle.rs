@@ -32,7 +32,8 @@ impl JobHandle {
     /// Waits for the outcome.
     pub fn wait(self) -> Outcome {
         loop {
-            if let Some(outcome) = self.ticket.wait(None) {
+            self.executor.wait(&*self.ticket, None);
+            if let Some(outcome) = self.ticket.outcome() {
                 return outcome;
             }
         }
@@ -43,7 +44,8 @@ impl JobHandle {
     /// # Errors
     /// Gives the handle back when the job has not ended by then; it goes on.
     pub fn wait_timeout(self, limit: Duration) -> Result<Outcome, Self> {
-        self.ticket.wait(Some(limit)).ok_or(self)
+        self.executor.wait(&*self.ticket, Some(limit));
+        self.ticket.outcome().ok_or(self)
     }
 
     /// Ends the job early if it has not ended yet; its outcome is

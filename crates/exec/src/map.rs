@@ -1,10 +1,11 @@
 use std::collections::{BTreeMap, HashMap};
 use std::iter::FusedIterator;
+use std::sync::Arc;
 
 use brigade_proto::{JobError, JobId, JobSpec, Outcome, Stamps};
 use brigade_sys::clock;
-use crossbeam_channel::{Receiver, Sender};
 
+use crate::ticket::Basket;
 use crate::{Pool, SubmitError};
 
 /// Outcomes of many jobs as they are ready; see [`Pool::map_unordered`].
@@ -19,23 +20,23 @@ pub struct MapUnordered<'p, I> {
     /// Place of each job in flight.
     places: HashMap<JobId, usize>,
     window: usize,
-    sender: Sender<Outcome>,
-    receiver: Receiver<Outcome>,
+    basket: Arc<Basket>,
+    /// Outcomes that are there, the latest first.
+    ready: Vec<Outcome>,
     /// Refused jobs, not yet handed out.
     refused: Vec<(usize, Outcome)>,
 }
 
 impl<'p, I: Iterator<Item = JobSpec>> MapUnordered<'p, I> {
     pub(crate) fn new(pool: &'p Pool, jobs: I) -> Self {
-        let (sender, receiver) = crossbeam_channel::unbounded();
         Self {
             pool,
             jobs: Some(jobs),
             taken: 0,
             places: HashMap::new(),
             window: pool.config().queue,
-            sender,
-            receiver,
+            basket: Arc::default(),
+            ready: Vec::new(),
             refused: Vec::new(),
         }
     }
@@ -50,7 +51,7 @@ impl<'p, I: Iterator<Item = JobSpec>> MapUnordered<'p, I> {
             };
             let place = self.taken;
             self.taken += 1;
-            match self.pool.submit_to(job, &self.sender) {
+            match self.pool.submit_into(job, &self.basket) {
                 Ok(id) => drop(self.places.insert(id, place)),
                 Err(error) => self.refused.push((place, refusal(&error))),
             }
@@ -86,8 +87,14 @@ impl<I: Iterator<Item = JobSpec>> Iterator for MapUnordered<'_, I> {
         if self.places.is_empty() {
             return None;
         }
-        // Cannot be disconnected: `self.sender` lives.
-        let outcome = self.receiver.recv().ok()?;
+        let outcome = loop {
+            if let Some(outcome) = self.ready.pop() {
+                break outcome;
+            }
+            self.pool.executor().wait(&*self.basket, None);
+            self.basket.empty_into(&mut self.ready);
+            self.ready.reverse();
+        };
         let place = self.places.remove(&outcome.id)?;
         Some((place, outcome))
     }

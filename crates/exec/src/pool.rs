@@ -10,7 +10,7 @@ use brigade_sys::clock;
 use crossbeam_channel::Sender;
 
 use crate::executor::{Executor, Status, Stop, WorkerReport};
-use crate::ticket::{Listener, Task, Ticket};
+use crate::ticket::{Basket, Listener, Task, Ticket};
 use crate::{
     Backend, JobHandle, Map, MapUnordered, PoolConfig, PoolError, StartMethod, SubmitError,
     Transport, in_process, processes,
@@ -56,10 +56,15 @@ impl PoolBuilder {
         /// How many lanes. Default: the cores that this process may use, by
         /// affinity and container quota.
         workers: usize,
-        /// How bytes reach a worker process. Default: shm.
+        /// How bytes reach a worker process. Default: arena.
         transport: Transport,
         /// How a worker process comes to be. Default: spawn.
         start_method: StartMethod,
+        /// Most shared memory that the arena may take, in bytes. Default: a quarter
+        /// of the memory that this process may use.
+        arena_limit: Option<u64>,
+        /// How long a worker looks for work before it sleeps. Default: 50 us.
+        spin: Duration,
         /// Jobs assigned to one worker process at a time. Default: 2.
         depth: usize,
         /// Jobs that may wait for a worker; `submit` blocks beyond. Default: 256.
@@ -177,6 +182,18 @@ impl Pool {
         outcomes: &Sender<Outcome>,
     ) -> Result<JobId, SubmitError> {
         Ok(self.hand_over(job, Listener::Channel(outcomes.clone()), true)?.id)
+    }
+
+    pub(crate) fn submit_into(
+        &self,
+        job: JobSpec,
+        basket: &Arc<Basket>,
+    ) -> Result<JobId, SubmitError> {
+        Ok(self.hand_over(job, Listener::Basket(Arc::clone(basket)), true)?.id)
+    }
+
+    pub(crate) fn executor(&self) -> &dyn Executor {
+        &*self.executor
     }
 
     /// Runs many jobs; outcomes come in the order of the jobs. At most

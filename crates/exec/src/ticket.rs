@@ -2,11 +2,11 @@
 //! [`Ticket`] that it shares with whoever waits for the outcome.
 
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use brigade_kernels::KernelId;
-use brigade_proto::{JobError, JobId, Nanos, Outcome, Params, Source, Stamps, WorkerId};
+use brigade_proto::{Bytes, JobError, JobId, Nanos, Outcome, Params, Source, Stamps, WorkerId};
 use crossbeam_channel::Sender;
 
 /// A job on its way through an executor.
@@ -48,7 +48,7 @@ impl Task {
 
 /// How a job ended, as its executor knows it.
 pub(crate) struct End {
-    pub(crate) result: Result<Vec<brigade_proto::Buffer>, JobError>,
+    pub(crate) result: Result<Vec<Bytes>, JobError>,
     pub(crate) stamps: Stamps,
     pub(crate) worker: Option<WorkerId>,
     pub(crate) pid: u32,
@@ -60,8 +60,86 @@ pub(crate) struct End {
 pub(crate) enum Listener {
     /// A [`JobHandle`](crate::JobHandle) that waits on the ticket itself.
     Handle,
-    /// Somebody who collects many outcomes.
+    /// A [`Map`](crate::Map) that waits on its basket.
+    Basket(Arc<Basket>),
+    /// Somebody who collects many outcomes and does not wait through the pool.
     Channel(Sender<Outcome>),
+}
+
+/// Something that a caller waits for.
+pub(crate) trait Wanted: Sync {
+    /// Whether it is there.
+    fn is_ready(&self) -> bool;
+    /// Sleeps until it is there, for at most `limit`; may return early.
+    fn sleep(&self, limit: Option<Duration>);
+}
+
+/// Outcomes of many jobs for one collector.
+#[derive(Debug, Default)]
+pub(crate) struct Basket {
+    inner: Mutex<BasketInner>,
+    is_ready: AtomicBool,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct BasketInner {
+    outcomes: Vec<Outcome>,
+    sleepers: u32,
+}
+
+impl Basket {
+    fn lock(&self) -> MutexGuard<'_, BasketInner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn put(&self, outcome: Outcome) {
+        let mut inner = self.lock();
+        inner.outcomes.push(outcome);
+        self.is_ready.store(true, Ordering::Release);
+        let asleep = inner.sleepers > 0;
+        drop(inner);
+        if asleep {
+            self.changed.notify_all();
+        }
+    }
+
+    /// Takes all outcomes that are there, in exchange for an empty vector.
+    pub(crate) fn empty_into(&self, outcomes: &mut Vec<Outcome>) {
+        let mut inner = self.lock();
+        self.is_ready.store(false, Ordering::Release);
+        std::mem::swap(&mut inner.outcomes, outcomes);
+    }
+}
+
+impl Wanted for Basket {
+    fn is_ready(&self) -> bool {
+        self.is_ready.load(Ordering::Acquire)
+    }
+
+    fn sleep(&self, limit: Option<Duration>) {
+        let mut inner = self.lock();
+        inner.sleepers += 1;
+        let mut inner = sleep_while(&self.changed, inner, limit, |i| i.outcomes.is_empty());
+        inner.sleepers -= 1;
+    }
+}
+
+fn sleep_while<'a, T>(
+    condvar: &Condvar,
+    guard: MutexGuard<'a, T>,
+    limit: Option<Duration>,
+    mut condition: impl FnMut(&mut T) -> bool,
+) -> MutexGuard<'a, T> {
+    match limit {
+        None => condvar.wait_while(guard, condition).unwrap_or_else(PoisonError::into_inner),
+        Some(limit) => {
+            condvar
+                .wait_timeout_while(guard, limit, &mut condition)
+                .unwrap_or_else(PoisonError::into_inner)
+                .0
+        }
+    }
 }
 
 /// What a job's submitter and its executor share.
@@ -76,8 +154,17 @@ pub(crate) struct Ticket {
     state: AtomicU8,
     stop: AtomicBool,
     listener: Listener,
-    outcome: Mutex<Option<Outcome>>,
+    is_answered: AtomicBool,
+    slot: Mutex<Slot>,
     changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Slot {
+    outcome: Option<Outcome>,
+    /// Threads that sleep on the condition variable: waking nobody is a system call
+    /// too.
+    sleepers: u32,
 }
 
 const QUEUED: u8 = 0;
@@ -92,7 +179,8 @@ impl Ticket {
             state: AtomicU8::new(QUEUED),
             stop: AtomicBool::new(false),
             listener,
-            outcome: Mutex::new(None),
+            is_answered: AtomicBool::new(false),
+            slot: Mutex::default(),
             changed: Condvar::new(),
         })
     }
@@ -122,7 +210,7 @@ impl Ticket {
         {
             // Under the lock, so that a waiter between its look and its sleep
             // does not miss it.
-            let _outcome = self.lock();
+            let _slot = self.lock();
             self.stop.store(true, Ordering::Release);
         }
         self.changed.notify_all();
@@ -167,40 +255,55 @@ impl Ticket {
     fn report(&self, outcome: Outcome) {
         match &self.listener {
             Listener::Handle => {
-                *self.lock() = Some(outcome);
-                self.changed.notify_all();
+                let mut slot = self.lock();
+                slot.outcome = Some(outcome);
+                self.is_answered.store(true, Ordering::Release);
+                let asleep = slot.sleepers > 0;
+                drop(slot);
+                if asleep {
+                    self.changed.notify_all();
+                }
             }
+            Listener::Basket(basket) => basket.put(outcome),
             // Nobody listens any more: the outcome is not wanted.
             Listener::Channel(sender) => drop(sender.send(outcome)),
         }
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Outcome>> {
-        self.outcome.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Whether whoever listens comes for the outcome through
+    /// [`Executor::wait`](crate::executor::Executor::wait).
+    pub(crate) fn is_attended(&self) -> bool {
+        !matches!(self.listener, Listener::Channel(_))
     }
 
-    /// Waits for the outcome; `None` when `limit` has passed first.
-    pub(crate) fn wait(&self, limit: Option<Duration>) -> Option<Outcome> {
-        let guard = self.lock();
-        match limit {
-            None => self
-                .changed
-                .wait_while(guard, |outcome| outcome.is_none())
-                .unwrap_or_else(PoisonError::into_inner)
-                .take(),
-            Some(limit) => self
-                .changed
-                .wait_timeout_while(guard, limit, |outcome| outcome.is_none())
-                .unwrap_or_else(PoisonError::into_inner)
-                .0
-                .take(),
-        }
+    fn lock(&self) -> MutexGuard<'_, Slot> {
+        self.slot.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The outcome, once, when it is there.
+    pub(crate) fn outcome(&self) -> Option<Outcome> {
+        self.lock().outcome.take()
     }
 
     /// Sleeps for `time`, less if the job is asked to stop.
-    pub(crate) fn sleep(&self, time: Duration) {
-        let guard = self.lock();
-        drop(self.changed.wait_timeout_while(guard, time, |_| !self.is_stopping()));
+    pub(crate) fn nap(&self, time: Duration) {
+        let mut slot = self.lock();
+        slot.sleepers += 1;
+        let mut slot = sleep_while(&self.changed, slot, Some(time), |_| !self.is_stopping());
+        slot.sleepers -= 1;
+    }
+}
+
+impl Wanted for Ticket {
+    fn is_ready(&self) -> bool {
+        self.is_answered.load(Ordering::Acquire)
+    }
+
+    fn sleep(&self, limit: Option<Duration>) {
+        let mut slot = self.lock();
+        slot.sleepers += 1;
+        let mut slot = sleep_while(&self.changed, slot, limit, |slot| slot.outcome.is_none());
+        slot.sleepers -= 1;
     }
 }
 
@@ -226,8 +329,8 @@ mod tests {
         assert!(ticket.cancel());
         assert!(!ticket.take());
         ticket.finish(outcome(1));
-        assert_eq!(ticket.wait(None).unwrap().result, Err(JobError::Cancelled));
-        assert!(ticket.wait(Some(Duration::ZERO)).is_none());
+        assert_eq!(ticket.outcome().unwrap().result, Err(JobError::Cancelled));
+        assert!(ticket.outcome().is_none());
     }
 
     #[test]
@@ -237,7 +340,7 @@ mod tests {
         assert!(!ticket.cancel());
         assert!(ticket.is_stopping());
         ticket.finish(outcome(1));
-        assert!(ticket.wait(None).unwrap().result.is_ok());
+        assert!(ticket.outcome().unwrap().result.is_ok());
     }
 
     #[test]

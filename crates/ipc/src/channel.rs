@@ -7,10 +7,10 @@
 //! fails instead of hanging.
 
 use std::fmt;
+use std::ops::{Deref, DerefMut};
 use std::panic::catch_unwind;
-use std::sync::Arc;
 
-use brigade_proto::{Buffer, limits};
+use brigade_proto::{Buffer, Bytes, limits};
 use brigade_sys::shared::{Exclusive, copy_out};
 use ipc_channel::IpcError;
 use ipc_channel::ipc::{IpcReceiver, IpcSender, IpcSharedMemory};
@@ -87,14 +87,22 @@ impl Region {
         Some(Self { memory: Exclusive::new(memory, IpcSharedMemory::deref_mut), len: bytes.len() })
     }
 
-    /// The bytes.
-    pub fn bytes_mut(&mut self) -> &mut [u8] {
-        &mut self.memory[..self.len]
-    }
-
     /// Sends only the first `len` bytes.
     pub fn truncate(&mut self, len: usize) {
         self.len = self.len.min(len);
+    }
+}
+
+impl Deref for Region {
+    type Target = [u8];
+    fn deref(&self) -> &[u8] {
+        &self.memory[..self.len]
+    }
+}
+
+impl DerefMut for Region {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        &mut self.memory[..self.len]
     }
 }
 
@@ -102,9 +110,11 @@ impl Region {
 #[derive(Debug)]
 pub enum Payload {
     /// Bytes elsewhere; they are copied.
-    Bytes(Arc<Buffer>),
+    Bytes(Bytes),
     /// A region that was written in place.
     Region(Region),
+    /// A region that stays in use on this side.
+    Shared(IpcSharedMemory),
 }
 
 impl Payload {
@@ -141,6 +151,14 @@ impl Received {
         match self {
             Self::Owned(bytes) => bytes,
             Self::Shared(region, len) => &region[..*len],
+        }
+    }
+
+    /// The region, if it is one.
+    pub(crate) fn into_region(self) -> Option<IpcSharedMemory> {
+        match self {
+            Self::Owned(_) => None,
+            Self::Shared(region, _) => Some(region),
         }
     }
 
@@ -214,6 +232,11 @@ impl Sender {
                 Payload::Region(region) => {
                     regions.push(region.memory.into_inner());
                     Carrier::Region { len: region.len as u64 }
+                }
+                Payload::Shared(region) => {
+                    let len = region.len() as u64;
+                    regions.push(region);
+                    Carrier::Region { len }
                 }
                 Payload::Bytes(bytes) if bytes.len() <= SMALL => {
                     Carrier::Small(ByteBuf::from(&bytes[..]))
@@ -327,7 +350,7 @@ mod tests {
     }
 
     fn in_memory(bytes: &[u8]) -> Payload {
-        Payload::Bytes(Arc::new(Buffer::from(bytes)))
+        Payload::Bytes(Bytes::from(bytes))
     }
 
     #[test]
@@ -356,7 +379,7 @@ mod tests {
     fn a_region_written_in_place_is_sent_up_to_its_truncated_length() {
         let (sender, receiver) = pair();
         let mut region = Region::zeroed(10_000).unwrap();
-        region.bytes_mut().fill(9);
+        region.fill(9);
         region.truncate(5_000);
         sender.send((), vec![Payload::Region(region)], Carriage::Shared).unwrap();
         let ((), payloads) = receiver.recv::<()>().unwrap();

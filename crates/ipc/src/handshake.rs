@@ -21,7 +21,7 @@ use thiserror::Error;
 
 use crate::channel::{Envelope, Receiver, RecvError, Sender};
 use crate::runtime_dir;
-use crate::status::StatusPage;
+use crate::station::{Bells, BellsRegion, Pass, Patience, Station};
 use crate::wire;
 
 /// Name of the one-shot server, for the worker. Its presence makes a process a
@@ -56,6 +56,18 @@ pub struct Welcome {
     pub log_level: u8,
     /// Bind to the n-th usable core.
     pub pin: Option<u32>,
+    /// Jobs come through the ring, and this is how long the worker looks for one
+    /// before it sleeps: looks, and microseconds of yields. `None`: they come as
+    /// mail.
+    pub rings: Option<(u32, u64)>,
+}
+
+impl Welcome {
+    /// How the worker waits for orders, if it gets any.
+    pub fn patience(&self) -> Option<Patience> {
+        let (spins, us) = self.rings?;
+        Some(Patience { spins, yields: std::time::Duration::from_micros(us) })
+    }
 }
 
 /// Why a handshake failed.
@@ -156,7 +168,7 @@ impl Listener {
         let hello: Hello = wire::decode(&greeting.hello).map_err(|error| broken(&error))?;
         let requests = Sender(greeting.requests);
         if let Err(reason) = check(&hello, nonce, pid, kernels) {
-            let _ = answer(&requests, &Err(reason.clone()), None);
+            let _ = answer(&requests, &Err(reason.clone()), Vec::new());
             return Err(Refusal::Mismatch(reason));
         }
         Ok(Accepted { hello, requests, replies: Receiver(greeting.replies) })
@@ -195,25 +207,25 @@ type Answer = Result<Welcome, String>;
 fn answer(
     requests: &Sender,
     answer: &Answer,
-    page: Option<ipc_channel::ipc::IpcSharedMemory>,
+    regions: Vec<ipc_channel::ipc::IpcSharedMemory>,
 ) -> Result<(), Refusal> {
     let head = wire::encode(answer).map_err(|error| Refusal::Broken(error.to_string()))?;
     requests
         .0
-        .send(Envelope { head: ByteBuf::from(head), regions: page.into_iter().collect() })
+        .send(Envelope { head: ByteBuf::from(head), regions })
         .map_err(|error| Refusal::Broken(error.to_string()))
 }
 
 impl Accepted {
-    /// Lets the worker in; returns its status page.
+    /// Lets the worker in; returns its station.
     ///
     /// # Errors
-    /// When the worker has died meanwhile or there is no memory for the page.
-    pub fn welcome(&self, welcome: Welcome) -> Result<StatusPage, Refusal> {
-        let (page, theirs) = StatusPage::create()
-            .ok_or_else(|| Refusal::Broken("no shared memory for its status page".to_owned()))?;
-        answer(&self.requests, &Ok(welcome), Some(theirs))?;
-        Ok(page)
+    /// When the worker has died meanwhile or there is no memory for the station.
+    pub fn welcome(&self, welcome: Welcome, bells: &BellsRegion) -> Result<Pass, Refusal> {
+        let (pass, theirs) = Pass::create()
+            .ok_or_else(|| Refusal::Broken("no shared memory for its station".to_owned()))?;
+        answer(&self.requests, &Ok(welcome), vec![theirs, bells.0.clone()])?;
+        Ok(pass)
     }
 }
 
@@ -222,8 +234,8 @@ impl Accepted {
 pub struct Connected {
     /// What the coordinator said.
     pub welcome: Welcome,
-    /// Where the worker shows what it does.
-    pub page: StatusPage,
+    /// Where the worker shows what it does, and gets orders.
+    pub station: Station,
     /// Jobs come from here.
     pub requests: Receiver,
     /// Results go here.
@@ -265,13 +277,13 @@ pub fn connect(server: String, hello: &Hello) -> Result<Connected, Refusal> {
     let welcome = wire::decode::<Answer>(&envelope.head)
         .map_err(|error| broken(&error))?
         .map_err(Refusal::Mismatch)?;
-    let page = envelope
-        .regions
-        .into_iter()
-        .next()
-        .and_then(StatusPage::open)
-        .ok_or_else(|| broken(&"the coordinator sent no status page"))?;
-    Ok(Connected { welcome, page, requests: Receiver(requests), replies: Sender(replies) })
+    let mut regions = envelope.regions.into_iter();
+    let station = (|| {
+        let (station, bells) = (regions.next()?, regions.next()?);
+        Station::open(station, Bells::open(bells)?)
+    })()
+    .ok_or_else(|| broken(&"the coordinator sent no station"))?;
+    Ok(Connected { welcome, station, requests: Receiver(requests), replies: Sender(replies) })
 }
 
 impl From<RecvError> for Refusal {
@@ -322,7 +334,9 @@ mod tests {
         let name = listener.name.clone();
         let worker = std::thread::spawn(move || connect(name, &hello));
         let accepted = listener.accept(process::pid(), &["noop".to_owned()]).and_then(|accepted| {
-            accepted.welcome(Welcome { worker: WorkerId(3), log_level: 0, pin: None })?;
+            let (_, bells) = Bells::create().unwrap();
+            let welcome = Welcome { worker: WorkerId(3), log_level: 0, pin: None, rings: None };
+            accepted.welcome(welcome, &bells)?;
             Ok(accepted)
         });
         (accepted, worker.join().unwrap())

@@ -5,7 +5,10 @@
 //!   coordinator find and check each other;
 //! - [`Sender`] and [`Receiver`]: messages with payloads, `inline` or in shared
 //!   memory;
-//! - [`StatusPage`]: what a worker is doing, readable without asking it;
+//! - [`Pass`] and [`Station`]: the two sides of the shared memory in which a worker
+//!   gets orders, answers them and shows what it is doing;
+//! - [`Arena`], [`Outputs`], [`InputShelf`] and [`OutputShelf`]: slabs of long-lived shared regions, for
+//!   payloads;
 //! - [`wire`]: the messages.
 //!
 //! What is known of ipc-channel and how it is dealt with:
@@ -17,18 +20,23 @@
 //! | failures of memfd and mmap panic | caught where a region is made |
 //! | the socket lies in a world-readable directory | a private one, see [`runtime_dir`] |
 
+mod arena;
 pub mod channel;
 mod handshake;
+mod ring;
 pub mod runtime_dir;
-mod status;
+mod station;
 pub mod wire;
+
+pub use arena::{Arena, ArenaSlab, Budget, InputShelf, OutputShelf, OutputSlab, Outputs};
 
 pub use channel::{Payload, Received, Receiver, RecvError, Region, SendError, Sender};
 pub use handshake::{
     Accepted, Connected, Doorstep, Hello, Listener, NONCE_ENV, PARENT_ENV, Refusal, SERVER_ENV,
     Welcome, build_id, connect, worker_environment,
 };
-pub use status::StatusPage;
+pub use ring::{Corrupt, MAX_MESSAGE};
+pub use station::{Bells, BellsRegion, Call, Pass, Patience, Station, StatusPage};
 
 /// How payloads travel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

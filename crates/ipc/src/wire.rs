@@ -47,6 +47,128 @@ pub fn decode<M: DeserializeOwned>(bytes: &[u8]) -> Result<M, CodecError> {
     Ok(message)
 }
 
+/// Encodes a message into `buffer`; returns its length, or `None` if it is longer.
+///
+/// # Errors
+/// When it cannot be encoded at all.
+pub fn encode_into<M: Serialize>(
+    message: &M,
+    buffer: &mut [u8],
+) -> Result<Option<usize>, CodecError> {
+    match bincode::serde::encode_into_slice(message, buffer, CONFIG) {
+        Ok(len) => Ok(Some(len)),
+        Err(bincode::error::EncodeError::UnexpectedEnd) => Ok(None),
+        Err(error) => Err(CodecError(format!("cannot encode a message: {error}"))),
+    }
+}
+
+/// What a coordinator sends over the channel.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum Mail {
+    /// A job. Its inputs are the message's payloads.
+    Job(Request),
+    /// One more region of the pool's arena, which orders name by its place. It is
+    /// the message's payload.
+    Inputs,
+    /// The answer to [`Reply::NeedRegion`]: a region for outputs, if there is a
+    /// payload.
+    Outputs,
+}
+
+/// What a coordinator puts into a worker's ring of orders.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum Order {
+    /// A job whose inputs are here or in the arena.
+    Job {
+        /// Comes back in the answer.
+        job: JobId,
+        /// Place of the kernel in the registry.
+        kernel: u32,
+        /// Complete and validated.
+        #[serde(serialize_with = "through", deserialize_with = "shared")]
+        params: Arc<Params>,
+        /// How long the kernel may run.
+        timeout: Option<Duration>,
+        /// Where its inputs are.
+        inputs: Vec<Place>,
+        /// Output slabs that are not in use any more.
+        returned: Vec<u32>,
+    },
+    /// A job is in the mail.
+    Mail,
+    /// There will be no more.
+    Leave,
+}
+
+/// Where the bytes of an input or output are.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Place {
+    /// In this very message.
+    Here(#[serde(with = "serde_bytes")] serde_bytes::ByteBuf),
+    /// In a slab.
+    Slab {
+        /// Place of the region: among those of the pool's arena for an input, among
+        /// those of the worker for an output.
+        region: u32,
+        /// Where it starts, in bytes.
+        offset: u64,
+        /// How long it is, in bytes.
+        len: u64,
+        /// Which of the worker's outputs it is; 0 for an input.
+        slab: u32,
+    },
+}
+
+/// What a worker puts into its ring of answers, behind the instants of [`Instants`].
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Answer {
+    /// The job.
+    pub job: JobId,
+    /// Why it failed, if it did.
+    pub error: Option<JobError>,
+    /// Where its outputs are.
+    pub outputs: Vec<Place>,
+}
+
+/// The instants of a job that its worker knows. The first bytes of an answer, so
+/// that the last of them can be filled in when the rest is encoded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Instants {
+    /// The worker has the job in hand.
+    pub in_hand: Nanos,
+    /// The kernel was called.
+    pub called: Nanos,
+    /// The kernel returned.
+    pub returned: Nanos,
+    /// Just before the answer was published.
+    pub published: Nanos,
+}
+
+impl Instants {
+    /// Bytes of their encoding.
+    pub const BYTES: usize = 32;
+
+    /// Fills in the first bytes of an answer.
+    pub fn write(self, answer: &mut [u8; Self::BYTES]) {
+        let instants = [self.in_hand, self.called, self.returned, self.published];
+        for (bytes, instant) in answer.as_chunks_mut().0.iter_mut().zip(instants) {
+            *bytes = instant.to_le_bytes();
+        }
+    }
+
+    /// Reads them back.
+    pub fn read(answer: &[u8; Self::BYTES]) -> Self {
+        let (instants, _) = answer.as_chunks();
+        let instant = |i: usize| u64::from_le_bytes(instants[i]);
+        Self {
+            in_hand: instant(0),
+            called: instant(1),
+            returned: instant(2),
+            published: instant(3),
+        }
+    }
+}
+
 /// A job for a worker. Its inputs are the message's payloads.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Request {
@@ -89,6 +211,12 @@ pub enum Reply {
         /// Just before this message was sent.
         published: Nanos,
     },
+    /// The worker has no room left for an output of so many bytes, and waits for
+    /// [`Mail::Outputs`].
+    NeedRegion {
+        /// Bytes of the output.
+        bytes: u64,
+    },
     /// A log record, sent before the reply to the job that it belongs to.
     Log(LogRecord),
 }
@@ -123,6 +251,23 @@ mod tests {
         };
         let back: Request = decode(&encode(&request).unwrap()).unwrap();
         assert_eq!((back.job, back.params), (request.job, request.params));
+    }
+
+    #[test]
+    fn instants_read_back_and_a_message_that_does_not_fit_says_so() {
+        let instants = Instants { in_hand: 1, called: 2, returned: 3, published: u64::MAX };
+        let mut bytes = [0; Instants::BYTES];
+        instants.write(&mut bytes);
+        assert_eq!(Instants::read(&bytes), instants);
+        let answer = Answer {
+            job: JobId(1),
+            error: None,
+            outputs: vec![Place::Slab { region: 1, offset: 2, len: 3, slab: 4 }],
+        };
+        let mut buffer = [0; 100];
+        let len = encode_into(&answer, &mut buffer).unwrap().unwrap();
+        assert_eq!(decode::<Answer>(&buffer[..len]).unwrap().outputs, answer.outputs);
+        assert_eq!(encode_into(&answer, &mut buffer[..len - 1]).unwrap(), None);
     }
 
     #[test]

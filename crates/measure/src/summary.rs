@@ -242,7 +242,7 @@ mod tests {
     fn job(worker: u32, at: [Nanos; 8]) -> Outcome {
         Outcome {
             id: JobId(0),
-            result: Ok(vec![Buffer::zeroed(3)]),
+            result: Ok(vec![Buffer::zeroed(3).into()]),
             stamps: Stamps {
                 submitted: at[0],
                 assigned: at[1],

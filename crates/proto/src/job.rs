@@ -4,45 +4,33 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Buffer, Params, Value};
+use crate::{Buffer, Bytes, Params, Value};
 
 /// Where the bytes of an input come from.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Source {
     /// Bytes in memory. Shared, so that many jobs can use one buffer.
-    Bytes(#[serde(with = "shared")] Arc<Buffer>),
+    Bytes(Bytes),
     /// A file, read when the job is assigned to a worker, straight into the
     /// transport: a queue of ten thousand photographs holds ten thousand names.
     /// Give an absolute path if the job may run elsewhere.
     File(PathBuf),
 }
 
-/// Serialises shared bytes as bytes, without serde's `rc` feature.
-mod shared {
-    use super::{Arc, Buffer, Deserialize, Serialize};
-
-    pub(super) fn serialize<S: serde::Serializer>(
-        bytes: &Arc<Buffer>,
-        serializer: S,
-    ) -> Result<S::Ok, S::Error> {
-        bytes.as_ref().serialize(serializer)
-    }
-
-    pub(super) fn deserialize<'de, D: serde::Deserializer<'de>>(
-        deserializer: D,
-    ) -> Result<Arc<Buffer>, D::Error> {
-        Buffer::deserialize(deserializer).map(Arc::new)
-    }
-}
-
 impl From<Buffer> for Source {
     fn from(bytes: Buffer) -> Self {
-        Self::Bytes(Arc::new(bytes))
+        Self::Bytes(bytes.into())
     }
 }
 
 impl From<Arc<Buffer>> for Source {
     fn from(bytes: Arc<Buffer>) -> Self {
+        Self::Bytes(bytes.into())
+    }
+}
+
+impl From<Bytes> for Source {
+    fn from(bytes: Bytes) -> Self {
         Self::Bytes(bytes)
     }
 }

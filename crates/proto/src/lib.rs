@@ -6,6 +6,7 @@
 //! directory, so it can be journalled, queued, or sent to another machine.
 
 mod buffer;
+mod bytes;
 mod error;
 mod ids;
 mod job;
@@ -15,6 +16,7 @@ mod params;
 mod span;
 
 pub use buffer::Buffer;
+pub use bytes::{Bytes, Lend};
 pub use error::JobError;
 pub use ids::{JobId, WorkerId};
 pub use job::{JobSpec, Source};
@@ -25,4 +27,4 @@ pub use span::{Nanos, Span, Spans, Stamps};
 /// Version of the messages between a coordinator and its workers. A worker of
 /// another version is refused in the handshake. Raise it with every change to
 /// what crosses the process boundary.
-pub const PROTOCOL_VERSION: u32 = 1;
+pub const PROTOCOL_VERSION: u32 = 2;

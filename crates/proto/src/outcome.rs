@@ -2,7 +2,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Buffer, JobError, JobId, Stamps, WorkerId};
+use crate::{Bytes, JobError, JobId, Stamps, WorkerId};
 
 /// How a job ended, in one word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -47,7 +47,7 @@ pub struct Outcome {
     /// The job.
     pub id: JobId,
     /// The output buffers, or why there are none.
-    pub result: Result<Vec<Buffer>, JobError>,
+    pub result: Result<Vec<Bytes>, JobError>,
     /// The instants of its last attempt. `submitted` is that of the first, so
     /// the queue span holds all earlier attempts.
     pub stamps: Stamps,

@@ -7,6 +7,7 @@ use brigade_proto::Nanos;
 use rustix::time::{ClockId, clock_gettime};
 
 /// Nanoseconds since some point before this machine's processes started.
+#[inline]
 pub fn now() -> Nanos {
     let time = clock_gettime(ClockId::Monotonic);
     time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64

@@ -56,6 +56,14 @@ pub fn memory_limit() -> Option<u64> {
     Groups::read(Path::new("/")).memory_limit()
 }
 
+/// How much memory this process may use, in bytes: that of the machine, or of its
+/// control group if that is less.
+pub fn memory() -> u64 {
+    let info = rustix::system::sysinfo();
+    let machine = (info.totalram as u64).saturating_mul(info.mem_unit.into());
+    memory_limit().map_or(machine, |limit| limit.min(machine))
+}
+
 /// How many processes and threads this process's control group may hold; `None`
 /// without such a limit.
 pub fn task_limit() -> Option<u64> {

@@ -10,5 +10,6 @@ pub mod cores;
 pub mod process;
 pub mod random;
 pub mod shared;
+pub mod slab;
 pub mod socket;
 pub mod usage;

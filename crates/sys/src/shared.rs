@@ -9,6 +9,7 @@ use std::fmt;
 use std::ops::{Deref, DerefMut};
 use std::ptr;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use brigade_proto::Buffer;
 
@@ -57,6 +58,7 @@ impl<T> Words<T> {
         })
     }
 
+    #[inline]
     fn word(&self, index: usize) -> &AtomicU64 {
         assert!(index < self.count, "word {index} of {}", self.count);
         // SAFETY: the index is in the mapping, which `_region` keeps; the memory
@@ -64,16 +66,102 @@ impl<T> Words<T> {
         unsafe { self.base.add(index).as_ref() }
     }
 
+    /// How many words there are.
+    pub fn count(&self) -> usize {
+        self.count
+    }
+
     /// Reads a word and everything that the other side wrote before it.
+    #[inline]
     pub fn load(&self, index: usize) -> u64 {
         self.word(index).load(Ordering::Acquire)
     }
 
     /// Writes a word; who reads it sees everything that was written before it.
+    #[inline]
     pub fn store(&self, index: usize, value: u64) {
         self.word(index).store(value, Ordering::Release);
     }
+
+    /// Writes a word and returns what it was; one of the steps that all processes
+    /// see in the same order.
+    #[inline]
+    pub fn swap(&self, index: usize, value: u64) -> u64 {
+        self.word(index).swap(value, Ordering::SeqCst)
+    }
+
+    /// Copies bytes into the words from `index` on; published by a later
+    /// [`Words::store`]. The rest of the last word is zero.
+    #[inline]
+    pub fn write(&self, index: usize, bytes: &[u8]) {
+        let words = self.words(index, bytes.len().div_ceil(WORD));
+        for (word, chunk) in words.iter().zip(bytes.chunks(WORD)) {
+            let mut value = [0; WORD];
+            value[..chunk.len()].copy_from_slice(chunk);
+            word.store(u64::from_ne_bytes(value), Ordering::Relaxed);
+        }
+    }
+
+    /// Copies bytes out of the words from `index` on, each word once.
+    #[inline]
+    pub fn read(&self, index: usize, bytes: &mut [u8]) {
+        let words = self.words(index, bytes.len().div_ceil(WORD));
+        for (word, chunk) in words.iter().zip(bytes.chunks_mut(WORD)) {
+            let value = word.load(Ordering::Relaxed).to_ne_bytes();
+            chunk.copy_from_slice(&value[..chunk.len()]);
+        }
+    }
+
+    #[inline]
+    fn words(&self, index: usize, count: usize) -> &[AtomicU64] {
+        let end = index.checked_add(count);
+        assert!(end.is_some_and(|end| end <= self.count), "{count} words at {index}");
+        // SAFETY: the words are in the mapping, which `_region` keeps; the memory
+        // is aligned and only ever accessed atomically, by either process.
+        unsafe { std::slice::from_raw_parts(self.base.add(index).as_ptr(), count) }
+    }
+
+    /// Sleeps while the word is `expected`, until somebody calls
+    /// [`Words::wake`], for at most `limit`. May return early.
+    ///
+    /// Only the lower half of a word can be slept on: `expected` is compared with
+    /// that.
+    pub fn sleep_on(&self, index: usize, expected: u32, limit: Option<Duration>) {
+        let limit = limit.map(|limit| libc::timespec {
+            tv_sec: libc::time_t::try_from(limit.as_secs()).unwrap_or(libc::time_t::MAX),
+            tv_nsec: limit.subsec_nanos().into(),
+        });
+        let limit = limit.as_ref().map_or(ptr::null(), ptr::from_ref);
+        // SAFETY: the address is that of a live, aligned word; `limit` is null or
+        // points to a timespec that outlives the call. The kernel only reads both.
+        unsafe {
+            libc::syscall(
+                libc::SYS_futex,
+                self.lower_half(index),
+                libc::FUTEX_WAIT,
+                expected,
+                limit,
+            );
+        }
+    }
+
+    /// Wakes whoever sleeps on a word, in any process.
+    pub fn wake(&self, index: usize) {
+        // SAFETY: as in `sleep_on`; waking touches no memory.
+        unsafe {
+            libc::syscall(libc::SYS_futex, self.lower_half(index), libc::FUTEX_WAKE, i32::MAX);
+        }
+    }
+
+    /// The address that the kernel knows a word by: that of its lower 32 bits.
+    fn lower_half(&self, index: usize) -> *const u32 {
+        let address: *const u32 = ptr::from_ref(self.word(index)).cast();
+        if cfg!(target_endian = "big") { address.wrapping_add(1) } else { address }
+    }
 }
+
+/// Bytes of a word.
+const WORD: usize = size_of::<u64>();
 
 /// A shared region that this process alone uses: it was just made and has not
 /// been sent yet.
@@ -152,6 +240,14 @@ mod tests {
             words.store(1, 42);
             assert_eq!(words.load(1), 42);
             assert!(std::panic::catch_unwind(|| words.load(3)).is_err());
+            words.write(1, b"0123456789abc");
+            let mut back = [0; 13];
+            words.read(1, &mut back);
+            assert_eq!(&back, b"0123456789abc");
+            assert!(std::panic::catch_unwind(|| words.write(2, &[0; 9])).is_err());
+            words.sleep_on(0, 1, None);
+            words.sleep_on(0, 0, Some(Duration::from_millis(1)));
+            assert_eq!((words.swap(0, 5), words.load(0)), (0, 5));
         }
     }
 

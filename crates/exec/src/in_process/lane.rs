@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use brigade_kernels::HeapSink;
-use brigade_proto::{Buffer, JobError, Nanos, Stamps, WorkerId};
+use brigade_proto::{Bytes, JobError, Nanos, Stamps, WorkerId};
 use brigade_sys::clock;
 
 use crate::executor::WorkerReport;
@@ -71,7 +71,7 @@ impl Lane {
     }
 
     /// Reports a job that has been run.
-    pub(super) fn end(&self, ready: Ready, result: Result<Vec<Buffer>, JobError>) {
+    pub(super) fn end(&self, ready: Ready, result: Result<Vec<Bytes>, JobError>) {
         let Ready { task, inputs } = ready;
         let mut stamps = task.stamps;
         stamps.published = clock::now();
@@ -106,7 +106,7 @@ impl Lane {
 /// A job whose inputs are in memory.
 pub(super) struct Ready {
     pub(super) task: Task,
-    pub(super) inputs: Vec<Arc<Buffer>>,
+    pub(super) inputs: Vec<Bytes>,
 }
 
 impl Ready {
@@ -121,8 +121,8 @@ impl Ready {
         returned: Nanos,
         result: Result<(), JobError>,
         sink: HeapSink,
-    ) -> Result<Vec<Buffer>, JobError> {
+    ) -> Result<Vec<Bytes>, JobError> {
         self.task.stamps = Stamps { called, returned, ..self.task.stamps };
-        result.map(|()| sink.into_outputs())
+        result.map(|()| sink.into_outputs().into_iter().map(Bytes::from).collect())
     }
 }

@@ -149,7 +149,7 @@ pub(super) fn run(registry: &Registry, lane: &Lane, task: Task, gil: Option<&Mut
         let (returned, result) =
             invoke::run_to_end(&mut Call::new(entry, context), &deadline, |time| {
                 held = None;
-                ticket.sleep(time);
+                ticket.nap(time);
                 held = lock();
             });
         (returned, deadline.judge(result, returned))

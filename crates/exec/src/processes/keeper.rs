@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use brigade_ipc::{Carriage, Listener, Refusal, StatusPage};
+use brigade_ipc::{BellsRegion, Listener, Patience, Refusal, StatusPage};
 use brigade_proto::{JobId, Nanos};
 use brigade_sys::bell::{Bell, wait_readable};
 use brigade_sys::clock;
@@ -22,9 +22,9 @@ use super::crew::{Crew, Death, Next, TimeLimit, Why};
 use super::kid::{Ended, Kid};
 use super::link::Link;
 use super::spawn;
-use crate::executor::Status;
+use crate::executor::{PATIENCE, Status};
 use crate::ticket::Ticket;
-use crate::{PoolConfig, PoolError, Transport};
+use crate::{PoolConfig, PoolError};
 
 /// What the keeper is told.
 pub(super) enum Event {
@@ -32,8 +32,9 @@ pub(super) enum Event {
     Ready { lane: usize, tenure: u64, page: StatusPage },
     /// A handshake failed; the link has ended.
     Refused { lane: usize, tenure: u64, refusal: Refusal },
-    /// A worker broke the protocol; the link goes on until it is dead.
-    Offence { lane: usize, tenure: u64 },
+    /// A worker broke the protocol; the link goes on until it is dead, and says
+    /// what it was if that is not known yet.
+    Offence { lane: usize, tenure: u64, what: Option<String> },
     /// A link has ended: everything that its worker said has been heard.
     LinkClosed { lane: usize, tenure: u64, offence: Option<String> },
     /// The caller wants a job to end that a worker may have in hand.
@@ -83,6 +84,11 @@ impl Keeper {
         }
     }
 
+    /// A worker broke the protocol: it is to die.
+    pub(super) fn offend(&self, lane: usize, tenure: u64, what: Option<String>) {
+        self.tell(Event::Offence { lane, tenure, what });
+    }
+
     /// A job with a time limit was assigned: see to it that the keeper looks in
     /// time.
     pub(super) fn mind(&self, timeout: Duration) {
@@ -125,6 +131,7 @@ pub(super) fn start(
     crew: &Arc<Crew>,
     config: &PoolConfig,
     kernels: Arc<[String]>,
+    bells: BellsRegion,
 ) -> Result<(Keeper, JoinHandle<()>), PoolError> {
     let begin = clock::now();
     let setup = |source| PoolError::Setup { what: "the keeper of the workers".to_owned(), source };
@@ -138,6 +145,7 @@ pub(super) fn start(
         crew: Arc::clone(crew),
         config: config.clone(),
         kernels,
+        bells,
         events,
         seats: (0..config.workers).map(|_| Seat::Empty).collect(),
         begin,
@@ -165,6 +173,7 @@ struct Watch {
     crew: Arc<Crew>,
     config: PoolConfig,
     kernels: Arc<[String]>,
+    bells: BellsRegion,
     events: Receiver<Event>,
     seats: Vec<Seat>,
     begin: Nanos,
@@ -220,8 +229,9 @@ impl Watch {
                         kid.kill();
                     }
                 }
-                Event::Offence { lane, tenure } => {
+                Event::Offence { lane, tenure, what } => {
                     if let Some(kid) = self.kid(lane, tenure) {
+                        kid.offence = what.or(kid.offence.take());
                         kid.kill();
                     }
                 }
@@ -229,7 +239,7 @@ impl Watch {
                     let limit = if self.crew.is_leaving(lane) { EXIT_LIMIT } else { DYING_LIMIT };
                     if let Some(kid) = self.kid(lane, tenure) {
                         kid.link_over = true;
-                        kid.offence = offence;
+                        kid.offence = offence.or(kid.offence.take());
                         kid.kill_after(limit);
                     }
                 }
@@ -410,13 +420,12 @@ impl Watch {
             lane,
             tenure,
             pid: started.child.pid(),
-            carriage: match self.config.transport {
-                Transport::Inline => Carriage::Inline,
-                Transport::Shm => Carriage::Shared,
-            },
+            transport: self.config.transport,
             pin: self.config.pin,
             begin: self.begin,
             kernels: Arc::clone(&self.kernels),
+            bells: self.bells.clone(),
+            patience: Patience { yields: self.config.spin, ..PATIENCE },
         };
         let thread =
             thread::Builder::new().name(format!("link-{lane}")).spawn(move || link.serve(listener));

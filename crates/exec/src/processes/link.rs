@@ -1,19 +1,22 @@
-//! The two threads that serve one worker: one blocks in receiving, one in
-//! sending. A worker that stalls or floods holds up nobody but them, and its death
-//! frees both.
+//! The two threads that serve one worker: one blocks in receiving its mail, the
+//! runner fetches inputs and blocks in sending. A worker that stalls or floods holds
+//! up nobody but them, and its death frees both. A job whose inputs are in the arena
+//! already goes through the worker's rings and touches neither.
 
 use std::sync::Arc;
 use std::thread;
 
-use brigade_ipc::wire::{Reply, Request};
-use brigade_ipc::{Carriage, Listener, Receiver, Refusal, SendError, Sender, Welcome};
+use brigade_ipc::wire::{Instants, Mail, Reply, Request};
+use brigade_ipc::{
+    BellsRegion, Carriage, Listener, Outputs, Patience, Receiver, Refusal, SendError, Welcome,
+};
 use brigade_proto::{JobError, WorkerId};
 use brigade_sys::clock;
 
-use super::crew::{Crew, Dispatch, Done};
+use super::crew::{Crew, Done, Errand, Mailbox, Wire};
 use super::forward;
 use super::keeper::{Event, Keeper};
-use crate::load;
+use crate::{Transport, load};
 
 /// Everything that the threads of a link need.
 pub(super) struct Link {
@@ -22,11 +25,21 @@ pub(super) struct Link {
     pub(super) lane: usize,
     pub(super) tenure: u64,
     pub(super) pid: u32,
-    pub(super) carriage: Carriage,
+    pub(super) transport: Transport,
     pub(super) pin: bool,
     /// When the pool was asked for.
     pub(super) begin: u64,
     pub(super) kernels: Arc<[String]>,
+    pub(super) bells: BellsRegion,
+    /// How the worker waits for orders.
+    pub(super) patience: Patience,
+}
+
+/// The channels of a worker that was let in.
+struct Served {
+    mail: Arc<Mailbox>,
+    replies: Receiver,
+    outputs: Arc<Outputs>,
 }
 
 impl Link {
@@ -36,89 +49,121 @@ impl Link {
         let (lane, tenure) = (self.lane, self.tenure);
         let keeper = self.keeper.clone();
         let event = match self.welcome(listener) {
-            Ok((requests, replies)) => {
-                Event::LinkClosed { lane, tenure, offence: self.run(requests, &replies) }
-            }
+            Ok(served) => Event::LinkClosed { lane, tenure, offence: self.run(served) },
             Err(refusal) => Event::Refused { lane, tenure, refusal },
         };
         keeper.tell(event);
     }
 
-    fn welcome(&self, listener: Listener) -> Result<(Sender, Receiver), Refusal> {
+    fn carriage(&self) -> Carriage {
+        match self.transport {
+            Transport::Inline => Carriage::Inline,
+            Transport::Shm | Transport::Arena => Carriage::Shared,
+        }
+    }
+
+    fn has_rings(&self) -> bool {
+        self.transport == Transport::Arena
+    }
+
+    fn welcome(&self, listener: Listener) -> Result<Served, Refusal> {
         let accepted = listener.accept(self.pid, &self.kernels)?;
-        let page = accepted.welcome(Welcome {
+        let rings = (self.patience.spins, self.patience.yields.as_micros() as u64);
+        let welcome = Welcome {
             worker: WorkerId(self.lane as u32),
             log_level: forward::current_level(),
             pin: self.pin.then_some(self.lane as u32),
-        })?;
-        self.crew.ready(self.lane, self.tenure, self.pid, clock::since(self.begin));
+            rings: self.has_rings().then_some(rings),
+        };
+        let pass = accepted.welcome(welcome, &self.bells)?;
+        let page = pass.page();
+        let mail = Arc::new(Mailbox::new(accepted.requests));
+        let outputs = Arc::new(Outputs::new(Arc::clone(&self.crew.budget)));
+        let wire = self.has_rings().then(|| Wire {
+            pass,
+            outputs: Arc::clone(&outputs),
+            mail: Arc::clone(&mail),
+            regions: 0,
+        });
+        self.crew.ready(self.lane, self.tenure, self.pid, clock::since(self.begin), wire);
         self.keeper.tell(Event::Ready { lane: self.lane, tenure: self.tenure, page });
-        Ok((accepted.requests, accepted.replies))
+        Ok(Served { mail, replies: accepted.replies, outputs })
     }
 
     /// Returns what the worker did wrong, if it did.
-    fn run(self, requests: Sender, replies: &Receiver) -> Option<String> {
+    fn run(self, served: Served) -> Option<String> {
         let link = Arc::new(self);
-        let sender = {
-            let link = Arc::clone(&link);
+        let runner = {
+            let (link, mail) = (Arc::clone(&link), Arc::clone(&served.mail));
             thread::Builder::new()
-                .name(format!("send-{}", link.lane))
-                .spawn(move || link.send(&requests))
+                .name(format!("runner-{}", link.lane))
+                .spawn(move || link.run_errands(&mail))
         };
-        let offence = match sender {
-            Ok(sender) => {
-                let offence = link.receive(replies);
+        let offence = match runner {
+            Ok(runner) => {
+                let offence = link.receive(&served);
                 link.crew.unready(link.lane, link.tenure);
                 if offence.is_some() {
                     // The worker lives and may not read: only its death frees a
-                    // sender that is blocked, so it is not waited for here.
-                    link.keeper.tell(Event::Offence { lane: link.lane, tenure: link.tenure });
+                    // runner that is blocked, so it is not waited for here.
+                    link.keeper.offend(link.lane, link.tenure, None);
                 }
                 // Sends fail from here on, so it ends.
-                let _ = sender.join();
+                let _ = runner.join();
                 offence
             }
-            Err(error) => Some(format!("its sender thread cannot be started: {error}")),
+            Err(error) => Some(format!("its runner thread cannot be started: {error}")),
         };
         link.crew.unready(link.lane, link.tenure);
         offence
     }
 
-    fn receive(&self, replies: &Receiver) -> Option<String> {
+    fn receive(&self, served: &Served) -> Option<String> {
         loop {
-            let (reply, payloads) = match replies.recv::<Reply>() {
+            let (reply, payloads) = match served.replies.recv::<Reply>() {
                 Ok(received) => received,
                 Err(brigade_ipc::RecvError::Disconnected) => return None,
                 Err(error) => return Some(error.to_string()),
             };
             match reply {
                 Reply::Log(record) => forward::emit(&record, self.lane, self.pid),
+                Reply::NeedRegion { bytes } => {
+                    let region = served.outputs.grow(bytes);
+                    if region.is_none() {
+                        tracing::warn!(
+                            worker = self.lane,
+                            bytes,
+                            "the arena is full: outputs go by shm; --arena-limit allows more"
+                        );
+                    }
+                    // If it fails, the worker is dead, and that is heard next.
+                    let payloads = region.into_iter().collect();
+                    served.mail.with(|mail| mail.send(Mail::Outputs, payloads, Carriage::Shared));
+                }
                 Reply::Done { job, error, in_hand, called, returned, published } => {
                     let result = match error {
                         Some(error) => Err(error),
                         None => payloads
                             .into_iter()
-                            .map(brigade_ipc::Received::into_buffer)
+                            .map(|payload| payload.into_buffer().map(Into::into))
                             .collect::<Option<Vec<_>>>()
                             .ok_or_else(|| no_memory("its outputs")),
                     };
-                    let done = Done { job, result, in_hand, called, returned, published };
+                    let instants = Instants { in_hand, called, returned, published };
+                    let done = Done { job, result, instants };
                     if let Err(out_of_turn) = self.crew.complete(self.lane, self.tenure, done) {
-                        return Some(format!("it answered job {} out of turn", out_of_turn.0));
+                        let job = out_of_turn.0;
+                        return Some(format!("it answered job {job}, which it does not have"));
                     }
                 }
             }
         }
     }
 
-    fn send(&self, requests: &Sender) {
-        while let Some(dispatch) = self.crew.next(self.lane, self.tenure) {
-            tracing::debug!(job = dispatch.job.0, worker = self.lane, "job assigned");
-            if let Some(timeout) = dispatch.timeout {
-                self.keeper.mind(timeout);
-            }
-            let job = dispatch.job;
-            match self.deliver(requests, dispatch) {
+    fn run_errands(&self, mail: &Mailbox) {
+        while let Some(errand) = self.crew.next_errand(self.lane, self.tenure) {
+            let job = errand.job;
+            match self.deliver(mail, errand) {
                 Ok(()) => {}
                 // Its jobs are retried when its death is known.
                 Err(Undelivered::WorkerGone) => return,
@@ -127,27 +172,53 @@ impl Link {
                 }
             }
         }
-        // Dropping the sender tells the worker to leave.
+        if !self.has_rings() {
+            // That tells the worker to leave.
+            mail.close();
+        }
     }
 
-    fn deliver(&self, requests: &Sender, dispatch: Dispatch) -> Result<(), Undelivered> {
+    fn deliver(&self, mail: &Mailbox, errand: Errand) -> Result<(), Undelivered> {
+        if self.has_rings() {
+            let mut placed = Vec::with_capacity(errand.inputs.len());
+            for source in &errand.inputs {
+                match load::place(source, &self.crew.arena).map_err(Undelivered::Job)? {
+                    Some(bytes) => placed.push(bytes),
+                    None => break,
+                }
+            }
+            if placed.len() == errand.inputs.len()
+                && self.crew.placed(self.lane, self.tenure, errand.job, placed)
+            {
+                return Ok(());
+            }
+            tracing::debug!(
+                job = errand.job.0,
+                worker = self.lane,
+                "job does not fit the arena, so it goes by shm; --arena-limit allows more"
+            );
+        }
+        let carriage = self.carriage();
         let mut bytes_in = 0;
-        let mut payloads = Vec::with_capacity(dispatch.inputs.len());
-        for source in &dispatch.inputs {
-            let (payload, bytes) =
-                load::payload(source, self.carriage).map_err(Undelivered::Job)?;
-            payloads.push(payload.place(self.carriage).map_err(|error| failed(&error))?);
+        let mut payloads = Vec::with_capacity(errand.inputs.len());
+        for source in &errand.inputs {
+            let (payload, bytes) = load::payload(source, carriage).map_err(Undelivered::Job)?;
+            payloads.push(payload.place(carriage).map_err(|error| failed(&error))?);
             bytes_in += bytes;
         }
-        self.crew.encoded(self.lane, self.tenure, dispatch.job, clock::now(), bytes_in);
+        self.crew.encoded(self.lane, self.tenure, errand.job, bytes_in);
         let request = Request {
-            job: dispatch.job,
-            kernel: dispatch.kernel,
-            params: dispatch.params,
-            timeout: dispatch.timeout,
-            shared: self.carriage == Carriage::Shared,
+            job: errand.job,
+            kernel: errand.kernel,
+            params: errand.params,
+            timeout: errand.timeout,
+            shared: carriage == Carriage::Shared,
         };
-        requests.send(request, payloads, self.carriage).map_err(|error| failed(&error))
+        mail.with(|mail| mail.send(Mail::Job(request), payloads, carriage))
+            .unwrap_or(Err(SendError::Disconnected))
+            .map_err(|error| failed(&error))?;
+        self.crew.posted(self.lane, self.tenure);
+        Ok(())
     }
 }
 

@@ -5,34 +5,38 @@
 //!
 //! | thread | does |
 //! | --- | --- |
-//! | the callers' | submit into the [`crew`]'s queue, wait on their tickets |
+//! | the callers' | submit; with rings, also hand jobs to workers and collect answers while they wait |
+//! | clerk (one, with rings) | does the same while no caller is there; sleeps else |
 //! | keeper (one) | starts workers, watches their pidfds and deadlines, kills, reaps, replaces |
-//! | link (one per worker) | shakes hands, then blocks in receiving results |
-//! | send (one per worker) | takes jobs from the queue, reads inputs, blocks in sending |
+//! | link (one per worker) | shakes hands, then blocks in receiving mail |
+//! | runner (one per worker) | reads and copies inputs, blocks in sending mail |
 //!
-//! Events go to the keeper through its inbox; jobs and their fate are in the crew
-//! alone. A job is answered by whoever learns its end: the link, the keeper (its
-//! worker died), or its caller (cancelled in the queue).
+//! Events go to the keeper through its inbox; jobs and their fate are in the [`crew`]
+//! alone. A job is answered by whoever learns its end: a caller or the clerk (from a
+//! ring), the link (by mail), the keeper (its worker died), or its submitter
+//! (cancelled in the queue).
 
 mod crew;
 mod forward;
 mod keeper;
 mod kid;
 mod link;
+mod sinks;
 mod spawn;
 mod worker;
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::JoinHandle;
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
-use brigade_ipc::SERVER_ENV;
+use brigade_ipc::{Bells, SERVER_ENV};
 use brigade_kernels::Registry;
 
 use self::crew::Crew;
 use self::keeper::{Event, Keeper};
-use crate::executor::{Executor, Status, Stop, WorkerReport};
-use crate::ticket::{Task, Ticket};
-use crate::{PoolConfig, PoolError, SubmitError};
+use crate::executor::{Executor, Status, Stop, WorkerReport, wait_patiently};
+use crate::ticket::{Task, Ticket, Wanted};
+use crate::{PoolConfig, PoolError, SubmitError, Transport};
 
 pub use worker::run_if_worker;
 
@@ -40,7 +44,8 @@ pub use worker::run_if_worker;
 pub(crate) struct Processes {
     crew: Arc<Crew>,
     keeper: Keeper,
-    thread: Mutex<Option<JoinHandle<()>>>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+    has_rings: bool,
 }
 
 impl Processes {
@@ -48,24 +53,43 @@ impl Processes {
         if std::env::var_os(SERVER_ENV).is_some() {
             return Err(PoolError::InsideWorker);
         }
-        let crew = Arc::new(Crew::new(config));
-        let (keeper, thread) = keeper::start(&crew, config, worker::names(registry).into())?;
-        let processes = Self { crew, keeper, thread: Mutex::new(Some(thread)) };
-        match processes.keeper.started() {
-            Ok(()) => Ok(processes),
-            Err(error) => {
-                processes.join();
-                Err(error)
-            }
+        let setup = |what: &str, source| PoolError::Setup { what: what.to_owned(), source };
+        let (bells, theirs) = Bells::create()
+            .ok_or_else(|| setup("shared memory", std::io::ErrorKind::OutOfMemory.into()))?;
+        let crew = Arc::new(Crew::new(config, bells));
+        let names = worker::names(registry).into();
+        let (keeper, thread) = keeper::start(&crew, config, names, theirs)?;
+        crew.set_keeper(keeper.clone());
+        let has_rings = config.transport == Transport::Arena;
+        let processes = Self { crew, keeper, threads: Mutex::new(vec![thread]), has_rings };
+        let started = processes.start_clerk().and_then(|()| processes.keeper.started());
+        if started.is_err() {
+            processes.stop(Stop::Kill);
+            processes.close();
         }
+        started.map(|()| processes)
+    }
+
+    fn start_clerk(&self) -> Result<(), PoolError> {
+        if self.has_rings {
+            let crew = Arc::clone(&self.crew);
+            let clerk = thread::Builder::new()
+                .name("clerk".to_owned())
+                .spawn(move || crew.clerk())
+                .map_err(|source| PoolError::Setup { what: "the clerk".to_owned(), source })?;
+            self.threads.lock().unwrap_or_else(PoisonError::into_inner).push(clerk);
+        }
+        Ok(())
     }
 
     fn join(&self) {
-        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(thread) = thread
-            && thread.join().is_err()
-        {
-            tracing::error!("the keeper of the workers has panicked");
+        let threads =
+            std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
+        for thread in threads {
+            let name = thread.thread().name().unwrap_or_default().to_owned();
+            if thread.join().is_err() {
+                tracing::error!(name, "a thread of the pool has panicked");
+            }
         }
     }
 }
@@ -73,6 +97,14 @@ impl Processes {
 impl Executor for Processes {
     fn submit(&self, task: Task, block: bool) -> Result<(), SubmitError> {
         self.crew.submit(task, block)
+    }
+
+    fn wait(&self, wanted: &dyn Wanted, limit: Option<Duration>) {
+        if self.has_rings {
+            self.crew.wait(wanted, limit);
+        } else {
+            wait_patiently(wanted, limit);
+        }
     }
 
     fn cancel_running(&self, ticket: &Arc<Ticket>) {

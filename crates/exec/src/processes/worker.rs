@@ -1,20 +1,24 @@
 //! The worker's side: from the first instruction of the process to its last job.
 
+use std::collections::VecDeque;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
+use std::time::Duration;
 
-use brigade_ipc::wire::{Reply, Request};
+use brigade_ipc::wire::{self, Answer, Instants, Mail, Order, Place, Reply, Request};
 use brigade_ipc::{
-    Carriage, Connected, Hello, NONCE_ENV, PARENT_ENV, Payload, Received, RecvError, Refusal,
-    Region, SERVER_ENV, SendError, Sender, StatusPage, build_id, connect, worker_environment,
+    Carriage, Connected, Hello, InputShelf, MAX_MESSAGE, NONCE_ENV, OutputShelf, PARENT_ENV,
+    Patience, Payload, Received, RecvError, Refusal, SERVER_ENV, SendError, Sender, Station,
+    build_id, connect, worker_environment,
 };
-use brigade_kernels::{Context, Entry, KernelError, KernelId, OutputSink, Registry};
-use brigade_proto::{Buffer, JobError, PROTOCOL_VERSION};
+use brigade_kernels::{Context, KernelId, OutputSink, Registry};
+use brigade_proto::{Buffer, JobError, JobId, Nanos, PROTOCOL_VERSION, Params};
 use brigade_sys::{affinity, clock, process};
 
 use super::forward::Forward;
+use super::sinks::{Output, Room, Sink};
 use crate::invoke::{self, Call, Deadline};
 
 /// Runs this process as a worker if a coordinator has started it as one; `None`
@@ -77,7 +81,7 @@ fn start(
         pid: process::pid(),
         kernels: names(registry),
     };
-    let Connected { welcome, page, requests, replies } = connect(server, &hello)?;
+    let Connected { welcome, station, requests, replies } = connect(server, &hello)?;
     // 5. Be who the coordinator says.
     process::set_name(&format!("brigade-{}", welcome.worker));
     if let Some(index) = welcome.pin {
@@ -87,7 +91,16 @@ fn start(
     let job = Arc::new(AtomicU64::new(0));
     Forward::install(&replies, welcome.log_level, &job);
     tracing::debug!("worker started");
-    Ok(Worker { registry, page, requests, replies, job })
+    let mail = Mailbag { requests, replies, pending: VecDeque::new() };
+    Ok(Worker {
+        registry,
+        station,
+        mail,
+        patience: welcome.patience(),
+        inputs: InputShelf::default(),
+        outputs: OutputShelf::default(),
+        job,
+    })
 }
 
 /// Names of all kernels, in the order of the registry.
@@ -97,116 +110,284 @@ pub(super) fn names(registry: &Registry) -> Vec<String> {
 
 struct Worker<'r> {
     registry: &'r Registry,
-    page: StatusPage,
-    requests: brigade_ipc::Receiver,
-    replies: Arc<Mutex<Sender>>,
+    station: Station,
+    mail: Mailbag,
+    /// How it waits for orders, if it gets any.
+    patience: Option<Patience>,
+    inputs: InputShelf,
+    outputs: OutputShelf,
     /// For the log: the job in hand plus one.
     job: Arc<AtomicU64>,
 }
 
-impl Worker<'_> {
-    fn serve(self) -> ExitCode {
+/// Encoded places of outputs that surely fit an answer.
+const ROOM_FOR_PLACES: usize = 400;
+
+/// The mail channels.
+pub(super) struct Mailbag {
+    requests: brigade_ipc::Receiver,
+    replies: Arc<Mutex<Sender>>,
+    /// What came while something else was waited for.
+    pending: VecDeque<(Mail, Vec<Received>)>,
+}
+
+impl Mailbag {
+    /// The first mail that is wanted.
+    pub(super) fn fetch(
+        &mut self,
+        wanted: impl Fn(&Mail) -> bool,
+    ) -> Result<(Mail, Vec<Received>), RecvError> {
+        let place = self.pending.iter().position(|(mail, _)| wanted(mail));
+        if let Some(found) = place.and_then(|place| self.pending.remove(place)) {
+            return Ok(found);
+        }
         loop {
-            match self.requests.recv::<Request>() {
-                Ok((request, inputs)) => match self.work(&request, &inputs) {
-                    Ok(()) => {}
-                    // The coordinator has gone.
-                    Err(SendError::Disconnected) => return ExitCode::SUCCESS,
-                    Err(error) => return give_notice(&error),
-                },
-                Err(RecvError::Disconnected) => {
-                    tracing::debug!("worker leaves");
-                    return ExitCode::SUCCESS;
-                }
-                Err(error) => return give_notice(&error),
+            let (mail, payloads) = self.requests.recv::<Mail>()?;
+            if wanted(&mail) {
+                return Ok((mail, payloads));
+            }
+            self.pending.push_back((mail, payloads));
+        }
+    }
+
+    pub(super) fn reply(
+        &self,
+        reply: Reply,
+        payloads: Vec<Payload>,
+        carriage: Carriage,
+    ) -> Result<(), SendError> {
+        let replies = self.replies.lock().unwrap_or_else(PoisonError::into_inner);
+        replies.send(reply, payloads, carriage)
+    }
+}
+
+/// Why a worker stops working.
+enum Leave {
+    /// It was told to, or its coordinator has gone.
+    Quietly,
+    Because(String),
+}
+
+impl From<RecvError> for Leave {
+    fn from(error: RecvError) -> Self {
+        match error {
+            RecvError::Disconnected => Self::Quietly,
+            other => Self::Because(other.to_string()),
+        }
+    }
+}
+
+impl From<SendError> for Leave {
+    fn from(error: SendError) -> Self {
+        match error {
+            SendError::Disconnected => Self::Quietly,
+            other => Self::Because(other.to_string()),
+        }
+    }
+}
+
+/// A job in hand, however it came.
+struct InHand {
+    job: JobId,
+    kernel: u32,
+    params: Arc<Params>,
+    timeout: Option<Duration>,
+}
+
+impl Worker<'_> {
+    fn serve(mut self) -> ExitCode {
+        let leave = match self.patience {
+            Some(patience) => self.take_orders(patience),
+            None => self.take_mail(),
+        };
+        match leave {
+            Err(Leave::Because(reason)) => give_notice(&reason),
+            Err(Leave::Quietly) | Ok(()) => {
+                tracing::debug!("worker leaves");
+                ExitCode::SUCCESS
             }
         }
     }
 
-    fn work(&self, request: &Request, inputs: &[Received]) -> Result<(), SendError> {
+    fn take_mail(&mut self) -> Result<(), Leave> {
+        loop {
+            self.do_mail()?;
+        }
+    }
+
+    fn take_orders(&mut self, patience: Patience) -> Result<(), Leave> {
+        let mut buffer = [0; MAX_MESSAGE];
+        loop {
+            let order = self
+                .station
+                .next(&mut buffer, patience)
+                .map_err(|corrupt| Leave::Because(corrupt.to_string()))?;
+            match wire::decode(order).map_err(|error| Leave::Because(error.to_string()))? {
+                Order::Job { job, kernel, params, timeout, inputs, returned } => {
+                    let in_hand = clock::now();
+                    self.take(job);
+                    self.outputs.take_back(&returned);
+                    let job = InHand { job, kernel, params, timeout };
+                    self.do_order(&job, in_hand, inputs)?;
+                }
+                Order::Mail => self.do_mail()?,
+                Order::Leave => return Ok(()),
+            }
+        }
+    }
+
+    fn take(&self, job: JobId) {
+        self.station.take(job);
+        self.job.store(job.0 + 1, Ordering::Relaxed);
+    }
+
+    fn done(&self) {
+        self.station.done();
+        self.job.store(0, Ordering::Relaxed);
+    }
+
+    /// A job whose payloads come by mail and go the same way.
+    fn do_mail(&mut self) -> Result<(), Leave> {
+        let (mail, inputs) = self.mail.fetch(|mail| matches!(mail, Mail::Job(_)))?;
+        let Mail::Job(Request { job, kernel, params, timeout, shared }) = mail else {
+            unreachable!("only jobs were asked for")
+        };
         let in_hand = clock::now();
-        self.page.take(request.job);
-        self.job.store(request.job.0 + 1, Ordering::Relaxed);
-        let carriage = if request.shared { Carriage::Shared } else { Carriage::Inline };
-        let mut sink = Outputs { carriage, outputs: Vec::new() };
-        let (called, returned, result) = match self.registry.get(KernelId(request.kernel)) {
-            Some(entry) => self.call(entry, request, inputs, &mut sink),
-            None => {
-                let message = format!("there is no kernel {}", request.kernel);
-                (in_hand, in_hand, Err(JobError::Transport { message }))
+        self.take(job);
+        let carriage = if shared { Carriage::Shared } else { Carriage::Inline };
+        let mut sink = Sink::new(Room::of(carriage));
+        let slices: Vec<&[u8]> = inputs.iter().map(Received::in_place).collect();
+        let job = InHand { job, kernel, params, timeout };
+        let (instants, result) =
+            call(self.registry, &self.station, &job, in_hand, &slices, &mut sink);
+        self.reply(job.job, instants, result, sink.into_outputs(), carriage)
+    }
+
+    fn reply(
+        &self,
+        job: JobId,
+        instants: Instants,
+        result: Result<(), JobError>,
+        outputs: Vec<Output>,
+        carriage: Carriage,
+    ) -> Result<(), Leave> {
+        let payloads: Option<Vec<Payload>> =
+            outputs.into_iter().map(Output::into_payload).collect();
+        let (error, payloads) = match (result, payloads) {
+            (Err(error), _) => (Some(error), Vec::new()),
+            (Ok(()), Some(payloads)) => (None, payloads),
+            (Ok(()), None) => {
+                let message = "no memory for its outputs".to_owned();
+                (Some(JobError::Transport { message }), Vec::new())
             }
         };
-        let (error, payloads) = match result {
-            Ok(()) => (None, sink.outputs),
-            Err(error) => (Some(error), Vec::new()),
-        };
+        let Instants { in_hand, called, returned, .. } = instants;
         let published = clock::now();
-        let reply = Reply::Done { job: request.job, error, in_hand, called, returned, published };
-        let replies = self.replies.lock().unwrap_or_else(PoisonError::into_inner);
-        replies.send(reply, payloads, carriage)?;
-        drop(replies);
-        self.page.done();
-        self.job.store(0, Ordering::Relaxed);
+        let reply = Reply::Done { job, error, in_hand, called, returned, published };
+        self.mail.reply(reply, payloads, carriage)?;
+        self.done();
         Ok(())
     }
 
-    fn call(
-        &self,
-        entry: &Entry,
-        request: &Request,
-        inputs: &[Received],
-        sink: &mut Outputs,
-    ) -> (u64, u64, Result<(), JobError>) {
-        let slices: Vec<&[u8]> = inputs.iter().map(Received::in_place).collect();
-        tracing::trace!(kernel = entry.spec.name, "kernel called");
-        let called = clock::now();
-        self.page.call(called);
-        let never = || false;
-        let deadline = Deadline { timeout: request.timeout, called, cancelled: &never };
-        let context = Context::new(&request.params, &slices, sink, &deadline);
-        let mut call = Call::new(entry, context);
-        let (returned, result) = invoke::run_to_end(&mut call, &deadline, thread::sleep);
-        tracing::trace!(kernel = entry.spec.name, "kernel returned");
-        (called, returned, deadline.judge(result, returned))
+    /// A job whose inputs are in the order or in the arena.
+    fn do_order(&mut self, job: &InHand, in_hand: Nanos, inputs: Vec<Place>) -> Result<(), Leave> {
+        let known = inputs.iter().map(|place| match place {
+            Place::Slab { region, .. } => *region as usize + 1,
+            Place::Here(_) => 0,
+        });
+        let needed = known.max().unwrap_or(0);
+        while self.inputs.count() < needed {
+            let (_, region) = self.mail.fetch(|mail| matches!(mail, Mail::Inputs))?;
+            self.inputs.add(region);
+        }
+        let tiny: Vec<Option<Buffer>> = inputs
+            .iter()
+            .map(|place| match place {
+                Place::Here(bytes) => Some(Buffer::from(&bytes[..])),
+                Place::Slab { .. } => None,
+            })
+            .collect();
+        let mut slices: Vec<&[u8]> = Vec::with_capacity(inputs.len());
+        for (place, tiny) in inputs.iter().zip(&tiny) {
+            slices.push(match (place, tiny) {
+                (_, Some(buffer)) => buffer,
+                (Place::Slab { region, offset, len, .. }, None) => self
+                    .inputs
+                    .find(*region, *offset, *len)
+                    .ok_or_else(|| Leave::Because("an input is in no slab".to_owned()))?,
+                (Place::Here(_), None) => &[],
+            });
+        }
+        let mut sink = Sink::new(Room::Arena { shelf: &mut self.outputs, mail: &mut self.mail });
+        let (instants, result) =
+            call(self.registry, &self.station, job, in_hand, &slices, &mut sink);
+        let outputs = sink.into_outputs();
+        self.answer(job.job, instants, result, outputs)
     }
-}
 
-/// Outputs where they will travel from: large ones in shared memory if payloads
-/// are shared.
-struct Outputs {
-    carriage: Carriage,
-    outputs: Vec<Payload>,
-}
-
-impl OutputSink for Outputs {
-    fn add(&mut self, len: usize) -> Result<&mut [u8], KernelError> {
-        let none = || KernelError::Memory { bytes: len as u64 };
-        let payload = if self.carriage == Carriage::Shared && len > brigade_ipc::channel::SMALL {
-            Payload::Region(Region::zeroed(len).ok_or_else(none)?)
-        } else {
-            Payload::Bytes(Arc::new(Buffer::try_zeroed(len).ok_or_else(none)?))
+    fn answer(
+        &mut self,
+        job: JobId,
+        mut instants: Instants,
+        result: Result<(), JobError>,
+        outputs: Vec<Output>,
+    ) -> Result<(), Leave> {
+        let tiny = outputs.iter().map(|output| match output {
+            Output::Heap(buffer) => buffer.len() + 8,
+            Output::Slab(_) => 32,
+            Output::Apart(_) => MAX_MESSAGE,
+        });
+        if tiny.sum::<usize>() > ROOM_FOR_PLACES {
+            return self.reply(job, instants, result, outputs, Carriage::Shared);
+        }
+        let error = match result {
+            Ok(()) => None,
+            Err(error) => Some(error),
         };
-        match self.outputs.push_mut(payload) {
-            Payload::Region(region) => Ok(region.bytes_mut()),
-            Payload::Bytes(bytes) => {
-                Arc::get_mut(bytes).map(|bytes| &mut bytes[..]).ok_or_else(none)
-            }
-        }
+        let places = match &error {
+            Some(_) => Vec::new(),
+            None => outputs.into_iter().filter_map(|o| o.into_place(&mut self.outputs)).collect(),
+        };
+        let answer = Answer { job, error, outputs: places };
+        let mut buffer = [0; MAX_MESSAGE];
+        let (head, body) = buffer.split_at_mut(Instants::BYTES);
+        let len =
+            wire::encode_into(&answer, body).map_err(|error| Leave::Because(error.to_string()))?;
+        let (Some(len), Some(head)) = (len, head.first_chunk_mut()) else {
+            // Outputs would have fitted: a long error message.
+            let result = answer.error.map_or(Ok(()), Err);
+            return self.reply(job, instants, result, Vec::new(), Carriage::Shared);
+        };
+        instants.published = clock::now();
+        instants.write(head);
+        self.station.publish(&buffer[..Instants::BYTES + len]);
+        self.done();
+        Ok(())
     }
+}
 
-    fn truncate_last(&mut self, len: usize) {
-        match self.outputs.last_mut() {
-            Some(Payload::Region(region)) => region.truncate(len),
-            Some(Payload::Bytes(bytes)) => {
-                if let Some(bytes) = Arc::get_mut(bytes) {
-                    bytes.truncate(len);
-                }
-            }
-            None => {}
-        }
-    }
-
-    fn count(&self) -> usize {
-        self.outputs.len()
-    }
+fn call(
+    registry: &Registry,
+    station: &Station,
+    job: &InHand,
+    in_hand: Nanos,
+    inputs: &[&[u8]],
+    sink: &mut dyn OutputSink,
+) -> (Instants, Result<(), JobError>) {
+    let Some(entry) = registry.get(KernelId(job.kernel)) else {
+        let message = format!("there is no kernel {}", job.kernel);
+        let instants = Instants { in_hand, called: in_hand, returned: in_hand, published: 0 };
+        return (instants, Err(JobError::Transport { message }));
+    };
+    tracing::trace!(kernel = entry.spec.name, "kernel called");
+    let called = clock::now();
+    station.call(called);
+    let never = || false;
+    let deadline = Deadline { timeout: job.timeout, called, cancelled: &never };
+    let context = Context::new(&job.params, inputs, sink, &deadline);
+    let mut call = Call::new(entry, context);
+    let (returned, result) = invoke::run_to_end(&mut call, &deadline, thread::sleep);
+    tracing::trace!(kernel = entry.spec.name, "kernel returned");
+    let instants = Instants { in_hand, called, returned, published: 0 };
+    (instants, deadline.judge(result, returned))
 }

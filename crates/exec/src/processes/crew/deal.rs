@@ -1,0 +1,302 @@
+//! From the queue to a worker.
+
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use brigade_ipc::wire::{self, Mail, Order, Place};
+use brigade_ipc::{Carriage, MAX_MESSAGE};
+use brigade_proto::{Bytes, JobError, JobId, Source, WorkerId};
+use brigade_sys::clock;
+
+use super::{Assigned, Crew, Lane, State};
+use crate::load;
+use crate::ticket::{End, Task};
+
+/// A job whose inputs a lane's runner is to fetch, and to send if they do not fit
+/// the arena.
+pub(in super::super) struct Errand {
+    pub(in super::super) job: JobId,
+    pub(in super::super) kernel: u32,
+    pub(in super::super) params: Arc<brigade_proto::Params>,
+    pub(in super::super) inputs: Vec<Source>,
+    pub(in super::super) timeout: Option<Duration>,
+}
+
+impl Crew {
+    /// Whether a lane's worker has had its share of jobs.
+    pub(super) fn is_served(&self, lane: &Lane) -> bool {
+        self.limits.max_jobs.is_some_and(|max| lane.given >= max)
+    }
+
+    /// The lane for the next job: the one that has least. A first job goes at once;
+    /// one in advance only while so many wait that holding this one back from the
+    /// others delays nothing.
+    fn choose(&self, state: &State) -> Option<usize> {
+        let ready = || state.lanes.iter().enumerate().filter(|(_, lane)| lane.ready);
+        let (index, lane) = ready()
+            .filter(|(_, lane)| !lane.leaving && !self.is_served(lane))
+            .min_by_key(|(_, lane)| lane.assigned.len())?;
+        let has = lane.assigned.len();
+        let fits = has == 0 || (has < self.limits.depth && state.queue.len() > ready().count());
+        fits.then_some(index)
+    }
+
+    /// Gives waiting jobs to workers.
+    pub(super) fn deal(&self, state: &mut State) {
+        if state.closing {
+            return;
+        }
+        while !state.queue.is_empty()
+            && let Some(lane) = self.choose(state)
+            && let Some(task) = state.queue.pop_front()
+        {
+            if task.ticket.take() {
+                self.assign(state, lane, task);
+            } else {
+                // Cancelled in the queue, and reported.
+                state.dropped += 1;
+            }
+        }
+        self.make_room(state);
+    }
+
+    /// Tells those who wait for room in the queue.
+    pub(super) fn make_room(&self, state: &State) {
+        if state.waiting_for_room > 0
+            && (state.queue.len() < self.limits.queue || state.stopped.is_some())
+        {
+            self.has_room.store(true, std::sync::atomic::Ordering::Release);
+            self.room.notify_all();
+            self.bells.call_leader();
+        }
+    }
+
+    fn assign(&self, state: &mut State, index: usize, mut task: Task) {
+        task.attempts += 1;
+        task.stamps.assigned = clock::now();
+        if let Some(timeout) = task.timeout
+            && let Some(keeper) = self.keeper.get()
+        {
+            keeper.mind(timeout);
+        }
+        tracing::debug!(job = task.ticket.id.0, worker = index, "job assigned");
+        let lane = &mut state.lanes[index];
+        lane.given += 1;
+        let job = task.ticket.id;
+        lane.assigned.push_back(Assigned { task, bytes_in: 0, sent: false });
+        if !self.order(lane, lane.assigned.len() - 1) {
+            lane.errands.push_back(job);
+            self.errands[index].notify_one();
+        }
+    }
+
+    /// Sends an assigned job through the ring, if all its inputs are where an order
+    /// can name them.
+    fn order(&self, lane: &mut Lane, place: usize) -> bool {
+        let (Some(wire), Some(assigned)) = (&mut lane.wire, lane.assigned.get_mut(place)) else {
+            return false;
+        };
+        let task = &mut assigned.task;
+        let mut inputs = Vec::with_capacity(task.inputs.len());
+        let mut bytes_in = 0;
+        for source in &task.inputs {
+            let Source::Bytes(bytes) = source else {
+                return false;
+            };
+            bytes_in += bytes.len() as u64;
+            inputs.push(match self.arena.place(bytes) {
+                Some(place) => place,
+                None if bytes.len() <= load::TINY => Place::Here(bytes.to_vec().into()),
+                None => return false,
+            });
+        }
+        let regions = inputs.iter().filter_map(|place| match place {
+            Place::Slab { region, .. } => Some(*region as usize + 1),
+            Place::Here(_) => None,
+        });
+        if let Some(needed) = regions.max() {
+            while wire.regions < needed {
+                let Some(payload) = self.arena.payload(wire.regions) else {
+                    return false;
+                };
+                // One of a few hundred messages in a worker's life, and it reads
+                // its mail as soon as it needs it: this does not block. If it is
+                // dead, its death is about to be known.
+                let send = |mail: &brigade_ipc::Sender| {
+                    mail.send(Mail::Inputs, vec![payload], Carriage::Shared)
+                };
+                if !matches!(wire.mail.with(send), Some(Ok(()))) {
+                    return false;
+                }
+                wire.regions += 1;
+            }
+        }
+        let order = Order::Job {
+            job: task.ticket.id,
+            kernel: task.kernel.0,
+            params: Arc::clone(&task.params),
+            timeout: task.timeout,
+            inputs,
+            returned: wire.outputs.returned(),
+        };
+        let mut buffer = [0; MAX_MESSAGE];
+        let Ok(Some(len)) = wire::encode_into(&order, &mut buffer) else {
+            return false;
+        };
+        task.stamps.encoded = clock::now();
+        assigned.bytes_in = bytes_in;
+        assigned.sent = wire.pass.order(&buffer[..len]);
+        assigned.sent
+    }
+
+    /// Puts the payloads of a task into the arena, by the thread that has them, if a
+    /// worker is free for it: the copy is then all that it waits for. Not if it has
+    /// to queue, because a queue of payloads would fill the arena.
+    pub(super) fn place_ahead(&self, task: &mut Task) {
+        let is_placed = |source: &Source| match source {
+            Source::Bytes(bytes) => load::is_placed(bytes, &self.arena),
+            Source::File(_) => true,
+        };
+        if task.inputs.iter().all(is_placed) {
+            return;
+        }
+        let state = self.lock();
+        let is_free = |lane: &Lane| lane.ready && lane.wire.is_some() && lane.assigned.is_empty();
+        let free = state.queue.is_empty() && state.lanes.iter().any(is_free);
+        drop(state);
+        if !free {
+            return;
+        }
+        for source in &mut task.inputs {
+            if matches!(source, Source::Bytes(_))
+                && let Ok(Some(bytes)) = load::place(source, &self.arena)
+            {
+                *source = Source::Bytes(bytes);
+            }
+        }
+    }
+
+    /// The next errand of a lane's runner. Waits for one; `None` when there will be
+    /// no more.
+    pub(in super::super) fn next_errand(&self, lane: usize, tenure: u64) -> Option<Errand> {
+        let mut state = self.lock();
+        loop {
+            let closing = state.closing;
+            let entry = state.lane(lane, tenure).filter(|entry| entry.ready)?;
+            if let Some(job) = entry.errands.pop_front()
+                && let Some(place) = entry.find(job)
+            {
+                let task = &entry.assigned[place].task;
+                return Some(Errand {
+                    job,
+                    kernel: task.kernel.0,
+                    params: Arc::clone(&task.params),
+                    inputs: task.inputs.clone(),
+                    timeout: task.timeout,
+                });
+            }
+            if closing || self.is_served(entry) {
+                return None;
+            }
+            state = self.errands[lane].wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// All inputs of a job are in the arena now; sends it. False if the order does
+    /// not fit a ring's slot.
+    pub(in super::super) fn placed(
+        &self,
+        lane: usize,
+        tenure: u64,
+        job: JobId,
+        inputs: Vec<Bytes>,
+    ) -> bool {
+        let mut state = self.lock();
+        let Some(entry) = state.lane(lane, tenure) else {
+            // Its worker has died meanwhile; the job is somewhere else.
+            return true;
+        };
+        let Some(place) = entry.find(job) else {
+            return true;
+        };
+        entry.assigned[place].task.inputs = inputs.into_iter().map(Source::Bytes).collect();
+        let sent = self.order(entry, place);
+        self.collect(&mut state);
+        self.release(state);
+        sent
+    }
+
+    /// A job's inputs are in the mail's payloads; it is about to be sent.
+    pub(in super::super) fn encoded(&self, lane: usize, tenure: u64, job: JobId, bytes_in: u64) {
+        let mut state = self.lock();
+        if let Some(entry) = state.lane(lane, tenure)
+            && let Some(place) = entry.find(job)
+        {
+            let assigned = &mut entry.assigned[place];
+            assigned.task.stamps.encoded = clock::now();
+            assigned.bytes_in = bytes_in;
+            assigned.sent = true;
+        }
+    }
+
+    /// There is a job in the mail: a worker with rings has to be told.
+    pub(in super::super) fn posted(&self, lane: usize, tenure: u64) {
+        let mut state = self.lock();
+        if let Some(wire) = state.lane(lane, tenure).and_then(|entry| entry.wire.as_mut()) {
+            let mut buffer = [0; 16];
+            if let Ok(Some(len)) = wire::encode_into(&Order::Mail, &mut buffer) {
+                wire.pass.order(&buffer[..len]);
+            }
+        }
+    }
+
+    /// A job cannot be delivered: an input cannot be read, or does not fit.
+    pub(in super::super) fn undeliverable(
+        &self,
+        lane: usize,
+        tenure: u64,
+        job: JobId,
+        error: JobError,
+    ) {
+        let mut state = self.lock();
+        let Some(entry) = state.lane(lane, tenure) else {
+            return;
+        };
+        let Some(Assigned { task, bytes_in, .. }) =
+            entry.find(job).and_then(|place| entry.assigned.remove(place))
+        else {
+            return;
+        };
+        let pid = entry.pid;
+        // Another one may be delivered in its place.
+        entry.given -= 1;
+        state.stalled = 0;
+        let mut stamps = task.stamps;
+        stamps.collected = clock::now();
+        if stamps.encoded == 0 {
+            stamps.encoded = stamps.collected;
+        }
+        let worker = Some(WorkerId(lane as u32));
+        state.ended.push((task, End { result: Err(error), stamps, worker, pid, bytes_in }));
+        self.deal(&mut state);
+        self.release(state);
+        self.bells.call_leader();
+    }
+
+    /// Tells a worker that there will be no more jobs.
+    pub(super) fn dismiss(&self, state: &mut State, index: usize) {
+        let lane = &mut state.lanes[index];
+        self.errands[index].notify_all();
+        if !lane.ready || lane.leaving {
+            return;
+        }
+        lane.leaving = true;
+        // One that has no rings leaves when its runner closes the mail.
+        if let Some(wire) = &mut lane.wire {
+            let mut buffer = [0; 16];
+            if let Ok(Some(len)) = wire::encode_into(&Order::Leave, &mut buffer) {
+                wire.pass.order(&buffer[..len]);
+            }
+        }
+    }
+}

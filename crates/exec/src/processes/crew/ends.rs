@@ -1,0 +1,278 @@
+//! How jobs end: answered, or with their worker.
+
+use std::time::Duration;
+
+use brigade_ipc::MAX_MESSAGE;
+use brigade_ipc::wire::{self, Answer, Instants};
+use brigade_proto::{Bytes, JobError, JobId, Nanos, WorkerId};
+use brigade_sys::clock;
+
+use super::{Assigned, Crew, State};
+use crate::executor::Stop;
+use crate::ticket::{End, Task};
+
+/// What a worker says of a job that has ended.
+pub(in super::super) struct Done {
+    pub(in super::super) job: JobId,
+    pub(in super::super) result: Result<Vec<Bytes>, JobError>,
+    pub(in super::super) instants: Instants,
+}
+
+/// Why the keeper ended a worker. A worker that was ended deliberately has not
+/// crashed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in super::super) enum Why {
+    /// The job in hand ran for longer than it may.
+    TimedOut(JobId, Duration),
+    /// The job in hand was cancelled.
+    Cancelled(JobId),
+    /// The pool stops, or the worker is replaced after its share of jobs.
+    Leaving,
+}
+
+/// How a worker ended.
+pub(in super::super) struct Death {
+    /// "killed by SIGSEGV", "exited with status 0".
+    pub(in super::super) how: String,
+    /// Set if the end was deliberate.
+    pub(in super::super) why: Option<Why>,
+    /// What it had in hand, and when the kernel was called, if it was.
+    pub(in super::super) current: Option<(JobId, Option<Nanos>)>,
+    pub(in super::super) cpu_ns: u64,
+    pub(in super::super) peak_rss_bytes: u64,
+}
+
+/// What is to become of a lane whose worker has ended.
+#[derive(Debug, PartialEq, Eq)]
+pub(in super::super) enum Next {
+    /// Start another one, after a pause.
+    Restart(Duration),
+    /// The lane is not needed any more.
+    Leave,
+    /// Too many deaths without progress: end all workers.
+    GiveUp { deaths: u32 },
+}
+
+/// A worker answered a job that it was not given.
+#[derive(Debug, PartialEq, Eq)]
+pub(in super::super) struct OutOfTurn(pub(in super::super) JobId);
+
+/// First pause before a worker is replaced that died without progress; doubles
+/// from death to death.
+const FIRST_PAUSE: Duration = Duration::from_millis(10);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
+impl Crew {
+    /// Takes all answers out of the rings and gives the workers more to do.
+    pub(super) fn collect(&self, state: &mut State) {
+        for lane in 0..state.lanes.len() {
+            self.collect_from(state, lane);
+        }
+        if !state.queue.is_empty() {
+            self.deal(state);
+        }
+    }
+
+    /// Whether an answer waits in any ring.
+    pub(super) fn is_any_ready(state: &State) -> bool {
+        state.lanes.iter().any(|lane| lane.wire.as_ref().is_some_and(|wire| wire.pass.is_ready()))
+    }
+
+    fn collect_from(&self, state: &mut State, lane: usize) {
+        let mut buffer = [0; MAX_MESSAGE];
+        // Bounded: a worker that floods is not to keep the others waiting.
+        for _ in 0..32 {
+            let Some(wire) = &mut state.lanes[lane].wire else {
+                return;
+            };
+            let offence = match wire.pass.collect(&mut buffer) {
+                Ok(None) => return,
+                Ok(Some(message)) => self.answer(state, lane, message),
+                Err(corrupt) => Err(corrupt.to_string()),
+            };
+            if let Err(what) = offence {
+                // Nothing that it says is believed any more.
+                let entry = &mut state.lanes[lane];
+                entry.wire = None;
+                entry.ready = false;
+                if let Some(keeper) = self.keeper.get() {
+                    keeper.offend(lane, entry.tenure, Some(what));
+                }
+                return;
+            }
+        }
+    }
+
+    fn answer(&self, state: &mut State, lane: usize, message: &[u8]) -> Result<(), String> {
+        let (instants, answer) = message.split_first_chunk().ok_or("an answer is too short")?;
+        let instants = Instants::read(instants);
+        let Answer { job, error, outputs } =
+            wire::decode(answer).map_err(|error| error.to_string())?;
+        let result = match (error, &state.lanes[lane].wire) {
+            (Some(error), _) => Err(error),
+            (None, Some(wire)) => Ok(outputs
+                .into_iter()
+                .map(|place| wire.outputs.find(place))
+                .collect::<Option<Vec<_>>>()
+                .ok_or("an output is in no slab of its own")?),
+            (None, None) => Ok(Vec::new()),
+        };
+        self.end(state, lane, Done { job, result, instants })
+            .map_err(|OutOfTurn(job)| format!("it answered job {job}, which it does not have"))
+    }
+
+    /// A worker has answered by mail.
+    pub(in super::super) fn complete(
+        &self,
+        lane: usize,
+        tenure: u64,
+        done: Done,
+    ) -> Result<(), OutOfTurn> {
+        let mut state = self.lock();
+        if state.lane(lane, tenure).is_none() {
+            return Err(OutOfTurn(done.job));
+        }
+        let result = self.end(&mut state, lane, done);
+        self.deal(&mut state);
+        self.release(state);
+        self.bells.call_leader();
+        result
+    }
+
+    fn end(&self, state: &mut State, lane: usize, done: Done) -> Result<(), OutOfTurn> {
+        let collected = clock::now();
+        let entry = &mut state.lanes[lane];
+        let place = entry.find(done.job).filter(|&place| entry.assigned[place].sent);
+        let Some(Assigned { task, bytes_in, .. }) =
+            place.and_then(|place| entry.assigned.remove(place))
+        else {
+            return Err(OutOfTurn(done.job));
+        };
+        let mut stamps = task.stamps;
+        stamps.in_hand = done.instants.in_hand;
+        stamps.called = done.instants.called;
+        stamps.returned = done.instants.returned;
+        stamps.published = done.instants.published;
+        stamps.collected = collected;
+        entry.report.jobs += 1;
+        entry.report.busy_ns += stamps.published.saturating_sub(stamps.in_hand);
+        let pid = entry.pid;
+        if self.is_served(entry) && entry.assigned.is_empty() {
+            self.dismiss(state, lane);
+        }
+        state.stalled = 0;
+        let result = match done.result {
+            _ if task.ticket.is_stopping() => Err(JobError::Cancelled),
+            result => result,
+        };
+        tracing::debug!(job = task.ticket.id.0, worker = lane, ok = result.is_ok(), "job finished");
+        let worker = Some(WorkerId(lane as u32));
+        state.ended.push((task, End { result, stamps, worker, pid, bytes_in }));
+        Ok(())
+    }
+
+    /// A worker has ended and been reaped, and everything that it said by mail has
+    /// been heard. Decides what becomes of its jobs and its lane.
+    pub(in super::super) fn lost(&self, lane: usize, death: &Death) -> Next {
+        let now = clock::now();
+        let mut state = self.lock();
+        // What it published before it died counts.
+        self.collect_from(&mut state, lane);
+        let entry = &mut state.lanes[lane];
+        entry.ready = false;
+        entry.leaving = false;
+        entry.wire = None;
+        entry.errands.clear();
+        entry.report.cpu_ns += death.cpu_ns;
+        entry.report.peak_rss_bytes = entry.report.peak_rss_bytes.max(death.peak_rss_bytes);
+        let pid = entry.pid;
+        let assigned = std::mem::take(&mut entry.assigned);
+        let killing = state.stopped == Some(Stop::Kill);
+        let no_more = state.gave_up.clone().unwrap_or(JobError::Cancelled);
+        let mut innocent = Vec::new();
+        let mut suspect = None;
+        let mut progress = false;
+        for Assigned { mut task, bytes_in, .. } in assigned {
+            let called = match death.current {
+                Some((job, called)) if job == task.ticket.id => Some(called),
+                _ => None,
+            };
+            let verdict = match called {
+                _ if killing => Some(no_more.clone()),
+                _ if task.ticket.is_stopping() => Some(JobError::Cancelled),
+                None => {
+                    task.attempts -= 1;
+                    None
+                }
+                Some(_) => self.verdict(&task, death),
+            };
+            match verdict {
+                Some(error) => {
+                    let mut stamps = task.stamps;
+                    stamps.in_hand = stamps.encoded;
+                    stamps.called = called.flatten().unwrap_or(0);
+                    stamps.collected = now;
+                    let worker = Some(WorkerId(lane as u32));
+                    let result = Err(error);
+                    state.ended.push((task, End { result, stamps, worker, pid, bytes_in }));
+                    progress = true;
+                }
+                None => {
+                    task.stamps.assigned = 0;
+                    task.stamps.encoded = 0;
+                    if !task.ticket.put_back() {
+                        // Cancelled and reported at this very moment.
+                        state.dropped += 1;
+                        continue;
+                    }
+                    if called.is_some() {
+                        suspect = Some(task);
+                    } else {
+                        innocent.push(task);
+                    }
+                }
+            }
+        }
+        // Behind those that it has harmed already.
+        for task in innocent.into_iter().chain(suspect).rev() {
+            state.queue.push_front(task);
+        }
+        if progress {
+            // A job came to its end, if a bad one.
+            state.stalled = 0;
+        } else if death.why.is_none() {
+            state.stalled += 1;
+        }
+        let next = if state.closing || killing {
+            Next::Leave
+        } else if state.stalled > self.limits.max_restarts {
+            Next::GiveUp { deaths: state.stalled }
+        } else {
+            Next::Restart(match state.stalled {
+                0 | 1 => Duration::ZERO,
+                n => FIRST_PAUSE.saturating_mul(1 << (n - 2).min(16)).min(LONGEST_PAUSE),
+            })
+        };
+        self.deal(&mut state);
+        self.release(state);
+        self.bells.call_leader();
+        next
+    }
+
+    /// What the death of its worker means for the job that was in hand: its end,
+    /// or `None` for another try.
+    fn verdict(&self, task: &Task, death: &Death) -> Option<JobError> {
+        let id = task.ticket.id;
+        match &death.why {
+            Some(Why::TimedOut(job, after)) if *job == id => {
+                Some(JobError::TimedOut { after: *after })
+            }
+            Some(Why::Cancelled(job)) if *job == id => Some(JobError::Cancelled),
+            Some(_) => None,
+            None if task.attempts > self.limits.retries => {
+                Some(JobError::Crashed { death: death.how.clone(), attempts: task.attempts })
+            }
+            None => None,
+        }
+    }
+}

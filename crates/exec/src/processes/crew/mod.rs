@@ -1,0 +1,460 @@
+//! Which job is where: the queue, what each lane has in hand, and what becomes of
+//! a job whose worker died. README.md in this directory has the whole story.
+//!
+//! No process or socket in here; the threads that have those call in. All state is
+//! behind one lock, which is never held while a file is read, a payload is copied or
+//! an outcome is reported. Whoever has it does what is to be done, whose job it may
+//! be: answers are collected and jobs are dealt by the callers themselves, and by the
+//! [`clerk`](wait) while no caller is there.
+
+mod deal;
+mod ends;
+mod wait;
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
+
+use brigade_ipc::{Arena, Bells, Budget, Call, Outputs, Pass, Patience, Sender};
+use brigade_proto::{JobError, JobId, Nanos, WorkerId};
+
+use super::keeper::Keeper;
+use crate::executor::{Stop, WorkerReport};
+use crate::ticket::{End, Task, Ticket, Wanted};
+use crate::{PoolConfig, PoolError, SubmitError};
+
+pub(super) use deal::Errand;
+pub(super) use ends::{Death, Done, Next, Why};
+
+/// The jobs and lanes of a pool.
+pub(super) struct Crew {
+    state: Mutex<State>,
+    /// Somebody waits for room in the queue.
+    room: Condvar,
+    /// Somebody waits until no job is left.
+    idle: Condvar,
+    /// One for each lane's runner, which waits for an errand.
+    errands: Vec<Condvar>,
+    /// Accepted jobs whose outcome has not been reported.
+    unfinished: AtomicUsize,
+    /// Somebody waits until that is zero.
+    awaited: AtomicBool,
+    /// There is room in the queue.
+    has_room: AtomicBool,
+    /// Of the arena transport: where payloads are, what wakes the coordinator.
+    pub(super) arena: Arena,
+    pub(super) budget: Arc<Budget>,
+    bells: Bells,
+    patience: Patience,
+    keeper: OnceLock<Keeper>,
+    limits: Limits,
+}
+
+struct Limits {
+    depth: usize,
+    queue: usize,
+    retries: u32,
+    max_restarts: u32,
+    max_jobs: Option<u64>,
+}
+
+struct State {
+    queue: VecDeque<Task>,
+    lanes: Vec<Lane>,
+    /// No jobs are accepted any more.
+    stopped: Option<Stop>,
+    /// All jobs are done; workers may go.
+    closing: bool,
+    /// Workers that died by themselves since a job was last completed.
+    stalled: u32,
+    /// Why, if it did.
+    gave_up: Option<JobError>,
+    /// Callers that wait for room in the queue.
+    waiting_for_room: usize,
+    /// A caller sleeps on the leader's bell.
+    is_led: bool,
+    /// Callers that wait and do not lead.
+    followers: usize,
+    /// When the clerk was last said to want a call.
+    call: Call,
+    /// The last job was submitted by somebody who does not come to wait for it.
+    is_unattended: bool,
+    /// Jobs that have ended, to be reported when the lock is released.
+    ended: Vec<(Task, End)>,
+    /// Jobs that were cancelled in the queue and are reported already.
+    dropped: usize,
+}
+
+#[derive(Default)]
+struct Lane {
+    /// Counts the worker processes in this lane; a message from an earlier one is
+    /// recognised by it.
+    tenure: u64,
+    pid: u32,
+    ready: bool,
+    /// Its worker was told to leave.
+    leaving: bool,
+    assigned: VecDeque<Assigned>,
+    /// Assigned jobs that its runner has to fetch inputs for, or to send.
+    errands: VecDeque<JobId>,
+    /// Jobs given to the present process.
+    given: u64,
+    /// The worker's rings, if it has any.
+    wire: Option<Wire>,
+    report: Totals,
+}
+
+/// How a worker with rings is reached.
+pub(super) struct Wire {
+    pub(super) pass: Pass,
+    pub(super) outputs: Arc<Outputs>,
+    pub(super) mail: Arc<Mailbox>,
+    /// Regions of the arena that the worker was sent.
+    pub(super) regions: usize,
+}
+
+/// A worker's mail channel, until it is closed.
+pub(super) struct Mailbox(Mutex<Option<Sender>>);
+
+impl Mailbox {
+    pub(super) fn new(sender: Sender) -> Self {
+        Self(Mutex::new(Some(sender)))
+    }
+
+    /// Uses the channel; `None` if it is closed.
+    pub(super) fn with<T>(&self, send: impl FnOnce(&Sender) -> T) -> Option<T> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(send)
+    }
+
+    /// Closes it: a worker that gets its jobs by mail leaves.
+    pub(super) fn close(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+}
+
+#[derive(Default)]
+struct Totals {
+    jobs: u64,
+    busy_ns: u64,
+    ready_ns: u64,
+    cpu_ns: u64,
+    peak_rss_bytes: u64,
+}
+
+struct Assigned {
+    task: Task,
+    bytes_in: u64,
+    /// The worker was told of it.
+    sent: bool,
+}
+
+impl State {
+    /// A lane, if its worker still is the one that is meant.
+    fn lane(&mut self, lane: usize, tenure: u64) -> Option<&mut Lane> {
+        let lane = &mut self.lanes[lane];
+        (lane.tenure == tenure).then_some(lane)
+    }
+}
+
+impl Lane {
+    fn find(&self, job: JobId) -> Option<usize> {
+        self.assigned.iter().position(|assigned| assigned.task.ticket.id == job)
+    }
+}
+
+impl Crew {
+    pub(super) fn new(config: &PoolConfig, bells: Bells) -> Self {
+        let budget = Budget::new(config.arena_limit, || brigade_sys::cores::memory() / 4);
+        Self {
+            state: Mutex::new(State {
+                queue: VecDeque::new(),
+                lanes: (0..config.workers).map(|_| Lane::default()).collect(),
+                stopped: None,
+                closing: false,
+                stalled: 0,
+                gave_up: None,
+                waiting_for_room: 0,
+                is_led: false,
+                followers: 0,
+                call: Call::Never,
+                is_unattended: false,
+                ended: Vec::new(),
+                dropped: 0,
+            }),
+            room: Condvar::new(),
+            idle: Condvar::new(),
+            errands: (0..config.workers).map(|_| Condvar::new()).collect(),
+            unfinished: AtomicUsize::new(0),
+            awaited: AtomicBool::new(false),
+            has_room: AtomicBool::new(true),
+            arena: Arena::new(Arc::clone(&budget)),
+            budget,
+            bells,
+            patience: Patience { yields: config.spin, ..crate::executor::PATIENCE },
+            keeper: OnceLock::new(),
+            limits: Limits {
+                depth: config.depth,
+                queue: config.queue,
+                retries: config.retries,
+                max_restarts: config.max_restarts,
+                max_jobs: config.max_jobs_per_worker,
+            },
+        }
+    }
+
+    /// Whom to tell of jobs with a time limit, and of offences.
+    pub(super) fn set_keeper(&self, keeper: Keeper) {
+        // Set once, by whoever made both.
+        let _ = self.keeper.set(keeper);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Releases the lock, and then reports what has ended: a listener may be slow.
+    fn release(&self, mut state: MutexGuard<'_, State>) -> bool {
+        let ended = std::mem::take(&mut state.ended);
+        let dropped = std::mem::take(&mut state.dropped);
+        drop(state);
+        if ended.is_empty() && dropped == 0 {
+            return false;
+        }
+        let count = ended.len() + dropped;
+        for (task, end) in ended {
+            task.finish(end);
+        }
+        self.finished(count);
+        true
+    }
+
+    fn finished(&self, count: usize) {
+        let before = self.unfinished.fetch_sub(count, Ordering::SeqCst);
+        if before == count && self.awaited.load(Ordering::SeqCst) {
+            // Under the lock, so that a waiter between its look and its sleep does
+            // not miss it.
+            let _state = self.lock();
+            self.idle.notify_all();
+        }
+    }
+
+    /// Accepts a task.
+    pub(super) fn submit(&self, mut task: Task, block: bool) -> Result<(), SubmitError> {
+        self.place_ahead(&mut task);
+        let mut state = self.lock();
+        while state.stopped.is_none() && state.queue.len() >= self.limits.queue {
+            self.collect(&mut state);
+            if state.queue.len() < self.limits.queue {
+                break;
+            }
+            if !block {
+                self.release(state);
+                return Err(SubmitError::Full);
+            }
+            self.has_room.store(false, Ordering::Release);
+            state.waiting_for_room += 1;
+            self.release(state);
+            self.wait(&Room(self), None);
+            state = self.lock();
+            state.waiting_for_room -= 1;
+        }
+        if state.stopped.is_some() {
+            self.release(state);
+            return Err(SubmitError::Closed);
+        }
+        self.unfinished.fetch_add(1, Ordering::SeqCst);
+        let attended = task.ticket.is_attended();
+        state.is_unattended = !attended;
+        state.queue.push_back(task);
+        self.deal(&mut state);
+        self.see_to_the_clerk(&mut state);
+        self.collect(&mut state);
+        self.release(state);
+        Ok(())
+    }
+
+    /// The lane that has a job assigned.
+    pub(super) fn lane_of(&self, ticket: &Ticket) -> Option<usize> {
+        self.lock().lanes.iter().position(|lane| lane.find(ticket.id).is_some())
+    }
+
+    /// A worker is ready for jobs.
+    pub(super) fn ready(
+        &self,
+        lane: usize,
+        tenure: u64,
+        pid: u32,
+        since_start: Duration,
+        wire: Option<Wire>,
+    ) {
+        let mut state = self.lock();
+        let entry = &mut state.lanes[lane];
+        entry.tenure = tenure;
+        entry.pid = pid;
+        entry.ready = true;
+        entry.leaving = false;
+        entry.given = 0;
+        entry.wire = wire;
+        if entry.report.ready_ns == 0 {
+            entry.report.ready_ns = since_start.as_nanos() as u64;
+        }
+        if state.closing {
+            self.dismiss(&mut state, lane);
+        }
+        self.deal(&mut state);
+        self.see_to_the_clerk(&mut state);
+        self.release(state);
+        self.bells.call_leader();
+    }
+
+    /// A worker's link is gone: it gets no more jobs. Its runner returns.
+    pub(super) fn unready(&self, lane: usize, tenure: u64) {
+        let mut state = self.lock();
+        if let Some(entry) = state.lane(lane, tenure) {
+            entry.ready = false;
+            self.errands[lane].notify_all();
+            // It may have been chosen for a job that another one has to take.
+            self.deal(&mut state);
+        }
+        self.release(state);
+    }
+
+    /// When the keeper has to look at a worker's job again, or the job whose time
+    /// is over. `current` is what the worker's status page says.
+    pub(super) fn time_limit(
+        &self,
+        lane: usize,
+        current: Option<(JobId, Option<Nanos>)>,
+        now: Nanos,
+        grace: Duration,
+    ) -> TimeLimit {
+        let state = self.lock();
+        let mut next = TimeLimit::None;
+        for assigned in &state.lanes[lane].assigned {
+            let Some(timeout) = assigned.task.timeout else {
+                continue;
+            };
+            let id = assigned.task.ticket.id;
+            let called = match current {
+                Some((job, Some(called))) if job == id => called,
+                // Not called yet, so not before now.
+                _ => now,
+            };
+            let over = called.saturating_add((timeout + grace).as_nanos() as u64);
+            if over <= now {
+                return TimeLimit::Over(id, timeout);
+            }
+            next = match next {
+                TimeLimit::At(at) => TimeLimit::At(at.min(over)),
+                _ => TimeLimit::At(over),
+            };
+        }
+        next
+    }
+
+    /// No further jobs; those that wait in the queue are cancelled. Returns false
+    /// if that has happened before.
+    pub(super) fn stop(&self, how: Stop) -> bool {
+        self.refuse(how, &JobError::Cancelled)
+    }
+
+    fn refuse(&self, how: Stop, error: &JobError) -> bool {
+        let mut state = self.lock();
+        let news = state.stopped < Some(how);
+        state.stopped = state.stopped.max(Some(how));
+        let queue = std::mem::take(&mut state.queue);
+        self.make_room(&state);
+        self.release(state);
+        let count = queue.len();
+        for task in queue {
+            // One that cannot be taken was cancelled, and has been reported.
+            if task.ticket.take() {
+                task.finish_unrun(error.clone());
+            }
+        }
+        if count > 0 {
+            self.finished(count);
+        }
+        self.bells.call_leader();
+        news
+    }
+
+    /// The pool cannot go on: nothing that waits or runs will be finished.
+    pub(super) fn give_up(&self, reason: &PoolError) {
+        let error = JobError::PoolGaveUp { reason: reason.to_string() };
+        self.lock().gave_up = Some(error.clone());
+        self.refuse(Stop::Kill, &error);
+    }
+
+    /// Waits until every accepted job has been reported, then lets the workers go.
+    pub(super) fn close(&self) {
+        let mut state = self.lock();
+        self.awaited.store(true, Ordering::SeqCst);
+        // Nobody else may be there to collect.
+        state.is_unattended = true;
+        self.see_to_the_clerk(&mut state);
+        self.collect(&mut state);
+        self.release(state);
+        let mut state = self.lock();
+        while self.unfinished.load(Ordering::SeqCst) > 0 {
+            state = self.idle.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        state.stopped = state.stopped.max(Some(Stop::Drain));
+        state.closing = true;
+        for lane in 0..state.lanes.len() {
+            self.dismiss(&mut state, lane);
+        }
+        self.release(state);
+        self.bells.call_clerk();
+    }
+
+    /// Whether a worker that leaves does so because it was told to.
+    pub(super) fn is_leaving(&self, lane: usize) -> bool {
+        let state = self.lock();
+        let lane = &state.lanes[lane];
+        state.closing || lane.leaving || (self.is_served(lane) && lane.assigned.is_empty())
+    }
+
+    pub(super) fn reports(&self) -> Vec<WorkerReport> {
+        let state = self.lock();
+        let report = |(index, lane): (usize, &Lane)| WorkerReport {
+            worker: WorkerId(index as u32),
+            pid: lane.pid,
+            jobs: lane.report.jobs,
+            busy_ns: lane.report.busy_ns,
+            ready_ns: lane.report.ready_ns,
+            cpu_ns: Some(lane.report.cpu_ns),
+            peak_rss_bytes: Some(lane.report.peak_rss_bytes).filter(|&bytes| bytes > 0),
+        };
+        state.lanes.iter().enumerate().map(report).collect()
+    }
+}
+
+/// Room in the queue, as something to wait for.
+struct Room<'a>(&'a Crew);
+
+impl Wanted for Room<'_> {
+    fn is_ready(&self) -> bool {
+        self.0.has_room.load(Ordering::Acquire)
+    }
+
+    fn sleep(&self, limit: Option<Duration>) {
+        let state = self.0.lock();
+        if !self.is_ready() {
+            let limit = limit.unwrap_or(Duration::MAX);
+            drop(self.0.room.wait_timeout(state, limit));
+        }
+    }
+}
+
+/// When a worker's time limit has to be looked at again.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum TimeLimit {
+    /// No assigned job has one.
+    None,
+    /// Then.
+    At(Nanos),
+    /// This job's is over.
+    Over(JobId, Duration),
+}

@@ -1,0 +1,143 @@
+//! Who collects answers: the caller that waits, as the leader; or, while no caller
+//! is there, the clerk, a thread that sleeps for as long as it is not needed.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use brigade_ipc::Call;
+use brigade_sys::clock;
+
+use super::{Crew, State};
+use crate::ticket::Wanted;
+
+/// How long a pool is idle before it gives back memory that it does not use.
+const IDLE: Duration = Duration::from_secs(1);
+
+impl Crew {
+    /// Waits for something that a job brings, for at most `limit`.
+    pub(in super::super) fn wait(&self, wanted: &dyn Wanted, limit: Option<Duration>) {
+        let is_there = || {
+            wanted.is_ready() || {
+                self.attend();
+                wanted.is_ready()
+            }
+        };
+        if self.patience.wait(is_there) {
+            return;
+        }
+        let begin = clock::now();
+        loop {
+            let left = match limit.map(|limit| limit.checked_sub(clock::since(begin))) {
+                Some(None) => return,
+                Some(left) => left,
+                None => None,
+            };
+            let mut state = self.lock();
+            self.collect(&mut state);
+            if !state.ended.is_empty() || state.dropped > 0 || wanted.is_ready() {
+                self.release(state);
+                if wanted.is_ready() {
+                    return;
+                }
+                continue;
+            }
+            if state.is_led {
+                // Somebody else sleeps on the leader's bell and collects for all;
+                // when that one goes, the clerk does.
+                state.followers += 1;
+                drop(state);
+                wanted.sleep(left);
+                self.lock().followers -= 1;
+                continue;
+            }
+            state.is_led = true;
+            self.see_to_the_clerk(&mut state);
+            self.bells.leader_sleeps();
+            // After the bell was set: what is published from here on rings it.
+            let missed = Self::is_any_ready(&state) || wanted.is_ready();
+            drop(state);
+            if !missed {
+                self.bells.sleep_as_leader(left);
+            }
+            let mut state = self.lock();
+            self.bells.leader_wakes();
+            state.is_led = false;
+            self.see_to_the_clerk(&mut state);
+            self.collect(&mut state);
+            self.release(state);
+            if wanted.is_ready() {
+                return;
+            }
+        }
+    }
+
+    /// Collects if nobody else is at it.
+    fn attend(&self) {
+        if let Ok(mut state) = self.state.try_lock() {
+            self.collect(&mut state);
+            self.release(state);
+        }
+    }
+
+    /// Says what the clerk is to be called for. Who changes that looks at the rings
+    /// after it.
+    pub(super) fn see_to_the_clerk(&self, state: &mut State) {
+        let call = if state.is_led && state.followers == 0 && !state.is_unattended {
+            // Workers call the leader.
+            Call::Idle
+        } else if state.followers > 0 || state.is_unattended {
+            Call::Always
+        } else {
+            // Callers are busy submitting; the clerk is called when a worker has
+            // nothing left to do.
+            Call::Idle
+        };
+        if state.call != call {
+            state.call = call;
+            self.bells.clerk_wants(call);
+        }
+    }
+
+    /// The clerk's life: one thread of the pool.
+    pub(in super::super) fn clerk(&self) {
+        let mut idle_since = Some(clock::now());
+        loop {
+            let mut state = self.lock();
+            self.collect(&mut state);
+            if state.closing {
+                self.release(state);
+                return;
+            }
+            if self.release(state) {
+                // A leader may be waiting for what was just reported.
+                self.bells.call_leader();
+                idle_since = Some(clock::now());
+                continue;
+            }
+            let mut state = self.lock();
+            let busy = self.unfinished.load(Ordering::SeqCst) > 0;
+            // It was called because no caller attends to this; until one does, it is
+            // better called at once.
+            let call = if busy && !state.is_led { Call::Always } else { Call::Idle };
+            state.call = call;
+            self.bells.clerk_wants(call);
+            let missed = Self::is_any_ready(&state) || state.closing;
+            drop(state);
+            if missed {
+                continue;
+            }
+            let limit = match idle_since {
+                _ if busy => None,
+                Some(since) => Some(IDLE.saturating_sub(clock::since(since))),
+                None => None,
+            };
+            if limit == Some(Duration::ZERO) {
+                idle_since = None;
+                let bytes = self.arena.trim();
+                tracing::debug!(bytes, "unused memory was given back");
+                continue;
+            }
+            self.bells.sleep_as_clerk(call, limit);
+        }
+    }
+}

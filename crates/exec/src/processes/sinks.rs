@@ -1,0 +1,125 @@
+//! Where a worker's kernels write their outputs: as near as possible to where they
+//! will travel from.
+
+use brigade_ipc::wire::{Mail, Place, Reply};
+use brigade_ipc::{Carriage, OutputShelf, OutputSlab, Payload, Region};
+use brigade_kernels::{KernelError, OutputSink};
+use brigade_proto::Buffer;
+
+use super::worker::Mailbag;
+use crate::load::TINY;
+
+/// An output of the job in hand.
+pub(super) enum Output {
+    /// It will be copied into a message.
+    Heap(Buffer),
+    /// In a slab.
+    Slab(OutputSlab),
+    /// In a region of its own.
+    Apart(Region),
+}
+
+impl Output {
+    /// On its way by mail. `None` when there is no memory for it.
+    pub(super) fn into_payload(self) -> Option<Payload> {
+        match self {
+            Self::Heap(buffer) => Some(Payload::Bytes(buffer.into())),
+            Self::Slab(mut slab) => Region::copy_of(slab.bytes_mut()).map(Payload::Region),
+            Self::Apart(region) => Some(Payload::Region(region)),
+        }
+    }
+
+    /// Named in an answer. `None` if it can only go by mail.
+    pub(super) fn into_place(self, shelf: &mut OutputShelf) -> Option<Place> {
+        match self {
+            Self::Heap(buffer) => Some(Place::Here(buffer.to_vec().into())),
+            Self::Slab(slab) => Some(shelf.lend(slab)),
+            Self::Apart(_) => None,
+        }
+    }
+}
+
+/// What an output may be made of.
+pub(super) enum Room<'w> {
+    /// Messages only.
+    Inline,
+    /// A region of its own for each large one.
+    Shared,
+    /// Slabs.
+    Arena { shelf: &'w mut OutputShelf, mail: &'w mut Mailbag },
+}
+
+impl Room<'_> {
+    pub(super) fn of(carriage: Carriage) -> Self {
+        match carriage {
+            Carriage::Inline => Self::Inline,
+            Carriage::Shared => Self::Shared,
+        }
+    }
+
+    fn output(&mut self, len: usize) -> Option<Output> {
+        match self {
+            Self::Inline => Buffer::try_zeroed(len).map(Output::Heap),
+            Self::Shared if len <= brigade_ipc::channel::SMALL => {
+                Buffer::try_zeroed(len).map(Output::Heap)
+            }
+            Self::Shared => Region::zeroed(len).map(Output::Apart),
+            Self::Arena { .. } if len <= TINY => Buffer::try_zeroed(len).map(Output::Heap),
+            Self::Arena { shelf, mail } => {
+                let slab = shelf.take(len).or_else(|| {
+                    grow(shelf, mail, len)?;
+                    shelf.take(len)
+                });
+                slab.map(Output::Slab).or_else(|| Region::zeroed(len).map(Output::Apart))
+            }
+        }
+    }
+}
+
+/// Asks the coordinator for more memory, and waits for its answer.
+fn grow(shelf: &mut OutputShelf, mail: &mut Mailbag, len: usize) -> Option<()> {
+    let need = Reply::NeedRegion { bytes: len as u64 };
+    mail.reply(need, Vec::new(), Carriage::Shared).ok()?;
+    let (_, region) = mail.fetch(|mail| matches!(mail, Mail::Outputs)).ok()?;
+    shelf.add(region).then_some(())
+}
+
+/// The outputs of one job.
+pub(super) struct Sink<'w> {
+    room: Room<'w>,
+    outputs: Vec<Output>,
+}
+
+impl<'w> Sink<'w> {
+    pub(super) fn new(room: Room<'w>) -> Self {
+        Self { room, outputs: Vec::new() }
+    }
+
+    pub(super) fn into_outputs(self) -> Vec<Output> {
+        self.outputs
+    }
+}
+
+impl OutputSink for Sink<'_> {
+    fn add(&mut self, len: usize) -> Result<&mut [u8], KernelError> {
+        let output = self.room.output(len).ok_or(KernelError::Memory { bytes: len as u64 })?;
+        Ok(match self.outputs.push_mut(output) {
+            Output::Heap(buffer) => buffer,
+            Output::Slab(slab) => slab.bytes_mut(),
+            Output::Apart(region) => region,
+        })
+    }
+
+    fn truncate_last(&mut self, len: usize) {
+        match self.outputs.last_mut() {
+            Some(Output::Heap(buffer)) => buffer.truncate(len),
+            Some(Output::Slab(slab)) => slab.truncate(len),
+            Some(Output::Apart(region)) => region.truncate(len),
+            None => {}
+        }
+    }
+
+    fn count(&self) -> usize {
+        self.outputs.len()
+    }
+}

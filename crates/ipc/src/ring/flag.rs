@@ -1,0 +1,59 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Memory;
+
+/// A word on which one side sleeps and which the others raise it from.
+///
+/// Zero: nobody is to be woken. The sleeper sets it to what it wants to be woken
+/// for, *then* looks once more whether there is something to do, then sleeps; a
+/// waker publishes, *then* looks at the flag. Both have a sequentially consistent
+/// fence between their two steps, so at least one of them sees the other's.
+#[derive(Debug)]
+pub(crate) struct Flag<M> {
+    memory: Arc<M>,
+    index: usize,
+}
+
+impl<M> Clone for Flag<M> {
+    fn clone(&self) -> Self {
+        Self { memory: Arc::clone(&self.memory), index: self.index }
+    }
+}
+
+impl<M: Memory> Flag<M> {
+    pub(crate) fn new(memory: Arc<M>, index: usize) -> Self {
+        Self { memory, index }
+    }
+
+    /// Sleeper: sets the flag. Whether there is something to do must be looked at
+    /// after this, and before [`Flag::sleep`].
+    pub(crate) fn set(&self, value: u32) {
+        self.memory.store(self.index, value.into());
+        self.memory.fence();
+    }
+
+    /// Sleeper: sleeps until the flag is not `value`; may return early.
+    pub(crate) fn sleep(&self, value: u32, limit: Option<Duration>) {
+        self.memory.sleep_on(self.index, value, limit);
+    }
+
+    /// The flag.
+    pub(crate) fn get(&self) -> u32 {
+        self.memory.load(self.index) as u32
+    }
+
+    /// Waker, after it has published: the order between that and the look at any
+    /// number of flags.
+    pub(crate) fn fence(&self) {
+        self.memory.fence();
+    }
+
+    /// Waker: clears the flag and wakes the sleeper, if the flag is at least
+    /// `least`. One of several wakers does.
+    pub(crate) fn raise(&self, least: u32) {
+        if self.get() >= least && self.memory.swap(self.index, 0) != 0 {
+            self.memory.wake(self.index);
+        }
+    }
+}

@@ -1,0 +1,396 @@
+//! What a worker and its coordinator share: the status page, the flag on which the
+//! worker sleeps, and the two rings; and what all workers of a pool share with it:
+//! the flags on which the coordinator sleeps.
+
+use std::hint;
+use std::panic::catch_unwind;
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use brigade_proto::{JobId, Nanos};
+use brigade_sys::shared::Words;
+use ipc_channel::ipc::IpcSharedMemory;
+
+use crate::ring::{self, Consumer, Corrupt, Flag, MAX_MESSAGE, Producer};
+
+type Memory = Words<IpcSharedMemory>;
+
+const JOB: usize = 0;
+const CALLED: usize = 1;
+/// A line of its own: the coordinator writes it.
+const ASLEEP: usize = 16;
+const ORDERS: usize = 32;
+const DONES: usize = ORDERS + ring::WORDS;
+const WORDS: usize = DONES + ring::WORDS;
+
+fn share(words: usize) -> Option<(Memory, IpcSharedMemory)> {
+    // ipc-channel panics when memfd or mmap fails.
+    let (mine, theirs) = catch_unwind(|| {
+        let region = IpcSharedMemory::from_byte(0, words * size_of::<u64>());
+        (region.clone(), region)
+    })
+    .ok()?;
+    Some((open(mine, words)?, theirs))
+}
+
+fn open(region: IpcSharedMemory, words: usize) -> Option<Memory> {
+    Words::new(region, IpcSharedMemory::deref_mut).filter(|memory| memory.count() >= words)
+}
+
+/// How somebody waits before it sleeps: looks without a pause, then yields the
+/// core between looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Patience {
+    /// Looks without a pause.
+    pub spins: u32,
+    /// How long it then yields between looks. About what waking a sleeper costs:
+    /// the sum is then at most twice what the best choice would have cost
+    /// (Karlin, Li, Manasse and Owicki, "Empirical studies of competitive
+    /// spinning", SOSP 1991).
+    pub yields: Duration,
+}
+
+impl Patience {
+    /// Sleeps at once.
+    pub const NONE: Self = Self { spins: 0, yields: Duration::ZERO };
+
+    /// Looks until `ready` or out of patience; returns whether it was ready.
+    pub fn wait(self, mut ready: impl FnMut() -> bool) -> bool {
+        for look in 0..self.spins {
+            if ready() {
+                return true;
+            }
+            // A pause takes as long as a message between two cores on some
+            // processors, so not after every look.
+            if look % 4 == 3 {
+                hint::spin_loop();
+            }
+        }
+        if self.yields.is_zero() {
+            return ready();
+        }
+        let begin = Instant::now();
+        loop {
+            if ready() {
+                return true;
+            }
+            if begin.elapsed() >= self.yields {
+                return false;
+            }
+            thread::yield_now();
+        }
+    }
+}
+
+/// The flags on which a pool's coordinator sleeps: one region for all workers.
+#[derive(Clone, Debug)]
+pub struct Bells {
+    leader: Flag<Memory>,
+    clerk: Flag<Memory>,
+}
+
+/// When the clerk wants to be woken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Call {
+    /// It is not needed.
+    Never = 1,
+    /// When a worker runs out of work and its results have not been collected.
+    Idle = 2,
+    /// At every result.
+    Always = 3,
+}
+
+const BELL_WORDS: usize = 64;
+
+impl Bells {
+    fn on(memory: Memory) -> Self {
+        let memory = Arc::new(memory);
+        Self { leader: Flag::new(Arc::clone(&memory), 0), clerk: Flag::new(memory, 16) }
+    }
+
+    /// New bells, and their other half, to be sent to each worker.
+    pub fn create() -> Option<(Self, BellsRegion)> {
+        let (mine, theirs) = share(BELL_WORDS)?;
+        Some((Self::on(mine), BellsRegion(theirs)))
+    }
+
+    pub(crate) fn open(region: IpcSharedMemory) -> Option<Self> {
+        Some(Self::on(open(region, BELL_WORDS)?))
+    }
+
+    /// The leader is about to sleep; it looks at the rings after this.
+    pub fn leader_sleeps(&self) {
+        self.leader.set(1);
+    }
+
+    /// The leader is awake.
+    pub fn leader_wakes(&self) {
+        self.leader.set(0);
+    }
+
+    /// Sleeps until the leader is called, for at most `limit`; may return early.
+    pub fn sleep_as_leader(&self, limit: Option<Duration>) {
+        self.leader.sleep(1, limit);
+    }
+
+    /// Wakes the leader, if it sleeps.
+    pub fn call_leader(&self) {
+        self.leader.fence();
+        self.leader.raise(1);
+    }
+
+    /// Says when the clerk wants to be woken; the rings are looked at after this.
+    pub fn clerk_wants(&self, call: Call) {
+        self.clerk.set(call as u32);
+    }
+
+    /// Sleeps until the clerk is called or its wish is not `call` any more; may
+    /// return early.
+    pub fn sleep_as_clerk(&self, call: Call, limit: Option<Duration>) {
+        self.clerk.sleep(call as u32, limit);
+    }
+
+    /// Wakes the clerk, whatever it wants. What it is to find then has to be done
+    /// before this.
+    pub fn call_clerk(&self) {
+        self.clerk.fence();
+        self.clerk.raise(Call::Never as u32);
+    }
+}
+
+/// The bells on their way to a worker.
+#[derive(Clone, Debug)]
+pub struct BellsRegion(pub(crate) IpcSharedMemory);
+
+/// A worker's station as its keeper sees it: what the worker is doing, readable
+/// without asking it and also after its death. Who is to blame for a crash, and
+/// when a timeout began, is read here.
+#[derive(Clone, Debug)]
+pub struct StatusPage(Arc<Memory>);
+
+impl StatusPage {
+    /// The job that the worker has in hand, and when its kernel was called, if it
+    /// was.
+    pub fn current(&self) -> Option<(JobId, Option<Nanos>)> {
+        // Bounded: a worker that writes nonsense as fast as it can gets any answer.
+        for _ in 0..1000 {
+            let job = self.0.load(JOB);
+            let called = self.0.load(CALLED);
+            // The job changed between the two looks: `called` may be the next one's.
+            if self.0.load(JOB) == job {
+                let id = JobId(job.checked_sub(1)?);
+                return Some((id, (called != 0).then_some(called)));
+            }
+        }
+        None
+    }
+}
+
+/// The coordinator's side of a worker's station.
+#[derive(Debug)]
+pub struct Pass {
+    memory: Arc<Memory>,
+    orders: Producer<Memory>,
+    dones: Consumer<Memory>,
+    asleep: Flag<Memory>,
+}
+
+impl Pass {
+    /// A new station, and its other half, to be sent.
+    pub(crate) fn create() -> Option<(Self, IpcSharedMemory)> {
+        let (mine, theirs) = share(WORDS)?;
+        let memory = Arc::new(mine);
+        let pass = Self {
+            orders: Producer::new(Arc::clone(&memory), ORDERS),
+            dones: Consumer::new(Arc::clone(&memory), DONES),
+            asleep: Flag::new(Arc::clone(&memory), ASLEEP),
+            memory,
+        };
+        Some((pass, theirs))
+    }
+
+    /// What the worker is doing.
+    pub fn page(&self) -> StatusPage {
+        StatusPage(Arc::clone(&self.memory))
+    }
+
+    /// Gives the worker an order. False when the ring is full.
+    pub fn order(&mut self, message: &[u8]) -> bool {
+        let pushed = self.orders.push(message);
+        self.asleep.fence();
+        self.asleep.raise(1);
+        pushed
+    }
+
+    /// Whether the worker has said something.
+    pub fn is_ready(&self) -> bool {
+        self.dones.is_ready()
+    }
+
+    /// What the worker has said next.
+    ///
+    /// # Errors
+    /// When it is nonsense.
+    pub fn collect<'b>(
+        &mut self,
+        buffer: &'b mut [u8; MAX_MESSAGE],
+    ) -> Result<Option<&'b mut [u8]>, Corrupt> {
+        self.dones.pop(buffer)
+    }
+}
+
+/// The worker's side of its station.
+#[derive(Debug)]
+pub struct Station {
+    memory: Arc<Memory>,
+    orders: Consumer<Memory>,
+    dones: Producer<Memory>,
+    asleep: Flag<Memory>,
+    bells: Bells,
+}
+
+impl Station {
+    pub(crate) fn open(region: IpcSharedMemory, bells: Bells) -> Option<Self> {
+        let memory = Arc::new(open(region, WORDS)?);
+        Some(Self {
+            orders: Consumer::new(Arc::clone(&memory), ORDERS),
+            dones: Producer::new(Arc::clone(&memory), DONES),
+            asleep: Flag::new(Arc::clone(&memory), ASLEEP),
+            memory,
+            bells,
+        })
+    }
+
+    /// Has a job in hand.
+    pub fn take(&self, job: JobId) {
+        self.memory.store(CALLED, 0);
+        self.memory.store(JOB, job.0 + 1);
+    }
+
+    /// Calls the kernel now.
+    pub fn call(&self, at: Nanos) {
+        self.memory.store(CALLED, at);
+    }
+
+    /// Has published the result.
+    pub fn done(&self) {
+        self.memory.store(JOB, 0);
+    }
+
+    /// Waits for an order.
+    ///
+    /// # Errors
+    /// When the ring is corrupt.
+    pub fn next<'b>(
+        &mut self,
+        buffer: &'b mut [u8; MAX_MESSAGE],
+        patience: Patience,
+    ) -> Result<&'b mut [u8], Corrupt> {
+        while !patience.wait(|| self.orders.is_ready()) {
+            // Nobody may be looking at what this worker has said last.
+            if !self.dones.is_drained() {
+                self.bells.clerk.raise(Call::Idle as u32);
+            }
+            self.asleep.set(1);
+            if !self.orders.is_ready() {
+                self.asleep.sleep(1, None);
+            }
+            self.asleep.set(0);
+        }
+        match self.orders.pop(buffer)? {
+            Some(message) => Ok(message),
+            None => unreachable!("it was ready, and nobody else takes orders"),
+        }
+    }
+
+    /// Tells the coordinator something. Waits while the ring is full, which it is
+    /// not if both sides keep to their credits.
+    pub fn publish(&mut self, message: &[u8]) {
+        while !self.dones.push(message) {
+            thread::yield_now();
+        }
+        self.bells.leader.fence();
+        self.bells.leader.raise(1);
+        self.bells.clerk.raise(Call::Always as u32);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn station() -> (Pass, Station, Bells) {
+        let (pass, theirs) = Pass::create().unwrap();
+        let (bells, region) = Bells::create().unwrap();
+        let station = Station::open(theirs, Bells::open(region.0).unwrap()).unwrap();
+        (pass, station, bells)
+    }
+
+    #[test]
+    fn the_other_side_sees_each_step() {
+        let (pass, station, _) = station();
+        let page = pass.page();
+        assert_eq!(page.current(), None);
+        station.take(JobId(0));
+        assert_eq!(page.current(), Some((JobId(0), None)));
+        station.call(55);
+        assert_eq!(page.current(), Some((JobId(0), Some(55))));
+        station.done();
+        assert_eq!(page.current(), None);
+    }
+
+    #[test]
+    fn orders_and_answers_cross_whoever_sleeps() {
+        for patience in [Patience::NONE, Patience { spins: 100, yields: Duration::from_micros(50) }]
+        {
+            let (mut pass, mut station, bells) = station();
+            let worker = thread::spawn(move || {
+                let mut buffer = [0; MAX_MESSAGE];
+                loop {
+                    let order = station.next(&mut buffer, patience).unwrap();
+                    if order.is_empty() {
+                        return;
+                    }
+                    let answer: Vec<u8> = order.iter().rev().copied().collect();
+                    station.publish(&answer);
+                }
+            });
+            let mut buffer = [0; MAX_MESSAGE];
+            for i in 0..20_000_u32 {
+                assert!(pass.order(&i.to_le_bytes()));
+                while !patience.wait(|| pass.is_ready()) {
+                    bells.leader_sleeps();
+                    if !pass.is_ready() {
+                        bells.sleep_as_leader(None);
+                    }
+                    bells.leader_wakes();
+                }
+                let answer = pass.collect(&mut buffer).unwrap().unwrap();
+                assert_eq!(answer, i.to_be_bytes());
+            }
+            assert!(pass.order(&[]));
+            worker.join().unwrap();
+        }
+    }
+
+    #[test]
+    fn a_worker_that_runs_out_of_work_calls_the_clerk_for_what_was_not_collected() {
+        let (mut pass, mut station, bells) = station();
+        let worker = thread::spawn(move || {
+            let mut buffer = [0; MAX_MESSAGE];
+            station.next(&mut buffer, Patience::NONE).unwrap();
+            station.publish(b"done");
+            station.next(&mut buffer, Patience::NONE).unwrap();
+        });
+        bells.clerk_wants(Call::Idle);
+        assert!(pass.order(b"work"));
+        // Only the worker's call ends this.
+        while bells.clerk.get() != 0 {
+            bells.sleep_as_clerk(Call::Idle, None);
+        }
+        assert!(pass.is_ready());
+        assert!(pass.order(b"leave"));
+        worker.join().unwrap();
+    }
+}

@@ -1,0 +1,138 @@
+use std::any::Any;
+use std::fmt;
+use std::ops::Deref;
+use std::sync::Arc;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::Buffer;
+
+/// Bytes that are read and not written any more, wherever they lie: on the heap,
+/// or in memory that somebody lends. Clones share them.
+///
+/// ```
+/// use brigade_proto::{Buffer, Bytes};
+/// let bytes = Bytes::from(Buffer::from(&b"hello"[..]));
+/// assert_eq!(&bytes[..], b"hello");
+/// ```
+#[derive(Clone)]
+pub struct Bytes(Repr);
+
+#[derive(Clone)]
+enum Repr {
+    Heap(Arc<Buffer>),
+    Lent(Arc<dyn Lend>),
+}
+
+/// Memory that is lent out as [`Bytes`] and taken back when the last of them is
+/// dropped. It starts at a multiple of 64, as a [`Buffer`] does.
+pub trait Lend: Any + Send + Sync {
+    /// The bytes; always the same ones.
+    fn bytes(&self) -> &[u8];
+}
+
+impl Bytes {
+    /// Bytes in memory of the lender.
+    pub fn lent(lender: Arc<dyn Lend>) -> Self {
+        Self(Repr::Lent(lender))
+    }
+
+    /// Who lent them, if it is an `L`.
+    pub fn lender<L: Lend>(&self) -> Option<&L> {
+        match &self.0 {
+            Repr::Heap(_) => None,
+            Repr::Lent(lender) => {
+                let lender: &dyn Any = &**lender;
+                lender.downcast_ref()
+            }
+        }
+    }
+}
+
+impl Deref for Bytes {
+    type Target = [u8];
+    fn deref(&self) -> &[u8] {
+        match &self.0 {
+            Repr::Heap(buffer) => buffer,
+            Repr::Lent(lender) => lender.bytes(),
+        }
+    }
+}
+
+impl AsRef<[u8]> for Bytes {
+    fn as_ref(&self) -> &[u8] {
+        self
+    }
+}
+
+impl Default for Bytes {
+    fn default() -> Self {
+        Buffer::default().into()
+    }
+}
+
+impl From<Buffer> for Bytes {
+    fn from(buffer: Buffer) -> Self {
+        Self(Repr::Heap(Arc::new(buffer)))
+    }
+}
+
+impl From<Arc<Buffer>> for Bytes {
+    fn from(buffer: Arc<Buffer>) -> Self {
+        Self(Repr::Heap(buffer))
+    }
+}
+
+impl From<&[u8]> for Bytes {
+    fn from(bytes: &[u8]) -> Self {
+        Buffer::from(bytes).into()
+    }
+}
+
+impl PartialEq for Bytes {
+    fn eq(&self, other: &Self) -> bool {
+        **self == **other
+    }
+}
+
+impl Eq for Bytes {}
+
+impl fmt::Debug for Bytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Bytes({})", self.len())
+    }
+}
+
+impl Serialize for Bytes {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_bytes(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Bytes {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Buffer::deserialize(deserializer).map(Self::from)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Library(Buffer);
+
+    impl Lend for Library {
+        fn bytes(&self) -> &[u8] {
+            &self.0
+        }
+    }
+
+    #[test]
+    fn lent_bytes_know_their_lender_and_equal_bytes_on_the_heap() {
+        let buffer = Buffer::from(&b"abc"[..]);
+        let lent = Bytes::lent(Arc::new(Library(buffer.clone())));
+        assert_eq!(lent, Bytes::from(buffer));
+        assert!(lent.lender::<Library>().is_some());
+        assert!(Bytes::default().lender::<Library>().is_none());
+    }
+}

@@ -1,0 +1,269 @@
+//! Slabs: pieces of one shared region, each used by one owner at a time.
+//!
+//! The list of what is free is on this process's heap, not in the region: the
+//! process on the other side can write any byte of the region and cannot make two
+//! slabs overlap.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::ops::{Deref, DerefMut};
+use std::ptr::NonNull;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::shared::BytesMut;
+
+/// Alignment of every slab, in bytes.
+const ALIGN: usize = 64;
+
+/// A shared region that this process carves slabs from.
+///
+/// The other side reads a slab while it was told of it and this side does not
+/// write it; that order is the caller's to keep, and breaking it garbles bytes.
+pub struct Slabs<T> {
+    /// Keeps the memory mapped.
+    _region: T,
+    base: NonNull<u8>,
+    len: usize,
+    /// Length of each free range by its offset; no two are adjacent.
+    free: Mutex<BTreeMap<usize, usize>>,
+}
+
+// SAFETY: `base` is only used for ranges that one slab owns; the list of those is
+// behind a lock; the region itself is only kept.
+unsafe impl<T: Send> Send for Slabs<T> {}
+// SAFETY: as above.
+unsafe impl<T: Send> Sync for Slabs<T> {}
+
+impl<T> fmt::Debug for Slabs<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Slabs({} bytes)", self.len)
+    }
+}
+
+/// How much a slab for `len` bytes takes: a multiple of 64, in steps of at most an
+/// eighth, so that slabs of about the same length can follow each other.
+fn size_class(len: usize) -> Option<usize> {
+    let step = (len.checked_next_power_of_two()? / 8).max(ALIGN);
+    len.max(1).checked_next_multiple_of(step)
+}
+
+impl<T> Slabs<T> {
+    /// Takes a region that nothing else in this process uses; its mapping must
+    /// stay where it is until it is dropped. `None` if it does not start at a
+    /// multiple of 64.
+    pub fn new(mut region: T, bytes: BytesMut<T>) -> Option<Self> {
+        // SAFETY: no other reference to the bytes exists in this process: the
+        // region was just moved in. The reference ends in this statement.
+        let (base, len) = unsafe {
+            let bytes = bytes(&mut region);
+            (bytes.as_mut_ptr(), bytes.len() / ALIGN * ALIGN)
+        };
+        let base = NonNull::new(base)?;
+        (base.align_offset(ALIGN) == 0).then(|| Self {
+            _region: region,
+            base,
+            len,
+            free: Mutex::new(BTreeMap::from([(0, len)])),
+        })
+    }
+
+    /// Bytes of the region.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether the region has no bytes at all.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    fn free(&self) -> MutexGuard<'_, BTreeMap<usize, usize>> {
+        self.free.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Has the operating system provide all pages now, in one call, and not by a
+    /// fault each when they are first used. Best effort.
+    pub fn populate(&self) {
+        // SAFETY: the range is this value's mapping; populating changes no byte.
+        let _ = unsafe {
+            rustix::mm::madvise(
+                self.base.as_ptr().cast(),
+                self.len,
+                rustix::mm::Advice::LinuxPopulateWrite,
+            )
+        };
+    }
+
+    /// Gives the memory of free ranges of at least `least` bytes back to the
+    /// operating system; returns how many bytes that were.
+    pub fn trim(&self, least: usize) -> usize {
+        const PAGE: usize = 4096;
+        let free = self.free();
+        let mut trimmed = 0;
+        for (&offset, &len) in free.iter().filter(|(_, len)| **len >= least) {
+            let from = offset.next_multiple_of(PAGE);
+            let to = (offset + len) / PAGE * PAGE;
+            if from >= to {
+                continue;
+            }
+            // SAFETY: the range lies in the mapping and belongs to no slab, and the
+            // lock keeps it so; nobody has a reference to its bytes.
+            let done = unsafe {
+                rustix::mm::madvise(
+                    self.base.add(from).as_ptr().cast(),
+                    to - from,
+                    rustix::mm::Advice::LinuxRemove,
+                )
+            };
+            if done.is_ok() {
+                trimmed += to - from;
+            }
+        }
+        trimmed
+    }
+
+    /// A slab of `len` bytes, whose content is whatever was there. The lowest free
+    /// range that is long enough, because that is the one that is still in the
+    /// caches.
+    pub fn take(self: &Arc<Self>, len: usize) -> Option<Slab<T>> {
+        let size = size_class(len)?;
+        let mut free = self.free();
+        let (offset, room) = free.iter().find(|(_, room)| **room >= size).map(|(&o, &r)| (o, r))?;
+        free.remove(&offset);
+        if room > size {
+            free.insert(offset + size, room - size);
+        }
+        drop(free);
+        Some(Slab { home: Arc::clone(self), offset, size, len })
+    }
+
+    fn give_back(&self, mut offset: usize, mut size: usize) {
+        let mut free = self.free();
+        if let Some(next) = free.remove(&(offset + size)) {
+            size += next;
+        }
+        if let Some((&before, &room)) = free.range(..offset).next_back()
+            && before + room == offset
+        {
+            offset = before;
+            size += room;
+        }
+        free.insert(offset, size);
+    }
+}
+
+/// A piece of a shared region that belongs to this value alone. Given back when it
+/// is dropped.
+pub struct Slab<T> {
+    home: Arc<Slabs<T>>,
+    offset: usize,
+    /// What it takes from the region.
+    size: usize,
+    len: usize,
+}
+
+impl<T> fmt::Debug for Slab<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Slab({} bytes at {})", self.len, self.offset)
+    }
+}
+
+impl<T> Slab<T> {
+    /// Where it starts in its region, in bytes: a multiple of 64.
+    pub fn offset(&self) -> usize {
+        self.offset
+    }
+
+    /// Shortens it to `len` bytes; does nothing if it is shorter already.
+    pub fn truncate(&mut self, len: usize) {
+        self.len = self.len.min(len);
+    }
+}
+
+impl<T> Deref for Slab<T> {
+    type Target = [u8];
+    fn deref(&self) -> &[u8] {
+        // SAFETY: `offset..offset + size` lies in the mapping, which `home` keeps;
+        // no other slab has it (`Slabs::take` removes it from the free list), so
+        // nothing in this process writes it while it is borrowed.
+        unsafe { std::slice::from_raw_parts(self.home.base.add(self.offset).as_ptr(), self.len) }
+    }
+}
+
+impl<T> DerefMut for Slab<T> {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        // SAFETY: as in `deref`, and `&mut self` lends the range once.
+        unsafe {
+            std::slice::from_raw_parts_mut(self.home.base.add(self.offset).as_ptr(), self.len)
+        }
+    }
+}
+
+impl<T> Drop for Slab<T> {
+    fn drop(&mut self) {
+        self.home.give_back(self.offset, self.size);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use brigade_proto::Buffer;
+
+    fn bytes_mut(region: &mut Buffer) -> &mut [u8] {
+        region
+    }
+
+    fn slabs(len: usize) -> Arc<Slabs<Buffer>> {
+        Arc::new(Slabs::new(Buffer::zeroed(len), bytes_mut).unwrap())
+    }
+
+    #[test]
+    fn what_is_given_back_is_whole_again() {
+        let home = slabs(1 << 20);
+        let mut held: Vec<_> = (0..50).map(|i| home.take(i * 300 + 1).unwrap()).collect();
+        // In an order that makes holes first.
+        while held.len() > 1 {
+            held.remove(held.len() / 2);
+        }
+        held.clear();
+        assert_eq!(*home.free(), BTreeMap::from([(0, 1 << 20)]));
+    }
+
+    #[test]
+    fn too_much_is_refused() {
+        let home = slabs(4096);
+        assert!(home.take(4097).is_none());
+        assert!(home.take(usize::MAX).is_none());
+        let all = home.take(4096).unwrap();
+        assert!(home.take(1).is_none());
+        drop(all);
+        assert!(home.take(1).is_some());
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn slabs_never_overlap_and_are_aligned(ops: Vec<(bool, u16)>) {
+            let home = slabs(1 << 18);
+            let mut held: Vec<(Slab<Buffer>, u8)> = Vec::new();
+            for (i, (take, n)) in ops.into_iter().enumerate() {
+                if take {
+                    if let Some(mut slab) = home.take(n.into()) {
+                        assert_eq!(slab.offset() % ALIGN, 0);
+                        assert_eq!(slab.as_ptr() as usize % ALIGN, 0);
+                        assert_eq!(slab.len(), usize::from(n));
+                        slab.fill(i as u8);
+                        held.push((slab, i as u8));
+                    }
+                } else if !held.is_empty() {
+                    held.swap_remove(usize::from(n) % held.len());
+                }
+                for (slab, mark) in &held {
+                    assert!(slab.iter().all(|byte| byte == mark));
+                }
+            }
+            drop(held);
+            assert_eq!(*home.free(), BTreeMap::from([(0, 1 << 18)]));
+        }
+    }
+}
