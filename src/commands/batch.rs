@@ -117,12 +117,13 @@ impl Batch<'_> {
             if self.interrupt.signal().is_some() {
                 self.lines = None;
             }
-            if self.lines.is_none() && self.flight.is_empty() {
-                break;
-            }
             if outcomes.is_empty() {
                 self.results.flush()?;
                 self.look_for_reader();
+            }
+            // After the look, which may be what ends the batch.
+            if self.lines.is_none() && self.flight.is_empty() {
+                break;
             }
             let room = self.flight.len() + self.early.len() < self.window.size();
             // With --ordered one slow job must not hold all: it is in flight, and

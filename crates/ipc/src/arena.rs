@@ -282,7 +282,7 @@ impl Outputs {
 fn range(offset: u64, len: u64) -> Option<Range<usize>> {
     let end = offset.checked_add(len)?;
     // So that a kernel can view it as numbers.
-    (offset % 64 == 0).then_some(usize::try_from(offset).ok()?..usize::try_from(end).ok()?)
+    offset.is_multiple_of(64).then_some(usize::try_from(offset).ok()?..usize::try_from(end).ok()?)
 }
 
 /// An output in place.

@@ -340,10 +340,7 @@ impl Worker<'_> {
         if tiny.sum::<usize>() > ROOM_FOR_PLACES {
             return self.reply(job, instants, result, outputs, Carriage::Shared);
         }
-        let error = match result {
-            Ok(()) => None,
-            Err(error) => Some(error),
-        };
+        let error = result.err();
         let places = match &error {
             Some(_) => Vec::new(),
             None => outputs.into_iter().filter_map(|o| o.into_place(&mut self.outputs)).collect(),

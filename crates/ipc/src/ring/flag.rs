@@ -29,7 +29,7 @@ impl<M: Memory> Flag<M> {
     /// Sleeper: sets the flag. Whether there is something to do must be looked at
     /// after this, and before [`Flag::sleep`].
     pub(crate) fn set(&self, value: u32) {
-        self.memory.store(self.index, value.into());
+        self.memory.swap(self.index, value.into());
         self.memory.fence();
     }
 

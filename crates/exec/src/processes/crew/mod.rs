@@ -1,5 +1,5 @@
 //! Which job is where: the queue, what each lane has in hand, and what becomes of
-//! a job whose worker died. README.md in this directory has the whole story.
+//! a job whose worker died.
 //!
 //! No process or socket in here; the threads that have those call in. All state is
 //! behind one lock, which is never held while a file is read, a payload is copied or
