@@ -131,7 +131,7 @@ impl Default for PoolConfig {
             arena_limit: None,
             spin: Duration::from_micros(50),
             depth: 2,
-            queue: 256,
+            queue: 1024,
             timeout: None,
             retries: 2,
             max_restarts: 5,

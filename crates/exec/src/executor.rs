@@ -27,6 +27,11 @@ pub(crate) trait Executor: Send + Sync {
     /// The task is dropped unfinished.
     fn submit(&self, task: Task, block: bool) -> Result<(), SubmitError>;
 
+    /// Whether tasks may stand for chunks.
+    fn takes_chunks(&self) -> bool {
+        false
+    }
+
     /// Waits until something is there that a job of this executor brings, for at
     /// most `limit`.
     fn wait(&self, wanted: &dyn Wanted, limit: Option<Duration>) {

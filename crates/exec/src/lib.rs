@@ -5,6 +5,7 @@
 //! Start at [`Pool::builder`]. A program that uses [`Backend::Processes`] calls
 //! [`run_if_worker`] first thing in its `main`: it is its own worker program.
 
+mod chunk;
 mod config;
 mod error;
 mod executor;

@@ -1,61 +1,192 @@
-use std::collections::{BTreeMap, HashMap};
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::fmt;
 use std::iter::FusedIterator;
 use std::sync::Arc;
+use std::vec;
 
-use brigade_proto::{JobError, JobId, JobSpec, Outcome, Stamps};
+use brigade_kernels::KernelId;
+use brigade_proto::{JobError, JobId, JobSpec, Outcome, Params, Stamps};
 use brigade_sys::clock;
 
+use crate::chunk::{Chunk, Pace, is_chunkable};
 use crate::ticket::Basket;
 use crate::{Pool, SubmitError};
 
-/// Outcomes of many jobs as they are ready; see [`Pool::map_unordered`].
-///
-/// Each item is the place of the job in the iterator, counted from 0, and its
-/// outcome. A job that the pool refuses ends as failed, the others run.
-#[derive(Debug)]
-pub struct MapUnordered<'p, I> {
+/// Jobs out of an iterator and outcomes into batches: what the two kinds of map have
+/// in common.
+struct Flow<'p, I> {
     pool: &'p Pool,
     jobs: Option<I>,
     taken: usize,
-    /// Place of each job in flight.
-    places: HashMap<JobId, usize>,
-    window: usize,
+    /// What was submitted together and is not back whole, by its first number.
+    flights: BTreeMap<u64, Flight>,
+    in_flight: usize,
     basket: Arc<Basket>,
-    /// Outcomes that are there, the latest first.
-    ready: Vec<Outcome>,
-    /// Refused jobs, not yet handed out.
-    refused: Vec<(usize, Outcome)>,
+    /// Batches that are there, the latest first.
+    ready: Vec<Vec<Outcome>>,
+    /// A job that the pool has refused, not yet handed out.
+    refused: Option<(usize, Outcome)>,
+    pace: Pace,
+    resolved: Option<Resolved>,
 }
 
-impl<'p, I: Iterator<Item = JobSpec>> MapUnordered<'p, I> {
-    pub(crate) fn new(pool: &'p Pool, jobs: I) -> Self {
+struct Flight {
+    place: usize,
+    left: usize,
+}
+
+/// The last job's kernel and parameters: often the next one's too.
+struct Resolved {
+    name: Cow<'static, str>,
+    given: Params,
+    inputs: usize,
+    kernel: KernelId,
+    params: Arc<Params>,
+}
+
+impl<'p, I: Iterator<Item = JobSpec>> Flow<'p, I> {
+    fn new(pool: &'p Pool, jobs: I) -> Self {
         Self {
             pool,
             jobs: Some(jobs),
             taken: 0,
-            places: HashMap::new(),
-            window: pool.config().queue,
+            flights: BTreeMap::new(),
+            in_flight: 0,
             basket: Arc::default(),
             ready: Vec::new(),
-            refused: Vec::new(),
+            refused: None,
+            pace: Pace::new(pool.config().lanes(), pool.config().queue),
+            resolved: None,
         }
     }
 
-    /// Hands over jobs until the window is full. At least one if none is in
-    /// flight.
-    fn fill(&mut self) {
-        while self.places.len() < self.window && self.refused.is_empty() {
+    fn chunk_size(&self) -> usize {
+        if !self.pool.executor().takes_chunks() {
+            return 1;
+        }
+        let left = self.jobs.as_ref().and_then(|jobs| match jobs.size_hint() {
+            (least, Some(most)) if least == most => Some(most),
+            _ => None,
+        });
+        self.pace.size(left)
+    }
+
+    /// Hands over jobs until enough are in flight; `kept` outcomes that are there but
+    /// not taken count. At least one if none is in flight.
+    fn fill(&mut self, kept: usize) {
+        while self.jobs.is_some() && self.refused.is_none() {
+            let size = self.chunk_size();
+            let window = self.pool.config().queue.saturating_sub(kept).max(1);
+            if self.in_flight >= window {
+                return;
+            }
+            self.hand_over(size.min(window - self.in_flight));
+        }
+    }
+
+    /// Hands over the next job, or the next `size` of them if they may go together.
+    fn hand_over(&mut self, size: usize) {
+        let place = self.taken;
+        let mut chunk = Chunk::new(&self.basket);
+        let mut single = None;
+        while chunk.count < size {
             let Some(job) = self.jobs.as_mut().and_then(Iterator::next) else {
                 self.jobs = None;
-                return;
+                break;
             };
-            let place = self.taken;
             self.taken += 1;
-            match self.pool.submit_into(job, &self.basket) {
-                Ok(id) => drop(self.places.insert(id, place)),
-                Err(error) => self.refused.push((place, refusal(&error))),
+            let has_timeout = job.timeout.is_some() || self.pool.config().timeout.is_some();
+            if size == 1 || !is_chunkable(&job.inputs, has_timeout) {
+                single = Some(job);
+                break;
+            }
+            match self.resolve(&job) {
+                Ok((kernel, params)) => chunk.push(kernel, &params, job.inputs),
+                Err(error) => {
+                    self.refused = Some((self.taken - 1, refusal(&error)));
+                    break;
+                }
             }
         }
+        let count = chunk.count;
+        if count > 0 {
+            match self.pool.submit_chunk(chunk) {
+                Ok(first) => self.took_off(first, place, count),
+                // The pool is closed, so the next job is refused too.
+                Err(error) => {
+                    for i in 0..count {
+                        let id = self.pool.refused_id();
+                        self.took_off(id, place + i, 1);
+                        self.ready.push(vec![Outcome { id, ..refusal(&error) }]);
+                    }
+                }
+            }
+        }
+        if let Some(job) = single {
+            match self.pool.submit_into(job, &self.basket) {
+                Ok(id) => self.took_off(id, self.taken - 1, 1),
+                Err(error) => self.refused = Some((self.taken - 1, refusal(&error))),
+            }
+        }
+    }
+
+    fn took_off(&mut self, first: JobId, place: usize, count: usize) {
+        self.flights.insert(first.0, Flight { place, left: count });
+        self.in_flight += count;
+    }
+
+    fn resolve(&mut self, job: &JobSpec) -> Result<(KernelId, Arc<Params>), SubmitError> {
+        if let Some(known) = &self.resolved
+            && known.name == job.kernel
+            && known.given == job.params
+            && known.inputs == job.inputs.len()
+        {
+            return Ok((known.kernel, Arc::clone(&known.params)));
+        }
+        let (kernel, params) = self.pool.resolve(job)?;
+        let params = Arc::new(params);
+        self.resolved = Some(Resolved {
+            name: job.kernel.clone(),
+            given: job.params.clone(),
+            inputs: job.inputs.len(),
+            kernel,
+            params: Arc::clone(&params),
+        });
+        Ok((kernel, params))
+    }
+
+    /// The next outcomes, of jobs at consecutive places, and the first one's place.
+    fn batch(&mut self, kept: usize) -> Option<(usize, Vec<Outcome>)> {
+        self.fill(kept);
+        if let Some((place, outcome)) = self.refused.take() {
+            return Some((place, vec![outcome]));
+        }
+        if self.flights.is_empty() {
+            return None;
+        }
+        loop {
+            if let Some(outcomes) = self.ready.pop() {
+                return self.landed(outcomes);
+            }
+            self.pool.executor().wait(&*self.basket, None);
+            self.basket.empty_into(&mut self.ready);
+            self.ready.reverse();
+        }
+    }
+
+    fn landed(&mut self, outcomes: Vec<Outcome>) -> Option<(usize, Vec<Outcome>)> {
+        let outcome = outcomes.first()?;
+        let (&first, flight) = self.flights.range_mut(..=outcome.id.0).next_back()?;
+        let place = flight.place + (outcome.id.0 - first) as usize;
+        flight.left -= outcomes.len();
+        if flight.left == 0 {
+            self.flights.remove(&first);
+        }
+        self.in_flight -= outcomes.len();
+        let last = outcomes.last()?.stamps;
+        self.pace.learn(outcomes.len(), last.published.saturating_sub(outcome.stamps.in_hand));
+        Some((place, outcomes))
     }
 }
 
@@ -76,27 +207,40 @@ fn refusal(error: &SubmitError) -> Outcome {
     }
 }
 
+/// Outcomes of many jobs as they are ready; see [`Pool::map_unordered`].
+///
+/// Each item is the place of the job in the iterator, counted from 0, and its
+/// outcome. A job that the pool refuses ends as failed, the others run.
+pub struct MapUnordered<'p, I> {
+    flow: Flow<'p, I>,
+    place: usize,
+    batch: vec::IntoIter<Outcome>,
+}
+
+impl<I> fmt::Debug for MapUnordered<'_, I> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "MapUnordered({} in flight)", self.flow.in_flight)
+    }
+}
+
+impl<'p, I: Iterator<Item = JobSpec>> MapUnordered<'p, I> {
+    pub(crate) fn new(pool: &'p Pool, jobs: I) -> Self {
+        Self { flow: Flow::new(pool, jobs), place: 0, batch: Vec::new().into_iter() }
+    }
+}
+
 impl<I: Iterator<Item = JobSpec>> Iterator for MapUnordered<'_, I> {
     type Item = (usize, Outcome);
 
     fn next(&mut self) -> Option<Self::Item> {
-        self.fill();
-        if let Some(refused) = self.refused.pop() {
-            return Some(refused);
-        }
-        if self.places.is_empty() {
-            return None;
-        }
-        let outcome = loop {
-            if let Some(outcome) = self.ready.pop() {
-                break outcome;
+        loop {
+            if let Some(outcome) = self.batch.next() {
+                self.place += 1;
+                return Some((self.place - 1, outcome));
             }
-            self.pool.executor().wait(&*self.basket, None);
-            self.basket.empty_into(&mut self.ready);
-            self.ready.reverse();
-        };
-        let place = self.places.remove(&outcome.id)?;
-        Some((place, outcome))
+            let (place, outcomes) = self.flow.batch(0)?;
+            (self.place, self.batch) = (place, outcomes.into_iter());
+        }
     }
 }
 
@@ -106,18 +250,25 @@ impl<I: Iterator<Item = JobSpec>> FusedIterator for MapUnordered<'_, I> {}
 ///
 /// An outcome that is ready before its turn is kept until then, and counts as in
 /// flight: memory stays bounded even behind one slow job.
-#[derive(Debug)]
 pub struct Map<'p, I> {
-    inner: MapUnordered<'p, I>,
-    window: usize,
-    early: BTreeMap<usize, Outcome>,
+    flow: Flow<'p, I>,
+    /// Batches that are not due yet, by their first place.
+    early: BTreeMap<usize, Vec<Outcome>>,
+    kept: usize,
     next: usize,
+    batch: vec::IntoIter<Outcome>,
+}
+
+impl<I> fmt::Debug for Map<'_, I> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Map({} in flight, {} kept)", self.flow.in_flight, self.kept)
+    }
 }
 
 impl<'p, I: Iterator<Item = JobSpec>> Map<'p, I> {
     pub(crate) fn new(pool: &'p Pool, jobs: I) -> Self {
-        let inner = MapUnordered::new(pool, jobs);
-        Self { window: inner.window, inner, early: BTreeMap::new(), next: 0 }
+        let flow = Flow::new(pool, jobs);
+        Self { flow, early: BTreeMap::new(), kept: 0, next: 0, batch: Vec::new().into_iter() }
     }
 }
 
@@ -126,13 +277,18 @@ impl<I: Iterator<Item = JobSpec>> Iterator for Map<'_, I> {
 
     fn next(&mut self) -> Option<Outcome> {
         loop {
-            if let Some(outcome) = self.early.remove(&self.next) {
+            if let Some(outcome) = self.batch.next() {
                 self.next += 1;
                 return Some(outcome);
             }
-            self.inner.window = self.window.saturating_sub(self.early.len()).max(1);
-            let (place, outcome) = self.inner.next()?;
-            self.early.insert(place, outcome);
+            if let Some(outcomes) = self.early.remove(&self.next) {
+                self.kept -= outcomes.len();
+                self.batch = outcomes.into_iter();
+                continue;
+            }
+            let (place, outcomes) = self.flow.batch(self.kept)?;
+            self.kept += outcomes.len();
+            self.early.insert(place, outcomes);
         }
     }
 }

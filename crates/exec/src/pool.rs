@@ -4,11 +4,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use brigade_kernels::Registry;
-use brigade_proto::{JobId, JobSpec, Outcome, Stamps};
+use brigade_kernels::{KernelId, Registry};
+use brigade_proto::{JobId, JobSpec, Outcome, Params, Stamps};
 use brigade_sys::clock;
 use crossbeam_channel::Sender;
 
+use crate::chunk::Chunk;
 use crate::executor::{Executor, Status, Stop, WorkerReport};
 use crate::ticket::{Basket, Listener, Task, Ticket};
 use crate::{
@@ -67,7 +68,7 @@ impl PoolBuilder {
         spin: Duration,
         /// Jobs assigned to one worker process at a time. Default: 2.
         depth: usize,
-        /// Jobs that may wait for a worker; `submit` blocks beyond. Default: 256.
+        /// Jobs that may wait for a worker; `submit` blocks beyond. Default: 1024.
         queue: usize,
         /// How long a kernel may run. Default: no limit.
         timeout: Option<Duration>,
@@ -192,13 +193,39 @@ impl Pool {
         Ok(self.hand_over(job, Listener::Basket(Arc::clone(basket)), true)?.id)
     }
 
+    /// Hands over jobs that go together; returns the number of the first, and the
+    /// others have those that follow.
+    pub(crate) fn submit_chunk(&self, chunk: Chunk) -> Result<JobId, SubmitError> {
+        let submitted = clock::now();
+        let count = chunk.count as u64;
+        let id = JobId(self.next.fetch_add(count, Ordering::Relaxed));
+        let listener = Listener::Basket(Arc::clone(&chunk.basket));
+        let task = Task {
+            ticket: Ticket::new(id, submitted, listener),
+            kernel: KernelId(0),
+            params: Arc::default(),
+            inputs: Vec::new(),
+            timeout: None,
+            stamps: Stamps { submitted, ..Stamps::default() },
+            attempts: 0,
+            chunk: Some(Box::new(chunk)),
+        };
+        self.executor.submit(task, true)?;
+        Ok(id)
+    }
+
+    /// A number for a job that was never accepted.
+    pub(crate) fn refused_id(&self) -> JobId {
+        JobId(self.next.fetch_add(1, Ordering::Relaxed))
+    }
+
     pub(crate) fn executor(&self) -> &dyn Executor {
         &*self.executor
     }
 
     /// Runs many jobs; outcomes come in the order of the jobs. At most
-    /// [`PoolConfig::queue`] jobs are taken from the iterator ahead of the
-    /// consumer.
+    /// [`PoolConfig::queue`] jobs are taken from the iterator ahead of the consumer;
+    /// small ones go to a worker process many at a time.
     pub fn map<I>(&self, jobs: I) -> Map<'_, I::IntoIter>
     where
         I: IntoIterator<Item = JobSpec>,
@@ -226,7 +253,7 @@ impl Pool {
         self.executor.close()
     }
 
-    fn resolve(&self, job: &JobSpec) -> Result<Resolved, SubmitError> {
+    pub(crate) fn resolve(&self, job: &JobSpec) -> Result<(KernelId, Params), SubmitError> {
         let entry = self.registry.find(&job.kernel)?;
         if entry.spec.needs_isolation && self.config.backend.is_in_process() {
             return Err(SubmitError::NeedsIsolation {
@@ -235,7 +262,7 @@ impl Pool {
             });
         }
         let params = entry.resolve(&job.params, job.inputs.len())?;
-        Ok(Resolved { kernel: entry.id, params })
+        Ok((entry.id, params))
     }
 
     fn hand_over(
@@ -245,17 +272,18 @@ impl Pool {
         block: bool,
     ) -> Result<Arc<Ticket>, SubmitError> {
         let submitted = clock::now();
-        let resolved = self.resolve(&job)?;
+        let (kernel, params) = self.resolve(&job)?;
         let id = JobId(self.next.fetch_add(1, Ordering::Relaxed));
         let ticket = Ticket::new(id, submitted, listener);
         let task = Task {
             ticket: Arc::clone(&ticket),
-            kernel: resolved.kernel,
-            params: Arc::new(resolved.params),
+            kernel,
+            params: Arc::new(params),
             inputs: job.inputs,
             timeout: job.timeout.or(self.config.timeout),
             stamps: Stamps { submitted, ..Stamps::default() },
             attempts: 0,
+            chunk: None,
         };
         self.executor.submit(task, block)?;
         Ok(ticket)
@@ -266,9 +294,4 @@ impl Drop for Pool {
     fn drop(&mut self) {
         self.executor.close();
     }
-}
-
-struct Resolved {
-    kernel: brigade_kernels::KernelId,
-    params: brigade_proto::Params,
 }

@@ -9,6 +9,8 @@ use brigade_kernels::KernelId;
 use brigade_proto::{Bytes, JobError, JobId, Nanos, Outcome, Params, Source, Stamps, WorkerId};
 use crossbeam_channel::Sender;
 
+use crate::chunk::{Chunk, ChunkEnd};
+
 /// A job on its way through an executor.
 #[derive(Debug)]
 pub(crate) struct Task {
@@ -21,11 +23,19 @@ pub(crate) struct Task {
     pub(crate) stamps: Stamps,
     /// How many workers it was given to so far.
     pub(crate) attempts: u32,
+    /// It stands for these jobs, of which the first has the ticket's number.
+    pub(crate) chunk: Option<Box<Chunk>>,
 }
 
 impl Task {
     /// Reports the job as over; the first report counts.
     pub(crate) fn finish(self, end: End) {
+        if let Some(chunk) = &self.chunk {
+            if self.ticket.close() {
+                chunk.basket.put(chunk.outcomes(self.ticket.id, self.attempts, end));
+            }
+            return;
+        }
         let outcome = Outcome {
             id: self.ticket.id,
             result: end.result,
@@ -42,7 +52,7 @@ impl Task {
     pub(crate) fn finish_unrun(self, error: JobError) {
         let mut stamps = self.stamps;
         stamps.collected = brigade_sys::clock::now();
-        self.finish(End { result: Err(error), stamps, worker: None, pid: 0, bytes_in: 0 });
+        self.finish(End::unrun(error, stamps));
     }
 }
 
@@ -53,6 +63,14 @@ pub(crate) struct End {
     pub(crate) worker: Option<WorkerId>,
     pub(crate) pid: u32,
     pub(crate) bytes_in: u64,
+    /// If the task stands for a chunk and its result is good.
+    pub(crate) chunk: Option<ChunkEnd>,
+}
+
+impl End {
+    fn unrun(error: JobError, stamps: Stamps) -> Self {
+        Self { result: Err(error), stamps, worker: None, pid: 0, bytes_in: 0, chunk: None }
+    }
 }
 
 /// Who hears of the outcome.
@@ -84,7 +102,8 @@ pub(crate) struct Basket {
 
 #[derive(Debug, Default)]
 struct BasketInner {
-    outcomes: Vec<Outcome>,
+    /// Those of jobs with consecutive numbers together.
+    outcomes: Vec<Vec<Outcome>>,
     sleepers: u32,
 }
 
@@ -93,9 +112,9 @@ impl Basket {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn put(&self, outcome: Outcome) {
+    fn put(&self, outcomes: Vec<Outcome>) {
         let mut inner = self.lock();
-        inner.outcomes.push(outcome);
+        inner.outcomes.push(outcomes);
         self.is_ready.store(true, Ordering::Release);
         let asleep = inner.sleepers > 0;
         drop(inner);
@@ -105,7 +124,7 @@ impl Basket {
     }
 
     /// Takes all outcomes that are there, in exchange for an empty vector.
-    pub(crate) fn empty_into(&self, outcomes: &mut Vec<Outcome>) {
+    pub(crate) fn empty_into(&self, outcomes: &mut Vec<Vec<Outcome>>) {
         let mut inner = self.lock();
         self.is_ready.store(false, Ordering::Release);
         std::mem::swap(&mut inner.outcomes, outcomes);
@@ -246,8 +265,13 @@ impl Ticket {
         });
     }
 
+    /// The job ends; false if it has ended before.
+    fn close(&self) -> bool {
+        self.state.swap(DONE, Ordering::AcqRel) != DONE
+    }
+
     fn finish(&self, outcome: Outcome) {
-        if self.state.swap(DONE, Ordering::AcqRel) != DONE {
+        if self.close() {
             self.report(outcome);
         }
     }
@@ -264,7 +288,7 @@ impl Ticket {
                     self.changed.notify_all();
                 }
             }
-            Listener::Basket(basket) => basket.put(outcome),
+            Listener::Basket(basket) => basket.put(vec![outcome]),
             // Nobody listens any more: the outcome is not wanted.
             Listener::Channel(sender) => drop(sender.send(outcome)),
         }

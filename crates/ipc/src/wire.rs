@@ -94,10 +94,60 @@ pub enum Order {
         /// Output slabs that are not in use any more.
         returned: Vec<u32>,
     },
+    /// Many small jobs, one after another.
+    Chunk {
+        /// Number of the first; the others have those that follow.
+        first: JobId,
+        /// How many.
+        count: u32,
+        /// An encoded list of [`ChunkRun`].
+        runs: Place,
+        /// As above.
+        returned: Vec<u32>,
+    },
     /// A job is in the mail.
     Mail,
     /// There will be no more.
     Leave,
+}
+
+/// Jobs of a chunk that have kernel and parameters in common.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ChunkRun {
+    /// Place of the kernel in the registry.
+    pub kernel: u32,
+    /// Complete and validated.
+    #[serde(serialize_with = "through", deserialize_with = "shared")]
+    pub params: Arc<Params>,
+    /// How many jobs.
+    pub count: u32,
+    /// The inputs of each; none if none of them has any.
+    pub inputs: Vec<Vec<serde_bytes::ByteBuf>>,
+}
+
+/// What a worker says of the jobs of a chunk that failed or have outputs: their
+/// places in the chunk. Follows, in the answer's only output, the instants at which
+/// the kernels returned, eight little-endian bytes each.
+pub type ChunkOthers = Vec<(u32, Result<Vec<Place>, JobError>)>;
+
+/// Encodes what may be longer than a message's head.
+///
+/// # Errors
+/// When it cannot be encoded at all.
+pub fn encode_bulk<M: Serialize>(message: &M) -> Result<Vec<u8>, CodecError> {
+    bincode::serde::encode_to_vec(message, bincode::config::standard())
+        .map_err(|error| CodecError(format!("cannot encode a message: {error}")))
+}
+
+/// Decodes what [`encode_bulk`] gave. What is allocated is bounded by what is there:
+/// no element takes less than a byte.
+///
+/// # Errors
+/// When the bytes are no such message.
+pub fn decode_bulk<M: DeserializeOwned>(bytes: &[u8]) -> Result<M, CodecError> {
+    bincode::serde::decode_from_slice(bytes, bincode::config::standard())
+        .map(|(message, _)| message)
+        .map_err(|error| CodecError(format!("cannot decode a message: {error}")))
 }
 
 /// Where the bytes of an input or output are.

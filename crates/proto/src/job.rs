@@ -1,3 +1,4 @@
+use std::borrow::Cow;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -57,7 +58,7 @@ impl From<PathBuf> for Source {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct JobSpec {
     /// Name of the kernel.
-    pub kernel: String,
+    pub kernel: Cow<'static, str>,
     /// Parameters that differ from the kernel's defaults.
     pub params: Params,
     /// Inputs, in the order that the kernel documents.
@@ -69,7 +70,7 @@ pub struct JobSpec {
 
 impl JobSpec {
     /// A job without inputs, every parameter at its default.
-    pub fn new(kernel: impl Into<String>) -> Self {
+    pub fn new(kernel: impl Into<Cow<'static, str>>) -> Self {
         Self { kernel: kernel.into(), params: Params::new(), inputs: Vec::new(), timeout: None }
     }
 

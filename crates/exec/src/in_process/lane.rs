@@ -87,7 +87,7 @@ impl Lane {
         );
         let bytes_in = load::total(&inputs);
         let worker = Some(self.worker);
-        task.finish(End { result, stamps, worker, pid: self.pid, bytes_in });
+        task.finish(End { result, stamps, worker, pid: self.pid, bytes_in, chunk: None });
     }
 
     pub(super) fn report(&self) -> WorkerReport {

@@ -99,6 +99,10 @@ impl Executor for Processes {
         self.crew.submit(task, block)
     }
 
+    fn takes_chunks(&self) -> bool {
+        self.has_rings
+    }
+
     fn wait(&self, wanted: &dyn Wanted, limit: Option<Duration>) {
         if self.has_rings {
             self.crew.wait(wanted, limit);

@@ -7,13 +7,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use brigade_ipc::wire::{self, Answer, Instants, Mail, Order, Place, Reply, Request};
+use brigade_ipc::wire::{
+    self, Answer, ChunkOthers, ChunkRun, Instants, Mail, Order, Place, Reply, Request,
+};
 use brigade_ipc::{
     Carriage, Connected, Hello, InputShelf, MAX_MESSAGE, NONCE_ENV, OutputShelf, PARENT_ENV,
     Patience, Payload, Received, RecvError, Refusal, SERVER_ENV, SendError, Sender, Station,
     build_id, connect, worker_environment,
 };
-use brigade_kernels::{Context, KernelId, OutputSink, Registry};
+use brigade_kernels::{Context, Entry, KernelId, OutputSink, Registry};
 use brigade_proto::{Buffer, JobError, JobId, Nanos, PROTOCOL_VERSION, Params};
 use brigade_sys::{affinity, clock, process};
 
@@ -230,6 +232,11 @@ impl Worker<'_> {
                     let job = InHand { job, kernel, params, timeout };
                     self.do_order(&job, in_hand, inputs)?;
                 }
+                Order::Chunk { first, count, runs, returned } => {
+                    let in_hand = clock::now();
+                    self.outputs.take_back(&returned);
+                    self.do_chunk(first, count, in_hand, runs)?;
+                }
                 Order::Mail => self.do_mail()?,
                 Order::Leave => return Ok(()),
             }
@@ -276,10 +283,7 @@ impl Worker<'_> {
         let (error, payloads) = match (result, payloads) {
             (Err(error), _) => (Some(error), Vec::new()),
             (Ok(()), Some(payloads)) => (None, payloads),
-            (Ok(()), None) => {
-                let message = "no memory for its outputs".to_owned();
-                (Some(JobError::Transport { message }), Vec::new())
-            }
+            (Ok(()), None) => (Some(no_memory()), Vec::new()),
         };
         let Instants { in_hand, called, returned, .. } = instants;
         let published = clock::now();
@@ -289,17 +293,93 @@ impl Worker<'_> {
         Ok(())
     }
 
-    /// A job whose inputs are in the order or in the arena.
-    fn do_order(&mut self, job: &InHand, in_hand: Nanos, inputs: Vec<Place>) -> Result<(), Leave> {
-        let known = inputs.iter().map(|place| match place {
+    /// Fetches the regions that an order names and that are not known yet.
+    fn learn_regions(&mut self, places: &[Place]) -> Result<(), Leave> {
+        let regions = places.iter().map(|place| match place {
             Place::Slab { region, .. } => *region as usize + 1,
             Place::Here(_) => 0,
         });
-        let needed = known.max().unwrap_or(0);
+        let needed = regions.max().unwrap_or(0);
         while self.inputs.count() < needed {
             let (_, region) = self.mail.fetch(|mail| matches!(mail, Mail::Inputs))?;
             self.inputs.add(region);
         }
+        Ok(())
+    }
+
+    /// Many small jobs, one after another: each kernel is called when the one before
+    /// it has returned.
+    fn do_chunk(
+        &mut self,
+        first: JobId,
+        count: u32,
+        in_hand: Nanos,
+        runs: Place,
+    ) -> Result<(), Leave> {
+        let nonsense = |error: &dyn std::fmt::Display| Leave::Because(error.to_string());
+        self.learn_regions(std::slice::from_ref(&runs))?;
+        let runs: Vec<ChunkRun> = match runs {
+            Place::Here(bytes) => wire::decode_bulk(&bytes),
+            Place::Slab { region, offset, len, .. } => {
+                let bytes = self.inputs.find(region, offset, len);
+                wire::decode_bulk(bytes.ok_or_else(|| nonsense(&"a chunk is in no slab"))?)
+            }
+        }
+        .map_err(|error| nonsense(&error))?;
+        let mut said = Vec::with_capacity(count as usize * size_of::<Nanos>());
+        let mut others = ChunkOthers::new();
+        let mut called = clock::now();
+        let begin = called;
+        let mut place = 0;
+        for run in runs {
+            let entry = self.registry.get(KernelId(run.kernel));
+            for i in 0..run.count as usize {
+                let job = JobId(first.0 + u64::from(place));
+                self.take(job);
+                self.station.call(called);
+                let inputs: Vec<Buffer> = match run.inputs.get(i) {
+                    Some(inputs) => inputs.iter().map(|bytes| Buffer::from(&bytes[..])).collect(),
+                    None => Vec::new(),
+                };
+                let slices: Vec<&[u8]> = inputs.iter().map(|input| &input[..]).collect();
+                let mut sink =
+                    Sink::new(Room::Arena { shelf: &mut self.outputs, mail: &mut self.mail });
+                let (returned, result) =
+                    run_entry(entry, &run.params, None, called, &slices, &mut sink);
+                let outputs = sink.into_outputs();
+                said.extend_from_slice(&returned.to_le_bytes());
+                called = returned;
+                match result {
+                    Ok(()) if outputs.is_empty() => {}
+                    Ok(()) => {
+                        let places = outputs.into_iter().map(|o| o.into_place(&mut self.outputs));
+                        let result = places.collect::<Option<Vec<_>>>().ok_or_else(no_memory);
+                        others.push((place, result));
+                    }
+                    Err(error) => others.push((place, Err(error))),
+                }
+                place += 1;
+            }
+        }
+        let instants = Instants { in_hand, called: begin, returned: called, published: 0 };
+        if !others.is_empty() {
+            said.extend(wire::encode_bulk(&others).map_err(|error| nonsense(&error))?);
+        }
+        let mut sink = Sink::new(Room::Arena { shelf: &mut self.outputs, mail: &mut self.mail });
+        let result = match sink.add(said.len()) {
+            Ok(output) => {
+                output.copy_from_slice(&said);
+                Ok(())
+            }
+            Err(_) => Err(no_memory()),
+        };
+        let outputs = sink.into_outputs();
+        self.answer(first, instants, result, outputs)
+    }
+
+    /// A job whose inputs are in the order or in the arena.
+    fn do_order(&mut self, job: &InHand, in_hand: Nanos, inputs: Vec<Place>) -> Result<(), Leave> {
+        self.learn_regions(&inputs)?;
         let tiny: Vec<Option<Buffer>> = inputs
             .iter()
             .map(|place| match place {
@@ -363,6 +443,10 @@ impl Worker<'_> {
     }
 }
 
+fn no_memory() -> JobError {
+    JobError::Transport { message: "no memory for its outputs".to_owned() }
+}
+
 fn call(
     registry: &Registry,
     station: &Station,
@@ -371,20 +455,32 @@ fn call(
     inputs: &[&[u8]],
     sink: &mut dyn OutputSink,
 ) -> (Instants, Result<(), JobError>) {
-    let Some(entry) = registry.get(KernelId(job.kernel)) else {
-        let message = format!("there is no kernel {}", job.kernel);
-        let instants = Instants { in_hand, called: in_hand, returned: in_hand, published: 0 };
-        return (instants, Err(JobError::Transport { message }));
-    };
-    tracing::trace!(kernel = entry.spec.name, "kernel called");
+    let entry = registry.get(KernelId(job.kernel));
     let called = clock::now();
     station.call(called);
+    let (returned, result) = run_entry(entry, &job.params, job.timeout, called, inputs, sink);
+    (Instants { in_hand, called, returned, published: 0 }, result)
+}
+
+/// Calls a kernel; returns when it returned.
+fn run_entry(
+    entry: Option<&Entry>,
+    params: &Params,
+    timeout: Option<Duration>,
+    called: Nanos,
+    inputs: &[&[u8]],
+    sink: &mut dyn OutputSink,
+) -> (Nanos, Result<(), JobError>) {
+    let Some(entry) = entry else {
+        let message = "its worker has no such kernel".to_owned();
+        return (called, Err(JobError::Transport { message }));
+    };
+    tracing::trace!(kernel = entry.spec.name, "kernel called");
     let never = || false;
-    let deadline = Deadline { timeout: job.timeout, called, cancelled: &never };
-    let context = Context::new(&job.params, inputs, sink, &deadline);
+    let deadline = Deadline { timeout, called, cancelled: &never };
+    let context = Context::new(params, inputs, sink, &deadline);
     let mut call = Call::new(entry, context);
     let (returned, result) = invoke::run_to_end(&mut call, &deadline, thread::sleep);
     tracing::trace!(kernel = entry.spec.name, "kernel returned");
-    let instants = Instants { in_hand, called, returned, published: 0 };
-    (instants, deadline.judge(result, returned))
+    (returned, deadline.judge(result, returned))
 }

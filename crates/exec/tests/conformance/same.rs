@@ -22,6 +22,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("a kernel that looks stops at its timeout", timeout_noticed),
     ("a kernel that returns too late has timed out", timeout_late),
     ("map keeps the order and is bounded", map),
+    ("thousands of small jobs through map keep their order and their spans", small_jobs),
     ("map_unordered gives every place once", map_unordered),
     ("wait_timeout gives the handle back", wait_timeout),
     ("a queued job is cancelled at once", cancel_queued),
@@ -153,6 +154,40 @@ fn map(setup: Setup) {
         assert_eq!(result(outcome).ok().map(|mut outputs| outputs.remove(0)), expected);
     }
     assert_eq!(taken.get(), 100);
+}
+
+/// Enough of them that they travel in chunks, of several kernels and with errors
+/// among them.
+fn small_jobs(setup: Setup) {
+    let pool = setup.pool();
+    let count = 6000;
+    let jobs = (0..count).map(|i: usize| match i % 1000 {
+        500 => JobSpec::new("fail").input(&[1_u8][..]),
+        501 => JobSpec::new("panic"),
+        502 => JobSpec::new("echo").input(bytes(5000, 3)),
+        _ if i % 3 == 0 => JobSpec::new("busy").param("ms", 0),
+        _ => JobSpec::new("echo").input(&i.to_le_bytes()[..]).input(&b"x"[..]),
+    });
+    let mut seen = 0;
+    for (i, outcome) in pool.map(jobs).enumerate() {
+        seen += 1;
+        let bytes_in = outcome.bytes_in;
+        let result = result(outcome);
+        match i % 1000 {
+            500 => assert!(matches!(result, Err(JobError::Kernel { .. })), "{result:?}"),
+            501 => assert!(matches!(result, Err(JobError::Panic { .. })), "{result:?}"),
+            502 => assert_eq!(result.unwrap(), [bytes(5000, 4).to_vec()]),
+            _ if i % 3 == 0 => assert_eq!(result.unwrap(), Vec::<Vec<u8>>::new()),
+            _ => {
+                let number: Vec<u8> = i.to_le_bytes().iter().map(|b| b.wrapping_add(1)).collect();
+                assert_eq!(result.unwrap(), [number, b"y".to_vec()]);
+                assert_eq!(bytes_in, 9);
+            }
+        }
+    }
+    assert_eq!(seen, count);
+    let done: u64 = pool.close().iter().map(|report| report.jobs).sum();
+    assert_eq!(done, count as u64);
 }
 
 fn map_unordered(setup: Setup) {

@@ -13,6 +13,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("each way to die is told by its name", deaths),
     ("a job that dies once is retried", retried),
     ("a poison job takes no other with it", poison),
+    ("a death among thousands of small jobs harms one", death_in_a_chunk),
     ("a worker that hangs is killed at the timeout", hang),
     ("a pool without progress gives up", no_progress),
     ("an idle worker that is killed is replaced", killed_while_idle),
@@ -72,6 +73,31 @@ fn poison(setup: Setup) {
     }
     wait_until("six restarts", || pool.status().restarts == 6, || format!("{:?}", pool.status()));
     assert!(pool.status().gave_up.is_none());
+}
+
+fn death_in_a_chunk(setup: Setup) {
+    let pool = setup.builder().retries(1).build().unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let marker = directory.path().join("died").to_str().unwrap().to_owned();
+    // Once the pool knows that these jobs are small, the deadly ones are in the
+    // middle of chunks.
+    let jobs = (0..4000).map(|i: u64| match i {
+        2500 => JobSpec::new("die-once").input(marker.as_bytes()),
+        3500 => JobSpec::new("die"),
+        _ => JobSpec::new("echo").input(&i.to_le_bytes()[..]),
+    });
+    let mut seen = 0;
+    for (i, outcome) in pool.map(jobs).enumerate() {
+        seen += 1;
+        let attempts = outcome.attempts;
+        match i {
+            2500 => assert_eq!((attempts, result(outcome).unwrap()), (2, vec![b"alive".to_vec()])),
+            3500 => assert_eq!((attempts, outcome.status()), (2, Status::Crashed)),
+            _ => assert_eq!(result(outcome).unwrap()[0][0], (i as u8).wrapping_add(1)),
+        }
+    }
+    assert_eq!(seen, 4000);
+    assert_eq!(pool.status().restarts, 3);
 }
 
 fn hang(setup: Setup) {

@@ -3,12 +3,12 @@
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use brigade_ipc::wire::{self, Mail, Order, Place};
+use brigade_ipc::wire::{self, ChunkRun, Mail, Order, Place};
 use brigade_ipc::{Carriage, MAX_MESSAGE};
 use brigade_proto::{Bytes, JobError, JobId, Source, WorkerId};
 use brigade_sys::clock;
 
-use super::{Assigned, Crew, Lane, State};
+use super::{Assigned, Crew, Lane, State, Wire};
 use crate::load;
 use crate::ticket::{End, Task};
 
@@ -21,6 +21,9 @@ pub(in super::super) struct Errand {
     pub(in super::super) inputs: Vec<Source>,
     pub(in super::super) timeout: Option<Duration>,
 }
+
+/// Bytes of a chunk's description that surely fit an order.
+const ROOM_FOR_RUNS: usize = 300;
 
 impl Crew {
     /// Whether a lane's worker has had its share of jobs.
@@ -81,13 +84,124 @@ impl Crew {
         }
         tracing::debug!(job = task.ticket.id.0, worker = index, "job assigned");
         let lane = &mut state.lanes[index];
-        lane.given += 1;
         let job = task.ticket.id;
+        let count = task.chunk.as_ref().map_or(1, |chunk| chunk.count as u64);
+        lane.given += count;
+        let is_chunk = task.chunk.is_some();
         lane.assigned.push_back(Assigned { task, bytes_in: 0, sent: false });
-        if !self.order(lane, lane.assigned.len() - 1) {
+        let place = lane.assigned.len() - 1;
+        if is_chunk {
+            if !self.order_chunk(lane, place) {
+                // No room in the arena, or a worker without rings: one by one.
+                lane.given -= count;
+                let whole = lane.assigned.pop_back();
+                self.take_apart(state, whole.map(|assigned| assigned.task));
+            }
+        } else if !self.order(lane, place) {
             lane.errands.push_back(job);
             self.errands[index].notify_one();
         }
+    }
+
+    /// Puts the jobs of a chunk at the head of the queue, as if nobody had had them.
+    fn take_apart(&self, state: &mut State, whole: Option<Task>) {
+        let Some(mut whole) = whole else { return };
+        let Some(chunk) = whole.chunk.take() else { return };
+        whole.attempts -= 1;
+        whole.stamps.assigned = 0;
+        self.unfinished.fetch_add(chunk.count, std::sync::atomic::Ordering::SeqCst);
+        for task in chunk.dissolve(&whole).into_iter().rev() {
+            task.ticket.put_back();
+            state.queue.push_front(task);
+        }
+        // The chunk itself is no job any more.
+        state.dropped += 1;
+    }
+
+    /// Sends an assigned chunk through the ring.
+    fn order_chunk(&self, lane: &mut Lane, place: usize) -> bool {
+        let (Some(wire), Some(assigned)) = (&mut lane.wire, lane.assigned.get_mut(place)) else {
+            return false;
+        };
+        let task = &mut assigned.task;
+        let Some(chunk) = &task.chunk else { return false };
+        let bytes = |inputs: &Vec<Source>| {
+            inputs
+                .iter()
+                .map(|source| match source {
+                    Source::Bytes(bytes) => bytes.to_vec().into(),
+                    Source::File(_) => serde_bytes::ByteBuf::new(),
+                })
+                .collect()
+        };
+        let runs: Vec<ChunkRun> = chunk
+            .runs
+            .iter()
+            .map(|run| ChunkRun {
+                kernel: run.kernel.0,
+                params: Arc::clone(&run.params),
+                count: run.count as u32,
+                inputs: run.inputs.iter().map(bytes).collect(),
+            })
+            .collect();
+        let Ok(runs) = wire::encode_bulk(&runs) else {
+            return false;
+        };
+        let runs = if runs.len() <= ROOM_FOR_RUNS {
+            Place::Here(runs.into())
+        } else {
+            let Some(mut slab) = self.arena.take(runs.len()) else {
+                return false;
+            };
+            slab.copy_from_slice(&runs);
+            // Lives as long as the task.
+            let bytes = Bytes::lent(Arc::new(slab));
+            let Some(place) = self.arena.place(&bytes) else { return false };
+            task.inputs = vec![Source::Bytes(bytes)];
+            place
+        };
+        if !self.announce(wire, std::slice::from_ref(&runs)) {
+            return false;
+        }
+        let order = Order::Chunk {
+            first: task.ticket.id,
+            count: chunk.count as u32,
+            runs,
+            returned: wire.outputs.returned(),
+        };
+        let mut buffer = [0; MAX_MESSAGE];
+        let Ok(Some(len)) = wire::encode_into(&order, &mut buffer) else {
+            return false;
+        };
+        task.stamps.encoded = clock::now();
+        assigned.sent = wire.pass.order(&buffer[..len]);
+        assigned.sent
+    }
+
+    /// Sends a worker the regions of the arena that it does not know and an order
+    /// names.
+    fn announce(&self, wire: &mut Wire, places: &[Place]) -> bool {
+        let regions = places.iter().filter_map(|place| match place {
+            Place::Slab { region, .. } => Some(*region as usize + 1),
+            Place::Here(_) => None,
+        });
+        let needed = regions.max().unwrap_or(0);
+        while wire.regions < needed {
+            let Some(payload) = self.arena.payload(wire.regions) else {
+                return false;
+            };
+            // One of a few hundred messages in a worker's life, and it reads its
+            // mail as soon as it needs it: this does not block. If it is dead, its
+            // death is about to be known.
+            let send = |mail: &brigade_ipc::Sender| {
+                mail.send(Mail::Inputs, vec![payload], Carriage::Shared)
+            };
+            if !matches!(wire.mail.with(send), Some(Ok(()))) {
+                return false;
+            }
+            wire.regions += 1;
+        }
+        true
     }
 
     /// Sends an assigned job through the ring, if all its inputs are where an order
@@ -110,26 +224,8 @@ impl Crew {
                 None => return false,
             });
         }
-        let regions = inputs.iter().filter_map(|place| match place {
-            Place::Slab { region, .. } => Some(*region as usize + 1),
-            Place::Here(_) => None,
-        });
-        if let Some(needed) = regions.max() {
-            while wire.regions < needed {
-                let Some(payload) = self.arena.payload(wire.regions) else {
-                    return false;
-                };
-                // One of a few hundred messages in a worker's life, and it reads
-                // its mail as soon as it needs it: this does not block. If it is
-                // dead, its death is about to be known.
-                let send = |mail: &brigade_ipc::Sender| {
-                    mail.send(Mail::Inputs, vec![payload], Carriage::Shared)
-                };
-                if !matches!(wire.mail.with(send), Some(Ok(()))) {
-                    return false;
-                }
-                wire.regions += 1;
-            }
+        if !self.announce(wire, &inputs) {
+            return false;
         }
         let order = Order::Job {
             job: task.ticket.id,
@@ -277,7 +373,9 @@ impl Crew {
             stamps.encoded = stamps.collected;
         }
         let worker = Some(WorkerId(lane as u32));
-        state.ended.push((task, End { result: Err(error), stamps, worker, pid, bytes_in }));
+        state
+            .ended
+            .push((task, End { result: Err(error), stamps, worker, pid, bytes_in, chunk: None }));
         self.deal(&mut state);
         self.release(state);
         self.bells.call_leader();

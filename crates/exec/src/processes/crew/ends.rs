@@ -1,13 +1,16 @@
 //! How jobs end: answered, or with their worker.
 
+use std::collections::VecDeque;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use brigade_ipc::MAX_MESSAGE;
-use brigade_ipc::wire::{self, Answer, Instants};
+use brigade_ipc::wire::{self, Answer, ChunkOthers, Instants};
 use brigade_proto::{Bytes, JobError, JobId, Nanos, WorkerId};
 use brigade_sys::clock;
 
-use super::{Assigned, Crew, State};
+use super::{Assigned, Crew, State, Wire};
+use crate::chunk::{Chunk, ChunkEnd};
 use crate::executor::Stop;
 use crate::ticket::{End, Task};
 
@@ -148,26 +151,36 @@ impl Crew {
         else {
             return Err(OutOfTurn(done.job));
         };
+        let (result, chunk) = match (&task.chunk, done.result) {
+            (Some(chunk), Ok(outputs)) => {
+                let end = chunk_end(chunk.count, outputs, entry.wire.as_ref());
+                match end {
+                    Some(end) => (Ok(Vec::new()), Some(end)),
+                    None => return Err(OutOfTurn(done.job)),
+                }
+            }
+            (_, result) => (result, None),
+        };
         let mut stamps = task.stamps;
         stamps.in_hand = done.instants.in_hand;
         stamps.called = done.instants.called;
         stamps.returned = done.instants.returned;
         stamps.published = done.instants.published;
         stamps.collected = collected;
-        entry.report.jobs += 1;
+        entry.report.jobs += task.chunk.as_ref().map_or(1, |chunk| chunk.count as u64);
         entry.report.busy_ns += stamps.published.saturating_sub(stamps.in_hand);
         let pid = entry.pid;
         if self.is_served(entry) && entry.assigned.is_empty() {
             self.dismiss(state, lane);
         }
         state.stalled = 0;
-        let result = match done.result {
+        let result = match result {
             _ if task.ticket.is_stopping() => Err(JobError::Cancelled),
             result => result,
         };
         tracing::debug!(job = task.ticket.id.0, worker = lane, ok = result.is_ok(), "job finished");
         let worker = Some(WorkerId(lane as u32));
-        state.ended.push((task, End { result, stamps, worker, pid, bytes_in }));
+        state.ended.push((task, End { result, stamps, worker, pid, bytes_in, chunk }));
         Ok(())
     }
 
@@ -186,7 +199,7 @@ impl Crew {
         entry.report.cpu_ns += death.cpu_ns;
         entry.report.peak_rss_bytes = entry.report.peak_rss_bytes.max(death.peak_rss_bytes);
         let pid = entry.pid;
-        let assigned = std::mem::take(&mut entry.assigned);
+        let assigned = self.open_chunks(std::mem::take(&mut entry.assigned), death);
         let killing = state.stopped == Some(Stop::Kill);
         let no_more = state.gave_up.clone().unwrap_or(JobError::Cancelled);
         let mut innocent = Vec::new();
@@ -214,7 +227,9 @@ impl Crew {
                     stamps.collected = now;
                     let worker = Some(WorkerId(lane as u32));
                     let result = Err(error);
-                    state.ended.push((task, End { result, stamps, worker, pid, bytes_in }));
+                    state
+                        .ended
+                        .push((task, End { result, stamps, worker, pid, bytes_in, chunk: None }));
                     progress = true;
                 }
                 None => {
@@ -259,6 +274,30 @@ impl Crew {
         next
     }
 
+    /// Of a chunk whose worker died in the middle of it, the jobs go on one by one:
+    /// only one of them is to blame.
+    fn open_chunks(&self, assigned: VecDeque<Assigned>, death: &Death) -> Vec<Assigned> {
+        let mut opened = Vec::with_capacity(assigned.len());
+        for mut whole in assigned {
+            let first = whole.task.ticket.id.0;
+            let is_in = |chunk: &Chunk| {
+                death
+                    .current
+                    .is_some_and(|(job, _)| (first..first + chunk.count as u64).contains(&job.0))
+            };
+            match whole.task.chunk.take_if(|chunk| is_in(chunk)) {
+                None => opened.push(whole),
+                Some(chunk) => {
+                    // The chunk itself is no job any more.
+                    self.unfinished.fetch_add(chunk.count - 1, Ordering::SeqCst);
+                    let tasks = chunk.dissolve(&whole.task).into_iter();
+                    opened.extend(tasks.map(|task| Assigned { task, bytes_in: 0, sent: true }));
+                }
+            }
+        }
+        opened
+    }
+
     /// What the death of its worker means for the job that was in hand: its end,
     /// or `None` for another try.
     fn verdict(&self, task: &Task, death: &Death) -> Option<JobError> {
@@ -275,4 +314,28 @@ impl Crew {
             None => None,
         }
     }
+}
+
+/// What a worker says of the jobs of a chunk. `None` if it makes no sense.
+fn chunk_end(count: usize, outputs: Vec<Bytes>, wire: Option<&Wire>) -> Option<ChunkEnd> {
+    let [said] = <[Bytes; 1]>::try_from(outputs).ok()?;
+    let (_, rest) = said.split_at_checked(count * size_of::<Nanos>())?;
+    let others = match rest {
+        [] => Vec::new(),
+        rest => wire::decode_bulk::<ChunkOthers>(rest).ok()?,
+    };
+    let find = |place| wire.and_then(|wire| wire.outputs.find(place));
+    let others = others
+        .into_iter()
+        .map(|(place, result)| {
+            Some((
+                place,
+                match result {
+                    Ok(places) => Ok(places.into_iter().map(find).collect::<Option<_>>()?),
+                    Err(error) => Err(error),
+                },
+            ))
+        })
+        .collect::<Option<_>>()?;
+    Some(ChunkEnd { returned: said, others })
 }
