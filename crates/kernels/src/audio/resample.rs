@@ -108,11 +108,27 @@ impl Filter {
                 if first >= stop {
                     return 0.0;
                 }
-                let inputs = &x[first..stop];
-                inputs.iter().zip(&weights[skipped..]).map(|(x, w)| x * w).sum()
+                dot(&x[first..stop], &weights[skipped..])
             })
             .collect()
     }
+}
+
+/// Sum of the products of what both have. Eight sums side by side, in an order that
+/// does not depend on the machine.
+fn dot(x: &[f64], weights: &[f64]) -> f64 {
+    let n = x.len().min(weights.len());
+    let (x, x_rest) = x[..n].as_chunks::<8>();
+    let (w, w_rest) = weights[..n].as_chunks::<8>();
+    let mut sums = [0.0; 8];
+    for (x, w) in x.iter().zip(w) {
+        for ((sum, x), w) in sums.iter_mut().zip(x).zip(w) {
+            *sum += x * w;
+        }
+    }
+    let rest: f64 = x_rest.iter().zip(w_rest).map(|(x, w)| x * w).sum();
+    let [a, b, c, d, e, f, g, h] = sums;
+    ((a + b) + (c + d)) + ((e + f) + (g + h)) + rest
 }
 
 fn sinc(x: f64) -> f64 {

@@ -39,8 +39,12 @@ impl Kernel for Equalize {
 }
 
 fn luma_counts(pixels: &Pixels<'_>) -> Result<[u64; 256], KernelError> {
-    let mut row: Vec<u8> = try_vec(pixels.shape.width)?;
     let mut counts = [0; 256];
+    if pixels.shape.channels == 1 {
+        count_bytes(pixels.bytes(), &mut counts);
+        return Ok(counts);
+    }
+    let mut row: Vec<u8> = try_vec(pixels.shape.width)?;
     for y in 0..pixels.shape.height {
         pixels.luma_row(y, &mut row);
         count_bytes(&row, &mut counts);

@@ -49,6 +49,14 @@ macro_rules! exchange {
     };
 }
 
+/// Element `i` of each of the rows `k`. Written out as well: `array::map` is not always
+/// inlined when there are many, and one call in the loop prevents vectorising it.
+macro_rules! column {
+    ($rows:ident[$i:ident]: $($k:literal)*) => {
+        [$($rows[$k][$i]),*]
+    };
+}
+
 /// J. L. Smith, "Implementing median filters in XC4000E FPGAs", Xcell 23, 1996.
 #[inline(always)]
 fn middle_of_9(mut p: [u8; 9]) -> u8 {
@@ -81,7 +89,7 @@ vectorised! {
                 std::array::from_fn(|k| block(&rows[k / 3], i * BLOCK + k % 3 * channels));
             let mut medians = [0; BLOCK];
             for (i, median) in medians.iter_mut().enumerate() {
-                *median = middle_of_9(window.map(|row| row[i]));
+                *median = middle_of_9(column!(window[i]: 0 1 2 3 4 5 6 7 8));
             }
             *to = medians;
         }
@@ -93,7 +101,9 @@ vectorised! {
                 std::array::from_fn(|k| block(&rows[k / 5], i * BLOCK + k % 5 * channels));
             let mut medians = [0; BLOCK];
             for (i, median) in medians.iter_mut().enumerate() {
-                *median = middle_of_25(window.map(|row| row[i]));
+                *median = middle_of_25(column!(window[i]:
+                    0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24
+                ));
             }
             *to = medians;
         }

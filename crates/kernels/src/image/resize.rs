@@ -1,8 +1,9 @@
 use std::error::Error;
 
 use brigade_proto::Buffer;
-use fast_image_resize::images::{Image, ImageRef};
-use fast_image_resize::{FilterType, MulDiv, PixelType, ResizeAlg, ResizeOptions, Resizer};
+use fast_image_resize::images::{TypedImage, TypedImageRef};
+use fast_image_resize::pixels::{U8, U8x3, U8x4};
+use fast_image_resize::{FilterType, MulDiv, PixelTrait, ResizeAlg, ResizeOptions, Resizer};
 
 use super::codec::check_size;
 use super::job::{filter, load, store, synthesize};
@@ -65,56 +66,61 @@ fn scale(
     algorithm: ResizeAlg,
     out: &mut [u8],
 ) -> Result<(), Box<dyn Error>> {
-    let from = pixels.shape;
+    let (from, bytes) = (pixels.shape, pixels.bytes());
+    match from.channels {
+        1 => convolve::<U8>(bytes, from, to, algorithm, out),
+        3 => convolve::<U8x3>(bytes, from, to, algorithm, out),
+        _ if matches!(algorithm, ResizeAlg::Nearest) => {
+            convolve::<U8x4>(bytes, from, to, algorithm, out)
+        }
+        _ => {
+            let alpha = MulDiv::new();
+            let mut multiplied: Vec<u8> = try_vec(from.bytes())?;
+            let source = view::<U8x4>(bytes, from)?;
+            alpha.multiply_alpha_typed(&source, &mut target::<U8x4>(&mut multiplied, from)?)?;
+            convolve::<U8x4>(&multiplied, from, to, algorithm, out)?;
+            Ok(alpha.divide_alpha_inplace_typed(&mut target::<U8x4>(out, to)?)?)
+        }
+    }
+}
+
+/// With the type of the pixels known: `Resizer::resize` chooses it at run time, for
+/// which its code for each of 13 types has to be compiled.
+fn convolve<P: PixelTrait>(
+    source: &[u8],
+    from: Shape,
+    to: Shape,
+    algorithm: ResizeAlg,
+    out: &mut [u8],
+) -> Result<(), Box<dyn Error>> {
     let options = ResizeOptions::new().resize_alg(algorithm).use_alpha(false);
     let mut resizer = Resizer::new();
-    if matches!(algorithm, ResizeAlg::Nearest) {
-        let source = view(pixels.bytes(), from)?;
-        return Ok(resizer.resize(&source, &mut target(out, to)?, &options)?);
-    }
-
-    let alpha = MulDiv::new();
-    let mut multiplied: Vec<u8>;
-    let mut source = pixels.bytes();
-    if from.channels == 4 {
-        multiplied = try_vec(from.bytes())?;
-        alpha.multiply_alpha(&view(source, from)?, &mut target(&mut multiplied, from)?)?;
-        source = &multiplied;
-    }
     // Along the rows first, but for an image that becomes wider and lower.
     let between = if to.width > from.width && to.height < from.height {
         Shape::new(from.width, to.height, from.channels)?
     } else {
         Shape::new(to.width, from.height, from.channels)?
     };
-    if between == from || between == to {
-        resizer.resize(&view(source, from)?, &mut target(out, to)?, &options)?;
-    } else {
-        let mut half: Vec<u8> = try_vec(between.bytes())?;
-        resizer.resize(&view(source, from)?, &mut target(&mut half, between)?, &options)?;
-        resizer.resize(&view(&half, between)?, &mut target(out, to)?, &options)?;
+    let at_once = matches!(algorithm, ResizeAlg::Nearest) || between == from || between == to;
+    let source = view::<P>(source, from)?;
+    if at_once {
+        return Ok(resizer.resize_typed(&source, &mut target::<P>(out, to)?, &options)?);
     }
-    if from.channels == 4 {
-        alpha.divide_alpha_inplace(&mut target(out, to)?)?;
-    }
+    let mut half: Vec<u8> = try_vec(between.bytes())?;
+    resizer.resize_typed(&source, &mut target::<P>(&mut half, between)?, &options)?;
+    resizer.resize_typed(&view::<P>(&half, between)?, &mut target::<P>(out, to)?, &options)?;
     Ok(())
 }
 
-fn pixel_type(shape: Shape) -> PixelType {
-    match shape.channels {
-        1 => PixelType::U8,
-        3 => PixelType::U8x3,
-        _ => PixelType::U8x4,
-    }
+fn view<P: PixelTrait>(bytes: &[u8], shape: Shape) -> Result<TypedImageRef<'_, P>, Box<dyn Error>> {
+    Ok(TypedImageRef::from_buffer(shape.width as u32, shape.height as u32, bytes)?)
 }
 
-fn view(bytes: &[u8], shape: Shape) -> Result<ImageRef<'_>, Box<dyn Error>> {
-    Ok(ImageRef::new(shape.width as u32, shape.height as u32, bytes, pixel_type(shape))?)
-}
-
-fn target(bytes: &mut [u8], shape: Shape) -> Result<Image<'_>, Box<dyn Error>> {
-    let (width, height) = (shape.width as u32, shape.height as u32);
-    Ok(Image::from_slice_u8(width, height, bytes, pixel_type(shape))?)
+fn target<P: PixelTrait>(
+    bytes: &mut [u8],
+    shape: Shape,
+) -> Result<TypedImage<'_, P>, Box<dyn Error>> {
+    Ok(TypedImage::from_buffer(shape.width as u32, shape.height as u32, bytes)?)
 }
 
 /// The sides that are meant, none of them 0.

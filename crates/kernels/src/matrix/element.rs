@@ -28,16 +28,29 @@ macro_rules! element {
                 }
             }
             fn $dot(a: &[$type], b: &[$type]) -> $type {
-                // As many sums side by side as a vector register has lanes.
-                let mut sums: [$type; 16] = [0.0; 16];
-                let (mut a, mut b) = (a.chunks_exact(16), b.chunks_exact(16));
-                for (a, b) in (&mut a).zip(&mut b) {
+                // Enough sums side by side to fill several vector registers.
+                let mut sums: [$type; 32] = [0.0; 32];
+                let n = a.len().min(b.len());
+                let ((a, a_rest), (b, b_rest)) = (a[..n].as_chunks(), b[..n].as_chunks());
+                for (a, b) in a.iter().zip(b) {
+                    let (a, b): (&[$type; 32], &[$type; 32]) = (a, b);
                     for ((sum, a), b) in sums.iter_mut().zip(a).zip(b) {
                         *sum += a * b;
                     }
                 }
-                let rest: $type = a.remainder().iter().zip(b.remainder()).map(|(a, b)| a * b).sum();
-                sums.iter().sum::<$type>() + rest
+                let mut half = 16;
+                while half > 0 {
+                    let (low, high) = sums.split_at_mut(half);
+                    for (low, high) in low.iter_mut().zip(high) {
+                        *low += *high;
+                    }
+                    half /= 2;
+                }
+                let mut rest = 0.0;
+                for (a, b) in a_rest.iter().zip(b_rest) {
+                    rest += a * b;
+                }
+                sums[0] + rest
             }
         }
 

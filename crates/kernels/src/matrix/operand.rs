@@ -94,7 +94,8 @@ impl<'a, T: Element> Operand<'a, T> {
         Ok(operand)
     }
 
-    fn check_finite(&self, index: usize) -> Result<(), KernelError> {
+    /// Refuses NaN and infinities; `index` is the input's.
+    pub(super) fn check_finite(&self, index: usize) -> Result<(), KernelError> {
         let elements = self.matrix.as_slice_memory_order().unwrap_or_default();
         // Whole blocks without a branch, which the compiler vectorises.
         let odd = |block: &[T]| block.iter().fold(false, |odd, x| odd | !x.is_finite());

@@ -62,6 +62,13 @@ fn operands<'a, T: Element>(
     job: &Context<'a>,
 ) -> Result<(Operand<'a, T>, Operand<'a, T>), KernelError> {
     let nan = job.flag("allow_nan");
+    operands_unless(job, nan)
+}
+
+fn operands_unless<'a, T: Element>(
+    job: &Context<'a>,
+    nan: bool,
+) -> Result<(Operand<'a, T>, Operand<'a, T>), KernelError> {
     let (a, b) = (Operand::<T>::read(job, 0, nan)?, Operand::<T>::read(job, 1, nan)?);
     let ((rows, inner), (other, columns)) = (a.shape(), b.shape());
     if inner != other {
@@ -82,7 +89,10 @@ fn multiply<T: Element>(job: &mut Context<'_>) -> Result<Progress, KernelError> 
 }
 
 fn multiply_vector<T: Element>(job: &mut Context<'_>) -> Result<Progress, KernelError> {
-    let (a, x) = operands::<T>(job)?;
+    // The matrix is read once: an element that is not finite leaves a sum that is not
+    // finite either, and only then the inputs are looked through.
+    let refuse_nan = !job.flag("allow_nan");
+    let (a, x) = operands_unless::<T>(job, true)?;
     if x.shape().1 != 1 {
         return Err(KernelError::input(format!(
             "input 2 has {} columns; a vector has one (matmul multiplies matrices)",
@@ -92,21 +102,25 @@ fn multiply_vector<T: Element>(job: &mut Context<'_>) -> Result<Progress, Kernel
     let rows = a.shape().0;
     let mut product = output::<T>(job, (rows, 1), true)?;
     // A column of a matrix in C order, so not contiguous in general.
-    let x = x.matrix.column(0).to_vec();
+    let factors = x.matrix.column(0).to_vec();
     match a.matrix.is_standard_layout() {
         true => {
             for (to, row) in product.iter_mut().zip(a.matrix.rows()) {
-                *to = T::dot(row.to_slice().unwrap_or_default(), &x);
+                *to = T::dot(row.to_slice().unwrap_or_default(), &factors);
             }
         }
         // Column by column, as they lie in memory.
         false => {
             let mut sums = vec![T::zero(); rows];
-            for (column, &factor) in a.matrix.columns().into_iter().zip(&x) {
+            for (column, &factor) in a.matrix.columns().into_iter().zip(&factors) {
                 T::axpy(factor, column.to_slice().unwrap_or_default(), &mut sums);
             }
             product.iter_mut().zip(sums).for_each(|(to, sum)| *to = sum);
         }
+    }
+    if refuse_nan && product.iter().any(|sum| !sum.is_finite()) {
+        a.check_finite(0)?;
+        x.check_finite(1)?;
     }
     Ok(Progress::Done)
 }

@@ -123,19 +123,20 @@ const CIRCLE: [(usize, usize); 16] = [
     (2, 6),
 ];
 
-/// The largest of the smallest of nine differences in a row. Two arcs of nine
-/// share the eight from an odd place on. Written out: a loop over places would not
-/// be unrolled in time to be vectorised.
+/// With `min max`: the largest of the smallest of nine pixels in a row; with `max min`
+/// the smallest of the largest. Two arcs of nine share the eight from an odd place
+/// on. Written out, and without closures: a loop over places would not be unrolled
+/// in time to be vectorised, and a call in it cannot be vectorised at all.
 macro_rules! best_arc {
-    ($d:ident: $($k:literal)*) => {{
-        let mut best = 0;
+    ($ring:ident[$i:ident], $min:ident $max:ident, $start:literal: $($k:literal)*) => {{
+        let mut best: u8 = $start;
         $(
-            let one = $d[$k].min($d[($k + 1) % 16]);
-            let two = $d[($k + 2) % 16].min($d[($k + 3) % 16]);
-            let three = $d[($k + 4) % 16].min($d[($k + 5) % 16]);
-            let four = $d[($k + 6) % 16].min($d[($k + 7) % 16]);
-            let ninth = $d[($k + 15) % 16].max($d[($k + 8) % 16]);
-            best = one.min(two).min(three.min(four)).min(ninth).max(best);
+            let one = $ring[$k][$i].$min($ring[($k + 1) % 16][$i]);
+            let two = $ring[($k + 2) % 16][$i].$min($ring[($k + 3) % 16][$i]);
+            let three = $ring[($k + 4) % 16][$i].$min($ring[($k + 5) % 16][$i]);
+            let four = $ring[($k + 6) % 16][$i].$min($ring[($k + 7) % 16][$i]);
+            let ninth = $ring[($k + 15) % 16][$i].$max($ring[($k + 8) % 16][$i]);
+            best = one.$min(two).$min(three.$min(four)).$min(ninth).$max(best);
         )*
         best
     }};
@@ -153,11 +154,10 @@ vectorised! {
             let mut bound = [0; BLOCK];
             for i in 0..BLOCK {
                 let m = middle[i];
-                let cross = [ring[0][i], ring[8][i], ring[4][i], ring[12][i]];
-                let up = cross.map(|value| value.saturating_sub(m));
-                let down = cross.map(|value| m.saturating_sub(value));
-                let brighter = up[0].max(up[1]).min(up[2].max(up[3]));
-                let darker = down[0].max(down[1]).min(down[2].max(down[3]));
+                let (a, b) = (ring[0][i], ring[8][i]);
+                let (c, d) = (ring[4][i], ring[12][i]);
+                let brighter = a.max(b).min(c.max(d)).saturating_sub(m);
+                let darker = m.saturating_sub(a.min(b).max(c.min(d)));
                 bound[i] = brighter.max(darker);
             }
             if bound.iter().fold(0, |most, &b| most.max(b)) <= threshold {
@@ -167,12 +167,11 @@ vectorised! {
             let mut contrasts = [0; BLOCK];
             for i in 0..BLOCK {
                 let m = middle[i];
-                let around = ring.map(|row| row[i]);
-                let brighter = around.map(|value| value.saturating_sub(m));
-                let darker = around.map(|value| m.saturating_sub(value));
-                let bright: u8 = best_arc!(brighter: 1 3 5 7 9 11 13 15);
-                let dark: u8 = best_arc!(darker: 1 3 5 7 9 11 13 15);
-                let best = bright.max(dark);
+                // How much the darkest pixel of the brightest arc is above the middle,
+                // and the brightest one of the darkest arc below it.
+                let bright = best_arc!(ring[i], min max, 0: 1 3 5 7 9 11 13 15);
+                let dark = best_arc!(ring[i], max min, 255: 1 3 5 7 9 11 13 15);
+                let best = bright.saturating_sub(m).max(m.saturating_sub(dark));
                 contrasts[i] = if best > threshold { best } else { 0 };
             }
             *to = contrasts;
