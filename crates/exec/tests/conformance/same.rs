@@ -165,7 +165,7 @@ fn small_jobs(setup: Setup) {
         500 => JobSpec::new("fail").input(&[1_u8][..]),
         501 => JobSpec::new("panic"),
         502 => JobSpec::new("echo").input(bytes(5000, 3)),
-        _ if i % 3 == 0 => JobSpec::new("busy").param("ms", 0),
+        _ if i.is_multiple_of(3) => JobSpec::new("busy").param("ms", 0),
         _ => JobSpec::new("echo").input(&i.to_le_bytes()[..]).input(&b"x"[..]),
     });
     let mut seen = 0;
@@ -177,7 +177,7 @@ fn small_jobs(setup: Setup) {
             500 => assert!(matches!(result, Err(JobError::Kernel { .. })), "{result:?}"),
             501 => assert!(matches!(result, Err(JobError::Panic { .. })), "{result:?}"),
             502 => assert_eq!(result.unwrap(), [bytes(5000, 4).to_vec()]),
-            _ if i % 3 == 0 => assert_eq!(result.unwrap(), Vec::<Vec<u8>>::new()),
+            _ if i.is_multiple_of(3) => assert_eq!(result.unwrap(), Vec::<Vec<u8>>::new()),
             _ => {
                 let number: Vec<u8> = i.to_le_bytes().iter().map(|b| b.wrapping_add(1)).collect();
                 assert_eq!(result.unwrap(), [number, b"y".to_vec()]);
