@@ -32,6 +32,8 @@ pub(crate) fn pool(args: &PoolArgs) -> Result<PoolConfig, Failure> {
     }
     config.transport = own.transport.unwrap_or(config.transport);
     config.start_method = own.start_method.unwrap_or(config.start_method);
+    config.arena_limit = own.arena_limit;
+    config.spin = own.spin.unwrap_or(config.spin);
     config.depth = own.depth.unwrap_or(config.depth);
     config.retries = own.retries.unwrap_or(config.retries);
     config.max_restarts = own.max_restarts.unwrap_or(config.max_restarts);
@@ -53,6 +55,8 @@ fn refuse_process_options(args: &PoolArgs, backend: Backend) -> Result<(), Failu
     let given = [
         ("--transport", own.transport.is_some()),
         ("--start-method", own.start_method.is_some()),
+        ("--arena-limit", own.arena_limit.is_some()),
+        ("--spin", own.spin.is_some()),
         ("--depth", own.depth.is_some()),
         ("--retries", own.retries.is_some()),
         ("--max-restarts", own.max_restarts.is_some()),

@@ -46,8 +46,8 @@ mod write;
 use std::process::ExitCode;
 
 pub use brigade_exec::{
-    Backend, JobHandle, Map, MapUnordered, Pool, PoolBuilder, PoolConfig, PoolError, StartMethod,
-    Status as PoolStatus, Stop, SubmitError, Transport, WorkerReport, run_if_worker,
+    Backend, JobHandle, Map, MapUnordered, Pool, PoolBuffer, PoolBuilder, PoolConfig, PoolError,
+    StartMethod, Status as PoolStatus, Stop, SubmitError, Transport, WorkerReport, run_if_worker,
 };
 pub use brigade_kernels::{
     Context, Entry, Family, Inputs, Kernel, KernelError, OutputFormat, ParamError, ParamKind,

@@ -1,6 +1,7 @@
 //! The command line as it was written: no checks beyond the form, no I/O.
 
 mod batch;
+mod bench;
 mod pool;
 mod run;
 
@@ -9,6 +10,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub(crate) use batch::BatchArgs;
+pub(crate) use bench::{BenchArgs, CommonArgs, Experiment, LatencyArgs, StartupArgs};
 pub(crate) use pool::PoolArgs;
 pub(crate) use run::{RunArgs, RunFormat};
 
@@ -19,6 +21,7 @@ Examples:
   brigade run blur --jobs 50 --backend threads           the same on threads
   brigade batch jobs.jsonl > results.jsonl               one job per line of JSON
   brigade kernels                                        what can be computed
+  brigade bench latency                                  what handing a job over costs here
   brigade doctor                                         what this machine offers
 
 Exit codes:
@@ -64,6 +67,7 @@ pub(crate) enum Command {
     Run(Box<RunArgs>),
     Batch(Box<BatchArgs>),
     Kernels(KernelsArgs),
+    Bench(BenchArgs),
     Doctor(DoctorArgs),
     Completions(CompletionsArgs),
     Man(ManArgs),

@@ -35,13 +35,22 @@ pub(crate) struct PoolArgs {
 #[derive(Debug, Default, Args)]
 #[command(next_help_heading = "Worker processes (with --backend processes)")]
 pub(crate) struct ProcessArgs {
-    /// How a job's bytes reach a worker: inside the message, or in a shared memory region
-    /// of their own [default: shm]
+    /// How a job's bytes reach a worker: inside the message, in a shared memory region of
+    /// their own, or in shared memory that is used again and again [default: arena]
     #[arg(long, value_name = "TRANSPORT", value_parser = transport())]
     pub(crate) transport: Option<Transport>,
-    /// How a worker comes to be: the executable is started afresh [default: spawn]
+    /// How a worker comes to be: the executable is started afresh, or forked from a process
+    /// that was started once [default: spawn]
     #[arg(long, value_name = "METHOD", value_parser = start_method())]
     pub(crate) start_method: Option<StartMethod>,
+    /// Most shared memory for payloads, as in 512MiB; jobs that do not fit go by shm
+    /// [default: a quarter of the memory that this process may use]
+    #[arg(long, value_name = "SIZE", value_parser = bytes)]
+    pub(crate) arena_limit: Option<u64>,
+    /// How long a worker looks for its next job before it sleeps, as in 20us; 0 to sleep
+    /// at once [default: 50us]
+    #[arg(long, value_name = "DURATION", value_parser = spin)]
+    pub(crate) spin: Option<Duration>,
     /// Jobs assigned to one worker at a time: with 2, the next is there already when one
     /// ends [default: 2]
     #[arg(long, value_name = "N")]
@@ -72,6 +81,27 @@ fn duration(text: &str) -> Result<Duration, String> {
         Ok(Duration::ZERO) => Err("it must be longer than nothing".to_owned()),
         Ok(duration) => Ok(duration),
         Err(error) => Err(format!("{error}; write 500ms, 5s, or 2m")),
+    }
+}
+
+/// As a duration, or nothing at all.
+fn spin(text: &str) -> Result<Duration, String> {
+    if text == "0" { Ok(Duration::ZERO) } else { duration(text) }
+}
+
+/// `4096`, `64KiB`, `1.5GiB`.
+pub(super) fn bytes(text: &str) -> Result<u64, String> {
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let unit: u64 = match &text[digits.len()..] {
+        "" | "B" => 1,
+        "K" | "KiB" => 1 << 10,
+        "M" | "MiB" => 1 << 20,
+        "G" | "GiB" => 1 << 30,
+        other => return Err(format!("there is no unit `{other}`; write 512MiB or 2GiB")),
+    };
+    match digits.parse::<f64>() {
+        Ok(number) if number.is_finite() && number >= 0.0 => Ok((number * unit as f64) as u64),
+        _ => Err("write a number and a unit, as in 512MiB or 2GiB".to_owned()),
     }
 }
 

@@ -3,6 +3,7 @@
 mod batch;
 mod batch_line;
 mod batch_reader;
+mod bench;
 mod completions;
 mod crew;
 mod doctor;
@@ -43,6 +44,7 @@ fn execute(cli: Cli, registry: Registry) -> Result<Exit, Failure> {
         Command::Run(args) => run::run(&args, registry),
         Command::Batch(args) => batch::run(&args, registry),
         Command::Kernels(args) => kernels::run(&args, &registry),
+        Command::Bench(args) => bench::run(&args, registry),
         Command::Doctor(args) => doctor::run(&args),
         Command::Completions(args) => completions::run(&args),
         Command::Man(args) => man::run(&args),

@@ -78,6 +78,9 @@ names! {
     StartMethod, "start method" {
         /// The executable is started afresh.
         Spawn = "spawn",
+        /// It is forked from a small, single-threaded process that was started once and
+        /// has everything ready that all workers have in common. Linux only.
+        Forkserver = "forkserver",
     }
 }
 

@@ -1,7 +1,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use brigade_ipc::Patience;
+use brigade_ipc::{ArenaSlab, Patience};
 use brigade_proto::WorkerId;
 use brigade_sys::clock;
 use serde::Serialize;
@@ -26,6 +26,11 @@ pub(crate) trait Executor: Send + Sync {
     /// [`SubmitError::Full`] (only without `block`) and [`SubmitError::Closed`].
     /// The task is dropped unfinished.
     fn submit(&self, task: Task, block: bool) -> Result<(), SubmitError>;
+
+    /// Memory that workers see; `None` if there is none.
+    fn alloc(&self, _len: usize) -> Option<ArenaSlab> {
+        None
+    }
 
     /// Whether tasks may stand for chunks.
     fn takes_chunks(&self) -> bool {

@@ -23,5 +23,5 @@ pub use error::{PoolError, SubmitError};
 pub use executor::{Status, Stop, WorkerReport};
 pub use handle::JobHandle;
 pub use map::{Map, MapUnordered};
-pub use pool::{Pool, PoolBuilder};
+pub use pool::{Pool, PoolBuffer, PoolBuilder};
 pub use processes::run_if_worker;

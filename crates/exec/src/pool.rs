@@ -1,11 +1,13 @@
 use std::fmt;
+use std::ops::{Deref, DerefMut};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use brigade_ipc::ArenaSlab;
 use brigade_kernels::{KernelId, Registry};
-use brigade_proto::{JobId, JobSpec, Outcome, Params, Stamps};
+use brigade_proto::{Buffer, Bytes, JobId, JobSpec, Outcome, Params, Source, Stamps};
 use brigade_sys::clock;
 use crossbeam_channel::Sender;
 
@@ -152,6 +154,28 @@ impl Pool {
         self.resolve(job).map(drop)
     }
 
+    /// A buffer of `len` bytes that a job's input can be written into where a worker
+    /// will read it, so that it is not copied at all. What is in it is whatever was
+    /// there before.
+    ///
+    /// ```no_run
+    /// # use brigade_exec::Pool;
+    /// # use brigade_proto::JobSpec;
+    /// # let pool = Pool::builder().build().unwrap();
+    /// let mut input = pool.alloc(8 << 20).expect("there is memory");
+    /// input.fill(7);
+    /// let outcome = pool.submit(JobSpec::new("touch").input(input)).unwrap().wait();
+    /// ```
+    ///
+    /// In shared memory if the pool has an arena and that has room, on the heap else.
+    /// `None` when there is no memory at all.
+    pub fn alloc(&self, len: usize) -> Option<PoolBuffer> {
+        match self.executor.alloc(len) {
+            Some(slab) => Some(PoolBuffer(Memory::Slab(slab))),
+            None => Buffer::try_zeroed(len).map(|buffer| PoolBuffer(Memory::Heap(buffer))),
+        }
+    }
+
     /// Hands over a job. Blocks while the queue is full.
     ///
     /// # Errors
@@ -287,6 +311,50 @@ impl Pool {
         };
         self.executor.submit(task, block)?;
         Ok(ticket)
+    }
+}
+
+/// Memory for an input, see [`Pool::alloc`].
+#[derive(Debug)]
+pub struct PoolBuffer(Memory);
+
+#[derive(Debug)]
+enum Memory {
+    Heap(Buffer),
+    Slab(ArenaSlab),
+}
+
+impl Deref for PoolBuffer {
+    type Target = [u8];
+    fn deref(&self) -> &[u8] {
+        match &self.0 {
+            Memory::Heap(buffer) => buffer,
+            Memory::Slab(slab) => slab,
+        }
+    }
+}
+
+impl DerefMut for PoolBuffer {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        match &mut self.0 {
+            Memory::Heap(buffer) => buffer,
+            Memory::Slab(slab) => slab,
+        }
+    }
+}
+
+impl From<PoolBuffer> for Bytes {
+    fn from(buffer: PoolBuffer) -> Self {
+        match buffer.0 {
+            Memory::Heap(buffer) => buffer.into(),
+            Memory::Slab(slab) => Self::lent(Arc::new(slab)),
+        }
+    }
+}
+
+impl From<PoolBuffer> for Source {
+    fn from(buffer: PoolBuffer) -> Self {
+        Self::Bytes(buffer.into())
     }
 }
 

@@ -1,6 +1,8 @@
 //! What Brigade measures: summaries of spans, and the machine it measured on.
 
 pub mod doctor;
+pub mod experiment;
+pub mod floors;
 pub mod host;
 mod machine;
 pub mod summary;

@@ -1,5 +1,6 @@
 //! Brigade's output formats.
 
+pub mod bench;
 pub mod doctor;
 pub mod kernels;
 mod run;

@@ -7,6 +7,7 @@ pub mod affinity;
 pub mod bell;
 pub mod clock;
 pub mod cores;
+pub mod fork;
 pub mod process;
 pub mod random;
 pub mod shared;

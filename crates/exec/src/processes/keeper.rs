@@ -21,10 +21,11 @@ use crossbeam_channel::{Receiver, Sender};
 use super::crew::{Crew, Death, Next, TimeLimit, Why};
 use super::kid::{Ended, Kid};
 use super::link::Link;
-use super::spawn;
+use super::spawn::{self, Started};
+use super::template::Template;
 use crate::executor::{PATIENCE, Status};
 use crate::ticket::Ticket;
-use crate::{PoolConfig, PoolError};
+use crate::{PoolConfig, PoolError, StartMethod};
 
 /// What the keeper is told.
 pub(super) enum Event {
@@ -149,6 +150,7 @@ pub(super) fn start(
         events,
         seats: (0..config.workers).map(|_| Seat::Empty).collect(),
         begin,
+        template: None,
         tenures: 0,
         starting: Some((starting, config.workers)),
         leaving: false,
@@ -177,6 +179,8 @@ struct Watch {
     events: Receiver<Event>,
     seats: Vec<Seat>,
     begin: Nanos,
+    /// What workers are forked from.
+    template: Option<Template>,
     /// Workers started so far.
     tenures: u64,
     /// Who waits for the start, and how many workers are not ready yet.
@@ -408,12 +412,38 @@ impl Watch {
         }
     }
 
-    fn try_hire(&self, lane: usize, tenure: u64) -> Result<Kid, PoolError> {
+    /// Starts a worker program, or has one forked.
+    fn start_worker(&mut self, listener: &Listener) -> Result<Started, PoolError> {
+        let program = self.config.worker_program.as_deref();
+        if self.config.start_method == StartMethod::Spawn {
+            return spawn::start(program, listener);
+        }
+        let limit = self.config.start_deadline;
+        if let Some(template) = &self.template {
+            match template.fork(listener, limit) {
+                Ok(started) => return Ok(started),
+                // It may have died; a new one is tried.
+                Err(error) => tracing::warn!(%error, "the fork server is started again"),
+            }
+        }
+        // The old one is reaped before that.
+        self.template = None;
+        let template = Template::start(program)?;
+        match template.fork(listener, limit) {
+            Ok(started) => {
+                self.template = Some(template);
+                Ok(started)
+            }
+            Err(error) => Err(template.obituary(error, limit)),
+        }
+    }
+
+    fn try_hire(&mut self, lane: usize, tenure: u64) -> Result<Kid, PoolError> {
         let setup = |what: &str, source| PoolError::Setup { what: what.to_owned(), source };
         let listener = Listener::bind()
             .map_err(|error| setup("the private directory for the workers' sockets", error))?;
         let doorstep = listener.doorstep();
-        let started = spawn::start(self.config.worker_program.as_deref(), &listener)?;
+        let started = self.start_worker(&listener)?;
         let link = Link {
             crew: Arc::clone(&self.crew),
             keeper: self.keeper.clone(),

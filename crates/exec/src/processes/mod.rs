@@ -23,13 +23,14 @@ mod kid;
 mod link;
 mod sinks;
 mod spawn;
+mod template;
 mod worker;
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use brigade_ipc::{Bells, SERVER_ENV};
+use brigade_ipc::{ArenaSlab, Bells, SERVER_ENV};
 use brigade_kernels::Registry;
 
 use self::crew::Crew;
@@ -50,7 +51,8 @@ pub(crate) struct Processes {
 
 impl Processes {
     pub(crate) fn start(registry: &Registry, config: &PoolConfig) -> Result<Self, PoolError> {
-        if std::env::var_os(SERVER_ENV).is_some() {
+        if [SERVER_ENV, template::TEMPLATE_ENV].iter().any(|name| std::env::var_os(name).is_some())
+        {
             return Err(PoolError::InsideWorker);
         }
         let setup = |what: &str, source| PoolError::Setup { what: what.to_owned(), source };
@@ -97,6 +99,10 @@ impl Processes {
 impl Executor for Processes {
     fn submit(&self, task: Task, block: bool) -> Result<(), SubmitError> {
         self.crew.submit(task, block)
+    }
+
+    fn alloc(&self, len: usize) -> Option<ArenaSlab> {
+        self.has_rings.then(|| self.crew.arena.take(len))?
     }
 
     fn takes_chunks(&self) -> bool {

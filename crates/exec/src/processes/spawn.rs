@@ -29,27 +29,35 @@ pub(super) struct Started {
 /// Must be called from a thread that lives as long as the worker is wanted: the
 /// worker's parent-death signal follows the thread.
 pub(super) fn start(program: Option<&Path>, listener: &Listener) -> Result<Started, PoolError> {
+    run(program, |command| {
+        command.envs(listener.environment()).process_group(0).stdin(Stdio::null());
+    })
+}
+
+/// Starts the worker program as `prepare` says, with a pipe for what it prints.
+pub(super) fn run(
+    program: Option<&Path>,
+    prepare: impl FnOnce(&mut Command),
+) -> Result<Started, PoolError> {
     let path = program.map_or_else(own_executable, Path::to_owned);
     let failed = |source| PoolError::Spawn { program: path.clone(), source };
     let (reader, writer) = io::pipe().map_err(failed)?;
-    bell::set_nonblocking(&reader).map_err(failed)?;
+    let words = Words::of(reader).map_err(failed)?;
     let mut command = Command::new(&path);
     if program.is_none() {
         command.arg0("brigade-worker");
     }
     // No pre_exec hook: std then uses posix_spawn, which does not copy this
     // process's page tables.
+    prepare(&mut command);
     let child = command
-        .envs(listener.environment())
-        .process_group(0)
-        .stdin(Stdio::null())
         .stdout(writer.try_clone().map_err(failed)?)
         .stderr(writer)
         .spawn()
         .map_err(failed)?;
     let pid = child.id();
     match Child::watch(pid) {
-        Ok(child) => Ok(Started { child, words: Words { pipe: Some(reader), tail: Vec::new() } }),
+        Ok(child) => Ok(Started { child, words }),
         Err(source) => {
             let mut child = child;
             // Not yet reaped, so these reach it and nobody else.
@@ -80,6 +88,11 @@ pub(super) struct Words {
 const TAIL: usize = 4096;
 
 impl Words {
+    pub(super) fn of(pipe: PipeReader) -> io::Result<Self> {
+        bell::set_nonblocking(&pipe)?;
+        Ok(Self { pipe: Some(pipe), tail: Vec::new() })
+    }
+
     /// The pipe, while it is open.
     pub(super) fn fd(&self) -> Option<BorrowedFd<'_>> {
         self.pipe.as_ref().map(AsFd::as_fd)

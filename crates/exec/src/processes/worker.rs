@@ -21,6 +21,7 @@ use brigade_sys::{affinity, clock, process};
 
 use super::forward::Forward;
 use super::sinks::{Output, Room, Sink};
+use super::template;
 use crate::invoke::{self, Call, Deadline};
 
 /// Runs this process as a worker if a coordinator has started it as one; `None`
@@ -42,14 +43,28 @@ use crate::invoke::{self, Call, Deadline};
 /// Nothing that matters may be open or running before it: the worker closes every
 /// descriptor above 2, and is single-threaded.
 pub fn run_if_worker(registry: &Registry) -> Option<ExitCode> {
+    if let Some(code) = template::run_if_template(registry) {
+        return Some(code);
+    }
     let (server, nonce, parent) = match worker_environment()? {
         Ok(found) => found,
         Err(refusal) => return Some(give_notice(&refusal)),
     };
-    Some(match start(registry, server, nonce, parent) {
+    Some(run(registry, Invitation { server, nonce }, parent))
+}
+
+/// Whom a worker is to shake hands with.
+pub(super) struct Invitation {
+    pub(super) server: String,
+    pub(super) nonce: u128,
+}
+
+/// Runs this process as a worker to its end.
+pub(super) fn run(registry: &Registry, invitation: Invitation, parent: u32) -> ExitCode {
+    match start(registry, invitation, parent) {
         Ok(worker) => worker.serve(),
         Err(refusal) => give_notice(&refusal),
-    })
+    }
 }
 
 /// The coordinator shows the last line of this in its error.
@@ -61,8 +76,7 @@ fn give_notice(reason: &dyn std::fmt::Display) -> ExitCode {
 /// What makes a process a worker, in this order.
 fn start(
     registry: &Registry,
-    server: String,
-    nonce: u128,
+    Invitation { server, nonce }: Invitation,
     parent: u32,
 ) -> Result<Worker<'_>, Refusal> {
     let step = |what: &str, result: std::io::Result<()>| {

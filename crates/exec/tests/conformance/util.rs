@@ -5,7 +5,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use brigade_exec::{Backend, Pool, PoolBuilder, Transport};
+use brigade_exec::{Backend, Pool, PoolBuilder, StartMethod, Transport};
 use brigade_proto::{Buffer, JobError, Outcome, Span};
 
 use crate::kernels;
@@ -15,12 +15,13 @@ use crate::kernels;
 pub(crate) struct Setup {
     pub(crate) backend: Backend,
     pub(crate) transport: Transport,
+    pub(crate) start_method: StartMethod,
 }
 
 impl fmt::Display for Setup {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.backend {
-            Backend::Processes => write!(f, "processes-{}", self.transport),
+            Backend::Processes => write!(f, "processes-{}-{}", self.transport, self.start_method),
             backend => backend.fmt(f),
         }
     }
@@ -29,7 +30,13 @@ impl fmt::Display for Setup {
 impl Setup {
     pub(crate) fn processes() -> impl Iterator<Item = Self> {
         let backend = Backend::Processes;
-        Transport::ALL.iter().map(move |&transport| Self { backend, transport })
+        let spawned = StartMethod::Spawn;
+        let forked =
+            Self { backend, transport: Transport::Arena, start_method: StartMethod::Forkserver };
+        Transport::ALL
+            .iter()
+            .map(move |&transport| Self { backend, transport, start_method: spawned })
+            .chain([forked])
     }
 
     pub(crate) fn all() -> impl Iterator<Item = Self> {
@@ -37,7 +44,7 @@ impl Setup {
         Backend::ALL
             .iter()
             .filter(|backend| backend.is_in_process())
-            .map(move |&backend| Self { backend, transport })
+            .map(move |&backend| Self { backend, transport, start_method: StartMethod::Spawn })
             .chain(Self::processes())
     }
 
@@ -49,6 +56,7 @@ impl Setup {
         Pool::builder()
             .backend(self.backend)
             .transport(self.transport)
+            .start_method(self.start_method)
             .workers(2)
             .registry(kernels::registry())
     }
@@ -120,6 +128,12 @@ pub(crate) fn children() -> Vec<u32> {
         .collect();
     children.sort_unstable();
     children
+}
+
+/// Those of them that are workers: not the process that workers are forked from.
+pub(crate) fn workers() -> Vec<u32> {
+    let name = |pid| fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+    children().into_iter().filter(|&pid| name(pid).trim() != "brigade-fork").collect()
 }
 
 /// Waits for a condition, for at most 20 s.

@@ -82,6 +82,9 @@ impl Crew {
     }
 
     fn collect_from(&self, state: &mut State, lane: usize) {
+        if !state.lanes[lane].wire.as_ref().is_some_and(|wire| wire.pass.is_ready()) {
+            return;
+        }
         let mut buffer = [0; MAX_MESSAGE];
         // Bounded: a worker that floods is not to keep the others waiting.
         for _ in 0..32 {

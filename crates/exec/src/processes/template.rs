@@ -1,0 +1,158 @@
+//! The fork server: a worker process that has done everything that all workers have
+//! in common, and from which they are forked.
+//!
+//! The template never has a second thread. It forks with `CLONE_PARENT`, so that the
+//! new worker is the coordinator's own child: watched through a pidfd and reaped with
+//! `wait4` like one that was started afresh. The worker then shakes hands like any
+//! other.
+
+use std::io;
+use std::os::fd::AsFd;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Command, ExitCode};
+use std::time::Duration;
+
+use brigade_ipc::{Listener, NONCE_ENV, PARENT_ENV, SERVER_ENV};
+use brigade_kernels::Registry;
+use brigade_sys::bell::wait_readable;
+use brigade_sys::fork::{self, Forked, Wire};
+use brigade_sys::process::{self, Child, describe};
+
+use super::spawn::{self, Started, Words};
+use super::worker::{self, Invitation};
+use crate::PoolError;
+
+/// Its presence makes a process a template.
+pub(super) const TEMPLATE_ENV: &str = "BRIGADE_TEMPLATE";
+
+/// The coordinator's side of a template process.
+pub(super) struct Template {
+    child: Option<Child>,
+    wire: Wire,
+    words: Words,
+}
+
+/// How long a template that has hung up may take to exit.
+const DYING_LIMIT: Duration = Duration::from_millis(200);
+
+impl Template {
+    /// Starts one. From a thread that lives as long as it is wanted.
+    pub(super) fn start(program: Option<&Path>) -> Result<Self, PoolError> {
+        let (mine, theirs) = Wire::pair().map_err(|source| PoolError::Setup {
+            what: "a socket for the fork server".to_owned(),
+            source,
+        })?;
+        let parent = process::pid().to_string();
+        let prepare = |command: &mut Command| {
+            command
+                .env(TEMPLATE_ENV, "1")
+                .env(PARENT_ENV, &parent)
+                .process_group(0)
+                .stdin(theirs.into_stdio());
+        };
+        let Started { child, words } = spawn::run(program, prepare)?;
+        Ok(Self { child: Some(child), wire: mine, words })
+    }
+
+    /// Has a worker forked that shakes hands with `listener`.
+    pub(super) fn fork(&self, listener: &Listener, limit: Duration) -> io::Result<Started> {
+        let (reader, writer) = io::pipe()?;
+        let words = Words::of(reader)?;
+        let [(_, server), (_, nonce), _] = listener.environment();
+        let order = format!("{server}\n{nonce}");
+        self.wire.send(order.as_bytes(), Some(writer.as_fd()))?;
+        drop(writer);
+        let answer = self.wire.receive(Some(limit))?;
+        let (answer, _) = answer.ok_or(io::ErrorKind::BrokenPipe)?;
+        let answer = String::from_utf8_lossy(&answer).into_owned();
+        let pid = answer.parse::<u32>().map_err(|_| io::Error::other(answer))?;
+        // Our own child, not reaped, so the pid is still this one's.
+        Ok(Started { child: Child::watch(pid)?, words })
+    }
+
+    /// Why it did not fork, when [`Template::fork`] has failed.
+    pub(super) fn obituary(mut self, error: io::Error, limit: Duration) -> PoolError {
+        let what = "a worker of the fork server (--start-method spawn does without one)".to_owned();
+        if error.kind() == io::ErrorKind::TimedOut {
+            return PoolError::StartTimeout { after: limit };
+        }
+        if error.kind() == io::ErrorKind::Other {
+            // It lives, and says why.
+            return PoolError::Setup { what, source: error };
+        }
+        let Some(child) = self.child.take() else {
+            return PoolError::Setup { what, source: error };
+        };
+        // It has hung up, so it is about to exit by itself, and says how.
+        let _ = wait_readable(&[child.pidfd()], Some(DYING_LIMIT));
+        child.kill_group();
+        self.words.listen();
+        match child.reap() {
+            Ok(reaped) => {
+                PoolError::DiedEarly { death: describe(reaped.status), stderr: self.words.tail() }
+            }
+            Err(source) => PoolError::Setup { what, source },
+        }
+    }
+}
+
+impl Drop for Template {
+    fn drop(&mut self) {
+        if let Some(child) = self.child.take() {
+            child.kill_group();
+            // Somebody else in this process waits for any child: it is dead all the
+            // same.
+            let _ = child.reap();
+        }
+    }
+}
+
+/// Serves as a template until the coordinator hangs up. In a process that was forked
+/// from it: what it has to do, and the parent that it must have.
+pub(super) fn serve(parent: &str) -> Result<(Invitation, u32), ExitCode> {
+    let failed = |what: &str, error: &dyn std::fmt::Display| {
+        eprintln!("brigade fork server: cannot {what}: {error}");
+        ExitCode::FAILURE
+    };
+    let parent: u32 = parent.parse().map_err(|error| failed("read its environment", &error))?;
+    process::close_inherited_descriptors().map_err(|error| failed("close files", &error))?;
+    process::die_with_parent(parent).map_err(|error| failed("follow its parent", &error))?;
+    process::clear_environment(&[TEMPLATE_ENV, SERVER_ENV, NONCE_ENV, PARENT_ENV]);
+    process::set_name("brigade-fork");
+    let wire = Wire::standard_input();
+    loop {
+        let received = wire.receive(None).map_err(|error| failed("listen", &error))?;
+        let Some((order, Some(output))) = received else {
+            return Err(ExitCode::SUCCESS);
+        };
+        let answer = match fork::fork_sibling() {
+            Ok(Forked::Parent(pid)) => pid.to_string(),
+            Ok(Forked::Child) => {
+                // Replaced by what follows.
+                wire.forget();
+                fork::take_standard_streams(&output).map_err(|e| failed("take its streams", &e))?;
+                fork::lead_group().map_err(|error| failed("lead a group", &error))?;
+                drop(output);
+                let order = String::from_utf8_lossy(&order).into_owned();
+                let (server, nonce) = order.split_once('\n').unwrap_or_default();
+                let nonce = u128::from_str_radix(nonce, 16)
+                    .map_err(|error| failed("read its orders", &error))?;
+                return Ok((Invitation { server: server.to_owned(), nonce }, parent));
+            }
+            Err(error) => format!("the fork server cannot fork: {error}"),
+        };
+        wire.send(answer.as_bytes(), None).map_err(|error| failed("answer", &error))?;
+    }
+}
+
+/// Runs this process as a template if a coordinator has started it as one, and as a
+/// worker where it was forked.
+pub(super) fn run_if_template(registry: &Registry) -> Option<ExitCode> {
+    let _ = std::env::var_os(TEMPLATE_ENV)?;
+    let parent = std::env::var(PARENT_ENV).unwrap_or_default();
+    Some(match serve(&parent) {
+        Ok((invitation, parent)) => worker::run(registry, invitation, parent),
+        Err(code) => code,
+    })
+}

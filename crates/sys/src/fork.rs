@@ -1,0 +1,198 @@
+//! Forking a single-threaded template, and talking to it.
+
+use std::io::{self, IoSlice, IoSliceMut};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
+use std::time::Duration;
+
+use rustix::net::{
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recvmsg, sendmsg, socketpair,
+};
+
+/// Which side of a fork this process is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Forked {
+    /// The template; the new process has this id.
+    Parent(u32),
+    /// The new process.
+    Child,
+}
+
+/// Forks this process. The new one is a child of this one's parent (`CLONE_PARENT`),
+/// who can wait for it as for one of its own.
+///
+/// # Errors
+/// When this process has more than one thread, when the kernel refuses (the parent is
+/// process 1 of a container), or when it cannot tell where the C library keeps the
+/// thread's id (Linux without checkpoint-restore support).
+pub fn fork_sibling() -> io::Result<Forked> {
+    let threads = std::fs::read_dir("/proc/self/task")?.count();
+    if threads != 1 {
+        return Err(io::Error::other(format!("a process with {threads} threads cannot be forked")));
+    }
+    // The C library keeps the thread's id in memory that the kernel has to fill in
+    // for the new process, or `abort` there would signal the wrong one.
+    let mut address: *mut libc::c_int = std::ptr::null_mut();
+    // SAFETY: the call writes one pointer to `address`, which is live.
+    let got = unsafe { libc::prctl(libc::PR_GET_TID_ADDRESS, &raw mut address) };
+    if got != 0 || address.is_null() {
+        return Err(io::Error::other("the kernel does not tell the thread's id address"));
+    }
+    let flags =
+        libc::CLONE_PARENT | libc::CLONE_CHILD_SETTID | libc::CLONE_CHILD_CLEARTID | libc::SIGCHLD;
+    // SAFETY: without CLONE_VM this is a fork: the new process has a copy of the
+    // memory and goes on here on a copy of the stack. This process has one thread, so
+    // no lock is held by a thread that the copy does not have. `address` is where the
+    // C library keeps the thread's id, and stays mapped in the copy.
+    let pid = unsafe {
+        #[cfg(target_arch = "x86_64")]
+        let pid = libc::syscall(libc::SYS_clone, flags, 0, 0, address, 0);
+        #[cfg(not(target_arch = "x86_64"))]
+        let pid = libc::syscall(libc::SYS_clone, flags, 0, 0, 0, address);
+        pid
+    };
+    match pid {
+        0 => Ok(Forked::Child),
+        pid if pid > 0 => Ok(Forked::Parent(pid as u32)),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// One end of a pair of connected sockets that carry short messages, whole, with at
+/// most one descriptor each.
+#[derive(Debug)]
+pub struct Wire(OwnedFd);
+
+/// Bytes of the longest message.
+pub const LONGEST: usize = 512;
+
+impl Wire {
+    /// Two connected ends.
+    ///
+    /// # Errors
+    /// When no descriptor is free.
+    pub fn pair() -> io::Result<(Self, Self)> {
+        let (a, b) =
+            socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
+        Ok((Self(a), Self(b)))
+    }
+
+    /// An end that is standard input of this process.
+    ///
+    /// Call it once: it owns the descriptor.
+    pub fn standard_input() -> Self {
+        // SAFETY: descriptor 0 was opened by whoever started this process for this
+        // very use, and nothing else in it reads standard input.
+        Self(unsafe { OwnedFd::from_raw_fd(0) })
+    }
+
+    /// For handing over as standard input of a process that is started.
+    pub fn into_stdio(self) -> std::process::Stdio {
+        self.0.into()
+    }
+
+    /// Gives the descriptor up without closing it.
+    pub fn forget(self) {
+        let _ = self.0.into_raw_fd();
+    }
+
+    /// Sends a message.
+    ///
+    /// # Errors
+    /// When the other end is gone.
+    pub fn send(&self, message: &[u8], fd: Option<BorrowedFd<'_>>) -> io::Result<()> {
+        let fds: Vec<BorrowedFd<'_>> = fd.into_iter().collect();
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut control = SendAncillaryBuffer::new(&mut space);
+        if !fds.is_empty() {
+            control.push(SendAncillaryMessage::ScmRights(&fds));
+        }
+        sendmsg(&self.0, &[IoSlice::new(message)], &mut control, SendFlags::NOSIGNAL)?;
+        Ok(())
+    }
+
+    /// Waits for a message, for at most `limit`. `None` when the other end is gone.
+    ///
+    /// # Errors
+    /// When none came in time.
+    pub fn receive(
+        &self,
+        limit: Option<Duration>,
+    ) -> io::Result<Option<(Vec<u8>, Option<OwnedFd>)>> {
+        if !crate::bell::wait_readable(&[self.0.as_fd()], limit)?[0] {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        let mut message = vec![0; LONGEST];
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut control = RecvAncillaryBuffer::new(&mut space);
+        let received = recvmsg(
+            &self.0,
+            &mut [IoSliceMut::new(&mut message)],
+            &mut control,
+            RecvFlags::CMSG_CLOEXEC,
+        )?;
+        if received.bytes == 0 {
+            return Ok(None);
+        }
+        message.truncate(received.bytes);
+        let fd = control.drain().find_map(|part| match part {
+            RecvAncillaryMessage::ScmRights(mut fds) => fds.next(),
+            _ => None,
+        });
+        Ok(Some((message, fd)))
+    }
+}
+
+/// Makes `output` this process's standard output and standard error, and leaves it no
+/// standard input.
+///
+/// # Errors
+/// When `/dev/null` cannot be opened.
+pub fn take_standard_streams(output: &OwnedFd) -> io::Result<()> {
+    let null = std::fs::File::open("/dev/null")?;
+    for (from, to) in [(null.as_raw_fd(), 0), (output.as_raw_fd(), 1), (output.as_raw_fd(), 2)] {
+        // SAFETY: the standard descriptors belong to the process as a whole; replacing
+        // what they refer to is what this function is for.
+        if unsafe { libc::dup2(from, to) } < 0 {
+            return Err(io::Error::last_os_error());
+        }
+    }
+    Ok(())
+}
+
+/// Makes this process the leader of a process group of its own.
+///
+/// # Errors
+/// When it leads a session.
+pub fn lead_group() -> io::Result<()> {
+    Ok(rustix::process::setpgid(None, None)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_and_descriptors_cross() {
+        let (a, b) = Wire::pair().unwrap();
+        let (reader, writer) = io::pipe().unwrap();
+        a.send(b"hello", Some(writer.as_fd())).unwrap();
+        drop(writer);
+        let (message, fd) = b.receive(None).unwrap().unwrap();
+        assert_eq!(message, b"hello");
+        let mut writer = io::PipeWriter::from(fd.unwrap());
+        io::Write::write_all(&mut writer, b"through").unwrap();
+        drop(writer);
+        assert_eq!(io::read_to_string(reader).unwrap(), "through");
+        assert!(b.receive(Some(Duration::from_millis(1))).is_err());
+        drop(a);
+        assert!(b.receive(None).unwrap().is_none());
+    }
+
+    #[test]
+    fn a_process_with_threads_is_not_forked() {
+        // The test harness has some.
+        assert!(fork_sibling().unwrap_err().to_string().contains("threads"));
+    }
+}
