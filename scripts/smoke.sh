@@ -11,7 +11,7 @@ fail() { echo "smoke: $*" >&2; exit 1; }
 
 digests() { grep -o '"digest":"[0-9a-f]*"' "$1" | sort; }
 
-for setup in "sync" "async" "threads" "threads-gil" "processes --transport inline" "processes --transport shm"; do
+for setup in "sync" "async" "threads" "threads-gil" "processes --transport inline" "processes --transport shm" "processes" "processes --start-method forkserver"; do
     # shellcheck disable=SC2086  # the transport is a second word
     "$brigade" run blur --jobs 6 --size 320x240 -b $setup --format json > "$out/run.json"
     digests "$out/run.json" > "$out/now"

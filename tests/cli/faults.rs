@@ -111,6 +111,8 @@ fn outputs_are_the_same_bytes_on_every_backend() {
             "threads-gil",
             "processes --transport inline",
             "processes --transport shm",
+            "processes --transport arena",
+            "processes --start-method forkserver",
         ] {
             let out = format!("{kernel}-{}", backend.replace(' ', "-"));
             kitchen
