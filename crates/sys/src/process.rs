@@ -197,6 +197,37 @@ pub fn clear_environment(names: &[&str]) {
     }
 }
 
+/// Kills and reaps children of this process that nobody has heard of: those with one
+/// of `names` that are not among `known`. Returns how many there were.
+///
+/// For what a template forked and died before it could tell: such a process is this
+/// one's child, and would stay a zombie.
+pub fn reap_strays(names: &[String], known: &[u32]) -> usize {
+    let Ok(tasks) = std::fs::read_dir("/proc/self/task") else {
+        return 0;
+    };
+    let lists = tasks
+        .flatten()
+        .filter_map(|task| std::fs::read_to_string(task.path().join("children")).ok());
+    let children: Vec<u32> = lists
+        .flat_map(|list| {
+            list.split_whitespace().filter_map(|pid| pid.parse().ok()).collect::<Vec<u32>>()
+        })
+        .collect();
+    let is_stray = |pid: &u32| {
+        let name = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+        !known.contains(pid) && names.iter().any(|stray| stray == name.trim_end())
+    };
+    let strays = children.into_iter().filter(is_stray).filter_map(|pid| Child::watch(pid).ok());
+    strays
+        .map(|stray| {
+            stray.kill_group();
+            // Nobody else knows of it.
+            let _ = stray.reap();
+        })
+        .count()
+}
+
 /// Gives the calling thread a name that `ps` and `top` show; for a process's main
 /// thread that is the process's.
 pub fn set_name(name: &str) {

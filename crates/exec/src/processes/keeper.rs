@@ -427,7 +427,13 @@ impl Watch {
             }
         }
         // The old one is reaped before that.
-        self.template = None;
+        if let Some(template) = self.template.take() {
+            let pids = self.seats.iter().filter_map(|seat| match seat {
+                Seat::Taken(kid) => Some(kid.pid),
+                _ => None,
+            });
+            template.end(pids.collect());
+        }
         let template = Template::start(program)?;
         match template.fork(listener, limit) {
             Ok(started) => {

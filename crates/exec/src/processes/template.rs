@@ -11,6 +11,7 @@ use std::os::fd::AsFd;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, ExitCode};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use brigade_ipc::{Listener, NONCE_ENV, PARENT_ENV, SERVER_ENV};
@@ -31,6 +32,15 @@ pub(super) struct Template {
     child: Option<Child>,
     wire: Wire,
     words: Words,
+    number: u32,
+    /// Workers that were forked and are known.
+    known: Vec<u32>,
+}
+
+/// What a template and a worker that it has just forked are called: no others of
+/// this coordinator are.
+fn names(number: &str) -> [String; 2] {
+    [format!("brigade-f{number}"), format!("brigade-n{number}")]
 }
 
 /// How long a template that has hung up may take to exit.
@@ -43,16 +53,18 @@ impl Template {
             what: "a socket for the fork server".to_owned(),
             source,
         })?;
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed) % 1_000_000;
         let parent = process::pid().to_string();
         let prepare = |command: &mut Command| {
             command
-                .env(TEMPLATE_ENV, "1")
+                .env(TEMPLATE_ENV, number.to_string())
                 .env(PARENT_ENV, &parent)
                 .process_group(0)
                 .stdin(theirs.into_stdio());
         };
         let Started { child, words } = spawn::run(program, prepare)?;
-        Ok(Self { child: Some(child), wire: mine, words })
+        Ok(Self { child: Some(child), wire: mine, words, number, known: Vec::new() })
     }
 
     /// Has a worker forked that shakes hands with `listener`.
@@ -69,6 +81,12 @@ impl Template {
         let pid = answer.parse::<u32>().map_err(|_| io::Error::other(answer))?;
         // Our own child, not reaped, so the pid is still this one's.
         Ok(Started { child: Child::watch(pid)?, words })
+    }
+
+    /// Ends it. What it forked and could not tell of any more ends too; `known` are
+    /// those that it told of.
+    pub(super) fn end(mut self, known: Vec<u32>) {
+        self.known = known;
     }
 
     /// Why it did not fork, when [`Template::fork`] has failed.
@@ -105,12 +123,16 @@ impl Drop for Template {
             // same.
             let _ = child.reap();
         }
+        let strays = process::reap_strays(&names(&self.number.to_string()), &self.known);
+        if strays > 0 {
+            tracing::debug!(strays, "the fork server died before it could tell of a worker");
+        }
     }
 }
 
 /// Serves as a template until the coordinator hangs up. In a process that was forked
 /// from it: what it has to do, and the parent that it must have.
-pub(super) fn serve(parent: &str) -> Result<(Invitation, u32), ExitCode> {
+pub(super) fn serve(parent: &str, number: &str) -> Result<(Invitation, u32), ExitCode> {
     let failed = |what: &str, error: &dyn std::fmt::Display| {
         eprintln!("brigade fork server: cannot {what}: {error}");
         ExitCode::FAILURE
@@ -119,7 +141,8 @@ pub(super) fn serve(parent: &str) -> Result<(Invitation, u32), ExitCode> {
     process::close_inherited_descriptors().map_err(|error| failed("close files", &error))?;
     process::die_with_parent(parent).map_err(|error| failed("follow its parent", &error))?;
     process::clear_environment(&[TEMPLATE_ENV, SERVER_ENV, NONCE_ENV, PARENT_ENV]);
-    process::set_name("brigade-fork");
+    let [own_name, worker_name] = names(number);
+    process::set_name(&own_name);
     let wire = Wire::standard_input();
     loop {
         let received = wire.receive(None).map_err(|error| failed("listen", &error))?;
@@ -129,6 +152,7 @@ pub(super) fn serve(parent: &str) -> Result<(Invitation, u32), ExitCode> {
         let answer = match fork::fork_sibling() {
             Ok(Forked::Parent(pid)) => pid.to_string(),
             Ok(Forked::Child) => {
+                process::set_name(&worker_name);
                 // Replaced by what follows.
                 wire.forget();
                 fork::take_standard_streams(&output).map_err(|e| failed("take its streams", &e))?;
@@ -149,9 +173,9 @@ pub(super) fn serve(parent: &str) -> Result<(Invitation, u32), ExitCode> {
 /// Runs this process as a template if a coordinator has started it as one, and as a
 /// worker where it was forked.
 pub(super) fn run_if_template(registry: &Registry) -> Option<ExitCode> {
-    let _ = std::env::var_os(TEMPLATE_ENV)?;
+    let number = std::env::var(TEMPLATE_ENV).ok()?;
     let parent = std::env::var(PARENT_ENV).unwrap_or_default();
-    Some(match serve(&parent) {
+    Some(match serve(&parent, &number) {
         Ok((invitation, parent)) => worker::run(registry, invitation, parent),
         Err(code) => code,
     })

@@ -133,7 +133,7 @@ pub(crate) fn children() -> Vec<u32> {
 /// Those of them that are workers: not the process that workers are forked from.
 pub(crate) fn workers() -> Vec<u32> {
     let name = |pid| fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
-    children().into_iter().filter(|&pid| name(pid).trim() != "brigade-fork").collect()
+    children().into_iter().filter(|&pid| !name(pid).starts_with("brigade-f")).collect()
 }
 
 /// Waits for a condition, for at most 20 s.
