@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use brigade_exec::{PoolError, StartMethod, Stop};
 use brigade_proto::{JobError, JobSpec, Status};
 
-use crate::util::{Belongings, Setup, bytes, children, result, wait_until, workers};
+use crate::util::{Belongings, Setup, bytes, result, wait_until, workers};
 
 type Test = (&'static str, fn(Setup));
 
@@ -161,7 +161,7 @@ pub(crate) fn signal(pid: u32, signal: rustix::process::Signal) {
 fn stopped_while_sending(setup: Setup) {
     let before = Belongings::now();
     let pool = setup.builder().workers(1).depth(1).retries(0).build().unwrap();
-    let worker = children()[0];
+    let worker = workers()[0];
     // The worker reads nothing from here on, so an inline payload of this size fills
     // its socket and blocks the sender.
     signal(worker, rustix::process::Signal::STOP);
