@@ -121,6 +121,7 @@ pub(crate) fn run(
         PlannedInputs::Synthetic { buffers, .. } => buffers.len(),
     };
     let params = entry.resolve(&params, per_job).map_err(Failure::usage)?;
+    let params = Arc::unwrap_or_clone(params);
     let plan = RunPlan { kernel: entry.spec.name, params, inputs, naming };
     if let Some(naming) = &plan.naming {
         naming.prepare()?;

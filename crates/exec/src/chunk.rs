@@ -67,7 +67,7 @@ impl Chunk {
     }
 
     /// Its jobs one by one, all given to a worker already.
-    pub(crate) fn dissolve(self, whole: &Task) -> Vec<Task> {
+    pub(crate) fn dissolve(self, whole: &Task) -> Vec<Box<Task>> {
         let mut tasks = Vec::with_capacity(self.count);
         for run in self.runs {
             let mut inputs = run.inputs.into_iter();
@@ -76,7 +76,7 @@ impl Chunk {
                 let listener = Listener::Basket(Arc::clone(&self.basket));
                 let ticket = Ticket::new(id, whole.stamps.submitted, listener);
                 ticket.take();
-                tasks.push(Task {
+                tasks.push(Box::new(Task {
                     ticket,
                     kernel: run.kernel,
                     params: Arc::clone(&run.params),
@@ -85,7 +85,7 @@ impl Chunk {
                     stamps: whole.stamps,
                     attempts: whole.attempts,
                     chunk: None,
-                });
+                }));
             }
         }
         tasks
@@ -107,11 +107,13 @@ impl Chunk {
 
     /// The outcome of each of its jobs. A job is in hand when the one before it has
     /// returned.
-    pub(crate) fn outcomes(&self, first: JobId, attempts: u32, end: End) -> Vec<Outcome> {
-        let End { result, stamps, worker, pid, chunk, .. } = end;
+    pub(crate) fn outcomes(&self, whole: &Task, end: End) -> Vec<Outcome> {
+        let End { result, worker, pid, chunk, .. } = end;
+        let Task { stamps, attempts, .. } = *whole;
+        let first = whole.ticket.id;
         let bytes_in = self.bytes_in();
         let (returned, others) = match chunk {
-            Some(ChunkEnd { returned, others }) => (returned, others),
+            Some(end) => (end.returned, end.others),
             None => (Bytes::default(), Vec::new()),
         };
         let (returned, _) = returned.as_chunks();

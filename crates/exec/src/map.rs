@@ -145,7 +145,6 @@ impl<'p, I: Iterator<Item = JobSpec>> Flow<'p, I> {
             return Ok((known.kernel, Arc::clone(&known.params)));
         }
         let (kernel, params) = self.pool.resolve(job)?;
-        let params = Arc::new(params);
         self.resolved = Some(Resolved {
             name: job.kernel.clone(),
             given: job.params.clone(),

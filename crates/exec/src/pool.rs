@@ -2,7 +2,7 @@ use std::fmt;
 use std::ops::{Deref, DerefMut};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use brigade_ipc::ArenaSlab;
@@ -27,6 +27,8 @@ pub struct Pool {
     registry: Arc<Registry>,
     config: PoolConfig,
     next: AtomicU64,
+    /// The kernel of the last job: probably the next one's too.
+    recent: AtomicU32,
 }
 
 impl fmt::Debug for Pool {
@@ -121,7 +123,8 @@ impl PoolBuilder {
         };
         let startup_us = executor.status().startup.as_micros() as u64;
         tracing::info!(startup_us, "pool is ready");
-        Ok(Pool { executor, registry, config, next: AtomicU64::new(0) })
+        let (next, recent) = (AtomicU64::new(0), AtomicU32::new(0));
+        Ok(Pool { executor, registry, config, next, recent })
     }
 }
 
@@ -277,8 +280,16 @@ impl Pool {
         self.executor.close()
     }
 
-    pub(crate) fn resolve(&self, job: &JobSpec) -> Result<(KernelId, Params), SubmitError> {
-        let entry = self.registry.find(&job.kernel)?;
+    pub(crate) fn resolve(&self, job: &JobSpec) -> Result<(KernelId, Arc<Params>), SubmitError> {
+        let recent = self.registry.get(KernelId(self.recent.load(Ordering::Relaxed)));
+        let entry = match recent.filter(|entry| entry.spec.name == job.kernel) {
+            Some(entry) => entry,
+            None => {
+                let entry = self.registry.find(&job.kernel)?;
+                self.recent.store(entry.id.0, Ordering::Relaxed);
+                entry
+            }
+        };
         if entry.spec.needs_isolation && self.config.backend.is_in_process() {
             return Err(SubmitError::NeedsIsolation {
                 kernel: entry.spec.name,
@@ -302,7 +313,7 @@ impl Pool {
         let task = Task {
             ticket: Arc::clone(&ticket),
             kernel,
-            params: Arc::new(params),
+            params,
             inputs: job.inputs,
             timeout: job.timeout.or(self.config.timeout),
             stamps: Stamps { submitted, ..Stamps::default() },

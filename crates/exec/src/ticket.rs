@@ -29,17 +29,17 @@ pub(crate) struct Task {
 
 impl Task {
     /// Reports the job as over; the first report counts.
-    pub(crate) fn finish(self, end: End) {
+    pub(crate) fn finish(&self, end: End) {
         if let Some(chunk) = &self.chunk {
             if self.ticket.close() {
-                chunk.basket.put(chunk.outcomes(self.ticket.id, self.attempts, end));
+                chunk.basket.put(chunk.outcomes(self, end));
             }
             return;
         }
         let outcome = Outcome {
             id: self.ticket.id,
             result: end.result,
-            stamps: end.stamps,
+            stamps: self.stamps,
             worker: end.worker,
             pid: end.pid,
             attempts: self.attempts,
@@ -49,28 +49,20 @@ impl Task {
     }
 
     /// Reports that the job ended without being run.
-    pub(crate) fn finish_unrun(self, error: JobError) {
-        let mut stamps = self.stamps;
-        stamps.collected = brigade_sys::clock::now();
-        self.finish(End::unrun(error, stamps));
+    pub(crate) fn finish_unrun(mut self, error: JobError) {
+        self.stamps.collected = brigade_sys::clock::now();
+        self.finish(End { result: Err(error), worker: None, pid: 0, bytes_in: 0, chunk: None });
     }
 }
 
 /// How a job ended, as its executor knows it.
 pub(crate) struct End {
     pub(crate) result: Result<Vec<Bytes>, JobError>,
-    pub(crate) stamps: Stamps,
     pub(crate) worker: Option<WorkerId>,
     pub(crate) pid: u32,
     pub(crate) bytes_in: u64,
     /// If the task stands for a chunk and its result is good.
-    pub(crate) chunk: Option<ChunkEnd>,
-}
-
-impl End {
-    fn unrun(error: JobError, stamps: Stamps) -> Self {
-        Self { result: Err(error), stamps, worker: None, pid: 0, bytes_in: 0, chunk: None }
-    }
+    pub(crate) chunk: Option<Box<ChunkEnd>>,
 }
 
 /// Who hears of the outcome.

@@ -55,6 +55,14 @@ impl Patience {
     /// Sleeps at once.
     pub const NONE: Self = Self { spins: 0, yields: Duration::ZERO };
 
+    /// The same without the pure looks: for who has just woken the other side or been
+    /// woken by it. The two are likely to be on one core then, as schedulers wake a
+    /// sleeper where its waker runs, and each look keeps the other from its work.
+    #[must_use]
+    pub fn after_a_wake_up(self) -> Self {
+        Self { spins: 0, ..self }
+    }
+
     /// Looks until `ready` or out of patience; returns whether it was ready.
     pub fn wait(self, mut ready: impl FnMut() -> bool) -> bool {
         for look in 0..self.spins {
@@ -194,6 +202,8 @@ pub struct Pass {
     orders: Producer<Memory>,
     dones: Consumer<Memory>,
     asleep: Flag<Memory>,
+    /// The worker had to be woken, and nobody has asked about it since.
+    has_woken: bool,
 }
 
 impl Pass {
@@ -206,6 +216,7 @@ impl Pass {
             dones: Consumer::new(Arc::clone(&memory), DONES),
             asleep: Flag::new(Arc::clone(&memory), ASLEEP),
             memory,
+            has_woken: false,
         };
         Some((pass, theirs))
     }
@@ -219,8 +230,13 @@ impl Pass {
     pub fn order(&mut self, message: &[u8]) -> bool {
         let pushed = self.orders.push(message);
         self.asleep.fence();
-        self.asleep.raise(1);
+        self.has_woken |= self.asleep.raise(1);
         pushed
+    }
+
+    /// Whether the worker has been woken since this was last asked.
+    pub fn has_woken(&mut self) -> bool {
+        std::mem::take(&mut self.has_woken)
     }
 
     /// Whether the worker has said something.
@@ -248,6 +264,8 @@ pub struct Station {
     dones: Producer<Memory>,
     asleep: Flag<Memory>,
     bells: Bells,
+    /// It slept before the last order.
+    woken: bool,
 }
 
 impl Station {
@@ -259,6 +277,7 @@ impl Station {
             asleep: Flag::new(Arc::clone(&memory), ASLEEP),
             memory,
             bells,
+            woken: false,
         })
     }
 
@@ -287,7 +306,9 @@ impl Station {
         buffer: &'b mut [u8; MAX_MESSAGE],
         patience: Patience,
     ) -> Result<&'b mut [u8], Corrupt> {
-        while !patience.wait(|| self.orders.is_ready()) {
+        let woken = std::mem::take(&mut self.woken);
+        let mut now = if woken { patience.after_a_wake_up() } else { patience };
+        while !now.wait(|| self.orders.is_ready()) {
             // Nobody may be looking at what this worker has said last.
             if !self.dones.is_drained() {
                 self.bells.clerk.raise(Call::Idle as u32);
@@ -297,6 +318,8 @@ impl Station {
                 self.asleep.sleep(1, None);
             }
             self.asleep.set(0);
+            self.woken = true;
+            now = patience;
         }
         match self.orders.pop(buffer)? {
             Some(message) => Ok(message),

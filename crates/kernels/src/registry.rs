@@ -1,5 +1,6 @@
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 
 use brigade_proto::{Params, Value};
 
@@ -19,6 +20,8 @@ pub struct Entry {
     pub spec: Spec,
     /// The computation.
     pub kernel: Box<dyn Kernel>,
+    /// Its complete parameters when none is given, if it can do with that.
+    defaults: Option<Arc<Params>>,
 }
 
 impl fmt::Debug for Entry {
@@ -71,7 +74,9 @@ impl Registry {
         let place = self.entries.len();
         let earlier = self.by_name.insert(spec.name, place);
         assert!(earlier.is_none(), "two kernels are called `{}`", spec.name);
-        self.entries.push(Entry { id: KernelId(place as u32), spec, kernel });
+        let default = |param: &ParamSpec| Some((param.name, param.default.clone()?));
+        let defaults = spec.params.iter().map(default).collect::<Option<Params>>().map(Arc::new);
+        self.entries.push(Entry { id: KernelId(place as u32), spec, kernel, defaults });
     }
 
     /// All kernels, in the order in which they were added.
@@ -91,11 +96,16 @@ impl Registry {
     pub fn find(&self, name: &str) -> Result<&Entry, ParamError> {
         match self.by_name.get(name) {
             Some(&place) => Ok(&self.entries[place]),
-            None => Err(ParamError::UnknownKernel {
-                name: name.to_owned(),
-                similar: nearest(name, self.by_name.keys().copied()),
-                known: self.by_name.keys().map(|&name| name.to_owned()).collect(),
-            }),
+            None => Err(self.unknown_kernel(name)),
+        }
+    }
+
+    #[cold]
+    fn unknown_kernel(&self, name: &str) -> ParamError {
+        ParamError::UnknownKernel {
+            name: name.to_owned(),
+            similar: nearest(name, self.by_name.keys().copied()),
+            known: self.by_name.keys().map(|&name| name.to_owned()).collect(),
         }
     }
 }
@@ -112,12 +122,18 @@ impl Entry {
     }
 
     /// The complete parameters of a job: what was given, checked, and the
-    /// defaults of the rest.
+    /// defaults of the rest. Jobs that give none share theirs.
     ///
     /// # Errors
     /// On the first parameter that does not exist, is not allowed, or is missing,
     /// and on a wrong number of inputs.
-    pub fn resolve(&self, given: &Params, inputs: usize) -> Result<Params, ParamError> {
+    pub fn resolve(&self, given: &Params, inputs: usize) -> Result<Arc<Params>, ParamError> {
+        if given.is_empty()
+            && let Some(defaults) = &self.defaults
+        {
+            self.check_input_count(inputs)?;
+            return Ok(Arc::clone(defaults));
+        }
         for (name, _) in given.iter() {
             self.param(name)?;
         }
@@ -137,7 +153,7 @@ impl Entry {
             complete.set(param.name, value);
         }
         self.check_input_count(inputs)?;
-        Ok(complete)
+        Ok(Arc::new(complete))
     }
 
     fn check_input_count(&self, given: usize) -> Result<(), ParamError> {
@@ -159,22 +175,27 @@ impl Entry {
     }
 
     fn param(&self, name: &str) -> Result<&ParamSpec, ParamError> {
-        self.spec.params.iter().find(|param| param.name == name).ok_or_else(|| {
-            let allowed = if self.spec.params.is_empty() {
-                "it takes none".to_owned()
-            } else {
-                let all = self.spec.params.iter().map(|p| format!("{}, {}", p.name, p.allowed()));
-                format!("it takes: {}", all.collect::<Vec<_>>().join("; "))
-            };
-            ParamError::UnknownParam {
-                kernel: self.spec.name.to_owned(),
-                name: name.to_owned(),
-                similar: nearest(name, self.spec.params.iter().map(|p| p.name)),
-                allowed,
-            }
-        })
+        let found = self.spec.params.iter().find(|param| param.name == name);
+        found.ok_or_else(|| self.unknown_param(name))
     }
 
+    #[cold]
+    fn unknown_param(&self, name: &str) -> ParamError {
+        let allowed = if self.spec.params.is_empty() {
+            "it takes none".to_owned()
+        } else {
+            let all = self.spec.params.iter().map(|p| format!("{}, {}", p.name, p.allowed()));
+            format!("it takes: {}", all.collect::<Vec<_>>().join("; "))
+        };
+        ParamError::UnknownParam {
+            kernel: self.spec.name.to_owned(),
+            name: name.to_owned(),
+            similar: nearest(name, self.spec.params.iter().map(|p| p.name)),
+            allowed,
+        }
+    }
+
+    #[cold]
     fn bad_value(&self, param: &ParamSpec, value: &str) -> ParamError {
         ParamError::BadValue {
             kernel: self.spec.name.to_owned(),
@@ -213,7 +234,7 @@ mod tests {
         }
     }
 
-    fn resolve(given: &[(&str, Value)], inputs: usize) -> Result<Params, String> {
+    fn resolve(given: &[(&str, Value)], inputs: usize) -> Result<Arc<Params>, String> {
         let registry = Registry::empty().with(Sample);
         let given = given.iter().cloned().collect();
         registry.find("sample").unwrap().resolve(&given, inputs).map_err(|e| e.to_string())

@@ -72,8 +72,8 @@ impl Lane {
 
     /// Reports a job that has been run.
     pub(super) fn end(&self, ready: Ready, result: Result<Vec<Bytes>, JobError>) {
-        let Ready { task, inputs } = ready;
-        let mut stamps = task.stamps;
+        let Ready { mut task, inputs } = ready;
+        let stamps = &mut task.stamps;
         stamps.published = clock::now();
         stamps.collected = stamps.published;
         self.jobs.fetch_add(1, Ordering::Relaxed);
@@ -87,7 +87,7 @@ impl Lane {
         );
         let bytes_in = load::total(&inputs);
         let worker = Some(self.worker);
-        task.finish(End { result, stamps, worker, pid: self.pid, bytes_in, chunk: None });
+        task.finish(End { result, worker, pid: self.pid, bytes_in, chunk: None });
     }
 
     pub(super) fn report(&self) -> WorkerReport {

@@ -238,16 +238,15 @@ impl Worker<'_> {
                 .station
                 .next(&mut buffer, patience)
                 .map_err(|corrupt| Leave::Because(corrupt.to_string()))?;
+            let in_hand = clock::now();
             match wire::decode(order).map_err(|error| Leave::Because(error.to_string()))? {
                 Order::Job { job, kernel, params, timeout, inputs, returned } => {
-                    let in_hand = clock::now();
                     self.take(job);
                     self.outputs.take_back(&returned);
                     let job = InHand { job, kernel, params, timeout };
                     self.do_order(&job, in_hand, inputs)?;
                 }
                 Order::Chunk { first, count, runs, returned } => {
-                    let in_hand = clock::now();
                     self.outputs.take_back(&returned);
                     self.do_chunk(first, count, in_hand, runs)?;
                 }

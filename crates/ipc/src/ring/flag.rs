@@ -50,10 +50,12 @@ impl<M: Memory> Flag<M> {
     }
 
     /// Waker: clears the flag and wakes the sleeper, if the flag is at least
-    /// `least`. One of several wakers does.
-    pub(crate) fn raise(&self, least: u32) {
-        if self.get() >= least && self.memory.swap(self.index, 0) != 0 {
+    /// `least`. One of several wakers does; returns whether it was this one.
+    pub(crate) fn raise(&self, least: u32) -> bool {
+        let raised = self.get() >= least && self.memory.swap(self.index, 0) != 0;
+        if raised {
             self.memory.wake(self.index);
         }
+        raised
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use brigade_ipc::wire::{self, ChunkRun, Mail, Order, Place};
 use brigade_ipc::{Carriage, MAX_MESSAGE};
-use brigade_proto::{Bytes, JobError, JobId, Source, WorkerId};
+use brigade_proto::{Bytes, JobError, JobId, Nanos, Source, WorkerId};
 use brigade_sys::clock;
 
 use super::{Assigned, Crew, Lane, State, Wire};
@@ -46,6 +46,11 @@ impl Crew {
 
     /// Gives waiting jobs to workers.
     pub(super) fn deal(&self, state: &mut State) {
+        self.deal_at(state, None);
+    }
+
+    /// As [`Crew::deal`], for who has just looked at the clock.
+    pub(super) fn deal_at(&self, state: &mut State, mut now: Option<Nanos>) {
         if state.closing {
             return;
         }
@@ -54,7 +59,8 @@ impl Crew {
             && let Some(task) = state.queue.pop_front()
         {
             if task.ticket.take() {
-                self.assign(state, lane, task);
+                let now = now.take().unwrap_or_else(clock::now);
+                self.assign(state, lane, task, now);
             } else {
                 // Cancelled in the queue, and reported.
                 state.dropped += 1;
@@ -74,9 +80,9 @@ impl Crew {
         }
     }
 
-    fn assign(&self, state: &mut State, index: usize, mut task: Task) {
+    fn assign(&self, state: &mut State, index: usize, mut task: Box<Task>, now: Nanos) {
         task.attempts += 1;
-        task.stamps.assigned = clock::now();
+        task.stamps.assigned = now;
         if let Some(timeout) = task.timeout
             && let Some(keeper) = self.keeper.get()
         {
@@ -104,7 +110,7 @@ impl Crew {
     }
 
     /// Puts the jobs of a chunk at the head of the queue, as if nobody had had them.
-    fn take_apart(&self, state: &mut State, whole: Option<Task>) {
+    fn take_apart(&self, state: &mut State, whole: Option<Box<Task>>) {
         let Some(mut whole) = whole else { return };
         let Some(chunk) = whole.chunk.take() else { return };
         whole.attempts -= 1;
@@ -242,6 +248,9 @@ impl Crew {
         task.stamps.encoded = clock::now();
         assigned.bytes_in = bytes_in;
         assigned.sent = wire.pass.order(&buffer[..len]);
+        if wire.pass.has_woken() {
+            self.has_woken.store(true, std::sync::atomic::Ordering::Relaxed);
+        }
         assigned.sent
     }
 
@@ -358,7 +367,7 @@ impl Crew {
         let Some(entry) = state.lane(lane, tenure) else {
             return;
         };
-        let Some(Assigned { task, bytes_in, .. }) =
+        let Some(Assigned { mut task, bytes_in, .. }) =
             entry.find(job).and_then(|place| entry.assigned.remove(place))
         else {
             return;
@@ -367,15 +376,14 @@ impl Crew {
         // Another one may be delivered in its place.
         entry.given -= 1;
         state.stalled = 0;
-        let mut stamps = task.stamps;
+        let stamps = &mut task.stamps;
         stamps.collected = clock::now();
         if stamps.encoded == 0 {
             stamps.encoded = stamps.collected;
         }
         let worker = Some(WorkerId(lane as u32));
-        state
-            .ended
-            .push((task, End { result: Err(error), stamps, worker, pid, bytes_in, chunk: None }));
+        let end = End { result: Err(error), worker, pid, bytes_in, chunk: None };
+        state.ended.push((task, end));
         self.deal(&mut state);
         self.release(state);
         self.bells.call_leader();

@@ -68,11 +68,13 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 impl Crew {
     /// Takes all answers out of the rings and gives the workers more to do.
     pub(super) fn collect(&self, state: &mut State) {
+        let before = state.ended.len();
         for lane in 0..state.lanes.len() {
             self.collect_from(state, lane);
         }
+        let now = stamp(state, before);
         if !state.queue.is_empty() {
-            self.deal(state);
+            self.deal_at(state, now);
         }
     }
 
@@ -138,18 +140,20 @@ impl Crew {
         if state.lane(lane, tenure).is_none() {
             return Err(OutOfTurn(done.job));
         }
+        let before = state.ended.len();
         let result = self.end(&mut state, lane, done);
-        self.deal(&mut state);
+        let now = stamp(&mut state, before);
+        self.deal_at(&mut state, now);
         self.release(state);
         self.bells.call_leader();
         result
     }
 
+    /// A job is answered; the caller [`stamp`]s it.
     fn end(&self, state: &mut State, lane: usize, done: Done) -> Result<(), OutOfTurn> {
-        let collected = clock::now();
         let entry = &mut state.lanes[lane];
         let place = entry.find(done.job).filter(|&place| entry.assigned[place].sent);
-        let Some(Assigned { task, bytes_in, .. }) =
+        let Some(Assigned { mut task, bytes_in, .. }) =
             place.and_then(|place| entry.assigned.remove(place))
         else {
             return Err(OutOfTurn(done.job));
@@ -158,18 +162,17 @@ impl Crew {
             (Some(chunk), Ok(outputs)) => {
                 let end = chunk_end(chunk.count, outputs, entry.wire.as_ref());
                 match end {
-                    Some(end) => (Ok(Vec::new()), Some(end)),
+                    Some(end) => (Ok(Vec::new()), Some(Box::new(end))),
                     None => return Err(OutOfTurn(done.job)),
                 }
             }
             (_, result) => (result, None),
         };
-        let mut stamps = task.stamps;
+        let stamps = &mut task.stamps;
         stamps.in_hand = done.instants.in_hand;
         stamps.called = done.instants.called;
         stamps.returned = done.instants.returned;
         stamps.published = done.instants.published;
-        stamps.collected = collected;
         entry.report.jobs += task.chunk.as_ref().map_or(1, |chunk| chunk.count as u64);
         entry.report.busy_ns += stamps.published.saturating_sub(stamps.in_hand);
         let pid = entry.pid;
@@ -183,7 +186,7 @@ impl Crew {
         };
         tracing::debug!(job = task.ticket.id.0, worker = lane, ok = result.is_ok(), "job finished");
         let worker = Some(WorkerId(lane as u32));
-        state.ended.push((task, End { result, stamps, worker, pid, bytes_in, chunk }));
+        state.ended.push((task, End { result, worker, pid, bytes_in, chunk }));
         Ok(())
     }
 
@@ -193,7 +196,9 @@ impl Crew {
         let now = clock::now();
         let mut state = self.lock();
         // What it published before it died counts.
+        let before = state.ended.len();
         self.collect_from(&mut state, lane);
+        stamp(&mut state, before);
         let entry = &mut state.lanes[lane];
         entry.ready = false;
         entry.leaving = false;
@@ -224,15 +229,13 @@ impl Crew {
             };
             match verdict {
                 Some(error) => {
-                    let mut stamps = task.stamps;
+                    let stamps = &mut task.stamps;
                     stamps.in_hand = stamps.encoded;
                     stamps.called = called.flatten().unwrap_or(0);
                     stamps.collected = now;
                     let worker = Some(WorkerId(lane as u32));
-                    let result = Err(error);
-                    state
-                        .ended
-                        .push((task, End { result, stamps, worker, pid, bytes_in, chunk: None }));
+                    let end = End { result: Err(error), worker, pid, bytes_in, chunk: None };
+                    state.ended.push((task, end));
                     progress = true;
                 }
                 None => {
@@ -317,6 +320,20 @@ impl Crew {
             None => None,
         }
     }
+}
+
+/// All that ended since there were `before` of them are in hand now: one look at the
+/// clock for many.
+fn stamp(state: &mut State, before: usize) -> Option<Nanos> {
+    let fresh = &mut state.ended[before..];
+    if fresh.is_empty() {
+        return None;
+    }
+    let now = clock::now();
+    for (task, _) in fresh {
+        task.stamps.collected = now;
+    }
+    Some(now)
 }
 
 /// What a worker says of the jobs of a chunk. `None` if it makes no sense.

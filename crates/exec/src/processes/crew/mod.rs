@@ -19,6 +19,8 @@ use std::time::Duration;
 use brigade_ipc::{Arena, Bells, Budget, Call, Outputs, Pass, Patience, Sender};
 use brigade_proto::{JobError, JobId, Nanos, WorkerId};
 
+use smallvec::SmallVec;
+
 use super::keeper::Keeper;
 use crate::executor::{Stop, WorkerReport};
 use crate::ticket::{End, Task, Ticket, Wanted};
@@ -47,6 +49,8 @@ pub(super) struct Crew {
     pub(super) budget: Arc<Budget>,
     bells: Bells,
     patience: Patience,
+    /// A worker had to be woken for the last job.
+    has_woken: AtomicBool,
     keeper: OnceLock<Keeper>,
     limits: Limits,
 }
@@ -60,7 +64,7 @@ struct Limits {
 }
 
 struct State {
-    queue: VecDeque<Task>,
+    queue: VecDeque<Box<Task>>,
     lanes: Vec<Lane>,
     /// No jobs are accepted any more.
     stopped: Option<Stop>,
@@ -81,7 +85,7 @@ struct State {
     /// The last job was submitted by somebody who does not come to wait for it.
     is_unattended: bool,
     /// Jobs that have ended, to be reported when the lock is released.
-    ended: Vec<(Task, End)>,
+    ended: SmallVec<[(Box<Task>, End); 1]>,
     /// Jobs that were cancelled in the queue and are reported already.
     dropped: usize,
 }
@@ -143,7 +147,7 @@ struct Totals {
 }
 
 struct Assigned {
-    task: Task,
+    task: Box<Task>,
     bytes_in: u64,
     /// The worker was told of it.
     sent: bool,
@@ -179,7 +183,7 @@ impl Crew {
                 followers: 0,
                 call: Call::Never,
                 is_unattended: false,
-                ended: Vec::new(),
+                ended: SmallVec::new(),
                 dropped: 0,
             }),
             room: Condvar::new(),
@@ -192,6 +196,7 @@ impl Crew {
             budget,
             bells,
             patience: Patience { yields: config.spin, ..crate::executor::PATIENCE },
+            has_woken: AtomicBool::new(false),
             keeper: OnceLock::new(),
             limits: Limits {
                 depth: config.depth,
@@ -240,7 +245,9 @@ impl Crew {
     }
 
     /// Accepts a task.
-    pub(super) fn submit(&self, mut task: Task, block: bool) -> Result<(), SubmitError> {
+    pub(super) fn submit(&self, task: Task, block: bool) -> Result<(), SubmitError> {
+        // It passes through many hands.
+        let mut task = Box::new(task);
         self.place_ahead(&mut task);
         let mut state = self.lock();
         while state.stopped.is_none() && state.queue.len() >= self.limits.queue {
@@ -267,7 +274,6 @@ impl Crew {
         let attended = task.ticket.is_attended();
         state.is_unattended = !attended;
         state.queue.push_back(task);
-        self.deal(&mut state);
         self.see_to_the_clerk(&mut state);
         self.collect(&mut state);
         self.release(state);

@@ -22,7 +22,11 @@ impl Crew {
                 wanted.is_ready()
             }
         };
-        if self.patience.wait(is_there) {
+        let patience = match self.has_woken.swap(false, Ordering::Relaxed) {
+            true => self.patience.after_a_wake_up(),
+            false => self.patience,
+        };
+        if patience.wait(is_there) {
             return;
         }
         let begin = clock::now();
