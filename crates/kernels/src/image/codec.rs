@@ -280,19 +280,7 @@ pub(crate) fn encode(
         Format::Tiff => tiff::TiffEncoder::new(Cursor::new(&mut out))
             .write_image(bytes, width, height, color)
             .map_err(failed)?,
-        Format::Jpeg => {
-            use jpeg_encoder::{ColorType, Encoder, SamplingFactor};
-            let color = match shape.channels {
-                1 => ColorType::Luma,
-                3 => ColorType::Rgb,
-                _ => ColorType::Rgba,
-            };
-            let mut encoder = Encoder::new(&mut out, quality);
-            encoder.set_sampling_factor(SamplingFactor::F_2_2);
-            encoder
-                .encode(bytes, width as u16, height as u16, color)
-                .map_err(|error| KernelError::input(format!("cannot write JPEG: {error}")))?;
-        }
+        Format::Jpeg => return super::jpeg::encode(bytes, shape, quality),
         Format::Npy => out.extend_from_slice(bytes),
     }
     Ok(out)

@@ -45,12 +45,21 @@ fn fixed(weights: &[f64]) -> Vec<u16> {
     fixed.iter().map(|&w| w.min(65535) as u16).collect()
 }
 
+/// Samples of 16 bits in a vector register, and in the four of them that are summed
+/// up before the next row of the window is looked at.
+const LANES: usize = 16;
+const STRIP: usize = 4 * LANES;
+
 /// The arithmetic of one pass.
 trait Lane: Copy + Default {
+    /// A weight as the arithmetic wants it.
+    type Weight;
+    /// Prepares a weight.
+    fn weight(weight: Self) -> Self::Weight;
     /// Samples from bytes.
     fn widen(from: &[u8], to: &mut [Self]);
     /// `to` = the weighted sum of `centre` and pairs of rows at equal distance.
-    fn weigh(weights: &[Self], centre: &[Self], pairs: &[[&[Self]; 2]], to: &mut [Self]);
+    fn weigh(weights: &[Self::Weight], centre: &[Self], pairs: &[[&[Self]; 2]], to: &mut [Self]);
     /// Rounds to bytes.
     fn narrow(from: &[Self], to: &mut [u8]);
 }
@@ -63,6 +72,7 @@ fn separable<L: Lane>(
     mut finish: impl FnMut(usize, &mut [u8]),
 ) -> Result<(), KernelError> {
     let radius = weights.len() - 1;
+    let weights: Vec<L::Weight> = weights.iter().map(|&weight| L::weight(weight)).collect();
     let channels = pixels.shape.channels;
     let (row, height) = (pixels.shape.row_bytes(), pixels.shape.height);
     let kept = (2 * radius + 1).min(height);
@@ -83,13 +93,13 @@ fn separable<L: Lane>(
             let pairs: Vec<[&[L]; 2]> =
                 (1..=radius).map(|k| [at(radius - k), at(radius + k)]).collect();
             let slot = (filtered % kept) * row;
-            L::weigh(weights, at(radius), &pairs, &mut ring[slot..slot + row]);
+            L::weigh(&weights, at(radius), &pairs, &mut ring[slot..slot + row]);
             filtered += 1;
         }
         let at = |line: usize| &ring[(line.min(height - 1) % kept) * row..][..row];
         let pairs: Vec<[&[L]; 2]> =
             (1..=radius).map(|k| [at(y.saturating_sub(k)), at(y + k)]).collect();
-        L::weigh(weights, at(y), &pairs, &mut sum);
+        L::weigh(&weights, at(y), &pairs, &mut sum);
         L::narrow(&sum, to);
         finish(y, to);
     }
@@ -98,22 +108,23 @@ fn separable<L: Lane>(
 
 /// Bytes as multiples of 1/128: the sum of two still fits.
 impl Lane for u16 {
+    /// Once for each lane: a weight that is loaded with the samples lets the compiler
+    /// see 16 bits times 16 bits, of which the upper half is one instruction. A single
+    /// one it widens outside the loop, and does not see that any more.
+    type Weight = [Self; LANES];
+
+    fn weight(weight: Self) -> [Self; LANES] {
+        [weight; LANES]
+    }
+
     fn widen(from: &[u8], to: &mut [Self]) {
         widen_u16(from, to);
     }
 
-    fn weigh(weights: &[Self], centre: &[Self], pairs: &[[&[Self]; 2]], to: &mut [Self]) {
+    fn weigh(weights: &[[Self; LANES]], centre: &[Self], pairs: &[[&[Self]; 2]], to: &mut [Self]) {
         // Each product is cut, which takes half a unit on average.
         let bias = (weights.len() / 2) as u16;
-        start_u16(to, centre, weights[0], bias);
-        let (fours, rest) = pairs.as_chunks::<4>();
-        let (four_weights, rest_weights) = weights[1..].as_chunks::<4>();
-        for (four, w) in fours.iter().zip(four_weights) {
-            add_four_u16(to, four, w);
-        }
-        for (pair, &w) in rest.iter().zip(rest_weights) {
-            add_one_u16(to, pair, w);
-        }
+        weigh_u16(weights, bias, centre, pairs, to);
     }
 
     fn narrow(from: &[Self], to: &mut [u8]) {
@@ -122,6 +133,12 @@ impl Lane for u16 {
 }
 
 impl Lane for f32 {
+    type Weight = Self;
+
+    fn weight(weight: Self) -> Self {
+        weight
+    }
+
     fn widen(from: &[u8], to: &mut [Self]) {
         widen_f32(from, to);
     }
@@ -149,6 +166,29 @@ fn scale(value: u16, weight: u16) -> u16 {
     ((u32::from(value) * u32::from(weight)) >> 16) as u16
 }
 
+/// `sum` + (`a` + `b`) times the weight.
+#[inline(always)]
+fn tap(
+    mut sum: [u16; LANES],
+    a: &[u16; LANES],
+    b: &[u16; LANES],
+    w: &[u16; LANES],
+) -> [u16; LANES] {
+    for i in 0..LANES {
+        sum[i] = sum[i].wrapping_add(scale(a[i].wrapping_add(b[i]), w[i]));
+    }
+    sum
+}
+
+/// The strip that begins there.
+#[inline(always)]
+fn four(row: &[u16], begin: usize) -> Option<[&[u16; LANES]; 4]> {
+    match row.get(begin..begin + STRIP)?.as_chunks().0 {
+        [a, b, c, d] => Some([a, b, c, d]),
+        _ => None,
+    }
+}
+
 vectorised! {
     fn widen_u16(from: &[u8], to: &mut [u16]) {
         for (to, &from) in to.iter_mut().zip(from) {
@@ -156,28 +196,43 @@ vectorised! {
         }
     }
 
-    fn start_u16(to: &mut [u16], centre: &[u16], weight: u16, bias: u16) {
-        for (to, &c) in to.iter_mut().zip(centre) {
-            *to = scale(c, weight).wrapping_add(bias);
+    fn weigh_u16(
+        weights: &[[u16; LANES]],
+        bias: u16,
+        centre: &[u16],
+        pairs: &[[&[u16]; 2]],
+        to: &mut [u16],
+    ) {
+        let Some((middle, sides)) = weights.split_first() else { return };
+        let (strips, rest) = to.as_chunks_mut::<STRIP>();
+        let whole = strips.len() * STRIP;
+        let zero = [0; LANES];
+        for (strip, to) in strips.iter_mut().enumerate() {
+            let begin = strip * STRIP;
+            let Some([c0, c1, c2, c3]) = four(centre, begin) else { return };
+            let mut sum0 = tap([bias; LANES], c0, &zero, middle);
+            let mut sum1 = tap([bias; LANES], c1, &zero, middle);
+            let mut sum2 = tap([bias; LANES], c2, &zero, middle);
+            let mut sum3 = tap([bias; LANES], c3, &zero, middle);
+            for ([a, b], w) in pairs.iter().zip(sides) {
+                let Some([a0, a1, a2, a3]) = four(a, begin) else { return };
+                let Some([b0, b1, b2, b3]) = four(b, begin) else { return };
+                sum0 = tap(sum0, a0, b0, w);
+                sum1 = tap(sum1, a1, b1, w);
+                sum2 = tap(sum2, a2, b2, w);
+                sum3 = tap(sum3, a3, b3, w);
+            }
+            for (to, sum) in to.as_chunks_mut().0.iter_mut().zip([sum0, sum1, sum2, sum3]) {
+                *to = sum;
+            }
         }
-    }
-
-    fn add_one_u16(to: &mut [u16], pair: &[&[u16]; 2], weight: u16) {
-        for ((to, &a), &b) in to.iter_mut().zip(pair[0]).zip(pair[1]) {
-            *to = to.wrapping_add(scale(a.wrapping_add(b), weight));
-        }
-    }
-
-    fn add_four_u16(to: &mut [u16], pairs: &[[&[u16]; 2]; 4], w: &[u16; 4]) {
-        let n = to.len();
-        let [[a0, b0], [a1, b1], [a2, b2], [a3, b3]] = pairs.map(|pair| pair.map(|s| &s[..n]));
-        for i in 0..n {
-            let one = scale(a0[i].wrapping_add(b0[i]), w[0]);
-            let two = scale(a1[i].wrapping_add(b1[i]), w[1]);
-            let three = scale(a2[i].wrapping_add(b2[i]), w[2]);
-            let four = scale(a3[i].wrapping_add(b3[i]), w[3]);
-            let sum = one.wrapping_add(two).wrapping_add(three).wrapping_add(four);
-            to[i] = to[i].wrapping_add(sum);
+        for (i, to) in rest.iter_mut().enumerate() {
+            let at = whole + i;
+            let mut sum = bias.wrapping_add(scale(centre[at], middle[0]));
+            for ([a, b], w) in pairs.iter().zip(sides) {
+                sum = sum.wrapping_add(scale(a[at].wrapping_add(b[at]), w[0]));
+            }
+            *to = sum;
         }
     }
 

@@ -10,6 +10,7 @@ mod gaussian;
 mod grayscale;
 mod histogram;
 mod job;
+mod jpeg;
 mod median;
 mod median_histogram;
 mod median_network;
