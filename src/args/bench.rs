@@ -1,3 +1,6 @@
+use std::time::Duration;
+
+use brigade_kernels::Size;
 use clap::{Args, Subcommand};
 
 use super::{ListFormat, OutputArgs};
@@ -8,6 +11,10 @@ use super::{ListFormat, OutputArgs};
 Examples:
   brigade bench latency                          round trips of empty jobs and of payloads
   brigade bench latency --sizes 0,8MiB           only these payloads
+  brigade bench bandwidth                        large payloads
+  brigade bench throughput                       many jobs at once, one by one and by map
+  brigade bench throughput --kernel blur --size 1920x1080
+  brigade bench isolation                        what each further guard costs
   brigade bench startup --workers 1,2            how long until workers are ready
   brigade bench latency --format json > a.json   every sample; schema brigade.bench.v1
 
@@ -21,17 +28,65 @@ pub(crate) struct BenchArgs {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Experiment {
     /// Round trip of a job: empty ones, and payloads that are read and written once
-    Latency(LatencyArgs),
+    Latency(PayloadArgs),
+    /// Round trip of large payloads
+    Bandwidth(LargePayloadArgs),
+    /// Time per job of many jobs that are in flight together, by workers and depth
+    Throughput(ThroughputArgs),
+    /// What each further guard adds to a round trip: process, shared memory, pinning, limits
+    Isolation(IsolationArgs),
     /// From asking for a pool until its workers are ready, and until a first result
     Startup(StartupArgs),
 }
 
 #[derive(Debug, Args)]
-pub(crate) struct LatencyArgs {
+pub(crate) struct PayloadArgs {
     /// Bytes of the payloads, as in 0,64KiB,8MiB
     #[arg(long, value_name = "SIZES", value_delimiter = ',', value_parser = super::pool::bytes)]
     #[arg(default_value = "0,4KiB,64KiB,1MiB,8MiB")]
     pub(crate) sizes: Vec<u64>,
+    #[command(flatten)]
+    pub(crate) common: CommonArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct LargePayloadArgs {
+    /// Bytes of the payloads, as in 1MiB,64MiB
+    #[arg(long, value_name = "SIZES", value_delimiter = ',', value_parser = super::pool::bytes)]
+    #[arg(default_value = "1MiB,8MiB,64MiB")]
+    pub(crate) sizes: Vec<u64>,
+    #[command(flatten)]
+    pub(crate) common: CommonArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ThroughputArgs {
+    /// The kernel; `brigade kernels` lists them
+    #[arg(long, value_name = "KERNEL", default_value = "noop")]
+    pub(crate) kernel: String,
+    /// A parameter of the kernel
+    #[arg(short, long = "param", value_name = "NAME=VALUE")]
+    #[arg(value_parser = super::run::name_and_value)]
+    pub(crate) params: Vec<(String, String)>,
+    /// Size of the synthetic input, as for `brigade run`
+    #[arg(long, value_name = "SIZE")]
+    pub(crate) size: Option<Size>,
+    /// How many workers, as in 1,2,4
+    #[arg(short, long, value_name = "COUNTS", value_delimiter = ',', default_value = "1,2")]
+    pub(crate) workers: Vec<usize>,
+    /// Jobs assigned to one worker process at a time, as in 1,2,8
+    #[arg(long = "depth", value_name = "DEPTHS", value_delimiter = ',', default_value = "1,2,8")]
+    pub(crate) depths: Vec<usize>,
+    /// For about how long each variant works when it is its turn
+    #[arg(long, value_name = "DURATION", value_parser = super::pool::duration)]
+    #[arg(default_value = "200ms")]
+    pub(crate) time: Duration,
+    #[command(flatten)]
+    pub(crate) common: CommonArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct IsolationArgs {
     #[command(flatten)]
     pub(crate) common: CommonArgs,
 }

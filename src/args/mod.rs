@@ -10,7 +10,9 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub(crate) use batch::BatchArgs;
-pub(crate) use bench::{BenchArgs, CommonArgs, Experiment, LatencyArgs, StartupArgs};
+pub(crate) use bench::{
+    BenchArgs, CommonArgs, Experiment, IsolationArgs, StartupArgs, ThroughputArgs,
+};
 pub(crate) use pool::PoolArgs;
 pub(crate) use run::{RunArgs, RunFormat};
 

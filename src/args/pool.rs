@@ -76,7 +76,7 @@ pub(crate) struct ProcessArgs {
 }
 
 /// `500ms`, `5s`, `1m 30s`; not zero.
-fn duration(text: &str) -> Result<Duration, String> {
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
     match humantime::parse_duration(text) {
         Ok(Duration::ZERO) => Err("it must be longer than nothing".to_owned()),
         Ok(duration) => Ok(duration),

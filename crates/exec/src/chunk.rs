@@ -67,7 +67,7 @@ impl Chunk {
     }
 
     /// Its jobs one by one, all given to a worker already.
-    pub(crate) fn dissolve(self, whole: &Task) -> Vec<Box<Task>> {
+    pub(crate) fn dissolve(self, whole: &Task) -> Vec<Task> {
         let mut tasks = Vec::with_capacity(self.count);
         for run in self.runs {
             let mut inputs = run.inputs.into_iter();
@@ -76,7 +76,7 @@ impl Chunk {
                 let listener = Listener::Basket(Arc::clone(&self.basket));
                 let ticket = Ticket::new(id, whole.stamps.submitted, listener);
                 ticket.take();
-                tasks.push(Box::new(Task {
+                tasks.push(Task {
                     ticket,
                     kernel: run.kernel,
                     params: Arc::clone(&run.params),
@@ -85,7 +85,7 @@ impl Chunk {
                     stamps: whole.stamps,
                     attempts: whole.attempts,
                     chunk: None,
-                }));
+                });
             }
         }
         tasks

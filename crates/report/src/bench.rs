@@ -39,10 +39,27 @@ pub fn json(out: &mut dyn Write, bench: &Bench) -> io::Result<()> {
 }
 
 /// Keys that make cells comparable: the same work in the same situation.
-const SITUATION: [&str; 4] = ["kernel", "bytes", "state", "workers"];
+fn situation_keys(cell: &Cell) -> &'static [&'static str] {
+    // How much more workers do together is what throughput is about.
+    match cell.experiment.as_str() {
+        "throughput" => &["kernel", "mode"],
+        _ => &["kernel", "bytes", "state", "workers"],
+    }
+}
 
 fn situation(cell: &Cell) -> Vec<Option<&Value>> {
-    SITUATION.iter().map(|key| cell.case.get(*key)).collect()
+    situation_keys(cell).iter().map(|key| cell.case.get(*key)).collect()
+}
+
+/// The value of a key as a person says it.
+fn said(key: &str, value: &Value) -> String {
+    match key {
+        "bytes" => value.as_u64().map_or_else(|| text(value), crate::units::bytes),
+        "workers" if value == 1 => "1 worker".to_owned(),
+        "workers" => format!("{value} workers"),
+        "depth" => format!("depth {value}"),
+        _ => text(value),
+    }
 }
 
 fn text(value: &Value) -> String {
@@ -51,24 +68,20 @@ fn text(value: &Value) -> String {
 
 /// Who did it: everything of the case that is not the situation.
 fn who(cell: &Cell) -> String {
-    let parts = cell.case.iter().filter(|(key, _)| !SITUATION.contains(&key.as_str()));
-    parts.map(|(_, value)| text(value)).collect::<Vec<_>>().join(" ")
+    let keys = situation_keys(cell);
+    let parts = cell.case.iter().filter(|(key, _)| !keys.contains(&key.as_str()));
+    parts.map(|(key, value)| said(key, value)).collect::<Vec<_>>().join(" ")
 }
 
 fn what(cell: &Cell) -> String {
-    let said = SITUATION.iter().filter_map(|key| {
-        let value = cell.case.get(*key)?;
-        Some(match *key {
-            "bytes" => crate::units::bytes(value.as_u64()?),
-            "workers" => format!("{value} workers"),
-            _ => text(value),
-        })
-    });
-    format!("{} {}: {}", cell.experiment, cell.metric, said.collect::<Vec<_>>().join(", "))
+    let keys = situation_keys(cell).iter();
+    let parts = keys.filter_map(|key| Some(said(key, cell.case.get(*key)?)));
+    let parts = parts.collect::<Vec<_>>().join(", ");
+    format!("{} {}: {parts}", cell.experiment, cell.metric)
 }
 
 /// Writes a table for each situation: median, its interval, and ratios to the floor
-/// and to threads.
+/// and to threads; of throughput, jobs per second and how many times one worker's.
 ///
 /// # Errors
 /// When `out` fails.
@@ -98,28 +111,47 @@ fn table(out: &mut dyn Write, rows: &[&Cell]) -> io::Result<()> {
     let Some(first) = rows.first() else {
         return Ok(());
     };
-    let of = |wanted: &dyn Fn(&Cell) -> bool| {
+    let median = |wanted: &dyn Fn(&Cell) -> bool| {
         rows.iter().find(|row| wanted(row)).map(|row| row.p50).filter(|p50| *p50 > 0.0)
     };
-    let floor = of(&|row| row.case.contains_key("floor"));
-    let threads = of(&|row| row.case.get("backend").is_some_and(|name| name == "threads"));
+    let is_floor = |row: &Cell| row.case.contains_key("floor");
+    let is_threads = |row: &Cell| row.case.get("backend").is_some_and(|name| name == "threads");
+    let with_workers = |row: &Cell, workers: Option<&Value>| row.case.get("workers") == workers;
+    let floor = median(&is_floor);
+    let one = Value::from(1);
+    let many = first.experiment == "throughput";
     writeln!(out, "{}", what(first))?;
     writeln!(
         out,
-        "  {:34} {:>11} {:>25} {:>11} {:>9} {:>10}",
-        "", "median", "95 % interval", "p95", "x floor", "x threads"
+        "  {:40} {:>11} {:>25} {:>11} {:>9} {:>10}",
+        "",
+        "median",
+        "95 % interval",
+        if many { "jobs/s" } else { "p95" },
+        if many { "x 1 worker" } else { "x floor" },
+        "x threads"
     )?;
     let ratio = |of: f64, to: Option<f64>| to.map_or(String::new(), |to| format!("{:.2}", of / to));
     for row in rows {
+        let workers = row.case.get("workers");
+        let threads = median(&|other| is_threads(other) && with_workers(other, workers));
+        let alone = median(&|other| {
+            let same = |key: &str| other.case.get(key) == row.case.get(key);
+            same("backend") && same("depth") && with_workers(other, Some(&one))
+        });
+        let (fourth, fifth) = match many {
+            true => (format!("{:.0}", 1e6 / row.p50), alone.map(|us| us / row.p50)),
+            false => (format!("{:.2} us", row.p95), floor.map(|us| row.p50 / us)),
+        };
         writeln!(
             out,
-            "  {:34} {:>8.2} us {:>11.2} ..{:>9.2} us {:>8.2} us {:>9} {:>10}",
+            "  {:40} {:>8.2} us {:>11.2} ..{:>9.2} us {:>11} {:>9} {:>10}",
             who(row),
             row.p50,
             row.ci95[0],
             row.ci95[1],
-            row.p95,
-            ratio(row.p50, floor),
+            fourth,
+            fifth.map_or(String::new(), |times| format!("{times:.2}")),
             ratio(row.p50, threads),
         )?;
     }
@@ -153,7 +185,7 @@ mod tests {
         let text = String::from_utf8(out).unwrap();
         let row = text.lines().find(|line| line.trim_start().starts_with("processes")).unwrap();
         assert!(row.contains("6.00") && row.contains("1.50"), "{text}");
-        assert!(text.starts_with("latency round_trip: 0 B, 1 workers"), "{text}");
+        assert!(text.starts_with("latency round_trip: 0 B, 1 worker\n"), "{text}");
     }
 
     #[test]

@@ -268,8 +268,7 @@ impl Watch {
             return;
         };
         tracing::info!(worker = lane, pid = kid.pid, "worker is ready");
-        kid.page = Some(page);
-        kid.doorstep = None;
+        kid.let_in(page);
         if let Some((starting, missing)) = &mut self.starting {
             *missing -= 1;
             if *missing == 0 {

@@ -78,6 +78,16 @@ impl Kid {
         }
     }
 
+    /// It is ready: its start has no deadline any more.
+    pub(super) fn let_in(&mut self, page: StatusPage) {
+        self.page = Some(page);
+        self.doorstep = None;
+        // A killed one still has to die in time.
+        if !self.is_ending() {
+            self.deadline = None;
+        }
+    }
+
     /// The job that it has, or at its death had, in hand.
     pub(super) fn current(&self) -> Option<(JobId, Option<Nanos>)> {
         self.page.as_ref().and_then(StatusPage::current)
@@ -112,10 +122,6 @@ impl Kid {
     pub(super) fn keep_deadline(&mut self, now: Nanos) -> Option<Nanos> {
         if self.child.is_none() {
             return Some(self.give_up_link);
-        }
-        // Let in, and nothing else is to be waited for.
-        if self.page.is_some() && self.doorstep.is_none() && !self.link_over && self.killed {
-            return None;
         }
         let at = self.deadline?;
         if at > now {

@@ -19,6 +19,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("an idle worker that is killed is replaced", killed_while_idle),
     ("a stopped worker with a full pipe of input is killed", stopped_while_sending),
     ("workers are replaced after their share of jobs", retirement),
+    ("the deadline of its start is forgotten when a worker is ready", ready_in_time),
     ("what a worker prints blocks nobody", prints),
     ("workers have no descriptors but their own", descriptors),
     ("a program that is no worker is found out", not_a_worker),
@@ -185,6 +186,15 @@ fn retirement(setup: Setup) {
     }
     assert!(pids.len() >= 10, "{pids:?}");
     assert!(pids.values().all(|&jobs| jobs <= 10), "{pids:?}");
+}
+
+fn ready_in_time(setup: Setup) {
+    let deadline = Duration::from_secs(2);
+    let pool = setup.builder().start_deadline(deadline).build().unwrap();
+    let longer = (deadline + deadline / 4).as_millis() as i64;
+    let outcome = pool.submit(JobSpec::new("wait").param("ms", longer)).unwrap().wait();
+    assert_eq!((outcome.status(), outcome.attempts), (Status::Ok, 1));
+    assert_eq!(pool.status().restarts, 0);
 }
 
 fn prints(setup: Setup) {

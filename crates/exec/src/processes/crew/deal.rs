@@ -118,7 +118,7 @@ impl Crew {
         self.unfinished.fetch_add(chunk.count, std::sync::atomic::Ordering::SeqCst);
         for task in chunk.dissolve(&whole).into_iter().rev() {
             task.ticket.put_back();
-            state.queue.push_front(task);
+            state.queue.push_front(Box::new(task));
         }
         // The chunk itself is no job any more.
         state.dropped += 1;

@@ -297,7 +297,11 @@ impl Crew {
                     // The chunk itself is no job any more.
                     self.unfinished.fetch_add(chunk.count - 1, Ordering::SeqCst);
                     let tasks = chunk.dissolve(&whole.task).into_iter();
-                    opened.extend(tasks.map(|task| Assigned { task, bytes_in: 0, sent: true }));
+                    opened.extend(tasks.map(|task| Assigned {
+                        task: Box::new(task),
+                        bytes_in: 0,
+                        sent: true,
+                    }));
                 }
             }
         }

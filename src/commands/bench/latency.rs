@@ -1,60 +1,19 @@
-use std::io::Write;
+//! Round trips, job after job.
+
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use brigade_exec::{Backend, Pool, PoolBuilder, StartMethod, Transport};
+use brigade_exec::{Backend, Pool, Transport};
 use brigade_kernels::Registry;
-use brigade_measure::experiment::{self, Cell, Variant};
+use brigade_measure::experiment::{Cell, Variant};
 use brigade_measure::floors;
-use brigade_measure::host::Host;
-use brigade_proto::{Buffer, Bytes, JobSpec, Status};
-use brigade_report::bench::{self, Bench};
+use brigade_proto::{Buffer, Bytes, JobSpec};
 use serde_json::{Map, Value, json};
 
-use crate::args::{BenchArgs, CommonArgs, Experiment, LatencyArgs, ListFormat, StartupArgs};
-use crate::console::{Progress, Results};
-use crate::exit::{Exit, Failure};
-
-pub(crate) fn run(args: &BenchArgs, registry: Registry) -> Result<Exit, Failure> {
-    let registry = Arc::new(registry);
-    let common = match &args.experiment {
-        Experiment::Latency(args) => &args.common,
-        Experiment::Startup(args) => &args.common,
-    };
-    let mut results = Results::open(common.output.output.as_deref(), &[])?;
-    // The load of the machine is read before the measurement adds to it.
-    let host = Host::read();
-    let cells = match &args.experiment {
-        Experiment::Latency(args) => latency(args, &registry)?,
-        Experiment::Startup(args) => startup(args, &registry)?,
-    };
-    let bench = Bench::new(&host, common.seed, cells);
-    match common.format {
-        ListFormat::Human => bench::human(&mut results, &bench)?,
-        ListFormat::Json => bench::json(&mut results, &bench)?,
-    }
-    results.flush()?;
-    Ok(Exit::Ok)
-}
-
-fn case(value: Value) -> Map<String, Value> {
-    match value {
-        Value::Object(map) => map,
-        _ => Map::new(),
-    }
-}
-
-fn measure(
-    experiment: &str,
-    metric: &'static str,
-    mut variants: Vec<Variant<'_>>,
-    common: &CommonArgs,
-) -> Vec<Cell> {
-    let blocks = common.blocks as usize;
-    let mut progress = Progress::start(Some((blocks * variants.len()) as u64), true);
-    experiment::run(experiment, metric, &mut variants, blocks, common.seed, |_| progress.job(true))
-}
+use super::{case, measure, round_trip, with};
+use crate::args::CommonArgs;
+use crate::exit::Failure;
 
 /// A pool to measure, and what it is called.
 struct Rival {
@@ -84,15 +43,7 @@ const WARM_UP: Duration = Duration::from_millis(10);
 /// How long a pool rests before each job that finds it asleep.
 const REST: Duration = Duration::from_millis(10);
 
-fn round_trip(pool: &Pool, job: JobSpec) -> f64 {
-    let begin = Instant::now();
-    let status = pool.submit(job).map(|handle| handle.wait().status());
-    let us = begin.elapsed().as_secs_f64() * 1e6;
-    // A time of a job that failed is no time.
-    if matches!(status, Ok(Status::Ok)) { us } else { f64::NAN }
-}
-
-fn busy(pool: &Pool, job: impl Fn() -> JobSpec) -> Vec<f64> {
+pub(super) fn busy(pool: &Pool, job: impl Fn() -> JobSpec) -> Vec<f64> {
     // After a rest the first jobs find caches cold, and often both sides on one core.
     let begin = Instant::now();
     while begin.elapsed() < WARM_UP {
@@ -106,24 +57,42 @@ fn busy(pool: &Pool, job: impl Fn() -> JobSpec) -> Vec<f64> {
     samples
 }
 
-fn latency(args: &LatencyArgs, registry: &Arc<Registry>) -> Result<Vec<Cell>, Failure> {
+/// Empty jobs and payloads.
+pub(super) fn latency(
+    sizes: &[u64],
+    common: &CommonArgs,
+    registry: &Arc<Registry>,
+) -> Result<Vec<Cell>, Failure> {
+    round_trips("latency", sizes, common, registry)
+}
+
+/// Payloads that are large.
+pub(super) fn bandwidth(
+    sizes: &[u64],
+    common: &CommonArgs,
+    registry: &Arc<Registry>,
+) -> Result<Vec<Cell>, Failure> {
+    round_trips("bandwidth", sizes, common, registry)
+}
+
+fn round_trips(
+    experiment: &str,
+    sizes: &[u64],
+    common: &CommonArgs,
+    registry: &Arc<Registry>,
+) -> Result<Vec<Cell>, Failure> {
     let rivals = rivals(registry)?;
     let mut cells = Vec::new();
-    for &bytes in &args.sizes {
+    for &bytes in sizes {
         let mut variants = Vec::new();
         if bytes == 0 {
             empty(&rivals, &mut variants);
         } else {
             payloads(&rivals, bytes, &mut variants)?;
         }
-        cells.extend(measure("latency", "round_trip", variants, &args.common));
+        cells.extend(measure(experiment, "round_trip", variants, common));
     }
     Ok(cells)
-}
-
-fn with(mut name: Map<String, Value>, more: Value) -> Map<String, Value> {
-    name.extend(case(more));
-    name
 }
 
 fn empty<'a>(rivals: &'a [Rival], variants: &mut Vec<Variant<'a>>) {
@@ -187,58 +156,4 @@ fn payloads<'a>(
         run: Box::new(move || (0..5).map(|_| floors::memcpy_us(&from, &mut to)).collect()),
     });
     Ok(())
-}
-
-/// What is measured of a start.
-#[derive(Clone, Copy)]
-enum Until {
-    Ready,
-    FirstResult,
-}
-
-fn startup(args: &StartupArgs, registry: &Arc<Registry>) -> Result<Vec<Cell>, Failure> {
-    let mut cells = Vec::new();
-    for (until, metric) in [(Until::Ready, "ready"), (Until::FirstResult, "first_result")] {
-        let mut variants = Vec::new();
-        for &workers in &args.workers {
-            let about = json!({"workers": workers});
-            let builder = move || Pool::builder().workers(workers).registry(Arc::clone(registry));
-            // So that a wrong count is refused before anything is measured.
-            builder().backend(Backend::Threads).build()?;
-            let threads = move || builder().backend(Backend::Threads);
-            let name = case(json!({"backend": "threads"}));
-            variants.push(start_variant(with(name, about.clone()), threads, until));
-            for method in [StartMethod::Spawn, StartMethod::Forkserver] {
-                let name = json!({"backend": "processes", "start_method": method.name()});
-                let start = move || builder().start_method(method);
-                variants.push(start_variant(with(case(name), about.clone()), start, until));
-            }
-            variants.push(Variant {
-                case: with(case(json!({"floor": "as many empty programs"})), about),
-                run: Box::new(move || vec![floors::empty_program_us(workers).unwrap_or(f64::NAN)]),
-            });
-        }
-        cells.extend(measure("startup", metric, variants, &args.common));
-    }
-    Ok(cells)
-}
-
-fn start_variant<'a>(
-    case: Map<String, Value>,
-    builder: impl Fn() -> PoolBuilder + 'a,
-    until: Until,
-) -> Variant<'a> {
-    let run = move || {
-        let begin = Instant::now();
-        let Ok(pool) = builder().build() else {
-            return vec![f64::NAN];
-        };
-        if let Until::FirstResult = until
-            && pool.submit(JobSpec::new("noop")).map(|handle| handle.wait()).is_err()
-        {
-            return vec![f64::NAN];
-        }
-        vec![begin.elapsed().as_secs_f64() * 1e6]
-    };
-    Variant { case, run: Box::new(run) }
 }

@@ -1,0 +1,46 @@
+//! What each further guard between jobs costs.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use brigade_exec::{Backend, Pool, PoolBuilder, Transport};
+use brigade_kernels::Registry;
+use brigade_measure::experiment::{Cell, Variant};
+use brigade_proto::JobSpec;
+use serde_json::json;
+
+use super::latency::busy;
+use super::{case, measure, with};
+use crate::args::IsolationArgs;
+use crate::exit::Failure;
+
+/// Round trips of empty jobs, job after job, behind one guard more each.
+pub(super) fn isolation(
+    args: &IsolationArgs,
+    registry: &Arc<Registry>,
+) -> Result<Vec<Cell>, Failure> {
+    let builder = || Pool::builder().workers(1).registry(Arc::clone(registry));
+    let threads = || builder().backend(Backend::Threads);
+    // Far longer than any of them takes: what is measured is the watching.
+    let watched = |builder: PoolBuilder| builder.timeout(Some(Duration::from_secs(60)));
+    let guards: Vec<(&str, PoolBuilder)> = vec![
+        ("a thread", threads()),
+        ("a thread, pinned", threads().pin(true)),
+        ("a thread, time limit", watched(threads())),
+        ("a process, messages", builder().transport(Transport::Inline)),
+        ("a process, shared memory for each job", builder().transport(Transport::Shm)),
+        ("a process, arena", builder()),
+        ("a process, arena, pinned", builder().pin(true)),
+        ("a process, arena, time limit", watched(builder())),
+    ];
+    let mut variants = Vec::new();
+    for (guard, builder) in guards {
+        let pool = builder.build()?;
+        let backend = pool.config().backend.name();
+        let name = case(json!({"guard": guard, "backend": backend}));
+        let about = json!({"kernel": "noop", "state": "busy", "workers": 1});
+        let run = move || busy(&pool, || JobSpec::new("noop"));
+        variants.push(Variant { case: with(name, about), run: Box::new(run) });
+    }
+    Ok(measure("isolation", "round_trip", variants, &args.common))
+}

@@ -1,0 +1,91 @@
+//! How long until workers are there.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use brigade_exec::{Backend, Pool, PoolBuilder, StartMethod};
+use brigade_kernels::Registry;
+use brigade_measure::experiment::{Cell, Variant};
+use brigade_measure::floors;
+use brigade_proto::JobSpec;
+use serde_json::{Map, Value, json};
+
+use super::{case, measure, round_trip, with};
+use crate::args::StartupArgs;
+use crate::exit::Failure;
+
+/// What is measured of a start.
+#[derive(Clone, Copy)]
+enum Until {
+    Ready,
+    FirstResult,
+}
+
+/// Ready, first result, and what a worker costs that takes the place of another.
+pub(super) fn startup(args: &StartupArgs, registry: &Arc<Registry>) -> Result<Vec<Cell>, Failure> {
+    let mut cells = Vec::new();
+    for (until, metric) in [(Until::Ready, "ready"), (Until::FirstResult, "first_result")] {
+        let mut variants = Vec::new();
+        for &workers in &args.workers {
+            let about = json!({"workers": workers});
+            let builder = move || Pool::builder().workers(workers).registry(Arc::clone(registry));
+            // So that a wrong count is refused before anything is measured.
+            builder().backend(Backend::Threads).build()?;
+            let threads = move || builder().backend(Backend::Threads);
+            let name = case(json!({"backend": "threads"}));
+            variants.push(start_variant(with(name, about.clone()), threads, until));
+            for method in [StartMethod::Spawn, StartMethod::Forkserver] {
+                let name = json!({"backend": "processes", "start_method": method.name()});
+                let start = move || builder().start_method(method);
+                variants.push(start_variant(with(case(name), about.clone()), start, until));
+            }
+            variants.push(Variant {
+                case: with(case(json!({"floor": "as many empty programs"})), about),
+                run: Box::new(move || vec![floors::empty_program_us(workers).unwrap_or(f64::NAN)]),
+            });
+        }
+        cells.extend(measure("startup", metric, variants, &args.common));
+    }
+    cells.extend(measure("startup", "replacement", replacements(registry)?, &args.common));
+    Ok(cells)
+}
+
+/// A pool whose worker serves one job: the round trip of a job is then what a worker
+/// costs from its start, in a pool that runs, to its end.
+fn replacements<'a>(registry: &'a Arc<Registry>) -> Result<Vec<Variant<'a>>, Failure> {
+    const JOBS: usize = 10;
+    let mut variants = Vec::new();
+    for method in [StartMethod::Spawn, StartMethod::Forkserver] {
+        let builder = Pool::builder().workers(1).registry(Arc::clone(registry));
+        let pool = builder.start_method(method).max_jobs_per_worker(Some(1)).build()?;
+        let about = json!({"start_method": method.name(), "workers": 1});
+        let run = move || (0..JOBS).map(|_| round_trip(&pool, JobSpec::new("noop"))).collect();
+        let name = with(case(json!({"backend": "processes"})), about);
+        variants.push(Variant { case: name, run: Box::new(run) });
+    }
+    variants.push(Variant {
+        case: case(json!({"floor": "an empty program", "workers": 1})),
+        run: Box::new(|| vec![floors::empty_program_us(1).unwrap_or(f64::NAN)]),
+    });
+    Ok(variants)
+}
+
+fn start_variant<'a>(
+    case: Map<String, Value>,
+    builder: impl Fn() -> PoolBuilder + 'a,
+    until: Until,
+) -> Variant<'a> {
+    let run = move || {
+        let begin = Instant::now();
+        let Ok(pool) = builder().build() else {
+            return vec![f64::NAN];
+        };
+        if let Until::FirstResult = until
+            && pool.submit(JobSpec::new("noop")).map(|handle| handle.wait()).is_err()
+        {
+            return vec![f64::NAN];
+        }
+        vec![begin.elapsed().as_secs_f64() * 1e6]
+    };
+    Variant { case, run: Box::new(run) }
+}

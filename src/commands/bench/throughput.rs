@@ -1,0 +1,127 @@
+//! Many jobs at once: what one takes when the next is there already.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Instant;
+
+use brigade_exec::{Backend, Pool};
+use brigade_kernels::Registry;
+use brigade_measure::experiment::{Cell, Variant};
+use brigade_proto::{JobSpec, Outcome, Params, Status};
+use serde_json::json;
+
+use super::{case, measure, with};
+use crate::args::ThroughputArgs;
+use crate::exit::Failure;
+
+/// Jobs that are in flight at most when they are submitted one by one.
+const WINDOW: usize = 64;
+
+/// How jobs are handed over.
+#[derive(Clone, Copy)]
+enum Mode {
+    OneByOne,
+    Map,
+}
+
+/// Microseconds per job, for each backend, number of workers and depth.
+pub(super) fn throughput(
+    args: &ThroughputArgs,
+    registry: &Arc<Registry>,
+) -> Result<Vec<Cell>, Failure> {
+    let job = sample(args, registry)?;
+    let mut variants = Vec::new();
+    for (mode, name) in [(Mode::OneByOne, "one by one"), (Mode::Map, "map")] {
+        let about = json!({"kernel": args.kernel, "mode": name});
+        let mut add = |backend: Backend, workers: usize, depth: Option<usize>| {
+            let builder = Pool::builder().backend(backend).registry(Arc::clone(registry));
+            let builder = builder.workers(workers);
+            let pool = match depth {
+                Some(depth) => builder.depth(depth).build()?,
+                None => builder.build()?,
+            };
+            // One that fails is refused before anything is measured.
+            let outcome = pool.submit(job.clone()).map_err(Failure::usage)?.wait();
+            if let Err(error) = &outcome.result {
+                return Err(Failure::usage(format!("`{}` fails: {error}", args.kernel)));
+            }
+            let more = match depth {
+                Some(depth) => json!({"workers": workers, "depth": depth}),
+                None => json!({"workers": workers}),
+            };
+            let name = with(case(json!({"backend": backend.name()})), more);
+            let (job, mut count) = (job.clone(), WINDOW);
+            let run = move || {
+                // As many as take the time that was asked for: found out by the first.
+                let (us, jobs) = (batch(&pool, &job, count, mode), count);
+                let wanted = args.time.as_secs_f64() * 1e6 / us.max(0.01);
+                count = if us.is_nan() { jobs } else { (wanted as usize).clamp(8, 10_000_000) };
+                vec![batch(&pool, &job, count, mode)]
+            };
+            variants.push(Variant { case: with(name, about.clone()), run: Box::new(run) });
+            Ok(())
+        };
+        add(Backend::Sync, 1, None)?;
+        for &workers in &args.workers {
+            add(Backend::Threads, workers, None)?;
+            for &depth in &args.depths {
+                add(Backend::Processes, workers, Some(depth))?;
+            }
+        }
+    }
+    Ok(measure("throughput", "per_job", variants, &args.common))
+}
+
+fn sample(args: &ThroughputArgs, registry: &Registry) -> Result<JobSpec, Failure> {
+    let entry = registry.find(&args.kernel).map_err(Failure::usage)?;
+    let mut params = Params::new();
+    for (name, text) in &args.params {
+        let value = entry.parse_param(name, text).map_err(Failure::usage)?;
+        params.set(name, value);
+    }
+    let size = match args.size {
+        Some(size) => size,
+        None => entry.spec.default_size.parse().map_err(|error| {
+            Failure::usage(format!("the default size of `{}`: {error}", args.kernel))
+        })?,
+    };
+    let mut job = JobSpec::new(args.kernel.clone());
+    job.params = params;
+    if entry.spec.inputs.max > 0 {
+        let inputs = entry.kernel.synthesize(size, args.common.seed).map_err(|error| {
+            Failure::usage(format!("no input of --size {size} for `{}`: {error}", args.kernel))
+        })?;
+        job.inputs = inputs.into_iter().map(|input| Arc::new(input).into()).collect();
+    }
+    Ok(job)
+}
+
+/// Microseconds per job, of so many; NaN if one failed.
+fn batch(pool: &Pool, job: &JobSpec, count: usize, mode: Mode) -> f64 {
+    let is_good = |outcome: &Outcome| outcome.status() == Status::Ok;
+    let begin = Instant::now();
+    let all_good = match mode {
+        Mode::Map => {
+            let good = pool.map((0..count).map(|_| job.clone())).filter(is_good).count();
+            good == count
+        }
+        Mode::OneByOne => {
+            let mut window = VecDeque::with_capacity(WINDOW);
+            let mut good = true;
+            for _ in 0..count {
+                let Ok(handle) = pool.submit(job.clone()) else {
+                    return f64::NAN;
+                };
+                window.push_back(handle);
+                if window.len() >= WINDOW
+                    && let Some(oldest) = window.pop_front()
+                {
+                    good &= is_good(&oldest.wait());
+                }
+            }
+            window.into_iter().fold(good, |good, handle| good & is_good(&handle.wait()))
+        }
+    };
+    let us = begin.elapsed().as_secs_f64() * 1e6 / count as f64;
+    if all_good { us } else { f64::NAN }
+}
