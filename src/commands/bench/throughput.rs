@@ -7,7 +7,7 @@ use std::time::Instant;
 use brigade_exec::{Backend, Pool};
 use brigade_kernels::Registry;
 use brigade_measure::experiment::{Cell, Variant};
-use brigade_proto::{JobSpec, Outcome, Params, Status};
+use brigade_proto::{JobSpec, Outcome, Params, Source, Status};
 use serde_json::json;
 
 use super::{case, measure, with};
@@ -40,6 +40,7 @@ pub(super) fn throughput(
                 Some(depth) => builder.depth(depth).build()?,
                 None => builder.build()?,
             };
+            let job = in_place(&job, &pool)?;
             // One that fails is refused before anything is measured.
             let outcome = pool.submit(job.clone()).map_err(Failure::usage)?.wait();
             if let Err(error) = &outcome.result {
@@ -50,7 +51,7 @@ pub(super) fn throughput(
                 None => json!({"workers": workers}),
             };
             let name = with(case(json!({"backend": backend.name()})), more);
-            let (job, mut count) = (job.clone(), WINDOW);
+            let mut count = WINDOW;
             let run = move || {
                 // As many as take the time that was asked for: found out by the first.
                 let (us, jobs) = (batch(&pool, &job, count, mode), count);
@@ -94,6 +95,20 @@ fn sample(args: &ThroughputArgs, registry: &Registry) -> Result<JobSpec, Failure
         job.inputs = inputs.into_iter().map(|input| Arc::new(input).into()).collect();
     }
     Ok(job)
+}
+
+/// The job with its inputs where a worker of the pool reads them: as a thread does.
+fn in_place(job: &JobSpec, pool: &Pool) -> Result<JobSpec, Failure> {
+    let mut placed = job.clone();
+    for source in &mut placed.inputs {
+        if let Source::Bytes(bytes) = source {
+            let no_memory = || Failure::usage("no memory for the input; give a smaller --size");
+            let mut slab = pool.alloc(bytes.len()).ok_or_else(no_memory)?;
+            slab.copy_from_slice(bytes);
+            *source = slab.into();
+        }
+    }
+    Ok(placed)
 }
 
 /// Microseconds per job, of so many; NaN if one failed.
