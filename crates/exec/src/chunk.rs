@@ -107,6 +107,7 @@ impl Chunk {
 
     /// The outcome of each of its jobs. A job is in hand when the one before it has
     /// returned.
+    #[inline(never)]
     pub(crate) fn outcomes(&self, whole: &Task, end: End) -> Vec<Outcome> {
         let End { result, worker, pid, chunk, .. } = end;
         let Task { stamps, attempts, .. } = *whole;

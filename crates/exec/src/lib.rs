@@ -13,6 +13,7 @@ mod handle;
 mod in_process;
 mod invoke;
 mod load;
+mod log;
 mod map;
 mod pool;
 mod processes;

@@ -281,8 +281,7 @@ impl Ticket {
                 }
             }
             Listener::Basket(basket) => basket.put(vec![outcome]),
-            // Nobody listens any more: the outcome is not wanted.
-            Listener::Channel(sender) => drop(sender.send(outcome)),
+            Listener::Channel(sender) => send(sender, outcome),
         }
     }
 
@@ -308,6 +307,12 @@ impl Ticket {
         let mut slot = sleep_while(&self.changed, slot, Some(time), |_| !self.is_stopping());
         slot.sleepers -= 1;
     }
+}
+
+#[inline(never)]
+fn send(sender: &Sender<Outcome>, outcome: Outcome) {
+    // Nobody listens any more: the outcome is not wanted.
+    drop(sender.send(outcome));
 }
 
 impl Wanted for Ticket {

@@ -64,6 +64,12 @@ pub fn memory() -> u64 {
     memory_limit().map_or(machine, |limit| limit.min(machine))
 }
 
+/// How much shared memory a pool takes for payloads if nothing else is said, in bytes:
+/// a quarter of [`memory`].
+pub fn arena_share() -> u64 {
+    memory() / 4
+}
+
 /// How many processes and threads this process's control group may hold; `None`
 /// without such a limit.
 pub fn task_limit() -> Option<u64> {

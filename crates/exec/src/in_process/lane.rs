@@ -10,6 +10,7 @@ use brigade_sys::clock;
 
 use crate::executor::WorkerReport;
 use crate::load;
+use crate::log::{is_chatty, tell_finished};
 use crate::ticket::{End, Task, Ticket};
 
 /// One execution lane and what it has done.
@@ -79,12 +80,9 @@ impl Lane {
         self.jobs.fetch_add(1, Ordering::Relaxed);
         self.busy_ns.fetch_add(stamps.published - stamps.assigned, Ordering::Relaxed);
         self.running().retain(|ticket| ticket.id != task.ticket.id);
-        tracing::debug!(
-            job = task.ticket.id.0,
-            worker = self.worker.0,
-            ok = result.is_ok(),
-            "job finished"
-        );
+        if is_chatty() {
+            tell_finished(task.ticket.id, self.worker.0 as usize, result.is_ok());
+        }
         let bytes_in = load::total(&inputs);
         let worker = Some(self.worker);
         task.finish(End { result, worker, pid: self.pid, bytes_in, chunk: None });

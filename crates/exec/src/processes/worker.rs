@@ -23,6 +23,7 @@ use super::forward::Forward;
 use super::sinks::{Output, Room, Sink};
 use super::template;
 use crate::invoke::{self, Call, Deadline};
+use crate::log::{is_chatty, tell_called, tell_returned};
 
 /// Runs this process as a worker if a coordinator has started it as one; `None`
 /// if not. The first thing that a program's `main` does:
@@ -239,7 +240,7 @@ impl Worker<'_> {
                 .next(&mut buffer, patience)
                 .map_err(|corrupt| Leave::Because(corrupt.to_string()))?;
             let in_hand = clock::now();
-            match wire::decode(order).map_err(|error| Leave::Because(error.to_string()))? {
+            match wire::decode_order(order).map_err(|error| Leave::Because(error.to_string()))? {
                 Order::Job { job, kernel, params, timeout, inputs, returned } => {
                     self.take(job);
                     self.outputs.take_back(&returned);
@@ -267,6 +268,7 @@ impl Worker<'_> {
     }
 
     /// A job whose payloads come by mail and go the same way.
+    #[inline(never)]
     fn do_mail(&mut self) -> Result<(), Leave> {
         let (mail, inputs) = self.mail.fetch(|mail| matches!(mail, Mail::Job(_)))?;
         let Mail::Job(Request { job, kernel, params, timeout, shared }) = mail else {
@@ -283,6 +285,7 @@ impl Worker<'_> {
         self.reply(job.job, instants, result, sink.into_outputs(), carriage)
     }
 
+    #[inline(never)]
     fn reply(
         &self,
         job: JobId,
@@ -322,6 +325,7 @@ impl Worker<'_> {
 
     /// Many small jobs, one after another: each kernel is called when the one before
     /// it has returned.
+    #[inline(never)]
     fn do_chunk(
         &mut self,
         first: JobId,
@@ -441,8 +445,8 @@ impl Worker<'_> {
         let answer = Answer { job, error, outputs: places };
         let mut buffer = [0; MAX_MESSAGE];
         let (head, body) = buffer.split_at_mut(Instants::BYTES);
-        let len =
-            wire::encode_into(&answer, body).map_err(|error| Leave::Because(error.to_string()))?;
+        let len = wire::encode_answer(&answer, body)
+            .map_err(|error| Leave::Because(error.to_string()))?;
         let (Some(len), Some(head)) = (len, head.first_chunk_mut()) else {
             // Outputs would have fitted: a long error message.
             let result = answer.error.map_or(Ok(()), Err);
@@ -488,12 +492,17 @@ fn run_entry(
         let message = "its worker has no such kernel".to_owned();
         return (called, Err(JobError::Transport { message }));
     };
-    tracing::trace!(kernel = entry.spec.name, "kernel called");
+    let chatty = is_chatty();
+    if chatty {
+        tell_called(entry.spec.name);
+    }
     let never = || false;
     let deadline = Deadline { timeout, called, cancelled: &never };
     let context = Context::new(params, inputs, sink, &deadline);
     let mut call = Call::new(entry, context);
     let (returned, result) = invoke::run_to_end(&mut call, &deadline, thread::sleep);
-    tracing::trace!(kernel = entry.spec.name, "kernel returned");
+    if chatty {
+        tell_returned(entry.spec.name);
+    }
     (returned, deadline.judge(result, returned))
 }

@@ -25,6 +25,7 @@ pub(super) fn examine(machine: &Machine) -> Vec<Finding> {
         Some(dev_shm(rustix::fs::statvfs("/dev/shm").ok().map(|shm| {
             (shm.f_blocks.saturating_mul(shm.f_frsize), shm.f_bavail.saturating_mul(shm.f_frsize))
         }))),
+        Some(arena(brigade_sys::cores::arena_share())),
         overcommit(machine),
         huge_pages(machine),
     ]
@@ -54,6 +55,17 @@ fn memory(total: u64, available: u64, limit: Option<u64>, workers: u64) -> Findi
         finding(Warning, format!("{share}: the kernel may kill workers for memory."))
             .advise("fewer workers (-w), or more memory")
     }
+}
+
+fn arena(share: u64) -> Finding {
+    let value = format!("at most {}", mib(share));
+    if share >= LEAST_PER_WORKER {
+        let meaning = "A pool takes as much shared memory for payloads when it needs it; a job \
+                       that does not fit goes by shm, and costs more. --arena-limit changes it.";
+        return Finding::new(Memory, "arena", value, Good, meaning);
+    }
+    let meaning = "So little shared memory for payloads holds no large image: its job goes by shm.";
+    Finding::new(Memory, "arena", value, Note, meaning).advise("a larger --arena-limit")
 }
 
 fn dev_shm(size_and_free: Option<(u64, u64)>) -> Finding {
@@ -136,6 +148,12 @@ mod tests {
         assert_eq!(verdict(32 * GIB, Some(GIB / 4), 8), Warning);
         let found = memory(4 * GIB, 2 * GIB, Some(1 << 50), 0);
         assert_eq!(found.value, "2048 MiB available of 4096 MiB, no cgroup limit");
+    }
+
+    #[test]
+    fn the_arenas_limit() {
+        assert_eq!(arena(6 * GIB).value, "at most 6144 MiB");
+        assert_eq!((arena(6 * GIB).verdict, arena(GIB / 32).verdict), (Good, Note));
     }
 
     #[test]

@@ -10,6 +10,7 @@ use brigade_sys::clock;
 
 use super::{Assigned, Crew, Lane, State, Wire};
 use crate::load;
+use crate::log::{is_chatty, tell_assigned};
 use crate::ticket::{End, Task};
 
 /// A job whose inputs a lane's runner is to fetch, and to send if they do not fit
@@ -88,7 +89,9 @@ impl Crew {
         {
             keeper.mind(timeout);
         }
-        tracing::debug!(job = task.ticket.id.0, worker = index, "job assigned");
+        if is_chatty() {
+            tell_assigned(task.ticket.id, index);
+        }
         let lane = &mut state.lanes[index];
         let job = task.ticket.id;
         let count = task.chunk.as_ref().map_or(1, |chunk| chunk.count as u64);
@@ -110,6 +113,7 @@ impl Crew {
     }
 
     /// Puts the jobs of a chunk at the head of the queue, as if nobody had had them.
+    #[cold]
     fn take_apart(&self, state: &mut State, whole: Option<Box<Task>>) {
         let Some(mut whole) = whole else { return };
         let Some(chunk) = whole.chunk.take() else { return };
@@ -125,6 +129,7 @@ impl Crew {
     }
 
     /// Sends an assigned chunk through the ring.
+    #[inline(never)]
     fn order_chunk(&self, lane: &mut Lane, place: usize) -> bool {
         let (Some(wire), Some(assigned)) = (&mut lane.wire, lane.assigned.get_mut(place)) else {
             return false;
@@ -176,7 +181,7 @@ impl Crew {
             returned: wire.outputs.returned(),
         };
         let mut buffer = [0; MAX_MESSAGE];
-        let Ok(Some(len)) = wire::encode_into(&order, &mut buffer) else {
+        let Ok(Some(len)) = wire::encode_order(&order, &mut buffer) else {
             return false;
         };
         task.stamps.encoded = clock::now();
@@ -242,7 +247,7 @@ impl Crew {
             returned: wire.outputs.returned(),
         };
         let mut buffer = [0; MAX_MESSAGE];
-        let Ok(Some(len)) = wire::encode_into(&order, &mut buffer) else {
+        let Ok(Some(len)) = wire::encode_order(&order, &mut buffer) else {
             return false;
         };
         task.stamps.encoded = clock::now();
@@ -349,7 +354,7 @@ impl Crew {
         let mut state = self.lock();
         if let Some(wire) = state.lane(lane, tenure).and_then(|entry| entry.wire.as_mut()) {
             let mut buffer = [0; 16];
-            if let Ok(Some(len)) = wire::encode_into(&Order::Mail, &mut buffer) {
+            if let Ok(Some(len)) = wire::encode_order(&Order::Mail, &mut buffer) {
                 wire.pass.order(&buffer[..len]);
             }
         }
@@ -400,7 +405,7 @@ impl Crew {
         // One that has no rings leaves when its runner closes the mail.
         if let Some(wire) = &mut lane.wire {
             let mut buffer = [0; 16];
-            if let Ok(Some(len)) = wire::encode_into(&Order::Leave, &mut buffer) {
+            if let Ok(Some(len)) = wire::encode_order(&Order::Leave, &mut buffer) {
                 wire.pass.order(&buffer[..len]);
             }
         }

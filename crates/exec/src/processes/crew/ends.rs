@@ -12,6 +12,7 @@ use brigade_sys::clock;
 use super::{Assigned, Crew, State, Wire};
 use crate::chunk::{Chunk, ChunkEnd};
 use crate::executor::Stop;
+use crate::log::{is_chatty, tell_finished};
 use crate::ticket::{End, Task};
 
 /// What a worker says of a job that has ended.
@@ -115,7 +116,7 @@ impl Crew {
         let (instants, answer) = message.split_first_chunk().ok_or("an answer is too short")?;
         let instants = Instants::read(instants);
         let Answer { job, error, outputs } =
-            wire::decode(answer).map_err(|error| error.to_string())?;
+            wire::decode_answer(answer).map_err(|error| error.to_string())?;
         let result = match (error, &state.lanes[lane].wire) {
             (Some(error), _) => Err(error),
             (None, Some(wire)) => Ok(outputs
@@ -184,7 +185,9 @@ impl Crew {
             _ if task.ticket.is_stopping() => Err(JobError::Cancelled),
             result => result,
         };
-        tracing::debug!(job = task.ticket.id.0, worker = lane, ok = result.is_ok(), "job finished");
+        if is_chatty() {
+            tell_finished(task.ticket.id, lane, result.is_ok());
+        }
         let worker = Some(WorkerId(lane as u32));
         state.ended.push((task, End { result, worker, pid, bytes_in, chunk }));
         Ok(())
@@ -341,6 +344,7 @@ fn stamp(state: &mut State, before: usize) -> Option<Nanos> {
 }
 
 /// What a worker says of the jobs of a chunk. `None` if it makes no sense.
+#[inline(never)]
 fn chunk_end(count: usize, outputs: Vec<Bytes>, wire: Option<&Wire>) -> Option<ChunkEnd> {
     let [said] = <[Bytes; 1]>::try_from(outputs).ok()?;
     let (_, rest) = said.split_at_checked(count * size_of::<Nanos>())?;

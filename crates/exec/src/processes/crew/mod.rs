@@ -169,7 +169,7 @@ impl Lane {
 
 impl Crew {
     pub(super) fn new(config: &PoolConfig, bells: Bells) -> Self {
-        let budget = Budget::new(config.arena_limit, || brigade_sys::cores::memory() / 4);
+        let budget = Budget::new(config.arena_limit, brigade_sys::cores::arena_share);
         Self {
             state: Mutex::new(State {
                 queue: VecDeque::new(),

@@ -1,6 +1,8 @@
 //! The messages between coordinator and worker, and their encoding: bincode,
 //! bounded before anything is allocated.
 
+mod descriptor;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,6 +17,8 @@ type Config =
 
 const MAX_HEAD: usize = limits::MAX_HEAD_BYTES;
 const CONFIG: Config = bincode::config::standard().with_limit::<MAX_HEAD>();
+
+pub use descriptor::{decode_answer, decode_order, encode_answer, encode_order};
 
 /// A message that cannot be encoded or decoded.
 #[derive(Debug, Error)]
@@ -51,10 +55,7 @@ pub fn decode<M: DeserializeOwned>(bytes: &[u8]) -> Result<M, CodecError> {
 ///
 /// # Errors
 /// When it cannot be encoded at all.
-pub fn encode_into<M: Serialize>(
-    message: &M,
-    buffer: &mut [u8],
-) -> Result<Option<usize>, CodecError> {
+fn encode_into<M: Serialize>(message: &M, buffer: &mut [u8]) -> Result<Option<usize>, CodecError> {
     match bincode::serde::encode_into_slice(message, buffer, CONFIG) {
         Ok(len) => Ok(Some(len)),
         Err(bincode::error::EncodeError::UnexpectedEnd) => Ok(None),
