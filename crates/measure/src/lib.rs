@@ -1,5 +1,6 @@
 //! What Brigade measures: summaries of spans, and the machine it measured on.
 
+pub mod comparison;
 pub mod doctor;
 pub mod experiment;
 pub mod floors;

@@ -1,0 +1,128 @@
+//! A comparison of two builds, two commands or two results: plain data, in the form of
+//! `brigade.compare.v1`.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+/// The schema of a comparison as JSON.
+pub const COMPARE_SCHEMA: &str = "brigade.compare.v1";
+
+/// What is said of one comparison. The order is that of how bad it is: the verdict of
+/// several cells is the greatest of theirs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Verdict {
+    /// The interval lies below the tolerance: head is faster by more than that.
+    Better,
+    /// The interval lies within the tolerance.
+    Same,
+    /// Neither can be said: too much noise for the time that was given.
+    Inconclusive,
+    /// The interval lies above the tolerance: head is slower by more than that.
+    Worse,
+}
+
+impl Verdict {
+    /// As it is written.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Better => "better",
+            Self::Same => "same",
+            Self::Inconclusive => "inconclusive",
+            Self::Worse => "worse",
+        }
+    }
+}
+
+impl std::fmt::Display for Verdict {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// An estimate with its interval.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Estimate {
+    /// The best guess.
+    pub estimate: f64,
+    /// From here to there, at [`confidence`](Self::confidence).
+    pub interval: [f64; 2],
+    /// As in 0.95.
+    pub confidence: f64,
+}
+
+/// One of the two sides.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Side {
+    /// The command line, or the name of the file.
+    pub name: String,
+    /// The machine that its figures are from, as in `brigade.bench.v1`.
+    pub host: Value,
+}
+
+/// One compared figure: the same case and the same metric on both sides.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Compared {
+    /// "ab", or the experiment of the results that were compared ("latency").
+    pub experiment: String,
+    /// What varies, as in `{"backend": "threads", "bytes": 0}`; empty for two commands.
+    pub case: Map<String, Value>,
+    /// "wall", "user", "round_trip". Less is better.
+    pub metric: String,
+    /// "us", "instructions", "bytes".
+    pub unit: String,
+    /// What is said of it.
+    pub verdict: Verdict,
+    /// Why it is inconclusive, or what is remarkable; empty if nothing is.
+    pub why: String,
+    /// Replication blocks that the estimate is from.
+    pub blocks: usize,
+    /// Median of base, in `unit`.
+    pub base: f64,
+    /// Median of head, in `unit`.
+    pub head: f64,
+    /// Head over base: 1.05 is 5 % more.
+    pub ratio: Estimate,
+    /// Base again over base: what the machine makes of no difference at all.
+    pub aa: Option<Estimate>,
+    /// Sign-flip permutation test of "no difference", two-sided.
+    pub p: f64,
+    /// The same after Holm's correction over all cells.
+    pub p_holm: f64,
+    /// The smallest slowdown that this many blocks with this noise would find in 80 of
+    /// 100 comparisons, as a ratio less one: 0.02 is 2 %.
+    pub detectable: f64,
+    /// Whether a second round found the same; `None` where none was run.
+    pub confirmed: Option<bool>,
+    /// One figure for each block: base, base again, head. NaN (null) where it failed.
+    pub base_samples: Vec<f64>,
+    /// Empty where base was not run twice.
+    pub again_samples: Vec<f64>,
+    /// In the order of `base_samples`.
+    pub head_samples: Vec<f64>,
+}
+
+/// A whole comparison.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Comparison {
+    /// [`COMPARE_SCHEMA`].
+    pub schema: String,
+    /// "ab" (run here, interleaved) or "compare" (two saved results).
+    pub kind: String,
+    /// What was there before.
+    pub base: Side,
+    /// What is to be judged.
+    pub head: Side,
+    /// Changes up to this are the same: 0.05 is 5 %.
+    pub tolerance: f64,
+    /// Of the order in which the commands took turns, and of the resampling.
+    pub seed: u64,
+    /// How long it took, in seconds.
+    pub took_s: f64,
+    /// Things about the machine that a reader should know.
+    pub warnings: Vec<String>,
+    /// The worst of the cells' verdicts.
+    pub verdict: Verdict,
+    /// Every figure that was compared.
+    pub cells: Vec<Compared>,
+}
