@@ -33,7 +33,7 @@ pub(crate) fn pool(args: &PoolArgs) -> Result<PoolConfig, Failure> {
     config.transport = own.transport.unwrap_or(config.transport);
     config.start_method = own.start_method.unwrap_or(config.start_method);
     config.arena_limit = own.arena_limit;
-    config.spin = own.spin.unwrap_or(config.spin);
+    config.spin = own.spin;
     config.depth = own.depth.unwrap_or(config.depth);
     config.retries = own.retries.unwrap_or(config.retries);
     config.max_restarts = own.max_restarts.unwrap_or(config.max_restarts);

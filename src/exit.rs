@@ -59,6 +59,12 @@ impl Failure {
 
 impl From<PoolError> for Failure {
     fn from(error: PoolError) -> Self {
+        Self::from(&error)
+    }
+}
+
+impl From<&PoolError> for Failure {
+    fn from(error: &PoolError) -> Self {
         let exit = match error {
             PoolError::Config { .. } => Exit::Usage,
             _ => Exit::Pool,

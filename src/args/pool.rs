@@ -48,7 +48,7 @@ pub(crate) struct ProcessArgs {
     #[arg(long, value_name = "SIZE", value_parser = bytes)]
     pub(crate) arena_limit: Option<u64>,
     /// How long a worker looks for its next job before it sleeps, as in 20us; 0 to sleep
-    /// at once [default: 50us]
+    /// at once [default: about what waking it takes, which is measured]
     #[arg(long, value_name = "DURATION", value_parser = spin)]
     pub(crate) spin: Option<Duration>,
     /// Jobs assigned to one worker at a time: with 2, the next is there already when one

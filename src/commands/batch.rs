@@ -32,6 +32,7 @@ pub(crate) fn run(args: &BatchArgs, registry: Registry) -> Result<Exit, Failure>
     let window = Window::new(&config);
     let crew = Crew::start(config, registry)?;
     let mut closing = RunHuman::new("the result lines tell all");
+    crew.pool.ready().map_err(|error| Failure::from(&*error))?;
     let account = crew.work(|pool, tally, interrupt| {
         let (sender, outcomes) = crossbeam_channel::unbounded();
         // A bar between result lines on the same terminal would be a mess.

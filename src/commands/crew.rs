@@ -32,10 +32,10 @@ pub(super) struct Account {
 }
 
 impl Crew {
-    /// Starts the workers.
+    /// Starts the workers, and does not wait until they are ready.
     pub(super) fn start(config: PoolConfig, registry: Registry) -> Result<Self, Failure> {
         let begin = Instant::now();
-        let pool = Pool::builder().config(config).registry(Arc::new(registry)).build()?;
+        let pool = Pool::builder().config(config).registry(Arc::new(registry)).start()?;
         Ok(Self { pool, tally: Tally::default(), begin })
     }
 
@@ -65,8 +65,9 @@ impl Crew {
         let peak_rss_bytes = workers.iter().filter_map(|worker| worker.peak_rss_bytes).max();
         let run = Run { wall, ready, restarts: status.restarts, peak_rss_bytes };
         let summary = tally.summary(&run);
+        let reason = reason?;
         // The gravest reason wins: a pool that gave up explains cancelled jobs.
-        let (exit, ended_early) = match (status.gave_up, signal, reason?) {
+        let (exit, ended_early) = match (status.gave_up, signal, reason) {
             (Some(error), ..) => {
                 console::say(format_args!("error: the pool gave up: {error}"));
                 (Exit::Pool, Some(format!("the pool gave up: {error}")))

@@ -1,7 +1,7 @@
 use std::collections::HashMap;
 use std::io::Write;
 
-use brigade_exec::{Pool, PoolConfig, Stop, SubmitError};
+use brigade_exec::{Pool, PoolConfig, PoolError, Stop, SubmitError};
 use brigade_kernels::Registry;
 use brigade_measure::host::Host;
 use brigade_measure::summary::Tally;
@@ -101,6 +101,7 @@ enum Ended {
 impl Round<'_> {
     fn run(mut self) -> Result<Option<(Exit, String)>, Failure> {
         let mut next = 0;
+        let mut is_ready = false;
         loop {
             while self.ended.is_none()
                 && next < self.plan.len()
@@ -113,6 +114,11 @@ impl Round<'_> {
                 while let Ok(outcome) = self.outcomes.try_recv() {
                     self.settle(&outcome)?;
                 }
+            }
+            // By now the first jobs are under way, on the workers that are.
+            if !is_ready {
+                self.start()?;
+                is_ready = true;
             }
             if self.flight.is_empty() && (self.ended.is_some() || next == self.plan.len()) {
                 break;
@@ -137,6 +143,20 @@ impl Round<'_> {
             }
             _ => None,
         })
+    }
+
+    /// Waits until all workers are ready. Where one cannot start, no job is reported.
+    fn start(&self) -> Result<(), Failure> {
+        match self.pool.ready() {
+            Err(error)
+                if self.interrupt.signal().is_none()
+                    // A job that kills workers is fast enough for that; it will be reported.
+                    && !matches!(*error, PoolError::NoProgress { .. }) =>
+            {
+                Err(Failure::from(&*error))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Hands a job to the pool. False if no more are taken.

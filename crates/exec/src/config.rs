@@ -3,9 +3,10 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+use brigade_ipc::Patience;
 use brigade_proto::limits;
 
-use crate::PoolError;
+use crate::{PoolError, executor};
 
 macro_rules! names {
     ($(#[$doc:meta])* $name:ident, $what:literal { $($(#[$vdoc:meta])* $variant:ident = $text:literal),* $(,)? }) => {
@@ -99,8 +100,9 @@ pub struct PoolConfig {
     /// fit goes by `shm`. `None`: a quarter of the memory that this process may use.
     pub arena_limit: Option<u64>,
     /// How long a worker, and who waits for one, looks for work before it sleeps.
-    /// Zero: it sleeps at once.
-    pub spin: Duration,
+    /// Zero: it sleeps at once. `None`: about as long as waking it takes, which is
+    /// measured once.
+    pub spin: Option<Duration>,
     /// Jobs assigned to one worker process at a time: the next is already there
     /// when one ends.
     pub depth: usize,
@@ -132,7 +134,7 @@ impl Default for PoolConfig {
             transport: Transport::Arena,
             start_method: StartMethod::Spawn,
             arena_limit: None,
-            spin: Duration::from_micros(50),
+            spin: None,
             depth: 2,
             queue: 1024,
             timeout: None,
@@ -153,6 +155,10 @@ impl PoolConfig {
             Backend::Sync | Backend::Async => 1,
             Backend::Threads | Backend::ThreadsGil | Backend::Processes => self.workers,
         }
+    }
+
+    pub(crate) fn patience(&self) -> Patience {
+        executor::patience(self.spin)
     }
 
     pub(crate) fn check(&self) -> Result<(), PoolError> {

@@ -7,7 +7,7 @@ use brigade_sys::clock;
 use serde::Serialize;
 
 use crate::ticket::{Task, Ticket, Wanted};
-use crate::{Backend, PoolError, SubmitError};
+use crate::{Backend, PoolError, SubmitError, wake_up};
 
 /// A way to execute jobs. [`Pool`](crate::Pool) is the face that callers see;
 /// what differs between backends is behind this trait, and one conformance suite
@@ -43,6 +43,14 @@ pub(crate) trait Executor: Send + Sync {
         wait_patiently(wanted, limit);
     }
 
+    /// Waits until all workers are ready.
+    ///
+    /// # Errors
+    /// Why they will never be.
+    fn ready(&self) -> Result<(), Arc<PoolError>> {
+        Ok(())
+    }
+
     /// A running job was cancelled: end it if that is possible.
     fn cancel_running(&self, ticket: &Arc<Ticket>);
 
@@ -57,13 +65,9 @@ pub(crate) trait Executor: Send + Sync {
     fn close(&self) -> Vec<WorkerReport>;
 }
 
-/// How a caller waits before it sleeps. Waking it costs about 50 us on a virtual
-/// machine.
-pub(crate) const PATIENCE: Patience = Patience { spins: 100, yields: Duration::from_micros(50) };
-
 pub(crate) fn wait_patiently(wanted: &dyn Wanted, limit: Option<Duration>) {
     let begin = clock::now();
-    if PATIENCE.wait(|| wanted.is_ready()) {
+    if patience(None).wait(|| wanted.is_ready()) {
         return;
     }
     while !wanted.is_ready() {
@@ -74,6 +78,11 @@ pub(crate) fn wait_patiently(wanted: &dyn Wanted, limit: Option<Duration>) {
         };
         wanted.sleep(left);
     }
+}
+
+/// How somebody waits before it sleeps: `--spin`, or about what waking it costs.
+pub(crate) fn patience(spin: Option<Duration>) -> Patience {
+    Patience { spins: 100, yields: spin.unwrap_or_else(wake_up::cost) }
 }
 
 /// How a run is ended early.
@@ -94,7 +103,7 @@ pub struct Status {
     /// Worker processes started after the first ones.
     pub restarts: u64,
     /// Why the pool gave up, if it did.
-    pub gave_up: Option<PoolError>,
+    pub gave_up: Option<Arc<PoolError>>,
 }
 
 /// What one worker did, from start to end.

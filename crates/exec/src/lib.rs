@@ -18,6 +18,7 @@ mod map;
 mod pool;
 mod processes;
 mod ticket;
+mod wake_up;
 
 pub use config::{Backend, PoolConfig, StartMethod, Transport};
 pub use error::{PoolError, SubmitError};

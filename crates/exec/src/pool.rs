@@ -68,8 +68,9 @@ impl PoolBuilder {
         /// Most shared memory that the arena may take, in bytes. Default: a quarter
         /// of the memory that this process may use.
         arena_limit: Option<u64>,
-        /// How long a worker looks for work before it sleeps. Default: 50 us.
-        spin: Duration,
+        /// How long a worker looks for work before it sleeps. Default: about what
+        /// waking it takes, measured once.
+        spin: Option<Duration>,
         /// Jobs assigned to one worker process at a time. Default: 2.
         depth: usize,
         /// Jobs that may wait for a worker; `submit` blocks beyond. Default: 1024.
@@ -109,6 +110,23 @@ impl PoolBuilder {
     /// # Errors
     /// When a setting is out of range or a worker cannot start.
     pub fn build(self) -> Result<Pool, PoolError> {
+        let pool = self.start()?;
+        if let Err(error) = pool.ready() {
+            // Its other owner is the pool.
+            drop(pool);
+            let reason = error.to_string();
+            return Err(Arc::into_inner(error).unwrap_or(PoolError::Refused { reason }));
+        }
+        Ok(pool)
+    }
+
+    /// Starts the workers and does not wait for them: jobs that are submitted meanwhile
+    /// run as soon as the first worker is ready. [`Pool::ready`] waits; if a worker
+    /// cannot start, it says why, and what was submitted ends as cancelled.
+    ///
+    /// # Errors
+    /// When a setting is out of range, or the pool itself cannot be set up.
+    pub fn start(self) -> Result<Pool, PoolError> {
         let Self { config, registry } = self;
         config.check()?;
         let registry = registry.unwrap_or_else(|| Arc::new(Registry::builtin()));
@@ -121,8 +139,6 @@ impl PoolBuilder {
             Backend::ThreadsGil => Arc::new(in_process::Threads::start(&registry, &config, true)?),
             Backend::Processes => Arc::new(processes::Processes::start(&registry, &config)?),
         };
-        let startup_us = executor.status().startup.as_micros() as u64;
-        tracing::info!(startup_us, "pool is ready");
         let (next, recent) = (AtomicU64::new(0), AtomicU32::new(0));
         Ok(Pool { executor, registry, config, next, recent })
     }
@@ -147,6 +163,18 @@ impl Pool {
     /// Start-up times, restarts, and why the pool gave up, if it did.
     pub fn status(&self) -> Status {
         self.executor.status()
+    }
+
+    /// Waits until all workers are ready. For a pool that [`PoolBuilder::build`] made
+    /// they are.
+    ///
+    /// # Errors
+    /// Why a worker could not start, or the pool gave up.
+    pub fn ready(&self) -> Result<(), Arc<PoolError>> {
+        self.executor.ready()?;
+        let startup_us = self.status().startup.as_micros() as u64;
+        tracing::info!(startup_us, "pool is ready");
+        Ok(())
     }
 
     /// Checks a job without running it.

@@ -6,13 +6,14 @@
 //! as long as the pool, because the workers' parent-death signal follows the
 //! thread that started them.
 
+use std::collections::BTreeSet;
 use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use brigade_ipc::{BellsRegion, Listener, Patience, Refusal, StatusPage};
+use brigade_ipc::{BellsRegion, Listener, Refusal, StatusPage};
 use brigade_proto::{JobId, Nanos};
 use brigade_sys::bell::{Bell, wait_readable};
 use brigade_sys::clock;
@@ -23,7 +24,7 @@ use super::kid::{Ended, Kid};
 use super::link::Link;
 use super::spawn::{self, Started};
 use super::template::Template;
-use crate::executor::{PATIENCE, Status};
+use crate::executor::Status;
 use crate::ticket::Ticket;
 use crate::{PoolConfig, PoolError, StartMethod};
 
@@ -66,15 +67,17 @@ struct Desk {
     bell: Bell,
     /// When the keeper will wake by itself.
     wake_at: AtomicU64,
-    started: Receiver<Result<(), PoolError>>,
+    /// Nothing ever comes; it is disconnected when the start is over.
+    started: Receiver<()>,
     record: Mutex<Record>,
 }
 
 #[derive(Default)]
 struct Record {
-    startup: Duration,
+    /// Once all workers are ready.
+    startup: Option<Duration>,
     restarts: u64,
-    gave_up: Option<(u32, String)>,
+    gave_up: Option<Arc<PoolError>>,
 }
 
 impl Keeper {
@@ -100,23 +103,23 @@ impl Keeper {
     }
 
     /// Waits until all workers are ready.
-    pub(super) fn started(&self) -> Result<(), PoolError> {
-        // The keeper always answers; if it could not, it has panicked.
-        self.0
-            .started
-            .recv()
-            .unwrap_or(Err(PoolError::Refused { reason: "its keeper died".into() }))
+    pub(super) fn started(&self) -> Result<(), Arc<PoolError>> {
+        let _ = self.0.started.recv();
+        let record = self.0.record();
+        match (&record.gave_up, record.startup) {
+            (Some(error), _) => Err(Arc::clone(error)),
+            (None, Some(_)) => Ok(()),
+            // It has panicked, or the pool was closed.
+            (None, None) => Err(Arc::new(PoolError::Refused { reason: "its keeper left".into() })),
+        }
     }
 
     pub(super) fn status(&self) -> Status {
         let record = self.0.record();
         Status {
-            startup: record.startup,
+            startup: record.startup.unwrap_or_default(),
             restarts: record.restarts,
-            gave_up: record
-                .gave_up
-                .clone()
-                .map(|(deaths, death)| PoolError::NoProgress { deaths, death }),
+            gave_up: record.gave_up.clone(),
         }
     }
 }
@@ -137,7 +140,7 @@ pub(super) fn start(
     let begin = clock::now();
     let setup = |source| PoolError::Setup { what: "the keeper of the workers".to_owned(), source };
     let (inbox, events) = crossbeam_channel::unbounded();
-    let (starting, started) = crossbeam_channel::bounded(1);
+    let (starting, started) = crossbeam_channel::bounded(0);
     let bell = Bell::new().map_err(setup)?;
     let wake_at = AtomicU64::new(u64::MAX);
     let keeper = Keeper(Arc::new(Desk { inbox, bell, wake_at, started, record: Mutex::default() }));
@@ -152,7 +155,7 @@ pub(super) fn start(
         begin,
         template: None,
         tenures: 0,
-        starting: Some((starting, config.workers)),
+        starting: Some(Start { _over: starting, missing: (0..config.workers).collect() }),
         leaving: false,
     };
     let thread = thread::Builder::new()
@@ -183,10 +186,18 @@ struct Watch {
     template: Option<Template>,
     /// Workers started so far.
     tenures: u64,
-    /// Who waits for the start, and how many workers are not ready yet.
-    starting: Option<(Sender<Result<(), PoolError>>, usize)>,
+    /// Until every lane has had a worker that was ready.
+    starting: Option<Start>,
     /// No worker is replaced any more.
     leaving: bool,
+}
+
+/// The pool's start, while it lasts.
+struct Start {
+    /// Dropped when it is over, which those who wait for it notice.
+    _over: Sender<()>,
+    /// Lanes that were never ready.
+    missing: BTreeSet<usize>,
 }
 
 impl Watch {
@@ -269,14 +280,11 @@ impl Watch {
         };
         tracing::info!(worker = lane, pid = kid.pid, "worker is ready");
         kid.let_in(page);
-        if let Some((starting, missing)) = &mut self.starting {
-            *missing -= 1;
-            if *missing == 0 {
-                let started = starting.clone();
+        if let Some(start) = &mut self.starting {
+            start.missing.remove(&lane);
+            if start.missing.is_empty() {
+                self.desk().record().startup = Some(clock::since(self.begin));
                 self.starting = None;
-                self.desk().record().startup = clock::since(self.begin);
-                // `Processes::start` waits for it.
-                let _ = started.send(Ok(()));
             }
         }
     }
@@ -295,6 +303,7 @@ impl Watch {
 
     fn kill_all(&mut self) {
         self.leaving = true;
+        self.starting = None;
         for seat in &mut self.seats {
             match seat {
                 Seat::Taken(kid) => kid.end(Why::Leaving),
@@ -380,11 +389,16 @@ impl Watch {
         }
     }
 
+    /// Whether a worker is one of those that the pool began with.
+    fn is_first(&self, tenure: u64) -> bool {
+        tenure <= self.seats.len() as u64
+    }
+
     /// Starts a worker in a lane.
     fn hire(&mut self, lane: usize) {
         self.tenures += 1;
         let tenure = self.tenures;
-        let is_first = tenure <= self.seats.len() as u64;
+        let is_first = self.is_first(tenure);
         match self.try_hire(lane, tenure) {
             Ok(kid) => {
                 if !is_first {
@@ -395,8 +409,8 @@ impl Watch {
             }
             Err(error) => {
                 self.seats[lane] = Seat::Empty;
-                if self.starting.is_some() {
-                    self.fail_start(error);
+                if is_first {
+                    self.give_up(error);
                 } else {
                     let death = Death {
                         how: error.to_string(),
@@ -460,7 +474,7 @@ impl Watch {
             begin: self.begin,
             kernels: Arc::clone(&self.kernels),
             bells: self.bells.clone(),
-            patience: Patience { yields: self.config.spin, ..PATIENCE },
+            patience: self.config.patience(),
         };
         let thread =
             thread::Builder::new().name(format!("link-{lane}")).spawn(move || link.serve(listener));
@@ -479,6 +493,7 @@ impl Watch {
 
     /// Draws the conclusions when a worker is dead and its link has ended.
     fn settle(&mut self, lane: usize) {
+        let lanes = self.seats.len() as u64;
         let Seat::Taken(kid) = &mut self.seats[lane] else {
             return;
         };
@@ -490,7 +505,9 @@ impl Watch {
             (self.crew.is_leaving(lane) && reaped.status.success()).then_some(Why::Leaving)
         });
         let current: Option<(JobId, Option<Nanos>)> = kid.current();
-        let start_error = early.then(|| kid.start_error(&how, self.config.start_deadline));
+        // A program that cannot start will not start the next time either.
+        let is_doomed = early && why.is_none() && kid.tenure <= lanes;
+        let start_error = is_doomed.then(|| kid.start_error(&how, self.config.start_deadline));
         let pid = kid.pid;
         self.seats[lane] = Seat::Empty;
         if why.is_none() {
@@ -498,10 +515,8 @@ impl Watch {
         } else {
             tracing::debug!(worker = lane, pid, "worker {how}");
         }
-        if let Some(error) = start_error
-            && self.starting.is_some()
-        {
-            self.fail_start(error);
+        if let Some(error) = start_error {
+            self.give_up(error);
             return;
         }
         let death = Death {
@@ -525,19 +540,18 @@ impl Watch {
             Next::GiveUp { deaths } => {
                 let death = death.how.clone();
                 tracing::error!(deaths, "no progress: the pool gives up; the last worker {death}");
-                // First, so that whoever hears that a job is given up finds the reason.
-                self.desk().record().gave_up = Some((deaths, death.clone()));
-                self.crew.give_up(&PoolError::NoProgress { deaths, death });
-                self.kill_all();
+                self.give_up(PoolError::NoProgress { deaths, death });
             }
         }
     }
 
-    fn fail_start(&mut self, error: PoolError) {
-        if let Some((starting, _)) = self.starting.take() {
-            // `Processes::start` waits for it.
-            let _ = starting.send(Err(error));
-        }
+    fn give_up(&mut self, error: PoolError) {
+        let error = Arc::new(error);
+        // First, so that whoever hears that a job is given up finds the reason. The
+        // first reason: what is killed now ends for another.
+        self.desk().record().gave_up.get_or_insert(Arc::clone(&error));
+        self.starting = None;
+        self.crew.give_up(&error);
         self.kill_all();
     }
 }

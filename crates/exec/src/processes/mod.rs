@@ -37,7 +37,7 @@ use self::crew::Crew;
 use self::keeper::{Event, Keeper};
 use crate::executor::{Executor, Status, Stop, WorkerReport, wait_patiently};
 use crate::ticket::{Task, Ticket, Wanted};
-use crate::{PoolConfig, PoolError, SubmitError, Transport};
+use crate::{PoolConfig, PoolError, SubmitError, Transport, wake_up};
 
 pub use worker::run_if_worker;
 
@@ -64,12 +64,16 @@ impl Processes {
         crew.set_keeper(keeper.clone());
         let has_rings = config.transport == Transport::Arena;
         let processes = Self { crew, keeper, threads: Mutex::new(vec![thread]), has_rings };
-        let started = processes.start_clerk().and_then(|()| processes.keeper.started());
-        if started.is_err() {
-            processes.stop(Stop::Kill);
-            processes.close();
+        // While the workers' programs are loaded there is time for it.
+        wake_up::cost();
+        match processes.start_clerk() {
+            Ok(()) => Ok(processes),
+            Err(error) => {
+                processes.stop(Stop::Kill);
+                processes.close();
+                Err(error)
+            }
         }
-        started.map(|()| processes)
     }
 
     fn start_clerk(&self) -> Result<(), PoolError> {
@@ -121,6 +125,10 @@ impl Executor for Processes {
         if let Some(lane) = self.crew.lane_of(ticket) {
             self.keeper.tell(Event::Cancel { lane, ticket: Arc::clone(ticket) });
         }
+    }
+
+    fn ready(&self) -> Result<(), Arc<PoolError>> {
+        self.keeper.started()
     }
 
     fn stop(&self, how: Stop) {

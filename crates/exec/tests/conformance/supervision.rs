@@ -1,8 +1,9 @@
 //! What only worker processes do: die, hang, be killed and be replaced.
 
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use brigade_exec::{PoolError, StartMethod, Stop};
+use brigade_exec::{PoolError, StartMethod, Stop, SubmitError};
 use brigade_proto::{JobError, JobSpec, Status};
 
 use crate::util::{Belongings, Setup, bytes, result, wait_until, workers};
@@ -23,6 +24,8 @@ pub(crate) const TESTS: &[Test] = &[
     ("what a worker prints blocks nobody", prints),
     ("workers have no descriptors but their own", descriptors),
     ("a program that is no worker is found out", not_a_worker),
+    ("the first job runs while other workers start", early_job),
+    ("jobs of a pool that cannot start are answered", early_job_in_vain),
     ("a worker that misbehaves in the handshake is found out", bad_handshake),
 ];
 
@@ -126,7 +129,10 @@ fn no_progress(setup: Setup) {
     let behind = result(behind.wait());
     assert!(matches!(behind, Ok(_) | Err(JobError::PoolGaveUp { .. })), "{behind:?}");
     let gave_up = pool.status().gave_up;
-    assert!(matches!(gave_up, Some(PoolError::NoProgress { deaths: 4, .. })), "{gave_up:?}");
+    assert!(
+        matches!(gave_up.as_deref(), Some(PoolError::NoProgress { deaths: 4, .. })),
+        "{gave_up:?}"
+    );
     assert!(pool.submit(JobSpec::new("echo")).is_err());
     pool.close();
     before.assert_same();
@@ -230,13 +236,60 @@ fn descriptors(setup: Setup) {
     }
 }
 
-/// What `build` says of a worker program that is a script.
-fn start_error(setup: Setup, text: &str, deadline: Duration) -> PoolError {
-    let directory = tempfile::tempdir().unwrap();
-    let script = directory.path().join("worker");
+/// A worker program that is a script.
+fn script(directory: &Path, text: &str) -> PathBuf {
+    let script = directory.join("worker");
     std::fs::write(&script, format!("#!/bin/sh\n{text}\n")).unwrap();
     let executable = std::os::unix::fs::PermissionsExt::from_mode(0o755);
     std::fs::set_permissions(&script, executable).unwrap();
+    script
+}
+
+fn early_job(setup: Setup) {
+    if setup.start_method == StartMethod::Forkserver {
+        // One program starts them all.
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let (place, own) = (directory.path().display(), std::env::current_exe().unwrap());
+    let wait = format!("while [ ! -e '{place}/go' ]; do sleep 0.01; done");
+    let text = format!("mkdir '{place}/first' 2>&- || {wait}; exec '{}'", own.display());
+    let program = script(directory.path(), &text);
+    let pool = setup.builder().worker_program(Some(program)).start().unwrap();
+    let outcome = pool.submit(JobSpec::new("echo").input(&b"x"[..])).unwrap().wait();
+    assert_eq!(outcome.status(), Status::Ok);
+    assert_eq!(pool.status().startup, Duration::ZERO, "the other worker is not ready");
+    std::fs::write(directory.path().join("go"), "").unwrap();
+    pool.ready().unwrap();
+    assert!(pool.status().startup > Duration::ZERO);
+}
+
+fn early_job_in_vain(setup: Setup) {
+    let before = Belongings::now();
+    let directory = tempfile::tempdir().unwrap();
+    let program = script(directory.path(), "echo sorry >&2; exit 1");
+    let pool = setup.builder().worker_program(Some(program)).start().unwrap();
+    // It is refused if the pool has given up by then.
+    match pool.submit(JobSpec::new("echo").input(&b"x"[..])) {
+        Ok(job) => {
+            let error = result(job.wait()).unwrap_err();
+            assert!(matches!(error, JobError::PoolGaveUp { .. }), "{error}");
+        }
+        Err(error) => assert!(matches!(error, SubmitError::Closed), "{error}"),
+    }
+    for _ in 0..2 {
+        let error = pool.ready().unwrap_err();
+        assert!(matches!(*error, PoolError::DiedEarly { .. }), "{error}");
+    }
+    drop(pool);
+    drop(directory);
+    before.assert_same();
+}
+
+/// What `build` says of a worker program that is a script.
+fn start_error(setup: Setup, text: &str, deadline: Duration) -> PoolError {
+    let directory = tempfile::tempdir().unwrap();
+    let script = script(directory.path(), text);
     let built = setup.builder().worker_program(Some(script)).start_deadline(deadline).build();
     built.map(|pool| pool.stop(Stop::Kill)).unwrap_err()
 }

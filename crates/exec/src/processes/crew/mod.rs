@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
-use brigade_ipc::{Arena, Bells, Budget, Call, Outputs, Pass, Patience, Sender};
+use brigade_ipc::{Arena, Bells, Budget, Call, Outputs, Pass, Sender};
 use brigade_proto::{JobError, JobId, Nanos, WorkerId};
 
 use smallvec::SmallVec;
@@ -48,7 +48,7 @@ pub(super) struct Crew {
     pub(super) arena: Arena,
     pub(super) budget: Arc<Budget>,
     bells: Bells,
-    patience: Patience,
+    spin: Option<Duration>,
     /// A worker had to be woken for the last job.
     has_woken: AtomicBool,
     keeper: OnceLock<Keeper>,
@@ -195,7 +195,7 @@ impl Crew {
             arena: Arena::new(Arc::clone(&budget)),
             budget,
             bells,
-            patience: Patience { yields: config.spin, ..crate::executor::PATIENCE },
+            spin: config.spin,
             has_woken: AtomicBool::new(false),
             keeper: OnceLock::new(),
             limits: Limits {

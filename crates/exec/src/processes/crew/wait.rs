@@ -8,6 +8,7 @@ use brigade_ipc::Call;
 use brigade_sys::clock;
 
 use super::{Crew, State};
+use crate::executor;
 use crate::ticket::Wanted;
 
 /// How long a pool is idle before it gives back memory that it does not use.
@@ -22,9 +23,10 @@ impl Crew {
                 wanted.is_ready()
             }
         };
+        let patience = executor::patience(self.spin);
         let patience = match self.has_woken.swap(false, Ordering::Relaxed) {
-            true => self.patience.after_a_wake_up(),
-            false => self.patience,
+            true => patience.after_a_wake_up(),
+            false => patience,
         };
         if patience.wait(is_there) {
             return;

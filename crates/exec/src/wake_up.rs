@@ -1,0 +1,73 @@
+//! What it costs to wake a sleeper on this machine: whoever waits looks for about that
+//! long before it sleeps itself.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::thread;
+use std::time::Duration;
+
+use brigade_sys::clock;
+
+/// Less is not worth a system call; more is what a machine does whose cores are all
+/// taken, and says nothing of a wake-up.
+const SENSIBLE: (Duration, Duration) = (Duration::from_micros(20), Duration::from_micros(100));
+const ROUNDS: usize = 7;
+/// How long the sleeper is left to fall asleep.
+const NAP: Duration = Duration::from_micros(30);
+
+/// The time from waking a thread that sleeps, on another core than the waker's, until
+/// it runs: the median of a few, measured at the first call in this process.
+pub(crate) fn cost() -> Duration {
+    static COST: OnceLock<Duration> = OnceLock::new();
+    *COST.get_or_init(|| {
+        let measured = measure().unwrap_or(SENSIBLE.1);
+        tracing::debug!(us = measured.as_micros() as u64, "a wake-up");
+        measured.clamp(SENSIBLE.0, SENSIBLE.1)
+    })
+}
+
+fn measure() -> Option<Duration> {
+    let (turn, woken) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let (its_turn, is_awake) = (Arc::clone(&turn), Arc::clone(&woken));
+    let sleeper = move || {
+        for round in 1..=ROUNDS {
+            while its_turn.load(Ordering::Acquire) < round {
+                thread::park();
+            }
+            is_awake.store(round, Ordering::Release);
+        }
+    };
+    let sleeper = thread::Builder::new().name("sleeper".to_owned()).spawn(sleeper).ok()?;
+    let mut costs: Vec<Duration> = (1..=ROUNDS)
+        .map(|round| {
+            let nap = clock::now();
+            while clock::since(nap) < NAP {
+                thread::yield_now();
+            }
+            let begin = clock::now();
+            turn.store(round, Ordering::Release);
+            sleeper.thread().unpark();
+            // It runs beside this thread, or in its place.
+            while woken.load(Ordering::Acquire) < round {
+                thread::yield_now();
+            }
+            clock::since(begin)
+        })
+        .collect();
+    sleeper.join().ok()?;
+    costs.sort_unstable();
+    Some(costs[ROUNDS / 2])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wake_up_takes_a_sensible_time_and_is_measured_once() {
+        let first = cost();
+        assert!(first >= SENSIBLE.0 && first <= SENSIBLE.1);
+        assert_eq!(cost(), first);
+        assert!(measure().is_some_and(|time| time > Duration::ZERO));
+    }
+}
