@@ -41,6 +41,15 @@ pub(crate) struct Progress {
 impl Progress {
     /// A bar for `jobs` jobs, or a counter if nobody knows how many there will be.
     pub(crate) fn start(jobs: Option<u64>, wanted: bool) -> Self {
+        Self::bar("jobs", jobs, wanted)
+    }
+
+    /// The same for something else than jobs.
+    pub(crate) fn of(things: &str, count: Option<u64>) -> Self {
+        Self::bar(things, count, true)
+    }
+
+    fn bar(things: &str, jobs: Option<u64>, wanted: bool) -> Self {
         let target = if wanted && io::stderr().is_terminal() {
             ProgressDrawTarget::stderr_with_hz(10)
         } else {
@@ -48,10 +57,12 @@ impl Progress {
         };
         let bar = ProgressBar::with_draw_target(jobs, target);
         let template = match jobs {
-            Some(_) => "{bar:32} {pos}/{len} jobs, {rate}, {eta} left{msg}",
-            None => "{spinner} {pos} jobs, {rate}{msg}",
+            Some(_) => {
+                format!("{{bar:32}} {{pos}}/{{len}} {things}, {{rate}}, {{eta}} left{{msg}}")
+            }
+            None => format!("{{spinner}} {{pos}} {things}, {{rate}}{{msg}}"),
         };
-        if let Ok(style) = ProgressStyle::with_template(template) {
+        if let Ok(style) = ProgressStyle::with_template(&template) {
             // Four decimals, as indicatif writes it, are noise.
             let rate = |state: &ProgressState, out: &mut dyn fmt::Write| {
                 // Writing to a string cannot fail.

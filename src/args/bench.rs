@@ -102,10 +102,16 @@ pub(crate) struct StartupArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct CommonArgs {
-    /// How often each variant takes its turn
-    #[arg(long, value_name = "N", default_value_t = 15)]
+    /// How often each variant takes its turn [default: 15, or what the budget allows]
+    #[arg(long, value_name = "N")]
     #[arg(value_parser = clap::value_parser!(u32).range(1..=100_000))]
-    pub(crate) blocks: u32,
+    pub(crate) blocks: Option<u32>,
+    /// How long all of it may take, as in 60s
+    #[arg(long, value_name = "DURATION", value_parser = super::pool::duration)]
+    pub(crate) budget: Option<Duration>,
+    /// Stop as soon as every interval reaches no further than this from its median, as in 2%
+    #[arg(long, value_name = "PERCENT", value_parser = super::percent)]
+    pub(crate) precision: Option<f64>,
     /// Seed of the order in which variants take turns
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub(crate) seed: u64,

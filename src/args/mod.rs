@@ -10,9 +10,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub(crate) use batch::BatchArgs;
-pub(crate) use bench::{
-    BenchArgs, CommonArgs, Experiment, IsolationArgs, StartupArgs, ThroughputArgs,
-};
+pub(crate) use bench::{BenchArgs, CommonArgs, Experiment, StartupArgs, ThroughputArgs};
 pub(crate) use pool::PoolArgs;
 pub(crate) use run::{RunArgs, RunFormat};
 
@@ -144,6 +142,15 @@ pub(crate) struct OutputArgs {
     pub(crate) output: Option<PathBuf>,
 }
 
+/// A share that is written in percent, as in `5%` or `0.5 %`.
+pub(crate) fn percent(text: &str) -> Result<f64, String> {
+    let number = text.trim().strip_suffix('%').map(str::trim_end);
+    match number.and_then(|number| number.parse::<f64>().ok()) {
+        Some(percent) if percent > 0.0 && percent < 100.0 => Ok(percent / 100.0),
+        _ => Err("expected a percentage above 0, as in 5%".to_owned()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;
@@ -153,6 +160,15 @@ mod tests {
     #[test]
     fn the_definition_is_sound() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn percentages_need_their_sign() {
+        assert_eq!(percent("5%"), Ok(0.05));
+        assert_eq!(percent("0.5 %"), Ok(0.005));
+        for wrong in ["5", "0.05", "0%", "100%", "-1%", "%", "nan%"] {
+            assert!(percent(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! What Brigade measures: summaries of spans, and the machine it measured on.
 
 pub mod comparison;
+pub mod context;
 pub mod doctor;
 pub mod experiment;
 pub mod floors;

@@ -2,6 +2,7 @@
 
 use std::io::{self, Write};
 
+use brigade_measure::context::Block;
 use brigade_measure::experiment::Cell;
 use brigade_measure::host::Host;
 use serde::Serialize;
@@ -13,19 +14,44 @@ pub const BENCH_SCHEMA: &str = "brigade.bench.v1";
 /// Everything that one invocation measured.
 #[derive(Debug, Serialize)]
 pub struct Bench {
-    schema: &'static str,
-    host: Value,
-    seed: u64,
-    experiments: Vec<Cell>,
-    /// None are fitted yet.
-    models: Vec<Value>,
+    /// [`BENCH_SCHEMA`].
+    pub schema: &'static str,
+    /// The machine.
+    pub host: Value,
+    /// Things about it that a reader should know.
+    pub warnings: Vec<String>,
+    /// Of the order in which variants took turns.
+    pub seed: u64,
+    /// Whether it was ended before it was done.
+    pub interrupted: bool,
+    /// What it comes to, in sentences.
+    pub findings: Vec<String>,
+    /// What was measured.
+    pub experiments: Vec<Cell>,
+    /// What was fitted to it.
+    pub models: Vec<Value>,
+    /// Who did what when, of some runs.
+    pub timelines: Vec<Value>,
+    /// What the machine was like in each replication block.
+    pub blocks: Vec<Block>,
 }
 
 impl Bench {
     /// The results of `cells`, taken in an order of `seed`.
     pub fn new(host: &Host, seed: u64, experiments: Vec<Cell>) -> Self {
         let host = serde_json::to_value(host).unwrap_or(Value::Null);
-        Self { schema: BENCH_SCHEMA, host, seed, experiments, models: Vec::new() }
+        Self {
+            schema: BENCH_SCHEMA,
+            host,
+            warnings: Vec::new(),
+            seed,
+            interrupted: false,
+            findings: Vec::new(),
+            experiments,
+            models: Vec::new(),
+            timelines: Vec::new(),
+            blocks: Vec::new(),
+        }
     }
 }
 
@@ -161,21 +187,23 @@ fn table(out: &mut dyn Write, rows: &[&Cell]) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use brigade_measure::experiment::{Variant, run};
+    use brigade_measure::experiment::{Hooks, Metric, Plan, Variant, run};
     use serde_json::json;
 
     fn bench() -> Bench {
-        let variant = |case: Value, us: f64| Variant {
-            case: case.as_object().cloned().unwrap(),
-            run: Box::new(move || vec![us]),
+        let variant = |case: Value, us: f64| {
+            Variant::new(case.as_object().cloned().unwrap(), move || Ok(vec![us]))
         };
         let mut variants = [
             variant(json!({"backend": "threads", "bytes": 0, "workers": 1}), 2.0),
             variant(json!({"backend": "processes", "bytes": 0, "workers": 1}), 3.0),
             variant(json!({"floor": "ping-pong", "bytes": 0, "workers": 1}), 0.5),
         ];
-        let cells = run("latency", "round_trip", &mut variants, 3, 1, |_| {});
-        Bench::new(&Host::read(), 1, cells)
+        let plan = Plan { blocks: 3, budget: None, precision: None, seed: 1 };
+        let mut hooks = Hooks { done: &mut |_| {}, is_interrupted: &|| false };
+        let metrics = [Metric::us("round_trip")];
+        let measured = run("latency", &metrics, &mut variants, &plan, &mut hooks);
+        Bench::new(&Host::read(), 1, measured.cells)
     }
 
     #[test]

@@ -7,6 +7,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 
+use crate::usage::Usage;
 use rustix::process::{
     Pid, PidfdFlags, Signal, getpid, getppid, kill_process_group, pidfd_open,
     set_parent_process_death_signal,
@@ -27,10 +28,15 @@ pub struct Child {
 pub struct Reaped {
     /// Exit status or signal.
     pub status: ExitStatus,
+    /// What it used; of its children, those that it has reaped.
+    pub usage: Usage,
+}
+
+impl Reaped {
     /// Processor time in user and system mode, in nanoseconds.
-    pub cpu_ns: u64,
-    /// Largest resident set, in bytes.
-    pub peak_rss_bytes: u64,
+    pub fn cpu_ns(&self) -> u64 {
+        self.usage.user_ns + self.usage.system_ns
+    }
 }
 
 impl Child {
@@ -108,14 +114,7 @@ fn wait4(pid: Pid) -> io::Result<Reaped> {
     // SAFETY: `rusage` is plain integers, for which zeroes are valid, and wait4
     // has filled it in.
     let usage = unsafe { usage.assume_init() };
-    let nanos = |time: libc::timeval| {
-        time.tv_sec.cast_unsigned() * 1_000_000_000 + time.tv_usec.cast_unsigned() * 1000
-    };
-    Ok(Reaped {
-        status: ExitStatus::from_raw(status),
-        cpu_ns: nanos(usage.ru_utime) + nanos(usage.ru_stime),
-        peak_rss_bytes: usage.ru_maxrss.cast_unsigned() * 1024,
-    })
+    Ok(Reaped { status: ExitStatus::from_raw(status), usage: Usage::of(&usage) })
 }
 
 /// How a process ended, in words that fit after "worker": "exited with status 1",
@@ -280,7 +279,7 @@ mod tests {
         child.kill_group();
         let reaped = child.reap().unwrap();
         assert_eq!(describe(reaped.status), "killed by SIGKILL");
-        assert!(reaped.peak_rss_bytes > 0);
+        assert!(reaped.usage.peak_rss_bytes > 0);
         assert_eq!(io::read_to_string(reader).unwrap(), "");
     }
 

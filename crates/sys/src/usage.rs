@@ -1,9 +1,72 @@
 //! Processor time and memory that something has used.
 
+use std::mem::MaybeUninit;
+
 use rustix::time::{ClockId, clock_gettime};
 
 /// Nanoseconds of processor time that the calling thread has used.
 pub fn thread_cpu_ns() -> u64 {
     let time = clock_gettime(ClockId::ThreadCPUTime);
     time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
+}
+
+/// What this process and its children that have been reaped have used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Processor time in user mode, in nanoseconds.
+    pub user_ns: u64,
+    /// Processor time in system mode, in nanoseconds.
+    pub system_ns: u64,
+    /// Times at which a thread waited.
+    pub voluntary_switches: u64,
+    /// Times at which a thread was made to wait.
+    pub involuntary_switches: u64,
+    /// Page faults without input or output.
+    pub minor_faults: u64,
+    /// Page faults that had to read.
+    pub major_faults: u64,
+    /// Largest resident set, in bytes.
+    pub peak_rss_bytes: u64,
+}
+
+impl Usage {
+    pub(crate) fn of(usage: &libc::rusage) -> Self {
+        let nanos = |time: libc::timeval| {
+            time.tv_sec.cast_unsigned() * 1_000_000_000 + time.tv_usec.cast_unsigned() * 1000
+        };
+        Self {
+            user_ns: nanos(usage.ru_utime),
+            system_ns: nanos(usage.ru_stime),
+            voluntary_switches: usage.ru_nvcsw.cast_unsigned(),
+            involuntary_switches: usage.ru_nivcsw.cast_unsigned(),
+            minor_faults: usage.ru_minflt.cast_unsigned(),
+            major_faults: usage.ru_majflt.cast_unsigned(),
+            peak_rss_bytes: usage.ru_maxrss.cast_unsigned() * 1024,
+        }
+    }
+}
+
+/// Of this process and its children that have been reaped, in their whole lives.
+pub fn with_children() -> Usage {
+    let own = read(libc::RUSAGE_SELF);
+    let children = read(libc::RUSAGE_CHILDREN);
+    Usage {
+        user_ns: own.user_ns + children.user_ns,
+        system_ns: own.system_ns + children.system_ns,
+        voluntary_switches: own.voluntary_switches + children.voluntary_switches,
+        involuntary_switches: own.involuntary_switches + children.involuntary_switches,
+        minor_faults: own.minor_faults + children.minor_faults,
+        major_faults: own.major_faults + children.major_faults,
+        peak_rss_bytes: own.peak_rss_bytes.max(children.peak_rss_bytes),
+    }
+}
+
+fn read(who: libc::c_int) -> Usage {
+    let mut usage = MaybeUninit::<libc::rusage>::zeroed();
+    // SAFETY: the pointer is to live, writable memory of the right type.
+    let done = unsafe { libc::getrusage(who, usage.as_mut_ptr()) };
+    // It fails only for a `who` or an address that is none.
+    debug_assert_eq!(done, 0);
+    // SAFETY: `rusage` is plain integers, for which zeroes are valid.
+    Usage::of(&unsafe { usage.assume_init() })
 }

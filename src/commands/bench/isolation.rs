@@ -4,22 +4,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use brigade_exec::{Backend, Pool, PoolBuilder, Transport};
-use brigade_kernels::Registry;
-use brigade_measure::experiment::{Cell, Variant};
+use brigade_measure::experiment::{Metric, Variant};
 use brigade_proto::JobSpec;
 use serde_json::json;
 
 use super::latency::busy;
-use super::{case, measure, with};
-use crate::args::IsolationArgs;
+use super::session::Session;
+use super::{case, with};
 use crate::exit::Failure;
 
 /// Round trips of empty jobs, job after job, behind one guard more each.
-pub(super) fn isolation(
-    args: &IsolationArgs,
-    registry: &Arc<Registry>,
-) -> Result<Vec<Cell>, Failure> {
-    let builder = || Pool::builder().workers(1).registry(Arc::clone(registry));
+pub(super) fn isolation(session: &mut Session<'_>) -> Result<(), Failure> {
+    let builder = || Pool::builder().workers(1).registry(Arc::clone(&session.registry));
     let threads = || builder().backend(Backend::Threads);
     // Far longer than any of them takes: what is measured is the watching.
     let watched = |builder: PoolBuilder| builder.timeout(Some(Duration::from_secs(60)));
@@ -40,7 +36,8 @@ pub(super) fn isolation(
         let name = case(json!({"guard": guard, "backend": backend}));
         let about = json!({"kernel": "noop", "state": "busy", "workers": 1});
         let run = move || busy(&pool, || JobSpec::new("noop"));
-        variants.push(Variant { case: with(name, about), run: Box::new(run) });
+        variants.push(Variant::new(with(name, about), run));
     }
-    Ok(measure("isolation", "round_trip", variants, &args.common))
+    session.measure("isolation", &[Metric::us("round_trip")], variants);
+    Ok(())
 }

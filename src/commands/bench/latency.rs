@@ -6,13 +6,13 @@ use std::time::{Duration, Instant};
 
 use brigade_exec::{Backend, Pool, Transport};
 use brigade_kernels::Registry;
-use brigade_measure::experiment::{Cell, Variant};
+use brigade_measure::experiment::{Metric, Variant};
 use brigade_measure::floors;
 use brigade_proto::{Buffer, Bytes, JobSpec};
 use serde_json::{Map, Value, json};
 
-use super::{case, measure, round_trip, with};
-use crate::args::CommonArgs;
+use super::session::{Session, round_trip};
+use super::{case, with};
 use crate::exit::Failure;
 
 /// A pool to measure, and what it is called.
@@ -43,46 +43,33 @@ const WARM_UP: Duration = Duration::from_millis(10);
 /// How long a pool rests before each job that finds it asleep.
 const REST: Duration = Duration::from_millis(10);
 
-pub(super) fn busy(pool: &Pool, job: impl Fn() -> JobSpec) -> Vec<f64> {
+pub(super) fn busy(pool: &Pool, job: impl Fn() -> JobSpec) -> Result<Vec<f64>, String> {
     // After a rest the first jobs find caches cold, and often both sides on one core.
     let begin = Instant::now();
     while begin.elapsed() < WARM_UP {
-        round_trip(pool, job());
+        round_trip(pool, job())?;
     }
     let begin = Instant::now();
     let mut samples = Vec::new();
     while samples.len() < MOST && (samples.len() < 3 || begin.elapsed() < BLOCK) {
-        samples.push(round_trip(pool, job()));
+        samples.push(round_trip(pool, job())?);
     }
-    samples
+    Ok(samples)
 }
 
 /// Empty jobs and payloads.
-pub(super) fn latency(
-    sizes: &[u64],
-    common: &CommonArgs,
-    registry: &Arc<Registry>,
-) -> Result<Vec<Cell>, Failure> {
-    round_trips("latency", sizes, common, registry)
+pub(super) fn latency(sizes: &[u64], session: &mut Session<'_>) -> Result<(), Failure> {
+    round_trips("latency", sizes, session)
 }
 
 /// Payloads that are large.
-pub(super) fn bandwidth(
-    sizes: &[u64],
-    common: &CommonArgs,
-    registry: &Arc<Registry>,
-) -> Result<Vec<Cell>, Failure> {
-    round_trips("bandwidth", sizes, common, registry)
+pub(super) fn bandwidth(sizes: &[u64], session: &mut Session<'_>) -> Result<(), Failure> {
+    round_trips("bandwidth", sizes, session)
 }
 
-fn round_trips(
-    experiment: &str,
-    sizes: &[u64],
-    common: &CommonArgs,
-    registry: &Arc<Registry>,
-) -> Result<Vec<Cell>, Failure> {
-    let rivals = rivals(registry)?;
-    let mut cells = Vec::new();
+fn round_trips(experiment: &str, sizes: &[u64], session: &mut Session<'_>) -> Result<(), Failure> {
+    let rivals = rivals(&session.registry)?;
+    session.expect(sizes.len());
     for &bytes in sizes {
         let mut variants = Vec::new();
         if bytes == 0 {
@@ -90,36 +77,28 @@ fn round_trips(
         } else {
             payloads(&rivals, bytes, &mut variants)?;
         }
-        cells.extend(measure(experiment, "round_trip", variants, common));
+        session.measure(experiment, &[Metric::us("round_trip")], variants);
     }
-    Ok(cells)
+    Ok(())
 }
 
 fn empty<'a>(rivals: &'a [Rival], variants: &mut Vec<Variant<'a>>) {
     let about = |state: &str| json!({"kernel": "noop", "bytes": 0, "state": state, "workers": 1});
     let noop = || JobSpec::new("noop");
     for Rival { pool, name } in rivals {
-        variants.push(Variant {
-            case: with(name.clone(), about("busy")),
-            run: Box::new(move || busy(pool, noop)),
-        });
+        variants.push(Variant::new(with(name.clone(), about("busy")), move || busy(pool, noop)));
         let idle = move || {
             thread::sleep(REST);
             round_trip(pool, noop())
         };
-        variants.push(Variant {
-            case: with(name.clone(), about("idle")),
-            run: Box::new(move || (0..5).map(|_| idle()).collect()),
-        });
+        let some = move || (0..5).map(|_| idle()).collect();
+        variants.push(Variant::new(with(name.clone(), about("idle")), some));
     }
-    variants.push(Variant {
-        case: with(case(json!({"floor": "two threads spinning"})), about("busy")),
-        run: Box::new(|| vec![floors::spin_ping_pong_us(10_000)]),
-    });
-    variants.push(Variant {
-        case: with(case(json!({"floor": "two threads, a socket"})), about("idle")),
-        run: Box::new(|| vec![floors::socket_ping_pong_us(200).unwrap_or(f64::NAN)]),
-    });
+    let floor = with(case(json!({"floor": "two threads spinning"})), about("busy"));
+    variants.push(Variant::new(floor, || Ok(vec![floors::spin_ping_pong_us(10_000)])));
+    let floor = with(case(json!({"floor": "two threads, a socket"})), about("idle"));
+    let socket = || floors::socket_ping_pong_us(200).map_err(|error| error.to_string());
+    variants.push(Variant::new(floor, move || Ok(vec![socket()?])));
 }
 
 fn payloads<'a>(
@@ -136,24 +115,19 @@ fn payloads<'a>(
         let copied = Bytes::from(on_heap()?);
         let in_arena = name.get("transport").is_some_and(|transport| transport == "arena");
         let place = if in_arena { json!({"placement": "copied"}) } else { Value::Null };
-        variants.push(Variant {
-            case: with(with(name.clone(), place), about()),
-            run: Box::new(move || busy(pool, || job(&copied))),
-        });
+        let name_of = |place| with(with(name.clone(), place), about());
+        variants.push(Variant::new(name_of(place), move || busy(pool, || job(&copied))));
         if in_arena {
             let mut input = pool.alloc(len).ok_or_else(no_memory)?;
             input.fill(1);
             let in_place = Bytes::from(input);
-            variants.push(Variant {
-                case: with(with(name.clone(), json!({"placement": "in-place"})), about()),
-                run: Box::new(move || busy(pool, || job(&in_place))),
-            });
+            let place = json!({"placement": "in-place"});
+            variants.push(Variant::new(name_of(place), move || busy(pool, || job(&in_place))));
         }
     }
     let (from, mut to) = (on_heap()?, on_heap()?);
-    variants.push(Variant {
-        case: with(case(json!({"floor": "one memcpy"})), about()),
-        run: Box::new(move || (0..5).map(|_| floors::memcpy_us(&from, &mut to)).collect()),
-    });
+    let floor = with(case(json!({"floor": "one memcpy"})), about());
+    let copies = move || Ok((0..5).map(|_| floors::memcpy_us(&from, &mut to)).collect());
+    variants.push(Variant::new(floor, copies));
     Ok(())
 }

@@ -2,27 +2,27 @@
 
 mod isolation;
 mod latency;
+mod session;
 mod startup;
 mod throughput;
 
 use std::io::Write;
 use std::sync::Arc;
-use std::time::Instant;
+use std::sync::atomic::AtomicBool;
 
-use brigade_exec::Pool;
 use brigade_kernels::Registry;
-use brigade_measure::experiment::{self, Cell, Variant};
+use brigade_measure::doctor;
 use brigade_measure::host::Host;
-use brigade_proto::{JobSpec, Status};
 use brigade_report::bench::{self, Bench};
 use serde_json::{Map, Value};
+use signal_hook::consts::{SIGINT, SIGTERM};
 
-use crate::args::{BenchArgs, CommonArgs, Experiment, ListFormat};
-use crate::console::{Progress, Results};
+use self::session::Session;
+use crate::args::{BenchArgs, Experiment, ListFormat};
+use crate::console::{self, Results};
 use crate::exit::{Exit, Failure};
 
 pub(crate) fn run(args: &BenchArgs, registry: Registry) -> Result<Exit, Failure> {
-    let registry = Arc::new(registry);
     let common = match &args.experiment {
         Experiment::Latency(args) => &args.common,
         Experiment::Bandwidth(args) => &args.common,
@@ -33,20 +33,71 @@ pub(crate) fn run(args: &BenchArgs, registry: Registry) -> Result<Exit, Failure>
     let mut results = Results::open(common.output.output.as_deref(), &[])?;
     // The load of the machine is read before the measurement adds to it.
     let host = Host::read();
-    let cells = match &args.experiment {
-        Experiment::Latency(args) => latency::latency(&args.sizes, &args.common, &registry)?,
-        Experiment::Bandwidth(args) => latency::bandwidth(&args.sizes, &args.common, &registry)?,
-        Experiment::Throughput(args) => throughput::throughput(args, &registry)?,
-        Experiment::Startup(args) => startup::startup(args, &registry)?,
-        Experiment::Isolation(args) => isolation::isolation(args, &registry)?,
+    let warnings = warnings();
+    for warning in &warnings {
+        console::say(format_args!("note: {warning}"));
+    }
+    let mut session = Session::new(common, registry, interrupted()?);
+    match &args.experiment {
+        Experiment::Latency(args) => latency::latency(&args.sizes, &mut session)?,
+        Experiment::Bandwidth(args) => latency::bandwidth(&args.sizes, &mut session)?,
+        Experiment::Throughput(args) => throughput::throughput(args, &mut session)?,
+        Experiment::Startup(args) => startup::startup(args, &mut session)?,
+        Experiment::Isolation(_) => isolation::isolation(&mut session)?,
+    }
+    finish(&host, warnings, session, common.format, &mut results)
+}
+
+/// Writes what there is, also after an interrupt.
+fn finish(
+    host: &Host,
+    warnings: Vec<String>,
+    session: Session<'_>,
+    format: ListFormat,
+    results: &mut Results,
+) -> Result<Exit, Failure> {
+    let is_interrupted = session.is_interrupted();
+    let failed = session.cells.iter().any(|cell| cell.error.is_some());
+    let bench = Bench {
+        warnings,
+        interrupted: is_interrupted,
+        blocks: session.blocks,
+        models: session.models,
+        findings: session.findings,
+        timelines: session.timelines,
+        ..Bench::new(host, session.common.seed, session.cells)
     };
-    let bench = Bench::new(&host, common.seed, cells);
-    match common.format {
-        ListFormat::Human => bench::human(&mut results, &bench)?,
-        ListFormat::Json => bench::json(&mut results, &bench)?,
+    match format {
+        ListFormat::Human => bench::human(results, &bench)?,
+        ListFormat::Json => bench::json(results, &bench)?,
     }
     results.flush()?;
-    Ok(Exit::Ok)
+    Ok(match (is_interrupted, failed) {
+        (true, _) => Exit::Interrupted(SIGINT),
+        (false, true) => Exit::JobFailed,
+        (false, false) => Exit::Ok,
+    })
+}
+
+/// A flag that the first SIGINT or SIGTERM sets; the second ends this process.
+fn interrupted() -> Result<Arc<AtomicBool>, Failure> {
+    let flag = Arc::new(AtomicBool::new(false));
+    for signal in [SIGINT, SIGTERM] {
+        // In this order: the second finds what the first has set.
+        signal_hook::flag::register_conditional_default(signal, Arc::clone(&flag))
+            .and_then(|_| signal_hook::flag::register(signal, Arc::clone(&flag)))
+            .map_err(|error| Failure::usage(format!("cannot watch for signals: {error}")))?;
+    }
+    Ok(flag)
+}
+
+/// What `doctor` finds that would spoil a measurement.
+fn warnings() -> Vec<String> {
+    let findings = doctor::examine().into_iter();
+    findings
+        .filter(|finding| finding.verdict == doctor::Verdict::Warning)
+        .map(|finding| format!("{}: {}: {}", finding.topic, finding.value, finding.meaning))
+        .collect()
 }
 
 fn case(value: Value) -> Map<String, Value> {
@@ -54,25 +105,6 @@ fn case(value: Value) -> Map<String, Value> {
         Value::Object(map) => map,
         _ => Map::new(),
     }
-}
-
-fn measure(
-    experiment: &str,
-    metric: &'static str,
-    mut variants: Vec<Variant<'_>>,
-    common: &CommonArgs,
-) -> Vec<Cell> {
-    let blocks = common.blocks as usize;
-    let mut progress = Progress::start(Some((blocks * variants.len()) as u64), true);
-    experiment::run(experiment, metric, &mut variants, blocks, common.seed, |_| progress.job(true))
-}
-
-fn round_trip(pool: &Pool, job: JobSpec) -> f64 {
-    let begin = Instant::now();
-    let status = pool.submit(job).map(|handle| handle.wait().status());
-    let us = begin.elapsed().as_secs_f64() * 1e6;
-    // A time of a job that failed is no time.
-    if matches!(status, Ok(Status::Ok)) { us } else { f64::NAN }
 }
 
 fn with(mut name: Map<String, Value>, more: Value) -> Map<String, Value> {

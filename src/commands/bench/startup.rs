@@ -5,12 +5,13 @@ use std::time::Instant;
 
 use brigade_exec::{Backend, Pool, PoolBuilder, StartMethod};
 use brigade_kernels::Registry;
-use brigade_measure::experiment::{Cell, Variant};
+use brigade_measure::experiment::{Metric, Variant};
 use brigade_measure::floors;
 use brigade_proto::JobSpec;
 use serde_json::{Map, Value, json};
 
-use super::{case, measure, round_trip, with};
+use super::session::{Session, micros, round_trip};
+use super::{case, with};
 use crate::args::StartupArgs;
 use crate::exit::Failure;
 
@@ -22,8 +23,9 @@ enum Until {
 }
 
 /// Ready, first result, and what a worker costs that takes the place of another.
-pub(super) fn startup(args: &StartupArgs, registry: &Arc<Registry>) -> Result<Vec<Cell>, Failure> {
-    let mut cells = Vec::new();
+pub(super) fn startup(args: &StartupArgs, session: &mut Session<'_>) -> Result<(), Failure> {
+    let registry = &Arc::clone(&session.registry);
+    session.expect(3);
     for (until, metric) in [(Until::Ready, "ready"), (Until::FirstResult, "first_result")] {
         let mut variants = Vec::new();
         for &workers in &args.workers {
@@ -39,15 +41,18 @@ pub(super) fn startup(args: &StartupArgs, registry: &Arc<Registry>) -> Result<Ve
                 let start = move || builder().start_method(method);
                 variants.push(start_variant(with(case(name), about.clone()), start, until));
             }
-            variants.push(Variant {
-                case: with(case(json!({"floor": "as many empty programs"})), about),
-                run: Box::new(move || vec![floors::empty_program_us(workers).unwrap_or(f64::NAN)]),
-            });
+            let floor = with(case(json!({"floor": "as many empty programs"})), about);
+            variants.push(Variant::new(floor, move || empty_programs(workers)));
         }
-        cells.extend(measure("startup", metric, variants, &args.common));
+        session.measure("startup", &[Metric::us(metric)], variants);
     }
-    cells.extend(measure("startup", "replacement", replacements(registry)?, &args.common));
-    Ok(cells)
+    session.measure("startup", &[Metric::us("replacement")], replacements(registry)?);
+    Ok(())
+}
+
+fn empty_programs(count: usize) -> Result<Vec<f64>, String> {
+    let us = floors::empty_program_us(count).map_err(|error| format!("/bin/true: {error}"))?;
+    Ok(vec![us])
 }
 
 /// A pool whose worker serves one job: the round trip of a job is then what a worker
@@ -61,12 +66,10 @@ fn replacements<'a>(registry: &'a Arc<Registry>) -> Result<Vec<Variant<'a>>, Fai
         let about = json!({"start_method": method.name(), "workers": 1});
         let run = move || (0..JOBS).map(|_| round_trip(&pool, JobSpec::new("noop"))).collect();
         let name = with(case(json!({"backend": "processes"})), about);
-        variants.push(Variant { case: name, run: Box::new(run) });
+        variants.push(Variant::new(name, run));
     }
-    variants.push(Variant {
-        case: case(json!({"floor": "an empty program", "workers": 1})),
-        run: Box::new(|| vec![floors::empty_program_us(1).unwrap_or(f64::NAN)]),
-    });
+    let floor = case(json!({"floor": "an empty program", "workers": 1}));
+    variants.push(Variant::new(floor, || empty_programs(1)));
     Ok(variants)
 }
 
@@ -77,15 +80,12 @@ fn start_variant<'a>(
 ) -> Variant<'a> {
     let run = move || {
         let begin = Instant::now();
-        let Ok(pool) = builder().start() else {
-            return vec![f64::NAN];
-        };
-        let is_there = match until {
-            Until::Ready => pool.ready().is_ok(),
-            Until::FirstResult => !round_trip(&pool, JobSpec::new("noop")).is_nan(),
-        };
-        let us = begin.elapsed().as_secs_f64() * 1e6;
-        vec![if is_there { us } else { f64::NAN }]
+        let pool = builder().start().map_err(|error| error.to_string())?;
+        match until {
+            Until::Ready => pool.ready().map_err(|error| error.to_string())?,
+            Until::FirstResult => drop(round_trip(&pool, JobSpec::new("noop"))?),
+        }
+        Ok(vec![micros(begin.elapsed())])
     };
-    Variant { case, run: Box::new(run) }
+    Variant::new(case, run)
 }

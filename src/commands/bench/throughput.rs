@@ -6,11 +6,12 @@ use std::time::Instant;
 
 use brigade_exec::{Backend, Pool};
 use brigade_kernels::Registry;
-use brigade_measure::experiment::{Cell, Variant};
+use brigade_measure::experiment::{Metric, Variant};
 use brigade_proto::{JobSpec, Outcome, Params, Source, Status};
 use serde_json::json;
 
-use super::{case, measure, with};
+use super::session::Session;
+use super::{case, with};
 use crate::args::ThroughputArgs;
 use crate::exit::Failure;
 
@@ -25,10 +26,8 @@ enum Mode {
 }
 
 /// Microseconds per job, for each backend, number of workers and depth.
-pub(super) fn throughput(
-    args: &ThroughputArgs,
-    registry: &Arc<Registry>,
-) -> Result<Vec<Cell>, Failure> {
+pub(super) fn throughput(args: &ThroughputArgs, session: &mut Session<'_>) -> Result<(), Failure> {
+    let registry = &Arc::clone(&session.registry);
     let job = sample(args, registry)?;
     let mut variants = Vec::new();
     for (mode, name) in [(Mode::OneByOne, "one by one"), (Mode::Map, "map")] {
@@ -57,15 +56,15 @@ pub(super) fn throughput(
                 // jobs are faster when there are many.
                 let mut count = 8;
                 loop {
-                    let us = batch(&pool, &job, count, mode);
+                    let us = batch(&pool, &job, count, mode)?;
                     let enough = ((wanted / us.max(0.01)) as usize).max(8);
-                    if us.is_nan() || enough <= 4 * count {
-                        break vec![batch(&pool, &job, enough, mode)];
+                    if enough <= 4 * count {
+                        break Ok(vec![batch(&pool, &job, enough, mode)?]);
                     }
                     count *= 4;
                 }
             };
-            variants.push(Variant { case: with(name, about.clone()), run: Box::new(run) });
+            variants.push(Variant::new(with(name, about.clone()), run));
             Ok(())
         };
         add(Backend::Sync, 1, None)?;
@@ -76,7 +75,8 @@ pub(super) fn throughput(
             }
         }
     }
-    Ok(measure("throughput", "per_job", variants, &args.common))
+    session.measure("throughput", &[Metric::us("per_job")], variants);
+    Ok(())
 }
 
 fn sample(args: &ThroughputArgs, registry: &Registry) -> Result<JobSpec, Failure> {
@@ -117,8 +117,8 @@ fn in_place(job: &JobSpec, pool: &Pool) -> Result<JobSpec, Failure> {
     Ok(placed)
 }
 
-/// Microseconds per job, of so many; NaN if one failed.
-fn batch(pool: &Pool, job: &JobSpec, count: usize, mode: Mode) -> f64 {
+/// Microseconds per job, of so many.
+fn batch(pool: &Pool, job: &JobSpec, count: usize, mode: Mode) -> Result<f64, String> {
     let is_good = |outcome: &Outcome| outcome.status() == Status::Ok;
     let begin = Instant::now();
     let all_good = match mode {
@@ -130,10 +130,7 @@ fn batch(pool: &Pool, job: &JobSpec, count: usize, mode: Mode) -> f64 {
             let mut window = VecDeque::with_capacity(WINDOW);
             let mut good = true;
             for _ in 0..count {
-                let Ok(handle) = pool.submit(job.clone()) else {
-                    return f64::NAN;
-                };
-                window.push_back(handle);
+                window.push_back(pool.submit(job.clone()).map_err(|error| error.to_string())?);
                 if window.len() >= WINDOW
                     && let Some(oldest) = window.pop_front()
                 {
@@ -144,5 +141,5 @@ fn batch(pool: &Pool, job: &JobSpec, count: usize, mode: Mode) -> f64 {
         }
     };
     let us = begin.elapsed().as_secs_f64() * 1e6 / count as f64;
-    if all_good { us } else { f64::NAN }
+    if all_good { Ok(us) } else { Err("a job failed".to_owned()) }
 }

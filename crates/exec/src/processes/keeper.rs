@@ -523,8 +523,8 @@ impl Watch {
             how,
             why,
             current,
-            cpu_ns: reaped.cpu_ns,
-            peak_rss_bytes: reaped.peak_rss_bytes,
+            cpu_ns: reaped.cpu_ns(),
+            peak_rss_bytes: reaped.usage.peak_rss_bytes,
         };
         self.replace(lane, &death);
     }

@@ -7,6 +7,7 @@ use brigade_ipc::{Doorstep, Refusal, StatusPage};
 use brigade_proto::{JobId, Nanos};
 use brigade_sys::clock;
 use brigade_sys::process::{Child, Reaped, describe};
+use brigade_sys::usage::Usage;
 
 use super::crew::Why;
 use super::spawn::{Started, Words};
@@ -149,8 +150,7 @@ impl Kid {
                 tracing::error!(pid = self.pid, %error, "worker was reaped by somebody else");
                 self.reaped = Some(Reaped {
                     status: std::os::unix::process::ExitStatusExt::from_raw(0),
-                    cpu_ns: 0,
-                    peak_rss_bytes: 0,
+                    usage: Usage::default(),
                 });
             }
         }

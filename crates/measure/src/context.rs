@@ -1,0 +1,106 @@
+//! What the machine was like while something was measured.
+
+use std::fs;
+use std::time::Instant;
+
+use brigade_sys::usage;
+use serde::Serialize;
+
+/// What went on in one replication block.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Block {
+    /// The experiment that it belongs to.
+    pub experiment: String,
+    /// Its number, from 0.
+    pub block: usize,
+    /// How long it took, in milliseconds.
+    pub took_ms: f64,
+    /// Load of the last minute at its end.
+    pub load1: f64,
+    /// Time in which the machine's cores were ready and the hypervisor let others run,
+    /// in milliseconds, all cores together; of the granularity of a tick.
+    pub steal_ms: f64,
+    /// Times at which a thread of this process, or a child that has ended since, waited.
+    pub voluntary_switches: u64,
+    /// Times at which one of them was made to wait.
+    pub involuntary_switches: u64,
+    /// Page faults of theirs without input or output.
+    pub minor_faults: u64,
+    /// Page faults of theirs that had to read.
+    pub major_faults: u64,
+    /// Mean frequency of the cores at its end, in MHz, where it can be read.
+    pub mhz: Option<f64>,
+}
+
+/// What is read at both ends of a block.
+#[derive(Debug)]
+pub struct Meter {
+    begin: Instant,
+    steal_ticks: u64,
+    usage: usage::Usage,
+}
+
+impl Meter {
+    /// A block begins.
+    pub fn start() -> Self {
+        Self { begin: Instant::now(), steal_ticks: steal_ticks(), usage: usage::with_children() }
+    }
+
+    /// It has ended.
+    pub fn stop(self, experiment: &str, block: usize) -> Block {
+        let took_ms = self.begin.elapsed().as_secs_f64() * 1e3;
+        let (before, after) = (self.usage, usage::with_children());
+        Block {
+            experiment: experiment.to_owned(),
+            block,
+            took_ms,
+            load1: load1(),
+            steal_ms: steal_ticks().saturating_sub(self.steal_ticks) as f64 * MS_PER_TICK,
+            voluntary_switches: after.voluntary_switches - before.voluntary_switches,
+            involuntary_switches: after.involuntary_switches - before.involuntary_switches,
+            minor_faults: after.minor_faults - before.minor_faults,
+            major_faults: after.major_faults - before.major_faults,
+            mhz: mhz(),
+        }
+    }
+}
+
+/// USER_HZ is 100 on every architecture that Linux still has.
+const MS_PER_TICK: f64 = 10.0;
+
+/// The eighth figure of the first line of /proc/stat (proc(5)).
+fn steal_ticks() -> u64 {
+    let text = fs::read_to_string("/proc/stat").unwrap_or_default();
+    let steal = text.lines().next().and_then(|line| line.split_whitespace().nth(8));
+    steal.and_then(|steal| steal.parse().ok()).unwrap_or(0)
+}
+
+fn load1() -> f64 {
+    let text = fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    text.split_whitespace().next().and_then(|load| load.parse().ok()).unwrap_or(0.0)
+}
+
+fn mhz() -> Option<f64> {
+    let text = fs::read_to_string("/proc/cpuinfo").ok()?;
+    let cores: Vec<f64> = text
+        .lines()
+        .filter(|line| line.starts_with("cpu MHz"))
+        .filter_map(|line| line.split(':').nth(1)?.trim().parse().ok())
+        .collect();
+    (!cores.is_empty()).then(|| cores.iter().sum::<f64>() / cores.len() as f64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_block_says_what_went_on_in_it() {
+        let meter = Meter::start();
+        let pages = vec![1_u8; 4 << 20];
+        let block = meter.stop("latency", 3);
+        assert_eq!((block.experiment.as_str(), block.block), ("latency", 3));
+        assert!(block.took_ms > 0.0 && block.steal_ms >= 0.0);
+        assert!(block.minor_faults > 0, "{} bytes touched", pages.len());
+    }
+}

@@ -1,0 +1,124 @@
+//! One invocation of `bench`: what was asked for, what is left of the budget, and what
+//! has been measured so far.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use brigade_exec::Pool;
+use brigade_kernels::Registry;
+use brigade_measure::context::Block;
+use brigade_measure::experiment::{self, Cell, Hooks, Metric, Plan, Variant};
+use brigade_proto::{JobSpec, Status};
+use serde_json::Value;
+
+use crate::args::CommonArgs;
+use crate::console::Progress;
+
+/// How often each variant takes its turn if neither `--blocks` nor `--budget` says.
+const BLOCKS: usize = 15;
+/// So often at most with a budget alone.
+const MOST_BLOCKS: usize = 10_000;
+
+pub(super) struct Session<'a> {
+    pub(super) common: &'a CommonArgs,
+    pub(super) registry: Arc<Registry>,
+    /// Whether the user wants it to end.
+    interrupted: Arc<AtomicBool>,
+    /// When the experiment in hand is to be over.
+    end: Option<Instant>,
+    /// Measurements that the experiment in hand still has to make.
+    ahead: usize,
+    pub(super) cells: Vec<Cell>,
+    pub(super) blocks: Vec<Block>,
+    pub(super) models: Vec<Value>,
+    pub(super) findings: Vec<String>,
+    pub(super) timelines: Vec<Value>,
+}
+
+impl<'a> Session<'a> {
+    pub(super) fn new(
+        common: &'a CommonArgs,
+        registry: Registry,
+        interrupted: Arc<AtomicBool>,
+    ) -> Self {
+        Self {
+            common,
+            registry: Arc::new(registry),
+            interrupted,
+            end: common.budget.map(|budget| Instant::now() + budget),
+            ahead: 1,
+            cells: Vec::new(),
+            blocks: Vec::new(),
+            models: Vec::new(),
+            findings: Vec::new(),
+            timelines: Vec::new(),
+        }
+    }
+
+    pub(super) fn is_interrupted(&self) -> bool {
+        self.interrupted.load(Ordering::Acquire)
+    }
+
+    /// An experiment begins that makes so many measurements: they share what is left
+    /// of the budget.
+    pub(super) fn expect(&mut self, measurements: usize) {
+        self.ahead = measurements.max(1);
+    }
+
+    /// Runs the variants in blocks and keeps what they measured. Returns the new cells.
+    pub(super) fn measure(
+        &mut self,
+        experiment: &str,
+        metrics: &[Metric],
+        mut variants: Vec<Variant<'_>>,
+    ) -> &[Cell] {
+        let from = self.cells.len();
+        if self.is_interrupted() {
+            return &self.cells[from..];
+        }
+        let ahead = self.ahead as u32;
+        let budget = |end: Instant| end.saturating_duration_since(Instant::now()) / ahead;
+        let plan = Plan {
+            blocks: self.common.blocks.map_or_else(
+                || if self.end.is_some() { MOST_BLOCKS } else { BLOCKS },
+                |blocks| blocks as usize,
+            ),
+            budget: self.end.map(budget),
+            precision: self.common.precision,
+            seed: self.common.seed,
+        };
+        let total = plan.budget.is_none().then_some((plan.blocks * variants.len()) as u64);
+        let mut progress = Progress::of("runs", total);
+        let measured = experiment::run(
+            experiment,
+            metrics,
+            &mut variants,
+            &plan,
+            &mut Hooks {
+                done: &mut |_| progress.job(true),
+                is_interrupted: &|| self.interrupted.load(Ordering::Acquire),
+            },
+        );
+        self.ahead = self.ahead.saturating_sub(1).max(1);
+        self.blocks.extend(measured.blocks);
+        self.cells.extend(measured.cells);
+        &self.cells[from..]
+    }
+}
+
+/// Microseconds until a job has come back.
+pub(super) fn round_trip(pool: &Pool, job: JobSpec) -> Result<f64, String> {
+    let begin = Instant::now();
+    let outcome = pool.submit(job).map_err(|error| error.to_string())?.wait();
+    let us = micros(begin.elapsed());
+    // A time of a job that failed is no time.
+    match outcome.status() {
+        Status::Ok => Ok(us),
+        _ => Err(outcome.result.err().map_or_else(String::new, |error| error.to_string())),
+    }
+}
+
+pub(super) fn micros(time: Duration) -> f64 {
+    time.as_secs_f64() * 1e6
+}
