@@ -1,9 +1,12 @@
 //! What Brigade measures: summaries of spans, and the machine it measured on.
 
 pub mod comparison;
+mod cover;
 pub mod doctor;
 pub mod experiment;
 pub mod floors;
 pub mod host;
+pub mod lane;
 mod machine;
+pub mod memory;
 pub mod summary;
