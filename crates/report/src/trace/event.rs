@@ -4,7 +4,6 @@ use std::io::{self, Write};
 
 use brigade_proto::Nanos;
 use serde::Serialize;
-use serde_json::Value;
 
 use crate::run::Micros;
 
@@ -13,7 +12,7 @@ const PROCESS: u32 = 1;
 
 /// One event; the names are the format's.
 #[derive(Serialize)]
-struct Event<'a> {
+struct Event<'a, A> {
     ph: &'static str,
     name: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -27,8 +26,7 @@ struct Event<'a> {
     /// Scope of an instant: `t`, its track.
     #[serde(skip_serializing_if = "Option::is_none")]
     s: Option<&'static str>,
-    #[serde(skip_serializing_if = "Value::is_null")]
-    args: &'a Value,
+    args: &'a A,
 }
 
 /// The object with all events; their order in it does not matter.
@@ -73,7 +71,7 @@ impl<W: Write> Events<W> {
         cat: &str,
         name: &str,
         (from, to): (Nanos, Nanos),
-        args: &Value,
+        args: &impl Serialize,
     ) -> io::Result<()> {
         let (from, to) = (self.since_begin(from), self.since_begin(to));
         if to <= from + 1 {
@@ -100,7 +98,7 @@ impl<W: Write> Events<W> {
         tid: u64,
         name: &str,
         at: Nanos,
-        args: &Value,
+        args: &impl Serialize,
     ) -> io::Result<()> {
         let ts = Micros(self.since_begin(at));
         let (cat, tid, s) = (Some("event"), Some(tid), Some("t"));
@@ -108,7 +106,12 @@ impl<W: Write> Events<W> {
     }
 
     /// What a counter is at from `at` on, counted from the begin.
-    pub(super) fn counter(&mut self, name: &str, at: Nanos, args: &Value) -> io::Result<()> {
+    pub(super) fn counter(
+        &mut self,
+        name: &str,
+        at: Nanos,
+        args: &impl Serialize,
+    ) -> io::Result<()> {
         let ts = Micros(at);
         self.write(&Event {
             ph: "C",
@@ -124,7 +127,12 @@ impl<W: Write> Events<W> {
     }
 
     /// A name or a place of a track, or of the process.
-    pub(super) fn metadata(&mut self, tid: u64, what: &str, args: &Value) -> io::Result<()> {
+    pub(super) fn metadata(
+        &mut self,
+        tid: u64,
+        what: &str,
+        args: &impl Serialize,
+    ) -> io::Result<()> {
         let (tid, ts) = (Some(tid), Micros(0));
         self.write(&Event {
             ph: "M",
@@ -139,7 +147,7 @@ impl<W: Write> Events<W> {
         })
     }
 
-    fn write(&mut self, event: &Event<'_>) -> io::Result<()> {
+    fn write(&mut self, event: &Event<'_, impl Serialize>) -> io::Result<()> {
         if !std::mem::take(&mut self.is_first) {
             self.out.write_all(b",\n")?;
         }

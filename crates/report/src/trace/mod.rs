@@ -19,7 +19,8 @@ use std::io::{self, Write};
 use brigade_exec::WorkerReport;
 use brigade_measure::lane::Visit;
 use brigade_measure::summary::Summary;
-use brigade_proto::{Nanos, Stamps, Status};
+use brigade_proto::{Nanos, Span, Stamps, Status};
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use self::event::Events;
@@ -29,6 +30,23 @@ use crate::run::{JobRow, Micros};
 
 /// The track of the coordinator; those of workers follow.
 const COORDINATOR: u64 = 1;
+
+/// What is told of a job with each of its slices but the kernel's.
+#[derive(Serialize)]
+struct OfJob<'a> {
+    job: &'a Value,
+}
+
+/// What is told of a kernel's call.
+#[derive(Serialize)]
+struct Call<'a> {
+    job: &'a Value,
+    status: Status,
+    attempts: u32,
+    digest: Option<&'a str>,
+    queue_us: Micros,
+    overhead_us: Micros,
+}
 
 /// A timeline that is written while the run goes on, in bounded memory and about 750
 /// bytes of file a job.
@@ -78,7 +96,7 @@ impl<W: Write> Trace<W> {
         self.waiting.fall(self.events.since_begin(left_queue));
         self.in_flight.rise(self.events.since_begin(left_queue));
         self.in_flight.fall(self.events.since_begin(stamps.collected));
-        let of_job = json!({ "job": row.id });
+        let of_job = OfJob { job: &row.id };
         self.events.slice(COORDINATOR, "coordinator", "settle", settled, &of_job)?;
         match (row.worker, visit) {
             (Some(worker), Some(visit)) => self.visit(worker, row, stamps, &visit),
@@ -110,7 +128,7 @@ impl<W: Write> Trace<W> {
         };
         let encoded = reached(stamps.encoded, from);
         let in_hand = reached(stamps.in_hand, encoded);
-        let of_job = json!({ "job": row.id });
+        let of_job = OfJob { job: &row.id };
         for (name, from, to) in [
             ("encode", from, encoded),
             ("deliver", encoded, in_hand),
@@ -120,16 +138,16 @@ impl<W: Write> Trace<W> {
             self.events.slice(tid, "communication", name, (from, to), &of_job)?;
         }
         let spans = &row.spans_us.0;
-        let about = json!({
-            "job": row.id,
-            "status": row.status,
-            "attempts": row.attempts,
-            "digest": row.digest,
-            "queue_us": Micros(spans.get(brigade_proto::Span::Queue)),
-            "overhead_us": Micros(spans.overhead()),
-        });
+        let call = Call {
+            job: &row.id,
+            status: row.status,
+            attempts: row.attempts,
+            digest: row.digest.as_deref(),
+            queue_us: Micros(spans.get(Span::Queue)),
+            overhead_us: Micros(spans.overhead()),
+        };
         let name = [std::slice::from_ref(&row.kernel), &row.input.0[..]].concat().join(" ");
-        self.events.slice(tid, "compute", &name, (visit.called, visit.returned), &about)?;
+        self.events.slice(tid, "compute", &name, (visit.called, visit.returned), &call)?;
 
         if let Some(was) = was {
             let pids = json!({ "was": was, "is": row.pid });
@@ -179,12 +197,12 @@ impl<W: Write> Trace<W> {
         let startup = summary.lanes.iter().map(|lane| lane.startup).max().unwrap_or(0);
         let shutdown = summary.lanes.iter().map(|lane| lane.shutdown).max().unwrap_or(0);
         for (name, from, to) in whole(startup, shutdown) {
-            self.events.slice(COORDINATOR, "coordinator", name, (from, to), &Value::Null)?;
+            self.events.slice(COORDINATOR, "coordinator", name, (from, to), &json!({}))?;
         }
         for (worker, lane) in (0..).zip(&summary.lanes) {
             let tid = tid(self.tracks.len(), worker, 0);
             for (name, from, to) in whole(lane.startup, lane.shutdown) {
-                self.events.slice(tid, name, name, (from, to), &Value::Null)?;
+                self.events.slice(tid, name, name, (from, to), &json!({}))?;
             }
         }
         self.names(workers)?;
