@@ -1,6 +1,7 @@
 //! `--trace`: the timeline, and where each worker's time went.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Instant;
 
 use serde_json::Value;
 
@@ -80,7 +81,9 @@ fn each_workers_time_is_all_accounted_for() {
         ("run blur --jobs 13 -b sync", 1),
         ("run wait --jobs 13 -p us=20000 -b async", 1),
     ] {
+        let begin = Instant::now();
         let report = kitchen.run(&format!("{line} --trace t.json --format json")).expect(0).json();
+        let outside = begin.elapsed().as_secs_f64() * 1e6;
         let timeline = Timeline::read(&kitchen, "t.json");
         for (track, slices) in timeline.tracks() {
             for pair in slices.windows(2) {
@@ -101,6 +104,7 @@ fn each_workers_time_is_all_accounted_for() {
             assert!(near(sum, wall), "{line}: {sum}, gaps {gaps}: {row}");
             assert!(near(us("idle"), gaps), "{line}: gaps {gaps}: {row}");
             assert!(wall >= report["wall_us"].as_f64().unwrap(), "{line}: {row}");
+            assert!(wall <= outside, "{line}: longer than the program ran, {outside}: {row}");
             assert!(us("startup") >= row["ready_us"].as_f64().unwrap(), "{line}: {row}");
         }
         jobs_are_all_there(&timeline, &report);
@@ -141,7 +145,7 @@ fn overlapping_waits_lie_on_tracks_of_their_own() {
     kitchen.run("run wait --jobs 4 -p us=100000 -b async --trace t.json").expect(0);
     let timeline = Timeline::read(&kitchen, "t.json");
     let of_one = timeline.of("X").filter(|event| event["cat"] == "compute");
-    let tracks: std::collections::BTreeSet<_> = of_one.map(|event| event["tid"].as_u64()).collect();
+    let tracks: BTreeSet<_> = of_one.map(|event| event["tid"].as_u64()).collect();
     assert_eq!(tracks.len(), 4);
 }
 
