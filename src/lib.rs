@@ -37,10 +37,12 @@ mod config;
 mod console;
 
 mod exit;
+mod ledger;
 mod log;
 mod plan;
 mod settle;
 mod signals;
+mod tracer;
 mod write;
 
 use std::process::ExitCode;

@@ -3,11 +3,12 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use brigade_measure::summary::Tally;
 use brigade_proto::{Bytes, Outcome, Spans, Status};
 use brigade_report::{Files, JobRow, Micros, SpansUs};
+use brigade_sys::clock;
 use serde_json::Value;
 
+use crate::ledger::Ledger;
 use crate::write;
 
 /// What the commands know of a job that its outcome does not tell.
@@ -22,8 +23,9 @@ pub(crate) struct JobInfo {
     pub(crate) replace: bool,
 }
 
-/// Writes the result of a job, if it has one and it is wanted, and counts it.
-pub(crate) fn settle(info: JobInfo, outcome: &Outcome, tally: &mut Tally) -> JobRow {
+/// Writes the result of a job, if it has one and it is wanted, and enters it.
+pub(crate) fn settle(info: JobInfo, outcome: &Outcome, ledger: &mut Ledger) -> JobRow {
+    let since = clock::now();
     let mut row = row(&info, outcome.status());
     row.worker = outcome.worker.map(|worker| worker.0);
     row.pid = Some(outcome.pid).filter(|&pid| pid != 0);
@@ -49,18 +51,18 @@ pub(crate) fn settle(info: JobInfo, outcome: &Outcome, tally: &mut Tally) -> Job
             }
         }
     }
-    tally.add(outcome, row.status);
+    ledger.enter(outcome, &row, since);
     row
 }
 
-/// Counts a job that never reached the pool, for this reason.
+/// Enters a job that never reached the pool, for this reason.
 pub(crate) fn settle_unrun(
     info: &JobInfo,
     status: Status,
     reason: String,
-    tally: &mut Tally,
+    ledger: &mut Ledger,
 ) -> JobRow {
-    tally.add_unrun(status);
+    ledger.enter_unrun(status);
     JobRow { error: Some(in_line(info.line, reason)), ..row(info, status) }
 }
 

@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -14,15 +14,55 @@ static NEXT: AtomicU64 = AtomicU64::new(0);
 /// # Errors
 /// When it cannot be written, or exists and `replace` is false.
 pub(crate) fn atomically(path: &Path, bytes: &[u8], replace: bool) -> io::Result<()> {
-    let temporary = Temporary::beside(path);
-    let mut file = File::create_new(&temporary.0)?;
-    file.write_all(bytes)?;
-    // Some file systems tell of a full disk only here.
-    drop(file);
-    if !replace && path.symlink_metadata().is_ok() {
-        return Err(io::Error::other("it exists; --force replaces it"));
+    let mut draft = Draft::of(path)?;
+    draft.write_all(bytes)?;
+    draft.publish(replace)
+}
+
+/// A file that is not there until it is published: a temporary one beside its place,
+/// which goes out of the way if it is dropped before that.
+pub(crate) struct Draft {
+    file: BufWriter<File>,
+    temporary: Temporary,
+    path: PathBuf,
+}
+
+impl Draft {
+    /// # Errors
+    /// When no file can be made there.
+    pub(crate) fn of(path: &Path) -> io::Result<Self> {
+        let temporary = Temporary::beside(path);
+        let file = BufWriter::new(File::create_new(&temporary.0)?);
+        Ok(Self { file, temporary, path: path.to_owned() })
     }
-    fs::rename(&temporary.0, path)
+
+    /// What it will be.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Puts it in its place.
+    ///
+    /// # Errors
+    /// When it cannot be written, or exists and `replace` is false.
+    pub(crate) fn publish(self, replace: bool) -> io::Result<()> {
+        // Some file systems tell of a full disk only when the file is closed.
+        drop(self.file.into_inner()?);
+        if !replace && self.path.symlink_metadata().is_ok() {
+            return Err(io::Error::other("it exists; --force replaces it"));
+        }
+        fs::rename(&self.temporary.0, &self.path)
+    }
+}
+
+impl Write for Draft {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.file.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
 }
 
 /// Whether files can be made in `directory`.
@@ -80,6 +120,10 @@ mod tests {
         atomically(&path, b"three", true).unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"three");
         assert!(atomically(&dir.path().join("no/x"), b"", true).is_err());
+        let mut dropped = Draft::of(&path).unwrap();
+        dropped.write_all(b"four").unwrap();
+        drop(dropped);
+        assert_eq!(fs::read(&path).unwrap(), b"three");
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "nothing else is left");
     }
 

@@ -151,6 +151,16 @@ pub(crate) fn percent(text: &str) -> Result<f64, String> {
     }
 }
 
+/// What else is written about a run.
+#[derive(Debug, Args)]
+pub(crate) struct TraceArgs {
+    /// Write a timeline for Perfetto (https://ui.perfetto.dev) or speedscope: what each
+    /// worker did and when, queue depth, memory. Replaces FILE at the end of the run; takes
+    /// about 750 bytes a job
+    #[arg(long, value_name = "FILE", help_heading = "Report")]
+    pub(crate) trace: Option<PathBuf>,
+}
+
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;

@@ -3,7 +3,7 @@ use std::path::PathBuf;
 use brigade_kernels::Size;
 use clap::{Args, ValueEnum};
 
-use super::{OutputArgs, PoolArgs};
+use super::{OutputArgs, PoolArgs, TraceArgs};
 
 /// Run a kernel: one job per input file, or synthetic jobs
 #[derive(Debug, Args)]
@@ -21,6 +21,7 @@ Examples:
   brigade run matmul a.npy b.npy -o product.npy        two inputs, one job
   brigade run spin --jobs 200 -p us=2000 -b threads    on threads
   brigade run blur *.png --keep-going --format json    digests, spans and errors of every job
+  brigade run blur *.png --trace run.trace.json        where the time went: open it in Perfetto
 
 Exit codes: 0 all well; 1 some job failed; 2 wrong command line, file or parameter, found before
 any job started; 5 the pool could not start or gave up; 130/143 interrupted.")]
@@ -71,6 +72,8 @@ pub(crate) struct RunArgs {
     pub(crate) format: RunFormat,
     #[command(flatten)]
     pub(crate) output: OutputArgs,
+    #[command(flatten)]
+    pub(crate) trace: TraceArgs,
 
     #[command(flatten)]
     pub(crate) pool: PoolArgs,

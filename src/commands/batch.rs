@@ -6,7 +6,6 @@ use std::path::Path;
 
 use brigade_exec::{Pool, Stop, SubmitError};
 use brigade_kernels::Registry;
-use brigade_measure::summary::Tally;
 use brigade_proto::{JobId, Outcome, Status};
 use brigade_report::{JobRow, RunConfig, RunHuman, RunJsonl, RunReport};
 use crossbeam_channel::{Receiver, Sender, never, select};
@@ -18,22 +17,25 @@ use crate::args::BatchArgs;
 use crate::config;
 use crate::console::{Progress, Results, say};
 use crate::exit::{Exit, Failure};
+use crate::ledger::Ledger;
 use crate::settle::{JobInfo, settle, settle_unrun};
 use crate::signals::Interrupt;
-use crate::write;
+use crate::{tracer, write};
 
 pub(crate) fn run(args: &BatchArgs, registry: Registry) -> Result<Exit, Failure> {
     let config = config::pool(&args.pool)?;
     let lines = open(&args.file)?;
-    let mut results =
-        Results::open(args.output.output.as_deref(), std::slice::from_ref(&args.file))?;
     let mut described = RunConfig::of(&config);
     described.keep_going = true;
+    let used = std::iter::once(&args.file).chain(&args.output.output);
+    let trace = tracer::open(args.trace.trace.as_deref(), used, described.title())?;
+    let mut results =
+        Results::open(args.output.output.as_deref(), std::slice::from_ref(&args.file))?;
     let window = Window::new(&config);
-    let crew = Crew::start(config, registry)?;
+    let crew = Crew::start(config, registry, trace)?;
     let mut closing = RunHuman::new("the result lines tell all");
     crew.pool.ready().map_err(|error| Failure::from(&*error))?;
-    let account = crew.work(|pool, tally, interrupt| {
+    let account = crew.work(|pool, ledger, interrupt| {
         let (sender, outcomes) = crossbeam_channel::unbounded();
         // A bar between result lines on the same terminal would be a mess.
         let progress = Progress::start(None, !io::stdout().is_terminal());
@@ -50,7 +52,7 @@ pub(crate) fn run(args: &BatchArgs, registry: Registry) -> Result<Exit, Failure>
             early: BTreeMap::new(),
             due: 0,
             outputs: HashSet::new(),
-            tally,
+            ledger,
             results: &mut results,
             closing: &mut closing,
             progress,
@@ -102,7 +104,7 @@ struct Batch<'a> {
     /// A digest of every output that a line has named: 16 bytes, not a path, since
     /// a batch may be long.
     outputs: HashSet<[u8; 16]>,
-    tally: &'a mut Tally,
+    ledger: &'a mut Ledger,
     results: &'a mut Results,
     closing: &'a mut RunHuman,
     progress: Progress,
@@ -224,7 +226,7 @@ impl Batch<'_> {
     ) -> Result<(), Failure> {
         let place = self.taken;
         self.taken += 1;
-        let row = settle_unrun(info, status, reason.into(), self.tally);
+        let row = settle_unrun(info, status, reason.into(), self.ledger);
         self.report(place, row)
     }
 
@@ -233,7 +235,7 @@ impl Batch<'_> {
         let Some((place, info)) = self.flight.remove(&outcome.id) else {
             return Ok(());
         };
-        let row = settle(info, outcome, self.tally);
+        let row = settle(info, outcome, self.ledger);
         self.window.learn(row.bytes_out);
         self.report(place, row)
     }

@@ -3,23 +3,26 @@
 
 use std::io;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use brigade_exec::{Pool, PoolConfig};
 use brigade_kernels::Registry;
-use brigade_measure::summary::{Run, Summary, Tally};
+use brigade_measure::summary::{Run, Summary};
 use brigade_proto::Nanos;
 use brigade_report::{RunConfig, RunEnd, RunReport};
+use brigade_sys::clock;
 
 use crate::console;
 use crate::exit::{Exit, Failure};
+use crate::ledger::Ledger;
 use crate::signals::{self, Interrupt};
+use crate::tracer::Blank;
 
 /// A pool at work, and what came of it so far.
 pub(super) struct Crew {
     pub(super) pool: Pool,
-    pub(super) tally: Tally,
-    begin: Instant,
+    ledger: Ledger,
+    begin: Nanos,
 }
 
 /// What is left when the workers are gone.
@@ -32,11 +35,16 @@ pub(super) struct Account {
 }
 
 impl Crew {
-    /// Starts the workers, and does not wait until they are ready.
-    pub(super) fn start(config: PoolConfig, registry: Registry) -> Result<Self, Failure> {
-        let begin = Instant::now();
+    /// Starts the workers without waiting for them, and a timeline if there is a file for one.
+    pub(super) fn start(
+        config: PoolConfig,
+        registry: Registry,
+        trace: Option<Blank>,
+    ) -> Result<Self, Failure> {
+        let begin = clock::now();
+        let tracer = trace.map(|blank| blank.begin(begin, &config)).transpose()?;
         let pool = Pool::builder().config(config).registry(Arc::new(registry)).start()?;
-        Ok(Self { pool, tally: Tally::default(), begin })
+        Ok(Self { pool, ledger: Ledger::new(tracer), begin })
     }
 
     /// Calls `work` while signals are watched; then ends the workers.
@@ -44,27 +52,30 @@ impl Crew {
     /// `work` says why it ended early, if it did for a reason of its own.
     pub(super) fn work(
         self,
-        work: impl FnOnce(&Pool, &mut Tally, &Interrupt) -> Result<Option<(Exit, String)>, Failure>,
+        work: impl FnOnce(&Pool, &mut Ledger, &Interrupt) -> Result<Option<(Exit, String)>, Failure>,
     ) -> Result<Account, Failure> {
-        let Self { pool, mut tally, begin } = self;
+        let Self { pool, mut ledger, begin } = self;
         let (reason, signal) = signals::watch(&pool, |interrupt| {
-            let reason = work(&pool, &mut tally, interrupt);
+            let reason = work(&pool, &mut ledger, interrupt);
             (reason, interrupt.signal())
         })
         .map_err(|error| Failure {
             exit: Exit::Pool,
             message: format!("cannot watch for signals: {error}"),
         })?;
-        let wall = nanos(begin.elapsed());
+        let last = clock::now();
         let status = pool.status();
         let lanes = pool.config().lanes();
         let workers = pool.close();
+        let shutdown = clock::now() - last;
         let startup = nanos(status.startup);
         let mut ready: Vec<Nanos> = workers.iter().map(|worker| worker.ready_ns).collect();
         ready.resize(lanes, startup);
         let peak_rss_bytes = workers.iter().filter_map(|worker| worker.peak_rss_bytes).max();
-        let run = Run { wall, ready, restarts: status.restarts, peak_rss_bytes };
-        let summary = tally.summary(&run);
+        let restarts = status.restarts;
+        let run = Run { wall: last - begin, ready, shutdown, restarts, peak_rss_bytes };
+        let summary = ledger.tally().summary(&run);
+        let traced = ledger.close(&summary, &workers);
         let reason = reason?;
         // The gravest reason wins: a pool that gave up explains cancelled jobs.
         let (exit, ended_early) = match (status.gave_up, signal, reason) {
@@ -79,6 +90,13 @@ impl Crew {
             (None, None, Some((exit, text))) => (exit, Some(text)),
             (None, None, None) if summary.counts.not_ok() > 0 => (Exit::JobFailed, None),
             (None, None, None) => (Exit::Ok, None),
+        };
+        let exit = match (traced, exit) {
+            (Err(error), exit) => {
+                console::say(format_args!("error: {error}"));
+                if exit == Exit::Ok { Exit::JobFailed } else { exit }
+            }
+            (Ok(()), exit) => exit,
         };
         Ok(Account { exit, summary, startup, workers, ended_early })
     }

@@ -4,7 +4,6 @@ use std::io::Write;
 use brigade_exec::{Pool, PoolConfig, PoolError, Stop, SubmitError};
 use brigade_kernels::Registry;
 use brigade_measure::host::Host;
-use brigade_measure::summary::Tally;
 use brigade_proto::{JobId, Outcome, Status};
 use brigade_report::{ParamValues, RunConfig, RunHuman, RunJson, RunJsonl, RunReport};
 use crossbeam_channel::{Receiver, Sender};
@@ -14,28 +13,33 @@ use crate::args::{RunArgs, RunFormat};
 use crate::config;
 use crate::console::{Progress, Results};
 use crate::exit::{Exit, Failure};
+use crate::ledger::Ledger;
 use crate::plan::{self, PlannedInputs, RunPlan};
 use crate::settle::{JobInfo, settle, settle_unrun};
 use crate::signals::Interrupt;
+use crate::tracer;
 
 pub(crate) fn run(args: &RunArgs, registry: Registry) -> Result<Exit, Failure> {
     let pool = config::pool(&args.pool)?;
     let plan = plan::run(args, &registry, pool.backend)?;
-    let mut results = Results::open(args.output.output.as_deref(), &plan.paths())?;
+    let config = describe(args, &pool, &plan);
+    let paths = plan.paths();
+    let used = paths.iter().chain(&args.output.output);
+    let trace = tracer::open(args.trace.trace.as_deref(), used, config.title())?;
+    let mut results = Results::open(args.output.output.as_deref(), &paths)?;
     let mut report: Box<dyn RunReport> = match args.format {
         RunFormat::Human => Box::new(RunHuman::new("--format json lists all")),
         RunFormat::Json => Box::new(RunJson::default()),
         RunFormat::Jsonl => Box::new(RunJsonl { summary: true }),
     };
-    let config = describe(args, &pool, &plan);
     // Now, before this run itself loads the machine; and only for who wants it.
     let host = match args.format {
         RunFormat::Human => serde_json::Value::Null,
         RunFormat::Json | RunFormat::Jsonl => serde_json::json!(Host::read()),
     };
     let window = Window::new(&pool);
-    let crew = Crew::start(pool, registry)?;
-    let account = crew.work(|pool, tally, interrupt| {
+    let crew = Crew::start(pool, registry, trace)?;
+    let account = crew.work(|pool, ledger, interrupt| {
         let (sender, outcomes) = crossbeam_channel::unbounded();
         let progress = Progress::start(Some(plan.len()), args.format == RunFormat::Human);
         let round = Round {
@@ -47,7 +51,7 @@ pub(crate) fn run(args: &RunArgs, registry: Registry) -> Result<Exit, Failure> {
             outcomes,
             flight: HashMap::new(),
             window,
-            tally,
+            ledger,
             report: &mut *report,
             results: &mut results,
             progress,
@@ -82,7 +86,7 @@ struct Round<'a> {
     /// Jobs handed out and not settled: their places in the plan.
     flight: HashMap<JobId, u64>,
     window: Window,
-    tally: &'a mut Tally,
+    ledger: &'a mut Ledger,
     report: &'a mut dyn RunReport,
     results: &'a mut Results,
     progress: Progress,
@@ -132,7 +136,7 @@ impl Round<'_> {
             }
         }
         self.cancel_from(next)?;
-        let unfinished = self.tally.counts().cancelled;
+        let unfinished = self.ledger.tally().counts().cancelled;
         Ok(match self.ended {
             Some(Ended::JobFailed) if unfinished > 0 => Some((
                 Exit::JobFailed,
@@ -195,7 +199,7 @@ impl Round<'_> {
         let Some(job) = self.flight.remove(&outcome.id) else {
             return Ok(());
         };
-        let row = settle(self.info(job), outcome, self.tally);
+        let row = settle(self.info(job), outcome, self.ledger);
         self.window.learn(row.bytes_out);
         let (status, ok) = (row.status, row.status == Status::Ok);
         self.progress.job(ok);
@@ -223,7 +227,7 @@ impl Round<'_> {
         };
         for job in next..self.plan.len() {
             let info = self.info(job);
-            let row = settle_unrun(&info, Status::Cancelled, reason.to_owned(), self.tally);
+            let row = settle_unrun(&info, Status::Cancelled, reason.to_owned(), self.ledger);
             self.report.job(self.results, row)?;
         }
         Ok(())

@@ -7,4 +7,5 @@ mod bench;
 mod faults;
 mod help;
 mod run;
+mod trace;
 mod util;

@@ -2,9 +2,12 @@
 
 pub mod comparison;
 pub mod context;
+mod cover;
 pub mod doctor;
 pub mod experiment;
 pub mod floors;
 pub mod host;
+pub mod lane;
 mod machine;
+pub mod memory;
 pub mod summary;

@@ -8,10 +8,15 @@
 //! | compute | inside the kernel |
 //! | communication | with a job assigned to it, but not inside the kernel: inputs on their way, result being published |
 //! | idle | with no job assigned: nothing to do, or its process died and was replaced |
+//!
+//! For each worker by itself ([`Summary::lanes`]) there is a fifth share, after that wall
+//! time: shut-down, until it was reaped.
 
 use std::collections::BTreeMap;
 
-use brigade_proto::{Nanos, Outcome, Span, Spans, Stamps, Status, WorkerId};
+use brigade_proto::{Nanos, Outcome, Span, Spans, Status, WorkerId};
+
+use crate::lane::{Lane, LaneTimes, Visit};
 
 /// How many jobs ended how.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -62,37 +67,6 @@ pub struct Tally {
     lanes: BTreeMap<WorkerId, Lane>,
 }
 
-/// One worker's time, followed from job to job.
-#[derive(Clone, Copy, Debug, Default)]
-struct Lane {
-    /// It had nothing in hand from here on.
-    free: Nanos,
-    communication: Nanos,
-    compute: Nanos,
-}
-
-impl Lane {
-    /// Adds a job that this lane has run. Jobs of a lane come in the order in
-    /// which they ended.
-    fn add(&mut self, stamps: &Stamps) {
-        let called = stamps.called.clamp(stamps.submitted, stamps.collected);
-        let returned = match stamps.returned {
-            // Its worker died or was killed in the kernel.
-            0 => stamps.collected,
-            returned => returned.clamp(called, stamps.collected),
-        };
-        let published = match stamps.published {
-            0 => returned,
-            published => published.clamp(returned, stamps.collected),
-        };
-        // Before `free` the lane had another job in hand, before `assigned` none.
-        let from = self.free.max(stamps.assigned);
-        self.communication += called.saturating_sub(from) + (published - returned);
-        self.compute += returned - called;
-        self.free = self.free.max(published);
-    }
-}
-
 impl Tally {
     /// Adds a job that ended with `status`. That is its outcome's status, unless
     /// something went wrong with the result afterwards.
@@ -103,9 +77,9 @@ impl Tally {
         self.bytes_out += outcome.bytes_out();
         self.retries += u64::from(outcome.attempts.saturating_sub(1));
         if let Some(worker) = outcome.worker
-            && outcome.stamps.called != 0
+            && let Some(visit) = Visit::of(&outcome.stamps)
         {
-            self.lanes.entry(worker).or_default().add(&outcome.stamps);
+            self.lanes.entry(worker).or_default().add(&visit);
         }
     }
 
@@ -121,18 +95,13 @@ impl Tally {
 
     /// The summary of everything that was added.
     pub fn summary(&self, run: &Run) -> Summary {
-        let capacity = run.wall * run.ready.len() as u64;
-        let mut startup = run.ready.iter().map(|ready| ready.min(&run.wall)).sum::<Nanos>();
-        let lanes = self.lanes.values();
-        let mut communication = lanes.clone().map(|lane| lane.communication).sum::<Nanos>();
-        let mut compute = lanes.map(|lane| lane.compute).sum::<Nanos>();
-        // On an event loop kernels that wait overlap: their spans may add up to
-        // more than there is. What is shared out is the time that there is.
-        let mut rest = capacity;
-        for share in [&mut startup, &mut communication, &mut compute] {
-            *share = (*share).min(rest);
-            rest -= *share;
-        }
+        let unused = Lane::default();
+        let lane = |(worker, &ready)| {
+            let lane = self.lanes.get(&WorkerId(worker)).unwrap_or(&unused);
+            lane.times(ready, run.wall, run.shutdown)
+        };
+        let lanes: Vec<LaneTimes> = (0..).zip(&run.ready).map(lane).collect();
+        let sum = |share: fn(&LaneTimes) -> Nanos| lanes.iter().map(share).sum();
         Summary {
             counts: self.counts,
             spans: self.spans,
@@ -143,10 +112,11 @@ impl Tally {
             workers: run.ready.len(),
             restarts: run.restarts,
             peak_rss_bytes: run.peak_rss_bytes,
-            startup,
-            communication,
-            compute,
-            idle: rest,
+            startup: sum(|lane| lane.startup),
+            communication: sum(|lane| lane.communication),
+            compute: sum(|lane| lane.compute),
+            idle: sum(|lane| lane.idle),
+            lanes,
         }
     }
 }
@@ -158,6 +128,9 @@ pub struct Run {
     pub wall: Nanos,
     /// For each worker, the time from the pool's creation until it was ready.
     pub ready: Vec<Nanos>,
+    /// The last result was where it should be, until all workers had ended and were
+    /// reaped.
+    pub shutdown: Nanos,
     /// Worker processes started after the first ones.
     pub restarts: u64,
     /// Largest resident set of any worker process, in bytes.
@@ -193,6 +166,8 @@ pub struct Summary {
     pub compute: Nanos,
     /// Workers' time with no job assigned.
     pub idle: Nanos,
+    /// The same for each worker, and its shut-down.
+    pub lanes: Vec<LaneTimes>,
 }
 
 impl Summary {
@@ -234,7 +209,7 @@ fn ratio(a: u64, b: u64) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use brigade_proto::{Buffer, JobError, JobId};
+    use brigade_proto::{Buffer, JobError, JobId, Stamps};
 
     use super::*;
 
@@ -276,12 +251,16 @@ mod tests {
             job(1, [10, 30, 31, 32, 35, 85, 86, 88]),
             job(0, [10, 40, 41, 68, 70, 90, 95, 99]),
         ]);
-        let summary = tally.summary(&Run { wall: 100, ready: vec![8, 12], ..Run::default() });
+        let run = Run { wall: 100, ready: vec![8, 12], shutdown: 7, ..Run::default() };
+        let summary = tally.summary(&run);
         assert_eq!(summary.startup, 8 + 12);
         assert_eq!(summary.compute, 40 + 50 + 20);
         assert_eq!(summary.communication, (5 + 2) + (5 + 1) + (3 + 5));
         let shared = summary.startup + summary.compute + summary.communication + summary.idle;
         assert_eq!(shared, 200);
+        let first = LaneTimes { startup: 8, compute: 60, communication: 15, idle: 17, shutdown: 7 };
+        assert_eq!(summary.lanes[0], first);
+        assert_eq!(summary.lanes.iter().map(LaneTimes::wall).collect::<Vec<_>>(), [107, 107]);
         assert_eq!(summary.compute_sum(), 110);
         assert!((summary.speedup() - 1.1).abs() < 1e-12);
         assert!((summary.efficiency() - 0.55).abs() < 1e-12);
@@ -290,13 +269,20 @@ mod tests {
     }
 
     #[test]
-    fn overlapping_waits_fill_the_lane_and_no_more() {
+    fn overlapping_waits_are_counted_once() {
         let tally =
             tally(&[job(0, [0, 1, 1, 1, 1, 91, 91, 91]), job(0, [0, 2, 2, 2, 2, 92, 92, 92])]);
         let summary = tally.summary(&Run { wall: 100, ready: vec![1], ..Run::default() });
-        assert_eq!(summary.compute + summary.communication, 99);
-        assert_eq!(summary.idle, 0);
+        assert_eq!((summary.compute, summary.communication), (91, 0));
+        assert_eq!(summary.idle, 8);
         assert!(summary.speedup() > 1.7);
+    }
+
+    #[test]
+    fn no_more_time_is_shared_out_than_there_is() {
+        let tally = tally(&[job(0, [0, 1, 1, 1, 5, 500, 600, 900])]);
+        let summary = tally.summary(&Run { wall: 100, ready: vec![1], ..Run::default() });
+        assert_eq!((summary.compute, summary.communication, summary.idle), (99, 0, 0));
     }
 
     #[test]

@@ -6,6 +6,7 @@ pub mod kernels;
 mod run;
 mod run_human;
 mod run_json;
+pub mod trace;
 pub mod units;
 
 pub use run::{

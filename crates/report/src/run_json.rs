@@ -4,6 +4,7 @@
 use std::io::{self, Write};
 
 use brigade_exec::WorkerReport;
+use brigade_measure::lane::LaneTimes;
 use brigade_measure::summary::{Counts, Summary};
 use serde::Serialize;
 use serde_json::Value;
@@ -72,7 +73,7 @@ impl<'a> Document<'a> {
             startup_us: Micros(end.startup),
             wall_us: Micros(end.summary.wall),
             jobs,
-            workers: end.workers.iter().map(WorkerRow::new).collect(),
+            workers: rows(end),
             summary: SummaryRow::new(end.summary, end.ended_early.as_deref()),
         }
     }
@@ -87,10 +88,22 @@ struct WorkerRow {
     busy_us: Micros,
     cpu_us: Option<Micros>,
     peak_rss_bytes: Option<u64>,
+    startup_us: Micros,
+    compute_us: Micros,
+    communication_us: Micros,
+    idle_us: Micros,
+    shutdown_us: Micros,
+    /// The sum of the five before it.
+    wall_us: Micros,
+}
+
+fn rows(end: &RunEnd<'_>) -> Vec<WorkerRow> {
+    let lanes = &end.summary.lanes;
+    end.workers.iter().zip(lanes).map(|(report, lane)| WorkerRow::new(report, lane)).collect()
 }
 
 impl WorkerRow {
-    fn new(report: &WorkerReport) -> Self {
+    fn new(report: &WorkerReport, lane: &LaneTimes) -> Self {
         Self {
             worker: report.worker.0,
             pid: report.pid,
@@ -99,6 +112,12 @@ impl WorkerRow {
             busy_us: Micros(report.busy_ns),
             cpu_us: report.cpu_ns.map(Micros),
             peak_rss_bytes: report.peak_rss_bytes,
+            startup_us: Micros(lane.startup),
+            compute_us: Micros(lane.compute),
+            communication_us: Micros(lane.communication),
+            idle_us: Micros(lane.idle),
+            shutdown_us: Micros(lane.shutdown),
+            wall_us: Micros(lane.wall()),
         }
     }
 }

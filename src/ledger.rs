@@ -1,0 +1,51 @@
+//! What is kept of a run while it goes on: sums, and a timeline if one is wanted.
+
+use std::io;
+
+use brigade_exec::WorkerReport;
+use brigade_measure::summary::{Summary, Tally};
+use brigade_proto::{Nanos, Outcome, Status};
+use brigade_report::JobRow;
+
+use crate::tracer::Tracer;
+
+/// Every job of a run is entered here once.
+pub(crate) struct Ledger {
+    tally: Tally,
+    /// Or why there will be none: that is no reason to end the run.
+    tracer: Option<io::Result<Tracer>>,
+}
+
+impl Ledger {
+    pub(crate) fn new(tracer: Option<Tracer>) -> Self {
+        Self { tally: Tally::default(), tracer: tracer.map(Ok) }
+    }
+
+    pub(crate) fn tally(&self) -> &Tally {
+        &self.tally
+    }
+
+    /// Enters a job whose result is where it should be; the work on that began at
+    /// `since`.
+    pub(crate) fn enter(&mut self, outcome: &Outcome, row: &JobRow, since: Nanos) {
+        self.tally.add(outcome, row.status);
+        if let Some(Ok(tracer)) = &mut self.tracer
+            && let Err(error) = tracer.job(row, &outcome.stamps, since)
+        {
+            self.tracer = Some(Err(error));
+        }
+    }
+
+    /// Enters a job that never reached the pool.
+    pub(crate) fn enter_unrun(&mut self, status: Status) {
+        self.tally.add_unrun(status);
+    }
+
+    /// The workers are gone.
+    ///
+    /// # Errors
+    /// When the timeline could not be written.
+    pub(crate) fn close(self, summary: &Summary, workers: &[WorkerReport]) -> io::Result<()> {
+        self.tracer.map_or(Ok(()), |tracer| tracer?.end(summary, workers))
+    }
+}

@@ -1,0 +1,174 @@
+//! The timeline of a run, `--trace`: jobs as they end, and memory ten times a second.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use brigade_exec::{PoolConfig, WorkerReport};
+use brigade_measure::memory;
+use brigade_measure::summary::Summary;
+use brigade_proto::{Nanos, Stamps};
+use brigade_report::JobRow;
+use brigade_report::trace::Trace;
+use brigade_sys::clock;
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+
+use crate::exit::Failure;
+use crate::write::{self, Draft};
+
+/// Opens the file of a timeline, if one is wanted; it must not be one that the run
+/// reads or writes.
+///
+/// # Errors
+/// When it is, or cannot be written.
+pub(crate) fn open<'a>(
+    path: Option<&Path>,
+    used: impl IntoIterator<Item = &'a PathBuf>,
+    title: String,
+) -> Result<Option<Blank>, Failure> {
+    let Some(path) = path else {
+        return Ok(None);
+    };
+    let show = path.display();
+    let identity = write::identity(path);
+    if let Some(other) = used.into_iter().find(|other| write::identity(other) == identity) {
+        let other = other.display();
+        return Err(Failure::usage(format!(
+            "--trace {show} would overwrite {other}, which the run reads or writes"
+        )));
+    }
+    // What is renamed over a device or a link takes its place.
+    if path.symlink_metadata().is_ok_and(|found| !found.is_file()) {
+        return Err(Failure::usage(format!("cannot write --trace {show}: it is not a file")));
+    }
+    let draft = Draft::of(path)
+        .map_err(|error| Failure::usage(format!("cannot write --trace {show}: {error}")))?;
+    Ok(Some(Blank { draft, title, memory: Sampler::start()? }))
+}
+
+/// A timeline before the run has begun.
+pub(crate) struct Blank {
+    draft: Draft,
+    title: String,
+    memory: Sampler,
+}
+
+impl Blank {
+    /// Begins at `begin`, when the pool was asked for.
+    ///
+    /// # Errors
+    /// When it cannot be written, as for all that follow.
+    pub(crate) fn begin(self, begin: Nanos, config: &PoolConfig) -> io::Result<Tracer> {
+        let Self { draft, title, memory } = self;
+        let path = draft.path().to_owned();
+        let trace = Trace::start(draft, begin, config.lanes(), &title).map_err(annotate(&path))?;
+        if config.backend.is_in_process() {
+            memory.watch(None, std::process::id());
+        }
+        Ok(Tracer { trace, path, memory })
+    }
+}
+
+/// A timeline in the making.
+pub(crate) struct Tracer {
+    trace: Trace<Draft>,
+    path: PathBuf,
+    memory: Sampler,
+}
+
+impl Tracer {
+    /// A job has ended; digesting and writing its result began at `since`.
+    pub(crate) fn job(&mut self, row: &JobRow, stamps: &Stamps, since: Nanos) -> io::Result<()> {
+        if let (Some(worker), Some(pid)) = (row.worker, row.pid)
+            && pid != std::process::id()
+        {
+            self.memory.watch(Some(worker), pid);
+        }
+        self.trace.job(row, stamps, (since, clock::now())).map_err(annotate(&self.path))?;
+        self.samples()
+    }
+
+    fn samples(&mut self) -> io::Result<()> {
+        for Sample { at, worker, bytes } in self.memory.samples.try_iter() {
+            self.trace.memory(at, worker, bytes).map_err(annotate(&self.path))?;
+        }
+        Ok(())
+    }
+
+    /// The workers are gone: puts the file in its place.
+    pub(crate) fn end(mut self, summary: &Summary, workers: &[WorkerReport]) -> io::Result<()> {
+        self.samples()?;
+        self.trace
+            .end(summary, workers)
+            .and_then(|draft| draft.publish(true))
+            .map_err(annotate(&self.path))
+    }
+}
+
+fn annotate(path: &Path) -> impl Fn(io::Error) -> io::Error {
+    move |error| io::Error::other(format!("cannot write --trace {}: {error}", path.display()))
+}
+
+/// Resident memory of a process, once.
+struct Sample {
+    at: Nanos,
+    /// `None` is the coordinator.
+    worker: Option<u32>,
+    bytes: u64,
+}
+
+/// Workers and their processes.
+type Watched = BTreeMap<Option<u32>, u32>;
+
+/// A thread that looks at the memory of processes.
+struct Sampler {
+    watched: Arc<Mutex<Watched>>,
+    samples: Receiver<Sample>,
+    /// The thread ends when this is dropped.
+    quit: Option<Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Sampler {
+    const PERIOD: Duration = Duration::from_millis(100);
+
+    fn start() -> io::Result<Self> {
+        let watched = Arc::new(Mutex::new(Watched::new()));
+        let (sender, samples) = crossbeam_channel::unbounded();
+        let (quit, quitting) = crossbeam_channel::bounded::<()>(0);
+        let processes = Arc::clone(&watched);
+        let thread = thread::Builder::new().name("memory".to_owned()).spawn(move || {
+            while let Err(RecvTimeoutError::Timeout) = quitting.recv_timeout(Self::PERIOD) {
+                for (&worker, &pid) in lock(&processes).iter() {
+                    if let Some(bytes) = memory::resident_bytes(pid) {
+                        // Fails only when nobody wants them any more.
+                        let _ = sender.send(Sample { at: clock::now(), worker, bytes });
+                    }
+                }
+            }
+        })?;
+        Ok(Self { watched, samples, quit: Some(quit), thread: Some(thread) })
+    }
+
+    /// From now on this process counts as that worker.
+    fn watch(&self, worker: Option<u32>, pid: u32) {
+        lock(&self.watched).insert(worker, pid);
+    }
+}
+
+fn lock(watched: &Mutex<Watched>) -> MutexGuard<'_, Watched> {
+    watched.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Drop for Sampler {
+    fn drop(&mut self) {
+        self.quit = None;
+        if let Some(thread) = self.thread.take() {
+            // It does not panic.
+            let _ = thread.join();
+        }
+    }
+}
