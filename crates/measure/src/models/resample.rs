@@ -54,18 +54,20 @@ impl Center {
     pub(super) fn of(&self, draw: &[u32]) -> f64 {
         let drawn: u32 = draw.iter().sum();
         let all = drawn * (drawn + 1) / 2;
-        let (mut seen, mut below) = (0, None);
-        for &(mean, i, j) in &self.pairs {
-            let (a, b) = (draw[i as usize], draw[j as usize]);
-            seen += if i == j { a * (a + 1) / 2 } else { a * b };
-            if 2 * seen > all {
-                return f64::midpoint(below.unwrap_or(mean), mean).exp();
+        let (mut pairs, mut seen, mut last) = (self.pairs.iter(), 0, f64::NAN);
+        // The least mean that `rank` pairs do not exceed; ranks may only rise.
+        let mut ranked = |rank: u32| {
+            while seen < rank
+                && let Some(&(mean, i, j)) = pairs.next()
+            {
+                let (a, b) = (draw[i as usize], draw[j as usize]);
+                seen += if i == j { a * (a + 1) / 2 } else { a * b };
+                last = mean;
             }
-            if 2 * seen == all && below.is_none() {
-                below = Some(mean);
-            }
-        }
-        f64::NAN
+            last
+        };
+        let (low, high) = (ranked(all.div_ceil(2)), ranked(all / 2 + 1));
+        f64::midpoint(low, high).exp()
     }
 }
 
@@ -131,4 +133,54 @@ fn normal_tail(z: f64) -> f64 {
     let terms = [0.319_381_530, -0.356_563_782, 1.781_477_937, -1.821_255_978, 1.330_274_429];
     let density = (-z * z / 2.0).exp() / std::f64::consts::TAU.sqrt();
     density * terms.iter().rfold(0.0, |sum, term| (sum + term) * t)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::*;
+
+    fn scipy(key: &str) -> Vec<Value> {
+        let all: Value =
+            serde_json::from_str(include_str!("../../tests/models_scipy.json")).unwrap();
+        all[key].as_array().unwrap().clone()
+    }
+
+    #[test]
+    fn tails_are_cut_where_students_t_would() {
+        for case in scipy("cuts") {
+            let cut = tail(case["blocks"].as_u64().unwrap() as usize);
+            let expected = case["cut"].as_f64().unwrap();
+            assert!((cut / expected - 1.0).abs() < 0.01, "{cut} instead of {expected}");
+        }
+    }
+
+    #[test]
+    fn centers_are_medians_of_the_means_of_all_pairs() {
+        for case in scipy("centers") {
+            let figures: Vec<f64> = serde_json::from_value(case["figures"].clone()).unwrap();
+            let center = Center::new(figures);
+            let expected = case["center"].as_f64().unwrap();
+            assert!((center.of(&center.all()) / expected - 1.0).abs() < 1e-12);
+        }
+    }
+
+    #[test]
+    fn a_block_that_is_drawn_twice_counts_as_two() {
+        let figures = [3.0, 1.0, 4.0, 1.5, 9.0, 2.6];
+        let draw: [u32; 6] = [2, 0, 1, 3, 0, 1];
+        let written_out = figures.iter().zip(draw).flat_map(|(x, n)| vec![*x; n as usize]);
+        let written_out = Center::new(written_out);
+        let drawn = Center::new(figures).of(&draw);
+        assert!((drawn / written_out.of(&written_out.all()) - 1.0).abs() < 1e-12);
+    }
+
+    #[test]
+    fn one_mad_block_hardly_moves_the_center() {
+        let mut figures = vec![100.0; 15];
+        figures.extend([101.0, 102.0, 1e6]);
+        let center = Center::new(figures);
+        assert!(center.of(&center.all()) < 101.0);
+    }
 }
