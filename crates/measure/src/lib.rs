@@ -10,4 +10,5 @@ pub mod host;
 pub mod lane;
 mod machine;
 pub mod memory;
+pub mod models;
 pub mod summary;
