@@ -11,4 +11,5 @@ pub mod lane;
 mod machine;
 pub mod memory;
 pub mod models;
+pub mod stats;
 pub mod summary;
