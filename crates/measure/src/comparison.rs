@@ -89,7 +89,8 @@ pub struct Compared {
     pub p: f64,
     /// The same after Holm's correction over all cells.
     pub p_holm: f64,
-    /// The smallest slowdown that this many blocks with this noise would find in 80 of
+    /// The smallest slowdown beyond the tolerance that as many blocks with the same noise
+    /// would find in 80 of
     /// 100 comparisons, as a ratio less one: 0.02 is 2 %.
     pub detectable: f64,
     /// Whether a second round found the same; `None` where none was run.

@@ -1,11 +1,13 @@
 //! What Brigade measures: summaries of spans, and the machine it measured on.
 
+pub mod command;
 pub mod comparison;
 pub mod context;
 mod cover;
 pub mod doctor;
 pub mod experiment;
 pub mod floors;
+pub mod gate;
 pub mod host;
 pub mod lane;
 mod machine;

@@ -1,0 +1,116 @@
+//! Any command, run once and measured from outside.
+
+use std::io;
+use std::os::unix::process::CommandExt;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use brigade_sys::bell::wait_readable;
+use brigade_sys::process::{Child, describe};
+use brigade_sys::usage::Usage;
+
+/// A command line, split into words as a shell does. There is no shell: variables,
+/// wildcards and pipes need `sh -c '...'`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Program {
+    text: String,
+    words: Vec<String>,
+}
+
+/// What one run took.
+#[derive(Clone, Copy, Debug)]
+pub struct Taken {
+    /// From the start of the process until it had ended.
+    pub wall: Duration,
+    /// What it used, and the children that it has waited for.
+    pub usage: Usage,
+}
+
+/// How often it is asked whether somebody wants the run to end.
+const TICK: Duration = Duration::from_millis(100);
+
+impl Program {
+    /// From a command line.
+    ///
+    /// # Errors
+    /// When a quotation is open, or there is nothing.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let words = shell_words::split(text).map_err(|error| format!("`{text}`: {error}"))?;
+        if words.is_empty() {
+            return Err("an empty command".to_owned());
+        }
+        Ok(Self { text: text.to_owned(), words })
+    }
+
+    /// As it was given.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// Runs it once, without input, its output thrown away; what it writes to its
+    /// standard error goes where `stderr` says.
+    ///
+    /// # Errors
+    /// When it cannot be started, fails, or is ended because `is_interrupted` says so.
+    pub fn run(&self, stderr: Stdio, is_interrupted: &dyn Fn() -> bool) -> Result<Taken, String> {
+        let failed = |what: &str, error: &io::Error| format!("`{}`: {what}: {error}", self.text);
+        let begin = Instant::now();
+        let child = Command::new(&self.words[0])
+            .args(&self.words[1..])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(stderr)
+            .process_group(0)
+            .spawn()
+            .map_err(|error| failed("cannot be started", &error))?;
+        let child =
+            Child::watch(child.id()).map_err(|error| failed("cannot be watched", &error))?;
+        loop {
+            let ready = wait_readable(&[child.pidfd()], Some(TICK));
+            if ready.map_err(|error| failed("cannot be watched", &error))?[0] {
+                break;
+            }
+            if is_interrupted() {
+                child.kill_group();
+            }
+        }
+        let wall = begin.elapsed();
+        let reaped = child.reap().map_err(|error| failed("cannot be reaped", &error))?;
+        if !reaped.status.success() {
+            return Err(format!("`{}` {}", self.text, describe(reaped.status)));
+        }
+        Ok(Taken { wall, usage: reaped.usage })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(text: &str) -> Result<Taken, String> {
+        Program::parse(text).unwrap().run(Stdio::null(), &|| false)
+    }
+
+    #[test]
+    fn a_command_is_split_as_by_a_shell_and_measured() {
+        let taken = run("sh -c 'i=0; while [ $i -lt 30000 ]; do i=$((i+1)); done'").unwrap();
+        assert!(taken.wall > Duration::ZERO);
+        assert!(taken.usage.user_ns + taken.usage.system_ns > 0);
+        assert!(taken.usage.peak_rss_bytes > 0);
+    }
+
+    #[test]
+    fn what_goes_wrong_names_the_command() {
+        assert_eq!(run("sh -c 'exit 3'").unwrap_err(), "`sh -c 'exit 3'` exited with status 3");
+        assert!(run("/no/such/program").unwrap_err().contains("cannot be started"));
+        assert!(Program::parse("sh -c 'open").is_err());
+        assert!(Program::parse("  ").is_err());
+    }
+
+    #[test]
+    fn an_interrupt_ends_the_command() {
+        let program = Program::parse("sleep 1000").unwrap();
+        let error = program.run(Stdio::null(), &|| true).unwrap_err();
+        assert_eq!(error, "`sleep 1000` killed by SIGKILL");
+    }
+}

@@ -1,0 +1,122 @@
+//! What is said of the figures.
+
+use super::Samples;
+use crate::comparison::{Estimate, Verdict};
+use crate::stats::{detectable, hodges_lehmann, pairs_needed, signed_rank_interval};
+
+/// What a verdict means.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Rules {
+    /// Changes up to this are the same: 0.05 is 5 %.
+    pub tolerance: f64,
+    /// How often a comparison may err, two-sided, over all its looks and metrics.
+    pub alpha: f64,
+}
+
+impl Rules {
+    fn limit(&self) -> f64 {
+        self.tolerance.ln_1p()
+    }
+}
+
+/// What is said of one metric.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Judgement {
+    /// What is said.
+    pub verdict: Verdict,
+    /// Why it is inconclusive; empty else.
+    pub why: String,
+    /// Blocks that it is from.
+    pub blocks: usize,
+    /// Head over base.
+    pub ratio: Estimate,
+    /// Base again over base.
+    pub aa: Estimate,
+    /// The smallest change beyond the tolerance that would be found in 80 of 100
+    /// comparisons: 0.02 is 2 %. Infinite where there is too little to say.
+    pub detectable: f64,
+}
+
+impl Judgement {
+    pub(super) fn is_final(&self) -> bool {
+        self.verdict != Verdict::Inconclusive
+    }
+}
+
+/// Judges at a two-sided `level`.
+pub fn judge(samples: &Samples, rules: &Rules, level: f64) -> Judgement {
+    let (differences, noise) = (samples.differences(), samples.noise());
+    let confidence = 1.0 - level;
+    let (ratio, aa) = (estimate(&differences, confidence), estimate(&noise, confidence));
+    let detectable = detectable(&differences, rules.alpha, 0.8).exp_m1();
+    let (verdict, why) = match (ratio, aa) {
+        (Some(ratio), Some(aa)) => verdict(ratio, aa, rules),
+        _ => (Verdict::Inconclusive, too_few(differences.len(), confidence)),
+    };
+    let why = match verdict {
+        Verdict::Inconclusive if why.is_empty() => too_noisy(ratio, rules),
+        _ => why,
+    };
+    let unknown = |differences: &[f64]| Estimate {
+        estimate: hodges_lehmann(differences),
+        interval: [f64::NEG_INFINITY, f64::INFINITY],
+        confidence,
+    };
+    Judgement {
+        verdict,
+        why,
+        blocks: differences.len(),
+        ratio: as_ratio(ratio.unwrap_or_else(|| unknown(&differences))),
+        aa: as_ratio(aa.unwrap_or_else(|| unknown(&noise))),
+        detectable,
+    }
+}
+
+fn estimate(differences: &[f64], confidence: f64) -> Option<Estimate> {
+    if differences.iter().any(|difference| !difference.is_finite()) {
+        return None;
+    }
+    let interval = signed_rank_interval(differences, confidence)?;
+    Some(Estimate { estimate: hodges_lehmann(differences), interval, confidence })
+}
+
+fn as_ratio(log: Estimate) -> Estimate {
+    Estimate { estimate: log.estimate.exp(), interval: log.interval.map(f64::exp), ..log }
+}
+
+/// Of logarithms.
+fn verdict(ratio: Estimate, aa: Estimate, rules: &Rules) -> (Verdict, String) {
+    let limit = rules.limit();
+    let [low, high] = ratio.interval;
+    // The machine makes a difference where there is none, and one that matters.
+    if (aa.interval[0] > 0.0 || aa.interval[1] < 0.0) && aa.estimate.abs() > limit / 2.0 {
+        let percent = aa.estimate.exp_m1() * 100.0;
+        let why = format!("base differs from itself by {percent:+.1} %: the machine is not steady");
+        return (Verdict::Inconclusive, why);
+    }
+    let verdict = if low > limit {
+        Verdict::Worse
+    } else if high < -limit {
+        Verdict::Better
+    } else if low >= -limit && high <= limit {
+        Verdict::Same
+    } else {
+        Verdict::Inconclusive
+    };
+    (verdict, String::new())
+}
+
+fn too_few(blocks: usize, confidence: f64) -> String {
+    let needed = pairs_needed(confidence);
+    format!("{blocks} blocks were run and {needed} are needed: give a longer --budget")
+}
+
+fn too_noisy(ratio: Option<Estimate>, rules: &Rules) -> String {
+    let [low, high] = ratio.map_or([f64::NAN; 2], |ratio| ratio.interval);
+    let (low, high) = (low.exp_m1() * 100.0, high.exp_m1() * 100.0);
+    let tolerance = rules.tolerance * 100.0;
+    format!(
+        "the change lies between {low:+.1} and {high:+.1} %, on both sides of the tolerance of \
+         {tolerance} %: a longer --budget or a quieter machine narrows it"
+    )
+}

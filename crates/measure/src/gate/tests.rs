@@ -1,0 +1,116 @@
+use std::cell::RefCell;
+
+use super::*;
+use crate::comparison::Verdict;
+
+const RULES: Rules = Rules { tolerance: 0.05, alpha: 0.01 };
+
+fn limits(blocks: usize, seed: u64) -> Limits {
+    Limits { budget: Duration::from_secs(3600), blocks, seed }
+}
+
+/// A command that takes `1 + slower` times as long for head, with noise that is
+/// lopsided as that of machines is: mostly a little, now and then a lot.
+fn simulate(rules: &Rules, slower: f64, noise: f64, blocks: usize, seed: u64) -> Round {
+    let dice = RefCell::new(Dice::new(seed ^ 0x9e37_79b9));
+    let mut run = |arm: Arm| {
+        let mut dice = dice.borrow_mut();
+        let mut uniform = || dice.roll(1 << 20) as f64 / f64::from(1 << 20);
+        let mut noisy = 1.0 + noise * (uniform() + uniform());
+        if uniform() < 0.05 {
+            noisy *= 1.0 + uniform();
+        }
+        let factor = if arm == Arm::Head { 1.0 + slower } else { 1.0 };
+        Ok(vec![1000.0 * factor * noisy])
+    };
+    let mut hooks = Hooks { run: &mut run, done: &mut |_, _| {}, is_interrupted: &|| false };
+    round(1, rules, &limits(blocks, seed), &mut hooks).unwrap()
+}
+
+fn verdicts(rules: &Rules, slower: f64, noise: f64, rounds: u64) -> Vec<Verdict> {
+    (0..rounds).map(|seed| simulate(rules, slower, noise, 60, seed).judgements[0].verdict).collect()
+}
+
+fn count(verdicts: &[Verdict], wanted: Verdict) -> usize {
+    verdicts.iter().filter(|verdict| **verdict == wanted).count()
+}
+
+#[test]
+fn no_difference_is_the_same_and_ends_early() {
+    let verdicts = verdicts(&RULES, 0.0, 0.01, 200);
+    assert_eq!(count(&verdicts, Verdict::Worse) + count(&verdicts, Verdict::Better), 0);
+    assert!(count(&verdicts, Verdict::Same) > 190, "{verdicts:?}");
+    let round = simulate(&RULES, 0.0, 0.001, 60, 1);
+    assert!(round.samples[0].base.len() <= 30, "{}", round.samples[0].base.len());
+}
+
+#[test]
+fn slowdowns_are_found_and_speedups_too() {
+    let found = verdicts(&RULES, 0.10, 0.01, 100);
+    assert!(count(&found, Verdict::Worse) >= 99, "{found:?}");
+    let found = verdicts(&RULES, -0.12, 0.01, 100);
+    assert!(count(&found, Verdict::Better) >= 99, "{found:?}");
+}
+
+/// At the edge of the tolerance half of the intervals would lie on each side of it; what
+/// may not happen is that they exclude the truth.
+#[test]
+fn at_the_tolerance_a_verdict_is_rarely_wrong() {
+    let rounds = 300;
+    let wrong = count(&verdicts(&RULES, 0.05, 0.01, rounds), Verdict::Worse);
+    // 1 of 100 in all, of which half is on this side.
+    assert!(wrong <= 6, "{wrong} of {rounds}");
+}
+
+#[test]
+fn noise_makes_it_inconclusive_and_not_worse() {
+    let verdicts = verdicts(&Rules { tolerance: 0.01, ..RULES }, 0.0, 0.5, 100);
+    assert!(count(&verdicts, Verdict::Worse) <= 2, "{verdicts:?}");
+    assert!(count(&verdicts, Verdict::Inconclusive) >= 95, "{verdicts:?}");
+    let judgement = &simulate(&RULES, 0.0, 0.5, 60, 3).judgements[0];
+    assert!(judgement.why.contains("--budget"), "{}", judgement.why);
+    assert!(judgement.detectable > 0.05);
+}
+
+#[test]
+fn a_base_that_differs_from_itself_is_no_base() {
+    let mut samples = Samples::default();
+    for i in 0..20 {
+        let noise = 1.0 + 0.001 * f64::from(i % 5);
+        samples.push([100.0 * noise, 110.0 * noise, 130.0 * noise]);
+    }
+    let judgement = judge(&samples, &RULES, 0.01);
+    assert_eq!(judgement.verdict, Verdict::Inconclusive);
+    assert!(judgement.why.contains("differs from itself by +10.0 %"), "{}", judgement.why);
+    samples.again.clone_from(&samples.base);
+    assert_eq!(judge(&samples, &RULES, 0.01).verdict, Verdict::Worse);
+}
+
+#[test]
+fn too_few_blocks_say_how_many_are_needed() {
+    let judgement = &simulate(&RULES, 0.5, 0.01, 5, 1).judgements[0];
+    assert_eq!(judgement.verdict, Verdict::Inconclusive);
+    assert_eq!(judgement.why, "5 blocks were run and 8 are needed: give a longer --budget");
+}
+
+#[test]
+fn a_run_that_fails_ends_the_comparison() {
+    let mut run = |arm: Arm| match arm {
+        Arm::Head => Err("exited with status 1".to_owned()),
+        _ => Ok(vec![1.0]),
+    };
+    let mut hooks = Hooks { run: &mut run, done: &mut |_, _| {}, is_interrupted: &|| false };
+    assert_eq!(round(1, &RULES, &limits(10, 1), &mut hooks).unwrap_err(), "exited with status 1");
+}
+
+#[test]
+fn an_interrupted_round_keeps_its_blocks() {
+    let blocks = std::cell::Cell::new(0);
+    let mut run = |_| Ok(vec![1.0, 2.0]);
+    let mut done = |block: usize, _| blocks.set(block);
+    let mut hooks = Hooks { run: &mut run, done: &mut done, is_interrupted: &|| blocks.get() == 3 };
+    let round = round(2, &RULES, &limits(100, 1), &mut hooks).unwrap();
+    assert!(round.interrupted);
+    assert!(round.samples.iter().all(|samples| samples.head.len() == 3));
+    assert!(round.judgements.iter().all(|said| said.verdict == Verdict::Inconclusive));
+}
