@@ -6,5 +6,6 @@ mod batch;
 mod bench;
 mod faults;
 mod help;
+mod report;
 mod run;
 mod util;
