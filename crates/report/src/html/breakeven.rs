@@ -4,7 +4,7 @@
 use serde_json::Value;
 
 use super::figure::{Figure, Key, NARROW, Swatch, Table, WIDE};
-use super::input::{Cell, distinct, grouped, quantity, tick, with_interval};
+use super::input::{Cell, distinct, grouped, tick, with_interval};
 use super::models::{Answer, BreakEven, break_even};
 use super::plot::whisker;
 use super::series::colour;
@@ -91,8 +91,8 @@ fn figure(workers: Option<u64>, cells: &[Cell<'_>], lines: &[&BreakEven<'_>]) ->
             format!("{backend} {}", with_interval(cell.unit, cell.p50, cell.ci95))
         };
         table.rows.push(vec![
-            quantity("bytes", place.bytes),
-            quantity("us", place.compute),
+            tick("bytes", place.bytes),
+            tick("us", place.compute),
             place.letter() + " " + place.backend(),
             said(&place.ranked[0]),
             place.ranked.get(1).map_or(String::new(), said),
@@ -119,9 +119,8 @@ fn figure(workers: Option<u64>, cells: &[Cell<'_>], lines: &[&BreakEven<'_>]) ->
         title: format!("Break-even: the cheapest backend by payload and compute time{workers}"),
         answer: answer(lines),
         notes: vec![
-            "A letter with a question mark: the intervals of the two cheapest overlap. Places \
-             without a letter were not measured. Above the line the rival's isolation costs no \
-             more than that."
+            "A letter with a question mark: the intervals of the two cheapest overlap. A triangle \
+             at the edge: the line lies beyond what was measured."
                 .into(),
         ],
         legend,
@@ -132,28 +131,28 @@ fn figure(workers: Option<u64>, cells: &[Cell<'_>], lines: &[&BreakEven<'_>]) ->
 
 fn said(line: &BreakEven<'_>) -> String {
     let percent = line.percent.map_or(String::new(), |percent| format!(" {percent} %"));
-    format!("from here up {} costs at most{percent} more than {}", line.rival, line.reference)
+    format!("from here up {} cost at most{percent} more than {}", line.rival, line.reference)
 }
 
 fn answer(lines: &[&BreakEven<'_>]) -> String {
     let Some(line) = lines.first() else { return String::new() };
     let points = line.points.iter().map(|(bytes, answer)| {
-        let of = format!("for {}", quantity("bytes", *bytes));
+        let of = format!("with {}", tick("bytes", *bytes));
         match answer {
             Answer::At(at) => {
                 format!("{of} from {}", with_interval("us", at.estimate, at.interval))
             }
-            Answer::Never => format!("{of} never"),
+            Answer::Never => format!("{of} not within what was measured"),
             Answer::Always => format!("{of} always"),
         }
     });
     let percent = line.percent.map_or(String::new(), |percent| format!(" {percent} %"));
     let points: Vec<String> = points.collect();
     format!(
-        "{} costs at most{percent} more than {} {}.",
-        line.rival,
+        "{} cost at most{percent} more than {} for jobs that compute: {}.",
+        super::input::words(line.rival),
         line.reference,
-        points.join(", ")
+        points.join("; ")
     )
 }
 
@@ -194,7 +193,7 @@ fn draw(width: f64, places: &[Place<'_>], lines: &[&BreakEven<'_>]) -> Canvas {
     let row = if width >= WIDE { 40.0 } else { 34.0 };
     let bottom = top + row * compute.len() as f64;
     let mut canvas = Canvas::new(width, bottom + 46.0);
-    let step = ((right - left) / bytes.len() as f64).min(150.0);
+    let step = ((right - left) / bytes.len() as f64).min(170.0);
     let right = left + step * bytes.len() as f64;
     let x = Bands { values: &bytes, from: left, step };
     let y = Bands { values: &compute, from: bottom, step: -row };
@@ -204,16 +203,13 @@ fn draw(width: f64, places: &[Place<'_>], lines: &[&BreakEven<'_>]) -> Canvas {
         let cheapest = &place.ranked[0];
         let says = format!(
             "{}, {}: {} {}",
-            quantity("bytes", place.bytes),
-            quantity("us", place.compute),
+            tick("bytes", place.bytes),
+            tick("us", place.compute),
             place.backend(),
             with_interval(cheapest.unit, cheapest.p50, cheapest.ci95)
         );
         canvas.mark("place", &says, |canvas| {
             canvas.rect(&class, corner, (step - 2.0, row - 2.0));
-            // Not in the middle, where the line's points are.
-            let text = (corner.0 + 8.0, y.at(place.compute) + 5.0);
-            canvas.text("letter", Anchor::Start, text, &place.letter());
         });
     }
     let widest = bytes.iter().map(|b| text_width(&tick("bytes", *b))).fold(0.0, f64::max);
@@ -242,15 +238,24 @@ fn draw(width: f64, places: &[Place<'_>], lines: &[&BreakEven<'_>]) -> Canvas {
         canvas.path(&class, &line.points.iter().map(place).collect::<Vec<_>>());
         for point in &line.points {
             let (at, middle) = place(point);
-            if let (_, Answer::At(estimate)) = point {
-                let [from, to] = estimate.interval.map(|end| y.at(end));
-                let says = with_interval("us", estimate.estimate, estimate.interval);
-                canvas.mark("frontier-point", &says, |canvas| {
+            let (shape, says, interval) = match point.1 {
+                Answer::At(of) => (0, with_interval("us", of.estimate, of.interval), of.interval),
+                Answer::Never => (3, "never".to_owned(), [f64::NAN; 2]),
+                Answer::Always => (4, "always".to_owned(), [f64::NAN; 2]),
+            };
+            canvas.mark("frontier-point", &says, |canvas| {
+                if interval[0].is_finite() {
+                    let [from, to] = interval.map(|end| y.at(end));
                     whisker(canvas, &class, (at, from), (at, to));
-                    canvas.marker("frontier-dot", 0, (at, middle));
-                });
-            }
+                }
+                canvas.marker("frontier-dot", shape, (at, middle));
+            });
         }
+    }
+    for place in places {
+        // Above the line, and not in the middle, where its points are.
+        let at = (x.at(place.bytes) - step / 2.0 + 8.0, y.at(place.compute) + 5.0);
+        canvas.text("letter", Anchor::Start, at, &place.letter());
     }
     canvas
 }

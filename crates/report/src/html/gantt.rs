@@ -94,8 +94,8 @@ fn rows(spans: &[Span]) -> Vec<Vec<&Span>> {
 fn row_height(rows: usize) -> f64 {
     match rows {
         0 | 1 => 20.0,
-        2..=4 => 14.0,
-        _ => 9.0,
+        2..=8 => 14.0,
+        _ => 8.0,
     }
 }
 
@@ -143,8 +143,10 @@ fn panel(canvas: &mut Canvas, (left, top): (f64, f64), width: f64, panel: &Panel
     for tick in x.ticks(70.0) {
         let at = x.at(tick);
         canvas.line("grid", (at, top + HEAD), (at, bottom));
-        let label = if tick == 0.0 { "0".into() } else { super::input::tick("us", tick) };
-        canvas.text("tick", Anchor::Middle, (at, bottom + 17.0), &label);
+        let label = super::input::tick("us", tick);
+        if at + text_width(&label) / 2.0 <= left + width {
+            canvas.text("tick", Anchor::Middle, (at, bottom + 17.0), &label);
+        }
     }
     let mut y = top + HEAD;
     for lane in &panel.lanes {
@@ -174,9 +176,10 @@ fn bar(canvas: &mut Canvas, lane: &str, span: &Span, place: (f64, f64), size: (f
     canvas.mark("span", &says, |canvas| {
         canvas.rect(class(&span.kind), place, size);
         let roomy = size.1 >= 12.0 && size.0 > text_width(&span.label) + 6.0;
-        if roomy && !span.label.is_empty() && span.kind == "compute" {
+        if roomy && matches!(span.kind.as_str(), "compute" | "wait") {
+            let small = if size.1 < 16.0 { "small" } else { "" };
             let at = (place.0 + size.0 / 2.0, place.1 + size.1 / 2.0 + 4.0);
-            canvas.text("inside", Anchor::Middle, at, &span.label);
+            canvas.text(&format!("inside {small}"), Anchor::Middle, at, &span.label);
         }
     });
 }

@@ -62,11 +62,12 @@ pub(crate) fn cells(result: &Value) -> (Vec<Cell<'_>>, usize) {
     (cells, unreadable)
 }
 
-/// Some keys of a case as one text; the backend comes first.
+/// Some keys of a case as one text: who did it first, then how.
 pub(crate) fn said(case: &Map<String, Value>, wanted: impl Fn(&str) -> bool) -> String {
     let mut parts: Vec<(&String, String)> =
         case.iter().filter(|(key, _)| wanted(key)).filter_map(part).collect();
-    parts.sort_by_key(|(key, _)| *key != "backend");
+    let order = ["backend", "transport", "start_method", "placement"];
+    parts.sort_by_key(|(key, _)| order.iter().position(|name| name == key).unwrap_or(order.len()));
     parts.into_iter().map(|(_, part)| part).collect::<Vec<_>>().join(", ")
 }
 
@@ -75,7 +76,7 @@ fn part<'a>((key, value): (&'a String, &Value)) -> Option<(&'a String, String)> 
         (_, Value::Null) | (_, Value::Bool(false)) => return None,
         (key, Value::Bool(true)) => key.to_owned(),
         ("workers", _) => units::count(value.as_u64()?, "worker"),
-        ("bytes", _) => units::bytes(value.as_u64()?),
+        ("bytes", _) => tick("bytes", value.as_f64()?),
         ("floor", _) => format!("floor: {}", plain(value)),
         ("backend" | "transport" | "start_method", Value::String(name)) => name.clone(),
         (_, Value::String(text)) => text.clone(),
@@ -154,8 +155,20 @@ pub(crate) fn with_interval(unit: &str, value: f64, [from, to]: [f64; 2]) -> Str
     format!("{value} ({from} to {to})")
 }
 
+/// A name of a file as the first words of a sentence: `round_trip` is "Round trip".
+pub(crate) fn words(name: &str) -> String {
+    let mut letters: Vec<char> = name.replace('_', " ").chars().collect();
+    if let Some(first) = letters.first_mut() {
+        first.make_ascii_uppercase();
+    }
+    letters.into_iter().collect()
+}
+
 /// A round value as it stands at an axis: without `.00`.
 pub(crate) fn tick(unit: &str, value: f64) -> String {
+    if unit == "us" && value == 0.0 {
+        return "0".into();
+    }
     let text = quantity(unit, value);
     let (digits, rest) = match text.split_once(' ') {
         Some((digits, rest)) => (digits, format!(" {rest}")),
@@ -200,6 +213,7 @@ mod tests {
     fn ticks_are_short() {
         assert_eq!(tick("us", 1.0), "1 µs");
         assert_eq!(tick("us", 100_000.0), "100 ms");
+        assert_eq!((tick("us", 0.0), tick("bytes", 0.0)), ("0".into(), "0 B".into()));
         assert_eq!(tick("ratio", 0.5), "0.5");
         assert_eq!(tick("bytes", 65536.0), "64 KiB");
     }

@@ -1,7 +1,7 @@
 //! Time against payload, both logarithmic, a line for each way to hand a job over.
 
 use super::figure::{Figure, Key, NARROW, Swatch, Table, WIDE};
-use super::input::{Cell, distinct, grouped, quantity, tick, with_interval};
+use super::input::{Cell, distinct, grouped, tick, with_interval, words};
 use super::plot::{Axes, Field, Point, end_labels, with_room};
 use super::scale::{Scale, log_domain};
 use super::series::{Look, looks};
@@ -14,6 +14,12 @@ struct Series<'a> {
     name: String,
     look: Look,
     cells: Vec<Cell<'a>>,
+}
+
+impl Series<'_> {
+    fn has(&self, bytes: f64) -> bool {
+        self.cells.iter().any(|cell| cell.number("bytes") == Some(bytes))
+    }
 }
 
 /// Whether a cell belongs into such a figure: one of several payloads of its situation.
@@ -64,7 +70,7 @@ fn figure(cells: &[Cell<'_>]) -> Option<Figure> {
         table.rows.push(vec![
             named(cell),
             cell.text("kernel").unwrap_or("").to_owned(),
-            cell.number("bytes").map_or(String::new(), |bytes| quantity("bytes", bytes)),
+            cell.number("bytes").map_or(String::new(), |bytes| tick("bytes", bytes)),
             with_interval(cell.unit, cell.p50, cell.ci95),
         ]);
     }
@@ -74,7 +80,7 @@ fn figure(cells: &[Cell<'_>]) -> Option<Figure> {
         text: series.name.clone(),
     };
     Some(Figure {
-        title: format!("{} of a job against its payload{state}", said_metric(first.metric)),
+        title: format!("{} of a job against its payload{state}", words(first.metric)),
         answer: answer(&series),
         notes: vec![
             "Both axes are logarithmic: a step upwards is a factor. Vertical strokes are 95 % \
@@ -90,14 +96,6 @@ fn figure(cells: &[Cell<'_>]) -> Option<Figure> {
 
 fn cell_state(cell: &Cell<'_>) -> String {
     cell.text("state").map_or(String::new(), |state| format!(" ({state} workers)"))
-}
-
-fn said_metric(metric: &str) -> String {
-    let mut letters = metric.replace('_', " ").chars().collect::<Vec<_>>();
-    if let Some(first) = letters.first_mut() {
-        first.make_ascii_uppercase();
-    }
-    letters.into_iter().collect()
 }
 
 /// The largest payload, fastest and slowest: what the choice of a way is worth.
@@ -117,7 +115,7 @@ fn answer(series: &[Series<'_>]) -> String {
     let said = |(series, cell): &(&Series<'_>, &Cell<'_>)| {
         format!("{} by “{}”", with_interval(cell.unit, cell.p50, cell.ci95), series.name)
     };
-    let payload = quantity("bytes", most);
+    let payload = tick("bytes", most);
     match last.len() {
         1 => format!("{payload} to a worker process and back take {}.", said(best)),
         _ => format!(
@@ -135,8 +133,11 @@ fn draw(width: f64, series: &[Series<'_>], cells: &[Cell<'_>]) -> Option<Canvas>
     let payloads: Vec<f64> = bytes.iter().copied().filter(|bytes| *bytes > 0.0).collect();
     let none = bytes.first() == Some(&0.0);
     // Nothing has no place on a logarithmic axis: it gets one of its own.
-    let slot = field.x.0 + 22.0;
-    let from = if none { slot + if width >= WIDE { 70.0 } else { 40.0 } } else { slot };
+    let at_none = series.iter().filter(|series| series.has(0.0)).count().max(1) as f64;
+    let apart = if width >= WIDE { 10.0 } else { 6.0 };
+    let room = 24.0 + apart * (at_none - 1.0);
+    let slot = field.x.0 + room / 2.0;
+    let from = if none { field.x.0 + room + 30.0 } else { field.x.0 + 16.0 };
     let domain = (*payloads.first()?, *payloads.last()?);
     let x = Scale::log(domain, (from, field.x.1 - 14.0));
     let ends = cells.iter().flat_map(|cell| [cell.p50, cell.ci95[0], cell.ci95[1]]);
@@ -158,11 +159,12 @@ fn draw(width: f64, series: &[Series<'_>], cells: &[Cell<'_>]) -> Option<Canvas>
     axes.draw(&mut canvas, field);
     if none {
         canvas.text("tick", Anchor::Middle, (slot, field.y.0 + 19.0), "0 B");
-        let gap = (slot + from) / 2.0;
+        let gap = field.x.0 + room + 6.0;
         canvas.rect("break", (gap - 3.0, field.y.0 - 4.0), (6.0, 8.0));
     }
 
     let mut labels = Vec::new();
+    let mut placed = 0.0;
     for series in series {
         let point = |cell: &Cell<'_>| Point {
             x: cell.number("bytes").unwrap_or(0.0),
@@ -171,7 +173,7 @@ fn draw(width: f64, series: &[Series<'_>], cells: &[Cell<'_>]) -> Option<Canvas>
             hollow: false,
         };
         let says = |point: &Point| {
-            let bytes = quantity("bytes", point.x);
+            let bytes = tick("bytes", point.x);
             let time = with_interval(unit, point.y, point.interval);
             format!("{}, {bytes}: {time}", series.name)
         };
@@ -179,8 +181,13 @@ fn draw(width: f64, series: &[Series<'_>], cells: &[Cell<'_>]) -> Option<Canvas>
         points.sort_by(|a, b| a.x.total_cmp(&b.x));
         let (empty, full): (Vec<Point>, Vec<Point>) = points.iter().partition(|p| p.x <= 0.0);
         axes.series(&mut canvas, &series.look, &full, says);
-        let at_zero = Axes { x: Scale::linear((0.0, 0.0), (slot, slot)), ..axes };
-        at_zero.series(&mut canvas, &series.look, &empty, says);
+        if !empty.is_empty() {
+            // Beside each other: one time lies above the other, and so do intervals.
+            let x = field.x.0 + 12.0 + apart * placed;
+            placed += 1.0;
+            let axes = Axes { x: Scale::linear((0.0, 0.0), (x, x)), ..axes };
+            axes.series(&mut canvas, &series.look, &empty, says);
+        }
         if let Some(last) = full.last() {
             labels.push((x.at(last.x), y.clamped(last.y), series.name.clone()));
         }

@@ -58,8 +58,8 @@ pub enum NotAResult {
 #[derive(Debug, Default)]
 struct Content {
     title: String,
-    /// Sentences, most important first.
-    findings: Vec<String>,
+    /// Sentences, most important first, and the figure that shows it.
+    findings: Vec<(String, Option<usize>)>,
     warnings: Vec<String>,
     figures: Vec<Figure>,
     /// Sentences about what this result has no picture of.
@@ -97,10 +97,11 @@ pub fn render(result: &Value, source: &Source) -> Result<String, NotAResult> {
     };
     let findings = input::texts(result, "findings");
     if findings.is_empty() {
-        let answers = content.figures.iter().map(|figure| figure.answer.clone());
-        content.findings.extend(answers.filter(|answer| !answer.is_empty()));
+        let answers = content.figures.iter().enumerate();
+        let answers = answers.map(|(index, figure)| (figure.answer.clone(), Some(index + 1)));
+        content.findings.extend(answers.filter(|(answer, _)| !answer.is_empty()));
     } else {
-        content.findings = findings.into_iter().map(str::to_owned).collect();
+        content.findings = findings.into_iter().map(|text| (text.to_owned(), None)).collect();
     }
     if result.get("interrupted") == Some(&Value::Bool(true)) {
         let cut = "The measurement was interrupted: this is what had been measured by then.";
@@ -116,21 +117,19 @@ fn bench(result: &Value) -> Content {
     let names: Vec<&str> = experiments.iter().map(|(name, _)| *name).collect();
     let title = format!("Benchmark: {}", names.join(", "));
     let mut content = Content { title, ..Content::default() };
-    content.add(speedup::figures(result, &cells), "speedup: `brigade bench scaling` measures it.");
-    content.add(
-        timelines::figures(result),
-        "who did what when: `brigade bench paradigms` records it.",
-    );
-    content
-        .add(breakeven::figures(result, &cells), "break-even: `brigade bench break-even` maps it.");
-    content.add(
-        latency::figures(&cells),
-        "time against payload: `brigade bench latency` measures it.",
-    );
-    let drawn = ["scaling", "break-even"];
-    let others = latency::others(&cells);
-    let others: Vec<_> =
-        others.into_iter().filter(|cell| !drawn.contains(&cell.experiment)).collect();
+    let scaling = speedup::figures(result, &cells);
+    content.add(scaling, "speedup: `brigade bench scaling` measures it.");
+    let timelines = timelines::figures(result);
+    content.add(timelines, "who did what when: `brigade bench paradigms` records it.");
+    let (paradigms, others): (Vec<_>, Vec<_>) =
+        latency::others(&cells).into_iter().partition(|cell| cell.experiment == "paradigms");
+    content.add(dots::figures(&paradigms), "");
+    let maps = breakeven::figures(result, &cells);
+    content.add(maps, "break-even: `brigade bench break-even` maps it.");
+    let lines = latency::figures(&cells);
+    content.add(lines, "time against payload: `brigade bench latency` measures it.");
+    let drawn = |cell: &input::Cell<'_>| ["scaling", "break-even"].contains(&cell.experiment);
+    let others: Vec<_> = others.into_iter().filter(|cell| !drawn(cell)).collect();
     content.add(dots::figures(&others), "");
     if unreadable > 0 {
         let cells = crate::units::count(unreadable as u64, "cell");
@@ -152,15 +151,16 @@ fn of_run(result: &Value) -> Content {
             .map_or(String::new(), |rate| format!(", {} a second", crate::units::digits(rate)));
         let jobs = crate::units::count((ok + failed) as u64, "job");
         let wall = input::quantity("us", wall);
-        content.findings.push(format!("{jobs} in {wall}{rate}; {failed} failed."));
+        content.findings.push((format!("{jobs} in {wall}{rate}; {failed} failed."), None));
     }
     if let (Some(speedup), Some(efficiency)) = (number("speedup"), number("efficiency")) {
-        content.findings.push(format!(
+        let sentence = format!(
             "All compute spans together are {} times the wall time: {:.0} % of the workers' time \
              went into computing.",
             crate::units::digits(speedup),
             efficiency * 100.0
-        ));
+        );
+        content.findings.push((sentence, None));
     }
     content.add(run::spans(result), "spans of a job: no job of this file has any.");
     content.add(run::gantt(result), "who did what: no job of this file names its worker.");
@@ -178,7 +178,7 @@ fn comparison(result: &Value) -> Content {
         let tolerance = input::number(result, "tolerance").map_or(String::new(), |tolerance| {
             format!(", with a tolerance of {} %", input::tick("", tolerance * 100.0))
         });
-        content.findings.push(format!("Head is {verdict}{tolerance}."));
+        content.findings.push((format!("Head is {verdict}{tolerance}."), None));
     }
     content.add(ratio::figure(result), "ratios: the comparison has no cells.");
     content

@@ -35,11 +35,16 @@ pub(crate) fn page(result: &Value, source: &Source, content: Content) -> Markup 
                         h1 { (content.title) }
                         p.source { (source.file) @if !source.written.is_empty() {
                             " · written " (source.written) } " · " (schema) }
+                        @if let Some(line) = summary(result) { p.source { (line) } }
                     }
                     @if !content.findings.is_empty() {
                         section aria-labelledby="answers" {
                             h2 id="answers" { "Answers" }
-                            ul.findings { @for finding in &content.findings { li { (finding) } } }
+                            ul.findings { @for (finding, figure) in &content.findings {
+                                li { (finding) @if let Some(number) = figure {
+                                    " " a href={ "#figure-" (number) } { "Figure " (number) }
+                                } }
+                            } }
                         }
                     }
                     @if !content.warnings.is_empty() {
@@ -71,6 +76,17 @@ pub(crate) fn page(result: &Value, source: &Source, content: Content) -> Markup 
             }
         }
     }
+}
+
+/// The machine in one line; where a comparison has two, see the end of the page.
+fn summary(result: &Value) -> Option<String> {
+    let host = result.get("host").or_else(|| result.get("head")?.get("host"))?;
+    let lines = host_lines(host);
+    let said = |term: &str| Some(lines.iter().find(|(name, _)| *name == term)?.1.clone());
+    let version = said("Brigade").map(|version| format!("Brigade {version}"));
+    let cores = said("Cores").map(|cores| format!("{cores} cores"));
+    let parts = [version, said("Processor"), cores, said("System")].into_iter().flatten();
+    Some(parts.collect::<Vec<_>>().join(" · ")).filter(|line| !line.is_empty())
 }
 
 /// A sentence in which commands stand between back-quotes.

@@ -1,10 +1,10 @@
 //! A comparison: each cell's ratio with its interval, what the machine makes of no
 //! difference at all beneath it, and the verdict in words.
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::figure::{Figure, Key, NARROW, Swatch, Table, WIDE};
-use super::input::{list, number, plain, quantity, said, text};
+use super::input::{list, number, plain, quantity, said, text, words};
 use super::models::Estimate;
 use super::plot::whisker;
 use super::scale::{Scale, extent};
@@ -25,15 +25,20 @@ struct Row<'a> {
     blocks: Option<f64>,
 }
 
+/// Everything that names a cell, as one object.
+fn names(cell: &Value) -> Map<String, Value> {
+    let mut names = cell.get("case").and_then(Value::as_object).cloned().unwrap_or_default();
+    for key in ["experiment", "metric"] {
+        names.extend(text(cell, key).map(|name| (key.to_owned(), words(name).into())));
+    }
+    names
+}
+
 impl<'a> Row<'a> {
-    fn read(cell: &'a Value) -> Self {
-        let experiment = text(cell, "experiment").unwrap_or("");
-        let metric = text(cell, "metric").unwrap_or("");
-        let case = cell.get("case").and_then(Value::as_object);
-        let case = case.map_or(String::new(), |case| said(case, |_| true));
-        let parts = [experiment, metric, &case].into_iter().filter(|part| !part.is_empty());
+    /// Reads a cell; it is called by that of its names which is `not_common`.
+    fn read(cell: &'a Value, not_common: impl Fn(&str) -> bool) -> Self {
         Self {
-            name: parts.collect::<Vec<_>>().join(", "),
+            name: said(&names(cell), not_common),
             unit: text(cell, "unit").unwrap_or(""),
             verdict: text(cell, "verdict").unwrap_or("no verdict"),
             why: text(cell, "why").unwrap_or(""),
@@ -59,10 +64,14 @@ impl<'a> Row<'a> {
 
 /// The figure of a comparison, if it has cells.
 pub(crate) fn figure(result: &Value) -> Option<Figure> {
-    let rows: Vec<Row<'_>> = list(result, "cells").iter().map(Row::read).collect();
-    if rows.is_empty() {
-        return None;
-    }
+    let cells = list(result, "cells");
+    // What all rows have in common is said once, below the picture.
+    let first = names(cells.first()?);
+    let common = |key: &str| {
+        let same = |cell: &Value| names(cell).get(key) == first.get(key);
+        cells.len() > 1 && cells.iter().all(same)
+    };
+    let rows: Vec<Row<'_>> = cells.iter().map(|cell| Row::read(cell, |key| !common(key))).collect();
     let tolerance = number(result, "tolerance").filter(|tolerance| *tolerance > 0.0);
     let mut table = Table::new(
         2,
@@ -102,6 +111,10 @@ pub(crate) fn figure(result: &Value) -> Option<Figure> {
          logarithmic."
             .to_owned(),
     ];
+    let in_all = said(&first, common);
+    if !in_all.is_empty() {
+        notes.push(format!("All rows: {in_all}."));
+    }
     let tolerated = |t: f64| format!("the tolerance, {} % either way", short(t * 100.0));
     let missing = rows.iter().filter(|row| row.ratio.is_none()).count();
     if missing > 0 {
@@ -131,7 +144,7 @@ fn short(value: f64) -> String {
 fn percent(of: &Estimate) -> String {
     let said = |ratio: f64| format!("{:+.1}", (ratio - 1.0) * 100.0);
     let [from, to] = of.interval.map(said);
-    format!("{} % ({from} to {to})", said(of.estimate))
+    format!("{} % ({from} to {to})", said(of.estimate)).replace('-', "−")
 }
 
 fn answer(rows: &[Row<'_>]) -> String {

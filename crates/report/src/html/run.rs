@@ -101,7 +101,7 @@ fn draw(width: f64, bars: &[(String, [f64; 7])]) -> Canvas {
     let x = Scale::linear((0.0, most), (left, right));
     for value in x.ticks(80.0) {
         canvas.line("grid", (x.at(value), 4.0), (x.at(value), bottom));
-        let label = if value == 0.0 { "0".into() } else { tick("us", value) };
+        let label = tick("us", value);
         let anchor = if value == 0.0 { Anchor::Start } else { Anchor::Middle };
         canvas.text("tick", anchor, (x.at(value), bottom + 18.0), &label);
     }

@@ -119,6 +119,7 @@ fn notes(series: &[Series<'_>], usable: Option<f64>) -> Vec<String> {
     }
     for series in series {
         for (model, reason) in &series.refused {
+            let model = if *model == "usl" { "USL" } else { model };
             notes.push(format!("No {model} curve for {}: {reason}.", series.name));
         }
     }
@@ -215,7 +216,11 @@ fn draw(width: f64, series: &[Series<'_>], usable: Option<f64>) -> Option<Canvas
         let inside = steps.map(|n| (n, of(n))).take_while(|(_, value)| *value <= top);
         inside.map(|(n, value)| (x.at(n), y.clamped(value))).collect()
     };
-    canvas.path("line ideal", &curve(&|n| n));
+    let ideal = curve(&|n| n);
+    canvas.path("line ideal", &ideal);
+    if let Some((x, y)) = ideal.last() {
+        canvas.text("aside", Anchor::End, (x - 8.0, y + 8.0), "ideal");
+    }
     let mut ends = Vec::new();
     for Series { name, look, points, curves, .. } in series {
         let base = points.iter().find(|point| point.x == 1.0).map_or(1.0, |point| point.y);
