@@ -98,6 +98,18 @@ fn figure(workers: Option<u64>, cells: &[Cell<'_>], lines: &[&BreakEven<'_>]) ->
             place.ranked.get(1).map_or(String::new(), said),
         ]);
     }
+    for line in lines {
+        for (bytes, answer) in &line.points {
+            let (rival, reference) = (line.rival, line.reference);
+            table.rows.push(vec![
+                tick("bytes", *bytes),
+                answer.said(),
+                format!("break-even of {rival} and {reference}"),
+                String::new(),
+                String::new(),
+            ]);
+        }
+    }
     let mut backends: Vec<&str> = Vec::new();
     for cell in cells {
         backends.extend(cell.text("backend").filter(|name| !backends.contains(name)));
@@ -139,11 +151,8 @@ fn answer(lines: &[&BreakEven<'_>]) -> String {
     let points = line.points.iter().map(|(bytes, answer)| {
         let of = format!("with {}", tick("bytes", *bytes));
         match answer {
-            Answer::At(at) => {
-                format!("{of} from {}", with_interval("us", at.estimate, at.interval))
-            }
-            Answer::Never => format!("{of} not within what was measured"),
-            Answer::Always => format!("{of} always"),
+            Answer::At(_) => format!("{of} from {}", answer.said()),
+            Answer::Never | Answer::Always => format!("{of} {}", answer.said()),
         }
     });
     let percent = line.percent.map_or(String::new(), |percent| format!(" {percent} %"));
@@ -238,13 +247,13 @@ fn draw(width: f64, places: &[Place<'_>], lines: &[&BreakEven<'_>]) -> Canvas {
         canvas.path(&class, &line.points.iter().map(place).collect::<Vec<_>>());
         for point in &line.points {
             let (at, middle) = place(point);
-            let (shape, says, interval) = match point.1 {
-                Answer::At(of) => (0, with_interval("us", of.estimate, of.interval), of.interval),
-                Answer::Never => (3, "never".to_owned(), [f64::NAN; 2]),
-                Answer::Always => (4, "always".to_owned(), [f64::NAN; 2]),
+            let (shape, interval) = match point.1 {
+                Answer::At(of) => (0, Some(of.interval)),
+                Answer::Never => (3, None),
+                Answer::Always => (4, None),
             };
-            canvas.mark("frontier-point", &says, |canvas| {
-                if interval[0].is_finite() {
+            canvas.mark("frontier-point", &point.1.said(), |canvas| {
+                if let Some(interval) = interval {
                     let [from, to] = interval.map(|end| y.at(end));
                     whisker(canvas, &class, (at, from), (at, to));
                 }

@@ -135,7 +135,13 @@ fn draw(width: f64, rows: &[Row<'_>], domain: &Domain, unit: &str) -> Canvas {
     let scale = domain.scale((left + 6.0, right - 6.0));
     for value in scale.ticks(64.0) {
         let x = scale.at(value);
-        canvas.line("grid", (x, head), (x, bottom));
+        // A narrow picture has words above each row, where no line should cross them.
+        match wide {
+            true => canvas.line("grid", (x, head), (x, bottom)),
+            false => (1..=rows.len()).map(|row| head + step * row as f64).for_each(|end| {
+                canvas.line("grid", (x, end - 20.0), (x, end - 4.0));
+            }),
+        }
         canvas.text("tick", Anchor::Middle, (x, bottom + 18.0), &tick(unit, value));
     }
     canvas.line("axis", (left, bottom), (right, bottom));

@@ -20,6 +20,7 @@ mod run;
 mod scale;
 mod series;
 mod speedup;
+mod stack;
 mod svg;
 #[cfg(test)]
 mod tests;
@@ -117,6 +118,7 @@ fn bench(result: &Value) -> Content {
     let names: Vec<&str> = experiments.iter().map(|(name, _)| *name).collect();
     let title = format!("Benchmark: {}", names.join(", "));
     let mut content = Content { title, ..Content::default() };
+    let (spans, cells): (Vec<_>, Vec<_>) = cells.into_iter().partition(stack::is_span);
     let scaling = speedup::figures(result, &cells);
     content.add(scaling, "speedup: `brigade bench scaling` measures it.");
     let timelines = timelines::figures(result);
@@ -126,9 +128,12 @@ fn bench(result: &Value) -> Content {
     content.add(dots::figures(&paradigms), "");
     let maps = breakeven::figures(result, &cells);
     content.add(maps, "break-even: `brigade bench break-even` maps it.");
+    content.add(stack::figures(&spans), "");
     let lines = latency::figures(&cells);
     content.add(lines, "time against payload: `brigade bench latency` measures it.");
-    let drawn = |cell: &input::Cell<'_>| ["scaling", "break-even"].contains(&cell.experiment);
+    let drawn = |cell: &input::Cell<'_>| {
+        ["scaling", "break-even"].contains(&cell.experiment) || stack::is_span(cell)
+    };
     let others: Vec<_> = others.into_iter().filter(|cell| !drawn(cell)).collect();
     content.add(dots::figures(&others), "");
     if unreadable > 0 {

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::input::{Cell, interval, list, number, text};
+use super::input::{Cell, interval, list, number, text, with_interval};
 
 /// A parameter with its interval.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -121,6 +121,17 @@ pub(crate) enum Answer {
     Never,
     /// Below all of them.
     Always,
+}
+
+impl Answer {
+    /// In words.
+    pub(crate) fn said(&self) -> String {
+        match self {
+            Self::At(at) => with_interval("us", at.estimate, at.interval),
+            Self::Never => "not within what was measured".into(),
+            Self::Always => "always".into(),
+        }
+    }
 }
 
 /// Every break-even line of a result.

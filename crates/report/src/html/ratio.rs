@@ -174,13 +174,24 @@ fn draw(width: f64, rows: &[Row<'_>], tolerance: Option<f64>) -> Canvas {
     let mut canvas = Canvas::new(width, bottom + 46.0);
     let reach = reach(rows, tolerance);
     let scale = Scale::log((1.0 / reach, reach), (left, right));
-    if let Some(t) = tolerance {
-        let (from, to) = (scale.clamped(1.0 / (1.0 + t)), scale.clamped(1.0 + t));
-        canvas.rect("tolerance", (from, head), (to - from, bottom - head));
+    // A narrow picture has words above each row, where no line should cross them.
+    let ends = (1..=rows.len()).map(|row| head + step * row as f64);
+    let strips: Vec<(f64, f64)> = match wide {
+        true => vec![(head, bottom)],
+        false => ends.map(|end| (end - 44.0, end - 3.0)).collect(),
+    };
+    for (top, end) in &strips {
+        if let Some(t) = tolerance {
+            let (from, to) = (scale.clamped(1.0 / (1.0 + t)), scale.clamped(1.0 + t));
+            canvas.rect("tolerance", (from, *top), (to - from, end - top));
+        }
+        for (ratio, _) in ticks(reach, scale) {
+            let x = scale.at(ratio);
+            canvas.line(if ratio == 1.0 { "one" } else { "grid" }, (x, *top), (x, *end));
+        }
     }
     for (ratio, label) in ticks(reach, scale) {
         let x = scale.at(ratio);
-        canvas.line(if ratio == 1.0 { "one" } else { "grid" }, (x, head), (x, bottom));
         canvas.text("tick", Anchor::Middle, (x, bottom + 18.0), &label);
     }
     canvas.line("axis", (left, bottom), (right, bottom));

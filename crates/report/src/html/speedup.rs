@@ -218,7 +218,7 @@ fn draw(width: f64, series: &[Series<'_>], usable: Option<f64>) -> Option<Canvas
     };
     let ideal = curve(&|n| n);
     canvas.path("line ideal", &ideal);
-    if let Some((x, y)) = ideal.last() {
+    if let Some((x, y)) = ideal.last().filter(|_| width >= WIDE) {
         canvas.text("aside", Anchor::End, (x - 8.0, y + 8.0), "ideal");
     }
     let mut ends = Vec::new();
