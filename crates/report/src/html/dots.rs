@@ -54,8 +54,7 @@ fn figure(cells: &[Cell<'_>]) -> Option<Figure> {
         true => String::new(),
         false => first.said(common),
     };
-    let what = format!("{}, {}", words(first.experiment), first.metric.replace('_', " "));
-    let mut title = what.clone();
+    let mut title = format!("{}, {}", words(first.experiment), first.metric.replace('_', " "));
     if !situation.is_empty() {
         title.push_str(&format!(" ({situation})"));
     }
@@ -77,7 +76,7 @@ fn figure(cells: &[Cell<'_>]) -> Option<Figure> {
     }
     let shown = &rows[..rows.len().min(MOST)];
     let pictures = [WIDE, NARROW].map(|width| draw(width, shown, &domain, first.unit));
-    Some(Figure { title, answer: answer(&what, &rows), notes, legend: Vec::new(), pictures, table })
+    Some(Figure { title, answer: answer(&rows), notes, legend: Vec::new(), pictures, table })
 }
 
 /// The ends of the axis, and its kind.
@@ -109,7 +108,7 @@ impl Domain {
 }
 
 /// The least of Brigade's own rows.
-fn answer(what: &str, rows: &[Row<'_>]) -> String {
+fn answer(rows: &[Row<'_>]) -> String {
     let own: Vec<_> = rows.iter().filter(|row| row.cell.text("backend").is_some()).collect();
     let least = own.iter().min_by(|a, b| a.cell.p50.total_cmp(&b.cell.p50));
     match least {
@@ -119,7 +118,7 @@ fn answer(what: &str, rows: &[Row<'_>]) -> String {
                 .iter()
                 .any(|other| other.name != row.name && other.cell.ci95[0] <= row.cell.ci95[1]);
             let doubt = if next { "; others' intervals reach into its own" } else { "" };
-            format!("{what}: least for {}, {figure}{doubt}.", row.name)
+            format!("Least for {}: {figure}{doubt}.", row.name)
         }
         _ => String::new(),
     }

@@ -59,8 +59,10 @@ pub enum NotAResult {
 #[derive(Debug, Default)]
 struct Content {
     title: String,
-    /// Sentences, most important first, and the figure that shows it.
-    findings: Vec<(String, Option<usize>)>,
+    /// Sentences, most important first.
+    findings: Vec<String>,
+    /// Whether each figure's answer is one of the findings.
+    answers: bool,
     warnings: Vec<String>,
     figures: Vec<Figure>,
     /// Sentences about what this result has no picture of.
@@ -97,12 +99,11 @@ pub fn render(result: &Value, source: &Source) -> Result<String, NotAResult> {
         other => return Err(NotAResult::Schema(other.to_owned())),
     };
     let findings = input::texts(result, "findings");
+    // What the measurement itself found out says more than what each figure shows.
     if findings.is_empty() {
-        let answers = content.figures.iter().enumerate();
-        let answers = answers.map(|(index, figure)| (figure.answer.clone(), Some(index + 1)));
-        content.findings.extend(answers.filter(|(answer, _)| !answer.is_empty()));
+        content.answers = true;
     } else {
-        content.findings = findings.into_iter().map(|text| (text.to_owned(), None)).collect();
+        content.findings = findings.into_iter().map(str::to_owned).collect();
     }
     if result.get("interrupted") == Some(&Value::Bool(true)) {
         let cut = "The measurement was interrupted: this is what had been measured by then.";
@@ -156,7 +157,7 @@ fn of_run(result: &Value) -> Content {
             .map_or(String::new(), |rate| format!(", {} a second", crate::units::digits(rate)));
         let jobs = crate::units::count((ok + failed) as u64, "job");
         let wall = input::quantity("us", wall);
-        content.findings.push((format!("{jobs} in {wall}{rate}; {failed} failed."), None));
+        content.findings.push(format!("{jobs} in {wall}{rate}; {failed} failed."));
     }
     if let (Some(speedup), Some(efficiency)) = (number("speedup"), number("efficiency")) {
         let sentence = format!(
@@ -165,7 +166,7 @@ fn of_run(result: &Value) -> Content {
             crate::units::digits(speedup),
             efficiency * 100.0
         );
-        content.findings.push((sentence, None));
+        content.findings.push(sentence);
     }
     content.add(run::spans(result), "spans of a job: no job of this file has any.");
     content.add(run::gantt(result), "who did what: no job of this file names its worker.");
@@ -183,7 +184,7 @@ fn comparison(result: &Value) -> Content {
         let tolerance = input::number(result, "tolerance").map_or(String::new(), |tolerance| {
             format!(", with a tolerance of {} %", input::tick("", tolerance * 100.0))
         });
-        content.findings.push((format!("Head is {verdict}{tolerance}."), None));
+        content.findings.push(format!("Head is {verdict}{tolerance}."));
     }
     content.add(ratio::figure(result), "ratios: the comparison has no cells.");
     content

@@ -37,16 +37,7 @@ pub(crate) fn page(result: &Value, source: &Source, content: Content) -> Markup 
                             " · written " (source.written) } " · " (schema) }
                         @if let Some(line) = summary(result) { p.source { (line) } }
                     }
-                    @if !content.findings.is_empty() {
-                        section aria-labelledby="answers" {
-                            h2 id="answers" { "Answers" }
-                            ul.findings { @for (finding, figure) in &content.findings {
-                                li { (finding) @if let Some(number) = figure {
-                                    " " a href={ "#figure-" (number) } { "Figure " (number) }
-                                } }
-                            } }
-                        }
-                    }
+                    (findings(&content))
                     @if !content.warnings.is_empty() {
                         section.warnings aria-labelledby="warnings" {
                             h2 id="warnings" { "Warnings" }
@@ -72,6 +63,30 @@ pub(crate) fn page(result: &Value, source: &Source, content: Content) -> Markup 
                     (machines(result))
                     footer { "Made by " code { "brigade report" } ", version "
                         (env!("CARGO_PKG_VERSION")) "." }
+                }
+            }
+        }
+    }
+}
+
+/// Answers before figures: what was found, and what each figure says.
+fn findings(content: &Content) -> Markup {
+    let figures = content.figures.iter().enumerate().filter(|_| content.answers);
+    let answers: Vec<_> = figures.filter(|(_, figure)| !figure.answer.is_empty()).collect();
+    html! {
+        @if !content.findings.is_empty() || !answers.is_empty() {
+            section aria-labelledby="answers" {
+                h2 id="answers" { "Answers" }
+                ul.findings {
+                    @for finding in &content.findings { li { (finding) } }
+                    @for (index, figure) in answers {
+                        li {
+                            (figure.answer) " "
+                            a href={ "#figure-" (index + 1) } {
+                                "Figure " (index + 1) ": " (figure.title)
+                            }
+                        }
+                    }
                 }
             }
         }

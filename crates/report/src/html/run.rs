@@ -40,7 +40,7 @@ pub(crate) fn spans(result: &Value) -> Option<Figure> {
         let spans = std::array::from_fn(|span| sum(span) / jobs.len().max(1) as f64);
         Bar { name, spans }
     };
-    let all = format!("all, {}", crate::units::count(jobs.len() as u64, "job"));
+    let all = format!("All {}", crate::units::count(jobs.len() as u64, "job"));
     let mut bars = vec![mean(all, &jobs)];
     let mut workers = grouped(&jobs, |job| job.worker);
     workers.sort_by_key(|(worker, _)| *worker);

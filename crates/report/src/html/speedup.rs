@@ -110,7 +110,9 @@ fn notes(series: &[Series<'_>], usable: Option<f64>) -> Vec<String> {
     ];
     if series.iter().any(|series| series.points.iter().any(|point| point.hollow)) {
         let cores = usable.map_or(String::new(), |cores| format!(" ({cores} here)"));
-        notes.push(format!("Hollow markers: more workers than usable cores{cores}."));
+        notes.push(format!(
+            "Hollow markers on darker ground: more workers than usable cores{cores}."
+        ));
     }
     if series.iter().any(|series| !series.curves.is_empty()) {
         notes.push(
@@ -207,8 +209,10 @@ fn draw(width: f64, series: &[Series<'_>], usable: Option<f64>) -> Option<Canvas
     if let Some(cores) = usable.filter(|cores| *cores < most) {
         let from = x.clamped(cores + 0.5);
         canvas.rect("beyond", (from, field.y.1), (field.x.1 - from, field.y.0 - field.y.1));
-        let text = (field.x.1 - 6.0, field.y.1 + 15.0);
-        canvas.text("aside", Anchor::End, text, "more workers than cores");
+        if width >= WIDE {
+            let at = (field.x.1 - 6.0, field.y.1 + 15.0);
+            canvas.text("aside", Anchor::End, at, "more workers than cores");
+        }
     }
     axes.draw(&mut canvas, field);
     let curve = |of: &dyn Fn(f64) -> f64| -> Vec<(f64, f64)> {
