@@ -7,6 +7,9 @@ use super::input::{number, plain, text};
 use super::{Content, Source};
 use crate::units::bytes;
 
+/// What is the same in each page: no loading, no scripts, both colour schemes.
+const HEAD: &str = include_str!("head.html");
+
 const STYLE: &str = include_str!("style.css");
 
 /// Patterns for areas, so that they differ by more than colour.
@@ -18,13 +21,7 @@ pub(crate) fn page(result: &Value, source: &Source, content: Content) -> Markup 
         (DOCTYPE)
         html lang="en" {
             head {
-                meta charset="utf-8";
-                meta name="viewport" content="width=device-width, initial-scale=1";
-                meta name="color-scheme" content="light dark";
-                // Nothing may be loaded, even if something hostile were in a name.
-                meta http-equiv="Content-Security-Policy"
-                    content="default-src 'none'; style-src 'unsafe-inline'; img-src data:";
-                link rel="icon" href="data:,";
+                (PreEscaped(HEAD))
                 title { (content.title) }
                 style { (PreEscaped(STYLE)) }
             }
