@@ -45,7 +45,7 @@ impl<'a> Cell<'a> {
 
     /// A number of the case.
     pub(crate) fn number(&self, key: &str) -> Option<f64> {
-        self.case.get(key)?.as_f64()
+        plausible(self.case.get(key)?)
     }
 
     /// Some keys of the case as one text, as in `threads, 2 workers`.
@@ -76,7 +76,7 @@ fn part<'a>((key, value): (&'a String, &Value)) -> Option<(&'a String, String)> 
         (_, Value::Null) | (_, Value::Bool(false)) => return None,
         (key, Value::Bool(true)) => key.to_owned(),
         ("workers", _) => units::count(value.as_u64()?, "worker"),
-        ("bytes", _) => tick("bytes", value.as_f64()?),
+        ("bytes", _) => tick("bytes", plausible(value)?),
         ("floor", _) => format!("floor: {}", plain(value)),
         ("backend" | "transport" | "start_method", Value::String(name)) => name.clone(),
         (_, Value::String(text)) => text.clone(),
@@ -95,15 +95,22 @@ pub(crate) fn text<'a>(value: &'a Value, key: &str) -> Option<&'a str> {
     value.get(key)?.as_str()
 }
 
-/// A finite number.
+/// A number that something measurable can have: with 10^300 of anything, there is no
+/// axis on which anything else can be told apart.
+pub(crate) fn plausible(value: &Value) -> Option<f64> {
+    let measurable = |number: &f64| *number == 0.0 || (1e-15..=1e15).contains(&number.abs());
+    value.as_f64().filter(measurable)
+}
+
+/// A plausible number.
 pub(crate) fn number(value: &Value, key: &str) -> Option<f64> {
-    value.get(key)?.as_f64().filter(|number| number.is_finite())
+    plausible(value.get(key)?)
 }
 
 /// Two numbers in order.
 pub(crate) fn interval(value: &Value, key: &str) -> Option<[f64; 2]> {
     match value.get(key)?.as_array()?.as_slice() {
-        [from, to] => Some([from.as_f64()?, to.as_f64()?]).filter(|[from, to]| from <= to),
+        [from, to] => Some([plausible(from)?, plausible(to)?]).filter(|[from, to]| from <= to),
         _ => None,
     }
 }
@@ -198,6 +205,7 @@ mod tests {
         assert_eq!((cells.len(), unreadable), (1, 3));
         assert_eq!(cells[0].ci95, [1.5, 1.5]);
         assert_eq!(interval(&json!({"i": [2, 1]}), "i"), None);
+        assert_eq!(number(&json!({"x": 1e300}), "x"), None);
         assert!(texts(&json!({"warnings": "no list"}), "warnings").is_empty());
     }
 

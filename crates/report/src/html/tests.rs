@@ -200,3 +200,20 @@ fn other_files_are_refused() {
     let error = of(json!({"schema": "brigade.doctor.v1"}));
     assert!(error.to_string().contains("brigade.doctor.v1"), "{error}");
 }
+
+#[test]
+fn numbers_that_nothing_measurable_has_are_left_out() {
+    for number in [json!(1e308), json!(5e-324), json!(-1e300), json!(u64::MAX), json!(null)] {
+        let mut result = bench();
+        for cell in result["experiments"].as_array_mut().unwrap().iter_mut().step_by(3) {
+            cell["p50"] = number.clone();
+            cell["case"]["workers"] = number.clone();
+        }
+        for timeline in result["timelines"].as_array_mut().unwrap() {
+            timeline["lanes"][0]["spans"][0][2] = number.clone();
+        }
+        let page = page(&result);
+        assert!(page.contains("could not be read"), "{number}");
+        assert!(!page.contains("NaN") && !page.contains("=\"inf"), "{number}");
+    }
+}

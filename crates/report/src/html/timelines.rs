@@ -4,7 +4,7 @@ use serde_json::{Map, Value};
 
 use super::figure::{Figure, NARROW, Table, WIDE};
 use super::gantt::{Lane, Panel, Span, draw, legend};
-use super::input::{grouped, list, number, plain, quantity, said, text};
+use super::input::{grouped, list, number, plain, plausible, quantity, said, text};
 
 /// A figure for each kind of work in the `timelines` of a result.
 pub(crate) fn figures(result: &Value) -> Vec<Figure> {
@@ -36,7 +36,7 @@ fn lane(lane: &Value) -> Lane {
     let worker = lane.get("worker").map_or("?".into(), plain);
     let span = |span: &Value| {
         let parts = span.as_array()?;
-        let (from, to) = (parts.get(1)?.as_f64()?, parts.get(2)?.as_f64()?);
+        let (from, to) = (plausible(parts.get(1)?)?, plausible(parts.get(2)?)?);
         let label = parts.get(3).filter(|label| !label.is_null()).map_or(String::new(), plain);
         let kind = parts.first()?.as_str()?.to_owned();
         (from <= to).then_some(Span { kind, from, to, label })
