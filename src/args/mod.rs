@@ -3,6 +3,7 @@
 mod batch;
 mod bench;
 mod pool;
+mod report;
 mod run;
 
 use std::path::PathBuf;
@@ -12,6 +13,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 pub(crate) use batch::BatchArgs;
 pub(crate) use bench::{BenchArgs, CommonArgs, Experiment, StartupArgs, ThroughputArgs};
 pub(crate) use pool::PoolArgs;
+pub(crate) use report::ReportArgs;
 pub(crate) use run::{RunArgs, RunFormat};
 
 const EXAMPLES: &str = "\
@@ -22,6 +24,7 @@ Examples:
   brigade batch jobs.jsonl > results.jsonl               one job per line of JSON
   brigade kernels                                        what can be computed
   brigade bench latency                                  what handing a job over costs here
+  brigade report latency.json                            a page with pictures of a saved result
   brigade doctor                                         what this machine offers
 
 Exit codes:
@@ -68,6 +71,7 @@ pub(crate) enum Command {
     Batch(Box<BatchArgs>),
     Kernels(KernelsArgs),
     Bench(BenchArgs),
+    Report(ReportArgs),
     Doctor(DoctorArgs),
     Completions(CompletionsArgs),
     Man(ManArgs),

@@ -9,6 +9,7 @@ mod crew;
 mod doctor;
 mod kernels;
 mod man;
+mod report;
 mod run;
 
 use brigade_kernels::Registry;
@@ -45,6 +46,7 @@ fn execute(cli: Cli, registry: Registry) -> Result<Exit, Failure> {
         Command::Batch(args) => batch::run(&args, registry),
         Command::Kernels(args) => kernels::run(&args, &registry),
         Command::Bench(args) => bench::run(&args, registry),
+        Command::Report(args) => report::run(&args),
         Command::Doctor(args) => doctor::run(&args),
         Command::Completions(args) => completions::run(&args),
         Command::Man(args) => man::run(&args),

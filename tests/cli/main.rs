@@ -6,6 +6,7 @@ mod batch;
 mod bench;
 mod faults;
 mod help;
+mod report;
 mod run;
 mod trace;
 mod util;

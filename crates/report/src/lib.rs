@@ -2,6 +2,7 @@
 
 pub mod bench;
 pub mod doctor;
+pub mod html;
 pub mod kernels;
 mod run;
 mod run_human;

@@ -1,0 +1,155 @@
+//! The page around the figures: heading, answers, warnings, machine.
+
+use maud::{DOCTYPE, Markup, PreEscaped, html};
+use serde_json::Value;
+
+use super::input::{number, plain, text};
+use super::{Content, Source};
+use crate::units::bytes;
+
+/// What is the same in each page: no loading, no scripts, both colour schemes.
+const HEAD: &str = include_str!("head.html");
+
+const STYLE: &str = include_str!("style.css");
+
+/// Patterns for areas, so that they differ by more than colour.
+const PATTERNS: &str = include_str!("patterns.svg");
+
+pub(crate) fn page(result: &Value, source: &Source, content: Content) -> Markup {
+    let schema = text(result, "schema").unwrap_or("");
+    html! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                (PreEscaped(HEAD))
+                title { (content.title) }
+                style { (PreEscaped(STYLE)) }
+            }
+            body {
+                (PreEscaped(PATTERNS))
+                main {
+                    header {
+                        h1 { (content.title) }
+                        p.source { (source.file) @if !source.written.is_empty() {
+                            " · written " (source.written) } " · " (schema) }
+                        @if let Some(line) = summary(result) { p.source { (line) } }
+                    }
+                    (findings(&content))
+                    @if !content.warnings.is_empty() {
+                        section.warnings aria-labelledby="warnings" {
+                            h2 id="warnings" { "Warnings" }
+                            ul { @for warning in &content.warnings { li { (warning) } } }
+                        }
+                    }
+                    @if !content.figures.is_empty() {
+                        section aria-labelledby="figures" {
+                            h2 id="figures" { "Figures" }
+                            @for (index, figure) in content.figures.into_iter().enumerate() {
+                                (figure.html(index + 1))
+                            }
+                        }
+                    }
+                    @if !content.missing.is_empty() {
+                        section aria-labelledby="missing" {
+                            h2 id="missing" { "Not in this file" }
+                            ul { @for sentence in &content.missing {
+                                li { "No picture of " (coded(sentence)) }
+                            } }
+                        }
+                    }
+                    (machines(result))
+                    footer { "Made by " code { "brigade report" } ", version "
+                        (env!("CARGO_PKG_VERSION")) "." }
+                }
+            }
+        }
+    }
+}
+
+/// Answers before figures: what was found, and what each figure says.
+fn findings(content: &Content) -> Markup {
+    let figures = content.figures.iter().enumerate().filter(|_| content.answers);
+    let answers: Vec<_> = figures.filter(|(_, figure)| !figure.answer.is_empty()).collect();
+    html! {
+        @if !content.findings.is_empty() || !answers.is_empty() {
+            section aria-labelledby="answers" {
+                h2 id="answers" { "Answers" }
+                ul.findings {
+                    @for finding in &content.findings { li { (finding) } }
+                    @for (index, figure) in answers {
+                        li {
+                            (figure.answer) " "
+                            a href={ "#figure-" (index + 1) } {
+                                "Figure " (index + 1) ": " (figure.title)
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The machine in one line; where a comparison has two, see the end of the page.
+fn summary(result: &Value) -> Option<String> {
+    let host = result.get("host").or_else(|| result.get("head")?.get("host"))?;
+    let lines = host_lines(host);
+    let said = |term: &str| Some(lines.iter().find(|(name, _)| *name == term)?.1.clone());
+    let version = said("Brigade").map(|version| format!("Brigade {version}"));
+    let cores = said("Cores").map(|cores| format!("{cores} cores"));
+    let parts = [version, said("Processor"), cores, said("System")].into_iter().flatten();
+    Some(parts.collect::<Vec<_>>().join(" · ")).filter(|line| !line.is_empty())
+}
+
+/// A sentence in which commands stand between back-quotes.
+fn coded(sentence: &str) -> Markup {
+    html! {
+        @for (index, part) in sentence.split('`').enumerate() {
+            @if index % 2 == 1 { code { (part) } } @else { (part) }
+        }
+    }
+}
+
+/// The machine of a result, or those of both sides of a comparison.
+fn machines(result: &Value) -> Markup {
+    let side = |name: &str| result.get(name).and_then(|side| side.get("host"));
+    let hosts = match (result.get("host"), side("base"), side("head")) {
+        (Some(host), ..) => vec![("Machine", host)],
+        (None, Some(base), Some(head)) if base == head => vec![("Machine of both sides", base)],
+        (None, base, head) => [("Machine of base", base), ("Machine of head", head)]
+            .into_iter()
+            .filter_map(|(name, host)| Some((name, host?)))
+            .collect(),
+    };
+    html! {
+        @for (name, host) in &hosts {
+            section.machine {
+                h2 { (name) }
+                dl { @for (term, said) in host_lines(host) { div { dt { (term) } dd { (said) } } } }
+            }
+        }
+        @if hosts.is_empty() { section { h2 { "Machine" } p { "This file does not say." } } }
+    }
+}
+
+fn host_lines(host: &Value) -> Vec<(&'static str, String)> {
+    let known = |key: &str| host.get(key).filter(|value| !value.is_null()).map(plain);
+    let cores = match (known("cores_usable"), known("cores_present")) {
+        (Some(usable), Some(present)) => Some(format!("{usable} usable of {present}")),
+        (usable, present) => usable.or(present),
+    };
+    let memory = number(host, "memory_total_bytes").map(|total| bytes(total as u64));
+    let lines = [
+        ("Brigade", known("brigade")),
+        ("Build", known("build")),
+        ("Processor", known("cpu")),
+        ("Cores", cores),
+        ("Memory", memory),
+        ("System", known("os")),
+        ("Kernel", known("kernel")),
+        ("Governor", known("governor").or(Some("unknown".into()))),
+        ("Load at the start", known("load1")),
+        ("Virtual machine", known("virtual_machine").or(Some("unknown".into()))),
+    ];
+    lines.into_iter().filter_map(|(term, said)| Some((term, said?))).collect()
+}

@@ -1,0 +1,124 @@
+//! The pictures of a run: where the time of a job went, and who did what.
+
+use serde_json::Value;
+
+use super::figure::Figure;
+use super::gantt::{Lane, Panel, Span};
+use super::input::{grouped, list, number, text};
+use super::stack::{self, Bar, SPANS};
+use super::timelines;
+
+/// Boxes in one lane; of more jobs, several share one.
+const BOXES: usize = 60;
+
+/// A job that was computed.
+#[derive(Clone, Copy)]
+struct Job {
+    worker: u64,
+    spans: [f64; 7],
+}
+
+fn jobs(result: &Value) -> Vec<Job> {
+    let job = |job: &Value| {
+        let spans = job.get("spans_us")?;
+        let worker = job.get("worker").and_then(Value::as_u64)?;
+        let compute = number(spans, "compute")?;
+        let spans = SPANS.map(|name| number(spans, name).unwrap_or(0.0).max(0.0));
+        (compute >= 0.0).then_some(Job { worker, spans })
+    };
+    list(result, "jobs").iter().filter_map(job).collect()
+}
+
+/// Mean spans per job: of all jobs and of each worker's.
+pub(crate) fn spans(result: &Value) -> Option<Figure> {
+    let jobs = jobs(result);
+    if jobs.is_empty() {
+        return None;
+    }
+    let mean = |name: String, jobs: &[Job]| {
+        let sum = |span: usize| jobs.iter().map(|job| job.spans[span]).sum::<f64>();
+        let spans = std::array::from_fn(|span| sum(span) / jobs.len().max(1) as f64);
+        Bar { name, spans }
+    };
+    let all = format!("All {}", crate::units::count(jobs.len() as u64, "job"));
+    let mut bars = vec![mean(all, &jobs)];
+    let mut workers = grouped(&jobs, |job| job.worker);
+    workers.sort_by_key(|(worker, _)| *worker);
+    if workers.len() > 1 {
+        bars.extend(workers.iter().map(|(worker, jobs)| mean(format!("worker {worker}"), jobs)));
+    }
+    Some(stack::figure("Mean spans of a job".into(), &bars))
+}
+
+/// Who did what. A run says how long each phase of a job took, not when it began: what
+/// happens within a worker is laid out in the order in which jobs ended.
+pub(crate) fn gantt(result: &Value) -> Option<Figure> {
+    let jobs = jobs(result);
+    let mut workers = grouped(&jobs, |job| job.worker);
+    workers.sort_by_key(|(worker, _)| *worker);
+    let startup = number(result, "startup_us").unwrap_or(0.0);
+    let wall = number(result, "wall_us").unwrap_or(0.0);
+    let ready = |worker: u64| {
+        let rows = list(result, "workers").iter();
+        let mut rows = rows.filter(|row| row.get("worker").and_then(Value::as_u64) == Some(worker));
+        rows.next().and_then(|row| number(row, "ready_us")).unwrap_or(startup)
+    };
+    let mut shared = 1;
+    let mut lanes: Vec<Lane> = workers
+        .iter()
+        .map(|(worker, jobs)| {
+            let together = jobs.len().div_ceil(BOXES);
+            shared = shared.max(together);
+            let mut lane = Laid::new(ready(*worker));
+            for jobs in jobs.chunks(together) {
+                let sum = |span: usize| jobs.iter().map(|job| job.spans[span]).sum::<f64>();
+                lane.add("communication", sum(3));
+                lane.add("compute", sum(4));
+                lane.add("communication", sum(5));
+            }
+            Lane { name: format!("worker {worker}"), spans: lane.spans }
+        })
+        .collect();
+    let end = |lane: &Lane| lane.spans.last().map_or(0.0, |span| span.to);
+    let wall = lanes.iter().map(end).fold(wall, f64::max);
+    for lane in &mut lanes {
+        let from = end(lane);
+        let label = String::new();
+        lane.spans.push(Span { kind: "rest".into(), from, to: wall, label });
+    }
+    let mut notes = vec![
+        "This file says how long each phase of a job took, not when it began: each worker's \
+         decode, compute and reply are laid out one after another, and what is left of the run's \
+         wall time stands at the end."
+            .to_owned(),
+    ];
+    if shared > 1 {
+        notes.push(format!("A box stands for up to {shared} jobs."));
+    }
+    let backend = result.get("config").and_then(|config| text(config, "backend")).unwrap_or("run");
+    let panel = Panel { name: backend.to_owned(), wall, lanes };
+    let panels = if panel.lanes.is_empty() { Vec::new() } else { vec![panel] };
+    timelines::figure("Who did what, worker by worker".into(), panels, notes)
+}
+
+/// Spans one after another.
+struct Laid {
+    now: f64,
+    spans: Vec<Span>,
+}
+
+impl Laid {
+    fn new(startup: f64) -> Self {
+        let mut laid = Self { now: 0.0, spans: Vec::new() };
+        laid.add("startup", startup);
+        laid
+    }
+
+    fn add(&mut self, kind: &str, took: f64) {
+        if took > 0.0 {
+            let (from, to) = (self.now, self.now + took);
+            self.spans.push(Span { kind: kind.into(), from, to, label: String::new() });
+            self.now = to;
+        }
+    }
+}

@@ -1,0 +1,246 @@
+//! Speedup against `sync`, by workers: the ideal, what was measured, what was fitted.
+
+use serde_json::Value;
+
+use super::figure::{Figure, Key, NARROW, Swatch, Table, WIDE};
+use super::input::{Cell, distinct, grouped, number, quantity};
+use super::models::{Curve, curves, refused};
+use super::plot::{Axes, Field, Point, end_labels, with_room};
+use super::scale::{Scale, extent};
+use super::series::{Look, looks};
+use super::svg::{Anchor, Canvas};
+use crate::units::{count, digits};
+
+/// Beyond so many workers the axes are logarithmic.
+const MANY: f64 = 16.0;
+
+struct Series<'a> {
+    name: String,
+    look: Look,
+    points: Vec<Point>,
+    curves: Vec<Curve>,
+    refused: Vec<(&'a str, &'a str)>,
+}
+
+/// What a figure shows together.
+fn situation<'a>(cell: &Cell<'a>) -> (Option<&'a str>, Option<&'a str>) {
+    (cell.text("kernel"), cell.text("mode"))
+}
+
+/// A figure for each kernel and mode of the experiment `scaling`.
+pub(crate) fn figures(result: &Value, cells: &[Cell<'_>]) -> Vec<Figure> {
+    let scaling: Vec<Cell<'_>> =
+        cells.iter().filter(|cell| cell.experiment == "scaling").copied().collect();
+    let walls: Vec<_> = scaling.iter().filter(|cell| cell.metric == "wall").copied().collect();
+    let groups = grouped(&walls, situation);
+    groups.iter().filter_map(|(_, walls)| figure(result, walls, &scaling)).collect()
+}
+
+/// One after another in the caller's thread: what speedup is relative to.
+fn reference<'a>(walls: &[Cell<'a>]) -> Option<Cell<'a>> {
+    let alone = |cell: &&Cell<'_>| cell.number("workers") == Some(1.0) && cell.p50 > 0.0;
+    let is_sync = |cell: &&Cell<'_>| cell.text("backend") == Some("sync");
+    walls.iter().filter(alone).find(is_sync).copied()
+}
+
+/// How much of one worker's work is done in one worker's time. In weak mode the work
+/// grows with the workers.
+fn speedup(cell: &Cell<'_>, reference: &Cell<'_>) -> Option<Point> {
+    let workers = cell.number("workers")?;
+    let work = if cell.text("mode") == Some("weak") { workers } else { 1.0 };
+    let [[from, to], [least, most]] = [cell.ci95, reference.ci95];
+    (cell.p50 > 0.0 && from > 0.0).then(|| Point {
+        x: workers,
+        y: work * reference.p50 / cell.p50,
+        interval: [work * least / to, work * most / from],
+        hollow: cell.case.get("oversubscribed") == Some(&Value::Bool(true)),
+    })
+}
+
+fn figure(result: &Value, walls: &[Cell<'_>], scaling: &[Cell<'_>]) -> Option<Figure> {
+    let reference = reference(walls)?;
+    let name = |cell: &Cell<'_>| {
+        cell.said(|key| !["workers", "kernel", "mode", "oversubscribed"].contains(&key))
+    };
+    let groups = grouped(walls, |cell| (name(cell), cell.text("backend")));
+    let looks = looks(&groups.iter().map(|((_, backend), _)| *backend).collect::<Vec<_>>());
+    let mut series = Vec::new();
+    for (((name, _), cells), look) in groups.into_iter().zip(looks) {
+        let mut points: Vec<_> =
+            cells.iter().filter_map(|cell| speedup(cell, &reference)).collect();
+        points.sort_by(|a, b| a.x.total_cmp(&b.x));
+        let curves = curves(result, &cells[0]);
+        series.push(Series { name, look, points, curves, refused: refused(result, &cells[0]) });
+    }
+    let usable = result.get("host").and_then(|host| number(host, "cores_usable"));
+    let pictures = [draw(WIDE, &series, usable)?, draw(NARROW, &series, usable)?];
+    let weak = reference.text("mode") == Some("weak");
+    let kind = if weak { "Scaled speedup (work grows with the workers)" } else { "Speedup" };
+    let kernel = reference.text("kernel").map_or(String::new(), |name| format!(", {name}"));
+    Some(Figure {
+        title: format!("{kind} against workers{kernel}"),
+        answer: answer(&series),
+        notes: notes(&series, usable),
+        legend: legend(&series),
+        pictures,
+        table: table(walls, scaling, &reference),
+    })
+}
+
+fn answer(series: &[Series<'_>]) -> String {
+    let all = series.iter().flat_map(|series| series.points.iter().map(move |p| (series, p)));
+    let Some((best, point)) = all.max_by(|a, b| a.1.y.total_cmp(&b.1.y)) else {
+        return String::new();
+    };
+    format!(
+        "The best is {} with {}: {} times sync ({} to {}).",
+        best.name,
+        count(point.x as u64, "worker"),
+        digits(point.y),
+        digits(point.interval[0]),
+        digits(point.interval[1]),
+    )
+}
+
+fn notes(series: &[Series<'_>], usable: Option<f64>) -> Vec<String> {
+    let mut notes = vec![
+        "Speedup is the time of sync with one worker over the time with so many. Strokes go \
+         from the ends of both 95 % intervals and are therefore rather too long."
+            .to_owned(),
+    ];
+    if series.iter().any(|series| series.points.iter().any(|point| point.hollow)) {
+        let cores = usable.map_or(String::new(), |cores| format!(" ({cores} here)"));
+        notes.push(format!(
+            "Hollow markers on darker ground: more workers than usable cores{cores}."
+        ));
+    }
+    if series.iter().any(|series| !series.curves.is_empty()) {
+        notes.push(
+            "Thin dashed curves are fits, scaled to each line's own one-worker point.".into(),
+        );
+    }
+    for series in series {
+        for (model, reason) in &series.refused {
+            let model = if *model == "usl" { "USL" } else { model };
+            notes.push(format!("No {model} curve for {}: {reason}.", series.name));
+        }
+    }
+    notes
+}
+
+fn legend(series: &[Series<'_>]) -> Vec<Key> {
+    let line = |class: &str, shape, text: &str| Key {
+        swatch: Swatch::Line(class.to_owned(), shape),
+        text: text.to_owned(),
+    };
+    let mut keys = vec![line("ideal", None, "ideal: as many times as workers")];
+    for Series { name, look, curves, .. } in series {
+        keys.push(line(&look.class, Some(look.shape), name));
+        for curve in curves {
+            let text = format!("{name}: {}", curve.said());
+            keys.push(line(&format!("{} fit", look.class), None, &text));
+        }
+    }
+    keys
+}
+
+/// Every wall time with what follows from it, and the other metrics of its case.
+fn table(walls: &[Cell<'_>], scaling: &[Cell<'_>], reference: &Cell<'_>) -> Table {
+    let metrics = ["startup_share", "communication_share", "imbalance", "peak_memory"];
+    let of = |wall: &Cell<'_>, metric: &str| {
+        let cell = scaling.iter().find(|cell| cell.metric == metric && cell.case == wall.case);
+        cell.map_or(String::new(), |cell| quantity(cell.unit, cell.p50))
+    };
+    let head = ["backend", "workers", "wall", "speedup", "interval", "efficiency", "Karp–Flatt"];
+    let mut table = Table::new(1, &head);
+    let known =
+        metrics.iter().filter(|metric| walls.iter().any(|wall| !of(wall, metric).is_empty()));
+    let known: Vec<&str> = known.copied().collect();
+    table.head.extend(known.iter().map(|metric| metric.replace('_', " ")));
+    for wall in walls {
+        let Some(point) = speedup(wall, reference) else { continue };
+        let (n, s) = (point.x, point.y);
+        // Karp and Flatt (1990): the serial share that would explain this speedup.
+        let serial =
+            if n > 1.0 { digits((1.0 / s - 1.0 / n) / (1.0 - 1.0 / n)) } else { "–".into() };
+        let mut row = vec![
+            wall.said(|key| !["workers", "kernel", "mode"].contains(&key)),
+            n.to_string(),
+            quantity(wall.unit, wall.p50),
+            digits(s),
+            format!("{} to {}", digits(point.interval[0]), digits(point.interval[1])),
+            digits(s / n),
+            serial,
+        ];
+        row.extend(known.iter().map(|metric| of(wall, metric)));
+        table.rows.push(row);
+    }
+    table
+}
+
+fn draw(width: f64, series: &[Series<'_>], usable: Option<f64>) -> Option<Canvas> {
+    let height = if width >= WIDE { 400.0 } else { 320.0 };
+    let field = Field::new(width, height, 150.0);
+    let points = || series.iter().flat_map(|series| &series.points);
+    let counts = distinct(points().map(|point| point.x));
+    let most = *counts.last()?;
+    let (low, high) = extent(points().flat_map(|point| [point.y, point.interval[1]]))?;
+    // The ideal may leave the picture; what was measured should fill it.
+    let top = (high * 1.15).max(2.0_f64.min(most));
+    let inner = (field.x.0 + 16.0, field.x.1 - 16.0);
+    let (x, y) = if most > MANY {
+        (Scale::log((1.0, most), inner), Scale::log((low.min(1.0) * 0.8, top), field.y))
+    } else {
+        (Scale::linear((1.0, most.max(2.0)), inner), Scale::linear((0.0, top), field.y))
+    };
+    let x_ticks = counts.iter().map(|count| (*count, count.to_string())).collect();
+    let x_ticks = with_room(&x, x_ticks);
+    let y_ticks: Vec<_> =
+        y.ticks(34.0).into_iter().map(|at| (at, super::input::tick("", at))).collect();
+    let mut canvas = Canvas::new(width, height);
+    let axes = Axes {
+        x,
+        y,
+        x_ticks: &x_ticks,
+        y_ticks: &y_ticks,
+        x_title: "workers",
+        y_title: "times sync",
+    };
+    if let Some(cores) = usable.filter(|cores| *cores < most) {
+        let from = x.clamped(cores + 0.5);
+        canvas.rect("beyond", (from, field.y.1), (field.x.1 - from, field.y.0 - field.y.1));
+        if width >= WIDE {
+            let at = (field.x.1 - 6.0, field.y.1 + 15.0);
+            canvas.text("aside", Anchor::End, at, "more workers than cores");
+        }
+    }
+    axes.draw(&mut canvas, field);
+    let curve = |of: &dyn Fn(f64) -> f64| -> Vec<(f64, f64)> {
+        let steps = (0..=80).map(|step| 1.0 + (most - 1.0) * f64::from(step) / 80.0);
+        let inside = steps.map(|n| (n, of(n))).take_while(|(_, value)| *value <= top);
+        inside.map(|(n, value)| (x.at(n), y.clamped(value))).collect()
+    };
+    let ideal = curve(&|n| n);
+    canvas.path("line ideal", &ideal);
+    if let Some((x, y)) = ideal.last().filter(|_| width >= WIDE) {
+        canvas.text("aside", Anchor::End, (x - 8.0, y + 8.0), "ideal");
+    }
+    let mut ends = Vec::new();
+    for Series { name, look, points, curves, .. } in series {
+        let base = points.iter().find(|point| point.x == 1.0).map_or(1.0, |point| point.y);
+        for fitted in curves {
+            let class = format!("line {} fit", look.class);
+            canvas.path(&class, &curve(&|n| base * fitted.at(n)));
+        }
+        axes.series(&mut canvas, look, points, |point| {
+            let workers = count(point.x as u64, "worker");
+            let [from, to] = point.interval.map(digits);
+            format!("{name}, {workers}: {} ({from} to {to})", digits(point.y))
+        });
+        if let Some(last) = points.last().filter(|last| last.x == most) {
+            ends.push((x.at(last.x), y.clamped(last.y), name.clone()));
+        }
+    }
+    end_labels(&mut canvas, field, &ends);
+    Some(canvas)
+}

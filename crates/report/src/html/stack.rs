@@ -1,0 +1,132 @@
+//! Where the time of a job goes: a bar for each backend, its spans one after another.
+
+use super::figure::{Figure, Key, NARROW, Swatch, Table, WIDE};
+use super::input::{Cell, grouped, quantity, tick};
+use super::scale::Scale;
+use super::svg::{Anchor, Canvas, fitted, text_width};
+
+/// Spans in the order in which they happen; a job waits in the queue first.
+pub(crate) const SPANS: [&str; 7] =
+    ["queue", "encode", "deliver", "decode", "compute", "reply", "collect"];
+
+/// Mean or median spans of a job, in microseconds, in the order of [`SPANS`].
+pub(crate) struct Bar {
+    /// Whose they are.
+    pub(crate) name: String,
+    /// How long each is.
+    pub(crate) spans: [f64; 7],
+}
+
+impl Bar {
+    /// All that is drawn: without the queue.
+    fn length(&self) -> f64 {
+        self.spans[1..].iter().sum()
+    }
+}
+
+/// A figure for each experiment whose cells have spans as their metrics.
+pub(crate) fn figures(cells: &[Cell<'_>]) -> Vec<Figure> {
+    let spans: Vec<Cell<'_>> = cells.iter().filter(|cell| is_span(cell)).copied().collect();
+    let figure = |(experiment, cells): (&str, Vec<Cell<'_>>)| {
+        let bar = |(case, cells): (_, Vec<Cell<'_>>)| {
+            let of = |name| cells.iter().find(|cell| cell.metric == name);
+            let spans = SPANS.map(|name| of(name).map_or(0.0, |cell| cell.p50.max(0.0)));
+            Bar { name: super::input::said(case, |_| true), spans }
+        };
+        let bars: Vec<Bar> = grouped(&cells, |cell| cell.case).into_iter().map(bar).collect();
+        figure(format!("Median spans of a job ({experiment})"), &bars)
+    };
+    grouped(&spans, |cell| cell.experiment).into_iter().map(figure).collect()
+}
+
+/// Whether a cell is one of [`figures`].
+pub(crate) fn is_span(cell: &Cell<'_>) -> bool {
+    cell.unit == "us" && SPANS.contains(&cell.metric)
+}
+
+/// The figure of some bars. The queue is in the table only: how long it is depends on
+/// how many jobs were submitted at once.
+pub(crate) fn figure(title: String, bars: &[Bar]) -> Figure {
+    let mut table = Table::new(1, &["jobs"]);
+    table.head.extend(SPANS.map(str::to_owned));
+    for bar in bars {
+        let mut row = vec![bar.name.clone()];
+        row.extend(bar.spans.map(|span| quantity("us", span)));
+        table.rows.push(row);
+    }
+    let key = |index: usize| Key {
+        swatch: Swatch::Box(format!("span-{index}")),
+        text: SPANS[index].to_owned(),
+    };
+    let say = |bar: &Bar| {
+        let (compute, over) = (bar.spans[4], bar.length() - bar.spans[4]);
+        let [compute, over] = [compute, over].map(|us| quantity("us", us));
+        format!(
+            "{}: a job computes for {compute}; handing it over and back takes {over} more.",
+            bar.name
+        )
+    };
+    Figure {
+        title,
+        answer: bars.first().map_or(String::new(), say),
+        notes: vec![
+            "encode: inputs into the transport; deliver: until the worker has the job; decode: \
+             until the kernel is called; reply: until the result is published; collect: until \
+             the coordinator has it. The queue is not drawn, as it depends on how many jobs were \
+             submitted at once; it is in the table."
+                .into(),
+        ],
+        legend: (1..SPANS.len()).map(key).collect(),
+        pictures: [WIDE, NARROW].map(|width| draw(width, bars)),
+        table,
+    }
+}
+
+fn draw(width: f64, bars: &[Bar]) -> Canvas {
+    let wide = width >= WIDE;
+    let names = bars.iter().map(|bar| text_width(&bar.name)).fold(60.0, f64::max).min(290.0);
+    let (left, right) = if wide { (names + 16.0, width - 90.0) } else { (2.0, width - 14.0) };
+    let step = if wide { 36.0 } else { 52.0 };
+    let bottom = 6.0 + step * bars.len() as f64;
+    let mut canvas = Canvas::new(width, bottom + 28.0);
+    let most = bars.iter().map(Bar::length).fold(0.0, f64::max).max(1e-9);
+    let x = Scale::linear((0.0, most), (left, right));
+    for value in x.ticks(80.0) {
+        let at = x.at(value);
+        canvas.line("grid", (at, bottom), (at, bottom + 5.0));
+        let label = tick("us", value);
+        let anchor = if value == 0.0 { Anchor::Start } else { Anchor::Middle };
+        if at + text_width(&label) / 2.0 <= width {
+            canvas.text("tick", anchor, (at, bottom + 18.0), &label);
+        }
+    }
+    canvas.line("axis", (left, bottom), (right, bottom));
+    for (index, bar) in bars.iter().enumerate() {
+        let top = 6.0 + step * index as f64 + if wide { 5.0 } else { 20.0 };
+        let value = quantity("us", bar.length());
+        if wide {
+            let name = fitted(&bar.name, left - 14.0);
+            canvas.text("label", Anchor::End, (left - 10.0, top + 17.0), &name);
+            canvas.text("value", Anchor::End, (width - 2.0, top + 17.0), &value);
+        } else {
+            let name = fitted(&bar.name, width - text_width(&value) - 12.0);
+            canvas.text("label", Anchor::Start, (2.0, top - 5.0), &name);
+            canvas.text("value", Anchor::End, (width - 2.0, top - 5.0), &value);
+        }
+        let mut from = 0.0;
+        for (span, took) in bar.spans.iter().enumerate().skip(1) {
+            let (begin, end) = (x.at(from), x.at(from + took));
+            from += took;
+            let says = format!("{}: {} {}", bar.name, SPANS[span], quantity("us", *took));
+            canvas.mark("span", &says, |canvas| {
+                canvas.rect(&format!("span-{span}"), (begin, top), (end - begin, 25.0));
+                if end - begin > text_width(SPANS[span]) + 10.0 {
+                    let at = ((begin + end) / 2.0, top + 17.0);
+                    let class = format!("inside on-{span}");
+                    canvas.text(&class, Anchor::Middle, at, SPANS[span]);
+                }
+            });
+        }
+    }
+    canvas
+}

@@ -1,0 +1,219 @@
+//! Pages of the fixtures that `scripts/report_fixtures.py` makes, and of hostile ones.
+
+use serde_json::{Value, json};
+
+use super::{NotAResult, Source, input, render};
+
+fn fixture(text: &str) -> Value {
+    serde_json::from_str(text).unwrap()
+}
+
+fn bench() -> Value {
+    fixture(include_str!("fixtures/bench.json"))
+}
+
+fn page(result: &Value) -> String {
+    let source = Source { file: "a.json".into(), written: "2026-01-31 12:00 UTC".into() };
+    render(result, &source).unwrap()
+}
+
+/// The wide picture of the figure whose title begins so.
+#[track_caller]
+fn picture(page: &str, title: &str) -> String {
+    let figures = page.split("<figure").skip(1);
+    let found = figures.into_iter().find(|figure| {
+        let heading = figure.split("<h3>").nth(1).and_then(|rest| rest.split("</h3>").next());
+        heading.is_some_and(|heading| heading.contains(&format!(": {title}")))
+    });
+    let figure = found.unwrap_or_else(|| panic!("no figure {title}"));
+    let wide = figure.split("<div class=\"wide\">").nth(1).unwrap();
+    wide.split("</svg>").next().unwrap().to_owned()
+}
+
+fn marks(picture: &str, class: &str) -> usize {
+    picture.matches(&format!("class=\"mark {class}\"")).count()
+}
+
+fn count_cells(result: &Value, wanted: impl Fn(&input::Cell<'_>) -> bool) -> usize {
+    input::cells(result).0.iter().filter(|cell| wanted(cell)).count()
+}
+
+#[test]
+fn each_figure_of_a_benchmark_has_a_mark_for_each_point() {
+    let result = bench();
+    let page = page(&result);
+    let strong =
+        count_cells(&result, |cell| cell.metric == "wall" && cell.text("mode") == Some("strong"));
+    let speedup = picture(&page, "Speedup against workers");
+    assert_eq!(marks(&speedup, "point"), strong);
+    // Those with 6 and 8 workers on 4 cores, on three backends.
+    assert_eq!(speedup.matches(" hollow").count(), 6);
+    assert_eq!(speedup.matches(" fit\"").count(), 2, "the USL and Amdahl's");
+
+    let busy = count_cells(&result, |cell| {
+        cell.experiment == "latency" && cell.text("state") == Some("busy")
+    });
+    let latency = picture(&page, "Round trip of a job");
+    assert_eq!(marks(&latency, "point"), busy);
+    assert!(latency.contains("c-other d4"), "the floor is dotted");
+
+    let map = picture(&page, "Break-even");
+    assert_eq!(marks(&map, "place"), 25, "five payloads, five compute times");
+    assert_eq!(marks(&map, "frontier-point"), 5);
+
+    let gantt = picture(&page, "Who did what when: mixed");
+    let timelines = input::list(&result, "timelines").iter();
+    let mixed = timelines.filter(|timeline| timeline["case"]["work"] == "mixed");
+    let lanes = mixed.flat_map(|timeline| input::list(timeline, "lanes"));
+    let spans: usize = lanes.map(|lane| input::list(lane, "spans").len()).sum();
+    assert_eq!(marks(&gantt, "span"), spans);
+
+    assert_eq!(marks(&picture(&page, "Startup, ready"), "point"), 8);
+}
+
+#[test]
+fn each_figure_of_a_run_has_a_mark_for_each_span() {
+    let page = page(&fixture(include_str!("fixtures/run.json")));
+    // Six spans; all jobs, and those of each of three workers.
+    assert_eq!(marks(&picture(&page, "Mean spans"), "span"), 24);
+    // 24 jobs with decode, compute and reply; start and rest of three workers.
+    assert_eq!(marks(&picture(&page, "Who did what"), "span"), 24 * 3 + 6);
+    assert!(page.contains("not when it began"));
+}
+
+#[test]
+fn cells_that_are_spans_are_stacked() {
+    let cell = |backend: &str, metric: &str, us: f64| {
+        let case = json!({"backend": backend});
+        json!({"experiment": "latency", "case": case, "metric": metric, "unit": "us", "p50": us})
+    };
+    let cells = [
+        cell("threads", "encode", 1.0),
+        cell("threads", "compute", 5.0),
+        cell("processes", "deliver", 2.0),
+    ];
+    let page = page(&json!({"schema": "brigade.bench.v1", "experiments": cells}));
+    assert_eq!(marks(&picture(&page, "Median spans"), "span"), 12, "six of each backend");
+    assert!(page.contains("threads: a job computes for 5.00 µs"));
+}
+
+#[test]
+fn a_comparison_has_ratios_with_their_verdicts() {
+    let page = page(&fixture(include_str!("fixtures/compare.json")));
+    let strip = picture(&page, "Head over base");
+    assert_eq!((marks(&strip, "ratio"), marks(&strip, "aa")), (5, 4));
+    for verdict in ["better", "same", "worse", "inconclusive"] {
+        assert!(strip.contains(&format!(">{verdict}</text>")), "{verdict}");
+    }
+    assert!(page.contains("Head is worse, with a tolerance of 5 %."));
+}
+
+#[test]
+fn every_picture_has_a_text_and_a_table() {
+    let page = page(&bench());
+    let figures = page.matches("<figure").count();
+    assert_eq!(page.matches("role=\"img\"").count(), 2 * figures);
+    assert_eq!(page.matches("<desc").count(), 2 * figures);
+    assert_eq!(page.matches("<details>").count(), figures);
+    assert_eq!(page.matches("<table>").count(), figures);
+    for absent in ["<script", "http://", "https://", "NaN", "inf\""] {
+        assert!(!page.contains(absent), "{absent}");
+    }
+}
+
+#[test]
+fn findings_and_warnings_come_before_the_figures() {
+    let mut result = bench();
+    result["interrupted"] = json!(true);
+    let page = page(&result);
+    let at = |text: &str| page.find(text).unwrap_or_else(|| panic!("no {text}"));
+    assert!(at("Where work waits") < at("turbo is on") && at("turbo is on") < at("<figure"));
+    assert!(at("was interrupted") < at("<figure"));
+    assert!(page.contains("No USL curve for async: it has 1 worker count"));
+}
+
+/// Replaces every text of a value but its schema.
+fn poison(value: &mut Value, keep: &[&str]) {
+    match value {
+        Value::String(text) if !keep.contains(&text.as_str()) => {
+            text.push_str("<script>alert('1')</script>\"></svg>");
+        }
+        Value::Array(list) => list.iter_mut().for_each(|value| poison(value, keep)),
+        Value::Object(map) => map.values_mut().for_each(|value| poison(value, keep)),
+        _ => {}
+    }
+}
+
+#[test]
+fn hostile_names_stay_text() {
+    let keep = [
+        "brigade.bench.v1",
+        "brigade.run.v1",
+        "brigade.compare.v1",
+        "scaling",
+        "wall",
+        "sync",
+        "break-even",
+        "latency",
+        "usl",
+        "refused",
+        "strong",
+        "us",
+    ];
+    for text in [
+        include_str!("fixtures/bench.json"),
+        include_str!("fixtures/run.json"),
+        include_str!("fixtures/compare.json"),
+    ] {
+        let clean = fixture(text);
+        let mut dirty = clean.clone();
+        poison(&mut dirty, &keep);
+        let page = page(&dirty);
+        assert!(page.contains("&lt;script&gt;"), "it is shown");
+        assert!(!page.contains("<script"), "it is not markup");
+        assert_eq!(page.matches("<svg").count(), page.matches("</svg>").count());
+    }
+}
+
+#[test]
+fn what_is_missing_is_said() {
+    let empty = page(&json!({"schema": "brigade.bench.v1"}));
+    for sentence in ["No picture of speedup", "No picture of break-even", "does not say"] {
+        assert!(empty.contains(sentence), "{sentence}");
+    }
+    let odd = json!({
+        "schema": "brigade.bench.v1", "host": 7, "models": {}, "timelines": [{}, 3],
+        "experiments": [{"experiment": "new", "case": {"x": [1]}, "p50": 2.0}, {"p50": "fast"}],
+        "findings": [1, "One sentence."], "warnings": null,
+    });
+    let odd = page(&odd);
+    assert!(odd.contains("1 cell could not be read") && odd.contains("One sentence."));
+    assert_eq!(marks(&picture(&odd, "New, value"), "point"), 1);
+    page(&json!({"schema": "brigade.run.v1", "jobs": [{"worker": 0}]}));
+    page(&json!({"schema": "brigade.compare.v1", "cells": [{}, {"ratio": {"estimate": null}}]}));
+}
+
+#[test]
+fn other_files_are_refused() {
+    let of = |result: Value| render(&result, &Source::default()).unwrap_err();
+    assert_eq!(of(json!([1])), NotAResult::NoSchema);
+    let error = of(json!({"schema": "brigade.doctor.v1"}));
+    assert!(error.to_string().contains("brigade.doctor.v1"), "{error}");
+}
+
+#[test]
+fn numbers_that_nothing_measurable_has_are_left_out() {
+    for number in [json!(1e308), json!(5e-324), json!(-1e300), json!(u64::MAX), json!(null)] {
+        let mut result = bench();
+        for cell in result["experiments"].as_array_mut().unwrap().iter_mut().step_by(3) {
+            cell["p50"] = number.clone();
+            cell["case"]["workers"] = number.clone();
+        }
+        for timeline in result["timelines"].as_array_mut().unwrap() {
+            timeline["lanes"][0]["spans"][0][2] = number.clone();
+        }
+        let page = page(&result);
+        assert!(page.contains("could not be read"), "{number}");
+        assert!(!page.contains("NaN") && !page.contains("=\"inf"), "{number}");
+    }
+}
