@@ -15,6 +15,10 @@ pub(crate) enum Exit {
     /// The command line, a file or a parameter is wrong, found before any job
     /// started.
     Usage,
+    /// A regression was found.
+    Worse,
+    /// A comparison is inconclusive.
+    Inconclusive,
     /// The pool could not start or gave up.
     Pool,
     /// Ended early by this signal.
@@ -29,6 +33,8 @@ impl Exit {
             Self::Ok => 0,
             Self::JobFailed => 1,
             Self::Usage => 2,
+            Self::Worse => 3,
+            Self::Inconclusive => 4,
             Self::Pool => 5,
             // What a shell reports for a program that a signal ended.
             Self::Interrupted(signal) => 128_u8.saturating_add(signal as u8),
@@ -87,6 +93,8 @@ mod tests {
             (Exit::Ok, 0),
             (Exit::JobFailed, 1),
             (Exit::Usage, 2),
+            (Exit::Worse, 3),
+            (Exit::Inconclusive, 4),
             (Exit::Pool, 5),
             (Exit::Interrupted(2), 130),
             (Exit::Interrupted(15), 143),

@@ -2,7 +2,8 @@
 //! the third ends this process.
 
 use std::io;
-use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::thread;
 
 use brigade_exec::{Pool, Stop};
@@ -11,6 +12,7 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::{Handle, Signals};
 
 use crate::console;
+use crate::exit::Failure;
 
 /// Whether somebody wants the run to end.
 pub(crate) struct Interrupt {
@@ -83,4 +85,22 @@ impl Drop for Watching {
     fn drop(&mut self) {
         self.0.close();
     }
+}
+
+/// A flag that the first SIGINT or SIGTERM sets; the second ends this process. For what
+/// has no pool to stop.
+pub(crate) fn flag() -> Result<Arc<AtomicBool>, Failure> {
+    let flag = Arc::new(AtomicBool::new(false));
+    for signal in [SIGINT, SIGTERM] {
+        // In this order: the second finds what the first has set.
+        signal_hook::flag::register_conditional_default(signal, Arc::clone(&flag))
+            .and_then(|_| signal_hook::flag::register(signal, Arc::clone(&flag)))
+            .map_err(|error| Failure::usage(format!("cannot watch for signals: {error}")))?;
+    }
+    Ok(flag)
+}
+
+/// Whether a flag of [`flag`] has been set.
+pub(crate) fn is_set(flag: &AtomicBool) -> bool {
+    flag.load(Ordering::Acquire)
 }

@@ -2,6 +2,7 @@
 
 mod batch;
 mod bench;
+mod compare;
 mod pool;
 mod report;
 mod run;
@@ -12,6 +13,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub(crate) use batch::BatchArgs;
 pub(crate) use bench::{BenchArgs, CommonArgs, Experiment, StartupArgs, ThroughputArgs};
+pub(crate) use compare::{AbArgs, AbMetric, CompareArgs, FailOn, VerdictArgs};
 pub(crate) use pool::PoolArgs;
 pub(crate) use report::ReportArgs;
 pub(crate) use run::{RunArgs, RunFormat};
@@ -71,6 +73,8 @@ pub(crate) enum Command {
     Batch(Box<BatchArgs>),
     Kernels(KernelsArgs),
     Bench(BenchArgs),
+    Ab(AbArgs),
+    Compare(CompareArgs),
     Report(ReportArgs),
     Doctor(DoctorArgs),
     Completions(CompletionsArgs),

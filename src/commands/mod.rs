@@ -1,9 +1,11 @@
 //! One file per command.
 
+mod ab;
 mod batch;
 mod batch_line;
 mod batch_reader;
 mod bench;
+mod compare;
 mod completions;
 mod crew;
 mod doctor;
@@ -11,6 +13,7 @@ mod kernels;
 mod man;
 mod report;
 mod run;
+mod verdict;
 
 use brigade_kernels::Registry;
 use clap::Parser;
@@ -47,6 +50,8 @@ fn execute(cli: Cli, registry: Registry) -> Result<Exit, Failure> {
         Command::Kernels(args) => kernels::run(&args, &registry),
         Command::Bench(args) => bench::run(&args, registry),
         Command::Report(args) => report::run(&args),
+        Command::Ab(args) => ab::run(&args),
+        Command::Compare(args) => compare::run(&args),
         Command::Doctor(args) => doctor::run(&args),
         Command::Completions(args) => completions::run(&args),
         Command::Man(args) => man::run(&args),

@@ -4,6 +4,7 @@
 mod bad_input;
 mod batch;
 mod bench;
+mod compare;
 mod faults;
 mod help;
 mod report;

@@ -57,7 +57,7 @@ impl Kitchen {
     pub(crate) fn command(&self, line: &str) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_brigade"));
         command
-            .args(line.split_whitespace())
+            .args(shell_words::split(line).unwrap())
             .current_dir(self.dir.path())
             .env_remove("BRIGADE_LOG")
             .stdin(Stdio::null())

@@ -13,5 +13,6 @@ pub mod lane;
 mod machine;
 pub mod memory;
 pub mod models;
+pub mod saved;
 pub mod stats;
 pub mod summary;

@@ -7,20 +7,19 @@ mod startup;
 mod throughput;
 
 use std::io::Write;
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use brigade_kernels::Registry;
-use brigade_measure::doctor;
 use brigade_measure::host::Host;
 use brigade_report::bench::{self, Bench};
 use serde_json::{Map, Value};
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::SIGINT;
 
 use self::session::Session;
+use super::verdict;
 use crate::args::{BenchArgs, Experiment, ListFormat};
 use crate::console::{self, Results};
 use crate::exit::{Exit, Failure};
+use crate::signals;
 
 pub(crate) fn run(args: &BenchArgs, registry: Registry) -> Result<Exit, Failure> {
     let common = match &args.experiment {
@@ -33,11 +32,11 @@ pub(crate) fn run(args: &BenchArgs, registry: Registry) -> Result<Exit, Failure>
     let mut results = Results::open(common.output.output.as_deref(), &[])?;
     // The load of the machine is read before the measurement adds to it.
     let host = Host::read();
-    let warnings = warnings();
+    let warnings = verdict::warnings();
     for warning in &warnings {
         console::say(format_args!("note: {warning}"));
     }
-    let mut session = Session::new(common, registry, interrupted()?);
+    let mut session = Session::new(common, registry, signals::flag()?);
     match &args.experiment {
         Experiment::Latency(args) => latency::latency(&args.sizes, &mut session)?,
         Experiment::Bandwidth(args) => latency::bandwidth(&args.sizes, &mut session)?,
@@ -77,27 +76,6 @@ fn finish(
         (false, true) => Exit::JobFailed,
         (false, false) => Exit::Ok,
     })
-}
-
-/// A flag that the first SIGINT or SIGTERM sets; the second ends this process.
-fn interrupted() -> Result<Arc<AtomicBool>, Failure> {
-    let flag = Arc::new(AtomicBool::new(false));
-    for signal in [SIGINT, SIGTERM] {
-        // In this order: the second finds what the first has set.
-        signal_hook::flag::register_conditional_default(signal, Arc::clone(&flag))
-            .and_then(|_| signal_hook::flag::register(signal, Arc::clone(&flag)))
-            .map_err(|error| Failure::usage(format!("cannot watch for signals: {error}")))?;
-    }
-    Ok(flag)
-}
-
-/// What `doctor` finds that would spoil a measurement.
-fn warnings() -> Vec<String> {
-    let findings = doctor::examine().into_iter();
-    findings
-        .filter(|finding| finding.verdict == doctor::Verdict::Warning)
-        .map(|finding| format!("{}: {}: {}", finding.topic, finding.value, finding.meaning))
-        .collect()
 }
 
 fn case(value: Value) -> Map<String, Value> {

@@ -88,8 +88,16 @@ fn as_ratio(log: Estimate) -> Estimate {
 fn verdict(ratio: Estimate, aa: Estimate, rules: &Rules) -> (Verdict, String) {
     let limit = rules.limit();
     let [low, high] = ratio.interval;
-    // The machine makes a difference where there is none, and one that matters.
+    // The machine makes a difference where there is none, and one that matters: only what
+    // is larger than any that it may have made counts.
     if (aa.interval[0] > 0.0 || aa.interval[1] < 0.0) && aa.estimate.abs() > limit / 2.0 {
+        let machine = aa.interval[0].abs().max(aa.interval[1].abs());
+        if low > limit + machine {
+            return (Verdict::Worse, String::new());
+        }
+        if high < -limit - machine {
+            return (Verdict::Better, String::new());
+        }
         let percent = aa.estimate.exp_m1() * 100.0;
         let why = format!("base differs from itself by {percent:+.1} %: the machine is not steady");
         return (Verdict::Inconclusive, why);

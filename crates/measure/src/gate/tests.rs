@@ -77,11 +77,15 @@ fn a_base_that_differs_from_itself_is_no_base() {
     let mut samples = Samples::default();
     for i in 0..20 {
         let noise = 1.0 + 0.001 * f64::from(i % 5);
-        samples.push([100.0 * noise, 110.0 * noise, 130.0 * noise]);
+        samples.push([100.0 * noise, 110.0 * noise, 113.0 * noise]);
     }
     let judgement = judge(&samples, &RULES, 0.01);
     assert_eq!(judgement.verdict, Verdict::Inconclusive);
     assert!(judgement.why.contains("differs from itself by +10.0 %"), "{}", judgement.why);
+    // What is far larger than that is no doing of the machine's.
+    let mut far = samples.clone();
+    far.head.iter_mut().for_each(|head| *head *= 2.0);
+    assert_eq!(judge(&far, &RULES, 0.01).verdict, Verdict::Worse);
     samples.again.clone_from(&samples.base);
     assert_eq!(judge(&samples, &RULES, 0.01).verdict, Verdict::Worse);
 }

@@ -1,0 +1,63 @@
+//! `brigade compare`: two saved results.
+
+use std::fs;
+use std::path::Path;
+use std::time::Instant;
+
+use brigade_measure::comparison::{COMPARE_SCHEMA, Comparison};
+use brigade_measure::saved::{self, Saved};
+use serde_json::Value;
+
+use super::verdict;
+use crate::args::CompareArgs;
+use crate::console;
+use crate::exit::{Exit, Failure};
+
+pub(crate) fn run(args: &CompareArgs) -> Result<Exit, Failure> {
+    let begin = Instant::now();
+    let (base, head) = (read(&args.base)?, read(&args.head)?);
+    let inputs = [args.base.clone(), args.head.clone()];
+    let mut results = verdict::open(&args.verdict, &inputs)?;
+    let differing = saved::host_differences(&base, &head);
+    let mut warnings = Vec::new();
+    if !differing.is_empty() {
+        warnings.push(format!(
+            "the results are from different machines ({}): ratios within each file are compared",
+            differing.join(", ")
+        ));
+    }
+    for warning in &warnings {
+        console::say(format_args!("note: {warning}"));
+    }
+    let relative = args.relative || !differing.is_empty();
+    let cells = saved::compare(&base, &head, args.verdict.tolerance, relative);
+    if cells.is_empty() {
+        return Err(Failure::usage(format!(
+            "{} and {} have nothing in common that can be compared",
+            args.base.display(),
+            args.head.display()
+        )));
+    }
+    let comparison = Comparison {
+        schema: COMPARE_SCHEMA.to_owned(),
+        kind: "compare".to_owned(),
+        base: base.side(&args.base.to_string_lossy()),
+        head: head.side(&args.head.to_string_lossy()),
+        tolerance: args.verdict.tolerance,
+        seed: saved::SEED,
+        took_s: begin.elapsed().as_secs_f64(),
+        warnings,
+        verdict: verdict::worst(&cells),
+        cells,
+    };
+    verdict::write(&comparison, &args.verdict, &mut results)?;
+    Ok(verdict::exit(comparison.verdict, args.verdict.fail_on))
+}
+
+fn read(path: &Path) -> Result<Saved, Failure> {
+    let wrong = |error: String| Failure::usage(format!("{}: {error}", path.display()));
+    let bytes = fs::read(path).map_err(|error| wrong(error.to_string()))?;
+    let value: Value = serde_json::from_slice(&bytes)
+        .map_err(|error| wrong(format!("it is not a result of Brigade: {error}")))?;
+    Saved::read(&value).map_err(wrong)
+}

@@ -1,0 +1,54 @@
+//! What `ab` and `compare` have in common: how a verdict is said.
+
+use std::io::Write;
+use std::path::PathBuf;
+
+use brigade_measure::comparison::{Compared, Comparison, Verdict};
+use brigade_measure::doctor;
+
+use crate::args::{FailOn, ListFormat, VerdictArgs};
+use crate::console::Results;
+use crate::exit::{Exit, Failure};
+
+/// Where the verdict goes; not where it comes from.
+pub(super) fn open(args: &VerdictArgs, inputs: &[PathBuf]) -> Result<Results, Failure> {
+    Results::open(args.output.output.as_deref(), inputs)
+}
+
+/// The verdict of several cells is the worst of theirs.
+pub(super) fn worst(cells: &[Compared]) -> Verdict {
+    cells.iter().map(|cell| cell.verdict).max().unwrap_or(Verdict::Inconclusive)
+}
+
+pub(super) fn exit(verdict: Verdict, fail_on: FailOn) -> Exit {
+    match (verdict, fail_on) {
+        (Verdict::Worse, _) => Exit::Worse,
+        (Verdict::Inconclusive, FailOn::Inconclusive) => Exit::Inconclusive,
+        _ => Exit::Ok,
+    }
+}
+
+pub(super) fn write(
+    comparison: &Comparison,
+    args: &VerdictArgs,
+    results: &mut Results,
+) -> Result<(), Failure> {
+    match args.format {
+        ListFormat::Human => writeln!(results, "{}", comparison.verdict)?,
+        ListFormat::Json => {
+            serde_json::to_writer(&mut *results, comparison).map_err(std::io::Error::from)?;
+            results.write_all(b"\n")?;
+        }
+    }
+    results.flush()?;
+    Ok(())
+}
+
+/// What `doctor` finds that would spoil a measurement.
+pub(super) fn warnings() -> Vec<String> {
+    let findings = doctor::examine().into_iter();
+    findings
+        .filter(|finding| finding.verdict == doctor::Verdict::Warning)
+        .map(|finding| format!("{}: {}: {}", finding.topic, finding.value, finding.meaning))
+        .collect()
+}

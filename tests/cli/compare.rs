@@ -1,0 +1,104 @@
+//! `brigade ab` and `brigade compare`.
+
+use serde_json::{Value, json};
+
+use crate::util::Kitchen;
+
+fn samples<'a>(cell: &'a Value, of: &str) -> &'a Vec<Value> {
+    cell[of].as_array().unwrap()
+}
+
+#[test]
+fn ab_finds_a_command_that_takes_twice_as_long() {
+    let kitchen = Kitchen::new();
+    // The margin is wide: neither noise nor a busy machine makes 5 ms into 15.
+    let command = "ab --base 'sleep 0.005' --head 'sleep 0.015' --blocks 12 --format json";
+    let done = kitchen.run(command).expect(3).json();
+    assert_eq!(done["schema"], "brigade.compare.v1");
+    assert_eq!((&done["verdict"], &done["kind"]), (&json!("worse"), &json!("ab")));
+    let cell = &done["cells"][0];
+    assert_eq!((&cell["verdict"], &cell["confirmed"]), (&json!("worse"), &json!(true)));
+    assert_eq!(cell["metric"], "wall");
+    let [low, high] = [0, 1].map(|i| cell["ratio"]["interval"][i].as_f64().unwrap());
+    assert!(1.05 < low && low < high && high < 3.5, "{low} {high}");
+    for of in ["base_samples", "again_samples", "head_samples"] {
+        assert_eq!(samples(cell, of).len(), 12);
+    }
+}
+
+#[test]
+fn ab_says_better_and_too_little_time() {
+    let kitchen = Kitchen::new();
+    let command = "ab --base 'sleep 0.015' --head 'sleep 0.005' --blocks 12 --format json";
+    let done = kitchen.run(command).expect(0).json();
+    assert_eq!(done["verdict"], "better");
+    assert!(done["cells"][0]["confirmed"].is_null());
+
+    let command = "ab --base 'sleep 0.005' --head 'sleep 0.005' --blocks 5 --format json";
+    let done = kitchen.run(command).expect(4).json();
+    assert_eq!(done["verdict"], "inconclusive");
+    assert!(done["cells"][0]["why"].as_str().unwrap().contains("--budget"));
+    kitchen.run(&format!("{command} --fail-on worse")).expect(0);
+}
+
+#[test]
+fn ab_compares_several_metrics() {
+    let kitchen = Kitchen::new();
+    let command = "ab --base true --head true --metric wall,cpu,peak-memory --blocks 5 \
+                   --fail-on worse --format json --output ab.json";
+    let done = kitchen.run(command).expect(0);
+    let json = done.json();
+    let metrics: Vec<&str> = json["cells"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|cell| cell["metric"].as_str().unwrap())
+        .collect();
+    assert_eq!(metrics, ["wall", "cpu", "peak-memory"]);
+    assert_eq!(json["cells"][2]["unit"], "bytes");
+    assert_eq!(std::fs::read_to_string(kitchen.path("ab.json")).unwrap(), done.stdout);
+}
+
+#[test]
+fn commands_that_do_not_work_are_refused() {
+    let kitchen = Kitchen::new();
+    for (command, words) in [
+        ("ab --base true --head false", "--head `false` exited with status 1"),
+        ("ab --base /no/such --head true", "--base `/no/such`: cannot be started"),
+        ("ab --base '' --head true", "--base an empty command"),
+        ("ab --base true --head true --tolerance 5", "as in 5%"),
+        ("compare none.json none.json", "none.json"),
+    ] {
+        let done = kitchen.run(command).expect(2);
+        assert!(done.stderr.contains(words), "{command}: {}", done.stderr);
+        assert!(done.stdout.is_empty(), "{command}");
+    }
+}
+
+fn result(kitchen: &Kitchen, name: &str, cpu: &str, times: f64) {
+    let cell = |backend: &str, us: f64| {
+        let samples: Vec<f64> = (0..20).map(|i| us * (1.0 + f64::from(i % 4) / 1000.0)).collect();
+        json!({"experiment": "latency", "case": {"backend": backend, "workers": 1},
+               "metric": "round_trip", "unit": "us", "samples": samples})
+    };
+    let cells = [cell("threads", 10.0), cell("processes", 10.0 * times)];
+    let value = json!({"schema": "brigade.bench.v1", "host": {"cpu": cpu}, "experiments": cells});
+    kitchen.write(name, &value.to_string());
+}
+
+#[test]
+fn saved_results_are_compared_cell_by_cell() {
+    let kitchen = Kitchen::new();
+    result(&kitchen, "base.json", "a", 1.2);
+    result(&kitchen, "same.json", "a", 1.2);
+    result(&kitchen, "slow.json", "a", 1.5);
+    result(&kitchen, "other.json", "b", 1.5);
+    let done = kitchen.run("compare base.json same.json --format json").expect(0).json();
+    assert_eq!(done["verdict"], "same");
+    let done = kitchen.run("compare base.json slow.json --format json").expect(3).json();
+    assert_eq!(done["cells"].as_array().unwrap().len(), 2);
+    kitchen.run("compare base.json slow.json --tolerance 30%").expect(0);
+    let done = kitchen.run("compare base.json other.json --format json").expect(3);
+    assert!(done.stderr.contains("different machines"), "{}", done.stderr);
+    assert_eq!(done.json()["cells"][0]["unit"], "ratio");
+}
