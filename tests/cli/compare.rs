@@ -83,7 +83,7 @@ fn result(kitchen: &Kitchen, name: &str, cpu: &str, times: f64) {
     };
     let cells = [cell("threads", 10.0), cell("processes", 10.0 * times)];
     let value = json!({"schema": "brigade.bench.v1", "host": {"cpu": cpu}, "experiments": cells});
-    kitchen.write(name, &value.to_string());
+    kitchen.write(name, value.to_string());
 }
 
 #[test]

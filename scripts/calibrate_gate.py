@@ -1,0 +1,190 @@
+#!/usr/bin/env python3
+"""How often `brigade ab` is wrong on this machine, and how often the usual rules are.
+
+Three experiments, each of many comparisons:
+
+  aa         the same build against itself, 5 % tolerance: `worse` is a false alarm
+  slow P     head computes P % longer (the spin kernel), 1 % tolerance: `worse` is right
+  neighbour  as aa, while another process burns one core at random intervals
+
+For each comparison the usual rules judge runs of their own, taken as they are taken: all of
+base, then all of head. They are: hyperfine's means with a gate at 10 %, the Mann-Whitney
+test of pooled samples at 5 %, and criterion's default (a bootstrapped t test at 5 % and a
+change of more than 1 %).
+
+  scripts/calibrate_gate.py --brigade target/release/brigade --out docs/calibration.json
+  scripts/calibrate_gate.py --quick          a few comparisons, to try the script
+
+Needs numpy and scipy for the usual rules. Run it with nothing else running: about 40
+minutes. Every comparison is kept in the output with its seed.
+"""
+
+import argparse
+import json
+import math
+import multiprocessing
+import os
+import random
+import subprocess
+import sys
+import time
+
+import numpy
+from scipy.stats import mannwhitneyu
+
+SPIN_US = 2000
+JOBS = 10
+
+
+def spin(brigade, percent=0.0):
+    us = round(SPIN_US * (1 + percent / 100))
+    return f"{brigade} run spin -p us={us} --jobs {JOBS} -b sync"
+
+
+def blur(brigade):
+    return f"{brigade} run blur --jobs 8 --size 640x480 -b sync"
+
+
+def ab(brigade, base, head, tolerance, seed):
+    command = [brigade, "ab", "--base", base, "--head", head, "--tolerance", tolerance,
+               "--seed", str(seed), "--format", "json"]
+    begin = time.monotonic()
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode not in (0, 3, 4):
+        sys.exit(f"{command}: {done.stderr}")
+    cell = json.loads(done.stdout)["cells"][0]
+    keys = ("verdict", "why", "blocks", "confirmed", "detectable")
+    return {**{key: cell[key] for key in keys}, "ratio": cell["ratio"],
+            "took_s": round(time.monotonic() - begin, 2)}
+
+
+def wall(command):
+    begin = time.monotonic()
+    subprocess.run(command.split(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=True)
+    return time.monotonic() - begin
+
+
+def criterion(base, head, dice):
+    """criterion.rs: a two-sample t statistic, its distribution by resampling the pooled
+    samples; significant at 5 %, and beyond the noise threshold of 1 %."""
+    def t(a, b):
+        spread = math.sqrt(a.var(ddof=1) / len(a) + b.var(ddof=1) / len(b))
+        return (a.mean() - b.mean()) / spread if spread else 0.0
+    pooled = numpy.concatenate([base, head])
+    observed = t(head, base)
+    drawn = [t(dice.choice(pooled, len(head)), dice.choice(pooled, len(base)))
+             for _ in range(2000)]
+    p = (numpy.abs(drawn) >= abs(observed)).mean()
+    return bool(p < 0.05 and head.mean() / base.mean() > 1.01)
+
+
+def usual(base, head, seed, runs=15):
+    """All of base, then all of head."""
+    a = numpy.array([wall(base) for _ in range(runs)])
+    b = numpy.array([wall(head) for _ in range(runs)])
+    slower = numpy.median(b) > numpy.median(a)
+    return {
+        "hyperfine 10 %": bool(b.mean() / a.mean() > 1.10),
+        "mann-whitney": bool(mannwhitneyu(a, b).pvalue < 0.05 and slower),
+        "criterion": criterion(a, b, numpy.random.default_rng(seed)),
+        "change_percent": round(float(b.mean() / a.mean() - 1) * 100, 2),
+    }
+
+
+def burn(seed):
+    """Burns one core at random intervals for as long as the parent lives."""
+    dice, parent = random.Random(seed), os.getppid()
+    while os.getppid() == parent:
+        end = time.monotonic() + dice.uniform(0.05, 1.0)
+        while time.monotonic() < end:
+            pass
+        time.sleep(dice.uniform(0.05, 1.0))
+
+
+def wilson(k, n, z=1.96):
+    """95 % interval of a share (Wilson 1927)."""
+    if n == 0:
+        return (0.0, 1.0)
+    p = k / n
+    middle = (p + z * z / (2 * n)) / (1 + z * z / n)
+    half = z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n)) / (1 + z * z / n)
+    return (max(0.0, middle - half), min(1.0, middle + half))
+
+
+def experiments(args):
+    yield "aa", 0.0, "5%", args.comparisons, False
+    for percent in (2, 3, 5, 10):
+        yield f"slow {percent} %", percent, "1%", args.slow, False
+    yield "neighbour", 0.0, "5%", args.neighbour, True
+
+
+def run(args):
+    rows = []
+    for name, percent, tolerance, count, disturbed in experiments(args):
+        neighbour = None
+        if disturbed:
+            neighbour = multiprocessing.Process(target=burn, args=(args.seed,), daemon=True)
+            neighbour.start()
+        for i in range(count):
+            seed = args.seed + 1000 * len(rows) + i
+            # Without a slowdown both kernels take turns: one whose time is set, one that
+            # computes as much as there is to compute.
+            base = blur(args.brigade) if percent == 0 and i % 2 else spin(args.brigade)
+            head = spin(args.brigade, percent) if percent else base
+            row = {"experiment": name, "seed": seed, "kernel": base.split()[2],
+                   "brigade": ab(args.brigade, base, head, tolerance, seed)}
+            row["usual"] = usual(base, head, seed) if i < args.usual else None
+            rows.append(row)
+            print(f"\r{name}: {i + 1} of {count}", end="", file=sys.stderr)
+        print(file=sys.stderr)
+        if neighbour:
+            neighbour.terminate()
+            neighbour.join()
+    return rows
+
+
+def table(rows):
+    lines = ["| comparison | n | worse | 95 % interval | same | inconclusive | better | median s | "
+             "hyperfine 10 % | Mann-Whitney | criterion |",
+             "| --- | ---: | ---: | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |"]
+    for name in dict.fromkeys(row["experiment"] for row in rows):
+        of = [row for row in rows if row["experiment"] == name]
+        count = {verdict: sum(row["brigade"]["verdict"] == verdict for row in of)
+                 for verdict in ("worse", "same", "inconclusive", "better")}
+        low, high = wilson(count["worse"], len(of))
+        took = sorted(row["brigade"]["took_s"] for row in of)[len(of) // 2]
+        judged = [row["usual"] for row in of if row["usual"]]
+        rules = [f"{sum(row[rule] for row in judged)} of {len(judged)}"
+                 for rule in ("hyperfine 10 %", "mann-whitney", "criterion")]
+        lines.append(f"| {name} | {len(of)} | {count['worse']} | {low:.1%} .. {high:.1%} | "
+                     f"{count['same']} | {count['inconclusive']} | {count['better']} | {took:.1f} | "
+                     + " | ".join(rules) + " |")
+    return "\n".join(lines)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--brigade", default="target/release/brigade")
+    parser.add_argument("--comparisons", type=int, default=200, help="of the same build")
+    parser.add_argument("--slow", type=int, default=100, help="for each slowdown")
+    parser.add_argument("--neighbour", type=int, default=200, help="with a disturbing process")
+    parser.add_argument("--usual", type=int, default=100, help="of each, judged by the usual rules too")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--out", help="every comparison, as JSON")
+    parser.add_argument("--quick", action="store_true", help="three of each")
+    args = parser.parse_args()
+    if args.quick:
+        args.comparisons = args.slow = args.neighbour = args.usual = 3
+    begin = time.monotonic()
+    rows = run(args)
+    took = time.monotonic() - begin
+    if args.out:
+        with open(args.out, "w") as out:
+            json.dump({"seed": args.seed, "took_s": round(took), "comparisons": rows}, out, indent=0)
+    print(table(rows))
+    print(f"\nSeed {args.seed}, {took / 60:.0f} minutes.")
+
+
+if __name__ == "__main__":
+    main()
