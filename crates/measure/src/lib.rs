@@ -6,4 +6,5 @@ pub mod experiment;
 pub mod floors;
 pub mod host;
 mod machine;
+pub mod stats;
 pub mod summary;
