@@ -31,7 +31,7 @@ pub fn hodges_lehmann(values: &[f64]) -> f64 {
 ///
 /// # Panics
 ///
-/// If `confidence` is not between 0 and 1.
+/// If `confidence` is not from 0 to 1.
 pub fn signed_rank_interval(values: &[f64], confidence: f64) -> Option<[f64; 2]> {
     let beyond = (1.0 - confidence) / 2.0;
     let rank = if values.len() < signed_rank_blocks_needed(confidence) {
@@ -49,13 +49,14 @@ pub fn signed_rank_interval(values: &[f64], confidence: f64) -> Option<[f64; 2]>
 }
 
 /// The least number of values for which [`signed_rank_interval`] exists: with fewer, even
-/// all of them on one side of the centre is not rare enough. 6 for 0.95, 8 for 0.99.
+/// all of them on one side of the centre is not rare enough. 6 for 0.95, 8 for 0.99, more
+/// than anybody has for 1, which is what the first of many looks may come to.
 ///
 /// # Panics
 ///
-/// If `confidence` is not between 0 and 1.
+/// If `confidence` is not from 0 to 1.
 pub fn signed_rank_blocks_needed(confidence: f64) -> usize {
-    assert!(confidence > 0.0 && confidence < 1.0, "confidence {confidence} is not in (0, 1)");
+    assert!((0.0..=1.0).contains(&confidence), "confidence {confidence} is not in [0, 1]");
     // All on one given side: one case of 2^n.
     (2.0 / (1.0 - confidence)).log2().ceil() as usize
 }
@@ -120,6 +121,7 @@ mod tests {
             just.sort_by(f64::total_cmp);
             assert_eq!(found, Some([just[0], just[needed - 1]]));
         }
+        assert_eq!(signed_rank_interval(&values, 1.0), None);
     }
 
     #[test]
