@@ -63,6 +63,8 @@ mod tests {
         assert_eq!(test(&values, 0.0, Tail::TwoSided), 2.0 / 16.0);
         assert_eq!(test(&values, 0.0, Tail::Less), 1.0);
         assert_eq!(test(&values, 2.0, Tail::Less), 1.0 / 16.0);
+        // In f64 these add up to 6e-17, and flipped to -6e-17: a tie all the same.
+        assert_eq!(test(&[0.1, 0.2, -0.3], 0.0, Tail::Greater), 5.0 / 8.0);
         assert_eq!(test(&[0.0; 5], 0.0, Tail::TwoSided), 1.0);
         assert_eq!(test(&[], 0.0, Tail::TwoSided), 1.0);
     }

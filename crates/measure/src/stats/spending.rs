@@ -38,7 +38,7 @@ impl Spending {
 /// the data come in other portions than was planned, ask again with what was there.
 ///
 /// The levels are off by less than 1e-7. The time that this takes grows with one over the
-/// least distance of two looks: 50 equal ones take some tens of milliseconds.
+/// least distance of two looks: 50 equal ones take about a tenth of a second.
 ///
 /// # Panics
 ///
