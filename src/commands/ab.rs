@@ -5,10 +5,10 @@ use std::time::{Duration, Instant};
 
 use brigade_measure::command::{Program, Taken};
 use brigade_measure::comparison::{COMPARE_SCHEMA, Compared, Comparison, Side, Verdict};
-use brigade_measure::experiment::median;
+use brigade_measure::experiment::{Dice, median};
 use brigade_measure::gate::{Arm, Hooks, Judgement, Limits, Round, Rules, Samples, round};
 use brigade_measure::host::Host;
-use brigade_measure::stats::{holm, sign_flip_test};
+use brigade_measure::stats::{Tail, holm, sign_flip_test};
 use clap::ValueEnum;
 use serde_json::{Map, json};
 
@@ -114,8 +114,10 @@ fn figure(metric: AbMetric, taken: &Taken) -> f64 {
 }
 
 fn cells(args: &AbArgs, first: &Round, second: Option<&Round>) -> Vec<Compared> {
-    let tests =
-        first.samples.iter().map(|samples| sign_flip_test(&samples.differences(), args.seed));
+    let tests = first.samples.iter().map(|samples| {
+        let dice = &mut Dice::new(args.seed);
+        sign_flip_test(&samples.differences(), 0.0, Tail::TwoSided, dice)
+    });
     let tests: Vec<f64> = tests.collect();
     let corrected = holm(&tests);
     let rounds = first.samples.iter().zip(&first.judgements).enumerate();

@@ -13,6 +13,8 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::context::{Block, Meter};
+use crate::stats::bootstrap;
+pub use crate::stats::{median, quantile};
 
 /// What a variant measured in one block: for each metric of its experiment, samples.
 pub type Readings = Vec<Vec<f64>>;
@@ -161,10 +163,19 @@ impl Dice {
 
     /// A number below `sides`.
     pub fn roll(&mut self, sides: usize) -> usize {
+        (self.next() >> 33) as usize % sides.max(1)
+    }
+
+    /// A number from 0 (inclusive) to 1 (exclusive), a multiple of 2^-53.
+    pub fn uniform(&mut self) -> f64 {
+        (self.next() >> 11) as f64 / (1_u64 << 53) as f64
+    }
+
+    fn next(&mut self) -> u64 {
         self.0 ^= self.0 >> 12;
         self.0 ^= self.0 << 25;
         self.0 ^= self.0 >> 27;
-        (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33) as usize % sides.max(1)
+        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
     }
 
     /// Fisher-Yates.
@@ -302,44 +313,10 @@ fn cell(
     }
 }
 
-/// The value that a share `q` of the samples does not exceed, between neighbours by
-/// linear interpolation (type 7 of Hyndman and Fan, "Sample quantiles in statistical
-/// packages", 1996). NaN without samples.
-pub fn quantile(sorted: &[f64], q: f64) -> f64 {
-    let Some(last) = sorted.len().checked_sub(1) else {
-        return f64::NAN;
-    };
-    let at = q * last as f64;
-    let (low, high) = (sorted[at.floor() as usize], sorted[at.ceil() as usize]);
-    low + (high - low) * at.fract()
-}
-
-/// The median. NaN without samples.
-pub fn median(values: &[f64]) -> f64 {
-    let mut sorted = values.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    quantile(&sorted, 0.5)
-}
-
-/// Percentile bootstrap over blocks (Efron and Tibshirani, "An introduction to the
-/// bootstrap", 1993, chapter 13) of the median of the blocks' medians. NaN without
-/// blocks.
+/// Of the median of the blocks' medians.
 fn interval(blocks: &[Vec<f64>], seed: u64) -> [f64; 2] {
-    const RESAMPLES: usize = 2000;
-    if blocks.is_empty() {
-        return [f64::NAN; 2];
-    }
     let medians: Vec<f64> = blocks.iter().map(|block| median(block)).collect();
-    let mut dice = Dice::new(seed);
-    let mut estimates: Vec<f64> = (0..RESAMPLES)
-        .map(|_| {
-            let drawn: Vec<f64> =
-                medians.iter().map(|_| medians[dice.roll(medians.len())]).collect();
-            median(&drawn)
-        })
-        .collect();
-    estimates.sort_by(f64::total_cmp);
-    [quantile(&estimates, 0.025), quantile(&estimates, 0.975)]
+    bootstrap::over_blocks(&medians, 0.95, 2000, &mut Dice::new(seed), median)
 }
 
 #[cfg(test)]
@@ -355,17 +332,6 @@ mod tests {
     fn go(variants: &mut [Variant<'_>], plan: &Plan) -> Measured {
         let mut hooks = Hooks { done: &mut |_| {}, is_interrupted: &|| false };
         run("test", &[Metric::us("x")], variants, plan, &mut hooks)
-    }
-
-    #[test]
-    fn quantiles_are_those_of_r_type_7() {
-        let sorted = [1.0, 2.0, 4.0, 8.0, 16.0];
-        // quantile(c(1,2,4,8,16), c(0,.1,.5,.95,1)) in R 4.2.
-        let expected = [1.0, 1.4, 4.0, 14.4, 16.0];
-        for (q, expected) in [0.0, 0.1, 0.5, 0.95, 1.0].into_iter().zip(expected) {
-            assert!((quantile(&sorted, q) - expected).abs() < 1e-12);
-        }
-        assert!(quantile(&[], 0.5).is_nan());
     }
 
     #[test]

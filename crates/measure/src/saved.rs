@@ -6,8 +6,8 @@
 use serde_json::{Map, Value};
 
 use crate::comparison::{Compared, Estimate, Side, Verdict};
-use crate::experiment::median;
-use crate::stats::{holm, mann_whitney, ratio_of_medians};
+use crate::experiment::{Dice, median};
+use crate::stats::{bootstrap, holm, mann_whitney};
 
 /// Of the resampling: a verdict of two files is the same each time.
 pub const SEED: u64 = 1;
@@ -144,9 +144,9 @@ pub fn compare(base: &Saved, head: &Saved, tolerance: f64, relative: bool) -> Ve
 fn compared(base: &SavedCell, head: &SavedCell, tolerance: f64) -> Compared {
     let medians = |cell: &SavedCell| cell.blocks.iter().map(|block| median(block)).collect();
     let (of_base, of_head): (Vec<f64>, Vec<f64>) = (medians(base), medians(head));
-    let own: Vec<&[f64]> = base.blocks.iter().map(Vec::as_slice).collect();
-    let other: Vec<&[f64]> = head.blocks.iter().map(Vec::as_slice).collect();
-    let interval = ratio_of_medians(&own, &other, CONFIDENCE, SEED);
+    let ratio = |base: &[f64], head: &[f64]| median(head) / median(base);
+    let dice = &mut Dice::new(SEED);
+    let interval = bootstrap::of_two(&of_base, &of_head, CONFIDENCE, 2000, dice, ratio);
     let (base_median, head_median) = (median(&base.blocks.concat()), median(&head.blocks.concat()));
     let few = of_base.len().min(of_head.len()) < LEAST_BLOCKS;
     let (verdict, why) = verdict(interval, tolerance, few);
@@ -162,7 +162,7 @@ fn compared(base: &SavedCell, head: &SavedCell, tolerance: f64) -> Compared {
         head: head_median,
         ratio: Estimate { estimate: head_median / base_median, interval, confidence: CONFIDENCE },
         aa: None,
-        p: mann_whitney(&of_base, &of_head),
+        p: mann_whitney(&of_base, &of_head).p,
         p_holm: 1.0,
         detectable: ((interval[1] / interval[0]).ln() / 2.0).exp_m1(),
         confirmed: None,

@@ -2,7 +2,9 @@
 
 use super::Samples;
 use crate::comparison::{Estimate, Verdict};
-use crate::stats::{detectable, hodges_lehmann, pairs_needed, signed_rank_interval};
+use crate::stats::{
+    detectable_by_rank, hodges_lehmann, signed_rank_blocks_needed, signed_rank_interval,
+};
 
 /// What a verdict means.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -48,7 +50,10 @@ pub fn judge(samples: &Samples, rules: &Rules, level: f64) -> Judgement {
     let (differences, noise) = (samples.differences(), samples.noise());
     let confidence = 1.0 - level;
     let (ratio, aa) = (estimate(&differences, confidence), estimate(&noise, confidence));
-    let detectable = detectable(&differences, rules.alpha, 0.8).exp_m1();
+    let detectable = match differences.iter().all(|difference| difference.is_finite()) {
+        true => detectable_by_rank(&differences, rules.alpha, 0.8),
+        false => f64::INFINITY,
+    };
     let (verdict, why) = match (ratio, aa) {
         (Some(ratio), Some(aa)) => verdict(ratio, aa, rules),
         _ => (Verdict::Inconclusive, too_few(differences.len(), confidence)),
@@ -115,7 +120,7 @@ fn verdict(ratio: Estimate, aa: Estimate, rules: &Rules) -> (Verdict, String) {
 }
 
 fn too_few(blocks: usize, confidence: f64) -> String {
-    let needed = pairs_needed(confidence);
+    let needed = signed_rank_blocks_needed(confidence);
     format!("{blocks} blocks were run and {needed} are needed: give a longer --budget")
 }
 

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use super::Limits;
-use crate::stats::{Spending, nominal_levels, pairs_needed};
+use crate::stats::signed_rank_blocks_needed;
+use crate::stats::spending::{Spending, nominal_levels};
 
 /// Planned looks: after how many blocks, and at which level each may decide.
 #[derive(Clone, Debug)]
@@ -20,7 +21,7 @@ impl Looks {
     pub(super) fn plan(each: Duration, limits: &Limits, alpha: f64) -> Self {
         let fitting = limits.budget.as_secs_f64() / each.as_secs_f64().max(1e-9);
         let last = (fitting as usize).clamp(1, limits.blocks);
-        let least = pairs_needed(1.0 - alpha);
+        let least = signed_rank_blocks_needed(1.0 - alpha);
         let mut counts = Vec::new();
         let mut next = FIRST.max(least);
         while next < last {
@@ -34,7 +35,7 @@ impl Looks {
         counts.push(last);
         let fractions: Vec<f64> = counts.iter().map(|n| *n as f64 / last as f64).collect();
         // Most comparisons end at the first looks, so they get their share.
-        let levels = nominal_levels(&fractions, alpha, Spending::Pocock);
+        let levels = nominal_levels(Spending::Pocock, alpha, &fractions);
         Self(counts.into_iter().zip(levels).collect())
     }
 
@@ -70,7 +71,7 @@ mod tests {
         let levels: Vec<f64> = looks.0.iter().map(|(_, level)| *level).collect();
         assert!(levels.iter().all(|level| (0.001..0.01).contains(level)), "{levels:?}");
         // The first look can decide something.
-        assert!(pairs_needed(1.0 - levels[0]) <= FIRST, "{levels:?}");
+        assert!(signed_rank_blocks_needed(1.0 - levels[0]) <= FIRST, "{levels:?}");
     }
 
     #[test]

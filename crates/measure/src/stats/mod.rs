@@ -1,19 +1,43 @@
-//! Statistics of paired differences: estimates, intervals and tests that assume of the
-//! noise only that it is symmetric, because it is anything but normal on a machine that
-//! others use too.
+//! Statistics on slices of `f64`: pure functions, and whatever is random takes its
+//! [`Dice`](crate::experiment::Dice) as an argument.
+//!
+//! They serve a paired comparison: each replication block gives one log ratio of head
+//! over base, and the blocks are what is independent. Values are finite: who has missing
+//! ones leaves them out, pair by pair.
 
-mod bootstrap;
-mod effect;
+pub mod bootstrap;
+mod detectable;
 mod holm;
+mod latencies;
 mod mann_whitney;
-mod permutation;
+mod quantile;
+mod sign_flip;
 mod signed_rank;
-mod spending;
+pub mod spending;
 
-pub use bootstrap::{hierarchical, ratio_of_medians};
-pub use effect::detectable;
+pub use detectable::{detectable, detectable_by_rank};
 pub use holm::holm;
-pub use mann_whitney::mann_whitney;
-pub use permutation::sign_flip_test;
-pub use signed_rank::{hodges_lehmann, pairs_needed, signed_rank_interval};
-pub use spending::{Spending, nominal_levels};
+pub use latencies::Latencies;
+pub use mann_whitney::{MannWhitney, mann_whitney};
+pub use quantile::{median, quantile};
+pub use sign_flip::{Tail, sign_flip_test};
+pub use signed_rank::{hodges_lehmann, signed_rank_blocks_needed, signed_rank_interval};
+
+use statrs::distribution::{ContinuousCDF, Normal};
+
+/// The value that a standard normal variable does not exceed with probability `p`.
+fn normal_quantile(p: f64) -> f64 {
+    Normal::standard().inverse_cdf(p)
+}
+
+/// The probability that a standard normal variable exceeds `z`.
+fn normal_tail(z: f64) -> f64 {
+    Normal::standard().sf(z)
+}
+
+/// In ascending order.
+fn sorted(values: &[f64]) -> Vec<f64> {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    sorted
+}

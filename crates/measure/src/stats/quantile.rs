@@ -1,0 +1,44 @@
+//! Quantiles of samples.
+
+use super::sorted;
+
+/// The value that a share `q` of the samples does not exceed, between neighbours by
+/// linear interpolation (type 7 of Hyndman and Fan, "Sample quantiles in statistical
+/// packages", 1996). The samples are in ascending order. NaN without samples.
+pub fn quantile(sorted: &[f64], q: f64) -> f64 {
+    let Some(last) = sorted.len().checked_sub(1) else {
+        return f64::NAN;
+    };
+    let at = q * last as f64;
+    let (low, high) = (sorted[at.floor() as usize], sorted[at.ceil() as usize]);
+    low + (high - low) * at.fract()
+}
+
+/// The median of samples in any order; the mean of the middle two if their number is
+/// even. NaN without samples.
+pub fn median(values: &[f64]) -> f64 {
+    quantile(&sorted(values), 0.5)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quantiles_are_those_of_r_type_7() {
+        let sorted = [1.0, 2.0, 4.0, 8.0, 16.0];
+        // quantile(c(1,2,4,8,16), c(0,.1,.5,.95,1)) in R 4.2.
+        let expected = [1.0, 1.4, 4.0, 14.4, 16.0];
+        for (q, expected) in [0.0, 0.1, 0.5, 0.95, 1.0].into_iter().zip(expected) {
+            assert!((quantile(&sorted, q) - expected).abs() < 1e-12);
+        }
+        assert!(quantile(&[], 0.5).is_nan());
+    }
+
+    #[test]
+    fn the_median_needs_no_order() {
+        assert_eq!(median(&[9.0, 1.0, 2.0]), 2.0);
+        assert_eq!(median(&[9.0, 1.0, 2.0, 4.0]), 3.0);
+        assert!(median(&[]).is_nan());
+    }
+}
