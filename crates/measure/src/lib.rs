@@ -7,4 +7,5 @@ pub mod experiment;
 pub mod floors;
 pub mod host;
 mod machine;
+pub mod models;
 pub mod summary;

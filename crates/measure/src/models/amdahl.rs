@@ -1,0 +1,40 @@
+//! Throughput by number of workers, part of the work being serial.
+
+use serde::Serialize;
+
+use super::linear::Linear;
+use super::resample::estimates;
+use super::usl::{check, share, time_of_one_job};
+use super::{AtWorkers, Fit, Refused};
+use crate::comparison::Estimate;
+
+/// Of `throughput = lambda n / (1 + sigma (n - 1))`.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct AmdahlParameters {
+    /// Throughput of one worker, in the unit of the figures.
+    pub lambda: Estimate,
+    /// The serial share of the work; not negative. Its inverse is the largest speedup.
+    pub sigma: Estimate,
+}
+
+/// The fitted model.
+pub type Amdahl = Fit<AmdahlParameters>;
+
+/// Fits Amdahl's law ("Validity of the single processor approach to achieving large scale
+/// computing capabilities", 1967) to `throughputs` as [`usl`](super::usl()) does, which it
+/// is without coherency.
+///
+/// # Errors
+/// As for [`usl`](super::usl()).
+pub fn amdahl(throughputs: &[AtWorkers], seed: u64) -> Result<Amdahl, Refused> {
+    check("amdahl", throughputs)?;
+    let law = Linear::new(
+        throughputs.iter().map(|at| ([1.0, at.workers as f64 - 1.0], time_of_one_job(at))),
+    );
+    let [lambda, sigma] = estimates(law.first(), seed, |draw| {
+        let [one, serial] = law.fit(draw);
+        [1.0 / one, share(serial, one)]
+    });
+    let parameters = AmdahlParameters { lambda, sigma };
+    Ok(Fit { parameters, worst_residual: law.worst_residual() })
+}

@@ -1,0 +1,41 @@
+//! After how many jobs a pool was worth its start.
+
+use serde::Serialize;
+
+use super::resample::{Center, estimates};
+use super::{Answer, Refused, paired};
+use crate::comparison::Estimate;
+
+/// After how many jobs start-up has paid for itself.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct PaysBack {
+    /// `Never` if the rival is not faster. There is no `Always`: start-up takes time.
+    pub answer: Answer,
+    /// How many jobs, not rounded; `None` if never.
+    pub jobs: Option<Estimate>,
+    /// Its interval whatever the answer; infinity is "never".
+    pub interval_jobs: [f64; 2],
+}
+
+/// `startup / (sync - rival)`, with the time until a pool is ready and the times per job of
+/// `sync` and of the pool, in the same unit, in the same number of blocks.
+///
+/// # Errors
+/// Refused with too few blocks or figures that are not above 0.
+pub fn pays_back_after(
+    startup: &[f64],
+    sync: &[f64],
+    rival: &[f64],
+    seed: u64,
+) -> Result<PaysBack, Refused> {
+    paired("pays-back", [startup, sync, rival])?;
+    let [startup, sync, rival] =
+        [startup, sync, rival].map(|figures| Center::new(figures.iter().copied()));
+    let [jobs] = estimates(&startup, seed, |draw| {
+        let saved = sync.of(draw) - rival.of(draw);
+        [if saved > 0.0 { startup.of(draw) / saved } else { f64::INFINITY }]
+    });
+    let answer = Answer::of(jobs.estimate);
+    let found = (answer == Answer::At).then_some(jobs);
+    Ok(PaysBack { answer, jobs: found, interval_jobs: jobs.interval })
+}

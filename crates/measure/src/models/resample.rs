@@ -1,0 +1,134 @@
+//! Centres of figures, and their intervals by resampling whole blocks.
+
+use crate::comparison::Estimate;
+use crate::experiment::Dice;
+
+const CONFIDENCE: f64 = 0.95;
+
+/// One less than a round number, so that the k-th least and the k-th greatest cut off
+/// k / (RESAMPLES + 1) each (Efron and Tibshirani, "An introduction to the bootstrap",
+/// 1993, section 12.5).
+const RESAMPLES: usize = 1999;
+
+/// Neighbouring blocks are merged where there are more: twice this many blocks in half as
+/// many pairs say the same (Schmeiser, "Batch size effects in the analysis of simulation
+/// output", 1982), and the work is quadratic in them.
+const MOST_BATCHES: usize = 64;
+
+/// The centre of a cell's figures, of which it can be told quickly what it would be had
+/// each block been drawn so many times.
+///
+/// It is that of Hodges and Lehmann ("Estimates of location based on rank tests", 1963),
+/// the median of the means of all pairs, here of logarithms: disturbances of a time
+/// multiply, one block that was badly disturbed hardly moves it, and it wastes 5 % of the
+/// blocks where a median wastes 36 %.
+#[derive(Clone, Debug)]
+pub(super) struct Center {
+    batches: usize,
+    /// Mean logarithm of two batches, and which two; ascending.
+    pairs: Vec<(f64, u32, u32)>,
+}
+
+impl Center {
+    /// Of one figure above 0 for each block.
+    pub(super) fn new(figures: impl IntoIterator<Item = f64>) -> Self {
+        let logs: Vec<f64> = figures.into_iter().map(f64::ln).collect();
+        let batches: Vec<f64> = logs
+            .chunks(logs.len().div_ceil(MOST_BATCHES).max(1))
+            .map(|batch| batch.iter().sum::<f64>() / batch.len() as f64)
+            .collect();
+        let mut pairs: Vec<(f64, u32, u32)> = (0..batches.len())
+            .flat_map(|i| (0..=i).map(move |j| (i, j)))
+            .map(|(i, j)| (f64::midpoint(batches[i], batches[j]), i as u32, j as u32))
+            .collect();
+        pairs.sort_by(|a, b| a.0.total_cmp(&b.0));
+        Self { batches: batches.len(), pairs }
+    }
+
+    /// A draw that takes each block once.
+    pub(super) fn all(&self) -> Vec<u32> {
+        vec![1; self.batches]
+    }
+
+    /// The centre if block `b` was drawn `draw[b]` times.
+    pub(super) fn of(&self, draw: &[u32]) -> f64 {
+        let drawn: u32 = draw.iter().sum();
+        let all = drawn * (drawn + 1) / 2;
+        let (mut seen, mut below) = (0, None);
+        for &(mean, i, j) in &self.pairs {
+            let (a, b) = (draw[i as usize], draw[j as usize]);
+            seen += if i == j { a * (a + 1) / 2 } else { a * b };
+            if 2 * seen > all {
+                return f64::midpoint(below.unwrap_or(mean), mean).exp();
+            }
+            if 2 * seen == all && below.is_none() {
+                below = Some(mean);
+            }
+        }
+        f64::NAN
+    }
+}
+
+/// Estimates and intervals of statistics that are functions of a draw of blocks, which are
+/// those of `like`.
+///
+/// The interval is the expanded percentile interval of Hesterberg ("What teachers should
+/// know about the bootstrap", 2015, section 5.3): with few blocks a plain percentile
+/// interval is too narrow, so its tails are cut where Student's t would. Like any
+/// percentile interval it stays within what the statistic can be, and it is the same
+/// whether a quantity, its logarithm or its inverse is asked for.
+pub(super) fn estimates<const K: usize>(
+    like: &Center,
+    seed: u64,
+    statistics: impl Fn(&[u32]) -> [f64; K],
+) -> [Estimate; K] {
+    let mut draw = like.all();
+    let at = statistics(&draw);
+    let mut dice = Dice::new(seed);
+    let mut resampled: [Vec<f64>; K] = std::array::from_fn(|_| Vec::with_capacity(RESAMPLES));
+    for _ in 0..RESAMPLES {
+        draw.fill(0);
+        for _ in 0..draw.len() {
+            draw[dice.roll(like.batches)] += 1;
+        }
+        for (values, value) in resampled.iter_mut().zip(statistics(&draw)) {
+            values.push(value);
+        }
+    }
+    let cut = (((RESAMPLES + 1) as f64 * tail(like.batches)) as usize).max(1);
+    std::array::from_fn(|i| {
+        resampled[i].sort_by(f64::total_cmp);
+        // Values of the sample itself, not between two of them: they may be infinite.
+        let interval = [resampled[i][cut - 1], resampled[i][RESAMPLES - cut]];
+        Estimate { estimate: at[i], interval, confidence: CONFIDENCE }
+    })
+}
+
+/// What to cut off each end of the resampled statistics of `n` blocks for 95 %: the normal
+/// tail beyond Student's t. (Hesterberg has a factor sqrt(n / (n - 1)) besides, because a
+/// mean varies that much too little among resamples; that of Hodges and Lehmann does not.
+/// Simulated intervals of it cover 93 % for 6 blocks, 94 to 96 % from 8 on.)
+fn tail(n: usize) -> f64 {
+    normal_tail(student_975(n as f64 - 1.0))
+}
+
+/// The 0.975 quantile of Student's t, to a thousandth from 5 degrees of freedom on:
+/// Abramowitz and Stegun, "Handbook of mathematical functions", 1964, 26.7.5.
+fn student_975(freedom: f64) -> f64 {
+    let z: f64 = 1.959_963_984_540_054;
+    let terms = [
+        (z.powi(3) + z) / 4.0,
+        (5.0 * z.powi(5) + 16.0 * z.powi(3) + 3.0 * z) / 96.0,
+        (3.0 * z.powi(7) + 19.0 * z.powi(5) + 17.0 * z.powi(3) - 15.0 * z) / 384.0,
+    ];
+    z + terms.iter().rfold(0.0, |sum, term| (sum + term) / freedom)
+}
+
+/// The share of a normal distribution beyond `z` >= 0, to 7.5e-8: Abramowitz and Stegun,
+/// 26.2.17.
+fn normal_tail(z: f64) -> f64 {
+    let t = 1.0 / (1.0 + 0.231_641_9 * z);
+    let terms = [0.319_381_530, -0.356_563_782, 1.781_477_937, -1.821_255_978, 1.330_274_429];
+    let density = (-z * z / 2.0).exp() / std::f64::consts::TAU.sqrt();
+    density * terms.iter().rfold(0.0, |sum, term| (sum + term) * t)
+}
