@@ -9,3 +9,5 @@ pub mod host;
 mod machine;
 pub mod models;
 pub mod summary;
+
+pub use brigade_sys::clock;

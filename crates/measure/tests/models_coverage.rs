@@ -31,9 +31,8 @@ impl Simulation {
     /// One figure for each block: the median of its samples of something that takes `truth`.
     fn measure(&mut self, truth: f64) -> Vec<f64> {
         let figure = |block: &f64| {
-            let mut samples: Vec<f64> = (0..SAMPLES)
-                .map(|_| truth * block * noise(&mut self.dice, SAMPLE_NOISE))
-                .collect();
+            let mut samples: Vec<f64> =
+                (0..SAMPLES).map(|_| truth * block * noise(&mut self.dice, SAMPLE_NOISE)).collect();
             samples.sort_by(f64::total_cmp);
             quantile(&samples, 0.5)
         };

@@ -1,5 +1,10 @@
 //! What `brigade bench` measured: a table to read, or `brigade.bench.v1`.
 
+mod break_even;
+mod paradigms;
+mod ratios;
+mod scaling;
+
 use std::io::{self, Write};
 
 use brigade_measure::context::Block;
@@ -64,17 +69,69 @@ pub fn json(out: &mut dyn Write, bench: &Bench) -> io::Result<()> {
     out.write_all(b"\n")
 }
 
-/// Keys that make cells comparable: the same work in the same situation.
-fn situation_keys(cell: &Cell) -> &'static [&'static str] {
-    // How much more workers do together is what throughput is about.
-    match cell.experiment.as_str() {
-        "throughput" => &["kernel", "mode"],
-        _ => &["kernel", "bytes", "state", "workers"],
+/// Writes a table for each situation, as it suits the experiment, and what all of it
+/// comes to.
+///
+/// # Errors
+/// When `out` fails.
+pub fn human(out: &mut dyn Write, bench: &Bench) -> io::Result<()> {
+    let of = |experiment: &str| {
+        let cells = bench.experiments.iter().filter(|cell| cell.experiment == experiment);
+        cells.collect::<Vec<_>>()
+    };
+    let mut seen: Vec<&str> = Vec::new();
+    for cell in &bench.experiments {
+        let experiment = cell.experiment.as_str();
+        if seen.contains(&experiment) {
+            continue;
+        }
+        seen.push(experiment);
+        let cells = of(experiment);
+        match experiment {
+            "scaling" => scaling::tables(out, &cells, &bench.models)?,
+            "break-even" => break_even::tables(out, &cells, &bench.models)?,
+            "paradigms" => paradigms::tables(out, &cells, &bench.models)?,
+            _ => ratios::tables(out, &cells)?,
+        }
     }
+    let mut failed: Vec<(&str, String)> = Vec::new();
+    for cell in &bench.experiments {
+        let name = (cell.experiment.as_str(), who(cell, &[]));
+        // Once for all metrics.
+        if let Some(error) = &cell.error
+            && !failed.contains(&name)
+        {
+            writeln!(out, "- {} of {} failed: {error}", name.0, name.1)?;
+            failed.push(name);
+        }
+    }
+    for finding in &bench.findings {
+        writeln!(out, "- {finding}")?;
+    }
+    if !bench.findings.is_empty() {
+        writeln!(out)?;
+    }
+    if bench.interrupted {
+        writeln!(out, "Interrupted: this is what had been measured.")?;
+    }
+    writeln!(
+        out,
+        "Medians with their 95 % intervals, variants in random order, seed {}.",
+        bench.seed
+    )
 }
 
-fn situation(cell: &Cell) -> Vec<Option<&Value>> {
-    situation_keys(cell).iter().map(|key| cell.case.get(*key)).collect()
+/// The groups of cells that agree in these keys, in the order of their first cells.
+fn groups<'a>(cells: &[&'a Cell], keys: &[&str]) -> Vec<Vec<&'a Cell>> {
+    let mut groups: Vec<Vec<&Cell>> = Vec::new();
+    let same = |a: &Cell, b: &Cell| keys.iter().all(|key| a.case.get(*key) == b.case.get(*key));
+    for &cell in cells {
+        match groups.iter_mut().find(|group| same(group[0], cell)) {
+            Some(group) => group.push(cell),
+            None => groups.push(vec![cell]),
+        }
+    }
+    groups
 }
 
 /// The value of a key as a person says it.
@@ -84,6 +141,7 @@ fn said(key: &str, value: &Value) -> String {
         "workers" if value == 1 => "1 worker".to_owned(),
         "workers" => format!("{value} workers"),
         "depth" => format!("depth {value}"),
+        "oversubscribed" => "oversubscribed".to_owned(),
         _ => text(value),
     }
 }
@@ -92,96 +150,42 @@ fn text(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
 
-/// Who did it: everything of the case that is not the situation.
-fn who(cell: &Cell) -> String {
-    let keys = situation_keys(cell);
-    let parts = cell.case.iter().filter(|(key, _)| !keys.contains(&key.as_str()));
+/// Who did it: everything of the case that is not of the situation.
+fn who(cell: &Cell, situation: &[&str]) -> String {
+    let parts = cell.case.iter().filter(|(key, _)| !situation.contains(&key.as_str()));
     parts.map(|(key, value)| said(key, value)).collect::<Vec<_>>().join(" ")
 }
 
-fn what(cell: &Cell) -> String {
-    let keys = situation_keys(cell).iter();
-    let parts = keys.filter_map(|key| Some(said(key, cell.case.get(*key)?)));
-    let parts = parts.collect::<Vec<_>>().join(", ");
-    format!("{} {}: {parts}", cell.experiment, cell.metric)
+/// A number of the case of a cell.
+fn number(cell: &Cell, key: &str) -> Option<f64> {
+    cell.case.get(key).and_then(Value::as_f64)
 }
 
-/// Writes a table for each situation: median, its interval, and ratios to the floor
-/// and to threads; of throughput, jobs per second and how many times one worker's.
-///
-/// # Errors
-/// When `out` fails.
-pub fn human(out: &mut dyn Write, bench: &Bench) -> io::Result<()> {
-    let mut seen: Vec<(&str, &str, Vec<Option<&Value>>)> = Vec::new();
-    for cell in &bench.experiments {
-        let key = (cell.experiment.as_str(), cell.metric, situation(cell));
-        if seen.contains(&key) {
-            continue;
-        }
-        let rows: Vec<&Cell> = bench
-            .experiments
-            .iter()
-            .filter(|row| (row.experiment.as_str(), row.metric, situation(row)) == key)
-            .collect();
-        seen.push(key);
-        table(out, &rows)?;
-    }
-    writeln!(
-        out,
-        "Medians with their 95 % intervals, variants in random order, seed {}.",
-        bench.seed
-    )
+/// Whether a cell is one of this backend.
+fn is_backend(cell: &Cell, backend: &str) -> bool {
+    cell.case.get("backend").is_some_and(|name| name == backend)
 }
 
-fn table(out: &mut dyn Write, rows: &[&Cell]) -> io::Result<()> {
-    let Some(first) = rows.first() else {
-        return Ok(());
-    };
-    let median = |wanted: &dyn Fn(&Cell) -> bool| {
-        rows.iter().find(|row| wanted(row)).map(|row| row.p50).filter(|p50| *p50 > 0.0)
-    };
-    let is_floor = |row: &Cell| row.case.contains_key("floor");
-    let is_threads = |row: &Cell| row.case.get("backend").is_some_and(|name| name == "threads");
-    let with_workers = |row: &Cell, workers: Option<&Value>| row.case.get("workers") == workers;
-    let floor = median(&is_floor);
-    let one = Value::from(1);
-    let many = first.experiment == "throughput";
-    writeln!(out, "{}", what(first))?;
-    writeln!(
-        out,
-        "  {:40} {:>11} {:>25} {:>11} {:>9} {:>10}",
-        "",
-        "median",
-        "95 % interval",
-        if many { "jobs/s" } else { "p95" },
-        if many { "x 1 worker" } else { "x floor" },
-        "x threads"
-    )?;
-    let ratio = |of: f64, to: Option<f64>| to.map_or(String::new(), |to| format!("{:.2}", of / to));
-    for row in rows {
-        let workers = row.case.get("workers");
-        let threads = median(&|other| is_threads(other) && with_workers(other, workers));
-        let alone = median(&|other| {
-            let same = |key: &str| other.case.get(key) == row.case.get(key);
-            same("backend") && same("depth") && with_workers(other, Some(&one))
-        });
-        let (fourth, fifth) = match many {
-            true => (format!("{:.0}", 1e6 / row.p50), alone.map(|us| us / row.p50)),
-            false => (format!("{:.2} us", row.p95), floor.map(|us| row.p50 / us)),
-        };
-        writeln!(
-            out,
-            "  {:40} {:>8.2} us {:>11.2} ..{:>9.2} us {:>11} {:>9} {:>10}",
-            who(row),
-            row.p50,
-            row.ci95[0],
-            row.ci95[1],
-            fourth,
-            fifth.map_or(String::new(), |times| format!("{times:.2}")),
-            ratio(row.p50, threads),
-        )?;
-    }
-    writeln!(out)
+/// Microseconds as a person reads them; nothing where nothing was measured.
+fn time(us: f64) -> String {
+    if us.is_finite() { crate::units::time((us * 1e3).round() as u64) } else { String::new() }
+}
+
+/// An estimate of a model, as JSON: the guess and its interval.
+fn estimate(value: Option<&Value>) -> Option<[f64; 3]> {
+    let value = value?;
+    let interval = value.get("interval")?;
+    // An end without bound is null.
+    let end = |at: usize| interval.get(at).and_then(Value::as_f64).unwrap_or(f64::INFINITY);
+    Some([value.get("estimate")?.as_f64()?, end(0), end(1)])
+}
+
+/// The models of a kind whose case says of these keys what the cell's says.
+fn models<'a>(models: &'a [Value], kind: &str, cell: &Cell, keys: &[&str]) -> Option<&'a Value> {
+    models.iter().find(|model| {
+        model["model"] == kind
+            && keys.iter().all(|key| model["case"].get(*key) == cell.case.get(*key))
+    })
 }
 
 #[cfg(test)]
