@@ -43,7 +43,7 @@ pub(super) fn all(args: &AllArgs, session: &mut Session<'_>) {
         size: None,
         workers: Vec::new(),
         backends: vec![Backend::Threads, Backend::Processes],
-        jobs: 12,
+        jobs: 6,
         common: common(),
     };
     let break_even = BreakEvenArgs {
@@ -56,19 +56,19 @@ pub(super) fn all(args: &AllArgs, session: &mut Session<'_>) {
     let paradigms = ParadigmsArgs {
         kernels: vec!["blur".to_owned(), "matmul".to_owned()],
         workers: vec![1, 2, 4],
-        orders: 12,
+        orders: 8,
         wait: Duration::from_millis(5),
         common: common(),
     };
-    // Parts of the whole.
+    // Parts of the whole; what is left is for starting, ending and thinking.
     let experiments: [(&str, f64, &Experiment<'_>); 8] = [
         ("latency", 0.12, &|session| latency::latency(&[0, 4 * KIB, 64 * KIB, MIB], session)),
-        ("bandwidth", 0.08, &|session| latency::bandwidth(&[8 * MIB], session)),
-        ("throughput", 0.12, &|session| throughput::throughput(&throughput, session)),
-        ("startup", 0.06, &|session| startup::startup(&startup, session)),
-        ("isolation", 0.06, &|session| isolation::isolation(session)),
-        ("scaling", 0.18, &|session| scaling::scaling(&scaling, session)),
-        ("break-even", 0.18, &|session| break_even::break_even(&break_even, session)),
+        ("bandwidth", 0.06, &|session| latency::bandwidth(&[8 * MIB], session)),
+        ("throughput", 0.1, &|session| throughput::throughput(&throughput, session)),
+        ("startup", 0.05, &|session| startup::startup(&startup, session)),
+        ("isolation", 0.05, &|session| isolation::isolation(session)),
+        ("scaling", 0.17, &|session| scaling::scaling(&scaling, session)),
+        ("break-even", 0.17, &|session| break_even::break_even(&break_even, session)),
         ("paradigms", 0.2, &|session| paradigms::paradigms(&paradigms, session)),
     ];
     let mut left = 1.0;

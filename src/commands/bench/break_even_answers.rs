@@ -41,7 +41,7 @@ pub(super) fn conclude(args: &BreakEvenArgs, cells: &[Cell], session: &mut Sessi
             Duel { reference: "sync", reference_workers: 1, tolerance: 0.0, ..against_threads };
         for duel in [against_threads, against_sync] {
             let model = duel.model(cells, workers, args.common.seed);
-            let percent = duel.tolerance * 100.0;
+            let percent = rounded_percent(duel.tolerance);
             let name = json!({
                 "rival": duel.rival, "reference": duel.reference, "percent": percent,
                 "workers": workers,
@@ -54,6 +54,11 @@ pub(super) fn conclude(args: &BreakEvenArgs, cells: &[Cell], session: &mut Sessi
         }
         pays_back(args, workers, cells, session);
     }
+}
+
+/// 7, not 7.000000000000001.
+fn rounded_percent(share: f64) -> f64 {
+    (share * 1e6).round() / 1e4
 }
 
 impl Duel<'_> {
@@ -105,21 +110,22 @@ impl Duel<'_> {
             _ => {
                 let of = match workers {
                     1 => String::new(),
-                    _ => format!("of {workers} workers "),
+                    _ => format!(" (one of {workers})"),
                 };
-                let more = units::digits(self.tolerance * 100.0);
-                let more = more.trim_end_matches('0').trim_end_matches('.');
-                (format!("a process {of}costs"), format!("at most {more} % more than a thread"))
+                let more = rounded_percent(self.tolerance);
+                (format!("a process{of} costs"), format!("at most {more} % more than a thread"))
             }
         };
         let Some(from) = &point.compute_us else {
             let [low, high] = point.interval_us;
             return match point.answer {
-                Answer::Always if high > 0.0 => format!(
-                    "{bytes} {who} {costs} whatever the computation, though perhaps only from {} \
-                     on",
-                    time(high)
-                ),
+                Answer::Always if high > 0.0 => {
+                    let from = match high.is_finite() {
+                        true => format!("only from {} on", time(high)),
+                        false => "never".to_owned(),
+                    };
+                    format!("{bytes} {who} {costs} whatever the computation, or perhaps {from}")
+                }
                 Answer::Never if low.is_finite() => {
                     format!("{bytes} {who} {costs} never, or perhaps from {} on", time(low))
                 }
@@ -162,18 +168,17 @@ fn pays_back(args: &BreakEvenArgs, workers: usize, cells: &[Cell], session: &mut
             let found = session.conclude(model, Model::PaysBack, name);
             // In words for one payload: the others are in the models.
             if let Some(found) = found.filter(|_| args.bytes.first() == Some(&bytes)) {
-                let what =
-                    format!("jobs of {} with {} each", time(compute_us), units::bytes(bytes));
+                let what = format!("jobs of {} and {}", time(compute_us), units::bytes(bytes));
                 let started = match workers {
                     1 => "starting a worker process".to_owned(),
                     _ => format!("starting {workers} worker processes"),
                 };
                 session.find(match &found.jobs {
                     Some(jobs) => format!(
-                        "{started} has paid for itself against sync after {} {what}",
+                        "{what}: {started} has paid for itself against sync after {} of them",
                         interval(jobs)
                     ),
-                    None => format!("{started} never pays for itself against sync: {what}"),
+                    None => format!("{what}: {started} never pays for itself against sync"),
                 });
             }
         }

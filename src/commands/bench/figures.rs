@@ -33,8 +33,12 @@ pub(super) fn is(cell: &Cell, wanted: &Value) -> bool {
 
 /// `1.93 (1.85 .. 1.97)`.
 pub(super) fn interval(of: &Estimate) -> String {
-    let [low, high] = of.interval.map(units::digits);
-    format!("{} ({low} .. {high})", units::digits(of.estimate))
+    let [low, high] = of.interval.map(number);
+    format!("{} ({low} .. {high})", number(of.estimate))
+}
+
+fn number(value: f64) -> String {
+    if value.is_finite() { units::digits(value) } else { "no bound".to_owned() }
 }
 
 /// `4.80 % (3.84 % .. 5.76 %)`, of a share.

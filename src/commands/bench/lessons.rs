@@ -1,8 +1,8 @@
 //! What a row of `paradigms` teaches: told by its figures, held against what the course says.
 
-use brigade_measure::experiment::Cell;
+use brigade_measure::experiment::{Cell, median};
 use brigade_measure::models::{self, AtWorkers};
-use brigade_report::units::digits;
+use brigade_report::units;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
@@ -23,12 +23,12 @@ struct Lesson {
     sentence: String,
 }
 
-/// How many times as fast as sync, with its interval.
+/// How many times as fast as sync, with its interval if there are blocks enough for one.
 #[derive(Clone, Copy)]
 struct Speedup {
     workers: usize,
     estimate: f64,
-    interval: [f64; 2],
+    interval: Option<[f64; 2]>,
 }
 
 /// What the course says of the speedup of the fastest number of workers.
@@ -40,7 +40,7 @@ enum Claim {
 
 impl Claim {
     fn holds(self, of: &Speedup) -> Option<bool> {
-        let [low, high] = of.interval;
+        let [low, high] = of.interval?;
         let (yes, no) = match self {
             Self::AtLeast(bound) => (low >= bound, high < bound),
             Self::AtMost(bound) => (high <= bound, low > bound),
@@ -95,22 +95,16 @@ fn workers(cell: &Cell) -> usize {
     cell.case.get("workers").and_then(Value::as_u64).unwrap_or(1) as usize
 }
 
-/// With few blocks, from the least to the greatest that was seen.
 fn speedup(reference: &[f64], cell: &Cell, blocks: usize, session: &Session<'_>) -> Speedup {
     let times = AtWorkers { workers: workers(cell), blocks: of_blocks(cell, blocks) };
-    let model = models::speedup(reference, &[times.clone()], session.common.seed);
-    if let Ok(model) = model
-        && let Some(point) = model.points.first()
-    {
-        let of = &point.speedup;
-        return Speedup { workers: point.workers, estimate: of.estimate, interval: of.interval };
-    }
-    let mut ratios: Vec<f64> =
+    let ratios: Vec<f64> =
         reference.iter().zip(&times.blocks).map(|(reference, time)| reference / time).collect();
-    ratios.sort_by(f64::total_cmp);
-    let ends = [ratios.first(), ratios.last()].map(|end| end.copied().unwrap_or(f64::NAN));
-    let estimate = brigade_measure::experiment::median(&ratios);
-    Speedup { workers: times.workers, estimate, interval: ends }
+    let workers = times.workers;
+    let model = models::speedup(reference, &[times], session.common.seed);
+    match model.ok().and_then(|model| model.points.first().map(|point| point.speedup)) {
+        Some(of) => Speedup { workers, estimate: of.estimate, interval: Some(of.interval) },
+        None => Speedup { workers, estimate: median(&ratios), interval: None },
+    }
 }
 
 fn of_sync(work: &Work, sync: &Cell) -> String {
@@ -196,17 +190,19 @@ fn lesson(
         ),
     };
     let holds = claim.holds(best);
-    let figure = format!(
-        "{} times as fast as sync with {} ({} .. {})",
-        digits(best.estimate),
-        brigade_report::units::count(best.workers as u64, "worker"),
-        digits(best.interval[0]),
-        digits(best.interval[1])
-    );
+    let workers = units::count(best.workers as u64, "worker");
+    let figure = format!("{} times as fast as sync with {workers}", units::digits(best.estimate));
+    let figure = match best.interval.map(|ends| ends.map(units::digits)) {
+        Some([low, high]) => format!("{figure} ({low} .. {high})"),
+        None => figure,
+    };
     let sentence = match holds {
         Some(true) => format!("{figure}: {lesson}"),
         Some(false) => format!("{figure}: {otherwise}"),
-        None => format!("{figure}: too uncertain to tell whether {lesson}"),
+        None if best.interval.is_none() => {
+            format!("{figure}, of too few blocks to tell whether {lesson}")
+        }
+        None => format!("{figure}, too uncertain to tell whether {lesson}"),
     };
     (holds, sentence)
 }
@@ -217,12 +213,13 @@ mod tests {
 
     #[test]
     fn a_claim_holds_or_not_only_if_the_whole_interval_says_so() {
-        let of = |low, high| Speedup { workers: 2, estimate: low, interval: [low, high] };
+        let of = |low, high| Speedup { workers: 2, estimate: low, interval: Some([low, high]) };
         assert_eq!(Claim::AtLeast(1.4).holds(&of(1.5, 1.9)), Some(true));
         assert_eq!(Claim::AtLeast(1.4).holds(&of(1.0, 1.3)), Some(false));
         assert_eq!(Claim::AtLeast(1.4).holds(&of(1.3, 1.5)), None);
         assert_eq!(Claim::AtMost(1.1).holds(&of(0.9, 1.0)), Some(true));
         assert_eq!(Claim::AtMost(1.1).holds(&of(1.2, 1.3)), Some(false));
-        assert_eq!(Claim::AtMost(1.1).holds(&of(f64::NAN, f64::NAN)), None);
+        let unknown = Speedup { interval: None, ..of(9.0, 9.0) };
+        assert_eq!(Claim::AtLeast(1.1).holds(&unknown), None);
     }
 }

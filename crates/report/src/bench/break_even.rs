@@ -50,7 +50,7 @@ fn grid(
     }
     let percent = fit.and_then(|fit| fit["case"]["percent"].as_f64()).unwrap_or(0.0);
     match fit {
-        Some(_) if percent > 0.0 => writeln!(out, "   at most {} % more", digits(percent))?,
+        Some(_) if percent > 0.0 => writeln!(out, "   at most {percent} % more")?,
         Some(_) => writeln!(out, "   no slower")?,
         None => writeln!(out)?,
     }

@@ -141,7 +141,6 @@ fn said(key: &str, value: &Value) -> String {
         "workers" if value == 1 => "1 worker".to_owned(),
         "workers" => format!("{value} workers"),
         "depth" => format!("depth {value}"),
-        "oversubscribed" => "oversubscribed".to_owned(),
         _ => text(value),
     }
 }

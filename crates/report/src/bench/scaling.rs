@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use brigade_measure::experiment::Cell;
 use serde_json::Value;
 
-use super::{estimate, groups, is_backend, models, number, said, text, time, who};
+use super::{estimate, groups, is_backend, models, number, said, text, time};
 use crate::units::{bytes, digits};
 
 /// The situation: what is told above the table.
@@ -19,7 +19,7 @@ pub(super) fn tables(out: &mut dyn Write, cells: &[&Cell], fits: &[Value]) -> io
         writeln!(out, "scaling: {}", parts.collect::<Vec<_>>().join(", "))?;
         writeln!(
             out,
-            "  {:34} {:>9} {:>8} {:>14} {:>10} {:>10} {:>8} {:>7} {:>9} {:>9}",
+            "  {:37} {:>9} {:>8} {:>14} {:>10} {:>10} {:>8} {:>7} {:>9} {:>9}",
             "",
             "wall",
             if is_weak { "scaled x" } else { "speedup" },
@@ -69,8 +69,8 @@ fn line(
     let efficiency = times / workers * 100.0;
     writeln!(
         out,
-        "  {:34} {:>9} {:>8} {:>14} {:>10} {:>10} {:>8} {:>7} {:>9} {:>9}",
-        who(row[0], &SITUATION),
+        "  {:37} {:>9} {:>8} {:>14} {:>10} {:>10} {:>8} {:>7} {:>9} {:>9}",
+        name(row[0]),
         time(wall),
         number(times),
         interval,
@@ -84,6 +84,13 @@ fn line(
             .filter(|size| *size > 0.0)
             .map_or(String::new(), |size| bytes(size as u64)),
     )
+}
+
+/// "threads, 4 workers (oversubscribed)".
+fn name(cell: &Cell) -> String {
+    let part = |key: &str| cell.case.get(key).map_or(String::new(), |value| said(key, value));
+    let more = if cell.case.contains_key("oversubscribed") { " (oversubscribed)" } else { "" };
+    format!("{}, {}{more}", part("backend"), part("workers"))
 }
 
 /// Speedup and interval from the model of this row's backend.
