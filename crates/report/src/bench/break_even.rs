@@ -85,3 +85,41 @@ fn answer(point: &Value) -> String {
         (answer, _) => answer.unwrap_or_default().to_owned(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::cell;
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_ratio_for_each_payload_and_time_and_the_answer() {
+        let mut cells = Vec::new();
+        for (compute, us) in [(0, [1.0, 2.0, 6.0]), (100, [101.0, 52.0, 54.6])] {
+            for ((backend, workers), us) in
+                [("sync", 1), ("threads", 2), ("processes", 2)].into_iter().zip(us)
+            {
+                let case = json!({
+                    "backend": backend, "workers": workers, "bytes": 0, "compute_us": compute,
+                });
+                cells.push(cell("break-even", "per_job", case, us));
+            }
+        }
+        let case = json!({"reference": "threads", "percent": 5.0, "workers": 2});
+        let from = json!({"estimate": 90.0, "interval": [80.0, null]});
+        let point = json!({"bytes": 0, "answer": "at", "compute_us": from});
+        let fits = [json!({"model": "break-even", "case": case, "points": [point]})];
+        let mut out = Vec::new();
+        tables(&mut out, &cells.iter().collect::<Vec<_>>(), &fits).unwrap();
+        let text = String::from_utf8(out).unwrap();
+        let lines: Vec<String> = text
+            .lines()
+            .map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "))
+            .collect();
+        assert_eq!(lines[0], "break-even: time per job, processes / threads, 2 workers");
+        assert_eq!(lines[1], "0 ns 100 µs at most 5 % more");
+        assert_eq!(lines[2], "0 B 3.00 1.05 from 90.0 µs (80.0 µs .. never)");
+        assert_eq!(lines[4], "break-even: time per job, processes / sync, 2 workers");
+        assert_eq!(lines[6], "0 B 6.00 0.54");
+    }
+}

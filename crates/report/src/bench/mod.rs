@@ -187,6 +187,27 @@ fn models<'a>(models: &'a [Value], kind: &str, cell: &Cell, keys: &[&str]) -> Op
     })
 }
 
+/// A cell for tests of tables: one sample.
+#[cfg(test)]
+fn cell(experiment: &str, metric: &'static str, case: Value, value: f64) -> Cell {
+    Cell {
+        experiment: experiment.to_owned(),
+        case: case.as_object().cloned().unwrap_or_default(),
+        metric,
+        unit: "us",
+        n: 1,
+        min: value,
+        p50: value,
+        p95: value,
+        p99: value,
+        mean: value,
+        ci95: [value; 2],
+        samples: vec![value],
+        per_block: vec![1],
+        error: None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -217,6 +238,24 @@ mod tests {
         let row = text.lines().find(|line| line.trim_start().starts_with("processes")).unwrap();
         assert!(row.contains("6.00") && row.contains("1.50"), "{text}");
         assert!(text.starts_with("latency round_trip: 0 B, 1 worker\n"), "{text}");
+    }
+
+    #[test]
+    fn findings_failures_and_an_interrupt_are_told_once() {
+        let mut bench = bench();
+        let case = json!({"backend": "processes", "workers": 2});
+        for metric in ["wall", "imbalance"] {
+            let mut failed = cell("scaling", metric, case.clone(), f64::NAN);
+            failed.error = Some("no more".to_owned());
+            bench.experiments.push(failed);
+        }
+        bench.findings = vec!["it costs little".to_owned()];
+        bench.interrupted = true;
+        let mut out = Vec::new();
+        human(&mut out, &bench).unwrap();
+        let text = String::from_utf8(out).unwrap();
+        assert_eq!(text.matches("scaling of processes 2 workers failed: no more").count(), 1);
+        assert!(text.contains("- it costs little\n") && text.contains("Interrupted"), "{text}");
     }
 
     #[test]

@@ -52,3 +52,32 @@ pub(super) fn tables(out: &mut dyn Write, cells: &[&Cell], fits: &[Value]) -> io
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::cell;
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn time_is_against_sync_and_each_row_has_its_lesson() {
+        let case = |backend: &str, workers: usize| json!({"work": "waiting", "kernel": "wait", "backend": backend, "workers": workers});
+        let cells = [
+            cell("paradigms", "wall", case("sync", 1), 100e3),
+            cell("paradigms", "wall", case("threads", 1), 101e3),
+            cell("paradigms", "wall", case("threads", 4), 25e3),
+        ];
+        let about = json!({"work": "waiting", "kernel": "wait", "backend": "threads"});
+        let sentence = "four wait at once";
+        let fits =
+            [json!({"model": "lesson", "case": about, "holds": false, "sentence": sentence})];
+        let mut out = Vec::new();
+        tables(&mut out, &cells.iter().collect::<Vec<_>>(), &fits).unwrap();
+        let text = String::from_utf8(out).unwrap();
+        let lines: Vec<&str> = text.lines().map(str::trim).collect();
+        assert!(lines[0].ends_with("time against sync, which takes 100 ms"), "{text}");
+        let row: Vec<&str> = lines[3].split_whitespace().collect();
+        assert_eq!(row, ["threads", "1.01", "0.25"]);
+        assert_eq!(lines[4], "against the course: four wait at once");
+    }
+}

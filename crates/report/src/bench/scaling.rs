@@ -103,3 +103,41 @@ fn fitted(cell: &Cell, is_weak: bool, fits: &[Value]) -> Option<[f64; 3]> {
     let point = points.find(|point| text(&point["workers"]) == workers)?;
     estimate(point.get(name))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::cell;
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn speedup_is_from_the_model_if_there_is_one() {
+        let case = |backend: &str, workers: usize| json!({"backend": backend, "workers": workers, "kernel": "blur", "mode": "strong"});
+        let mut oversubscribed = case("processes", 4);
+        oversubscribed["oversubscribed"] = true.into();
+        let cells = [
+            cell("scaling", "wall", case("sync", 1), 8000.0),
+            cell("scaling", "wall", case("processes", 2), 5000.0),
+            cell("scaling", "startup_share", case("processes", 2), 0.25),
+            cell("scaling", "peak_memory", case("processes", 2), 1048576.0),
+            cell("scaling", "wall", oversubscribed, 4000.0),
+        ];
+        let speedup = json!({"estimate": 1.7, "interval": [1.6, null], "confidence": 0.95});
+        let point = json!({"workers": 2, "speedup": speedup});
+        let case = json!({"backend": "processes", "kernel": "blur", "mode": "strong"});
+        let fits = [json!({"model": "speedup", "case": case, "points": [point]})];
+        let mut out = Vec::new();
+        tables(&mut out, &cells.iter().collect::<Vec<_>>(), &fits).unwrap();
+        let text = String::from_utf8(out).unwrap();
+        let row = |name: &str| {
+            let line = text.lines().find(|line| line.trim_start().starts_with(name)).unwrap();
+            line.split_whitespace().collect::<Vec<_>>().join(" ")
+        };
+        // Karp and Flatt: (1 / 1.7 - 1 / 2) / (1 - 1 / 2).
+        let two = "processes, 2 workers 5.00 ms 1.70 1.60 .. inf 85 % 0.176 25.0 % 1.00 MiB";
+        assert_eq!(row("processes, 2 workers"), two);
+        let four = "processes, 4 workers (oversubscribed) 4.00 ms 2.00 50 % 0.333";
+        assert_eq!(row("processes, 4 workers"), four);
+        assert_eq!(row("sync"), "sync, 1 worker 8.00 ms 1.00 100 %");
+    }
+}
