@@ -1,5 +1,6 @@
 //! Every experiment within one budget, and what they come to together.
 
+use std::iter;
 use std::time::Duration;
 
 use brigade_exec::Backend;
@@ -9,7 +10,9 @@ use serde_json::json;
 
 use super::figures::{interval, is, of_blocks, of_groups, time, whole_blocks};
 use super::session::Session;
-use super::{break_even, hockney, isolation, latency, paradigms, scaling, startup, throughput};
+use super::{
+    break_even, hockney, isolation, latency, paradigms, scaling, startup, throughput, work,
+};
 use crate::args::{
     AllArgs, BreakEvenArgs, ParadigmsArgs, ScalingArgs, StartupArgs, ThroughputArgs,
 };
@@ -41,7 +44,9 @@ pub(super) fn all(args: &AllArgs, session: &mut Session<'_>) {
         kernel: "blur".to_owned(),
         params: Vec::new(),
         size: None,
-        workers: Vec::new(),
+        workers: iter::successors(Some(1), |count| Some(2 * count))
+            .take_while(|&count| count <= 2 * work::usable())
+            .collect(),
         backends: vec![Backend::Threads, Backend::Processes],
         jobs: 6,
         common: common(),

@@ -81,7 +81,8 @@ fn fit(way: &Map<String, Value>, cells: &[&Cell], session: &mut Session<'_>) {
         // A line that is that far off is no model of it.
         let doubt = if off > 50.0 { ", so it is hardly a line" } else { "" };
         session.find(format!(
-            "{}: a round trip takes {} and {} MB/s; the line is off by up to {} %{doubt}",
+            "{}: a round trip takes {}, and its payload goes at {} MB/s; that line is off by up to {} \
+             %{doubt}",
             who.join(" "),
             times(&of.latency_us),
             interval(&of.bandwidth_mb_per_s),
