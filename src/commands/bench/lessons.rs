@@ -222,4 +222,38 @@ mod tests {
         let unknown = Speedup { interval: None, ..of(9.0, 9.0) };
         assert_eq!(Claim::AtLeast(1.1).holds(&unknown), None);
     }
+
+    #[test]
+    fn a_lesson_follows_the_figures_not_the_course() {
+        let work = |kind| Work {
+            kind,
+            kernel: "blur".to_owned(),
+            jobs: Vec::new(),
+            orders: 20,
+            wait: std::time::Duration::from_millis(if kind == Kind::Computing { 0 } else { 5 }),
+        };
+        let best = |workers, estimate: f64| Speedup {
+            workers,
+            estimate,
+            interval: Some([estimate * 0.99, estimate * 1.01]),
+        };
+        let holds = |kind, backend, most, best| lesson(&work(kind), backend, 200e3, most, &best).0;
+        // 20 waits of 5 ms overlap in full, or not at all.
+        let waiting = |backend, best| holds(Kind::Waiting, backend, 4, best);
+        assert_eq!(waiting("async", best(1, 19.0)), Some(true));
+        assert_eq!(waiting("async", best(1, 1.0)), Some(false));
+        assert_eq!(waiting("threads-gil", best(4, 3.9)), Some(true));
+        assert_eq!(waiting("processes", best(1, 1.0)), Some(false));
+        let computing = |backend, best| holds(Kind::Computing, backend, 2, best);
+        assert_eq!(computing("async", best(1, 1.0)), Some(true));
+        assert_eq!(computing("threads-gil", best(2, 1.9)), Some(false));
+        assert_eq!(computing("processes", best(2, 0.5)), Some(false));
+        // Of 200 ms the orders wait for 100: hidden behind the rest, half the time is left.
+        assert_eq!(holds(Kind::Mixed, "async", 1, best(1, 1.9)), Some(true));
+        assert_eq!(holds(Kind::Mixed, "async", 1, best(1, 1.0)), Some(false));
+        // One worker can hide nothing.
+        assert_eq!(holds(Kind::Mixed, "threads", 1, best(1, 1.0)), Some(true));
+        let (_, said) = lesson(&work(Kind::Waiting), "async", 200e3, 1, &best(1, 1.0));
+        assert!(said.starts_with("1.00 times") && said.ends_with("only in part"), "{said}");
+    }
 }

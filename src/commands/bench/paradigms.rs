@@ -41,7 +41,7 @@ pub(super) struct Work {
     /// "wait", "blur", "wait+blur".
     pub(super) kernel: String,
     /// They take turns: the jobs of one order.
-    jobs: Vec<JobSpec>,
+    pub(super) jobs: Vec<JobSpec>,
     /// How many orders.
     pub(super) orders: usize,
     /// How long each order waits.
