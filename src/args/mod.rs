@@ -12,7 +12,10 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub(crate) use batch::BatchArgs;
-pub(crate) use bench::{BenchArgs, CommonArgs, Experiment, StartupArgs, ThroughputArgs};
+pub(crate) use bench::{
+    AllArgs, BenchArgs, BreakEvenArgs, CommonArgs, Experiment, ParadigmsArgs, ScalingArgs,
+    StartupArgs, ThroughputArgs,
+};
 pub(crate) use compare::{AbArgs, AbMetric, CompareArgs, FailOn, VerdictArgs};
 pub(crate) use pool::PoolArgs;
 pub(crate) use report::ReportArgs;
@@ -143,11 +146,16 @@ pub(crate) enum ListFormat {
 }
 
 /// Where results go besides standard output.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub(crate) struct OutputArgs {
     /// Write what goes to standard output to this file as well
     #[arg(long, value_name = "FILE", help_heading = "Report")]
     pub(crate) output: Option<PathBuf>,
+}
+
+/// As [`percent`], and a bare number is in percent too.
+pub(crate) fn percent_or_number(text: &str) -> Result<f64, String> {
+    if text.ends_with('%') { percent(text) } else { percent(&format!("{text}%")) }
 }
 
 /// A share that is written in percent, as in `5%` or `0.5 %`.

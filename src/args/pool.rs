@@ -49,7 +49,7 @@ pub(crate) struct ProcessArgs {
     pub(crate) arena_limit: Option<u64>,
     /// How long a worker looks for its next job before it sleeps, as in 20us; 0 to sleep
     /// at once [default: about what waking it takes, which is measured]
-    #[arg(long, value_name = "DURATION", value_parser = spin)]
+    #[arg(long, value_name = "DURATION", value_parser = duration_or_0)]
     pub(crate) spin: Option<Duration>,
     /// Jobs assigned to one worker at a time: with 2, the next is there already when one
     /// ends [default: 2]
@@ -85,7 +85,7 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
 }
 
 /// As a duration, or nothing at all.
-fn spin(text: &str) -> Result<Duration, String> {
+pub(super) fn duration_or_0(text: &str) -> Result<Duration, String> {
     if text == "0" { Ok(Duration::ZERO) } else { duration(text) }
 }
 
@@ -105,7 +105,7 @@ pub(super) fn bytes(text: &str) -> Result<u64, String> {
     }
 }
 
-fn backend() -> impl TypedValueParser<Value = Backend> {
+pub(super) fn backend() -> impl TypedValueParser<Value = Backend> {
     names(Backend::ALL.iter().map(|value| value.name()))
 }
 

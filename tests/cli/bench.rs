@@ -1,8 +1,10 @@
 //! `brigade bench`.
 
+use std::io::{BufRead, BufReader, Read};
+
 use serde_json::Value;
 
-use crate::util::Kitchen;
+use crate::util::{BACKENDS, Kitchen, finish, signal, wait_until};
 
 fn cells(document: &Value) -> &Vec<Value> {
     document["experiments"].as_array().unwrap()
@@ -35,6 +37,23 @@ fn latency_measures_every_backend_beside_a_floor() {
         }
     }
     assert_eq!(std::fs::read_to_string(kitchen.path("saved.json")).unwrap(), done.stdout);
+}
+
+#[test]
+fn latency_fits_a_line_for_each_way_of_three_sizes() {
+    let kitchen = Kitchen::new();
+    let command = "bench latency --sizes 0,4KiB,64KiB --blocks 6 --format json";
+    let done = kitchen.run(command).expect(0).json();
+    let ways: Vec<&Value> = models(&done, "hockney").iter().map(|fit| &fit["case"]).collect();
+    assert_eq!(ways.len(), 3 + 4, "{ways:?}");
+    for placement in ["copied", "in-place"] {
+        let is_it = |case: &&&Value| case["placement"] == placement && case["transport"] == "arena";
+        assert_eq!(ways.iter().filter(is_it).count(), 1);
+    }
+    assert!(done["findings"].to_string().contains("MB/s"));
+    // Two sizes fit any line.
+    let done = kitchen.run("bench latency --sizes 0,4KiB --blocks 1 --format json").expect(0);
+    assert!(models(&done.json(), "hockney").is_empty());
 }
 
 #[test]
@@ -93,6 +112,173 @@ fn a_table_has_ratios() {
     assert!(text.contains("x threads") && text.contains("two threads spinning"), "{text}");
 }
 
+/// Cells of an experiment and a metric.
+fn measured<'a>(document: &'a Value, experiment: &str, metric: &str) -> Vec<&'a Value> {
+    let of = |cell: &&Value| cell["experiment"] == experiment && cell["metric"] == metric;
+    cells(document).iter().filter(of).collect()
+}
+
+fn models<'a>(document: &'a Value, model: &str) -> Vec<&'a Value> {
+    let models = document["models"].as_array().unwrap();
+    models.iter().filter(|entry| entry["model"] == model).collect()
+}
+
+#[test]
+fn scaling_has_every_share_and_refuses_a_fit_with_its_reason() {
+    let kitchen = Kitchen::new();
+    let command = "bench scaling --kernel spin -p us=300 --jobs 4 --workers 1,64 --blocks 2";
+    let done = kitchen.run(&format!("{command} --format json")).expect(0).json();
+    for metric in ["wall", "startup_share", "communication_share", "imbalance", "peak_memory"] {
+        for mode in ["strong", "weak"] {
+            for (backend, workers) in
+                [("sync", 1), ("threads", 1), ("threads", 64), ("processes", 1), ("processes", 64)]
+            {
+                let cell = measured(&done, "scaling", metric).into_iter().find(|cell| {
+                    let case = &cell["case"];
+                    case["mode"] == mode && case["backend"] == backend && case["workers"] == workers
+                });
+                let cell = cell.unwrap_or_else(|| panic!("{metric} {mode} {backend} {workers}"));
+                assert_eq!(
+                    (cell["n"].as_u64(), &cell["case"]["kernel"]),
+                    (Some(2), &"spin".into())
+                );
+                let cores = done["host"]["cores_usable"].as_u64().unwrap();
+                assert_eq!(cell["case"]["oversubscribed"] == true, workers > cores);
+                let p50 = cell["p50"].as_f64().unwrap();
+                match metric {
+                    "wall" => assert!(p50 > 299.0),
+                    "imbalance" => assert!(p50 >= 1.0),
+                    "peak_memory" => assert_eq!(p50 > 0.0, backend == "processes"),
+                    _ => assert!((0.0..1.0).contains(&p50), "{cell}"),
+                }
+            }
+        }
+    }
+    let refused = models(&done, "refused");
+    let usl = refused.iter().find(|model| model["of"] == "usl").unwrap();
+    assert!(usl["reason"].as_str().unwrap().contains("a fit needs 6"), "{usl}");
+    assert!(done["findings"].to_string().contains("no usl: 2 worker counts"));
+    let text = kitchen.run(command).expect(0).stdout;
+    assert!(text.contains("Karp-Flatt") && text.contains("processes, 64 workers"), "{text}");
+}
+
+#[test]
+fn six_worker_counts_and_six_blocks_are_enough_for_every_fit() {
+    let kitchen = Kitchen::new();
+    let command = "bench scaling --kernel noop --jobs 20 --workers 1,2,3,4,5,6 --blocks 6";
+    let done = kitchen.run(&format!("{command} --backends threads --format json")).expect(0).json();
+    for (model, count) in [("speedup", 1), ("scaled-speedup", 1), ("amdahl", 2), ("usl", 2)] {
+        let fits = models(&done, model);
+        assert_eq!(fits.len(), count, "{model}");
+        assert!(fits.iter().all(|fit| fit["case"]["backend"] == "threads"));
+    }
+    assert_eq!(models(&done, "speedup")[0]["points"].as_array().unwrap().len(), 6);
+}
+
+#[test]
+fn break_even_answers_for_each_payload() {
+    let kitchen = Kitchen::new();
+    let command = "bench break-even --bytes 0,4KiB --compute 0,50us,200us -w 2 --percent 7";
+    let done = kitchen.run(&format!("{command} --blocks 6 --format json")).expect(0).json();
+    assert_eq!(measured(&done, "break-even", "per_job").len(), 2 * 3 * 3);
+    let sync = |compute: f64| {
+        let cell = measured(&done, "break-even", "per_job").into_iter().find(|cell| {
+            cell["case"]["backend"] == "sync" && cell["case"]["compute_us"] == compute
+        });
+        cell.unwrap()["min"].as_f64().unwrap()
+    };
+    // What they are asked to compute is what they do.
+    assert!(sync(0.0) < sync(50.0) && sync(50.0) < sync(200.0));
+    let found = models(&done, "break-even");
+    for (reference, percent) in [("threads", 7.0), ("sync", 0.0)] {
+        let model = found.iter().find(|model| model["case"]["reference"] == reference).unwrap();
+        assert_eq!(model["case"]["percent"], percent);
+        for (point, bytes) in model["points"].as_array().unwrap().iter().zip([0, 4096]) {
+            assert_eq!(point["bytes"], bytes);
+            let answer = point["answer"].as_str().unwrap();
+            assert!(["at", "never", "always"].contains(&answer));
+            assert_eq!(answer == "at", point["compute_us"].is_object());
+        }
+    }
+    assert_eq!(models(&done, "pays-back").len(), 2 * 3);
+    let said = done["findings"].to_string();
+    assert!(said.contains("at most 7 % more than a thread"), "{said}");
+    assert!(said.contains("with 4.00 KiB of payload 2 worker processes are at least"), "{said}");
+    let text = kitchen.run(&format!("{command} --blocks 1")).expect(0).stdout;
+    assert!(text.contains("processes / threads, 2 workers"), "{text}");
+    assert!(text.contains("no break-even: 1 blocks"), "{text}");
+}
+
+#[test]
+fn paradigms_have_a_lesson_and_a_timeline_for_every_backend() {
+    let kitchen = Kitchen::new();
+    let command = "bench paradigms --kernels histogram -w 1,2 --orders 4 --wait 2ms --blocks 2";
+    let done = kitchen.run(&format!("{command} --format json")).expect(0).json();
+    for (work, kernel) in
+        [("waiting", "wait"), ("computing", "histogram"), ("mixed", "wait+histogram")]
+    {
+        for backend in BACKENDS {
+            let is_it = |entry: &&Value| {
+                let case = &entry["case"];
+                case["work"] == work && case["kernel"] == kernel && case["backend"] == backend
+            };
+            let walls = measured(&done, "paradigms", "wall").into_iter().filter(is_it).count();
+            let many = !["sync", "async"].contains(&backend);
+            assert_eq!(walls, if many { 2 } else { 1 }, "{work} {backend}");
+            let lesson = models(&done, "lesson").into_iter().find(is_it).unwrap();
+            assert!(lesson["sentence"].as_str().unwrap().len() > 20);
+            let timeline = done["timelines"].as_array().unwrap().iter().find(is_it).unwrap();
+            accounts_for_its_time(timeline, backend == "async");
+        }
+    }
+    let text = kitchen.run(command).expect(0).stdout;
+    assert!(text.contains("threads-gil") && text.contains("time against sync"), "{text}");
+    assert!(text.contains("too few blocks to tell"), "{text}");
+}
+
+/// The spans of each worker add up to the wall time; those of an event loop may overlap.
+fn accounts_for_its_time(timeline: &Value, may_overlap: bool) {
+    let wall = timeline["wall_us"].as_f64().unwrap();
+    for lane in timeline["lanes"].as_array().unwrap() {
+        let mut until = 0.0;
+        for span in lane["spans"].as_array().unwrap() {
+            let (from, to) = (span[1].as_f64().unwrap(), span[2].as_f64().unwrap());
+            assert!(from <= to, "{span}");
+            assert!(from <= until + wall / 1e3, "a gap before {span} in {lane}");
+            assert!(may_overlap || from >= until - wall / 1e3, "{span} overlaps in {lane}");
+            until = to.max(until);
+        }
+        assert!((until / wall - 1.0).abs() < 0.01, "{timeline}");
+    }
+}
+
+#[test]
+fn an_interrupted_bench_keeps_what_it_has() {
+    let kitchen = Kitchen::new();
+    let command = "bench all --blocks 1 --format json --output saved.json --log info";
+    let mut child = kitchen.command(command).spawn().unwrap();
+    let mut stderr = BufReader::new(child.stderr.take().unwrap());
+    // Six pools measure latency; with the next one the first experiment is over.
+    let mut line = String::new();
+    for _ in 0..7 {
+        wait_until("a pool is ready", || {
+            line.clear();
+            assert!(stderr.read_line(&mut line).unwrap() > 0, "it has ended");
+            line.contains("pool is ready")
+        });
+    }
+    signal(child.id(), "INT");
+    // So that it does not block in writing.
+    let reader = std::thread::spawn(move || stderr.read_to_string(&mut String::new()));
+    finish(child).expect(130);
+    reader.join().unwrap().unwrap();
+    let saved: Value = serde_json::from_slice(&kitchen.read("saved.json")).unwrap();
+    assert_eq!(saved["interrupted"], true);
+    let latency = measured(&saved, "latency", "round_trip");
+    assert!(!latency.is_empty() && latency.iter().all(|cell| cell["n"].as_u64() > Some(0)));
+    assert!(measured(&saved, "paradigms", "wall").is_empty());
+}
+
 #[test]
 fn nonsense_is_exit_2() {
     let kitchen = Kitchen::new();
@@ -101,6 +287,12 @@ fn nonsense_is_exit_2() {
     kitchen.run("bench throughput --kernel blurr").expect(2).says("blur");
     kitchen.run("bench throughput --kernel spin -p us=fast").expect(2).says("us");
     kitchen.run("bench throughput -p sigma=1").expect(2).says("sigma");
+    kitchen.run("bench scaling -w 0").expect(2).says("--workers");
+    kitchen.run("bench scaling --backends fibres").expect(2).says("threads");
+    kitchen.run("bench scaling --kernel crash").expect(2).says("crash");
+    kitchen.run("bench break-even --compute 5").expect(2).says("5ms");
+    kitchen.run("bench break-even --percent much").expect(2).says("5%");
+    kitchen.run("bench paradigms --kernels blurr").expect(2).says("blur");
     kitchen.run("bench latency --blocks 0").expect(2).says("--blocks");
     kitchen.run("run spin --arena-limit 5X").expect(2).says("GiB");
     kitchen.run("run spin -b threads --spin 5us").expect(2).says("--spin");

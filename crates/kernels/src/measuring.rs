@@ -31,32 +31,59 @@ impl Kernel for Noop {
 
 struct Spin;
 
+/// Between two looks at the clock: a few microseconds.
+const STEPS: i64 = 1000;
+
 impl Kernel for Spin {
     fn spec(&self) -> Spec {
         Spec::new("spin", "Computes for a given time: work that only another core can speed up")
             .family(Family::Measuring)
             .details(
                 "Logistic-map arithmetic in f64. The time is that of the clock, so a worker that \
-                 has to share its core computes less in it, not longer.",
+                 has to share its core computes less in it, not longer; with steps it is work, \
+                 which takes longer there. An input is read once.",
             )
             .param(ParamSpec::int("us", 0..=MAX_US, "how long, in microseconds").default(1000))
+            .param(
+                ParamSpec::int("steps", 0..=i64::MAX, "so many steps, whatever us says, if not 0")
+                    .default(0),
+            )
+            .inputs(Inputs::between(0, 1, "any bytes, if reading them is to be part of the job"))
             .output(OutputFormat::Fixed("bin"), "the time asked for: 8 bytes, little-endian, in us")
     }
 
     fn run(&self, job: &mut Context<'_>) -> Result<Progress, KernelError> {
-        let us = job.int("us");
+        let (us, steps) = (job.int("us"), job.int("steps"));
         let end = Instant::now() + Duration::from_micros(us.unsigned_abs());
+        if let Ok(input) = job.input(0) {
+            std::hint::black_box(sum(input));
+        }
         let mut x = 0.4_f64;
-        while Instant::now() < end {
-            job.check_stop()?;
-            // A few microseconds.
-            for _ in 0..1000 {
+        let mut some = |count| {
+            for _ in 0..count {
                 x = 3.9 * x * (1.0 - x);
             }
             std::hint::black_box(x);
+        };
+        if steps > 0 {
+            for done in (0..steps).step_by(STEPS as usize) {
+                job.check_stop()?;
+                some(STEPS.min(steps - done));
+            }
+        } else {
+            while Instant::now() < end {
+                job.check_stop()?;
+                some(STEPS);
+            }
         }
         job.put(&us.to_le_bytes())?;
         Ok(Progress::Done)
+    }
+}
+
+vectorised! {
+    fn sum(bytes: &[u8]) -> u64 {
+        bytes.iter().copied().map(u64::from).sum()
     }
 }
 
@@ -146,6 +173,15 @@ mod tests {
         let (progress, outputs) = run("wait", &params, None);
         assert_eq!(progress, Progress::Wait(Duration::from_micros(3000)));
         assert_eq!(outputs, [3000_i64.to_le_bytes().to_vec()]);
+    }
+
+    #[test]
+    fn spin_with_steps_is_work_and_reads_what_it_is_given() {
+        let params: Params = [("us", i64::from(u32::MAX)), ("steps", 2500)].into_iter().collect();
+        // With the time it would take more than an hour.
+        let (_, outputs) = run("spin", &params, Some(&[7; 300]));
+        assert_eq!(outputs, [i64::from(u32::MAX).to_le_bytes().to_vec()]);
+        assert_eq!(sum(&[255; 300]), 255 * 300);
     }
 
     #[test]

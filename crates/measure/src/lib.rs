@@ -16,3 +16,5 @@ pub mod models;
 pub mod saved;
 pub mod stats;
 pub mod summary;
+
+pub use brigade_sys::clock;

@@ -1,10 +1,20 @@
 //! `brigade bench`: one file per experiment.
 
+mod all;
+mod break_even;
+mod break_even_answers;
+mod figures;
+mod hockney;
 mod isolation;
 mod latency;
+mod lessons;
+mod paradigms;
+mod scaling;
 mod session;
 mod startup;
 mod throughput;
+mod timeline;
+mod work;
 
 use std::io::Write;
 
@@ -22,13 +32,7 @@ use crate::exit::{Exit, Failure};
 use crate::signals;
 
 pub(crate) fn run(args: &BenchArgs, registry: Registry) -> Result<Exit, Failure> {
-    let common = match &args.experiment {
-        Experiment::Latency(args) => &args.common,
-        Experiment::Bandwidth(args) => &args.common,
-        Experiment::Throughput(args) => &args.common,
-        Experiment::Startup(args) => &args.common,
-        Experiment::Isolation(args) => &args.common,
-    };
+    let common = args.experiment.common();
     let mut results = Results::open(common.output.output.as_deref(), &[])?;
     // The load of the machine is read before the measurement adds to it.
     let host = Host::read();
@@ -36,13 +40,24 @@ pub(crate) fn run(args: &BenchArgs, registry: Registry) -> Result<Exit, Failure>
     for warning in &warnings {
         console::say(format_args!("note: {warning}"));
     }
-    let mut session = Session::new(common, registry, signals::flag()?);
+    let mut budget = common.budget;
+    if matches!(args.experiment, Experiment::All(_)) {
+        budget = budget.or(Some(all::BUDGET));
+    }
+    let mut session = Session::new(common, budget, registry, signals::flag()?);
     match &args.experiment {
         Experiment::Latency(args) => latency::latency(&args.sizes, &mut session)?,
         Experiment::Bandwidth(args) => latency::bandwidth(&args.sizes, &mut session)?,
         Experiment::Throughput(args) => throughput::throughput(args, &mut session)?,
         Experiment::Startup(args) => startup::startup(args, &mut session)?,
         Experiment::Isolation(_) => isolation::isolation(&mut session)?,
+        Experiment::Scaling(args) => scaling::scaling(args, &mut session)?,
+        Experiment::BreakEven(args) => break_even::break_even(args, &mut session)?,
+        Experiment::Paradigms(args) => paradigms::paradigms(args, &mut session)?,
+        Experiment::All(args) => all::all(args, &mut session),
+    }
+    if matches!(args.experiment, Experiment::Latency(_) | Experiment::Bandwidth(_)) {
+        hockney::conclude(&mut session);
     }
     finish(&host, warnings, session, common.format, &mut results)
 }
@@ -56,7 +71,7 @@ fn finish(
     results: &mut Results,
 ) -> Result<Exit, Failure> {
     let is_interrupted = session.is_interrupted();
-    let failed = session.cells.iter().any(|cell| cell.error.is_some());
+    let failed = session.failed || session.cells.iter().any(|cell| cell.error.is_some());
     let bench = Bench {
         warnings,
         interrupted: is_interrupted,

@@ -9,6 +9,7 @@ use brigade_exec::Pool;
 use brigade_kernels::Registry;
 use brigade_measure::context::Block;
 use brigade_measure::experiment::{self, Cell, Hooks, Metric, Plan, Variant};
+use brigade_measure::models::{Entry, Model, Refused};
 use brigade_proto::{JobSpec, Status};
 use serde_json::Value;
 
@@ -29,6 +30,8 @@ pub(super) struct Session<'a> {
     end: Option<Instant>,
     /// Measurements that the experiment in hand still has to make.
     ahead: usize,
+    /// Whether an experiment could not be made while others could.
+    pub(super) failed: bool,
     pub(super) cells: Vec<Cell>,
     pub(super) blocks: Vec<Block>,
     pub(super) models: Vec<Value>,
@@ -37,8 +40,10 @@ pub(super) struct Session<'a> {
 }
 
 impl<'a> Session<'a> {
+    /// `budget` is what `common` says, or what there is without it.
     pub(super) fn new(
         common: &'a CommonArgs,
+        budget: Option<Duration>,
         registry: Registry,
         interrupted: Arc<AtomicBool>,
     ) -> Self {
@@ -46,8 +51,9 @@ impl<'a> Session<'a> {
             common,
             registry: Arc::new(registry),
             interrupted,
-            end: common.budget.map(|budget| Instant::now() + budget),
+            end: budget.map(|budget| Instant::now() + budget),
             ahead: 1,
+            failed: false,
             cells: Vec::new(),
             blocks: Vec::new(),
             models: Vec::new(),
@@ -64,6 +70,44 @@ impl<'a> Session<'a> {
     /// of the budget.
     pub(super) fn expect(&mut self, measurements: usize) {
         self.ahead = measurements.max(1);
+    }
+
+    /// Does something in a share of what is left of the budget.
+    pub(super) fn with_share<T>(&mut self, share: f64, run: impl FnOnce(&mut Self) -> T) -> T {
+        let all = self.end;
+        let now = Instant::now();
+        self.end = all.map(|end| now + end.saturating_duration_since(now).mul_f64(share));
+        self.ahead = 1;
+        let done = run(self);
+        self.end = all;
+        done
+    }
+
+    /// Keeps a model of what was measured, or why there is none.
+    pub(super) fn conclude<T: Clone>(
+        &mut self,
+        model: Result<T, Refused>,
+        kind: impl FnOnce(T) -> Model,
+        case: Value,
+    ) -> Option<T> {
+        let (kept, found) = match model {
+            Ok(model) => (kind(model.clone()), Some(model)),
+            Err(refused) => {
+                self.find(refused.to_string());
+                (Model::Refused(refused), None)
+            }
+        };
+        let entry = Entry { model: kept, case: super::case(case) };
+        // Numbers, texts and lists: there is nothing in it that JSON has no form for.
+        self.models.push(serde_json::to_value(entry).unwrap_or_default());
+        found
+    }
+
+    /// Keeps a sentence, once.
+    pub(super) fn find(&mut self, sentence: String) {
+        if !self.findings.contains(&sentence) {
+            self.findings.push(sentence);
+        }
     }
 
     /// Runs the variants in blocks and keeps what they measured. Returns the new cells.

@@ -17,7 +17,7 @@ use crate::exit::Failure;
 
 /// What is measured of a start.
 #[derive(Clone, Copy)]
-enum Until {
+pub(super) enum Until {
     Ready,
     FirstResult,
 }
@@ -73,7 +73,7 @@ fn replacements<'a>(registry: &'a Arc<Registry>) -> Result<Vec<Variant<'a>>, Fai
     Ok(variants)
 }
 
-fn start_variant<'a>(
+pub(super) fn start_variant<'a>(
     case: Map<String, Value>,
     builder: impl Fn() -> PoolBuilder + 'a,
     until: Until,

@@ -5,13 +5,12 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use brigade_exec::{Backend, Pool};
-use brigade_kernels::Registry;
 use brigade_measure::experiment::{Metric, Variant};
-use brigade_proto::{JobSpec, Outcome, Params, Source, Status};
+use brigade_proto::{JobSpec, Outcome, Source, Status};
 use serde_json::json;
 
 use super::session::Session;
-use super::{case, with};
+use super::{case, with, work};
 use crate::args::ThroughputArgs;
 use crate::exit::Failure;
 
@@ -28,7 +27,7 @@ enum Mode {
 /// Microseconds per job, for each backend, number of workers and depth.
 pub(super) fn throughput(args: &ThroughputArgs, session: &mut Session<'_>) -> Result<(), Failure> {
     let registry = &Arc::clone(&session.registry);
-    let job = sample(args, registry)?;
+    let job = work::job(registry, &args.kernel, &args.params, args.size, args.common.seed)?;
     let mut variants = Vec::new();
     for (mode, name) in [(Mode::OneByOne, "one by one"), (Mode::Map, "map")] {
         let about = json!({"kernel": args.kernel, "mode": name});
@@ -40,11 +39,7 @@ pub(super) fn throughput(args: &ThroughputArgs, session: &mut Session<'_>) -> Re
                 None => builder.build()?,
             };
             let job = in_place(&job, &pool)?;
-            // One that fails is refused before anything is measured.
-            let outcome = pool.submit(job.clone()).map_err(Failure::usage)?.wait();
-            if let Err(error) = &outcome.result {
-                return Err(Failure::usage(format!("`{}` fails: {error}", args.kernel)));
-            }
+            work::try_out(&pool, &job)?;
             let more = match depth {
                 Some(depth) => json!({"workers": workers, "depth": depth}),
                 None => json!({"workers": workers}),
@@ -65,7 +60,7 @@ pub(super) fn throughput(args: &ThroughputArgs, session: &mut Session<'_>) -> Re
                 }
             };
             variants.push(Variant::new(with(name, about.clone()), run));
-            Ok(())
+            Ok::<_, Failure>(())
         };
         add(Backend::Sync, 1, None)?;
         for &workers in &args.workers {
@@ -77,30 +72,6 @@ pub(super) fn throughput(args: &ThroughputArgs, session: &mut Session<'_>) -> Re
     }
     session.measure("throughput", &[Metric::us("per_job")], variants);
     Ok(())
-}
-
-fn sample(args: &ThroughputArgs, registry: &Registry) -> Result<JobSpec, Failure> {
-    let entry = registry.find(&args.kernel).map_err(Failure::usage)?;
-    let mut params = Params::new();
-    for (name, text) in &args.params {
-        let value = entry.parse_param(name, text).map_err(Failure::usage)?;
-        params.set(name, value);
-    }
-    let size = match args.size {
-        Some(size) => size,
-        None => entry.spec.default_size.parse().map_err(|error| {
-            Failure::usage(format!("the default size of `{}`: {error}", args.kernel))
-        })?,
-    };
-    let mut job = JobSpec::new(args.kernel.clone());
-    job.params = params;
-    if entry.spec.inputs.max > 0 {
-        let inputs = entry.kernel.synthesize(size, args.common.seed).map_err(|error| {
-            Failure::usage(format!("no input of --size {size} for `{}`: {error}", args.kernel))
-        })?;
-        job.inputs = inputs.into_iter().map(|input| Arc::new(input).into()).collect();
-    }
-    Ok(job)
 }
 
 /// The job with its inputs where a worker of the pool reads them: as a thread does.

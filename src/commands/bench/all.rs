@@ -1,0 +1,132 @@
+//! Every experiment within one budget, and what they come to together.
+
+use std::iter;
+use std::time::Duration;
+
+use brigade_exec::Backend;
+use brigade_measure::experiment::Cell;
+use brigade_measure::models::{self, AtWorkers};
+use serde_json::json;
+
+use super::figures::{interval, is, of_blocks, of_groups, time, whole_blocks};
+use super::session::Session;
+use super::{
+    break_even, hockney, isolation, latency, paradigms, scaling, startup, throughput, work,
+};
+use crate::args::{
+    AllArgs, BreakEvenArgs, ParadigmsArgs, ScalingArgs, StartupArgs, ThroughputArgs,
+};
+use crate::exit::Failure;
+
+/// What all of it may take, unless the user says.
+pub(super) const BUDGET: Duration = Duration::from_secs(120);
+
+const KIB: u64 = 1 << 10;
+const MIB: u64 = 1 << 20;
+
+type Experiment<'a> = dyn Fn(&mut Session<'_>) -> Result<(), Failure> + 'a;
+
+/// One after the other, each with its share of the time. One that cannot be made hides no
+/// other: why is a finding.
+pub(super) fn all(args: &AllArgs, session: &mut Session<'_>) {
+    let common = || args.common.clone();
+    let throughput = ThroughputArgs {
+        kernel: "noop".to_owned(),
+        params: Vec::new(),
+        size: None,
+        workers: vec![1, 2],
+        depths: vec![2],
+        time: Duration::from_millis(50),
+        common: common(),
+    };
+    let startup = StartupArgs { workers: vec![1, 2], common: common() };
+    let scaling = ScalingArgs {
+        kernel: "blur".to_owned(),
+        params: Vec::new(),
+        size: None,
+        workers: iter::successors(Some(1), |count| Some(2 * count))
+            .take_while(|&count| count <= 2 * work::usable())
+            .collect(),
+        backends: vec![Backend::Threads, Backend::Processes],
+        jobs: 6,
+        common: common(),
+    };
+    let break_even = BreakEvenArgs {
+        bytes: vec![0, 64 * KIB, MIB],
+        compute: [0, 10, 100, 1000].map(Duration::from_micros).to_vec(),
+        percent: 0.05,
+        workers: vec![2],
+        common: common(),
+    };
+    let paradigms = ParadigmsArgs {
+        kernels: vec!["blur".to_owned(), "matmul".to_owned()],
+        workers: vec![1, 2, 4],
+        orders: 8,
+        wait: Duration::from_millis(5),
+        common: common(),
+    };
+    // Parts of the whole; what is left is for starting, ending and thinking.
+    let experiments: [(&str, f64, &Experiment<'_>); 8] = [
+        ("latency", 0.12, &|session| latency::latency(&[0, 4 * KIB, 64 * KIB, MIB], session)),
+        ("bandwidth", 0.06, &|session| latency::bandwidth(&[8 * MIB], session)),
+        ("throughput", 0.1, &|session| throughput::throughput(&throughput, session)),
+        ("startup", 0.05, &|session| startup::startup(&startup, session)),
+        ("isolation", 0.05, &|session| isolation::isolation(session)),
+        ("scaling", 0.17, &|session| scaling::scaling(&scaling, session)),
+        ("break-even", 0.17, &|session| break_even::break_even(&break_even, session)),
+        ("paradigms", 0.2, &|session| paradigms::paradigms(&paradigms, session)),
+    ];
+    let mut left = 1.0;
+    for (name, part, run) in experiments {
+        if session.is_interrupted() {
+            break;
+        }
+        if let Err(failure) = session.with_share(part / left, run) {
+            session.find(format!("{name} was not measured: {}", failure.message));
+            session.failed = true;
+        }
+        left -= part;
+    }
+    hockney::conclude(session);
+    verdict(session);
+}
+
+/// What does a process cost more than a thread here?
+fn verdict(session: &mut Session<'_>) {
+    for (what, wanted) in [
+        ("an empty job, one after the other", json!({"bytes": 0, "state": "busy"})),
+        ("an empty job after a rest", json!({"bytes": 0, "state": "idle"})),
+        ("a job that reads and writes 1 MiB", json!({"bytes": MIB, "placement": "copied"})),
+    ] {
+        let cells = session.cells.iter().filter(|cell| cell.experiment == "latency");
+        let cells: Vec<&Cell> = cells.filter(|cell| cell.error.is_none() && cell.n > 0).collect();
+        let find = |wanted: &serde_json::Value| cells.iter().copied().find(|cell| is(cell, wanted));
+        let (mut process, mut thread) = (wanted.clone(), wanted);
+        process["backend"] = "processes".into();
+        process["transport"] = "arena".into();
+        thread["backend"] = "threads".into();
+        // Nothing is copied to a thread.
+        thread.as_object_mut().map(|thread| thread.remove("placement"));
+        let (Some(process), Some(thread)) = (find(&process), find(&thread)) else {
+            continue;
+        };
+        let said = held_against(process, thread, session.common.seed);
+        session.find(format!("{what} takes in a worker process {said}"));
+    }
+    if session.is_interrupted() {
+        session.find("it was interrupted: what is said here rests on what there was".to_owned());
+    }
+}
+
+/// "1.77 us, in a thread 4.41 us: 0.40 (0.38 .. 0.43) of it".
+fn held_against(process: &Cell, thread: &Cell, seed: u64) -> String {
+    let blocks = whole_blocks([process, thread]);
+    // As if the thread were what is held against the process: the ratio is what is wanted.
+    let times = AtWorkers { workers: 1, blocks: of_groups(thread, blocks) };
+    let ratio = models::speedup(&of_blocks(process, blocks), &[times], seed);
+    let figures = format!("{}, in a thread {}", time(process.p50), time(thread.p50));
+    match ratio.ok().and_then(|ratio| ratio.points.first().map(|point| point.speedup)) {
+        Some(ratio) => format!("{figures}: {} of it", interval(&ratio)),
+        None => format!("{figures} (too few blocks for an interval)"),
+    }
+}

@@ -1,0 +1,186 @@
+//! What the cells of break-even come to.
+
+use brigade_measure::experiment::Cell;
+use brigade_measure::models::{self, Answer, BreakEven, BreakEvenCell, BreakEvenPoint, Model};
+use brigade_report::units;
+use serde_json::{Value, json};
+
+use super::figures::{interval, is, of_blocks, of_groups, time, times, whole_blocks};
+use super::session::Session;
+use crate::args::BreakEvenArgs;
+
+/// Who is held against whom.
+struct Duel<'a> {
+    rival: &'a str,
+    reference: &'a str,
+    /// Workers of the reference; the rival has those that were asked for.
+    reference_workers: usize,
+    tolerance: f64,
+}
+
+/// The start-up of so many worker processes, if it has been measured.
+pub(super) fn startup<'a>(session: &'a Session<'_>, workers: usize) -> Option<&'a Cell> {
+    let wanted = json!({"backend": "processes", "start_method": "spawn", "workers": workers});
+    session
+        .cells
+        .iter()
+        .find(|cell| cell.experiment == "startup" && cell.metric == "ready" && is(cell, &wanted))
+}
+
+/// The models, and what they say in words.
+pub(super) fn conclude(args: &BreakEvenArgs, cells: &[Cell], session: &mut Session<'_>) {
+    for &workers in &args.workers {
+        let against_threads = Duel {
+            rival: "processes",
+            reference: "threads",
+            reference_workers: workers,
+            tolerance: args.percent,
+        };
+        // Nothing more than one thread takes: from here on workers pay.
+        let against_sync =
+            Duel { reference: "sync", reference_workers: 1, tolerance: 0.0, ..against_threads };
+        for duel in [against_threads, against_sync] {
+            let model = duel.model(cells, workers, args.common.seed);
+            let percent = rounded_percent(duel.tolerance);
+            let name = json!({
+                "rival": duel.rival, "reference": duel.reference, "percent": percent,
+                "workers": workers,
+            });
+            if let Some(found) = session.conclude(model, Model::BreakEven, name) {
+                for point in &found.points {
+                    session.find(duel.said(workers, point));
+                }
+            }
+        }
+        pays_back(args, workers, cells, session);
+    }
+}
+
+/// 7, not 7.000000000000001.
+fn rounded_percent(share: f64) -> f64 {
+    (share * 1e6).round() / 1e4
+}
+
+impl Duel<'_> {
+    fn model(
+        &self,
+        cells: &[Cell],
+        workers: usize,
+        seed: u64,
+    ) -> Result<BreakEven, models::Refused> {
+        let of = |backend: &str, workers: usize| {
+            let wanted = json!({"backend": backend, "workers": workers});
+            let good = cells.iter().filter(|cell| cell.error.is_none());
+            good.filter(move |cell| is(cell, &wanted)).collect::<Vec<_>>()
+        };
+        let (rivals, references) =
+            (of(self.rival, workers), of(self.reference, self.reference_workers));
+        let blocks = whole_blocks(rivals.iter().chain(&references).copied());
+        let pair = |rival: &&Cell| {
+            let same = |key: &str, other: &Cell| other.case.get(key) == rival.case.get(key);
+            let reference = references
+                .iter()
+                .find(|other| same("bytes", other) && same("compute_us", other))?;
+            Some(BreakEvenCell {
+                bytes: rival.case.get("bytes")?.as_u64()?,
+                compute_us: rival.case.get("compute_us")?.as_f64()?,
+                rival: of_blocks(rival, blocks),
+                reference: of_blocks(reference, blocks),
+            })
+        };
+        let pairs: Vec<BreakEvenCell> = rivals.iter().filter_map(pair).collect();
+        models::break_even(&pairs, self.tolerance, seed)
+    }
+
+    /// "with 64 KiB of payload a process costs at most 5 % more than a thread from 310 us
+    /// (250 us .. 390 us) of computation on".
+    fn said(&self, workers: usize, point: &BreakEvenPoint) -> String {
+        let bytes = match point.bytes {
+            0 => "without payload".to_owned(),
+            bytes => format!("with {} of payload", units::bytes(bytes)),
+        };
+        let (who, costs) = match self.reference {
+            "sync" => {
+                let processes = match workers {
+                    1 => "a worker process is".to_owned(),
+                    _ => format!("{workers} worker processes are"),
+                };
+                (processes, "at least as fast as sync".to_owned())
+            }
+            _ => {
+                let of = match workers {
+                    1 => String::new(),
+                    _ => format!(" (one of {workers})"),
+                };
+                let more = rounded_percent(self.tolerance);
+                (format!("a process{of} costs"), format!("at most {more} % more than a thread"))
+            }
+        };
+        let Some(from) = &point.compute_us else {
+            let [low, high] = point.interval_us;
+            return match point.answer {
+                Answer::Always if high > 0.0 => {
+                    let from = match high.is_finite() {
+                        true => format!("only from {} on", time(high)),
+                        false => "never".to_owned(),
+                    };
+                    format!("{bytes} {who} {costs} whatever the computation, or perhaps {from}")
+                }
+                Answer::Never if low.is_finite() => {
+                    format!("{bytes} {who} {costs} never, or perhaps from {} on", time(low))
+                }
+                Answer::Never => format!("{bytes} {who} {costs} never"),
+                Answer::Always | Answer::At => {
+                    format!("{bytes} {who} {costs} always, whatever the computation")
+                }
+            };
+        };
+        let beyond = if point.extrapolated { ", beyond what was measured" } else { "" };
+        format!("{bytes} {who} {costs} from {} of computation on{beyond}", times(from))
+    }
+}
+
+/// After how many jobs starting the workers was worth it.
+fn pays_back(args: &BreakEvenArgs, workers: usize, cells: &[Cell], session: &mut Session<'_>) {
+    for &bytes in &args.bytes {
+        for &compute in &args.compute {
+            let compute_us = super::session::micros(compute);
+            let of = |backend: &str, workers: usize| {
+                let wanted = json!({
+                    "backend": backend, "workers": workers, "bytes": bytes,
+                    "compute_us": compute_us,
+                });
+                cells.iter().find(|cell| cell.error.is_none() && is(cell, &wanted))
+            };
+            let parts = (startup(session, workers), of("sync", 1), of("processes", workers));
+            let (Some(startup), Some(sync), Some(processes)) = parts else {
+                continue;
+            };
+            // The start-up was measured in blocks of its own.
+            let blocks = whole_blocks([startup, sync, processes]);
+            let (sync, processes) = (of_blocks(sync, blocks), of_blocks(processes, blocks));
+            let startup = of_groups(startup, blocks);
+            let model = models::pays_back_after(&startup, &sync, &processes, args.common.seed);
+            let name: Value = json!({
+                "rival": "processes", "reference": "sync", "workers": workers, "bytes": bytes,
+                "compute_us": compute_us,
+            });
+            let found = session.conclude(model, Model::PaysBack, name);
+            // In words for one payload: the others are in the models.
+            if let Some(found) = found.filter(|_| args.bytes.first() == Some(&bytes)) {
+                let what = format!("jobs of {} and {}", time(compute_us), units::bytes(bytes));
+                let started = match workers {
+                    1 => "starting a worker process".to_owned(),
+                    _ => format!("starting {workers} worker processes"),
+                };
+                session.find(match &found.jobs {
+                    Some(jobs) => format!(
+                        "{what}: {started} has paid for itself against sync after {} of them",
+                        interval(jobs)
+                    ),
+                    None => format!("{what}: {started} never pays for itself against sync"),
+                });
+            }
+        }
+    }
+}

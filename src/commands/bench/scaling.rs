@@ -1,0 +1,233 @@
+//! What more workers are worth.
+
+use std::sync::Arc;
+
+use brigade_exec::{Backend, Pool, PoolBuilder};
+use brigade_measure::experiment::{Cell, Metric, Readings, Variant};
+use brigade_measure::models::{
+    self, AtWorkers, Model, ScaledSpeedup, ScaledSpeedupPoint, Speedup, Usl,
+};
+use brigade_proto::JobSpec;
+use serde_json::{Map, Value, json};
+
+use super::figures::{interval, is, of_blocks, percent, whole_blocks};
+use super::session::Session;
+use super::{case, work};
+use crate::args::ScalingArgs;
+use crate::exit::Failure;
+
+const METRICS: [Metric; 5] = [
+    Metric::us("wall"),
+    Metric { name: "startup_share", unit: "ratio" },
+    Metric { name: "communication_share", unit: "ratio" },
+    Metric { name: "imbalance", unit: "ratio" },
+    Metric { name: "peak_memory", unit: "bytes" },
+];
+
+/// How the work depends on the workers.
+#[derive(Clone, Copy)]
+enum Mode {
+    /// The same work for all together.
+    Strong,
+    /// The same work for each.
+    Weak,
+}
+
+impl Mode {
+    const ALL: [Self; 2] = [Self::Strong, Self::Weak];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Strong => "strong",
+            Self::Weak => "weak",
+        }
+    }
+
+    fn jobs(self, jobs: usize, workers: usize) -> usize {
+        match self {
+            Self::Strong => jobs,
+            Self::Weak => jobs * workers,
+        }
+    }
+}
+
+/// The same jobs, and as many jobs for each, by backend and number of workers.
+pub(super) fn scaling(args: &ScalingArgs, session: &mut Session<'_>) -> Result<(), Failure> {
+    let registry = Arc::clone(&session.registry);
+    let job = work::job(&registry, &args.kernel, &args.params, args.size, args.common.seed)?;
+    let builder = |backend, workers| {
+        Pool::builder().backend(backend).workers(workers).registry(Arc::clone(&registry))
+    };
+    work::try_out(&builder(Backend::Sync, 1).build()?, &job)?;
+    let usable = work::usable();
+    let mut counts = args.workers.clone();
+    if counts.is_empty() {
+        counts = (1..=2 * usable).collect();
+    }
+    let mut lanes = vec![(Backend::Sync, 1)];
+    for &backend in &args.backends {
+        let many = work::has_workers(backend);
+        let counts = counts.iter().copied().filter(|_| many);
+        lanes.extend(counts.chain((!many).then_some(1)).map(|count| (backend, count)));
+    }
+    let mut seen = Vec::new();
+    lanes.retain(|lane| {
+        !seen.contains(lane) && {
+            seen.push(*lane);
+            true
+        }
+    });
+    let mut variants = Vec::new();
+    for mode in Mode::ALL {
+        for &(backend, workers) in &lanes {
+            // So that a wrong count is refused before anything is measured.
+            work::check(workers)?;
+            let mut name = case(json!({"backend": backend.name(), "workers": workers}));
+            name.extend(about(args, mode));
+            if workers > usable {
+                name.insert("oversubscribed".to_owned(), true.into());
+            }
+            let jobs = mode.jobs(args.jobs as usize, workers);
+            let (job, builder) = (&job, &builder);
+            let run = move || turn(builder(backend, workers), workers, jobs, job);
+            variants.push(Variant { case: name, run: Box::new(run) });
+        }
+    }
+    let cells = session.measure("scaling", &METRICS, variants).to_vec();
+    for mode in Mode::ALL {
+        for &backend in &args.backends {
+            if backend != Backend::Sync {
+                conclude(args, mode, backend, &cells, session);
+            }
+        }
+    }
+    if counts.iter().any(|&count| count > usable) {
+        session.find(format!(
+            "more than {usable} workers share the cores that there are: those figures, and fits \
+             that they take part in, tell what oversubscription costs"
+        ));
+    }
+    Ok(())
+}
+
+fn about(args: &ScalingArgs, mode: Mode) -> Map<String, Value> {
+    case(json!({"kernel": args.kernel, "mode": mode.name()}))
+}
+
+/// A fresh pool for each turn, which tells what starting it and its memory come to; what
+/// its workers do first, with cold caches and pages that are not there yet, does not count.
+fn turn(
+    builder: PoolBuilder,
+    workers: usize,
+    jobs: usize,
+    job: &JobSpec,
+) -> Result<Readings, String> {
+    let life = work::live(builder, workers, jobs, |_| job.clone())?;
+    let (wall, startup) = (work::wall(&life.outcomes) as f64, life.startup.as_nanos() as f64);
+    let summary = life.summary();
+    let readings = [
+        wall / 1e3,
+        startup / (startup + wall),
+        summary.share(summary.communication),
+        life.imbalance(),
+        life.peak_memory() as f64,
+    ];
+    Ok(readings.map(|reading| vec![reading]).to_vec())
+}
+
+/// The models of one backend.
+fn conclude(
+    args: &ScalingArgs,
+    mode: Mode,
+    backend: Backend,
+    cells: &[Cell],
+    session: &mut Session<'_>,
+) {
+    let of = |name: &str| {
+        let wanted = Value::Object({
+            let mut wanted = about(args, mode);
+            wanted.insert("backend".to_owned(), name.into());
+            wanted
+        });
+        let good = cells.iter().filter(|cell| cell.metric == "wall" && cell.error.is_none());
+        good.filter(|cell| is(cell, &wanted)).collect::<Vec<_>>()
+    };
+    let (reference, walls) = (of("sync"), of(backend.name()));
+    let blocks = whole_blocks(reference.iter().chain(&walls).copied());
+    let figures = |cell: &Cell, of: &dyn Fn(f64, usize) -> f64| {
+        let workers = cell.case.get("workers").and_then(Value::as_u64).unwrap_or(0) as usize;
+        let figures = of_blocks(cell, blocks).into_iter().map(|us| of(us, workers));
+        AtWorkers { workers, blocks: figures.collect() }
+    };
+    let at = |of: &dyn Fn(f64, usize) -> f64| {
+        walls.iter().map(|cell| figures(cell, of)).collect::<Vec<_>>()
+    };
+    let Some(reference) = reference.first().map(|cell| of_blocks(cell, blocks)) else {
+        return;
+    };
+    let times = at(&|us, _| us);
+    let throughputs = at(&|us, workers| mode.jobs(args.jobs as usize, workers) as f64 * 1e6 / us);
+    let seed = args.common.seed;
+    let mut name = about(args, mode);
+    name.insert("backend".to_owned(), backend.name().into());
+    let name = Value::Object(name);
+    let who = format!("{} on {}, {} scaling", args.kernel, backend.name(), mode.name());
+    match mode {
+        Mode::Strong => {
+            let model = models::speedup(&reference, &times, seed);
+            let speedup = session.conclude(model, Model::Speedup, name.clone());
+            if let Some(said) = speedup.and_then(|speedup| said_of_strong(&who, &speedup)) {
+                session.find(said);
+            }
+        }
+        Mode::Weak => {
+            let model = models::scaled_speedup(&reference, &times, seed);
+            let speedup = session.conclude(model, Model::ScaledSpeedup, name.clone());
+            if let Some(said) = speedup.and_then(|speedup| said_of_weak(&who, &speedup)) {
+                session.find(said);
+            }
+        }
+    }
+    session.conclude(models::amdahl(&throughputs, seed), Model::Amdahl, name.clone());
+    let usl = session.conclude(models::usl(&throughputs, seed), Model::Usl, name);
+    if let Some(usl) = usl {
+        session.find(said_of_fit(&who, &usl));
+    }
+}
+
+fn said_of_strong(who: &str, speedup: &Speedup) -> Option<String> {
+    let points = speedup.points.iter();
+    let best = points.max_by(|a, b| a.speedup.estimate.total_cmp(&b.speedup.estimate))?;
+    Some(format!(
+        "{who}: fastest with {}, {} times as fast as sync, efficiency {:.0} %",
+        workers(best.workers),
+        interval(&best.speedup),
+        best.efficiency.estimate * 100.0
+    ))
+}
+
+fn said_of_weak(who: &str, speedup: &ScaledSpeedup) -> Option<String> {
+    let points = speedup.points.iter();
+    let of = |point: &ScaledSpeedupPoint| point.scaled_speedup.estimate;
+    let best = points.max_by(|a, b| of(a).total_cmp(&of(b)))?;
+    Some(format!(
+        "{who}: {} do {} times the work that sync does in the same time",
+        workers(best.workers),
+        interval(&best.scaled_speedup)
+    ))
+}
+
+fn said_of_fit(who: &str, usl: &Usl) -> String {
+    let of = &usl.parameters;
+    format!(
+        "{who}: contention {} (only one worker at a time can do this share of the work), \
+         coherency {} (what each pair costs); the fit is off by up to {:.0} %",
+        percent(&of.sigma),
+        percent(&of.kappa),
+        usl.worst_residual * 100.0
+    )
+}
+
+fn workers(count: usize) -> String {
+    brigade_report::units::count(count as u64, "worker")
+}
