@@ -53,7 +53,7 @@ pub(super) fn all(args: &AllArgs, session: &mut Session<'_>) {
     };
     let break_even = BreakEvenArgs {
         bytes: vec![0, 64 * KIB, MIB],
-        compute: [0, 10, 100, 1000].map(Duration::from_micros).to_vec(),
+        compute: [0, 10, 100, 1000, 10_000].map(Duration::from_micros).to_vec(),
         percent: 0.05,
         workers: vec![2],
         common: common(),
@@ -72,9 +72,9 @@ pub(super) fn all(args: &AllArgs, session: &mut Session<'_>) {
         ("throughput", 0.1, &|session| throughput::throughput(&throughput, session)),
         ("startup", 0.05, &|session| startup::startup(&startup, session)),
         ("isolation", 0.05, &|session| isolation::isolation(session)),
-        ("scaling", 0.17, &|session| scaling::scaling(&scaling, session)),
+        ("scaling", 0.14, &|session| scaling::scaling(&scaling, session)),
         ("break-even", 0.17, &|session| break_even::break_even(&break_even, session)),
-        ("paradigms", 0.2, &|session| paradigms::paradigms(&paradigms, session)),
+        ("paradigms", 0.23, &|session| paradigms::paradigms(&paradigms, session)),
     ];
     let mut left = 1.0;
     for (name, part, run) in experiments {
