@@ -27,11 +27,12 @@ pub(super) fn write(out: &mut dyn Write, document: Document<'_>) -> io::Result<(
         .map(|figure| {
             let samples = units::count(figure.samples.len() as u64, "sample");
             let half = |[low, high]: [f64; 2]| (figure.value - low).max(high - figure.value);
-            let between = |[low, high]: [f64; 2]| format!(", between {low} and {high}");
+            let between =
+                |[low, high]: [f64; 2]| format!(", between {} and {}", short(low), short(high));
             Entry {
                 unit: figure.unit.to_owned(),
                 value: figure.value,
-                range: figure.interval.map(|interval| format!("± {}", half(interval))),
+                range: figure.interval.map(|interval| format!("± {}", short(half(interval)))),
                 extra: format!(
                     "median of {samples}{}",
                     figure.interval.map_or(String::new(), between)
@@ -42,4 +43,9 @@ pub(super) fn write(out: &mut dyn Write, document: Document<'_>) -> io::Result<(
         .collect();
     serde_json::to_writer_pretty(&mut *out, &entries)?;
     out.write_all(b"\n")
+}
+
+/// Four significant digits: more would be noise in a tooltip.
+fn short(value: f64) -> f64 {
+    format!("{value:.3e}").parse().unwrap_or(value)
 }

@@ -7,11 +7,15 @@ use std::io::{self, Write};
 use brigade_measure::comparison::Comparison;
 use brigade_measure::experiment::median;
 use serde::Serialize;
-use serde_json::json;
 
 use super::Document;
 use super::figure::Figure;
 use crate::units;
+
+#[derive(Serialize)]
+struct Summary {
+    results: Vec<Run>,
+}
 
 #[derive(Serialize)]
 struct Run {
@@ -35,7 +39,7 @@ pub(super) fn has_times(document: Document<'_>) -> bool {
 pub(super) fn write(out: &mut dyn Write, document: Document<'_>) -> io::Result<()> {
     let figures = document.figures();
     let main: Vec<usize> = (0..figures.len()).filter(|at| is_main(&figures[*at])).collect();
-    let runs: Vec<Run> = match document {
+    let results: Vec<Run> = match document {
         Document::Bench(_) => main
             .iter()
             .filter_map(|at| {
@@ -44,7 +48,7 @@ pub(super) fn write(out: &mut dyn Write, document: Document<'_>) -> io::Result<(
             .collect(),
         Document::Comparison(comparison) => sides(comparison, &figures, &main),
     };
-    serde_json::to_writer_pretty(&mut *out, &json!({"results": runs}))?;
+    serde_json::to_writer_pretty(&mut *out, &Summary { results })?;
     out.write_all(b"\n")
 }
 
