@@ -101,8 +101,8 @@ pub struct Compared {
     #[serde(deserialize_with = "null::as_nan")]
     pub p_holm: f64,
     /// The smallest slowdown beyond the tolerance that as many blocks with the same noise
-    /// would find in 80 of
-    /// 100 comparisons, as a ratio less one: 0.02 is 2 %. Infinite (null) where nothing would be.
+    /// would find in 80 of 100 comparisons, as a ratio less one: 0.02 is 2 %. Infinite
+    /// (null) where nothing would be.
     #[serde(deserialize_with = "null::as_infinite")]
     pub detectable: f64,
     /// Whether a second round found the same; `None` where none was run.

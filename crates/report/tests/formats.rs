@@ -120,11 +120,11 @@ fn junit_has_a_case_for_each_figure_and_counts_them() {
     loop {
         match reader.read_event().unwrap() {
             Event::Eof => break,
-            Event::Start(e) if &*e.name().0 == "testsuite" => {
+            Event::Start(e) if e.name().0 == "testsuite" => {
                 counts = ["tests", "failures", "skipped"].map(|name| attribute(&e, name)).to_vec();
             }
-            Event::Start(e) if &*e.name().0 == "testcase" => inside = attribute(&e, "name"),
-            Event::Empty(e) if ["failure", "skipped"].contains(&&*e.name().0) => {
+            Event::Start(e) if e.name().0 == "testcase" => inside = attribute(&e, "name"),
+            Event::Empty(e) if ["failure", "skipped"].contains(&e.name().0) => {
                 let name = e.name().0.to_string();
                 found.push((inside.clone(), name, attribute(&e, "message")));
             }
