@@ -1,6 +1,10 @@
 //! A comparison of two builds, two commands or two results: plain data, in the form of
 //! `brigade.compare.v1`.
 
+mod null;
+#[cfg(test)]
+mod tests;
+
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -43,9 +47,12 @@ impl std::fmt::Display for Verdict {
 /// An estimate with its interval.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Estimate {
-    /// The best guess.
+    /// The best guess. NaN (null) where there is none.
+    #[serde(deserialize_with = "null::as_nan")]
     pub estimate: f64,
-    /// From here to there, at [`confidence`](Self::confidence).
+    /// From here to there, at [`confidence`](Self::confidence). A side without a bound is
+    /// infinite (null).
+    #[serde(deserialize_with = "null::as_no_bound")]
     pub interval: [f64; 2],
     /// As in 0.95.
     pub confidence: f64,
@@ -78,28 +85,36 @@ pub struct Compared {
     /// Replication blocks that the estimate is from.
     pub blocks: usize,
     /// Median of base, in `unit`.
+    #[serde(deserialize_with = "null::as_nan")]
     pub base: f64,
     /// Median of head, in `unit`.
+    #[serde(deserialize_with = "null::as_nan")]
     pub head: f64,
     /// Head over base: 1.05 is 5 % more.
     pub ratio: Estimate,
     /// Base again over base: what the machine makes of no difference at all.
     pub aa: Option<Estimate>,
     /// Sign-flip permutation test of "no difference", two-sided.
+    #[serde(deserialize_with = "null::as_nan")]
     pub p: f64,
     /// The same after Holm's correction over all cells.
+    #[serde(deserialize_with = "null::as_nan")]
     pub p_holm: f64,
     /// The smallest slowdown beyond the tolerance that as many blocks with the same noise
-    /// would find in 80 of
-    /// 100 comparisons, as a ratio less one: 0.02 is 2 %.
+    /// would find in 80 of 100 comparisons, as a ratio less one: 0.02 is 2 %. Infinite
+    /// (null) where nothing would be.
+    #[serde(deserialize_with = "null::as_infinite")]
     pub detectable: f64,
     /// Whether a second round found the same; `None` where none was run.
     pub confirmed: Option<bool>,
     /// One figure for each block: base, base again, head. NaN (null) where it failed.
+    #[serde(deserialize_with = "null::as_nans")]
     pub base_samples: Vec<f64>,
     /// Empty where base was not run twice.
+    #[serde(deserialize_with = "null::as_nans")]
     pub again_samples: Vec<f64>,
     /// In the order of `base_samples`.
+    #[serde(deserialize_with = "null::as_nans")]
     pub head_samples: Vec<f64>,
 }
 

@@ -1,7 +1,10 @@
 //! Brigade's output formats.
 
 pub mod bench;
+pub mod comparison_human;
+mod comparison_words;
 pub mod doctor;
+pub mod formats;
 pub mod html;
 pub mod kernels;
 mod run;

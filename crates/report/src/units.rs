@@ -54,6 +54,43 @@ pub fn digits(value: f64) -> String {
     }
 }
 
+/// How many of a unit of time are a second; nothing for what is no time.
+pub fn per_second(unit: &str) -> Option<f64> {
+    match unit {
+        "ns" => Some(1e9),
+        "us" | "µs" => Some(1e6),
+        "ms" => Some(1e3),
+        "s" => Some(1.0),
+        _ => None,
+    }
+}
+
+/// A value of a metric's unit with three significant digits, in a unit that suits its
+/// size; `-` if it is not a number.
+///
+/// ```
+/// use brigade_report::units::quantity;
+/// assert_eq!(quantity(1250.0, "us"), "1.25 ms");
+/// assert_eq!(quantity(2_500_000.0, "instructions"), "2.50 M instructions");
+/// ```
+pub fn quantity(value: f64, unit: &str) -> String {
+    if !value.is_finite() || value < 0.0 {
+        return if value.is_finite() { format!("{value} {unit}") } else { "-".to_owned() };
+    }
+    if let Some(per_second) = per_second(unit) {
+        let ns = value / per_second * 1e9;
+        // Whole nanoseconds are too coarse for a few of them.
+        return if ns < 9.995 { format!("{} ns", digits(ns)) } else { time(ns.round() as Nanos) };
+    }
+    if unit == "bytes" {
+        return bytes(value.round() as u64);
+    }
+    let scales = [(1e9, "G "), (1e6, "M "), (1e3, "k ")];
+    let scale = scales.into_iter().find(|(scale, _)| value >= *scale * 0.9995);
+    let (scale, prefix) = scale.unwrap_or((1.0, ""));
+    format!("{} {prefix}{unit}", digits(value / scale))
+}
+
 /// `1 job`, `2 jobs`.
 pub fn count(n: u64, one: &str) -> String {
     if n == 1 { format!("1 {one}") } else { format!("{n} {one}s") }
@@ -82,6 +119,14 @@ mod tests {
         assert_eq!(bytes(1024), "1.00 KiB");
         assert_eq!(bytes(1 << 20), "1.00 MiB");
         assert_eq!(bytes(5 << 40), "5.00 TiB");
+        assert_eq!(quantity(3.4, "ns"), "3.40 ns");
+        assert_eq!(quantity(0.417, "us"), "417 ns");
+        assert_eq!(quantity(1536.0, "bytes"), "1.50 KiB");
+        assert_eq!(quantity(999.6, "instructions"), "1.00 k instructions");
+        assert_eq!(
+            (quantity(1.5, "ratio").as_str(), quantity(f64::NAN, "us").as_str()),
+            ("1.50 ratio", "-")
+        );
         assert_eq!((count(1, "job"), count(0, "job")), ("1 job".into(), "0 jobs".into()));
     }
 }

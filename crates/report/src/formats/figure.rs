@@ -1,0 +1,73 @@
+//! What both documents have: figures with names.
+
+use serde_json::{Map, Value};
+
+use super::{Document, name};
+
+/// A figure of this run: of a comparison, head's.
+pub(super) struct Figure<'a> {
+    /// Of this document, unique.
+    pub(super) name: String,
+    pub(super) experiment: &'a str,
+    pub(super) metric: &'a str,
+    pub(super) unit: &'a str,
+    pub(super) case: &'a Map<String, Value>,
+    /// The median.
+    pub(super) value: f64,
+    pub(super) interval: Option<[f64; 2]>,
+    pub(super) samples: &'a [f64],
+}
+
+impl<'a> Document<'a> {
+    /// Every figure, in order; also those that are not numbers because all samples failed.
+    pub(super) fn figures(self) -> Vec<Figure<'a>> {
+        let mut figures: Vec<Figure<'a>> = match self {
+            Self::Comparison(comparison) => comparison
+                .cells
+                .iter()
+                .map(|cell| Figure {
+                    name: name::cell(&cell.experiment, &cell.metric, &cell.case),
+                    experiment: &cell.experiment,
+                    metric: &cell.metric,
+                    unit: &cell.unit,
+                    case: &cell.case,
+                    value: cell.head,
+                    // The noise of the change, about head: paired, so narrower than that
+                    // of head's samples alone, and what the verdict was made from.
+                    interval: finite(
+                        cell.ratio.interval.map(|end| cell.head * end / cell.ratio.estimate),
+                    ),
+                    samples: &cell.head_samples,
+                })
+                .collect(),
+            Self::Bench(bench) => bench
+                .experiments
+                .iter()
+                .map(|cell| Figure {
+                    name: name::cell(&cell.experiment, cell.metric, &cell.case),
+                    experiment: &cell.experiment,
+                    metric: cell.metric,
+                    unit: cell.unit,
+                    case: &cell.case,
+                    value: cell.p50,
+                    interval: finite(cell.ci95),
+                    samples: &cell.samples,
+                })
+                .collect(),
+        };
+        let names = name::unique(figures.iter_mut().map(|figure| std::mem::take(&mut figure.name)));
+        for (figure, name) in figures.iter_mut().zip(names) {
+            figure.name = name;
+        }
+        figures
+    }
+
+    /// The names of the figures, in order.
+    pub(crate) fn names(self) -> Vec<String> {
+        self.figures().into_iter().map(|figure| figure.name).collect()
+    }
+}
+
+fn finite(interval: [f64; 2]) -> Option<[f64; 2]> {
+    interval.iter().all(|end| end.is_finite()).then_some(interval)
+}
