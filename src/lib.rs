@@ -37,6 +37,7 @@ mod config;
 mod console;
 
 mod exit;
+mod exports;
 mod ledger;
 mod log;
 mod plan;

@@ -4,7 +4,7 @@ use brigade_exec::Backend;
 use brigade_kernels::Size;
 use clap::{Args, Subcommand};
 
-use super::{ListFormat, OutputArgs};
+use super::{ExportArgs, ListFormat, OutputArgs};
 
 /// Measure what handing jobs over costs, beside what this machine itself takes
 #[derive(Debug, Args)]
@@ -224,4 +224,6 @@ pub(crate) struct CommonArgs {
     pub(crate) format: ListFormat,
     #[command(flatten)]
     pub(crate) output: OutputArgs,
+    #[command(flatten)]
+    pub(crate) exports: ExportArgs,
 }

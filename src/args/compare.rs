@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
-use super::{ListFormat, OutputArgs};
+use super::{ExportArgs, ListFormat, OutputArgs};
 
 /// Compare two builds, or any two commands, by running both here in turns
 #[derive(Debug, Args)]
@@ -82,6 +82,8 @@ pub(crate) struct VerdictArgs {
     pub(crate) format: ListFormat,
     #[command(flatten)]
     pub(crate) output: OutputArgs,
+    #[command(flatten)]
+    pub(crate) exports: ExportArgs,
 }
 
 /// A figure of a command that ran.

@@ -9,6 +9,7 @@ mod run;
 
 use std::path::PathBuf;
 
+use brigade_report::formats::{Format, UnknownFormat};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub(crate) use batch::BatchArgs;
@@ -164,6 +165,33 @@ pub(crate) fn percent(text: &str) -> Result<f64, String> {
     match number.and_then(|number| number.parse::<f64>().ok()) {
         Some(percent) if percent > 0.0 && percent < 100.0 => Ok(percent / 100.0),
         _ => Err("expected a percentage above 0, as in 5%".to_owned()),
+    }
+}
+
+/// Where results go in other forms.
+#[derive(Clone, Debug, Default, Args)]
+pub(crate) struct ExportArgs {
+    /// Also write the result in this form to this file (- is standard output), as in
+    /// junit=gate.xml. FORMAT is json, jsonl, csv, markdown, junit, github, bencher,
+    /// github-action-benchmark, hyperfine or openmetrics. May be given several times
+    #[arg(long, value_name = "FORMAT=FILE", help_heading = "Report", value_parser = export)]
+    pub(crate) export: Vec<Export>,
+}
+
+/// A form and a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Export {
+    pub(crate) format: Format,
+    pub(crate) file: PathBuf,
+}
+
+fn export(text: &str) -> Result<Export, String> {
+    match text.split_once('=') {
+        Some((format, file)) if !file.is_empty() => {
+            let format = format.parse().map_err(|error: UnknownFormat| error.to_string())?;
+            Ok(Export { format, file: file.into() })
+        }
+        _ => Err("expected FORMAT=FILE, as in junit=gate.xml".to_owned()),
     }
 }
 

@@ -5,10 +5,13 @@ use std::path::PathBuf;
 
 use brigade_measure::comparison::{Compared, Comparison, Verdict};
 use brigade_measure::doctor;
+use brigade_report::comparison_human;
+use brigade_report::formats::Document;
 
 use crate::args::{FailOn, ListFormat, VerdictArgs};
 use crate::console::Results;
 use crate::exit::{Exit, Failure};
+use crate::exports;
 
 /// Where the verdict goes; not where it comes from.
 pub(super) fn open(args: &VerdictArgs, inputs: &[PathBuf]) -> Result<Results, Failure> {
@@ -34,14 +37,14 @@ pub(super) fn write(
     results: &mut Results,
 ) -> Result<(), Failure> {
     match args.format {
-        ListFormat::Human => writeln!(results, "{}", comparison.verdict)?,
+        ListFormat::Human => comparison_human::human(results, comparison)?,
         ListFormat::Json => {
             serde_json::to_writer(&mut *results, comparison).map_err(std::io::Error::from)?;
             results.write_all(b"\n")?;
         }
     }
     results.flush()?;
-    Ok(())
+    exports::write(&args.exports.export, Document::Comparison(comparison), results)
 }
 
 /// What `doctor` finds that would spoil a measurement.

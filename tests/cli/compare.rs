@@ -102,3 +102,28 @@ fn saved_results_are_compared_cell_by_cell() {
     assert!(done.stderr.contains("different machines"), "{}", done.stderr);
     assert_eq!(done.json()["cells"][0]["unit"], "ratio");
 }
+
+#[test]
+fn verdicts_go_where_others_read_them() {
+    let kitchen = Kitchen::new();
+    result(&kitchen, "base.json", "a", 1.2);
+    result(&kitchen, "slow.json", "a", 1.5);
+    let command = "compare base.json slow.json --export junit=gate.xml --export csv=gate.csv \
+                   --export github=- --export json=gate.json";
+    let done = kitchen.run(command).expect(3);
+    assert!(done.stdout.contains("worse") && done.stdout.contains("::error"), "{}", done.stdout);
+    let read = |name: &str| std::fs::read_to_string(kitchen.path(name)).unwrap();
+    assert!(read("gate.xml").contains("<failure"));
+    assert_eq!(read("gate.csv").lines().count(), 3);
+    let json: Value = serde_json::from_str(&read("gate.json")).unwrap();
+    assert_eq!(json["schema"], "brigade.compare.v1");
+    for (wrong, words) in [
+        ("compare base.json slow.json --export xml=a", "there is no format"),
+        ("compare base.json slow.json --export junit", "FORMAT=FILE"),
+        ("bench latency --sizes 0 --blocks 1 --export junit=a.xml", "gives none"),
+    ] {
+        let done = kitchen.run(wrong).expect(2);
+        assert!(done.stderr.contains(words), "{}", done.stderr);
+        assert!(!kitchen.path("a.xml").exists());
+    }
+}

@@ -109,7 +109,12 @@ fn payloads<'a>(
     let no_memory = || Failure::usage(format!("no memory for --sizes {bytes}"));
     let about = || json!({"kernel": "touch", "bytes": bytes, "state": "busy", "workers": 1});
     let len = usize::try_from(bytes).map_err(|_| no_memory())?;
-    let on_heap = || Buffer::try_zeroed(len).ok_or_else(no_memory);
+    // Written once: pages that never were are all one page of zeros.
+    let on_heap = || {
+        let mut buffer = Buffer::try_zeroed(len).ok_or_else(no_memory)?;
+        buffer.fill(1);
+        Ok::<_, Failure>(buffer)
+    };
     let job = |bytes: &Bytes| JobSpec::new("touch").input(bytes.clone());
     for Rival { pool, name } in rivals {
         let copied = Bytes::from(on_heap()?);

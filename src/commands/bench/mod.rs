@@ -21,18 +21,20 @@ use std::io::Write;
 use brigade_kernels::Registry;
 use brigade_measure::host::Host;
 use brigade_report::bench::{self, Bench};
+use brigade_report::formats::Document;
 use serde_json::{Map, Value};
 use signal_hook::consts::SIGINT;
 
 use self::session::Session;
 use super::verdict;
-use crate::args::{BenchArgs, Experiment, ListFormat};
+use crate::args::{BenchArgs, CommonArgs, Experiment, ListFormat};
 use crate::console::{self, Results};
 use crate::exit::{Exit, Failure};
-use crate::signals;
+use crate::{exports, signals};
 
 pub(crate) fn run(args: &BenchArgs, registry: Registry) -> Result<Exit, Failure> {
     let common = args.experiment.common();
+    exports::check_bench(&common.exports.export)?;
     let mut results = Results::open(common.output.output.as_deref(), &[])?;
     // The load of the machine is read before the measurement adds to it.
     let host = Host::read();
@@ -59,7 +61,7 @@ pub(crate) fn run(args: &BenchArgs, registry: Registry) -> Result<Exit, Failure>
     if matches!(args.experiment, Experiment::Latency(_) | Experiment::Bandwidth(_)) {
         hockney::conclude(&mut session);
     }
-    finish(&host, warnings, session, common.format, &mut results)
+    finish(&host, warnings, session, common, &mut results)
 }
 
 /// Writes what there is, also after an interrupt.
@@ -67,7 +69,7 @@ fn finish(
     host: &Host,
     warnings: Vec<String>,
     session: Session<'_>,
-    format: ListFormat,
+    common: &CommonArgs,
     results: &mut Results,
 ) -> Result<Exit, Failure> {
     let is_interrupted = session.is_interrupted();
@@ -81,11 +83,12 @@ fn finish(
         timelines: session.timelines,
         ..Bench::new(host, session.common.seed, session.cells)
     };
-    match format {
+    match common.format {
         ListFormat::Human => bench::human(results, &bench)?,
         ListFormat::Json => bench::json(results, &bench)?,
     }
     results.flush()?;
+    exports::write(&common.exports.export, Document::Bench(&bench), results)?;
     Ok(match (is_interrupted, failed) {
         (true, _) => Exit::Interrupted(SIGINT),
         (false, true) => Exit::JobFailed,

@@ -1,0 +1,47 @@
+//! `--export FORMAT=FILE`: what other programs read.
+
+use std::io::Write;
+use std::path::Path;
+
+use brigade_report::formats::{Document, Format};
+
+use crate::args::Export;
+use crate::console::Results;
+use crate::exit::{Exit, Failure};
+use crate::write;
+
+/// Refuses, before anything is measured, what a result without verdicts cannot say.
+pub(crate) fn check_bench(exports: &[Export]) -> Result<(), Failure> {
+    let wrong =
+        exports.iter().find(|export| matches!(export.format, Format::Junit | Format::Github));
+    match wrong {
+        Some(export) => Err(Failure::usage(format!(
+            "--export {}: it tells verdicts, and `bench` gives none; `ab` and `compare` do",
+            export.format
+        ))),
+        None => Ok(()),
+    }
+}
+
+/// Writes each file, whole or not at all; `-` is standard output.
+pub(crate) fn write(
+    exports: &[Export],
+    document: Document<'_>,
+    results: &mut Results,
+) -> Result<(), Failure> {
+    for Export { format, file } in exports {
+        let failed = |error: std::io::Error| Failure {
+            exit: Exit::JobFailed,
+            message: format!("--export {format}={}: {error}", file.display()),
+        };
+        let mut bytes = Vec::new();
+        format.write(&mut bytes, document).map_err(failed)?;
+        if file == Path::new("-") {
+            results.write_all(&bytes)?;
+            results.flush()?;
+        } else {
+            write::atomically(file, &bytes, true).map_err(failed)?;
+        }
+    }
+    Ok(())
+}
