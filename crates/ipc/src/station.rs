@@ -9,6 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use brigade_proto::{JobId, Nanos};
+use brigade_sys::affinity;
 use brigade_sys::shared::Words;
 use ipc_channel::ipc::IpcSharedMemory;
 
@@ -18,6 +19,8 @@ type Memory = Words<IpcSharedMemory>;
 
 const JOB: usize = 0;
 const CALLED: usize = 1;
+/// Written by the coordinator when it changes: its core, counted from 1, or 0.
+const CORE: usize = 2;
 /// A line of its own: the coordinator writes it.
 const ASLEEP: usize = 16;
 const ORDERS: usize = 32;
@@ -204,6 +207,8 @@ pub struct Pass {
     asleep: Flag<Memory>,
     /// The worker had to be woken, and nobody has asked about it since.
     has_woken: bool,
+    /// The worker is told which core this side is on; the last that it was told.
+    core: Option<usize>,
 }
 
 impl Pass {
@@ -217,6 +222,7 @@ impl Pass {
             asleep: Flag::new(Arc::clone(&memory), ASLEEP),
             memory,
             has_woken: false,
+            core: None,
         };
         Some((pass, theirs))
     }
@@ -226,8 +232,22 @@ impl Pass {
         StatusPage(Arc::clone(&self.memory))
     }
 
+    /// From now on the worker is told which core its orders come from, so that it leaves
+    /// that core to who gives them. For pools with fewer workers than cores: else there is
+    /// none that it could go to.
+    pub fn tell_core(&mut self) {
+        self.core = Some(usize::MAX);
+    }
+
     /// Gives the worker an order. False when the ring is full.
     pub fn order(&mut self, message: &[u8]) -> bool {
+        if let Some(told) = self.core {
+            let core = affinity::core();
+            if core != told {
+                self.memory.store(CORE, core as u64 + 1);
+                self.core = Some(core);
+            }
+        }
         let pushed = self.orders.push(message);
         self.asleep.fence();
         self.has_woken |= self.asleep.raise(1);
@@ -266,7 +286,18 @@ pub struct Station {
     bells: Bells,
     /// It slept before the last order.
     woken: bool,
+    /// Orders in a row that came from the core that it is on.
+    crowded: u32,
+    /// When it last went to another core.
+    moved: Option<Instant>,
 }
+
+/// Orders in a row from its own core before a worker goes to another: a scheduler often
+/// puts both there at a wake-up, and rarely for so long.
+const CROWDED: u32 = 32;
+/// A move takes some microseconds: so rarely, it cannot cost a hundredth of the time even
+/// where the other cores are busy and it comes back again and again.
+const SETTLED: Duration = Duration::from_millis(2);
 
 impl Station {
     pub(crate) fn open(region: IpcSharedMemory, bells: Bells) -> Option<Self> {
@@ -278,6 +309,8 @@ impl Station {
             memory,
             bells,
             woken: false,
+            crowded: 0,
+            moved: None,
         })
     }
 
@@ -306,6 +339,9 @@ impl Station {
         buffer: &'b mut [u8; MAX_MESSAGE],
         patience: Patience,
     ) -> Result<&'b mut [u8], Corrupt> {
+        if self.crowded >= CROWDED {
+            self.leave_the_core();
+        }
         let woken = std::mem::take(&mut self.woken);
         let mut now = if woken { patience.after_a_wake_up() } else { patience };
         while !now.wait(|| self.orders.is_ready()) {
@@ -319,11 +355,38 @@ impl Station {
             }
             self.asleep.set(0);
             self.woken = true;
+            // Jobs that far apart have no use for a core each.
+            self.crowded = 0;
             now = patience;
         }
         match self.orders.pop(buffer)? {
-            Some(message) => Ok(message),
+            Some(message) => {
+                let core = self.memory.load(CORE);
+                if core != 0 {
+                    self.mind_the_core(core - 1);
+                }
+                Ok(message)
+            }
             None => unreachable!("it was ready, and nobody else takes orders"),
+        }
+    }
+
+    #[inline]
+    fn mind_the_core(&mut self, theirs: u64) {
+        let here = affinity::core() as u64 == theirs;
+        self.crowded = if here { self.crowded.saturating_add(1) } else { 0 };
+    }
+
+    /// Leaves the core to who gives the orders, as they have shared it for long: with two
+    /// that take turns on one core each job costs two switches, while another is idle.
+    /// Between two jobs: a move takes long enough for who waits for a result to fall asleep,
+    /// and waking it would bring it after the worker.
+    #[cold]
+    fn leave_the_core(&mut self) {
+        if self.moved.is_none_or(|moved| moved.elapsed() >= SETTLED) {
+            affinity::step_aside();
+            self.crowded = 0;
+            self.moved = Some(Instant::now());
         }
     }
 
@@ -395,6 +458,28 @@ mod tests {
             assert!(pass.order(&[]));
             worker.join().unwrap();
         }
+    }
+
+    #[test]
+    fn a_worker_leaves_the_coordinators_core_after_a_while() {
+        // Both sides on this thread: as close together as can be.
+        let (mut pass, mut station, _) = station();
+        let mut buffer = [0; MAX_MESSAGE];
+        let mut round = |pass: &mut Pass, station: &mut Station| {
+            assert!(pass.order(b"work"));
+            station.next(&mut buffer, Patience::NONE).unwrap();
+        };
+        (0..10 * CROWDED).for_each(|_| round(&mut pass, &mut station));
+        assert_eq!(station.moved, None, "it is told of no core");
+        pass.tell_core();
+        // A test thread may be moved by others too, which begins the count again.
+        for _ in 0..1_000_000 {
+            round(&mut pass, &mut station);
+            if station.moved.is_some() {
+                return;
+            }
+        }
+        panic!("{station:?}");
     }
 
     #[test]

@@ -16,7 +16,7 @@ use std::time::Duration;
 use brigade_ipc::{BellsRegion, Listener, Refusal, StatusPage};
 use brigade_proto::{JobId, Nanos};
 use brigade_sys::bell::{Bell, wait_readable};
-use brigade_sys::clock;
+use brigade_sys::{affinity, clock};
 use crossbeam_channel::{Receiver, Sender};
 
 use super::crew::{Crew, Death, Next, TimeLimit, Why};
@@ -471,6 +471,7 @@ impl Watch {
             pid: started.child.pid(),
             transport: self.config.transport,
             pin: self.config.pin,
+            has_room: !self.config.pin && self.config.workers < affinity::allowed(),
             begin: self.begin,
             kernels: Arc::clone(&self.kernels),
             bells: self.bells.clone(),

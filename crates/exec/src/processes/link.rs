@@ -27,6 +27,8 @@ pub(super) struct Link {
     pub(super) pid: u32,
     pub(super) transport: Transport,
     pub(super) pin: bool,
+    /// There are more cores than workers.
+    pub(super) has_room: bool,
     /// When the pool was asked for.
     pub(super) begin: u64,
     pub(super) kernels: Arc<[String]>,
@@ -75,7 +77,10 @@ impl Link {
             pin: self.pin.then_some(self.lane as u32),
             rings: self.has_rings().then_some(rings),
         };
-        let pass = accepted.welcome(welcome, &self.bells)?;
+        let mut pass = accepted.welcome(welcome, &self.bells)?;
+        if self.has_room {
+            pass.tell_core();
+        }
         let page = pass.page();
         let mail = Arc::new(Mailbox::new(accepted.requests));
         let outputs = Arc::new(Outputs::new(Arc::clone(&self.crew.budget)));
