@@ -135,12 +135,21 @@ def run(args):
                    "brigade": ab(args.brigade, base, head, tolerance, seed)}
             row["usual"] = usual(base, head, seed) if i < args.usual else None
             rows.append(row)
+            save(args, rows)
             print(f"\r{name}: {i + 1} of {count}", end="", file=sys.stderr)
         print(file=sys.stderr)
         if neighbour:
             neighbour.terminate()
             neighbour.join()
     return rows
+
+
+def save(args, rows):
+    """After each comparison: an hour of measuring is not to be lost."""
+    if args.out:
+        with open(args.out + ".part", "w") as out:
+            json.dump({"seed": args.seed, "comparisons": rows}, out, indent=0)
+        os.replace(args.out + ".part", args.out)
 
 
 def table(rows):
@@ -172,16 +181,18 @@ def main():
     parser.add_argument("--usual", type=int, default=100, help="of each, judged by the usual rules too")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--out", help="every comparison, as JSON")
+    parser.add_argument("--table", metavar="FILE", help="only print the table of a saved run")
     parser.add_argument("--quick", action="store_true", help="three of each")
     args = parser.parse_args()
     if args.quick:
         args.comparisons = args.slow = args.neighbour = args.usual = 3
+    if args.table:
+        with open(args.table) as saved:
+            print(table(json.load(saved)["comparisons"]))
+        return
     begin = time.monotonic()
     rows = run(args)
     took = time.monotonic() - begin
-    if args.out:
-        with open(args.out, "w") as out:
-            json.dump({"seed": args.seed, "took_s": round(took), "comparisons": rows}, out, indent=0)
     print(table(rows))
     print(f"\nSeed {args.seed}, {took / 60:.0f} minutes.")
 

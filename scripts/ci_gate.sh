@@ -6,14 +6,19 @@
 #   GATE_COMMAND='run resize --jobs 40 -b processes -w 2' scripts/ci_gate.sh origin/main
 #
 # GATE_COMMAND (default: run blur --jobs 10 -w 2), GATE_TOLERANCE (5%), GATE_BUDGET (30s) and
-# GATE_FAIL_ON (worse: 4 counts as 0) say what is compared and how. The verdict also goes to
-# gate/: a table for a job summary, JUnit XML and JSON.
+# GATE_FAIL_ON (worse: 4 counts as 0) say what is compared and how; GATE_BASE_BIN and
+# GATE_HEAD_BIN name executables that are there already. The verdict also goes to gate/: a
+# table for a job summary, JUnit XML and JSON.
 set -euo pipefail
 
-base=${1:?which commit is the base? Usage: scripts/ci_gate.sh BASE [HEAD]}
+base=${1:-}
 head=${2:-}
-root=$(git rev-parse --show-toplevel)
-out=$root/gate
+if [ -z "$base" ] && [ -z "${GATE_BASE_BIN:-}" ]; then
+    echo "which commit is the base? Usage: scripts/ci_gate.sh BASE [HEAD]" >&2
+    exit 2
+fi
+root=$(cd "$(dirname "$0")/.." && pwd)
+out=${GATE_OUT:-$root/gate}
 mkdir -p "$out"
 
 # One worktree and one target directory for each side: nothing of one is in the other.
@@ -32,14 +37,16 @@ build() {
 }
 trap 'git -C "$root" worktree remove --force "$out/base" 2>/dev/null || true
       git -C "$root" worktree remove --force "$out/head" 2>/dev/null || true' EXIT
-build "$base" base
-build "$head" head
+base_bin=${GATE_BASE_BIN:-$out/target-base/release/brigade}
+head_bin=${GATE_HEAD_BIN:-$out/target-head/release/brigade}
+[ -n "${GATE_BASE_BIN:-}" ] || build "$base" base
+[ -n "${GATE_HEAD_BIN:-}" ] || build "$head" head
 
 command=${GATE_COMMAND:-run blur --jobs 10 -w 2}
 code=0
-"$out/target-head/release/brigade" ab \
-    --base "$out/target-base/release/brigade $command" \
-    --head "$out/target-head/release/brigade $command" \
+"$head_bin" ab \
+    --base "$base_bin $command" \
+    --head "$head_bin $command" \
     --tolerance "${GATE_TOLERANCE:-5%}" --budget "${GATE_BUDGET:-30s}" \
     --fail-on "${GATE_FAIL_ON:-worse}" \
     --export json="$out/gate.json" --export junit="$out/gate.xml" \

@@ -28,5 +28,24 @@ code=0; "$brigade" run no-such-kernel > /dev/null 2>&1 || code=$?
 [ "$code" = 2 ] || fail "a wrong kernel must exit with 2, not $code"
 code=0; "$brigade" run noop --worker-program /bin/false > /dev/null 2>&1 || code=$?
 [ "$code" = 5 ] || fail "a pool that cannot start must exit with 5, not $code"
+
+"$brigade" bench throughput --time 5ms --blocks 6 > "$out/throughput.txt"
+grep -q 'jobs/s' "$out/throughput.txt" || fail "no jobs per second in bench throughput"
+echo "ok: bench throughput"
+
+# The scripts for shells and CI, on short settings. The gate compares a build with itself:
+# it may be too noisy here to say so, but it must not say worse.
+here=$(dirname "$0")
+BRIGADE=$brigade "$here/compare_cores.sh" -k blur -w 1,2 -t 5s -o "$out/cores"
+[ "$(wc -l < "$out/cores.csv")" -gt 10 ] || fail "compare_cores.sh wrote no figures"
+grep -q '<svg' "$out/cores.html" || fail "compare_cores.sh drew no picture"
+code=0
+GATE_BASE_BIN=$brigade GATE_HEAD_BIN=$brigade GATE_BUDGET=3s GATE_FAIL_ON=inconclusive \
+    GATE_OUT=$out/gate GATE_COMMAND='run blur --jobs 4 --size 640x480 -w 2' \
+    "$here/ci_gate.sh" || code=$?
+[ "$code" = 0 ] || [ "$code" = 4 ] || fail "the gate says $code of a build and itself"
+grep -q '<testcase' "$out/gate/gate.xml" || fail "the gate wrote no JUnit file"
+echo "ok: scripts for shells and CI"
+
 [ -z "$(pgrep -f brigade-worker || true)" ] || fail "workers are left behind"
 echo "ok: exit codes, nothing left behind"

@@ -1,3 +1,4 @@
+use std::path::PathBuf;
 use std::time::Duration;
 
 use brigade_exec::Backend;
@@ -226,4 +227,8 @@ pub(crate) struct CommonArgs {
     pub(crate) output: OutputArgs,
     #[command(flatten)]
     pub(crate) exports: ExportArgs,
+    /// Write a timeline for Perfetto (https://ui.perfetto.dev) or speedscope: when each block
+    /// ran and what the machine was like, and who did what in the runs of `paradigms`
+    #[arg(long, value_name = "FILE", help_heading = "Report")]
+    pub(crate) trace: Option<PathBuf>,
 }

@@ -97,6 +97,9 @@ pub(crate) enum AbMetric {
     System,
     /// Both together; finer than either alone
     Cpu,
+    /// Instructions in user mode, with its children: hardly any noise, where the machine can
+    /// count them
+    Instructions,
     /// The largest resident set of it or a child that it waits for
     PeakMemory,
 }

@@ -24,6 +24,10 @@ const ALPHA: f64 = 0.01;
 pub(crate) fn run(args: &AbArgs) -> Result<Exit, Failure> {
     let base = Program::parse(&args.base).map_err(|error| wrong("--base", &error))?;
     let head = Program::parse(&args.head).map_err(|error| wrong("--head", &error))?;
+    let (base, head) = match args.metric.contains(&AbMetric::Instructions) {
+        true => (base.counting(), head.counting()),
+        false => (base, head),
+    };
     let mut results = verdict::open(&args.verdict, &[])?;
     let host = json!(Host::read());
     let warnings = verdict::warnings();
@@ -109,6 +113,7 @@ fn figure(metric: AbMetric, taken: &Taken) -> f64 {
         AbMetric::User => ns(taken.usage.user_ns),
         AbMetric::System => ns(taken.usage.system_ns),
         AbMetric::Cpu => ns(taken.usage.user_ns + taken.usage.system_ns),
+        AbMetric::Instructions => taken.instructions.unwrap_or(0).max(1) as f64,
         AbMetric::PeakMemory => taken.usage.peak_rss_bytes.max(1) as f64,
     }
 }
@@ -157,7 +162,12 @@ fn compared(metric: AbMetric, samples: &Samples, judged: &Judgement) -> Compared
         experiment: "ab".to_owned(),
         case: Map::new(),
         metric: name.unwrap_or_default(),
-        unit: if metric == AbMetric::PeakMemory { "bytes" } else { "us" }.to_owned(),
+        unit: match metric {
+            AbMetric::PeakMemory => "bytes",
+            AbMetric::Instructions => "instructions",
+            _ => "us",
+        }
+        .to_owned(),
         verdict: judged.verdict,
         why: judged.why.clone(),
         blocks: judged.blocks,

@@ -297,3 +297,27 @@ fn nonsense_is_exit_2() {
     kitchen.run("run spin --arena-limit 5X").expect(2).says("GiB");
     kitchen.run("run spin -b threads --spin 5us").expect(2).says("--spin");
 }
+
+#[test]
+fn a_benchmark_has_a_timeline() {
+    let kitchen = Kitchen::new();
+    kitchen.run("bench latency --sizes 0 --blocks 2 --trace trace.json").expect(0);
+    let text = std::fs::read_to_string(kitchen.path("trace.json")).unwrap();
+    let trace: Value = serde_json::from_str(&text).unwrap();
+    let events = trace["traceEvents"].as_array().unwrap();
+    let blocks = events.iter().filter(|event| event["ph"] == "X").count();
+    assert_eq!(blocks, 2);
+    assert!(events.iter().any(|event| event["ph"] == "C"));
+}
+
+#[test]
+fn instructions_are_compared_where_they_can_be_counted() {
+    let kitchen = Kitchen::new();
+    let command = "ab --base true --head true --metric instructions --blocks 5 --format json";
+    let done = kitchen.run(command);
+    // Virtual machines often cannot: then it says so before anything is measured.
+    match done.code {
+        Some(2) => assert!(done.stderr.contains("--metric cpu"), "{}", done.stderr),
+        _ => assert_eq!(done.json()["cells"][0]["unit"], "instructions"),
+    }
+}

@@ -6,6 +6,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use brigade_sys::bell::wait_readable;
+use brigade_sys::perf::{Counter, Event};
 use brigade_sys::process::{Child, describe};
 use brigade_sys::usage::Usage;
 
@@ -15,6 +16,7 @@ use brigade_sys::usage::Usage;
 pub struct Program {
     text: String,
     words: Vec<String>,
+    counts: bool,
 }
 
 /// What one run took.
@@ -24,6 +26,9 @@ pub struct Taken {
     pub wall: Duration,
     /// What it used, and the children that it has waited for.
     pub usage: Usage,
+    /// Instructions that it and its children carried out in user mode, if they were to be
+    /// counted.
+    pub instructions: Option<u64>,
 }
 
 /// How often it is asked whether somebody wants the run to end.
@@ -39,7 +44,13 @@ impl Program {
         if words.is_empty() {
             return Err("an empty command".to_owned());
         }
-        Ok(Self { text: text.to_owned(), words })
+        Ok(Self { text: text.to_owned(), words, counts: false })
+    }
+
+    /// The same program, whose instructions are counted. Run it from one thread.
+    #[must_use]
+    pub fn counting(self) -> Self {
+        Self { counts: true, ..self }
     }
 
     /// As it was given.
@@ -54,6 +65,13 @@ impl Program {
     /// When it cannot be started, fails, or is ended because `is_interrupted` says so.
     pub fn run(&self, stderr: Stdio, is_interrupted: &dyn Fn() -> bool) -> Result<Taken, String> {
         let failed = |what: &str, error: &io::Error| format!("`{}`: {what}: {error}", self.text);
+        let counter = self.counts.then(|| Counter::open(Event::Instructions)).transpose();
+        let counter = counter.map_err(|error| {
+            format!(
+                "instructions cannot be counted here ({error}): a virtual machine without a \
+                 counter, or /proc/sys/kernel/perf_event_paranoid above 2; --metric cpu is near"
+            )
+        })?;
         let begin = Instant::now();
         let child = Command::new(&self.words[0])
             .args(&self.words[1..])
@@ -79,7 +97,9 @@ impl Program {
         if !reaped.status.success() {
             return Err(format!("`{}` {}", self.text, describe(reaped.status)));
         }
-        Ok(Taken { wall, usage: reaped.usage })
+        let instructions = counter.map(|counter| counter.count()).transpose();
+        let instructions = instructions.map_err(|error| failed("cannot be counted", &error))?;
+        Ok(Taken { wall, usage: reaped.usage, instructions })
     }
 }
 
@@ -97,6 +117,15 @@ mod tests {
         assert!(taken.wall > Duration::ZERO);
         assert!(taken.usage.user_ns + taken.usage.system_ns > 0);
         assert!(taken.usage.peak_rss_bytes > 0);
+    }
+
+    #[test]
+    fn instructions_are_counted_or_it_says_why_not() {
+        match Program::parse("true").unwrap().counting().run(Stdio::null(), &|| false) {
+            Ok(taken) => assert!(taken.instructions.is_some_and(|count| count > 1000)),
+            Err(error) => assert!(error.contains("--metric cpu"), "{error}"),
+        }
+        assert_eq!(run("true").unwrap().instructions, None);
     }
 
     #[test]

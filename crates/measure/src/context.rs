@@ -1,9 +1,8 @@
 //! What the machine was like while something was measured.
 
 use std::fs;
-use std::time::Instant;
 
-use brigade_sys::usage;
+use brigade_sys::{clock, usage};
 use serde::Serialize;
 
 /// What went on in one replication block.
@@ -13,6 +12,8 @@ pub struct Block {
     pub experiment: String,
     /// Its number, from 0.
     pub block: usize,
+    /// When it began, on `CLOCK_MONOTONIC`, in nanoseconds.
+    pub began_ns: u64,
     /// How long it took, in milliseconds.
     pub took_ms: f64,
     /// Load of the last minute at its end.
@@ -35,7 +36,7 @@ pub struct Block {
 /// What is read at both ends of a block.
 #[derive(Debug)]
 pub struct Meter {
-    begin: Instant,
+    began_ns: u64,
     steal_ticks: u64,
     usage: usage::Usage,
 }
@@ -43,16 +44,17 @@ pub struct Meter {
 impl Meter {
     /// A block begins.
     pub fn start() -> Self {
-        Self { begin: Instant::now(), steal_ticks: steal_ticks(), usage: usage::with_children() }
+        Self { began_ns: clock::now(), steal_ticks: steal_ticks(), usage: usage::with_children() }
     }
 
     /// It has ended.
     pub fn stop(self, experiment: &str, block: usize) -> Block {
-        let took_ms = self.begin.elapsed().as_secs_f64() * 1e3;
+        let took_ms = clock::since(self.began_ns).as_secs_f64() * 1e3;
         let (before, after) = (self.usage, usage::with_children());
         Block {
             experiment: experiment.to_owned(),
             block,
+            began_ns: self.began_ns,
             took_ms,
             load1: load1(),
             steal_ms: steal_ticks().saturating_sub(self.steal_ticks) as f64 * MS_PER_TICK,

@@ -22,6 +22,7 @@ use brigade_kernels::Registry;
 use brigade_measure::host::Host;
 use brigade_report::bench::{self, Bench};
 use brigade_report::formats::Document;
+use brigade_report::trace;
 use serde_json::{Map, Value};
 use signal_hook::consts::SIGINT;
 
@@ -30,7 +31,7 @@ use super::verdict;
 use crate::args::{BenchArgs, CommonArgs, Experiment, ListFormat};
 use crate::console::{self, Results};
 use crate::exit::{Exit, Failure};
-use crate::{exports, signals};
+use crate::{exports, signals, write};
 
 pub(crate) fn run(args: &BenchArgs, registry: Registry) -> Result<Exit, Failure> {
     let common = args.experiment.common();
@@ -89,6 +90,14 @@ fn finish(
     }
     results.flush()?;
     exports::write(&common.exports.export, Document::Bench(&bench), results)?;
+    if let Some(path) = &common.trace {
+        let mut timeline = Vec::new();
+        trace::bench(&mut timeline, &bench)?;
+        write::atomically(path, &timeline, true).map_err(|error| Failure {
+            exit: Exit::JobFailed,
+            message: format!("cannot write --trace {}: {error}", path.display()),
+        })?;
+    }
     Ok(match (is_interrupted, failed) {
         (true, _) => Exit::Interrupted(SIGINT),
         (false, true) => Exit::JobFailed,

@@ -10,6 +10,7 @@
 //! their worker. Counters tell how many jobs waited and how many were with workers.
 //! What cost a job more than its kernel is an instant: `retried`, `crashed`, `replaced`.
 
+mod bench;
 mod event;
 mod level;
 mod tracks;
@@ -23,6 +24,7 @@ use brigade_proto::{Nanos, Span, Stamps, Status};
 use serde::Serialize;
 use serde_json::{Value, json};
 
+pub use self::bench::bench;
 use self::event::Events;
 use self::level::Level;
 use self::tracks::Tracks;
