@@ -118,15 +118,16 @@ def experiments(args):
     yield "neighbour", 0.0, "5%", args.neighbour, True
 
 
-def run(args):
-    rows = []
-    for name, percent, tolerance, count, disturbed in experiments(args):
+def run(args, rows):
+    """Goes on after `rows`."""
+    for at, (name, percent, tolerance, count, disturbed) in enumerate(experiments(args)):
+        have = sum(row["experiment"] == name for row in rows)
         neighbour = None
-        if disturbed:
+        if disturbed and have < count:
             neighbour = multiprocessing.Process(target=burn, args=(args.seed,), daemon=True)
             neighbour.start()
-        for i in range(count):
-            seed = args.seed + 1000 * len(rows) + i
+        for i in range(have, count):
+            seed = args.seed + 1_000_000 * at + i
             # Without a slowdown both kernels take turns: one whose time is set, one that
             # computes as much as there is to compute.
             base = blur(args.brigade) if percent == 0 and i % 2 else spin(args.brigade)
@@ -180,7 +181,7 @@ def main():
     parser.add_argument("--neighbour", type=int, default=200, help="with a disturbing process")
     parser.add_argument("--usual", type=int, default=100, help="of each, judged by the usual rules too")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--out", help="every comparison, as JSON")
+    parser.add_argument("--out", help="every comparison, as JSON; one that is there is gone on with")
     parser.add_argument("--table", metavar="FILE", help="only print the table of a saved run")
     parser.add_argument("--quick", action="store_true", help="three of each")
     args = parser.parse_args()
@@ -190,8 +191,16 @@ def main():
         with open(args.table) as saved:
             print(table(json.load(saved)["comparisons"]))
         return
+    rows = []
+    if args.out and os.path.exists(args.out):
+        with open(args.out) as saved:
+            saved = json.load(saved)
+        if saved["seed"] != args.seed:
+            sys.exit(f"{args.out} was begun with --seed {saved['seed']}")
+        rows = saved["comparisons"]
+        print(f"going on after {len(rows)} comparisons of {args.out}", file=sys.stderr)
     begin = time.monotonic()
-    rows = run(args)
+    run(args, rows)
     took = time.monotonic() - begin
     print(table(rows))
     print(f"\nSeed {args.seed}, {took / 60:.0f} minutes.")
