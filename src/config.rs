@@ -37,6 +37,7 @@ pub(crate) fn pool(args: &PoolArgs) -> Result<PoolConfig, Failure> {
     config.depth = own.depth.unwrap_or(config.depth);
     config.retries = own.retries.unwrap_or(config.retries);
     config.max_restarts = own.max_restarts.unwrap_or(config.max_restarts);
+    config.heartbeat = own.heartbeat.unwrap_or(config.heartbeat);
     config.max_jobs_per_worker = own.max_jobs_per_worker;
     config.start_deadline = own.start_timeout.unwrap_or(config.start_deadline);
     if let Some(program) = &own.worker_program {
@@ -60,6 +61,7 @@ fn refuse_process_options(args: &PoolArgs, backend: Backend) -> Result<(), Failu
         ("--depth", own.depth.is_some()),
         ("--retries", own.retries.is_some()),
         ("--max-restarts", own.max_restarts.is_some()),
+        ("--heartbeat", own.heartbeat.is_some()),
         ("--max-jobs-per-worker", own.max_jobs_per_worker.is_some()),
         ("--start-timeout", own.start_timeout.is_some()),
         ("--worker-program", own.worker_program.is_some()),

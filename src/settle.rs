@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use brigade_proto::{Bytes, Outcome, Spans, Status};
+use brigade_proto::{Bytes, JobError, Outcome, Spans, Status};
 use brigade_report::{Files, JobRow, Micros, SpansUs};
 use brigade_sys::clock;
 use serde_json::Value;
@@ -36,7 +36,10 @@ pub(crate) fn settle(info: JobInfo, outcome: &Outcome, ledger: &mut Ledger) -> J
     row.spans_us = SpansUs(spans);
     row.total_us = Micros(spans.total());
     match &outcome.result {
-        Err(error) => row.error = Some(in_line(info.line, error.to_string())),
+        Err(error) => {
+            row.error = Some(in_line(info.line, error.to_string()));
+            row.stderr = last_words(error);
+        }
         Ok(outputs) => {
             row.digest = Some(digest(outputs));
             if let Some(path) = &info.output {
@@ -90,6 +93,14 @@ fn row(info: &JobInfo, status: Status) -> JobRow {
         spans_us: SpansUs(Spans::default()),
         total_us: Micros(0),
         error: None,
+        stderr: None,
+    }
+}
+
+fn last_words(error: &JobError) -> Option<String> {
+    match error {
+        JobError::Crashed { last_words, .. } if !last_words.is_empty() => Some(last_words.clone()),
+        _ => None,
     }
 }
 

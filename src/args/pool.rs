@@ -63,6 +63,10 @@ pub(crate) struct ProcessArgs {
     /// in between [default: 5]
     #[arg(long, value_name = "N")]
     pub(crate) max_restarts: Option<u32>,
+    /// How long a worker may take to take up a job that it was given, before it is taken for
+    /// hung and replaced; a kernel that runs too long is --timeout's [default: 10s]
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    pub(crate) heartbeat: Option<Duration>,
     /// Replace a worker by a fresh one after this many jobs [default: never]
     #[arg(long, value_name = "N")]
     pub(crate) max_jobs_per_worker: Option<u64>,

@@ -55,7 +55,13 @@ fn crashes_are_retried_and_told_by_signal() {
         assert_eq!(job["status"], "crashed");
         assert_eq!(job["attempts"], 2);
         let error = job["error"].as_str().unwrap();
-        assert_eq!(error, format!("worker {death} (2 attempts)"), "{how}");
+        let (told, printed) = error.split_once("; it printed: ").unwrap_or((error, ""));
+        assert_eq!(told, format!("worker {death} (2 attempts)"), "{how}");
+        // In one line of the error, and all of it beside it.
+        let overflowed = how == "stack-overflow";
+        assert_eq!(printed.contains("stack overflow"), overflowed, "{how}: {printed}");
+        let all = job["stderr"].as_str().unwrap_or_default();
+        assert_eq!(all.contains("has overflowed its stack"), overflowed, "{how}: {all}");
     }
 }
 

@@ -116,6 +116,9 @@ pub struct PoolConfig {
     /// Deaths of worker processes in a row, with no job completed in between,
     /// after which the pool gives up.
     pub max_restarts: u32,
+    /// How long a worker process may take to take up a job that it was given, before it
+    /// is taken for hung, killed and replaced.
+    pub heartbeat: Duration,
     /// Jobs after which a worker process is replaced by a fresh one.
     pub max_jobs_per_worker: Option<u64>,
     /// Bind worker n to the n-th usable core.
@@ -140,6 +143,7 @@ impl Default for PoolConfig {
             timeout: None,
             retries: 2,
             max_restarts: 5,
+            heartbeat: Duration::from_secs(10),
             max_jobs_per_worker: None,
             pin: false,
             start_deadline: Duration::from_secs(10),

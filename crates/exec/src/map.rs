@@ -76,12 +76,15 @@ impl<'p, I: Iterator<Item = JobSpec>> Flow<'p, I> {
     /// not taken count. At least one if none is in flight.
     fn fill(&mut self, kept: usize) {
         while self.jobs.is_some() && self.refused.is_none() {
-            let size = self.chunk_size();
             let window = self.pool.config().queue.saturating_sub(kept).max(1);
-            if self.in_flight >= window {
+            // Half of it: the workers have the other half while one is made up.
+            let size = self.chunk_size().min(window.div_ceil(2));
+            // Not before there is room for a whole chunk, or a window that was filled with
+            // single jobs would stay so: one comes back, one goes out.
+            if self.in_flight + size > window {
                 return;
             }
-            self.hand_over(size.min(window - self.in_flight));
+            self.hand_over(size);
         }
     }
 

@@ -82,6 +82,8 @@ impl PoolBuilder {
         /// Deaths in a row without progress after which the pool gives up.
         /// Default: 5.
         max_restarts: u32,
+        /// How long a worker process may take to take up a job. Default: 10 s.
+        heartbeat: Duration,
         /// Jobs after which a worker process is replaced. Default: never.
         max_jobs_per_worker: Option<u64>,
         /// Bind each worker to a core of its own. Default: no.

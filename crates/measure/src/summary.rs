@@ -291,7 +291,8 @@ mod tests {
         failed.result = Err(JobError::Cancelled);
         failed.worker = None;
         let mut crashed = job(0, [0, 1, 2, 3, 4, 0, 0, 7]);
-        crashed.result = Err(JobError::Crashed { death: "died".into(), attempts: 3 });
+        crashed.result =
+            Err(JobError::Crashed { death: "died".into(), attempts: 3, last_words: String::new() });
         crashed.attempts = 3;
         let mut tally = tally(&[failed, crashed]);
         tally.add(&job(0, [7, 8, 8, 8, 8, 9, 9, 9]), Status::Failed);

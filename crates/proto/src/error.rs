@@ -39,12 +39,14 @@ pub enum JobError {
     },
     /// The worker process died with the job in hand, as often as it may be
     /// tried.
-    #[error("worker {death} ({})", attempts_text(*attempts))]
+    #[error("worker {death} ({}){}", attempts_text(*attempts), last_line(last_words))]
     Crashed {
         /// How the last worker ended: "killed by SIGSEGV", "exited with status 0".
         death: String,
         /// How many workers the job was given to.
         attempts: u32,
+        /// The end of what the last worker printed, at most 4 KiB.
+        last_words: String,
     },
     /// The kernel ran for longer than its timeout.
     #[error("timed out after {after:?}; --timeout sets the limit")]
@@ -61,6 +63,17 @@ pub enum JobError {
         /// Why.
         reason: String,
     },
+}
+
+/// The last line that says something, as the end of a one-line message.
+fn last_line(words: &str) -> String {
+    /// Characters of a line that are shown.
+    const SHOWN: usize = 160;
+    let Some(line) = words.lines().map(str::trim).rfind(|line| !line.is_empty()) else {
+        return String::new();
+    };
+    let shown: String = line.chars().filter(|c| !c.is_control()).take(SHOWN).collect();
+    format!("; it printed: {shown}")
 }
 
 fn attempts_text(attempts: u32) -> String {

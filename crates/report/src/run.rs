@@ -61,6 +61,9 @@ pub struct JobRow {
     pub total_us: Micros,
     /// Why it has no result.
     pub error: Option<String>,
+    /// The end of what the worker printed that died of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stderr: Option<String>,
 }
 
 impl JobRow {

@@ -10,6 +10,8 @@ use brigade_sys::process::{Child, Reaped, describe};
 use brigade_sys::usage::Usage;
 
 use super::crew::Why;
+use super::life::{Cause, Life};
+use super::pulse::Pulse;
 use super::spawn::{Started, Words};
 use crate::PoolError;
 
@@ -17,29 +19,18 @@ use crate::PoolError;
 pub(super) struct Kid {
     pub(super) tenure: u64,
     pub(super) pid: u32,
+    pub(super) life: Life,
     /// Until it is reaped.
     pub(super) child: Option<Child>,
     pub(super) words: Words,
+    /// Whether it takes up what it is given.
+    pub(super) pulse: Pulse,
     /// Where its link may have to be freed; until it was let in.
-    pub(super) doorstep: Option<Doorstep>,
+    doorstep: Option<Doorstep>,
     /// What it is doing; since it was let in.
-    pub(super) page: Option<StatusPage>,
-    /// When it has to have shaken hands, or to have gone.
-    pub(super) deadline: Option<Nanos>,
-    /// Why it was ended, if it was.
-    pub(super) why: Option<Why>,
-    /// It missed the deadline of its handshake.
-    late: bool,
-    /// It was killed.
-    killed: bool,
-    pub(super) link_over: bool,
-    pub(super) refusal: Option<Refusal>,
-    /// What it did wrong.
-    pub(super) offence: Option<String>,
+    page: Option<StatusPage>,
     link: Option<JoinHandle<()>>,
     reaped: Option<Reaped>,
-    /// When a link that does not end is given up.
-    give_up_link: Nanos,
 }
 
 /// A worker that is no more.
@@ -62,78 +53,68 @@ impl Kid {
         Self {
             tenure,
             pid: started.child.pid(),
+            life: Life::begin(deadline),
             child: Some(started.child),
             words: started.words,
+            pulse: Pulse::default(),
             doorstep: Some(doorstep),
             page: None,
-            deadline: Some(deadline),
-            why: None,
-            late: false,
-            killed: false,
-            link_over: false,
-            refusal: None,
-            offence: None,
             link: Some(link),
             reaped: None,
-            give_up_link: 0,
         }
     }
 
-    /// It is ready: its start has no deadline any more.
+    /// It has shaken hands.
     pub(super) fn let_in(&mut self, page: StatusPage) {
         self.page = Some(page);
         self.doorstep = None;
-        // A killed one still has to die in time.
-        if !self.is_ending() {
-            self.deadline = None;
-        }
+        self.life.let_in();
     }
 
-    /// The job that it has, or at its death had, in hand.
+    /// Whether it was ever let in.
+    pub(super) fn has_been_in(&self) -> bool {
+        self.page.is_some()
+    }
+
+    /// The job that it has, or at its death had, in hand, and when its kernel was called.
     pub(super) fn current(&self) -> Option<(JobId, Option<Nanos>)> {
         self.page.as_ref().and_then(StatusPage::current)
     }
 
-    /// Whether its end has begun.
-    pub(super) fn is_ending(&self) -> bool {
-        self.killed || self.child.is_none()
-    }
-
-    pub(super) fn kill(&mut self) {
+    /// Kills it and its process group.
+    pub(super) fn kill(&mut self, cause: Cause) {
+        self.life.kill(cause);
         if let Some(child) = &self.child {
             child.kill_group();
         }
-        self.killed = true;
     }
 
     /// Kills it for a reason that is not its own fault.
     pub(super) fn end(&mut self, why: Why) {
-        if !self.is_ending() {
-            self.why = Some(why);
-        }
-        self.kill();
+        self.kill(Cause::Deliberate(why));
     }
 
-    /// Kills it unless it has gone by itself by then.
-    pub(super) fn kill_after(&mut self, limit: Duration) {
-        self.deadline = Some(clock::now() + limit.as_nanos() as u64);
+    /// Kills it unless it has gone by itself after so long.
+    pub(super) fn leave_within(&mut self, limit: Duration) {
+        self.life.leave_by(clock::now() + limit.as_nanos() as u64);
     }
 
-    /// Kills it if its time is over; returns when that will be.
+    /// Kills it if its time is over; returns when to look again.
     pub(super) fn keep_deadline(&mut self, now: Nanos) -> Option<Nanos> {
-        if self.child.is_none() {
-            return Some(self.give_up_link);
+        if self.life.look(now)
+            && let Some(child) = &self.child
+        {
+            child.kill_group();
         }
-        let at = self.deadline?;
-        if at > now {
-            return Some(at);
+        self.life.due()
+    }
+
+    /// Why it ended, if that was deliberate.
+    pub(super) fn why(&self) -> Option<&Why> {
+        match self.life.cause() {
+            Some(Cause::Deliberate(why)) => Some(why),
+            _ => None,
         }
-        self.deadline = None;
-        if self.page.is_none() {
-            self.late = true;
-        }
-        self.kill();
-        None
     }
 
     /// Its pidfd says that it has ended: takes its last words and its remains.
@@ -142,19 +123,15 @@ impl Kid {
             return;
         };
         self.words.listen();
-        match child.reap() {
-            Ok(reaped) => self.reaped = Some(reaped),
-            // Somebody else in this process waits for any child. It is dead; how
-            // it died is lost.
-            Err(error) => {
-                tracing::error!(pid = self.pid, %error, "worker was reaped by somebody else");
-                self.reaped = Some(Reaped {
-                    status: std::os::unix::process::ExitStatusExt::from_raw(0),
-                    usage: Usage::default(),
-                });
-            }
-        }
-        self.give_up_link = clock::now() + link_limit.as_nanos() as u64;
+        let reaped = child.reap().unwrap_or_else(|error| {
+            // Somebody else in this process waits for any child. It is dead; how it died
+            // is lost.
+            tracing::error!(pid = self.pid, %error, "worker was reaped by somebody else");
+            let status = std::os::unix::process::ExitStatusExt::from_raw(0);
+            Reaped { status, usage: Usage::default() }
+        });
+        self.reaped = Some(reaped);
+        self.life.reaped(clock::now() + link_limit.as_nanos() as u64);
         if let Some(doorstep) = self.doorstep.take() {
             doorstep.abort();
         }
@@ -162,32 +139,33 @@ impl Kid {
 
     /// Its end, once it is dead and everything that it said has been heard.
     pub(super) fn ended(&mut self, now: Nanos) -> Option<Ended> {
-        let reaped = self.reaped?;
-        if self.link_over {
-            if let Some(link) = self.link.take() {
-                // Its last act was to say that it is over.
-                let _ = link.join();
-            }
-        } else if now < self.give_up_link {
-            return None;
-        } else {
+        let reaped = self.reaped.filter(|_| self.life.is_over(now))?;
+        if !self.life.was_heard_out() {
             tracing::warn!(
                 pid = self.pid,
                 "a dead worker's socket is held open by another process"
             );
+        } else if let Some(link) = self.link.take() {
+            // Its last act was to say that it is over.
+            let _ = link.join();
         }
-        let how = match &self.offence {
-            Some(offence) => format!("broke the protocol: {offence}"),
-            None => describe(reaped.status),
+        let how = match self.life.cause() {
+            Some(Cause::Offence(Some(what))) => format!("broke the protocol: {what}"),
+            Some(Cause::Hung(limit)) => {
+                format!("was given a job and did not take it up within {limit:?} (--heartbeat)")
+            }
+            _ => describe(reaped.status),
         };
-        Some(Ended { how, reaped, early: self.page.is_none() })
+        Some(Ended { how, reaped, early: !self.has_been_in() })
     }
 
     /// Why it was never ready.
     pub(super) fn start_error(&self, how: &str, limit: Duration) -> PoolError {
-        match &self.refusal {
-            _ if self.late => PoolError::StartTimeout { after: limit },
-            Some(Refusal::Mismatch(reason)) => PoolError::Refused { reason: reason.clone() },
+        match self.life.cause() {
+            Some(Cause::Late) => PoolError::StartTimeout { after: limit },
+            Some(Cause::Refused(Refusal::Mismatch(reason))) => {
+                PoolError::Refused { reason: reason.clone() }
+            }
             _ => PoolError::DiedEarly { death: how.to_owned(), stderr: self.words.tail() },
         }
     }

@@ -125,9 +125,11 @@ impl Kernel for Die {
     fn spec(&self) -> Spec {
         Spec::new("die", "Ends its process")
             .param(ParamSpec::choice("how", WAYS, "").default("abort"))
+            .param(ParamSpec::int("ms", 0..=1000, "how long before").default(0))
             .needs_isolation()
     }
     fn run(&self, job: &mut Context<'_>) -> Result<Progress, KernelError> {
+        std::thread::sleep(Duration::from_millis(job.int("ms").cast_unsigned()));
         die(job.choice("how"))
     }
 }

@@ -9,6 +9,7 @@ mod kernels;
 mod same;
 mod storm;
 mod supervision;
+mod trials;
 mod util;
 
 use std::process::ExitCode;
@@ -33,7 +34,7 @@ fn main() -> ExitCode {
         }
     }
     for setup in util::Setup::processes() {
-        for (name, test) in supervision::TESTS.iter().chain(storm::TESTS) {
+        for (name, test) in supervision::TESTS.iter().chain(trials::TESTS).chain(storm::TESTS) {
             trials.push(Trial::test(format!("{setup}::{name}"), move || {
                 test(setup);
                 Ok(())

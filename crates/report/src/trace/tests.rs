@@ -26,6 +26,7 @@ fn row(id: u64, worker: u32, stamps: &Stamps) -> JobRow {
         spans_us: SpansUs(stamps.spans()),
         total_us: Micros(stamps.spans().total()),
         error: None,
+        stderr: None,
     }
 }
 

@@ -35,14 +35,48 @@ impl Crew {
     /// The lane for the next job: the one that has least. A first job goes at once;
     /// one in advance only while so many wait that holding this one back from the
     /// others delays nothing.
-    fn choose(&self, state: &State) -> Option<usize> {
+    /// Not `reserved`.
+    fn choose(&self, state: &State, reserved: Option<usize>) -> Option<usize> {
         let ready = || state.lanes.iter().enumerate().filter(|(_, lane)| lane.ready);
         let (index, lane) = ready()
-            .filter(|(_, lane)| !lane.leaving && !self.is_served(lane))
+            .filter(|(index, lane)| Some(*index) != reserved && self.takes_more(lane))
             .min_by_key(|(_, lane)| lane.assigned.len())?;
         let has = lane.assigned.len();
         let fits = has == 0 || (has < self.limits.depth && state.queue.len() > ready().count());
         fits.then_some(index)
+    }
+
+    fn takes_more(&self, lane: &Lane) -> bool {
+        !lane.leaving && !self.is_served(lane) && !lane.is_on_trial()
+    }
+
+    /// Gives jobs whose worker has died to others: each to a worker that has nothing else
+    /// and gets nothing else meanwhile, so that no job is held up by its death, and to few
+    /// workers at a time, so that jobs that kill do not take all of them down. Returns the
+    /// lane that is to have no more jobs until it is free for the next one.
+    #[cold]
+    fn try_suspects(&self, state: &mut State) -> Option<usize> {
+        let most = (state.lanes.len() / 4).max(1);
+        loop {
+            let trials = state.lanes.iter().filter(|lane| lane.is_on_trial()).count();
+            if state.suspects.is_empty() || trials >= most {
+                return None;
+            }
+            let lanes = state.lanes.iter().enumerate();
+            let (lane, next) = lanes
+                .filter(|(_, lane)| lane.ready && self.takes_more(lane))
+                .min_by_key(|(_, lane)| lane.assigned.len())?;
+            if !next.assigned.is_empty() {
+                return Some(lane);
+            }
+            let task = state.suspects.pop_front()?;
+            if task.ticket.take() {
+                self.assign(state, lane, task, clock::now());
+            } else {
+                // Cancelled while it waited, and reported.
+                state.dropped += 1;
+            }
+        }
     }
 
     /// Gives waiting jobs to workers.
@@ -55,8 +89,9 @@ impl Crew {
         if state.closing {
             return;
         }
+        let reserved = if state.suspects.is_empty() { None } else { self.try_suspects(state) };
         while !state.queue.is_empty()
-            && let Some(lane) = self.choose(state)
+            && let Some(lane) = self.choose(state, reserved)
             && let Some(task) = state.queue.pop_front()
         {
             if task.ticket.take() {

@@ -42,6 +42,8 @@ pub(in super::super) struct Death {
     pub(in super::super) why: Option<Why>,
     /// What it had in hand, and when the kernel was called, if it was.
     pub(in super::super) current: Option<(JobId, Option<Nanos>)>,
+    /// The end of what it printed.
+    pub(in super::super) last_words: String,
     pub(in super::super) cpu_ns: u64,
     pub(in super::super) peak_rss_bytes: u64,
 }
@@ -74,7 +76,7 @@ impl Crew {
             self.collect_from(state, lane);
         }
         let now = stamp(state, before);
-        if !state.queue.is_empty() {
+        if !state.queue.is_empty() || !state.suspects.is_empty() {
             self.deal_at(state, now);
         }
     }
@@ -214,7 +216,6 @@ impl Crew {
         let killing = state.stopped == Some(Stop::Kill);
         let no_more = state.gave_up.clone().unwrap_or(JobError::Cancelled);
         let mut innocent = Vec::new();
-        let mut suspect = None;
         let mut progress = false;
         for Assigned { mut task, bytes_in, .. } in assigned {
             let called = match death.current {
@@ -249,16 +250,15 @@ impl Crew {
                         state.dropped += 1;
                         continue;
                     }
-                    if called.is_some() {
-                        suspect = Some(task);
+                    if task.attempts > 0 {
+                        state.suspects.push_back(task);
                     } else {
                         innocent.push(task);
                     }
                 }
             }
         }
-        // Behind those that it has harmed already.
-        for task in innocent.into_iter().chain(suspect).rev() {
+        for task in innocent.into_iter().rev() {
             state.queue.push_front(task);
         }
         if progress {
@@ -321,9 +321,11 @@ impl Crew {
             }
             Some(Why::Cancelled(job)) if *job == id => Some(JobError::Cancelled),
             Some(_) => None,
-            None if task.attempts > self.limits.retries => {
-                Some(JobError::Crashed { death: death.how.clone(), attempts: task.attempts })
-            }
+            None if task.attempts > self.limits.retries => Some(JobError::Crashed {
+                death: death.how.clone(),
+                attempts: task.attempts,
+                last_words: death.last_words.clone(),
+            }),
             None => None,
         }
     }

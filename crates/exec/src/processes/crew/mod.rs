@@ -22,6 +22,7 @@ use brigade_proto::{JobError, JobId, Nanos, WorkerId};
 use smallvec::SmallVec;
 
 use super::keeper::Keeper;
+use super::pulse::Beat;
 use crate::executor::{Stop, WorkerReport};
 use crate::ticket::{End, Task, Ticket, Wanted};
 use crate::{PoolConfig, PoolError, SubmitError};
@@ -65,6 +66,9 @@ struct Limits {
 
 struct State {
     queue: VecDeque<Box<Task>>,
+    /// Jobs whose worker died with them in hand; they are tried again with no other job
+    /// behind them.
+    suspects: VecDeque<Box<Task>>,
     lanes: Vec<Lane>,
     /// No jobs are accepted any more.
     stopped: Option<Stop>,
@@ -162,6 +166,11 @@ impl State {
 }
 
 impl Lane {
+    /// Whether it has a job that another worker died of.
+    fn is_on_trial(&self) -> bool {
+        self.assigned.iter().any(|assigned| assigned.task.attempts > 1)
+    }
+
     fn find(&self, job: JobId) -> Option<usize> {
         self.assigned.iter().position(|assigned| assigned.task.ticket.id == job)
     }
@@ -173,6 +182,7 @@ impl Crew {
         Self {
             state: Mutex::new(State {
                 queue: VecDeque::new(),
+                suspects: VecDeque::new(),
                 lanes: (0..config.workers).map(|_| Lane::default()).collect(),
                 stopped: None,
                 closing: false,
@@ -359,6 +369,23 @@ impl Crew {
         next
     }
 
+    /// What shows that a worker takes up its jobs; `None` if it was told of none. `current`
+    /// is what its status page says.
+    pub(super) fn beat(
+        &self,
+        lane: usize,
+        current: Option<(JobId, Option<Nanos>)>,
+    ) -> Option<Beat> {
+        let mut state = self.lock();
+        // An answer that only waits to be collected is a sign of life.
+        self.collect(&mut state);
+        let entry = &state.lanes[lane];
+        let is_told = entry.assigned.iter().any(|assigned| assigned.sent);
+        let beat = is_told.then_some(Beat { current, answers: entry.report.jobs });
+        self.release(state);
+        beat
+    }
+
     /// No further jobs; those that wait in the queue are cancelled. Returns false
     /// if that has happened before.
     pub(super) fn stop(&self, how: Stop) -> bool {
@@ -369,7 +396,8 @@ impl Crew {
         let mut state = self.lock();
         let news = state.stopped < Some(how);
         state.stopped = state.stopped.max(Some(how));
-        let queue = std::mem::take(&mut state.queue);
+        let mut queue = std::mem::take(&mut state.queue);
+        queue.append(&mut state.suspects);
         self.make_room(&state);
         self.release(state);
         let count = queue.len();

@@ -1,55 +1,29 @@
-//! The keeper: the one thread that starts workers, watches them, ends them, reaps
-//! them and has them replaced.
-//!
-//! It sleeps in `poll` on the workers' pidfds, what they print, and its own bell,
-//! until the next deadline; nothing is looked for by polling in a loop. It lives
-//! as long as the pool, because the workers' parent-death signal follows the
-//! thread that started them.
+//! The keeper's loop. It sleeps in `poll` on the workers' pidfds, what they print, and
+//! its own bell, until the next deadline, and looks now and then whether workers take up
+//! what they are given.
 
 use std::collections::BTreeSet;
 use std::os::fd::AsFd;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread::{self, JoinHandle};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread;
 use std::time::Duration;
 
-use brigade_ipc::{BellsRegion, Listener, Refusal, StatusPage};
+use brigade_ipc::StatusPage;
 use brigade_proto::{JobId, Nanos};
-use brigade_sys::bell::{Bell, wait_readable};
-use brigade_sys::{affinity, clock};
+use brigade_sys::bell::wait_readable;
+use brigade_sys::{clock, random};
 use crossbeam_channel::{Receiver, Sender};
 
-use super::crew::{Crew, Death, Next, TimeLimit, Why};
-use super::kid::{Ended, Kid};
-use super::link::Link;
-use super::spawn::{self, Started};
-use super::template::Template;
-use crate::executor::Status;
+use super::hire::Agency;
+use super::{Desk, Event, Facts, GRACE};
+use crate::PoolError;
+use crate::processes::crew::{Death, Next, TimeLimit, Why};
+use crate::processes::kid::{Ended, Kid};
+use crate::processes::life::Cause;
+use crate::processes::pulse;
 use crate::ticket::Ticket;
-use crate::{PoolConfig, PoolError, StartMethod};
 
-/// What the keeper is told.
-pub(super) enum Event {
-    /// A worker was let in.
-    Ready { lane: usize, tenure: u64, page: StatusPage },
-    /// A handshake failed; the link has ended.
-    Refused { lane: usize, tenure: u64, refusal: Refusal },
-    /// A worker broke the protocol; the link goes on until it is dead, and says
-    /// what it was if that is not known yet.
-    Offence { lane: usize, tenure: u64, what: Option<String> },
-    /// A link has ended: everything that its worker said has been heard.
-    LinkClosed { lane: usize, tenure: u64, offence: Option<String> },
-    /// The caller wants a job to end that a worker may have in hand.
-    Cancel { lane: usize, ticket: Arc<Ticket> },
-    /// Every worker is to die.
-    KillAll,
-    /// All jobs are done, workers are to leave.
-    Close,
-}
-
-/// How long after its timeout a job is left to notice it before its worker is
-/// killed.
-const GRACE: Duration = Duration::from_millis(50);
 /// How long a worker may take to exit once its link has closed.
 const EXIT_LIMIT: Duration = Duration::from_secs(2);
 /// The same where nobody asked it to leave: it is probably dying already.
@@ -57,113 +31,6 @@ const DYING_LIMIT: Duration = Duration::from_millis(200);
 /// How long a dead worker's link is waited for. Longer only if a process outside
 /// the worker's group holds its sockets open.
 const LINK_LIMIT: Duration = Duration::from_secs(2);
-
-/// Reaches the keeper from other threads.
-#[derive(Clone)]
-pub(super) struct Keeper(Arc<Desk>);
-
-struct Desk {
-    inbox: Sender<Event>,
-    bell: Bell,
-    /// When the keeper will wake by itself.
-    wake_at: AtomicU64,
-    /// Nothing ever comes; it is disconnected when the start is over.
-    started: Receiver<()>,
-    record: Mutex<Record>,
-}
-
-#[derive(Default)]
-struct Record {
-    /// Once all workers are ready.
-    startup: Option<Duration>,
-    restarts: u64,
-    gave_up: Option<Arc<PoolError>>,
-}
-
-impl Keeper {
-    pub(super) fn tell(&self, event: Event) {
-        // Fails only when the keeper has ended, and then nothing is to be done.
-        if self.0.inbox.send(event).is_ok() {
-            self.0.bell.ring();
-        }
-    }
-
-    /// A worker broke the protocol: it is to die.
-    pub(super) fn offend(&self, lane: usize, tenure: u64, what: Option<String>) {
-        self.tell(Event::Offence { lane, tenure, what });
-    }
-
-    /// A job with a time limit was assigned: see to it that the keeper looks in
-    /// time.
-    pub(super) fn mind(&self, timeout: Duration) {
-        let due = clock::now().saturating_add((timeout + GRACE).as_nanos() as u64);
-        if due < self.0.wake_at.load(Ordering::SeqCst) {
-            self.0.bell.ring();
-        }
-    }
-
-    /// Waits until all workers are ready.
-    pub(super) fn started(&self) -> Result<(), Arc<PoolError>> {
-        let _ = self.0.started.recv();
-        let record = self.0.record();
-        match (&record.gave_up, record.startup) {
-            (Some(error), _) => Err(Arc::clone(error)),
-            (None, Some(_)) => Ok(()),
-            // It has panicked, or the pool was closed.
-            (None, None) => Err(Arc::new(PoolError::Refused { reason: "its keeper left".into() })),
-        }
-    }
-
-    pub(super) fn status(&self) -> Status {
-        let record = self.0.record();
-        Status {
-            startup: record.startup.unwrap_or_default(),
-            restarts: record.restarts,
-            gave_up: record.gave_up.clone(),
-        }
-    }
-}
-
-impl Desk {
-    fn record(&self) -> MutexGuard<'_, Record> {
-        self.record.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Starts the keeper and, through it, the workers.
-pub(super) fn start(
-    crew: &Arc<Crew>,
-    config: &PoolConfig,
-    kernels: Arc<[String]>,
-    bells: BellsRegion,
-) -> Result<(Keeper, JoinHandle<()>), PoolError> {
-    let begin = clock::now();
-    let setup = |source| PoolError::Setup { what: "the keeper of the workers".to_owned(), source };
-    let (inbox, events) = crossbeam_channel::unbounded();
-    let (starting, started) = crossbeam_channel::bounded(0);
-    let bell = Bell::new().map_err(setup)?;
-    let wake_at = AtomicU64::new(u64::MAX);
-    let keeper = Keeper(Arc::new(Desk { inbox, bell, wake_at, started, record: Mutex::default() }));
-    let watch = Watch {
-        keeper: keeper.clone(),
-        crew: Arc::clone(crew),
-        config: config.clone(),
-        kernels,
-        bells,
-        events,
-        seats: (0..config.workers).map(|_| Seat::Empty).collect(),
-        begin,
-        template: None,
-        tenures: 0,
-        starting: Some(Start { _over: starting, missing: (0..config.workers).collect() }),
-        leaving: false,
-    };
-    let thread = thread::Builder::new()
-        .name("keeper".to_owned())
-        .spawn(move || watch.run())
-        .map_err(setup)?;
-    Ok((keeper, thread))
-}
 
 /// One lane's place.
 enum Seat {
@@ -173,17 +40,20 @@ enum Seat {
     Taken(Box<Kid>),
 }
 
-struct Watch {
-    keeper: Keeper,
-    crew: Arc<Crew>,
-    config: PoolConfig,
-    kernels: Arc<[String]>,
-    bells: BellsRegion,
+impl Seat {
+    fn pid(&self) -> Option<u32> {
+        match self {
+            Self::Taken(kid) => Some(kid.pid),
+            Self::Empty | Self::Due(_) => None,
+        }
+    }
+}
+
+pub(super) struct Watch {
+    facts: Facts,
     events: Receiver<Event>,
     seats: Vec<Seat>,
-    begin: Nanos,
-    /// What workers are forked from.
-    template: Option<Template>,
+    agency: Agency,
     /// Workers started so far.
     tenures: u64,
     /// Until every lane has had a worker that was ready.
@@ -201,7 +71,21 @@ struct Start {
 }
 
 impl Watch {
-    fn run(mut self) {
+    /// `over` is dropped when the start is over.
+    pub(super) fn new(facts: Facts, events: Receiver<Event>, over: Sender<()>) -> Self {
+        let lanes = facts.config.workers;
+        Self {
+            facts,
+            events,
+            seats: (0..lanes).map(|_| Seat::Empty).collect(),
+            agency: Agency::default(),
+            tenures: 0,
+            starting: Some(Start { _over: over, missing: (0..lanes).collect() }),
+            leaving: false,
+        }
+    }
+
+    pub(super) fn run(mut self) {
         let now = clock::now();
         self.seats.iter_mut().for_each(|seat| *seat = Seat::Due(now));
         loop {
@@ -222,7 +106,7 @@ impl Watch {
     }
 
     fn desk(&self) -> &Desk {
-        &self.keeper.0
+        &self.facts.keeper.0
     }
 
     fn kid(&mut self, lane: usize, tenure: u64) -> Option<&mut Kid> {
@@ -239,23 +123,24 @@ impl Watch {
                 Event::Ready { lane, tenure, page } => self.on_ready(lane, tenure, page),
                 Event::Refused { lane, tenure, refusal } => {
                     if let Some(kid) = self.kid(lane, tenure) {
-                        kid.link_over = true;
-                        kid.refusal = Some(refusal);
-                        kid.kill();
+                        kid.life.heard_out();
+                        kid.kill(Cause::Refused(refusal));
                     }
                 }
                 Event::Offence { lane, tenure, what } => {
                     if let Some(kid) = self.kid(lane, tenure) {
-                        kid.offence = what.or(kid.offence.take());
-                        kid.kill();
+                        kid.kill(Cause::Offence(what));
                     }
                 }
                 Event::LinkClosed { lane, tenure, offence } => {
-                    let limit = if self.crew.is_leaving(lane) { EXIT_LIMIT } else { DYING_LIMIT };
+                    let limit =
+                        if self.facts.crew.is_leaving(lane) { EXIT_LIMIT } else { DYING_LIMIT };
                     if let Some(kid) = self.kid(lane, tenure) {
-                        kid.link_over = true;
-                        kid.offence = offence.or(kid.offence.take());
-                        kid.kill_after(limit);
+                        kid.life.heard_out();
+                        if offence.is_some() {
+                            kid.life.learn(Cause::Offence(offence));
+                        }
+                        kid.leave_within(limit);
                     }
                 }
                 Event::Cancel { lane, ticket } => self.on_cancel(lane, &ticket),
@@ -264,8 +149,8 @@ impl Watch {
                     self.leaving = true;
                     for seat in &mut self.seats {
                         match seat {
-                            Seat::Taken(kid) if kid.page.is_none() => kid.end(Why::Leaving),
-                            Seat::Taken(kid) => kid.kill_after(EXIT_LIMIT),
+                            Seat::Taken(kid) if !kid.has_been_in() => kid.end(Why::Leaving),
+                            Seat::Taken(kid) => kid.leave_within(EXIT_LIMIT),
                             Seat::Due(_) | Seat::Empty => *seat = Seat::Empty,
                         }
                     }
@@ -283,7 +168,7 @@ impl Watch {
         if let Some(start) = &mut self.starting {
             start.missing.remove(&lane);
             if start.missing.is_empty() {
-                self.desk().record().startup = Some(clock::since(self.begin));
+                self.desk().record().startup = Some(clock::since(self.facts.begin));
                 self.starting = None;
             }
         }
@@ -325,25 +210,12 @@ impl Watch {
                     match &self.seats[lane] {
                         Seat::Empty => None,
                         Seat::Due(at) => Some(*at),
-                        Seat::Taken(kid) => kid.deadline,
+                        Seat::Taken(kid) => kid.life.due(),
                     }
                 }
                 Seat::Taken(kid) => {
-                    let job = if kid.is_ending() || kid.page.is_none() {
-                        None
-                    } else {
-                        match self.crew.time_limit(lane, kid.current(), now, GRACE) {
-                            TimeLimit::None => None,
-                            TimeLimit::At(at) => Some(at),
-                            TimeLimit::Over(job, after) => {
-                                tracing::warn!(job = job.0, worker = lane, "job timed out");
-                                kid.end(Why::TimedOut(job, after));
-                                None
-                            }
-                        }
-                    };
-                    let own = kid.keep_deadline(now);
-                    [job, own].into_iter().flatten().min()
+                    let work = kid.life.is_working().then(|| self.facts.mind(lane, kid, now));
+                    [work.flatten(), kid.keep_deadline(now)].into_iter().flatten().min()
                 }
             };
             next = [next, due].into_iter().flatten().min();
@@ -399,7 +271,9 @@ impl Watch {
         self.tenures += 1;
         let tenure = self.tenures;
         let is_first = self.is_first(tenure);
-        match self.try_hire(lane, tenure) {
+        // For a fork server that died and left strays.
+        let known = || self.seats.iter().filter_map(Seat::pid).collect();
+        match self.agency.hire(&self.facts, lane, tenure, known) {
             Ok(kid) => {
                 if !is_first {
                     self.desk().record().restarts += 1;
@@ -416,78 +290,12 @@ impl Watch {
                         how: error.to_string(),
                         why: None,
                         current: None,
+                        last_words: String::new(),
                         cpu_ns: 0,
                         peak_rss_bytes: 0,
                     };
                     self.replace(lane, &death);
                 }
-            }
-        }
-    }
-
-    /// Starts a worker program, or has one forked.
-    fn start_worker(&mut self, listener: &Listener) -> Result<Started, PoolError> {
-        let program = self.config.worker_program.as_deref();
-        if self.config.start_method == StartMethod::Spawn {
-            return spawn::start(program, listener);
-        }
-        let limit = self.config.start_deadline;
-        if let Some(template) = &self.template {
-            match template.fork(listener, limit) {
-                Ok(started) => return Ok(started),
-                // It may have died; a new one is tried.
-                Err(error) => tracing::warn!(%error, "the fork server is started again"),
-            }
-        }
-        // The old one is reaped before that.
-        if let Some(template) = self.template.take() {
-            let pids = self.seats.iter().filter_map(|seat| match seat {
-                Seat::Taken(kid) => Some(kid.pid),
-                _ => None,
-            });
-            template.end(pids.collect());
-        }
-        let template = Template::start(program)?;
-        match template.fork(listener, limit) {
-            Ok(started) => {
-                self.template = Some(template);
-                Ok(started)
-            }
-            Err(error) => Err(template.obituary(error, limit)),
-        }
-    }
-
-    fn try_hire(&mut self, lane: usize, tenure: u64) -> Result<Kid, PoolError> {
-        let setup = |what: &str, source| PoolError::Setup { what: what.to_owned(), source };
-        let listener = Listener::bind()
-            .map_err(|error| setup("the private directory for the workers' sockets", error))?;
-        let doorstep = listener.doorstep();
-        let started = self.start_worker(&listener)?;
-        let link = Link {
-            crew: Arc::clone(&self.crew),
-            keeper: self.keeper.clone(),
-            lane,
-            tenure,
-            pid: started.child.pid(),
-            transport: self.config.transport,
-            pin: self.config.pin,
-            has_room: !self.config.pin && self.config.workers < affinity::allowed(),
-            begin: self.begin,
-            kernels: Arc::clone(&self.kernels),
-            bells: self.bells.clone(),
-            patience: self.config.patience(),
-        };
-        let thread =
-            thread::Builder::new().name(format!("link-{lane}")).spawn(move || link.serve(listener));
-        match thread {
-            Ok(thread) => {
-                let deadline = clock::now() + self.config.start_deadline.as_nanos() as u64;
-                Ok(Kid::new(started, tenure, doorstep, deadline, thread))
-            }
-            Err(error) => {
-                started.child.kill_group();
-                let _ = started.child.reap();
-                Err(setup("a worker's link thread", error))
             }
         }
     }
@@ -502,14 +310,16 @@ impl Watch {
             return;
         };
         let Ended { how, reaped, early } = ended;
-        let why = kid.why.clone().or_else(|| {
-            (self.crew.is_leaving(lane) && reaped.status.success()).then_some(Why::Leaving)
+        let why = kid.why().cloned().or_else(|| {
+            (self.facts.crew.is_leaving(lane) && reaped.status.success()).then_some(Why::Leaving)
         });
         let current: Option<(JobId, Option<Nanos>)> = kid.current();
         // A program that cannot start will not start the next time either.
         let is_doomed = early && why.is_none() && kid.tenure <= lanes;
-        let start_error = is_doomed.then(|| kid.start_error(&how, self.config.start_deadline));
+        let start_error =
+            is_doomed.then(|| kid.start_error(&how, self.facts.config.start_deadline));
         let pid = kid.pid;
+        let last_words = kid.words.tail();
         self.seats[lane] = Seat::Empty;
         if why.is_none() {
             tracing::warn!(worker = lane, pid, "worker {how}");
@@ -524,6 +334,7 @@ impl Watch {
             how,
             why,
             current,
+            last_words,
             cpu_ns: reaped.cpu_ns(),
             peak_rss_bytes: reaped.usage.peak_rss_bytes,
         };
@@ -531,8 +342,9 @@ impl Watch {
     }
 
     fn replace(&mut self, lane: usize, death: &Death) {
-        match self.crew.lost(lane, death) {
+        match self.facts.crew.lost(lane, death) {
             Next::Restart(pause) if !self.leaving => {
+                let pause = jitter(pause);
                 self.seats[lane] = Seat::Due(clock::now() + pause.as_nanos() as u64);
                 // Seen to before the next sleep.
                 self.desk().bell.ring();
@@ -552,8 +364,38 @@ impl Watch {
         // first reason: what is killed now ends for another.
         self.desk().record().gave_up.get_or_insert(Arc::clone(&error));
         self.starting = None;
-        self.crew.give_up(&error);
+        self.facts.crew.give_up(&error);
         self.kill_all();
+    }
+}
+
+/// Between half of a pause and all of it, so that workers that died together do not
+/// come back together.
+fn jitter(pause: Duration) -> Duration {
+    let dice = random::nonce().unwrap_or(u128::MAX) as u32;
+    pause.mul_f64(0.5 + 0.5 * f64::from(dice) / f64::from(u32::MAX))
+}
+
+impl Facts {
+    /// Sees to the job that a worker has in hand, and to whether it takes up what it was
+    /// given; returns when to look again.
+    fn mind(&self, lane: usize, kid: &mut Kid, now: Nanos) -> Option<Nanos> {
+        let beat = self.crew.beat(lane, kid.current());
+        let heartbeat = self.config.heartbeat;
+        if kid.pulse.feel(beat, now, heartbeat) {
+            kid.kill(Cause::Hung(heartbeat));
+            return None;
+        }
+        let look = now + pulse::interval(heartbeat).as_nanos() as u64;
+        match self.crew.time_limit(lane, kid.current(), now, GRACE) {
+            TimeLimit::None => Some(look),
+            TimeLimit::At(at) => Some(at.min(look)),
+            TimeLimit::Over(job, after) => {
+                tracing::warn!(job = job.0, worker = lane, "job timed out");
+                kid.end(Why::TimedOut(job, after));
+                None
+            }
+        }
     }
 }
 

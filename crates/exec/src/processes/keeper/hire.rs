@@ -1,0 +1,102 @@
+//! How a worker comes to be, and its link with it.
+
+use std::sync::Arc;
+use std::thread;
+
+use brigade_ipc::Listener;
+use brigade_sys::{affinity, clock};
+
+use super::Facts;
+use crate::processes::kid::Kid;
+use crate::processes::link::Link;
+use crate::processes::spawn::{self, Started};
+use crate::processes::template::Template;
+use crate::{PoolError, StartMethod};
+
+/// Starts workers.
+#[derive(Default)]
+pub(super) struct Agency {
+    /// What workers are forked from.
+    template: Option<Template>,
+}
+
+impl Agency {
+    /// Starts a worker program, or has one forked.
+    fn start(
+        &mut self,
+        facts: &Facts,
+        listener: &Listener,
+        known: impl FnOnce() -> Vec<u32>,
+    ) -> Result<Started, PoolError> {
+        let program = facts.config.worker_program.as_deref();
+        if facts.config.start_method == StartMethod::Spawn {
+            return spawn::start(program, listener);
+        }
+        let limit = facts.config.start_deadline;
+        if let Some(template) = &self.template {
+            match template.fork(listener, limit) {
+                Ok(started) => return Ok(started),
+                // It may have died; a new one is tried.
+                Err(error) => tracing::warn!(%error, "the fork server is started again"),
+            }
+        }
+        // The old one is reaped before that.
+        if let Some(template) = self.template.take() {
+            template.end(known());
+        }
+        let template = Template::start(program)?;
+        match template.fork(listener, limit) {
+            Ok(started) => {
+                self.template = Some(template);
+                Ok(started)
+            }
+            Err(error) => Err(template.obituary(error, limit)),
+        }
+    }
+
+    /// Starts a worker for a lane, and the thread that lets it in. `known` are the ids of
+    /// the pool's other workers.
+    ///
+    /// # Errors
+    /// When the worker or the thread cannot be started.
+    pub(super) fn hire(
+        &mut self,
+        facts: &Facts,
+        lane: usize,
+        tenure: u64,
+        known: impl FnOnce() -> Vec<u32>,
+    ) -> Result<Kid, PoolError> {
+        let setup = |what: &str, source| PoolError::Setup { what: what.to_owned(), source };
+        let listener = Listener::bind()
+            .map_err(|error| setup("the private directory for the workers' sockets", error))?;
+        let doorstep = listener.doorstep();
+        let started = self.start(facts, &listener, known)?;
+        let link = Link {
+            crew: Arc::clone(&facts.crew),
+            keeper: facts.keeper.clone(),
+            lane,
+            tenure,
+            pid: started.child.pid(),
+            transport: facts.config.transport,
+            pin: facts.config.pin,
+            has_room: !facts.config.pin && facts.config.workers < affinity::allowed(),
+            begin: facts.begin,
+            kernels: Arc::clone(&facts.kernels),
+            bells: facts.bells.clone(),
+            patience: facts.config.patience(),
+        };
+        let thread =
+            thread::Builder::new().name(format!("link-{lane}")).spawn(move || link.serve(listener));
+        match thread {
+            Ok(thread) => {
+                let deadline = clock::now() + facts.config.start_deadline.as_nanos() as u64;
+                Ok(Kid::new(started, tenure, doorstep, deadline, thread))
+            }
+            Err(error) => {
+                started.child.kill_group();
+                let _ = started.child.reap();
+                Err(setup("a worker's link thread", error))
+            }
+        }
+    }
+}

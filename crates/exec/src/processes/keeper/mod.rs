@@ -1,0 +1,160 @@
+//! The keeper: the one thread that starts workers, watches them, ends them, reaps
+//! them and has them replaced. It lives as long as the pool, because the workers'
+//! parent-death signal follows the thread that started them.
+
+mod hire;
+mod watch;
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use brigade_ipc::{BellsRegion, Refusal, StatusPage};
+use brigade_proto::Nanos;
+use brigade_sys::bell::Bell;
+use brigade_sys::clock;
+use crossbeam_channel::{Receiver, Sender};
+
+use self::watch::Watch;
+use super::crew::Crew;
+use crate::executor::Status;
+use crate::ticket::Ticket;
+use crate::{PoolConfig, PoolError};
+
+/// What the keeper is told.
+pub(super) enum Event {
+    /// A worker was let in.
+    Ready { lane: usize, tenure: u64, page: StatusPage },
+    /// A handshake failed; the link has ended.
+    Refused { lane: usize, tenure: u64, refusal: Refusal },
+    /// A worker broke the protocol; the link goes on until it is dead, and says
+    /// what it was if that is not known yet.
+    Offence { lane: usize, tenure: u64, what: Option<String> },
+    /// A link has ended: everything that its worker said has been heard.
+    LinkClosed { lane: usize, tenure: u64, offence: Option<String> },
+    /// The caller wants a job to end that a worker may have in hand.
+    Cancel { lane: usize, ticket: Arc<Ticket> },
+    /// Every worker is to die.
+    KillAll,
+    /// All jobs are done, workers are to leave.
+    Close,
+}
+
+/// How long after its timeout a job is left to notice it before its worker is
+/// killed.
+const GRACE: Duration = Duration::from_millis(50);
+
+/// Reaches the keeper from other threads.
+#[derive(Clone)]
+pub(super) struct Keeper(Arc<Desk>);
+
+struct Desk {
+    inbox: Sender<Event>,
+    bell: Bell,
+    /// When the keeper will wake by itself.
+    wake_at: AtomicU64,
+    /// Nothing ever comes; it is disconnected when the start is over.
+    started: Receiver<()>,
+    record: Mutex<Record>,
+}
+
+#[derive(Default)]
+struct Record {
+    /// Once all workers are ready.
+    startup: Option<Duration>,
+    restarts: u64,
+    gave_up: Option<Arc<PoolError>>,
+}
+
+impl Keeper {
+    pub(super) fn tell(&self, event: Event) {
+        // Fails only when the keeper has ended, and then nothing is to be done.
+        if self.0.inbox.send(event).is_ok() {
+            self.0.bell.ring();
+        }
+    }
+
+    /// A worker broke the protocol: it is to die.
+    pub(super) fn offend(&self, lane: usize, tenure: u64, what: Option<String>) {
+        self.tell(Event::Offence { lane, tenure, what });
+    }
+
+    /// A job with a time limit was assigned: see to it that the keeper looks in
+    /// time.
+    pub(super) fn mind(&self, timeout: Duration) {
+        let due = clock::now().saturating_add((timeout + GRACE).as_nanos() as u64);
+        if due < self.0.wake_at.load(Ordering::SeqCst) {
+            self.0.bell.ring();
+        }
+    }
+
+    /// Waits until all workers are ready.
+    pub(super) fn started(&self) -> Result<(), Arc<PoolError>> {
+        let _ = self.0.started.recv();
+        let record = self.0.record();
+        match (&record.gave_up, record.startup) {
+            (Some(error), _) => Err(Arc::clone(error)),
+            (None, Some(_)) => Ok(()),
+            // It has panicked, or the pool was closed.
+            (None, None) => Err(Arc::new(PoolError::Refused { reason: "its keeper left".into() })),
+        }
+    }
+
+    pub(super) fn status(&self) -> Status {
+        let record = self.0.record();
+        Status {
+            startup: record.startup.unwrap_or_default(),
+            restarts: record.restarts,
+            gave_up: record.gave_up.clone(),
+        }
+    }
+}
+
+impl Desk {
+    fn record(&self) -> MutexGuard<'_, Record> {
+        self.record.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What does not change while the pool lasts.
+struct Facts {
+    keeper: Keeper,
+    crew: Arc<Crew>,
+    config: PoolConfig,
+    /// Names of all kernels.
+    kernels: Arc<[String]>,
+    bells: BellsRegion,
+    /// When the pool was asked for.
+    begin: Nanos,
+}
+
+/// Starts the keeper and, through it, the workers.
+pub(super) fn start(
+    crew: &Arc<Crew>,
+    config: &PoolConfig,
+    kernels: Arc<[String]>,
+    bells: BellsRegion,
+) -> Result<(Keeper, JoinHandle<()>), PoolError> {
+    let begin = clock::now();
+    let setup = |source| PoolError::Setup { what: "the keeper of the workers".to_owned(), source };
+    let (inbox, events) = crossbeam_channel::unbounded();
+    let (starting, started) = crossbeam_channel::bounded(0);
+    let bell = Bell::new().map_err(setup)?;
+    let wake_at = AtomicU64::new(u64::MAX);
+    let keeper = Keeper(Arc::new(Desk { inbox, bell, wake_at, started, record: Mutex::default() }));
+    let facts = Facts {
+        keeper: keeper.clone(),
+        crew: Arc::clone(crew),
+        config: config.clone(),
+        kernels,
+        bells,
+        begin,
+    };
+    let watch = Watch::new(facts, events, starting);
+    let thread = thread::Builder::new()
+        .name("keeper".to_owned())
+        .spawn(move || watch.run())
+        .map_err(setup)?;
+    Ok((keeper, thread))
+}

@@ -1,0 +1,94 @@
+//! Whether a worker takes up what it is given.
+
+use std::time::Duration;
+
+use brigade_proto::{JobId, Nanos};
+
+/// What shows that a worker lives: its status page, and how many answers came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Beat {
+    /// The job in hand, and when its kernel was called.
+    pub(super) current: Option<(JobId, Option<Nanos>)>,
+    /// Answers so far.
+    pub(super) answers: u64,
+}
+
+/// Looks at which a worker was found as it was the time before, although it had
+/// something to do.
+///
+/// Looks are counted, not time: if this whole process was stopped for a while, every
+/// worker seems to have been idle, and must not pay for it.
+#[derive(Debug, Default)]
+pub(super) struct Pulse {
+    last: Option<Beat>,
+    missed: u32,
+    looked: Nanos,
+}
+
+/// Looks in the time that a worker may take.
+const LOOKS: u32 = 4;
+
+/// How often is looked.
+pub(super) fn interval(limit: Duration) -> Duration {
+    limit / LOOKS
+}
+
+impl Pulse {
+    /// Looks; returns whether the worker is to be given up. `beat` is `None` if it has
+    /// nothing to do that it was told of. A kernel may run as long as `--timeout` lets it,
+    /// so a worker that is in one is never given up here.
+    pub(super) fn feel(&mut self, beat: Option<Beat>, now: Nanos, limit: Duration) -> bool {
+        if now < self.looked + interval(limit).as_nanos() as u64 {
+            return false;
+        }
+        self.looked = now;
+        let idle = beat.filter(|beat| !matches!(beat.current, Some((_, Some(_)))));
+        self.missed = if idle.is_some() && idle == self.last { self.missed + 1 } else { 0 };
+        self.last = idle;
+        self.missed >= LOOKS
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMIT: Duration = Duration::from_nanos(400);
+
+    fn waiting(answers: u64) -> Option<Beat> {
+        Some(Beat { current: None, answers })
+    }
+
+    /// How many looks, 100 ns apart, until it is given up.
+    fn looks_until_given_up(beats: impl Iterator<Item = Option<Beat>>) -> Option<usize> {
+        let mut pulse = Pulse::default();
+        beats
+            .enumerate()
+            .find_map(|(i, beat)| pulse.feel(beat, 100 * (i as u64 + 1), LIMIT).then_some(i + 1))
+    }
+
+    #[test]
+    fn a_worker_that_does_not_take_up_a_job_is_given_up() {
+        assert_eq!(looks_until_given_up((0..100).map(|_| waiting(7))), Some(5));
+        let in_hand = Some(Beat { current: Some((JobId(3), None)), answers: 0 });
+        assert_eq!(looks_until_given_up((0..100).map(|_| in_hand)), Some(5));
+    }
+
+    #[test]
+    fn one_that_answers_computes_or_has_nothing_to_do_is_not() {
+        assert_eq!(looks_until_given_up((0..100).map(waiting)), None);
+        let computing = Some(Beat { current: Some((JobId(3), Some(1))), answers: 0 });
+        assert_eq!(looks_until_given_up((0..100).map(|_| computing)), None);
+        assert_eq!(looks_until_given_up((0..100).map(|_| None)), None);
+        let now_and_then = (0..100).map(|i| if i % 4 == 0 { None } else { waiting(7) });
+        assert_eq!(looks_until_given_up(now_and_then), None);
+    }
+
+    #[test]
+    fn looks_that_follow_each_other_at_once_count_as_one() {
+        let mut pulse = Pulse::default();
+        assert!((0..100).all(|_| !pulse.feel(waiting(7), 1000, LIMIT)));
+        // This process was stopped for long: one look.
+        assert!(!pulse.feel(waiting(7), 1_000_000, LIMIT));
+    }
+}
