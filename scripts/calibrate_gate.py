@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
 """How often `brigade ab` is wrong on this machine, and how often the usual rules are.
 
-Three experiments, each of many comparisons:
+Four experiments, each of many comparisons:
 
   aa         the same build against itself, 5 % tolerance: `worse` is a false alarm
   slow P     head computes P % longer (the spin kernel), 1 % tolerance: `worse` is right
   neighbour  as aa, while another process burns one core at random intervals
+  two        as aa, with two such processes: on two cores there is no quiet one
 
 For each comparison the usual rules judge runs of their own, taken as they are taken: all of
 base, then all of head. They are: hyperfine's means with a gate at 10 %, the Mann-Whitney
@@ -112,19 +113,21 @@ def wilson(k, n, z=1.96):
 
 
 def experiments(args):
-    yield "aa", 0.0, "5%", args.comparisons, False
+    """Name, slowdown in percent, tolerance, how many comparisons, disturbing processes."""
+    yield "aa", 0.0, "5%", args.comparisons, 0
     for percent in (2, 3, 5, 10):
-        yield f"slow {percent} %", percent, "1%", args.slow, False
-    yield "neighbour", 0.0, "5%", args.neighbour, True
+        yield f"slow {percent} %", percent, "1%", args.slow, 0
+    yield "neighbour", 0.0, "5%", args.neighbour, 1
+    yield "two neighbours", 0.0, "5%", args.two, 2
 
 
 def run(args, rows):
     """Goes on after `rows`."""
     for at, (name, percent, tolerance, count, disturbed) in enumerate(experiments(args)):
         have = sum(row["experiment"] == name for row in rows)
-        neighbour = None
-        if disturbed and have < count:
-            neighbour = multiprocessing.Process(target=burn, args=(args.seed,), daemon=True)
+        neighbours = [multiprocessing.Process(target=burn, args=(args.seed + i,), daemon=True)
+                      for i in range(disturbed if have < count else 0)]
+        for neighbour in neighbours:
             neighbour.start()
         for i in range(have, count):
             seed = args.seed + 1_000_000 * at + i
@@ -139,7 +142,7 @@ def run(args, rows):
             save(args, rows)
             print(f"\r{name}: {i + 1} of {count}", end="", file=sys.stderr)
         print(file=sys.stderr)
-        if neighbour:
+        for neighbour in neighbours:
             neighbour.terminate()
             neighbour.join()
     return rows
@@ -179,6 +182,7 @@ def main():
     parser.add_argument("--comparisons", type=int, default=200, help="of the same build")
     parser.add_argument("--slow", type=int, default=100, help="for each slowdown")
     parser.add_argument("--neighbour", type=int, default=200, help="with a disturbing process")
+    parser.add_argument("--two", type=int, default=40, help="with two disturbing processes")
     parser.add_argument("--usual", type=int, default=100, help="of each, judged by the usual rules too")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--out", help="every comparison, as JSON; one that is there is gone on with")
@@ -186,7 +190,7 @@ def main():
     parser.add_argument("--quick", action="store_true", help="three of each")
     args = parser.parse_args()
     if args.quick:
-        args.comparisons = args.slow = args.neighbour = args.usual = 3
+        args.comparisons = args.slow = args.neighbour = args.two = args.usual = 3
     if args.table:
         with open(args.table) as saved:
             print(table(json.load(saved)["comparisons"]))
