@@ -73,6 +73,8 @@ pub use brigade_proto::{
 /// }
 /// ```
 pub fn main(registry: Registry) -> ExitCode {
+    // For workers as for threads and plain code: all run the same kernels.
+    brigade_sys::heap::keep_freed_memory();
     if let Some(code) = run_if_worker(&registry) {
         return code;
     }

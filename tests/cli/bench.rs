@@ -157,7 +157,7 @@ fn scaling_has_every_share_and_refuses_a_fit_with_its_reason() {
     let refused = models(&done, "refused");
     let usl = refused.iter().find(|model| model["of"] == "usl").unwrap();
     assert!(usl["reason"].as_str().unwrap().contains("a fit needs 6"), "{usl}");
-    assert!(done["findings"].to_string().contains("no usl: 2 worker counts"));
+    assert!(done["findings"].to_string().contains("universal scalability law: 2 worker counts"));
     let text = kitchen.run(command).expect(0).stdout;
     assert!(text.contains("Karp-Flatt") && text.contains("processes, 64 workers"), "{text}");
 }

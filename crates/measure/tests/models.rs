@@ -196,7 +196,7 @@ fn too_little_is_refused_with_what_would_be_enough() {
     let refused = usl(&at_workers(&[1, 2, 3, 4, 8, 8], |n| n), 1).unwrap_err();
     assert_eq!(
         refused.to_string(),
-        "no usl: 5 worker counts, a fit needs 6 from 1 on: --workers 1,2,3,4,6,8"
+        "no fit of the universal scalability law: 5 worker counts, a fit needs 6 from 1 on: --workers 1,2,3,4,6,8"
     );
     assert!(usl(&at_workers(&[0, 1, 2, 3, 4, 6], |_| 1.0), 1).is_err());
     let few = [0, 4096, 4096].map(|bytes| Transfer { bytes, blocks: vec![1.0; 8] });

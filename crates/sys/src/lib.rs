@@ -8,6 +8,7 @@ pub mod bell;
 pub mod clock;
 pub mod cores;
 pub mod fork;
+pub mod heap;
 pub mod perf;
 pub mod process;
 pub mod random;

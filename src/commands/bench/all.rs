@@ -88,7 +88,10 @@ pub(super) fn all(args: &AllArgs, session: &mut Session<'_>) {
         left -= part;
     }
     hockney::conclude(session);
+    // The first question's answer comes first.
+    let others = session.findings.len();
     verdict(session);
+    session.findings.rotate_left(others);
 }
 
 /// What does a process cost more than a thread here?

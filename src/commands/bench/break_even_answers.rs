@@ -126,10 +126,17 @@ impl Duel<'_> {
                     };
                     format!("{bytes} {who} {costs} whatever the computation, or perhaps {from}")
                 }
-                Answer::Never if low.is_finite() => {
-                    format!("{bytes} {who} {costs} never, or perhaps from {} on", time(low))
+                Answer::Never => {
+                    let said =
+                        format!("{bytes} no job that was measured is so long that {who} {costs}");
+                    match low {
+                        0.0 => format!("{said}, but too uncertain to rule any out"),
+                        low if low.is_finite() => {
+                            format!("{said}, or perhaps those from {} on", time(low))
+                        }
+                        _ => said,
+                    }
                 }
-                Answer::Never => format!("{bytes} {who} {costs} never"),
                 Answer::Always | Answer::At => {
                     format!("{bytes} {who} {costs} always, whatever the computation")
                 }

@@ -112,12 +112,22 @@ pub struct AtWorkers {
 
 /// Why nothing is said.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, thiserror::Error)]
-#[error("no {of}: {reason}")]
+#[error("no {}: {reason}", name(of))]
 pub struct Refused {
     /// The model: "usl".
     pub of: &'static str,
     /// What there is, what is needed, and what to do.
     pub reason: String,
+}
+
+/// What a person calls a model.
+fn name(of: &str) -> &str {
+    match of {
+        "amdahl" => "fit of Amdahl's law",
+        "usl" => "fit of the universal scalability law",
+        "hockney" => "line through latency and bandwidth",
+        other => other,
+    }
 }
 
 /// How many blocks all `cells` have.
