@@ -184,6 +184,14 @@ pub fn die_with_parent(parent: u32) -> io::Result<()> {
     }
 }
 
+/// Whether a process was stopped by a signal and has not been continued. One that a debugger
+/// holds is not. Linux only; elsewhere never.
+pub fn is_stopped(pid: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    // The name before the state may hold anything, closing brackets too.
+    stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('T'))
+}
+
 /// Removes variables from this process's environment, so that programs that it
 /// starts do not see them.
 ///
@@ -281,6 +289,21 @@ mod tests {
         assert_eq!(describe(reaped.status), "killed by SIGKILL");
         assert!(reaped.usage.peak_rss_bytes > 0);
         assert_eq!(io::read_to_string(reader).unwrap(), "");
+    }
+
+    #[test]
+    fn a_stopped_process_is_told_from_one_that_runs() {
+        let child = sh("while :; do :; done");
+        assert!(!is_stopped(child.pid()));
+        let pid = Pid::from_raw(child.pid().cast_signed()).unwrap();
+        rustix::process::kill_process(pid, Signal::STOP).unwrap();
+        let begin = std::time::Instant::now();
+        while !is_stopped(child.pid()) {
+            assert!(begin.elapsed().as_secs() < 20, "it is not seen to be stopped");
+        }
+        child.kill_group();
+        child.reap().unwrap();
+        assert!(!is_stopped(pid.as_raw_nonzero().get().cast_unsigned()));
     }
 
     #[test]

@@ -152,7 +152,7 @@ impl Kid {
         let how = match self.life.cause() {
             Some(Cause::Offence(Some(what))) => format!("broke the protocol: {what}"),
             Some(Cause::Hung(limit)) => {
-                format!("was given a job and did not take it up within {limit:?} (--heartbeat)")
+                format!("was stopped, or did not take up a job, for {limit:?} (--heartbeat)")
             }
             _ => describe(reaped.status),
         };

@@ -11,6 +11,15 @@ pub(super) struct Beat {
     pub(super) current: Option<(JobId, Option<Nanos>)>,
     /// Answers so far.
     pub(super) answers: u64,
+    /// A signal has stopped its process.
+    pub(super) stopped: bool,
+}
+
+impl Beat {
+    /// A kernel may run as long as `--timeout` lets it.
+    fn is_computing(&self) -> bool {
+        !self.stopped && matches!(self.current, Some((_, Some(_))))
+    }
 }
 
 /// Looks at which a worker was found as it was the time before, although it had
@@ -34,15 +43,19 @@ pub(super) fn interval(limit: Duration) -> Duration {
 }
 
 impl Pulse {
-    /// Looks; returns whether the worker is to be given up. `beat` is `None` if it has
-    /// nothing to do that it was told of. A kernel may run as long as `--timeout` lets it,
-    /// so a worker that is in one is never given up here.
-    pub(super) fn feel(&mut self, beat: Option<Beat>, now: Nanos, limit: Duration) -> bool {
+    /// Looks; returns whether the worker is to be given up. `beat` gives `None` if the worker
+    /// has nothing to do that it was told of.
+    pub(super) fn feel(
+        &mut self,
+        beat: impl FnOnce() -> Option<Beat>,
+        now: Nanos,
+        limit: Duration,
+    ) -> bool {
         if now < self.looked + interval(limit).as_nanos() as u64 {
             return false;
         }
         self.looked = now;
-        let idle = beat.filter(|beat| !matches!(beat.current, Some((_, Some(_)))));
+        let idle = beat().filter(|beat| !beat.is_computing());
         self.missed = if idle.is_some() && idle == self.last { self.missed + 1 } else { 0 };
         self.last = idle;
         self.missed >= LOOKS
@@ -56,7 +69,7 @@ mod tests {
     const LIMIT: Duration = Duration::from_nanos(400);
 
     fn waiting(answers: u64) -> Option<Beat> {
-        Some(Beat { current: None, answers })
+        Some(Beat { current: None, answers, stopped: false })
     }
 
     /// How many looks, 100 ns apart, until it is given up.
@@ -64,20 +77,23 @@ mod tests {
         let mut pulse = Pulse::default();
         beats
             .enumerate()
-            .find_map(|(i, beat)| pulse.feel(beat, 100 * (i as u64 + 1), LIMIT).then_some(i + 1))
+            .find_map(|(i, beat)| pulse.feel(|| beat, 100 * (i as u64 + 1), LIMIT).then_some(i + 1))
     }
 
     #[test]
     fn a_worker_that_does_not_take_up_a_job_is_given_up() {
         assert_eq!(looks_until_given_up((0..100).map(|_| waiting(7))), Some(5));
-        let in_hand = Some(Beat { current: Some((JobId(3), None)), answers: 0 });
-        assert_eq!(looks_until_given_up((0..100).map(|_| in_hand)), Some(5));
+        let in_hand = Beat { current: Some((JobId(3), None)), answers: 0, stopped: false };
+        assert_eq!(looks_until_given_up((0..100).map(|_| Some(in_hand))), Some(5));
+        let stopped = Beat { current: Some((JobId(3), Some(1))), stopped: true, ..in_hand };
+        assert_eq!(looks_until_given_up((0..100).map(|_| Some(stopped))), Some(5));
     }
 
     #[test]
     fn one_that_answers_computes_or_has_nothing_to_do_is_not() {
         assert_eq!(looks_until_given_up((0..100).map(waiting)), None);
-        let computing = Some(Beat { current: Some((JobId(3), Some(1))), answers: 0 });
+        let computing =
+            Some(Beat { current: Some((JobId(3), Some(1))), answers: 0, stopped: false });
         assert_eq!(looks_until_given_up((0..100).map(|_| computing)), None);
         assert_eq!(looks_until_given_up((0..100).map(|_| None)), None);
         let now_and_then = (0..100).map(|i| if i % 4 == 0 { None } else { waiting(7) });
@@ -87,8 +103,8 @@ mod tests {
     #[test]
     fn looks_that_follow_each_other_at_once_count_as_one() {
         let mut pulse = Pulse::default();
-        assert!((0..100).all(|_| !pulse.feel(waiting(7), 1000, LIMIT)));
+        assert!((0..100).all(|_| !pulse.feel(|| waiting(7), 1000, LIMIT)));
         // This process was stopped for long: one look.
-        assert!(!pulse.feel(waiting(7), 1_000_000, LIMIT));
+        assert!(!pulse.feel(|| waiting(7), 1_000_000, LIMIT));
     }
 }

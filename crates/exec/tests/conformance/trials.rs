@@ -10,6 +10,7 @@ use crate::util::{Belongings, Setup, bytes, result, wait_until, workers};
 
 pub(crate) const TESTS: &[Test] = &[
     ("a worker that does not take up a job is replaced", stopped_before_a_job),
+    ("a job whose worker is stopped in the middle is tried again", stopped_in_a_job),
     ("jobs that kill their worker are tried again one at a time", one_at_a_time),
     ("suspects are tried although the queue never runs empty", not_starved),
     ("a suspect that is cancelled while it waits is not tried", cancelled_suspect),
@@ -30,6 +31,27 @@ fn stopped_before_a_job(setup: Setup) {
     assert_eq!(pool.status().restarts, 1);
     pool.close();
     before.assert_same();
+}
+
+fn stopped_in_a_job(setup: Setup) {
+    let (soon, late) = (Duration::from_millis(200), Duration::from_secs(100));
+    // Found by the one, or by the other.
+    for (heartbeat, timeout) in [(soon, None), (late, Some(Duration::from_secs(1)))] {
+        let pool = setup.builder().workers(1).heartbeat(heartbeat).build().unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().to_str().unwrap();
+        let mut job = JobSpec::new("gate").input(path.as_bytes());
+        job.timeout = timeout;
+        let job = pool.submit(job).unwrap();
+        let began = || directory.path().read_dir().unwrap().count() > 0;
+        wait_until("it has begun", began, String::new);
+        let worker = workers()[0];
+        signal(worker, Signal::STOP);
+        std::fs::write(directory.path().join("open"), "").unwrap();
+        let outcome = job.wait();
+        assert_eq!((outcome.status(), outcome.attempts), (Status::Ok, 2), "{timeout:?}");
+        assert_ne!(outcome.pid, worker);
+    }
 }
 
 fn one_at_a_time(setup: Setup) {

@@ -22,7 +22,6 @@ use brigade_proto::{JobError, JobId, Nanos, WorkerId};
 use smallvec::SmallVec;
 
 use super::keeper::Keeper;
-use super::pulse::Beat;
 use crate::executor::{Stop, WorkerReport};
 use crate::ticket::{End, Task, Ticket, Wanted};
 use crate::{PoolConfig, PoolError, SubmitError};
@@ -369,21 +368,16 @@ impl Crew {
         next
     }
 
-    /// What shows that a worker takes up its jobs; `None` if it was told of none. `current`
-    /// is what its status page says.
-    pub(super) fn beat(
-        &self,
-        lane: usize,
-        current: Option<(JobId, Option<Nanos>)>,
-    ) -> Option<Beat> {
+    /// How many answers a lane has given, if its worker was told of a job and owes one.
+    pub(super) fn answers(&self, lane: usize) -> Option<u64> {
         let mut state = self.lock();
         // An answer that only waits to be collected is a sign of life.
         self.collect(&mut state);
         let entry = &state.lanes[lane];
         let is_told = entry.assigned.iter().any(|assigned| assigned.sent);
-        let beat = is_told.then_some(Beat { current, answers: entry.report.jobs });
+        let answers = is_told.then_some(entry.report.jobs);
         self.release(state);
-        beat
+        answers
     }
 
     /// No further jobs; those that wait in the queue are cancelled. Returns false

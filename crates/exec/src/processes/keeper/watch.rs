@@ -12,7 +12,7 @@ use std::time::Duration;
 use brigade_ipc::StatusPage;
 use brigade_proto::{JobId, Nanos};
 use brigade_sys::bell::wait_readable;
-use brigade_sys::{clock, random};
+use brigade_sys::{clock, process, random};
 use crossbeam_channel::{Receiver, Sender};
 
 use super::hire::Agency;
@@ -21,7 +21,7 @@ use crate::PoolError;
 use crate::processes::crew::{Death, Next, TimeLimit, Why};
 use crate::processes::kid::{Ended, Kid};
 use crate::processes::life::Cause;
-use crate::processes::pulse;
+use crate::processes::pulse::{self, Beat};
 use crate::ticket::Ticket;
 
 /// How long a worker may take to exit once its link has closed.
@@ -380,8 +380,12 @@ impl Facts {
     /// Sees to the job that a worker has in hand, and to whether it takes up what it was
     /// given; returns when to look again.
     fn mind(&self, lane: usize, kid: &mut Kid, now: Nanos) -> Option<Nanos> {
-        let beat = self.crew.beat(lane, kid.current());
         let heartbeat = self.config.heartbeat;
+        let (pid, current) = (kid.pid, kid.current());
+        let beat = || {
+            let answers = self.crew.answers(lane)?;
+            Some(Beat { current, answers, stopped: process::is_stopped(pid) })
+        };
         if kid.pulse.feel(beat, now, heartbeat) {
             kid.kill(Cause::Hung(heartbeat));
             return None;
@@ -390,6 +394,11 @@ impl Facts {
         match self.crew.time_limit(lane, kid.current(), now, GRACE) {
             TimeLimit::None => Some(look),
             TimeLimit::At(at) => Some(at.min(look)),
+            // Its kernel had no chance to end in time.
+            TimeLimit::Over(..) if process::is_stopped(pid) => {
+                kid.kill(Cause::Hung(heartbeat));
+                None
+            }
             TimeLimit::Over(job, after) => {
                 tracing::warn!(job = job.0, worker = lane, "job timed out");
                 kid.end(Why::TimedOut(job, after));
