@@ -47,5 +47,11 @@ GATE_BASE_BIN=$brigade GATE_HEAD_BIN=$brigade GATE_BUDGET=3s GATE_FAIL_ON=inconc
 grep -q '<testcase' "$out/gate/gate.xml" || fail "the gate wrote no JUnit file"
 echo "ok: scripts for shells and CI"
 
+if command -v python3 > /dev/null; then
+    python3 "$here/chaos.py" --brigade "$brigade" --jobs 500 --every 20 \
+        || fail "a storm over 500 jobs lost or changed some"
+    echo "ok: a storm"
+fi
+
 [ -z "$(pgrep -f brigade-worker || true)" ] || fail "workers are left behind"
 echo "ok: exit codes, nothing left behind"

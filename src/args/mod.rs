@@ -37,6 +37,8 @@ Exit codes:
   0        all well
   1        some job failed, found while it ran
   2        the command line, a file or a parameter is wrong, found before any job started
+  3        a comparison found a slowdown (ab, compare)
+  4        a comparison is inconclusive
   5        the pool of workers could not start, or gave up
   130/143  interrupted by SIGINT (Ctrl-C) or SIGTERM: running jobs were finished and written
   141      the reader of the results went away before all jobs had run (`| head`)";
