@@ -19,6 +19,7 @@ import json
 import os
 import random
 import resource
+import shutil
 import signal
 import struct
 import subprocess
@@ -157,23 +158,35 @@ class Storm(threading.Thread):
             pass
 
 
-def belongings():
-    """What a run could leave behind."""
-    pids = [pid for pid in os.listdir("/proc") if pid.isdigit() and name(pid).startswith("brigade-")]
-    runtime = Path(os.environ.get("XDG_RUNTIME_DIR", tempfile.gettempdir())) / f"brigade-{os.getuid()}"
-    sockets = sorted(runtime.iterdir()) if runtime.is_dir() else []
-    shm = sorted(os.listdir("/dev/shm")) if os.path.isdir("/dev/shm") else []
-    return {"processes": pids, "sockets": [str(path) for path in sockets], "shm": shm}
+def is_marked(pid, marker):
+    """Whether a process was started by a run with this marker in its environment."""
+    try:
+        return marker in Path(f"/proc/{pid}/environ").read_bytes()
+    except OSError:
+        return False
+
+
+def left_behind(home, marker, shm_before):
+    """What a run has left: processes, zombies among them, sockets, shared memory."""
+    pids = [pid for pid in os.listdir("/proc") if pid.isdigit() and is_marked(pid, marker)]
+    children = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
+    files = [str(path) for path in Path(home).rglob("*") if not path.is_dir()]
+    return {"processes": pids + children, "files": files,
+            "shm": sorted(set(os.listdir("/dev/shm")) - shm_before)}
 
 
 def storm(args, jobs, expected, workers_count, transport, method, seed):
-    before = belongings()
+    home, marker = tempfile.mkdtemp(prefix="chaos-"), f"BRIGADE_CHAOS={os.getpid()}-{time.monotonic_ns()}"
+    shm_before = set(os.listdir("/dev/shm"))
+    env = {**os.environ, "XDG_RUNTIME_DIR": home, "TMPDIR": home,
+           **dict([marker.split("=")])}
     command = [args.brigade, "batch", str(jobs), "-w", str(workers_count), "--transport", transport,
                "--start-method", method, "--retries", "10", "--timeout", "20s",
                "--heartbeat", "200ms", "--max-restarts", "50", "--log", "error"]
     begin = time.monotonic()
     with tempfile.TemporaryFile("w+") as errors:
-        run = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True)
+        run = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True,
+                               env=env)
         weather = Storm(run.pid, seed, args.every / 1000, args.actions.split(","))
         weather.start()
         out = run.stdout.read().splitlines()
@@ -193,14 +206,14 @@ def storm(args, jobs, expected, workers_count, transport, method, seed):
     wrong += [f"job {i}: answered {answered[i]} times" for i in expected if answered[i] != 1]
     if code != 0:
         wrong.append(f"exit code {code}: {said.strip()[-300:]}")
-    # Others may use the machine too: only what is still there after a while is a leak.
+    # A worker may be about to notice that its coordinator has gone.
     end = time.monotonic() + 10
-    while (left := {key: [x for x in now if x not in before[key]]
-                    for key, now in belongings().items()}) and any(left.values()):
+    while any((left := left_behind(home, marker.encode(), shm_before)).values()):
         if time.monotonic() > end:
             wrong.append(f"left behind: {left}")
             break
-        time.sleep(0.05)
+        time.sleep(0.01)
+    shutil.rmtree(home)
     calm = weather.size[len(weather.size) // 5:]
     growth = None
     if len(calm) >= 20:
