@@ -3,7 +3,7 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicUsize, Ordering};
 use std::thread;
 
 use brigade_exec::{Pool, Stop};
@@ -12,7 +12,7 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::{Handle, Signals};
 
 use crate::console;
-use crate::exit::Failure;
+use crate::exit::{Exit, Failure};
 
 /// Whether somebody wants the run to end.
 pub(crate) struct Interrupt {
@@ -87,20 +87,42 @@ impl Drop for Watching {
     }
 }
 
-/// A flag that the first SIGINT or SIGTERM sets; the second ends this process. For what
-/// has no pool to stop.
-pub(crate) fn flag() -> Result<Arc<AtomicBool>, Failure> {
-    let flag = Arc::new(AtomicBool::new(false));
-    for signal in [SIGINT, SIGTERM] {
-        // In this order: the second finds what the first has set.
-        signal_hook::flag::register_conditional_default(signal, Arc::clone(&flag))
-            .and_then(|_| signal_hook::flag::register(signal, Arc::clone(&flag)))
-            .map_err(|error| Failure::usage(format!("cannot watch for signals: {error}")))?;
-    }
-    Ok(flag)
+/// Set by the first SIGINT or SIGTERM; the second ends this process. For what has no
+/// pool to stop.
+#[derive(Clone)]
+pub(crate) struct Flag {
+    /// The signal, or 0.
+    signal: Arc<AtomicUsize>,
 }
 
-/// Whether a flag of [`flag`] has been set.
-pub(crate) fn is_set(flag: &AtomicBool) -> bool {
-    flag.load(Ordering::Acquire)
+impl Flag {
+    /// Watches from now on.
+    pub(crate) fn watch() -> Result<Self, Failure> {
+        let signal = Arc::new(AtomicUsize::new(0));
+        let seen = Arc::new(AtomicBool::new(false));
+        for number in [SIGINT, SIGTERM] {
+            // In this order: the second finds what the first has set.
+            signal_hook::flag::register_conditional_default(number, Arc::clone(&seen))
+                .and_then(|_| signal_hook::flag::register(number, Arc::clone(&seen)))
+                .and_then(|_| {
+                    let value = number as usize;
+                    signal_hook::flag::register_usize(number, Arc::clone(&signal), value)
+                })
+                .map_err(|error| Failure::usage(format!("cannot watch for signals: {error}")))?;
+        }
+        Ok(Self { signal })
+    }
+
+    /// Whether a signal has come.
+    pub(crate) fn is_set(&self) -> bool {
+        self.exit().is_some()
+    }
+
+    /// What the program ends with, if a signal has come.
+    pub(crate) fn exit(&self) -> Option<Exit> {
+        match self.signal.load(Ordering::Acquire) {
+            0 => None,
+            signal => Some(Exit::Interrupted(signal as i32)),
+        }
+    }
 }

@@ -16,7 +16,7 @@ use super::verdict;
 use crate::args::{AbArgs, AbMetric};
 use crate::console::{self, Progress};
 use crate::exit::{Exit, Failure};
-use crate::signals;
+use crate::signals::Flag;
 
 /// How often a comparison may err, over all looks and metrics, on either side.
 const ALPHA: f64 = 0.01;
@@ -31,20 +31,19 @@ pub(crate) fn run(args: &AbArgs) -> Result<Exit, Failure> {
     let mut results = verdict::open(&args.verdict, &[])?;
     let host = json!(Host::read());
     let warnings = verdict::warnings();
-    let interrupted = signals::flag()?;
+    let signal = Flag::watch()?;
     let begin = Instant::now();
     for (program, flag) in [(&base, "--base"), (&head, "--head")] {
         // Loads both into memory, and shows what they complain of.
-        let tried = program.run(Stdio::inherit(), &|| signals::is_set(&interrupted));
+        let tried = program.run(Stdio::inherit(), &|| signal.is_set());
         tried.map_err(|error| wrong(flag, &error))?;
     }
-    let bout = Bout { args, base: &base, head: &head };
-    let interrupted = || signals::is_set(&interrupted);
-    let first = bout.round(args.seed, &interrupted)?;
+    let bout = Bout { args, base: &base, head: &head, signal: &signal };
+    let first = bout.round(args.seed)?;
     let is_worse = |judged: &Judgement| judged.verdict == Verdict::Worse;
     let second = if first.judgements.iter().any(is_worse) && !first.interrupted {
         console::say("head looks worse; once more, to be sure");
-        Some(bout.round(args.seed ^ 0xa5a5_a5a5, &interrupted)?)
+        Some(bout.round(args.seed ^ 0xa5a5_a5a5)?)
     } else {
         None
     };
@@ -63,10 +62,8 @@ pub(crate) fn run(args: &AbArgs) -> Result<Exit, Failure> {
         cells,
     };
     verdict::write(&comparison, &args.verdict, &mut results)?;
-    Ok(match interrupted() {
-        true => Exit::Interrupted(signal_hook::consts::SIGINT),
-        false => verdict::exit(comparison.verdict, args.verdict.fail_on),
-    })
+    let judged = verdict::exit(comparison.verdict, args.verdict.fail_on);
+    Ok(signal.exit().unwrap_or(judged))
 }
 
 fn wrong(flag: &str, error: &str) -> Failure {
@@ -78,10 +75,12 @@ struct Bout<'a> {
     args: &'a AbArgs,
     base: &'a Program,
     head: &'a Program,
+    signal: &'a Flag,
 }
 
 impl Bout<'_> {
-    fn round(&self, seed: u64, is_interrupted: &dyn Fn() -> bool) -> Result<Round, Failure> {
+    fn round(&self, seed: u64) -> Result<Round, Failure> {
+        let is_interrupted = &|| self.signal.is_set();
         let metrics = &self.args.metric;
         let rules = Rules { tolerance: self.args.verdict.tolerance, alpha: ALPHA };
         let limits = Limits { budget: self.args.budget, blocks: self.args.blocks as usize, seed };
@@ -93,13 +92,15 @@ impl Bout<'_> {
         };
         let mut hooks =
             Hooks { run: &mut run, done: &mut |_, _| progress.job(true), is_interrupted };
-        round(metrics.len(), &rules, &limits, &mut hooks).map_err(|error| match is_interrupted() {
-            true => Failure {
-                exit: Exit::Interrupted(signal_hook::consts::SIGINT),
-                message: "interrupted before there was anything to compare".to_owned(),
-            },
-            // It worked the first time.
-            false => Failure { exit: Exit::JobFailed, message: error },
+        round(metrics.len(), &rules, &limits, &mut hooks).map_err(|error| {
+            match self.signal.exit() {
+                Some(exit) => Failure {
+                    exit,
+                    message: "interrupted before there was anything to compare".to_owned(),
+                },
+                // It worked the first time.
+                None => Failure { exit: Exit::JobFailed, message: error },
+            }
         })
     }
 }

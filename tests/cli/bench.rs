@@ -254,6 +254,11 @@ fn accounts_for_its_time(timeline: &Value, may_overlap: bool) {
 
 #[test]
 fn an_interrupted_bench_keeps_what_it_has() {
+    interrupt_a_bench("INT", 130);
+    interrupt_a_bench("TERM", 143);
+}
+
+fn interrupt_a_bench(by: &str, code: i32) {
     let kitchen = Kitchen::new();
     let command = "bench all --blocks 1 --format json --output saved.json --log info";
     let mut child = kitchen.command(command).spawn().unwrap();
@@ -267,10 +272,10 @@ fn an_interrupted_bench_keeps_what_it_has() {
             line.contains("pool is ready")
         });
     }
-    signal(child.id(), "INT");
+    signal(child.id(), by);
     // So that it does not block in writing.
     let reader = std::thread::spawn(move || stderr.read_to_string(&mut String::new()));
-    finish(child).expect(130);
+    finish(child).expect(code);
     reader.join().unwrap().unwrap();
     let saved: Value = serde_json::from_slice(&kitchen.read("saved.json")).unwrap();
     assert_eq!(saved["interrupted"], true);

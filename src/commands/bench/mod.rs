@@ -24,14 +24,14 @@ use brigade_report::bench::{self, Bench};
 use brigade_report::formats::Document;
 use brigade_report::trace;
 use serde_json::{Map, Value};
-use signal_hook::consts::SIGINT;
 
 use self::session::Session;
 use super::verdict;
 use crate::args::{BenchArgs, CommonArgs, Experiment, ListFormat};
 use crate::console::{self, Results};
 use crate::exit::{Exit, Failure};
-use crate::{exports, signals, write};
+use crate::signals::Flag;
+use crate::{exports, write};
 
 pub(crate) fn run(args: &BenchArgs, registry: Registry) -> Result<Exit, Failure> {
     let common = args.experiment.common();
@@ -47,7 +47,7 @@ pub(crate) fn run(args: &BenchArgs, registry: Registry) -> Result<Exit, Failure>
     if matches!(args.experiment, Experiment::All(_)) {
         budget = budget.or(Some(all::BUDGET));
     }
-    let mut session = Session::new(common, budget, registry, signals::flag()?);
+    let mut session = Session::new(common, budget, registry, Flag::watch()?);
     match &args.experiment {
         Experiment::Latency(args) => latency::latency(&args.sizes, &mut session)?,
         Experiment::Bandwidth(args) => latency::bandwidth(&args.sizes, &mut session)?,
@@ -73,11 +73,11 @@ fn finish(
     common: &CommonArgs,
     results: &mut Results,
 ) -> Result<Exit, Failure> {
-    let is_interrupted = session.is_interrupted();
+    let interrupted = session.signal.exit();
     let failed = session.failed || session.cells.iter().any(|cell| cell.error.is_some());
     let bench = Bench {
         warnings,
-        interrupted: is_interrupted,
+        interrupted: interrupted.is_some(),
         blocks: session.blocks,
         models: session.models,
         findings: session.findings,
@@ -98,11 +98,8 @@ fn finish(
             message: format!("cannot write --trace {}: {error}", path.display()),
         })?;
     }
-    Ok(match (is_interrupted, failed) {
-        (true, _) => Exit::Interrupted(SIGINT),
-        (false, true) => Exit::JobFailed,
-        (false, false) => Exit::Ok,
-    })
+    let ended = if failed { Exit::JobFailed } else { Exit::Ok };
+    Ok(interrupted.unwrap_or(ended))
 }
 
 fn case(value: Value) -> Map<String, Value> {

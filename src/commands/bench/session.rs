@@ -2,7 +2,6 @@
 //! has been measured so far.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use brigade_exec::Pool;
@@ -15,6 +14,7 @@ use serde_json::Value;
 
 use crate::args::CommonArgs;
 use crate::console::Progress;
+use crate::signals::Flag;
 
 /// How often each variant takes its turn if neither `--blocks` nor `--budget` says.
 const BLOCKS: usize = 15;
@@ -25,7 +25,7 @@ pub(super) struct Session<'a> {
     pub(super) common: &'a CommonArgs,
     pub(super) registry: Arc<Registry>,
     /// Whether the user wants it to end.
-    interrupted: Arc<AtomicBool>,
+    pub(super) signal: Flag,
     /// When the experiment in hand is to be over.
     end: Option<Instant>,
     /// Measurements that the experiment in hand still has to make.
@@ -45,12 +45,12 @@ impl<'a> Session<'a> {
         common: &'a CommonArgs,
         budget: Option<Duration>,
         registry: Registry,
-        interrupted: Arc<AtomicBool>,
+        signal: Flag,
     ) -> Self {
         Self {
             common,
             registry: Arc::new(registry),
-            interrupted,
+            signal,
             end: budget.map(|budget| Instant::now() + budget),
             ahead: 1,
             failed: false,
@@ -63,7 +63,7 @@ impl<'a> Session<'a> {
     }
 
     pub(super) fn is_interrupted(&self) -> bool {
-        self.interrupted.load(Ordering::Acquire)
+        self.signal.is_set()
     }
 
     /// An experiment begins that makes so many measurements: they share what is left
@@ -141,7 +141,7 @@ impl<'a> Session<'a> {
             &plan,
             &mut Hooks {
                 done: &mut |_| progress.job(true),
-                is_interrupted: &|| self.interrupted.load(Ordering::Acquire),
+                is_interrupted: &|| self.signal.is_set(),
             },
         );
         self.ahead = self.ahead.saturating_sub(1).max(1);
