@@ -127,12 +127,11 @@ impl Duel<'_> {
                     format!("{bytes} {who} {costs} whatever the computation, or perhaps {from}")
                 }
                 Answer::Never => {
-                    let said =
-                        format!("{bytes} no job that was measured is so long that {who} {costs}");
+                    let said = format!("{bytes} {who} {costs} in no job that was measured");
                     match low {
                         0.0 => format!("{said}, but too uncertain to rule any out"),
                         low if low.is_finite() => {
-                            format!("{said}, or perhaps those from {} on", time(low))
+                            format!("{said}, or perhaps from {} of computation on", time(low))
                         }
                         _ => said,
                     }
