@@ -120,7 +120,8 @@ pub struct PoolConfig {
     pub max_jobs_per_worker: Option<u64>,
     /// Bind worker n to the n-th usable core.
     pub pin: bool,
-    /// How long a worker process may take to start and shake hands.
+    /// How long a worker process may take to start and shake hands; and later on, if it has
+    /// nothing else to do, to take a job in hand.
     pub start_deadline: Duration,
     /// The program that is started as a worker; `None`: this executable.
     pub worker_program: Option<PathBuf>,
@@ -161,7 +162,11 @@ impl PoolConfig {
         executor::patience(self.spin)
     }
 
-    pub(crate) fn check(&self) -> Result<(), PoolError> {
+    /// Whether a pool can be like that.
+    ///
+    /// # Errors
+    /// [`PoolError::Config`], with the flag that sets what is out of range.
+    pub fn check(&self) -> Result<(), PoolError> {
         let within = |what: &'static str, flag: &'static str, value: usize, max: usize| {
             if (1..=max).contains(&value) {
                 Ok(())

@@ -19,7 +19,7 @@ use brigade_sys::bell::{Bell, wait_readable};
 use brigade_sys::{affinity, clock};
 use crossbeam_channel::{Receiver, Sender};
 
-use super::crew::{Crew, Death, Next, TimeLimit, Why};
+use super::crew::{Crew, Death, Next, RollCall, TimeLimit, Why};
 use super::kid::{Ended, Kid};
 use super::link::Link;
 use super::spawn::{self, Started};
@@ -96,7 +96,7 @@ impl Keeper {
     /// A job with a time limit was assigned: see to it that the keeper looks in
     /// time.
     pub(super) fn mind(&self, timeout: Duration) {
-        let due = clock::now().saturating_add((timeout + GRACE).as_nanos() as u64);
+        let due = clock::after(timeout.saturating_add(GRACE));
         if due < self.0.wake_at.load(Ordering::SeqCst) {
             self.0.bell.ring();
         }
@@ -332,7 +332,8 @@ impl Watch {
                     let job = if kid.is_ending() || kid.page.is_none() {
                         None
                     } else {
-                        match self.crew.time_limit(lane, kid.current(), now, GRACE) {
+                        let current = kid.current();
+                        let limit = match self.crew.time_limit(lane, current, now, GRACE) {
                             TimeLimit::None => None,
                             TimeLimit::At(at) => Some(at),
                             TimeLimit::Over(job, after) => {
@@ -340,6 +341,18 @@ impl Watch {
                                 kid.end(Why::TimedOut(job, after));
                                 None
                             }
+                        };
+                        match self.crew.roll_call(lane, current, now) {
+                            RollCall::At(at) => Some(limit.map_or(at, |limit| limit.min(at))),
+                            RollCall::Absent(job) if !kid.is_ending() => {
+                                let limit = self.config.start_deadline;
+                                kid.offence = Some(format!(
+                                    "did not take job {job} in hand within {limit:?}"
+                                ));
+                                kid.kill();
+                                None
+                            }
+                            RollCall::Absent(_) => None,
                         }
                     };
                     let own = kid.keep_deadline(now);
@@ -481,7 +494,7 @@ impl Watch {
             thread::Builder::new().name(format!("link-{lane}")).spawn(move || link.serve(listener));
         match thread {
             Ok(thread) => {
-                let deadline = clock::now() + self.config.start_deadline.as_nanos() as u64;
+                let deadline = clock::after(self.config.start_deadline);
                 Ok(Kid::new(started, tenure, doorstep, deadline, thread))
             }
             Err(error) => {
@@ -533,7 +546,7 @@ impl Watch {
     fn replace(&mut self, lane: usize, death: &Death) {
         match self.crew.lost(lane, death) {
             Next::Restart(pause) if !self.leaving => {
-                self.seats[lane] = Seat::Due(clock::now() + pause.as_nanos() as u64);
+                self.seats[lane] = Seat::Due(clock::after(pause));
                 // Seen to before the next sleep.
                 self.desk().bell.ring();
             }

@@ -34,7 +34,7 @@ pub(super) struct Kid {
     killed: bool,
     pub(super) link_over: bool,
     pub(super) refusal: Option<Refusal>,
-    /// What it did wrong.
+    /// What it did wrong, in words that fit after "worker".
     pub(super) offence: Option<String>,
     link: Option<JoinHandle<()>>,
     reaped: Option<Reaped>,
@@ -116,7 +116,7 @@ impl Kid {
 
     /// Kills it unless it has gone by itself by then.
     pub(super) fn kill_after(&mut self, limit: Duration) {
-        self.deadline = Some(clock::now() + limit.as_nanos() as u64);
+        self.deadline = Some(clock::after(limit));
     }
 
     /// Kills it if its time is over; returns when that will be.
@@ -131,6 +131,8 @@ impl Kid {
         self.deadline = None;
         if self.page.is_none() {
             self.late = true;
+        } else if self.link_over && self.why.is_none() {
+            self.offence.get_or_insert_with(|| "closed its channel and did not exit".to_owned());
         }
         self.kill();
         None
@@ -154,7 +156,7 @@ impl Kid {
                 });
             }
         }
-        self.give_up_link = clock::now() + link_limit.as_nanos() as u64;
+        self.give_up_link = clock::after(link_limit);
         if let Some(doorstep) = self.doorstep.take() {
             doorstep.abort();
         }
@@ -176,10 +178,7 @@ impl Kid {
                 "a dead worker's socket is held open by another process"
             );
         }
-        let how = match &self.offence {
-            Some(offence) => format!("broke the protocol: {offence}"),
-            None => describe(reaped.status),
-        };
+        let how = self.offence.clone().unwrap_or_else(|| describe(reaped.status));
         Some(Ended { how, reaped, early: self.page.is_none() })
     }
 
@@ -187,7 +186,9 @@ impl Kid {
     pub(super) fn start_error(&self, how: &str, limit: Duration) -> PoolError {
         match &self.refusal {
             _ if self.late => PoolError::StartTimeout { after: limit },
-            Some(Refusal::Mismatch(reason)) => PoolError::Refused { reason: reason.clone() },
+            Some(Refusal::Mismatch(reason) | Refusal::Nonsense(reason)) => {
+                PoolError::Refused { reason: reason.clone() }
+            }
             _ => PoolError::DiedEarly { death: how.to_owned(), stderr: self.words.tail() },
         }
     }

@@ -9,6 +9,7 @@
 
 mod deal;
 mod ends;
+mod roll_call;
 mod wait;
 
 use std::collections::VecDeque;
@@ -18,6 +19,7 @@ use std::time::Duration;
 
 use brigade_ipc::{Arena, Bells, Budget, Call, Outputs, Pass, Sender};
 use brigade_proto::{JobError, JobId, Nanos, WorkerId};
+use brigade_sys::clock;
 
 use smallvec::SmallVec;
 
@@ -26,8 +28,9 @@ use crate::executor::{Stop, WorkerReport};
 use crate::ticket::{End, Task, Ticket, Wanted};
 use crate::{PoolConfig, PoolError, SubmitError};
 
-pub(super) use deal::Errand;
+pub(super) use deal::{Delivery, Errand};
 pub(super) use ends::{Death, Done, Next, Why};
+pub(super) use roll_call::RollCall;
 
 /// The jobs and lanes of a pool.
 pub(super) struct Crew {
@@ -61,6 +64,8 @@ struct Limits {
     retries: u32,
     max_restarts: u32,
     max_jobs: Option<u64>,
+    /// How long a worker with nothing else to do may take to take a job in hand.
+    take_up: Nanos,
 }
 
 struct State {
@@ -100,12 +105,14 @@ struct Lane {
     /// Its worker was told to leave.
     leaving: bool,
     assigned: VecDeque<Assigned>,
-    /// Assigned jobs that its runner has to fetch inputs for, or to send.
-    errands: VecDeque<JobId>,
+    /// What its runner has to do.
+    errands: VecDeque<Chore>,
     /// Jobs given to the present process.
     given: u64,
     /// The worker's rings, if it has any.
     wire: Option<Wire>,
+    /// When an answer of its worker was last collected.
+    heard: Nanos,
     report: Totals,
 }
 
@@ -113,8 +120,7 @@ struct Lane {
 pub(super) struct Wire {
     pub(super) pass: Pass,
     pub(super) outputs: Arc<Outputs>,
-    pub(super) mail: Arc<Mailbox>,
-    /// Regions of the arena that the worker was sent.
+    /// Regions of the arena that the worker was sent, or will be.
     pub(super) regions: usize,
 }
 
@@ -126,9 +132,11 @@ impl Mailbox {
         Self(Mutex::new(Some(sender)))
     }
 
-    /// Uses the channel; `None` if it is closed.
+    /// Uses the channel; `None` if it is closed. Not under the lock: a worker that does
+    /// not read its mail blocks whoever sends, and nobody else.
     pub(super) fn with<T>(&self, send: impl FnOnce(&Sender) -> T) -> Option<T> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(send)
+        let sender = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        sender.as_ref().map(send)
     }
 
     /// Closes it: a worker that gets its jobs by mail leaves.
@@ -151,6 +159,16 @@ struct Assigned {
     bytes_in: u64,
     /// The worker was told of it.
     sent: bool,
+    /// When its kernel was called, as the worker said when it was first asked.
+    called: Option<Nanos>,
+}
+
+/// What only a runner may do, because it can block.
+enum Chore {
+    /// Fetch the inputs of an assigned job, and send it if need be.
+    Job(JobId),
+    /// Send a region of the arena.
+    Region(usize),
 }
 
 impl State {
@@ -164,6 +182,14 @@ impl State {
 impl Lane {
     fn find(&self, job: JobId) -> Option<usize> {
         self.assigned.iter().position(|assigned| assigned.task.ticket.id == job)
+    }
+
+    /// Whether a job is assigned to it, alone or in a chunk.
+    fn has(&self, job: JobId) -> bool {
+        self.assigned.iter().any(|Assigned { task, .. }| {
+            let count = task.chunk.as_ref().map_or(1, |chunk| chunk.count as u64);
+            job.0.checked_sub(task.ticket.id.0).is_some_and(|place| place < count)
+        })
     }
 }
 
@@ -204,6 +230,7 @@ impl Crew {
                 retries: config.retries,
                 max_restarts: config.max_restarts,
                 max_jobs: config.max_jobs_per_worker,
+                take_up: clock::nanos(config.start_deadline),
             },
         }
     }
@@ -302,6 +329,7 @@ impl Crew {
         entry.leaving = false;
         entry.given = 0;
         entry.wire = wire;
+        entry.heard = clock::now();
         if entry.report.ready_ns == 0 {
             entry.report.ready_ns = since_start.as_nanos() as u64;
         }
@@ -335,19 +363,23 @@ impl Crew {
         now: Nanos,
         grace: Duration,
     ) -> TimeLimit {
-        let state = self.lock();
+        let mut state = self.lock();
         let mut next = TimeLimit::None;
-        for assigned in &state.lanes[lane].assigned {
+        for assigned in &mut state.lanes[lane].assigned {
             let Some(timeout) = assigned.task.timeout else {
                 continue;
             };
             let id = assigned.task.ticket.id;
             let called = match current {
-                Some((job, Some(called))) if job == id => called,
+                // A worker cannot put it off by saying something else later on, or that
+                // it is yet to come.
+                Some((job, Some(called))) if job == id => {
+                    *assigned.called.get_or_insert(called.min(now))
+                }
                 // Not called yet, so not before now.
                 _ => now,
             };
-            let over = called.saturating_add((timeout + grace).as_nanos() as u64);
+            let over = called.saturating_add(clock::nanos(timeout.saturating_add(grace)));
             if over <= now {
                 return TimeLimit::Over(id, timeout);
             }
