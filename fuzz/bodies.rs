@@ -9,8 +9,11 @@ use std::sync::LazyLock;
 use brigade::{Buffer, Params, Registry, Size};
 use brigade_kernels::{Always, Context, HeapSink};
 
-/// Name, and what is fed.
-pub(crate) const TARGETS: &[(&str, fn(&[u8]))] = &[
+/// What is fed with bytes.
+pub(crate) type Body = fn(&[u8]);
+
+/// By name.
+pub(crate) const TARGETS: &[(&str, Body)] = &[
     ("answer", brigade_ipc::fuzz::answer),
     ("order", brigade_ipc::fuzz::order),
     ("chunk", brigade_ipc::fuzz::chunk),

@@ -79,7 +79,7 @@ fn mutate(bytes: &mut Vec<u8>, others: &[Vec<u8>], dice: &mut Dice) {
     }
 }
 
-fn try_out(target: &str, body: fn(&[u8]), bytes: &[u8], what: &str) {
+fn try_out(target: &str, body: bodies::Body, bytes: &[u8], what: &str) {
     if catch_unwind(|| body(bytes)).is_err() {
         let path = std::env::temp_dir().join(format!("brigade-fuzz-{target}"));
         let _ = fs::write(&path, bytes);

@@ -83,14 +83,14 @@ impl Stage {
     /// The next job, however it comes; `None` if there will be no more.
     pub(super) fn next(&mut self) -> Option<Given> {
         let mut buffer = [0; MAX_MESSAGE];
-        while self.has_rings {
+        if self.has_rings {
             let order = self.connected.station.next(&mut buffer, Patience::NONE).unwrap();
             match decode_order(order).unwrap() {
                 Order::Job { job, .. } => return Some(Given { job, count: None }),
                 Order::Chunk { first, count, .. } => {
                     return Some(Given { job: first, count: Some(count) });
                 }
-                Order::Mail => break,
+                Order::Mail => {}
                 Order::Leave => return None,
             }
         }
