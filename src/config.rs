@@ -48,6 +48,7 @@ pub(crate) fn pool(args: &PoolArgs) -> Result<PoolConfig, Failure> {
             Failure::usage(format!("cannot use --worker-program {program}: {error}"))
         })?);
     }
+    config.check()?;
     Ok(config)
 }
 

@@ -27,9 +27,15 @@ pub(crate) fn write(text: &[u8]) {
     }
 }
 
-/// Says something on standard error, on a line of its own.
+/// Says something on standard error, on a line of its own: names of files and what workers
+/// say may hold anything.
 pub(crate) fn say(message: impl fmt::Display) {
-    write(format!("brigade: {message}\n").as_bytes());
+    let mut line = "brigade: ".to_owned();
+    for c in message.to_string().chars() {
+        if c.is_control() { line.extend(c.escape_default()) } else { line.push(c) }
+    }
+    line.push('\n');
+    write(line.as_bytes());
 }
 
 /// How far the run is, on standard error, if somebody watches.
@@ -97,8 +103,25 @@ impl Drop for Progress {
 /// to the file alone, or nowhere.
 pub(crate) struct Results {
     stdout: Option<BufWriter<StdoutLock<'static>>>,
-    file: Option<(PathBuf, BufWriter<File>)>,
+    file: Option<Beside>,
     closed: bool,
+}
+
+/// The file beside standard output. It is made, or emptied, with the first thing that is
+/// written: a command that is refused changes nothing.
+struct Beside {
+    path: PathBuf,
+    open: Option<BufWriter<File>>,
+}
+
+impl Beside {
+    fn writer(&mut self) -> io::Result<&mut BufWriter<File>> {
+        let open = match self.open.take() {
+            Some(open) => open,
+            None => BufWriter::new(File::create(&self.path)?),
+        };
+        Ok(self.open.insert(open))
+    }
 }
 
 impl Results {
@@ -108,7 +131,7 @@ impl Results {
         Self { stdout, file: None, closed: false }
     }
 
-    /// Opens `file`, emptying it; it must not be one that the run reads or writes.
+    /// To `file` as well; it must not be one that the run reads or writes.
     pub(crate) fn open(file: Option<&Path>, used: &[PathBuf]) -> Result<Self, Failure> {
         if let Some(path) = file
             && let Some(other) =
@@ -123,10 +146,10 @@ impl Results {
         let file = match file {
             None => None,
             Some(path) => {
-                let made = File::create(path).map_err(|error| {
+                files::try_in_place(path).map_err(|error| {
                     Failure::usage(format!("cannot write --output {}: {error}", path.display()))
                 })?;
-                Some((path.to_owned(), BufWriter::new(made)))
+                Some(Beside { path: path.to_owned(), open: None })
             }
         };
         Ok(Self { file, ..Self::stdout() })
@@ -148,10 +171,10 @@ impl Results {
             }
             self.closed = true;
         }
-        if let Some((path, file)) = &mut self.file
-            && let Err(error) = write(file)
+        if let Some(file) = &mut self.file
+            && let Err(error) = file.writer().and_then(|file| write(file))
         {
-            return Err(annotate(&path.display().to_string(), &error));
+            return Err(annotate(&file.path.display().to_string(), &error));
         }
         Ok(())
     }

@@ -1,7 +1,7 @@
 //! `--export FORMAT=FILE`: what other programs read.
 
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use brigade_report::formats::{Document, Format};
 
@@ -9,6 +9,32 @@ use crate::args::Export;
 use crate::console::Results;
 use crate::exit::{Exit, Failure};
 use crate::write;
+
+/// Refuses, before anything is measured, files that cannot be written, or that are read
+/// or written otherwise.
+pub(crate) fn check<'a>(
+    exports: &'a [Export],
+    used: impl IntoIterator<Item = &'a PathBuf>,
+) -> Result<(), Failure> {
+    let mut used: Vec<&PathBuf> = used.into_iter().collect();
+    for Export { format, file } in exports {
+        if file == Path::new("-") {
+            continue;
+        }
+        let show = format!("--export {format}={}", file.display());
+        let identity = write::identity(file);
+        if let Some(other) = used.iter().find(|other| write::identity(other) == identity) {
+            let other = other.display();
+            return Err(Failure::usage(format!(
+                "{show} would overwrite {other}, which is read or written otherwise"
+            )));
+        }
+        write::try_to_replace(file)
+            .map_err(|error| Failure::usage(format!("cannot write {show}: {error}")))?;
+        used.push(file);
+    }
+    Ok(())
+}
 
 /// Refuses, before anything is measured, what a result without verdicts cannot say.
 pub(crate) fn check_bench(exports: &[Export]) -> Result<(), Failure> {

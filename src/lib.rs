@@ -38,6 +38,8 @@ mod console;
 
 mod exit;
 mod exports;
+#[doc(hidden)]
+pub mod fuzz;
 mod ledger;
 mod log;
 mod plan;

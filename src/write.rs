@@ -31,6 +31,7 @@ impl Draft {
     /// # Errors
     /// When no file can be made there.
     pub(crate) fn of(path: &Path) -> io::Result<Self> {
+        check_place(path)?;
         let temporary = Temporary::beside(path);
         let file = BufWriter::new(File::create_new(&temporary.0)?);
         Ok(Self { file, temporary, path: path.to_owned() })
@@ -72,6 +73,45 @@ impl Write for Draft {
 pub(crate) fn probe(directory: &Path) -> io::Result<()> {
     let temporary = Temporary::beside(&directory.join("probe"));
     File::create_new(&temporary.0).map(drop)
+}
+
+/// Whether a file can be put in its place here, without a trace.
+///
+/// # Errors
+/// When it cannot.
+pub(crate) fn try_to_replace(path: &Path) -> io::Result<()> {
+    check_place(path)?;
+    probe(directory(path))
+}
+
+/// Whether a file can be written here as it is, without a trace.
+///
+/// # Errors
+/// When it cannot.
+pub(crate) fn try_in_place(path: &Path) -> io::Result<()> {
+    match path.metadata() {
+        Ok(found) if found.is_dir() => Err(io::ErrorKind::IsADirectory.into()),
+        Ok(found) if found.is_file() => File::options().write(true).open(path).map(drop),
+        // The other end of a pipe would notice.
+        Ok(_) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => probe(directory(path)),
+        Err(error) => Err(error),
+    }
+}
+
+/// What is renamed over a device, or a link to one, takes its place.
+fn check_place(path: &Path) -> io::Result<()> {
+    match path.metadata() {
+        Ok(found) if !found.is_file() => Err(io::Error::other("it is not a file")),
+        _ => Ok(()),
+    }
+}
+
+fn directory(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    }
 }
 
 /// A name that is removed when it goes out of scope, unless it was renamed.
@@ -125,6 +165,25 @@ mod tests {
         drop(dropped);
         assert_eq!(fs::read(&path).unwrap(), b"three");
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "nothing else is left");
+    }
+
+    #[test]
+    fn trying_leaves_no_trace() {
+        let dir = tempfile::tempdir().unwrap();
+        let (new, old) = (dir.path().join("new"), dir.path().join("old"));
+        fs::write(&old, "kept").unwrap();
+        for path in [&new, &old] {
+            try_in_place(path).unwrap();
+            try_to_replace(path).unwrap();
+        }
+        assert_eq!(fs::read(&old).unwrap(), b"kept");
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+        for wrong in [dir.path(), &dir.path().join("no/x"), &old.join("x")] {
+            assert!(try_in_place(wrong).is_err() && try_to_replace(wrong).is_err());
+        }
+        let device = Path::new("/dev/null");
+        assert!(try_in_place(device).is_ok() && try_to_replace(device).is_err());
+        assert!(atomically(device, b"x", true).is_err());
     }
 
     #[test]

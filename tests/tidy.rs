@@ -131,6 +131,24 @@ fn formats_are_reports_business() {
     }
 }
 
+/// What SECURITY.md says is shown by tests, and these are there.
+#[test]
+fn security_md_names_tests_that_exist() {
+    let text = fs::read_to_string(root().join("SECURITY.md")).unwrap();
+    let mut names = 0;
+    for name in text.split('`').skip(1).step_by(2).filter(|name| name.contains(".rs#")) {
+        let (file, test) = name.split_once('#').unwrap();
+        let source = fs::read_to_string(root().join(file)).unwrap_or_default();
+        assert!(source.contains(test), "SECURITY.md: there is no `{test}` in `{file}`");
+        names += 1;
+    }
+    assert!(names > 20, "this check sees {names} names");
+    let rows = text.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| --- "));
+    for row in rows.filter(|row| !row.contains("| shown by |")) {
+        assert!(row.contains(".rs#") || row.contains("to be named"), "no test for: {row}");
+    }
+}
+
 #[test]
 fn files_can_be_read_in_one_sitting() {
     let directories = CRATES.iter().map(|name| source_directory(name)).chain([root().join("src")]);

@@ -193,7 +193,10 @@ impl Batch<'_> {
             Some(parent) if !parent.as_os_str().is_empty() => parent,
             _ => Path::new("."),
         };
-        if path.file_name().is_none() || !directory.is_dir() {
+        if path.file_name().is_none() {
+            return Err(format!("cannot write `{show}`: it is not the name of a file"));
+        }
+        if !directory.is_dir() {
             let directory = directory.display();
             return Err(format!("cannot write {show}: {directory} is not a directory"));
         }

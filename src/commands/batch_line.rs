@@ -14,9 +14,9 @@ use crate::plan;
 use crate::settle::JobInfo;
 
 /// A line that is a job, or why it is none. What is known of it either way.
-pub(super) struct Parsed {
-    pub(super) info: JobInfo,
-    pub(super) job: Result<JobSpec, String>,
+pub(crate) struct Parsed {
+    pub(crate) info: JobInfo,
+    pub(crate) job: Result<JobSpec, String>,
 }
 
 #[derive(Deserialize)]
@@ -34,7 +34,7 @@ struct Line {
 }
 
 /// Reads line `number`. Paths are looked at later.
-pub(super) fn parse(number: u64, text: &[u8], registry: &Registry, backend: Backend) -> Parsed {
+pub(crate) fn parse(number: u64, text: &[u8], registry: &Registry, backend: Backend) -> Parsed {
     let mut info = JobInfo { id: number.into(), line: Some(number), ..JobInfo::default() };
     let job = read(text, &mut info, registry, backend);
     Parsed { info, job }

@@ -2,7 +2,7 @@
 
 mod ab;
 mod batch;
-mod batch_line;
+pub(crate) mod batch_line;
 mod batch_reader;
 mod bench;
 mod compare;
@@ -28,9 +28,7 @@ pub(crate) fn dispatch(registry: Registry) -> Exit {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
-            // Help or version on standard output, else what is wrong and the usage.
-            let _ = error.print();
-            return if error.use_stderr() { Exit::Usage } else { Exit::Ok };
+            return refuse(&error);
         }
     };
     match execute(cli, registry) {
@@ -40,6 +38,32 @@ pub(crate) fn dispatch(registry: Registry) -> Exit {
             failure.exit
         }
     }
+}
+
+/// Help or version on standard output; else what is wrong, in one line. The usage, which
+/// clap would add, hides it.
+fn refuse(error: &clap::Error) -> Exit {
+    use clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand as Nothing;
+    if !error.use_stderr() || error.kind() == Nothing {
+        let _ = error.print();
+        return if error.use_stderr() { Exit::Usage } else { Exit::Ok };
+    }
+    let text = error.to_string();
+    let mut line = String::new();
+    for part in text.lines().map(str::trim).filter(|part| !part.is_empty()) {
+        if part.starts_with("Usage:") || part.starts_with("For more information") {
+            break;
+        }
+        let between = match (line.is_empty(), part.strip_prefix("tip: ")) {
+            (true, _) => "",
+            (_, Some(_)) => "; ",
+            (_, None) => " ",
+        };
+        line.push_str(between);
+        line.push_str(part.strip_prefix("tip: ").unwrap_or(part));
+    }
+    console::say(format_args!("{line}; --help shows what there is"));
+    Exit::Usage
 }
 
 fn execute(cli: Cli, registry: Registry) -> Result<Exit, Failure> {

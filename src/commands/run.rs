@@ -27,6 +27,7 @@ pub(crate) fn run(args: &RunArgs, registry: Registry) -> Result<Exit, Failure> {
     let used = paths.iter().chain(&args.output.output);
     let trace = tracer::open(args.trace.trace.as_deref(), used, config.title())?;
     let mut results = Results::open(args.output.output.as_deref(), &paths)?;
+    plan.prepare()?;
     let mut report: Box<dyn RunReport> = match args.format {
         RunFormat::Human => Box::new(RunHuman::new("--format json lists all")),
         RunFormat::Json => Box::new(RunJson::default()),

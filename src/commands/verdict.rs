@@ -15,6 +15,8 @@ use crate::exports;
 
 /// Where the verdict goes; not where it comes from.
 pub(super) fn open(args: &VerdictArgs, inputs: &[PathBuf]) -> Result<Results, Failure> {
+    let used = inputs.iter().chain(&args.output.output);
+    exports::check(&args.exports.export, used)?;
     Results::open(args.output.output.as_deref(), inputs)
 }
 

@@ -85,6 +85,12 @@ impl RunPlan {
         spec
     }
 
+    /// Makes the output directory, if there is one to make: when everything else is known
+    /// to be right.
+    pub(crate) fn prepare(&self) -> Result<(), Failure> {
+        self.naming.as_ref().map_or(Ok(()), Naming::prepare)
+    }
+
     /// Where the results are, in words.
     pub(crate) fn results(&self) -> String {
         match &self.naming {
@@ -94,8 +100,7 @@ impl RunPlan {
     }
 }
 
-/// Checks everything that can be checked before a job starts. Makes the output
-/// directory, last.
+/// Checks everything that can be checked before a job starts, and changes nothing.
 pub(crate) fn run(
     args: &RunArgs,
     registry: &Registry,
@@ -122,11 +127,7 @@ pub(crate) fn run(
     };
     let params = entry.resolve(&params, per_job).map_err(Failure::usage)?;
     let params = Arc::unwrap_or_clone(params);
-    let plan = RunPlan { kernel: entry.spec.name, params, inputs, naming };
-    if let Some(naming) = &plan.naming {
-        naming.prepare()?;
-    }
-    Ok(plan)
+    Ok(RunPlan { kernel: entry.spec.name, params, inputs, naming })
 }
 
 fn parse_params(args: &RunArgs, entry: &Entry) -> Result<Params, Failure> {

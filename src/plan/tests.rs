@@ -26,7 +26,10 @@ fn plan(dir: &TempDir, line: &str) -> Result<RunPlan, String> {
     let words = ["brigade", "run"].into_iter().chain(line.split_whitespace());
     let cli = Cli::try_parse_from(words).map_err(|error| error.to_string())?;
     let Command::Run(args) = cli.command else { panic!("not a run") };
-    super::run(&args, &Registry::builtin(), Backend::Threads).map_err(|failure| failure.message)
+    let planned = super::run(&args, &Registry::builtin(), Backend::Threads);
+    // As the command does: what is left to refuse is the directory.
+    let prepared = planned.and_then(|plan| plan.prepare().map(|()| plan));
+    prepared.map_err(|failure| failure.message)
 }
 
 fn outputs(dir: &TempDir, line: &str) -> Vec<String> {

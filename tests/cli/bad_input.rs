@@ -75,38 +75,6 @@ fn crc32(bytes: &[u8]) -> u32 {
 }
 
 #[test]
-fn what_can_be_seen_before_the_start_is_exit_2_and_starts_nothing() {
-    let kitchen = Kitchen::new();
-    kitchen.image("a.png", "8x8");
-    fs::create_dir(kitchen.path("s")).unwrap();
-    kitchen.write("s/a.png", kitchen.read("a.png"));
-    kitchen.write("old.png", "old");
-    for (line, expected) in [
-        ("run blur a.png missing.png -o out", "missing.png"),
-        ("run blur s -o out", "directory"),
-        ("run blur a.png s/a.png -o out", "would both write"),
-        ("run blur a.png -o old.png", "--force"),
-        ("run blur a.png -p sigma=-1 -o out/", "sigma"),
-        ("run blur a.png -p sgima=1 -o out/", "did you mean `sigma`"),
-        ("run blur a.png -p sigma=x -o out/", "sigma"),
-        ("run blur a.png -o a.png/out/", "a.png/out"),
-        ("run crash --backend threads --jobs 1", "--backend processes"),
-        ("run blur a.png --output ./a.png", "would overwrite"),
-        ("run blur a.png --output no/such.json", "--output"),
-        ("run blur a.png --worker-program no/such", "--worker-program"),
-    ] {
-        let done = kitchen.run(line).expect(2).says(expected);
-        assert!(done.stdout.is_empty(), "{line}");
-        let lines = done.stderr.lines().count();
-        assert_eq!(lines, 1, "{line}: {}", done.stderr);
-    }
-    assert!(!kitchen.path("out").exists());
-    assert_eq!(kitchen.read("old.png"), b"old");
-    kitchen.run("run blur a.png -o old.png --force").expect(0);
-    assert_ne!(kitchen.read("old.png"), b"old");
-}
-
-#[test]
 fn a_directory_or_file_without_permission_is_exit_2() {
     let kitchen = Kitchen::new();
     kitchen.image("a.png", "8x8");

@@ -124,7 +124,9 @@ impl Chunk {
         for i in 0..self.count {
             let (result, stamps) = match (&result, returned.get(i)) {
                 (Ok(_), Some(instant)) => {
-                    let returned: Nanos = u64::from_le_bytes(*instant);
+                    // After the one before it, and not after the answer.
+                    let returned: Nanos =
+                        u64::from_le_bytes(*instant).min(stamps.published).max(called);
                     let stamps = Stamps { in_hand: called, called, returned, ..stamps };
                     called = returned;
                     let other = others.next_if(|(place, _)| *place as usize == i);

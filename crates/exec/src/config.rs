@@ -165,7 +165,11 @@ impl PoolConfig {
         executor::patience(self.spin)
     }
 
-    pub(crate) fn check(&self) -> Result<(), PoolError> {
+    /// Whether a pool can be like that.
+    ///
+    /// # Errors
+    /// [`PoolError::Config`], with the flag that sets what is out of range.
+    pub fn check(&self) -> Result<(), PoolError> {
         let within = |what: &'static str, flag: &'static str, value: usize, max: usize| {
             if (1..=max).contains(&value) {
                 Ok(())

@@ -19,6 +19,7 @@ use brigade_proto::{Bytes, Lend};
 use brigade_sys::slab::{Slab, Slabs};
 use ipc_channel::ipc::IpcSharedMemory;
 
+use crate::bridge;
 use crate::channel::{Payload, Received};
 use crate::wire::Place;
 
@@ -63,11 +64,11 @@ impl Budget {
     /// A region for at least `len` bytes, larger if `present` are there already:
     /// few large regions are better than many small ones.
     fn region(&self, len: usize, present: usize) -> Option<IpcSharedMemory> {
-        let needed = len.checked_add(len / 8)?.checked_next_multiple_of(4096)?;
+        // Of nothing there is no mapping.
+        let needed = len.max(1).checked_add(len / 8)?.checked_next_multiple_of(4096)?;
         let step = present.clamp(SMALLEST, LARGEST_STEP);
         let size = [needed.max(step), needed].into_iter().find(|&n| self.take(n as u64))?;
-        // ipc-channel panics when memfd or mmap fails.
-        let region = catch_unwind(|| IpcSharedMemory::from_byte(0, size));
+        let region = bridge::memory(size);
         if region.is_err() {
             self.give(size);
         }

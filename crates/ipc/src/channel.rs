@@ -11,7 +11,7 @@ use std::ops::{Deref, DerefMut};
 use std::panic::catch_unwind;
 
 use brigade_proto::{Buffer, Bytes, limits};
-use brigade_sys::shared::{Exclusive, copy_out};
+use brigade_sys::shared::Exclusive;
 use ipc_channel::IpcError;
 use ipc_channel::ipc::{IpcReceiver, IpcSender, IpcSharedMemory};
 use serde::de::DeserializeOwned;
@@ -50,20 +50,30 @@ impl Envelope {
 }
 
 #[derive(Serialize, Deserialize)]
-struct Head<M> {
-    message: M,
-    payloads: Vec<Carrier>,
+pub(crate) struct Head<M> {
+    pub(crate) message: M,
+    pub(crate) payloads: Vec<Carrier>,
 }
 
 /// Where a payload of a message is.
 #[derive(Serialize, Deserialize)]
-enum Carrier {
+pub(crate) enum Carrier {
     /// Here.
     Small(#[serde(with = "serde_bytes")] ByteBuf),
     /// In the frames behind the envelope.
     Frames { len: u64 },
     /// In the envelope's next region.
     Region { len: u64 },
+}
+
+impl Carrier {
+    /// Bytes of the payload, by the word of whoever sent it.
+    pub(crate) fn len(&self) -> u64 {
+        match self {
+            Self::Small(bytes) => bytes.len() as u64,
+            Self::Frames { len } | Self::Region { len } => *len,
+        }
+    }
 }
 
 /// A shared memory region that a payload is written into before it is sent.
@@ -161,14 +171,6 @@ impl Received {
             Self::Shared(region, _) => Some(region),
         }
     }
-
-    /// The bytes as this process's own. `None` when there is no memory for them.
-    pub fn into_buffer(self) -> Option<Buffer> {
-        match self {
-            Self::Owned(bytes) => Some(bytes),
-            Self::Shared(region, len) => copy_out(&region, len),
-        }
-    }
 }
 
 /// Why a message was not sent.
@@ -209,7 +211,7 @@ impl From<CodecError> for RecvError {
 }
 
 /// The sending end of a channel.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Sender(pub(crate) IpcSender<Envelope>);
 
 impl Sender {
@@ -268,12 +270,14 @@ impl Sender {
     }
 }
 
-fn is_hangup(error: &std::io::Error) -> bool {
+pub(crate) fn is_hangup(error: &std::io::Error) -> bool {
     use std::io::ErrorKind::{BrokenPipe, ConnectionReset};
     matches!(error.kind(), BrokenPipe | ConnectionReset)
 }
 
-/// The receiving end of a channel.
+/// The worker's receiving end of a channel. Its coordinator is believed: ipc-channel
+/// panics, or worse, at packets that it would not have sent itself (see
+/// [`Intake`](crate::Intake)).
 #[derive(Debug)]
 pub struct Receiver(pub(crate) IpcReceiver<Envelope>);
 
@@ -370,7 +374,7 @@ mod tests {
             writer.join().unwrap();
             assert_eq!(message, 7);
             let received: Vec<Vec<u8>> =
-                payloads.into_iter().map(|p| p.into_buffer().unwrap().to_vec()).collect();
+                payloads.iter().map(|payload| payload.in_place().to_vec()).collect();
             assert_eq!(received, expected);
         }
     }

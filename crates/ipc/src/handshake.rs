@@ -10,19 +10,22 @@
 //!    of its refusal.
 
 use std::io;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
 
 use brigade_proto::{PROTOCOL_VERSION, WorkerId};
 use brigade_sys::{process, random, socket};
-use ipc_channel::ipc::{IpcOneShotServer, IpcReceiver, IpcSender, channel};
+use ipc_channel::ipc::{IpcReceiver, IpcSender, channel};
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
+use tempfile::TempDir;
 use thiserror::Error;
 
 use crate::channel::{Envelope, Receiver, RecvError, Sender};
-use crate::runtime_dir;
+use crate::intake::Intake;
+use crate::packet::{self, Malformed};
 use crate::station::{Bells, BellsRegion, Pass, Patience, Station};
-use crate::wire;
+use crate::{bridge, runtime_dir, wire};
 
 /// Name of the one-shot server, for the worker. Its presence makes a process a
 /// worker.
@@ -77,7 +80,10 @@ pub enum Refusal {
     /// started.
     #[error("{0}")]
     Mismatch(String),
-    /// The connection broke or carried nonsense.
+    /// What it sent is no greeting of a worker.
+    #[error("{0}")]
+    Nonsense(String),
+    /// The connection broke.
     #[error("{0}")]
     Broken(String),
 }
@@ -90,13 +96,16 @@ struct Greeting {
     replies: IpcReceiver<Envelope>,
 }
 
-/// A one-shot server that waits for one worker.
+/// A server that waits for one worker.
 pub struct Listener {
-    server: IpcOneShotServer<Greeting>,
+    socket: OwnedFd,
     name: String,
     nonce: u128,
+    /// Removed with what is in it.
+    _directory: TempDir,
 }
 
+/// Without the nonce.
 impl std::fmt::Debug for Listener {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Listener({})", self.name)
@@ -126,7 +135,7 @@ pub struct Accepted {
     /// Jobs go here.
     pub requests: Sender,
     /// Results come from here.
-    pub replies: Receiver,
+    pub replies: Intake,
 }
 
 impl Listener {
@@ -136,8 +145,13 @@ impl Listener {
     /// When the directory or the socket cannot be made.
     pub fn bind() -> io::Result<Self> {
         runtime_dir::prepare()?;
-        let (server, name) = IpcOneShotServer::new()?;
-        Ok(Self { server, name, nonce: random::nonce()? })
+        let directory = tempfile::tempdir_in(runtime_dir::path())?;
+        let path = directory.path().join(runtime_dir::SOCKET);
+        let socket = socket::listen(&path)?;
+        let name = path.into_os_string().into_string().map_err(|path| {
+            io::Error::other(format!("{} is not UTF-8; set XDG_RUNTIME_DIR", path.display()))
+        })?;
+        Ok(Self { socket, name, nonce: random::nonce()?, _directory: directory })
     }
 
     /// Where the listener waits.
@@ -160,18 +174,45 @@ impl Listener {
     /// # Errors
     /// See [`Refusal`]. A worker that is refused for a mismatch is told why.
     pub fn accept(self, pid: u32, kernels: &[String]) -> Result<Accepted, Refusal> {
-        let broken = |error: &dyn std::fmt::Display| Refusal::Broken(error.to_string());
-        let nonce = self.nonce;
-        let (bootstrap, greeting) = self.server.accept().map_err(|error| broken(&error))?;
-        // Its descriptor is inheritable: the next worker would keep it open.
-        drop(bootstrap);
-        let hello: Hello = wire::decode(&greeting.hello).map_err(|error| broken(&error))?;
-        let requests = Sender(greeting.requests);
-        if let Err(reason) = check(&hello, nonce, pid, kernels) {
+        let broken = |error: io::Error| Refusal::Broken(error.to_string());
+        let malformed = |what: Malformed| Refusal::Nonsense(format!("its greeting is {what}"));
+        let caller = self.wait_for(pid)?;
+        let mut buffer = vec![0; packet::LONGEST];
+        let greeting = socket::receive(&caller, &mut buffer).map_err(broken)?;
+        if greeting.len == 0 {
+            return Err(Refusal::Broken("it has hung up".to_owned()));
+        }
+        if greeting.is_cut {
+            return Err(malformed("a packet that is too long"));
+        }
+        let hello = packet::greeting(&buffer[..greeting.len]).map_err(malformed)?;
+        let hello: Hello = wire::decode(hello)
+            .map_err(|error| Refusal::Nonsense(format!("its greeting is none: {error}")))?;
+        let [requests, replies] = <[OwnedFd; 2]>::try_from(greeting.descriptors)
+            .ok()
+            .filter(|channels| channels.iter().all(socket::is_socket))
+            .ok_or_else(|| malformed("one without two channels"))?;
+        let requests = Sender(bridge::sender(&requests).map_err(broken)?);
+        if let Err(reason) = check(&hello, self.nonce, pid, kernels) {
             let _ = answer(&requests, &Err(reason.clone()), Vec::new());
             return Err(Refusal::Mismatch(reason));
         }
-        Ok(Accepted { hello, requests, replies: Receiver(greeting.replies) })
+        Ok(Accepted { hello, requests, replies: Intake::new(replies) })
+    }
+
+    /// Waits until the worker connects. Others may, and are sent away, but for this
+    /// process itself: see [`Doorstep::abort`].
+    fn wait_for(&self, pid: u32) -> Result<OwnedFd, Refusal> {
+        loop {
+            let (caller, peer) =
+                socket::accept(&self.socket).map_err(|error| Refusal::Broken(error.to_string()))?;
+            if peer == pid {
+                return Ok(caller);
+            }
+            if peer == process::pid() {
+                return Err(Refusal::Broken("it did not come".to_owned()));
+            }
+        }
     }
 }
 

@@ -3,8 +3,8 @@
 //!
 //! - [`Listener`] and [`connect`]: how a worker that was just started and its
 //!   coordinator find and check each other;
-//! - [`Sender`] and [`Receiver`]: messages with payloads, `inline` or in shared
-//!   memory;
+//! - [`Sender`], [`Receiver`] and, for what a worker says, [`Intake`]: messages with
+//!   payloads, `inline` or in shared memory;
 //! - [`Pass`] and [`Station`]: the two sides of the shared memory in which a worker
 //!   gets orders, answers them and shows what it is doing;
 //! - [`Arena`], [`Outputs`], [`InputShelf`] and [`OutputShelf`]: slabs of long-lived shared regions, for
@@ -18,11 +18,17 @@
 //! | messages over 212,448 B go over a second socket, and their sender hangs for ever when the receiver dies | no message is that long: payloads travel in frames of [`channel::FRAME`] bytes |
 //! | `accept` waits for ever when the child dies first | [`Doorstep::abort`] connects in its stead |
 //! | failures of memfd and mmap panic | caught where a region is made |
+//! | what stands in a packet is believed: a wrong length panics, aborts or reads past the buffer | what a worker sends is read by [`Intake`] |
 //! | the socket lies in a world-readable directory | a private one, see [`runtime_dir`] |
 
 mod arena;
+mod bridge;
 pub mod channel;
+#[doc(hidden)]
+pub mod fuzz;
 mod handshake;
+mod intake;
+mod packet;
 mod ring;
 pub mod runtime_dir;
 mod station;
@@ -35,6 +41,7 @@ pub use handshake::{
     Accepted, Connected, Doorstep, Hello, Listener, NONCE_ENV, PARENT_ENV, Refusal, SERVER_ENV,
     Welcome, build_id, connect, worker_environment,
 };
+pub use intake::Intake;
 pub use ring::{Corrupt, MAX_MESSAGE};
 pub use station::{Bells, BellsRegion, Call, Pass, Patience, Station, StatusPage};
 

@@ -24,7 +24,7 @@ const MAX_SOCKET_PATH: usize = 107;
 /// What ipc-channel appends: `/.tmpXXXXXX/socket`.
 const SOCKET_SUFFIX: usize = 18;
 /// The socket's name in its own directory.
-const SOCKET: &str = "socket";
+pub(crate) const SOCKET: &str = "socket";
 
 /// Where this user's sockets lie.
 pub fn path() -> PathBuf {

@@ -13,6 +13,7 @@ use brigade_sys::affinity;
 use brigade_sys::shared::Words;
 use ipc_channel::ipc::IpcSharedMemory;
 
+use crate::bridge;
 use crate::ring::{self, Consumer, Corrupt, Flag, MAX_MESSAGE, Producer};
 
 type Memory = Words<IpcSharedMemory>;
@@ -28,12 +29,9 @@ const DONES: usize = ORDERS + ring::WORDS;
 const WORDS: usize = DONES + ring::WORDS;
 
 fn share(words: usize) -> Option<(Memory, IpcSharedMemory)> {
-    // ipc-channel panics when memfd or mmap fails.
-    let (mine, theirs) = catch_unwind(|| {
-        let region = IpcSharedMemory::from_byte(0, words * size_of::<u64>());
-        (region.clone(), region)
-    })
-    .ok()?;
+    let theirs = bridge::memory(words * size_of::<u64>()).ok()?;
+    // ipc-channel panics when mmap fails.
+    let mine = catch_unwind(|| theirs.clone()).ok()?;
     Some((open(mine, words)?, theirs))
 }
 

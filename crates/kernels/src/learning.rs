@@ -6,6 +6,7 @@ use ndarray::{Array2, ArrayView2, CowArray, Ix2};
 use safetensors::SafeTensors;
 use safetensors::tensor::{TensorView, serialize};
 
+use crate::image::try_vec;
 use crate::npy::{self, Dtype};
 use crate::synth::Rng;
 use crate::{Context, Family, Inputs, Kernel, KernelError, OutputFormat, Progress, Size, Spec};
@@ -54,7 +55,8 @@ impl Kernel for Mlp {
                     layer.number
                 )));
             }
-            let mut y = Array2::<f32>::zeros((rows, out));
+            // Two files of a few megabytes can ask for terabytes.
+            let mut y = zeros(rows, out)?;
             if let Some(bias) = &layer.bias {
                 y.assign(&bias.view());
             }
@@ -115,6 +117,12 @@ impl Kernel for Mlp {
         let network = serialize(views, None).map_err(damaged)?;
         Ok(vec![Buffer::from(&batch[..]), Buffer::from(&network[..])])
     }
+}
+
+fn zeros(rows: usize, columns: usize) -> Result<Array2<f32>, KernelError> {
+    let too_many = || KernelError::Memory { bytes: u64::MAX };
+    let len = rows.checked_mul(columns).ok_or_else(too_many)?;
+    Array2::from_shape_vec((rows, columns), try_vec(len)?).map_err(|_| too_many())
 }
 
 /// Elements in place where they are aligned.

@@ -89,6 +89,20 @@ impl Stamps {
         ]
     }
 
+    /// Moves each instant between `encoded` and `collected` that a worker claims to the
+    /// nearest one that is possible. For a job that was answered: none of them is zero
+    /// after that.
+    pub fn settle(&mut self) {
+        let end = self.collected.max(self.encoded);
+        let mut from = self.encoded;
+        for instant in
+            [&mut self.in_hand, &mut self.called, &mut self.returned, &mut self.published]
+        {
+            *instant = (*instant).clamp(from, end);
+            from = *instant;
+        }
+    }
+
     /// The spans between the instants.
     ///
     /// An instant that was not reached, or that a worker claims to lie before
@@ -179,6 +193,17 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn settled_instants_are_in_order(mut instants: [Nanos; 8]) {
+            instants[..3].sort_unstable();
+            let mut stamps = stamps(instants);
+            stamps.settle();
+            let settled = stamps.instants();
+            prop_assert!(settled[..7].is_sorted());
+            prop_assert!(settled[6] <= settled[7].max(settled[2]));
+            prop_assert_eq!(&settled[..3], &instants[..3]);
+        }
+
         #[test]
         fn spans_add_up_to_the_total_whatever_a_worker_claims(instants: [Nanos; 8]) {
             let stamps = stamps(instants);

@@ -61,7 +61,9 @@ impl RunReport for RunHuman {
 
 /// An error message on one line, whatever a kernel put into it.
 fn one_line(text: &str) -> String {
-    text.split_whitespace().collect::<Vec<_>>().join(" ")
+    let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    // What a worker says is not to move the cursor about.
+    line.replace(char::is_control, "\u{fffd}")
 }
 
 fn summary(out: &mut dyn Write, end: &RunEnd<'_>) -> io::Result<()> {

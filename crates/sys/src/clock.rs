@@ -13,6 +13,16 @@ pub fn now() -> Nanos {
     time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
 }
 
+/// A duration as nanoseconds; the longest that there is if it is longer.
+pub fn nanos(duration: Duration) -> Nanos {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// The instant when `duration` will have passed; never, if that cannot be expressed.
+pub fn after(duration: Duration) -> Nanos {
+    now().saturating_add(nanos(duration))
+}
+
 /// Time since `earlier`, which [`now`] gave; zero if that lies in the future.
 pub fn since(earlier: Nanos) -> Duration {
     Duration::from_nanos(now().saturating_sub(earlier))

@@ -1,8 +1,7 @@
 //! Memory that two processes see.
 //!
 //! What the other side may be writing is never looked at through a reference:
-//! words are atomics ([`Words`]), bulk bytes are copied out once through a raw
-//! pointer ([`copy_out`]) or belong to one side alone until they are sent
+//! words are atomics ([`Words`]), bulk bytes belong to one side alone until they are sent
 //! ([`Exclusive`]).
 
 use std::fmt;
@@ -10,8 +9,6 @@ use std::ops::{Deref, DerefMut};
 use std::ptr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
-
-use brigade_proto::Buffer;
 
 /// How the mapping's owner gives its bytes for writing.
 ///
@@ -203,26 +200,6 @@ impl<T: Deref<Target = [u8]>> DerefMut for Exclusive<T> {
     }
 }
 
-/// Copies the first `len` bytes out of a region that another process may still
-/// be writing: what is checked afterwards cannot change under the check.
-///
-/// `None` when the region is shorter or the memory cannot be had.
-pub fn copy_out(region: &impl Deref<Target = [u8]>, len: usize) -> Option<Buffer> {
-    let (from, available) = {
-        let bytes: &[u8] = region;
-        (bytes.as_ptr(), bytes.len())
-    };
-    if len > available {
-        return None;
-    }
-    let mut to = Buffer::try_zeroed(len)?;
-    // SAFETY: `from` is mapped for `len` bytes as long as `region` is borrowed, and
-    // `to` is other memory of that length. A hostile writer on the other side can
-    // make the copied bytes anything, which is what bytes may be.
-    unsafe { ptr::copy_nonoverlapping(from, to.as_mut_ptr(), len) };
-    Some(to)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -249,12 +226,5 @@ mod tests {
             words.sleep_on(0, 0, Some(Duration::from_millis(1)));
             assert_eq!((words.swap(0, 5), words.load(0)), (0, 5));
         }
-    }
-
-    #[test]
-    fn copies_no_more_than_there_is() {
-        let region = vec![1_u8, 2, 3];
-        assert_eq!(&copy_out(&region, 2).unwrap()[..], [1, 2]);
-        assert!(copy_out(&region, 4).is_none());
     }
 }

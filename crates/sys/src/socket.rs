@@ -1,17 +1,245 @@
-//! Unix sockets.
+//! Unix sockets of sequenced packets, and what goes over them: bytes, and descriptors of
+//! sockets and of memory.
 
-use std::io;
+use std::io::{self, IoSlice, IoSliceMut};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
+use rustix::fs::{
+    FileType, MemfdFlags, SealFlags, fcntl_add_seals, fstat, ftruncate, memfd_create,
+};
+use rustix::io::{Errno, pread};
+use rustix::net::{
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags,
+    SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketFlags, SocketType,
+    accept_with, bind, recvmsg, sendmsg, socket_with,
+};
+
+/// Descriptors of one packet; the kernel drops those beyond.
+pub const MAX_DESCRIPTORS: usize = 64;
+
+fn seqpacket() -> io::Result<OwnedFd> {
+    Ok(socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?)
+}
+
+/// Waits for connections at a path, which must not be there yet.
+///
+/// # Errors
+/// When the socket cannot be made there.
+pub fn listen(path: impl AsRef<Path>) -> io::Result<OwnedFd> {
+    let socket = seqpacket()?;
+    bind(&socket, &SocketAddrUnix::new(path.as_ref())?)?;
+    rustix::net::listen(&socket, 10)?;
+    Ok(socket)
+}
+
+/// Connects to a sequenced-packet server.
+///
+/// # Errors
+/// When nobody listens there.
+pub fn connect(path: impl AsRef<Path>) -> io::Result<OwnedFd> {
+    let socket = seqpacket()?;
+    rustix::net::connect(&socket, &SocketAddrUnix::new(path.as_ref())?)?;
+    Ok(socket)
+}
 
 /// Connects to a sequenced-packet server and hangs up.
 ///
 /// # Errors
 /// When nobody listens there.
 pub fn knock(path: impl AsRef<Path>) -> io::Result<()> {
-    let address = SocketAddrUnix::new(path.as_ref())?;
-    let socket =
-        socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
-    Ok(connect(&socket, &address)?)
+    connect(path).map(drop)
+}
+
+/// Waits for somebody to connect; returns the connection, and the process that connected
+/// (0 if it cannot be seen from here).
+///
+/// # Errors
+/// When the operating system refuses.
+pub fn accept(listener: &OwnedFd) -> io::Result<(OwnedFd, u32)> {
+    loop {
+        match accept_with(listener, SocketFlags::CLOEXEC) {
+            Ok(socket) => {
+                let peer = peer(socket.as_fd())?;
+                return Ok((socket, peer));
+            }
+            Err(Errno::INTR | Errno::CONNABORTED) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// Who is at the other end. Not through rustix, whose process ids are never 0.
+fn peer(socket: BorrowedFd<'_>) -> io::Result<u32> {
+    let mut peer = libc::ucred { pid: 0, uid: 0, gid: 0 };
+    let mut len = size_of::<libc::ucred>() as libc::socklen_t;
+    // SAFETY: both pointers are to live values, and `len` is the size of the first.
+    let result = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_PEERCRED,
+            (&raw mut peer).cast(),
+            &raw mut len,
+        )
+    };
+    if result != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(peer.pid.cast_unsigned())
+}
+
+/// A packet that was received; its bytes are at the beginning of the buffer.
+#[derive(Debug)]
+pub struct Packet {
+    /// How many bytes it has. None: the other side has hung up.
+    pub len: usize,
+    /// It was longer than the buffer, or had more descriptors than
+    /// [`MAX_DESCRIPTORS`]; the rest is lost.
+    pub is_cut: bool,
+    /// What came with it.
+    pub descriptors: Vec<OwnedFd>,
+}
+
+/// Waits for a packet. Descriptors in it are not inherited by programs that this process
+/// starts.
+///
+/// # Errors
+/// When the operating system refuses, or the other side has gone with a packet unread.
+pub fn receive(socket: &OwnedFd, buffer: &mut [u8]) -> io::Result<Packet> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_DESCRIPTORS))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let received = loop {
+        let mut parts = [IoSliceMut::new(buffer)];
+        match recvmsg(socket, &mut parts, &mut control, RecvFlags::CMSG_CLOEXEC) {
+            Err(Errno::INTR) => {}
+            received => break received?,
+        }
+    };
+    let mut descriptors = Vec::new();
+    for message in control.drain() {
+        if let RecvAncillaryMessage::ScmRights(found) = message {
+            descriptors.extend(found);
+        }
+    }
+    let is_cut = received.flags.intersects(ReturnFlags::TRUNC | ReturnFlags::CTRUNC);
+    Ok(Packet { len: received.bytes, is_cut, descriptors })
+}
+
+/// Sends a packet.
+///
+/// # Errors
+/// When the operating system refuses, or nobody is at the other end.
+pub fn send(socket: &OwnedFd, bytes: &[u8], descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_DESCRIPTORS))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    if !descriptors.is_empty() && !control.push(SendAncillaryMessage::ScmRights(descriptors)) {
+        return Err(io::Error::other("too many descriptors for one packet"));
+    }
+    loop {
+        match sendmsg(socket, &[IoSlice::new(bytes)], &mut control, SendFlags::NOSIGNAL) {
+            Err(Errno::INTR) => {}
+            sent => return Ok(sent.map(drop)?),
+        }
+    }
+}
+
+/// A pair of connected sockets.
+///
+/// # Errors
+/// When there are too many descriptors.
+pub fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
+    let (kind, flags) = (SocketType::SEQPACKET, SocketFlags::CLOEXEC);
+    Ok(rustix::net::socketpair(AddressFamily::UNIX, kind, flags, None)?)
+}
+
+/// Memory to be shared, of `len` bytes, all zero. Nobody who has it can make it shorter or
+/// longer.
+///
+/// # Errors
+/// When there are too many descriptors, or no memory.
+pub fn memory(len: u64) -> io::Result<OwnedFd> {
+    let memory = memfd_create("brigade", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
+    ftruncate(&memory, len)?;
+    fcntl_add_seals(&memory, SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL)?;
+    Ok(memory)
+}
+
+/// Whether a descriptor is a socket.
+pub fn is_socket(descriptor: &OwnedFd) -> bool {
+    fstat(descriptor).is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Socket)
+}
+
+/// How many bytes a descriptor holds, if it is a file or memory with a name.
+pub fn file_len(descriptor: &OwnedFd) -> Option<u64> {
+    let stat = fstat(descriptor).ok()?;
+    let is_file = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
+    is_file.then_some(stat.st_size)?.try_into().ok()
+}
+
+/// Fills `to` with the first bytes of a file. Unlike a look at a mapping, this survives a
+/// file that somebody shortens meanwhile.
+///
+/// # Errors
+/// When the file is shorter, or cannot be read.
+pub fn read_file(descriptor: &OwnedFd, to: &mut [u8]) -> io::Result<()> {
+    let mut filled = 0;
+    while filled < to.len() {
+        match pread(descriptor, &mut to[filled..], filled as u64) {
+            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(n) => filled += n,
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn packets_arrive_with_their_descriptors_and_say_if_they_were_cut() {
+        let (one, other) = pair().unwrap();
+        let (reader, _writer) = io::pipe().unwrap();
+        send(&one, b"hello", &[reader.as_fd(), one.as_fd()]).unwrap();
+        send(&one, b"hello", &[]).unwrap();
+        let mut buffer = [0; 8];
+        let packet = receive(&other, &mut buffer).unwrap();
+        assert_eq!((packet.len, packet.is_cut, packet.descriptors.len()), (5, false, 2));
+        assert_eq!(&buffer[..5], b"hello");
+        assert!(!is_socket(&packet.descriptors[0]) && is_socket(&packet.descriptors[1]));
+        assert_eq!(file_len(&packet.descriptors[0]), None);
+        let cut = receive(&other, &mut buffer[..3]).unwrap();
+        assert!(cut.is_cut && cut.descriptors.is_empty());
+        // All copies of it: a receiver hears of the end.
+        drop((one, packet));
+        assert_eq!(receive(&other, &mut buffer).unwrap().len, 0);
+    }
+
+    #[test]
+    fn whoever_connects_is_known() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("socket");
+        let listener = listen(&path).unwrap();
+        let _caller = connect(&path).unwrap();
+        assert_eq!(accept(&listener).unwrap().1, std::process::id());
+        knock(&path).unwrap();
+        let (caller, _) = accept(&listener).unwrap();
+        assert_eq!(receive(&caller, &mut [0; 8]).unwrap().len, 0);
+    }
+
+    #[test]
+    fn a_file_that_is_too_short_is_an_error_and_no_signal() {
+        let file = tempfile::tempfile().unwrap();
+        file.set_len(10).unwrap();
+        let file = OwnedFd::from(file);
+        assert_eq!(file_len(&file), Some(10));
+        let mut bytes = [1; 20];
+        read_file(&file, &mut bytes[..10]).unwrap();
+        assert_eq!(bytes[..10], [0; 10]);
+        assert!(read_file(&file, &mut bytes).is_err());
+    }
 }

@@ -36,7 +36,13 @@ use crate::{exports, write};
 pub(crate) fn run(args: &BenchArgs, registry: Registry) -> Result<Exit, Failure> {
     let common = args.experiment.common();
     exports::check_bench(&common.exports.export)?;
-    let mut results = Results::open(common.output.output.as_deref(), &[])?;
+    exports::check(&common.exports.export, common.output.output.iter().chain(&common.trace))?;
+    if let Some(path) = &common.trace {
+        write::try_to_replace(path).map_err(|error| {
+            Failure::usage(format!("cannot write --trace {}: {error}", path.display()))
+        })?;
+    }
+    let mut results = Results::open(common.output.output.as_deref(), common.trace.as_slice())?;
     // The load of the machine is read before the measurement adds to it.
     let host = Host::read();
     let warnings = verdict::warnings();

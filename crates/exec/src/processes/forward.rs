@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use brigade_ipc::wire::{LogRecord, Reply};
 use brigade_ipc::{Carriage, Sender};
-use brigade_proto::{JobId, limits};
+use brigade_proto::{JobId, Nanos, limits};
 use brigade_sys::clock;
 use tracing::field::{Field, Visit};
 use tracing::level_filters::LevelFilter;
@@ -50,6 +50,40 @@ pub(super) fn emit(record: &LogRecord, worker: usize, pid: u32) {
         3 => emit!(Level::INFO),
         4 => emit!(Level::DEBUG),
         _ => emit!(Level::TRACE),
+    }
+}
+
+/// How much of what a worker logs is passed on: a worker that logs without end is not to
+/// bury what the others say.
+#[derive(Default)]
+pub(super) struct Gate {
+    since: Nanos,
+    passed: u32,
+    dropped: u64,
+}
+
+/// Records of one worker in one second. A kernel that logs ten a job is below that up to
+/// hundreds of jobs a second.
+const RECORDS: u32 = 5_000;
+const SECOND: Nanos = 1_000_000_000;
+
+impl Gate {
+    /// Whether a record that has just come is passed on.
+    pub(super) fn admits(&mut self, now: Nanos, worker: usize) -> bool {
+        if now - self.since >= SECOND {
+            if self.dropped > 0 {
+                let records = self.dropped;
+                tracing::warn!(worker, records, "a worker logs too much: records were dropped");
+            }
+            *self = Self { since: now, ..Self::default() };
+        }
+        let admitted = self.passed < RECORDS;
+        if admitted {
+            self.passed += 1;
+        } else {
+            self.dropped += 1;
+        }
+        admitted
     }
 }
 
@@ -125,5 +159,19 @@ impl Visit for Text {
         } else {
             write!(self.0, " {}={value:?}", field.name())
         };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flood_is_cut_to_so_many_a_second() {
+        let mut gate = Gate::default();
+        let mut admitted = |now| (0..3 * RECORDS).filter(|_| gate.admits(now, 0)).count() as u32;
+        assert_eq!(admitted(5 * SECOND), RECORDS);
+        assert_eq!(admitted(6 * SECOND - 1), 0);
+        assert_eq!(admitted(6 * SECOND), RECORDS);
     }
 }

@@ -96,7 +96,7 @@ impl Kid {
 
     /// Kills it unless it has gone by itself after so long.
     pub(super) fn leave_within(&mut self, limit: Duration) {
-        self.life.leave_by(clock::now() + limit.as_nanos() as u64);
+        self.life.leave_by(clock::after(limit));
     }
 
     /// Kills it if its time is over; returns when to look again.
@@ -131,7 +131,7 @@ impl Kid {
             Reaped { status, usage: Usage::default() }
         });
         self.reaped = Some(reaped);
-        self.life.reaped(clock::now() + link_limit.as_nanos() as u64);
+        self.life.reaped(clock::after(link_limit));
         if let Some(doorstep) = self.doorstep.take() {
             doorstep.abort();
         }
@@ -150,7 +150,10 @@ impl Kid {
             let _ = link.join();
         }
         let how = match self.life.cause() {
-            Some(Cause::Offence(Some(what))) => format!("broke the protocol: {what}"),
+            Some(Cause::Offence(Some(what))) => what.clone(),
+            Some(Cause::Lingered) if self.life.was_heard_out() => {
+                "closed its channel and did not exit".to_owned()
+            }
             Some(Cause::Hung(limit)) => {
                 format!("was stopped, or did not take up a job, for {limit:?} (--heartbeat)")
             }
@@ -163,7 +166,7 @@ impl Kid {
     pub(super) fn start_error(&self, how: &str, limit: Duration) -> PoolError {
         match self.life.cause() {
             Some(Cause::Late) => PoolError::StartTimeout { after: limit },
-            Some(Cause::Refused(Refusal::Mismatch(reason))) => {
+            Some(Cause::Refused(Refusal::Mismatch(reason) | Refusal::Nonsense(reason))) => {
                 PoolError::Refused { reason: reason.clone() }
             }
             _ => PoolError::DiedEarly { death: how.to_owned(), stderr: self.words.tail() },

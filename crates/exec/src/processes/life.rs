@@ -40,7 +40,8 @@ pub(super) enum Cause {
     Late,
     /// It shook hands wrongly.
     Refused(Refusal),
-    /// It broke the protocol. What it did may become known a little later.
+    /// It broke the protocol: how, in words that fit after "worker". That may become known a
+    /// little later.
     Offence(Option<String>),
     /// It did not take up the jobs that it was given, for so long.
     Hung(Duration),

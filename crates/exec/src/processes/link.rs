@@ -8,14 +8,15 @@ use std::thread;
 
 use brigade_ipc::wire::{Instants, Mail, Reply, Request};
 use brigade_ipc::{
-    BellsRegion, Carriage, Listener, Outputs, Patience, Receiver, Refusal, SendError, Welcome,
+    BellsRegion, Carriage, Intake, Listener, Outputs, Patience, RecvError, Refusal, SendError,
+    Sender, Welcome,
 };
 use brigade_proto::{JobError, WorkerId};
 use brigade_sys::clock;
 
-use super::crew::{Crew, Done, Errand, Mailbox, Wire};
-use super::forward;
+use super::crew::{Crew, Delivery, Done, Errand, Mailbox, Wire};
 use super::keeper::{Event, Keeper};
+use super::{foreign, forward};
 use crate::{Transport, load};
 
 /// Everything that the threads of a link need.
@@ -40,7 +41,7 @@ pub(super) struct Link {
 /// The channels of a worker that was let in.
 struct Served {
     mail: Arc<Mailbox>,
-    replies: Receiver,
+    replies: Intake,
     outputs: Arc<Outputs>,
 }
 
@@ -84,19 +85,15 @@ impl Link {
         let page = pass.page();
         let mail = Arc::new(Mailbox::new(accepted.requests));
         let outputs = Arc::new(Outputs::new(Arc::clone(&self.crew.budget)));
-        let wire = self.has_rings().then(|| Wire {
-            pass,
-            outputs: Arc::clone(&outputs),
-            mail: Arc::clone(&mail),
-            regions: 0,
-        });
+        let wire =
+            self.has_rings().then(|| Wire { pass, outputs: Arc::clone(&outputs), regions: 0 });
         self.crew.ready(self.lane, self.tenure, self.pid, clock::since(self.begin), wire);
         self.keeper.tell(Event::Ready { lane: self.lane, tenure: self.tenure, page });
         Ok(Served { mail, replies: accepted.replies, outputs })
     }
 
     /// Returns what the worker did wrong, if it did.
-    fn run(self, served: Served) -> Option<String> {
+    fn run(self, mut served: Served) -> Option<String> {
         let link = Arc::new(self);
         let runner = {
             let (link, mail) = (Arc::clone(&link), Arc::clone(&served.mail));
@@ -106,7 +103,7 @@ impl Link {
         };
         let offence = match runner {
             Ok(runner) => {
-                let offence = link.receive(&served);
+                let offence = link.receive(&mut served);
                 link.crew.unready(link.lane, link.tenure);
                 if offence.is_some() {
                     // The worker lives and may not read: only its death frees a
@@ -117,21 +114,30 @@ impl Link {
                 let _ = runner.join();
                 offence
             }
-            Err(error) => Some(format!("its runner thread cannot be started: {error}")),
+            Err(error) => Some(format!("got no thread of its own: {error}")),
         };
         link.crew.unready(link.lane, link.tenure);
         offence
     }
 
-    fn receive(&self, served: &Served) -> Option<String> {
+    fn receive(&self, served: &mut Served) -> Option<String> {
+        let mut gate = forward::Gate::default();
         loop {
             let (reply, payloads) = match served.replies.recv::<Reply>() {
                 Ok(received) => received,
-                Err(brigade_ipc::RecvError::Disconnected) => return None,
-                Err(error) => return Some(error.to_string()),
+                Err(RecvError::Disconnected) => return None,
+                Err(RecvError::Io(error)) => return Some(format!("cannot be heard: {error}")),
+                Err(error) => return Some(format!("broke the protocol by mail: {error}")),
             };
             match reply {
-                Reply::Log(record) => forward::emit(&record, self.lane, self.pid),
+                Reply::Log(record) => {
+                    if gate.admits(clock::now(), self.lane) {
+                        forward::emit(&record, self.lane, self.pid);
+                    }
+                }
+                Reply::NeedRegion { .. } if !self.has_rings() => {
+                    return Some(foreign::breach("asked for memory that it has no use for"));
+                }
                 Reply::NeedRegion { bytes } => {
                     let region = served.outputs.grow(bytes);
                     if region.is_none() {
@@ -148,17 +154,12 @@ impl Link {
                 Reply::Done { job, error, in_hand, called, returned, published } => {
                     let result = match error {
                         Some(error) => Err(error),
-                        None => payloads
-                            .into_iter()
-                            .map(|payload| payload.into_buffer().map(Into::into))
-                            .collect::<Option<Vec<_>>>()
-                            .ok_or_else(|| no_memory("its outputs")),
+                        None => Ok(payloads.into_iter().map(Into::into).collect()),
                     };
                     let instants = Instants { in_hand, called, returned, published };
                     let done = Done { job, result, instants };
-                    if let Err(out_of_turn) = self.crew.complete(self.lane, self.tenure, done) {
-                        let job = out_of_turn.0;
-                        return Some(format!("it answered job {job}, which it does not have"));
+                    if let Err(what) = self.crew.complete(self.lane, self.tenure, done) {
+                        return Some(foreign::breach(&what));
                     }
                 }
             }
@@ -167,8 +168,13 @@ impl Link {
 
     fn run_errands(&self, mail: &Mailbox) {
         while let Some(errand) = self.crew.next_errand(self.lane, self.tenure) {
-            let job = errand.job;
-            match self.deliver(mail, errand) {
+            let delivery = match errand {
+                Errand::Job(delivery) => delivery,
+                Errand::Region(region) if self.send_region(mail, region) => continue,
+                Errand::Region(_) => return,
+            };
+            let job = delivery.job;
+            match self.deliver(mail, delivery) {
                 Ok(()) => {}
                 // Its jobs are retried when its death is known.
                 Err(Undelivered::WorkerGone) => return,
@@ -183,7 +189,19 @@ impl Link {
         }
     }
 
-    fn deliver(&self, mail: &Mailbox, errand: Errand) -> Result<(), Undelivered> {
+    /// Sends a region of the arena. False if the worker cannot be reached, and cannot go
+    /// on without it.
+    fn send_region(&self, mail: &Mailbox, region: usize) -> bool {
+        let Some(payload) = self.crew.arena.payload(region) else {
+            let what = "got no mapping of the arena: there is no memory for it";
+            self.keeper.offend(self.lane, self.tenure, Some(what.to_owned()));
+            return false;
+        };
+        let send = |mail: &Sender| mail.send(Mail::Inputs, vec![payload], Carriage::Shared);
+        matches!(mail.with(send), Some(Ok(())))
+    }
+
+    fn deliver(&self, mail: &Mailbox, errand: Delivery) -> Result<(), Undelivered> {
         if self.has_rings() {
             let mut placed = Vec::with_capacity(errand.inputs.len());
             for source in &errand.inputs {
@@ -237,8 +255,4 @@ fn failed(error: &SendError) -> Undelivered {
         SendError::Disconnected => Undelivered::WorkerGone,
         other => Undelivered::Job(JobError::Transport { message: other.to_string() }),
     }
-}
-
-fn no_memory(what: &str) -> JobError {
-    JobError::Transport { message: format!("no memory for {what}") }
 }

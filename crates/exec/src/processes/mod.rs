@@ -17,6 +17,7 @@
 //! (cancelled in the queue).
 
 mod crew;
+mod foreign;
 mod forward;
 mod keeper;
 mod kid;

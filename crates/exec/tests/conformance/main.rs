@@ -24,7 +24,11 @@ fn main() -> ExitCode {
     if let Some(code) = brigade_exec::run_if_worker(&kernels::registry()) {
         return code;
     }
-    let mut trials: Vec<Trial> = Vec::new();
+    hostile::listen();
+    // A process has one bridge (`ipc/src/bridge.rs`) from its first pool on: not what a pool
+    // leaves behind.
+    drop(brigade_ipc::Bells::create());
+    let mut trials: Vec<Trial> = hostile::trials().collect();
     for setup in util::Setup::all() {
         for (name, test) in same::TESTS {
             trials.push(Trial::test(format!("{setup}::{name}"), move || {

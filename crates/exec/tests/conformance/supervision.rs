@@ -26,7 +26,6 @@ pub(crate) const TESTS: &[Test] = &[
     ("a program that is no worker is found out", not_a_worker),
     ("the first job runs while other workers start", early_job),
     ("jobs of a pool that cannot start are answered", early_job_in_vain),
-    ("a worker that misbehaves in the handshake is found out", bad_handshake),
 ];
 
 fn deaths(setup: Setup) {
@@ -315,30 +314,5 @@ fn not_a_worker(setup: Setup) {
     // Waits for ever, and does not even connect.
     let late = start_error(setup, "exec sleep 1000", SHORT);
     assert!(matches!(late, PoolError::StartTimeout { .. }), "{late}");
-    before.assert_same();
-}
-
-fn bad_handshake(setup: Setup) {
-    if setup.start_method == StartMethod::Forkserver {
-        // A forked worker is the fork server's own code; a program that is not one is
-        // found out above.
-        return;
-    }
-    let before = Belongings::now();
-    let own = std::env::current_exe().unwrap();
-    let play = |part: &str, deadline| {
-        let text = format!("{}={part} exec '{}'", crate::hostile::ENV, own.display());
-        start_error(setup, &text, deadline)
-    };
-    let late = play("connects-and-hangs", SHORT);
-    assert!(matches!(late, PoolError::StartTimeout { .. }), "{late}");
-    let dead = play("dies-in-the-handshake", AMPLE);
-    assert!(matches!(dead, PoolError::DiedEarly { .. }), "{dead}");
-    for (part, word) in [("another-version", "protocol version"), ("another-nonce", "nonce")] {
-        match play(part, AMPLE) {
-            PoolError::Refused { reason } => assert!(reason.contains(word), "{reason}"),
-            other => panic!("{part}: {other}"),
-        }
-    }
     before.assert_same();
 }

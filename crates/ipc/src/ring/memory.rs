@@ -51,19 +51,16 @@ impl Memory for Words<IpcSharedMemory> {
     }
 }
 
-/// Words of this process, for tests that need no second one.
-#[cfg(test)]
+/// Words of this process, for tests and fuzzers that need no second one.
 #[derive(Debug)]
 pub(crate) struct Heap(Vec<std::sync::atomic::AtomicU64>);
 
-#[cfg(test)]
 impl Heap {
     pub(crate) fn new(words: usize) -> Self {
         Self((0..words).map(|_| std::sync::atomic::AtomicU64::new(0)).collect())
     }
 }
 
-#[cfg(test)]
 impl Memory for Heap {
     fn load(&self, index: usize) -> u64 {
         self.0[index].load(std::sync::atomic::Ordering::Acquire)

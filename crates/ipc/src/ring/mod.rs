@@ -14,7 +14,7 @@ use std::sync::Arc;
 use thiserror::Error;
 
 pub(crate) use flag::Flag;
-pub(crate) use memory::Memory;
+pub(crate) use memory::{Heap, Memory};
 
 /// Slots of a ring. More than [`limits::MAX_DEPTH`](brigade_proto::limits::MAX_DEPTH)
 /// jobs, so that a producer that keeps to its credits never finds it full.
@@ -46,6 +46,13 @@ pub(crate) const WORDS: usize = BODY + SLOTS as usize * SLOT_WORDS;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error("its ring is corrupt: {0}")]
 pub struct Corrupt(&'static str);
+
+impl Corrupt {
+    /// What it has written.
+    pub fn what(&self) -> &'static str {
+        self.0
+    }
+}
 
 fn slot(base: usize, position: u64) -> usize {
     base + BODY + (position % SLOTS) as usize * SLOT_WORDS
@@ -156,7 +163,6 @@ impl<M: Memory> Consumer<M> {
 
 #[cfg(test)]
 mod tests {
-    use super::memory::Heap;
     use super::*;
     use proptest::prelude::*;
     use std::collections::VecDeque;

@@ -151,6 +151,30 @@ pub fn decode_bulk<M: DeserializeOwned>(bytes: &[u8]) -> Result<M, CodecError> {
         .map_err(|error| CodecError(format!("cannot decode a message: {error}")))
 }
 
+/// Decodes [`ChunkOthers`], of which there may be `most`. Each is bounded as a message's
+/// head is: a list of empty places takes twenty times as much memory as it has bytes.
+///
+/// # Errors
+/// When the bytes are none, or say of more jobs than that.
+pub fn decode_others(bytes: &[u8], most: usize) -> Result<ChunkOthers, CodecError> {
+    fn next<M: DeserializeOwned>(rest: &mut &[u8]) -> Result<M, CodecError> {
+        let (message, used) = bincode::serde::decode_from_slice(rest, CONFIG)
+            .map_err(|error| CodecError(format!("cannot decode a chunk's end: {error}")))?;
+        *rest = rest.get(used..).unwrap_or_default();
+        Ok(message)
+    }
+    let mut rest = bytes;
+    let count: u64 = next(&mut rest)?;
+    if count > most as u64 {
+        return Err(CodecError(format!("a chunk of {most} jobs has {count} ends")));
+    }
+    let others = (0..count).map(|_| next(&mut rest)).collect::<Result<_, _>>()?;
+    match rest.len() {
+        0 => Ok(others),
+        more => Err(CodecError(format!("a chunk's end has {more} bytes too many"))),
+    }
+}
+
 /// Where the bytes of an input or output are.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Place {
@@ -328,6 +352,22 @@ mod tests {
         bytes.extend((1_u64 << 60).to_le_bytes());
         assert!(decode::<String>(&bytes).is_err());
         assert!(encode(&"x".repeat(MAX_HEAD + 1)).is_err());
+    }
+
+    #[test]
+    fn ends_of_a_chunk_read_back_and_are_bounded() {
+        let error = JobError::Kernel { message: "no".to_owned() };
+        let others: ChunkOthers =
+            vec![(3, Ok(vec![Place::Here(b"x".to_vec().into())])), (300, Err(error))];
+        let bytes = encode_bulk(&others).unwrap();
+        assert_eq!(decode_others(&bytes, 2).unwrap(), others);
+        assert!(decode_others(&bytes, 1).is_err());
+        assert!(decode_others(&bytes[..bytes.len() - 1], 2).is_err());
+        assert!(decode_others(&[&bytes[..], &[0]].concat(), 2).is_err());
+        // One job with a million empty outputs.
+        let many: ChunkOthers =
+            vec![(0, Ok(vec![Place::Here(serde_bytes::ByteBuf::new()); 1 << 20]))];
+        assert!(decode_others(&encode_bulk(&many).unwrap(), 2).is_err());
     }
 
     #[test]

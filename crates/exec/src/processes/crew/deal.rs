@@ -1,21 +1,30 @@
 //! From the queue to a worker.
 
+use std::collections::VecDeque;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use brigade_ipc::wire::{self, ChunkRun, Mail, Order, Place};
-use brigade_ipc::{Carriage, MAX_MESSAGE};
+use brigade_ipc::MAX_MESSAGE;
+use brigade_ipc::wire::{self, ChunkRun, Order, Place};
 use brigade_proto::{Bytes, JobError, JobId, Nanos, Source, WorkerId};
 use brigade_sys::clock;
 
-use super::{Assigned, Crew, Lane, State, Wire};
+use super::{Assigned, Chore, Crew, Lane, State};
 use crate::load;
 use crate::log::{is_chatty, tell_assigned};
 use crate::ticket::{End, Task};
 
+/// What a lane's runner is to do.
+pub(in super::super) enum Errand {
+    /// To deliver a job.
+    Job(Delivery),
+    /// To send a region of the arena.
+    Region(usize),
+}
+
 /// A job whose inputs a lane's runner is to fetch, and to send if they do not fit
 /// the arena.
-pub(in super::super) struct Errand {
+pub(in super::super) struct Delivery {
     pub(in super::super) job: JobId,
     pub(in super::super) kernel: u32,
     pub(in super::super) params: Arc<brigade_proto::Params>,
@@ -132,17 +141,17 @@ impl Crew {
         let count = task.chunk.as_ref().map_or(1, |chunk| chunk.count as u64);
         lane.given += count;
         let is_chunk = task.chunk.is_some();
-        lane.assigned.push_back(Assigned { task, bytes_in: 0, sent: false });
+        lane.assigned.push_back(Assigned { task, bytes_in: 0, sent: false, called: None });
         let place = lane.assigned.len() - 1;
         if is_chunk {
-            if !self.order_chunk(lane, place) {
+            if !self.order_chunk(index, lane, place) {
                 // No room in the arena, or a worker without rings: one by one.
                 lane.given -= count;
                 let whole = lane.assigned.pop_back();
                 self.take_apart(state, whole.map(|assigned| assigned.task));
             }
-        } else if !self.order(lane, place) {
-            lane.errands.push_back(job);
+        } else if !self.order(index, lane, place) {
+            lane.errands.push_back(Chore::Job(job));
             self.errands[index].notify_one();
         }
     }
@@ -165,8 +174,9 @@ impl Crew {
 
     /// Sends an assigned chunk through the ring.
     #[inline(never)]
-    fn order_chunk(&self, lane: &mut Lane, place: usize) -> bool {
-        let (Some(wire), Some(assigned)) = (&mut lane.wire, lane.assigned.get_mut(place)) else {
+    fn order_chunk(&self, index: usize, lane: &mut Lane, place: usize) -> bool {
+        let Lane { wire, assigned, errands, .. } = lane;
+        let (Some(wire), Some(assigned)) = (wire, assigned.get_mut(place)) else {
             return false;
         };
         let task = &mut assigned.task;
@@ -206,9 +216,7 @@ impl Crew {
             task.inputs = vec![Source::Bytes(bytes)];
             place
         };
-        if !self.announce(wire, std::slice::from_ref(&runs)) {
-            return false;
-        }
+        self.announce(index, &mut wire.regions, errands, std::slice::from_ref(&runs));
         let order = Order::Chunk {
             first: task.ticket.id,
             count: chunk.count as u32,
@@ -224,36 +232,33 @@ impl Crew {
         assigned.sent
     }
 
-    /// Sends a worker the regions of the arena that it does not know and an order
-    /// names.
-    fn announce(&self, wire: &mut Wire, places: &[Place]) -> bool {
+    /// Has the regions sent to a worker that it does not know and an order names; it
+    /// waits for them. By its runner: one that does not read its mail blocks whoever sends
+    /// to it, and the lock is held here.
+    fn announce(
+        &self,
+        index: usize,
+        known: &mut usize,
+        errands: &mut VecDeque<Chore>,
+        places: &[Place],
+    ) {
         let regions = places.iter().filter_map(|place| match place {
             Place::Slab { region, .. } => Some(*region as usize + 1),
             Place::Here(_) => None,
         });
         let needed = regions.max().unwrap_or(0);
-        while wire.regions < needed {
-            let Some(payload) = self.arena.payload(wire.regions) else {
-                return false;
-            };
-            // One of a few hundred messages in a worker's life, and it reads its
-            // mail as soon as it needs it: this does not block. If it is dead, its
-            // death is about to be known.
-            let send = |mail: &brigade_ipc::Sender| {
-                mail.send(Mail::Inputs, vec![payload], Carriage::Shared)
-            };
-            if !matches!(wire.mail.with(send), Some(Ok(()))) {
-                return false;
-            }
-            wire.regions += 1;
+        if *known < needed {
+            errands.extend((*known..needed).map(Chore::Region));
+            *known = needed;
+            self.errands[index].notify_one();
         }
-        true
     }
 
     /// Sends an assigned job through the ring, if all its inputs are where an order
     /// can name them.
-    fn order(&self, lane: &mut Lane, place: usize) -> bool {
-        let (Some(wire), Some(assigned)) = (&mut lane.wire, lane.assigned.get_mut(place)) else {
+    fn order(&self, index: usize, lane: &mut Lane, place: usize) -> bool {
+        let Lane { wire, assigned, errands, .. } = lane;
+        let (Some(wire), Some(assigned)) = (wire, assigned.get_mut(place)) else {
             return false;
         };
         let task = &mut assigned.task;
@@ -270,9 +275,7 @@ impl Crew {
                 None => return false,
             });
         }
-        if !self.announce(wire, &inputs) {
-            return false;
-        }
+        self.announce(index, &mut wire.regions, errands, &inputs);
         let order = Order::Job {
             job: task.ticket.id,
             kernel: task.kernel.0,
@@ -328,17 +331,20 @@ impl Crew {
         loop {
             let closing = state.closing;
             let entry = state.lane(lane, tenure).filter(|entry| entry.ready)?;
-            if let Some(job) = entry.errands.pop_front()
-                && let Some(place) = entry.find(job)
-            {
+            while let Some(chore) = entry.errands.pop_front() {
+                let job = match chore {
+                    Chore::Region(region) => return Some(Errand::Region(region)),
+                    Chore::Job(job) => job,
+                };
+                let Some(place) = entry.find(job) else { continue };
                 let task = &entry.assigned[place].task;
-                return Some(Errand {
+                return Some(Errand::Job(Delivery {
                     job,
                     kernel: task.kernel.0,
                     params: Arc::clone(&task.params),
                     inputs: task.inputs.clone(),
                     timeout: task.timeout,
-                });
+                }));
             }
             if closing || self.is_served(entry) {
                 return None;
@@ -365,7 +371,7 @@ impl Crew {
             return true;
         };
         entry.assigned[place].task.inputs = inputs.into_iter().map(Source::Bytes).collect();
-        let sent = self.order(entry, place);
+        let sent = self.order(lane, entry, place);
         self.collect(&mut state);
         self.release(state);
         sent

@@ -5,12 +5,13 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use brigade_ipc::MAX_MESSAGE;
-use brigade_ipc::wire::{self, Answer, ChunkOthers, Instants};
+use brigade_ipc::wire::{self, Answer, Instants};
 use brigade_proto::{Bytes, JobError, JobId, Nanos, WorkerId};
 use brigade_sys::clock;
 
-use super::{Assigned, Crew, State, Wire};
-use crate::chunk::{Chunk, ChunkEnd};
+use super::super::foreign;
+use super::{Assigned, Crew, State};
+use crate::chunk::Chunk;
 use crate::executor::Stop;
 use crate::log::{is_chatty, tell_finished};
 use crate::ticket::{End, Task};
@@ -59,10 +60,6 @@ pub(in super::super) enum Next {
     GiveUp { deaths: u32 },
 }
 
-/// A worker answered a job that it was not given.
-#[derive(Debug, PartialEq, Eq)]
-pub(in super::super) struct OutOfTurn(pub(in super::super) JobId);
-
 /// First pause before a worker is replaced that died without progress; doubles
 /// from death to death.
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
@@ -86,7 +83,7 @@ impl Crew {
         state.lanes.iter().any(|lane| lane.wire.as_ref().is_some_and(|wire| wire.pass.is_ready()))
     }
 
-    fn collect_from(&self, state: &mut State, lane: usize) {
+    pub(super) fn collect_from(&self, state: &mut State, lane: usize) {
         if !state.lanes[lane].wire.as_ref().is_some_and(|wire| wire.pass.is_ready()) {
             return;
         }
@@ -99,7 +96,7 @@ impl Crew {
             let offence = match wire.pass.collect(&mut buffer) {
                 Ok(None) => return,
                 Ok(Some(message)) => self.answer(state, lane, message),
-                Err(corrupt) => Err(corrupt.to_string()),
+                Err(corrupt) => Err(format!("wrote {} into its ring", corrupt.what())),
             };
             if let Err(what) = offence {
                 // Nothing that it says is believed any more.
@@ -107,7 +104,7 @@ impl Crew {
                 entry.wire = None;
                 entry.ready = false;
                 if let Some(keeper) = self.keeper.get() {
-                    keeper.offend(lane, entry.tenure, Some(what));
+                    keeper.offend(lane, entry.tenure, Some(foreign::breach(&what)));
                 }
                 return;
             }
@@ -115,21 +112,17 @@ impl Crew {
     }
 
     fn answer(&self, state: &mut State, lane: usize, message: &[u8]) -> Result<(), String> {
-        let (instants, answer) = message.split_first_chunk().ok_or("an answer is too short")?;
+        let (instants, answer) =
+            message.split_first_chunk().ok_or("gave an answer that is too short")?;
         let instants = Instants::read(instants);
-        let Answer { job, error, outputs } =
-            wire::decode_answer(answer).map_err(|error| error.to_string())?;
+        let Answer { job, error, outputs } = wire::decode_answer(answer)
+            .map_err(|error| format!("gave an answer that is none: {error}"))?;
         let result = match (error, &state.lanes[lane].wire) {
             (Some(error), _) => Err(error),
-            (None, Some(wire)) => Ok(outputs
-                .into_iter()
-                .map(|place| wire.outputs.find(place))
-                .collect::<Option<Vec<_>>>()
-                .ok_or("an output is in no slab of its own")?),
+            (None, Some(wire)) => Ok(foreign::outputs(outputs, |place| wire.outputs.find(place))?),
             (None, None) => Ok(Vec::new()),
         };
         self.end(state, lane, Done { job, result, instants })
-            .map_err(|OutOfTurn(job)| format!("it answered job {job}, which it does not have"))
     }
 
     /// A worker has answered by mail.
@@ -138,10 +131,10 @@ impl Crew {
         lane: usize,
         tenure: u64,
         done: Done,
-    ) -> Result<(), OutOfTurn> {
+    ) -> Result<(), String> {
         let mut state = self.lock();
         if state.lane(lane, tenure).is_none() {
-            return Err(OutOfTurn(done.job));
+            return Err(foreign::out_of_turn(done.job));
         }
         let before = state.ended.len();
         let result = self.end(&mut state, lane, done);
@@ -153,23 +146,25 @@ impl Crew {
     }
 
     /// A job is answered; the caller [`stamp`]s it.
-    fn end(&self, state: &mut State, lane: usize, done: Done) -> Result<(), OutOfTurn> {
+    fn end(&self, state: &mut State, lane: usize, done: Done) -> Result<(), String> {
         let entry = &mut state.lanes[lane];
         let place = entry.find(done.job).filter(|&place| entry.assigned[place].sent);
-        let Some(Assigned { mut task, bytes_in, .. }) =
-            place.and_then(|place| entry.assigned.remove(place))
-        else {
-            return Err(OutOfTurn(done.job));
+        let Some(place) = place else {
+            return Err(foreign::out_of_turn(done.job));
         };
-        let (result, chunk) = match (&task.chunk, done.result) {
+        // The job stays where it is until everything that is said of it is believed.
+        let (result, chunk) = match (&entry.assigned[place].task.chunk, done.result) {
             (Some(chunk), Ok(outputs)) => {
-                let end = chunk_end(chunk.count, outputs, entry.wire.as_ref());
-                match end {
-                    Some(end) => (Ok(Vec::new()), Some(Box::new(end))),
-                    None => return Err(OutOfTurn(done.job)),
-                }
+                let wire = entry.wire.as_ref();
+                let find = |place| wire.and_then(|wire| wire.outputs.find(place));
+                let end = foreign::chunk(chunk.count, outputs, find)?;
+                (Ok(Vec::new()), Some(Box::new(end)))
             }
-            (_, result) => (result, None),
+            (_, Ok(outputs)) => (Ok(outputs), None),
+            (_, Err(error)) => (Err(foreign::error(error)?), None),
+        };
+        let Some(Assigned { mut task, bytes_in, .. }) = entry.assigned.remove(place) else {
+            return Err(foreign::out_of_turn(done.job));
         };
         let stamps = &mut task.stamps;
         stamps.in_hand = done.instants.in_hand;
@@ -177,7 +172,6 @@ impl Crew {
         stamps.returned = done.instants.returned;
         stamps.published = done.instants.published;
         entry.report.jobs += task.chunk.as_ref().map_or(1, |chunk| chunk.count as u64);
-        entry.report.busy_ns += stamps.published.saturating_sub(stamps.in_hand);
         let pid = entry.pid;
         if self.is_served(entry) && entry.assigned.is_empty() {
             self.dismiss(state, lane);
@@ -304,6 +298,7 @@ impl Crew {
                         task: Box::new(task),
                         bytes_in: 0,
                         sent: true,
+                        called: None,
                     }));
                 }
             }
@@ -334,38 +329,19 @@ impl Crew {
 /// All that ended since there were `before` of them are in hand now: one look at the
 /// clock for many.
 fn stamp(state: &mut State, before: usize) -> Option<Nanos> {
-    let fresh = &mut state.ended[before..];
+    let State { ended, lanes, .. } = state;
+    let fresh = &mut ended[before..];
     if fresh.is_empty() {
         return None;
     }
     let now = clock::now();
-    for (task, _) in fresh {
-        task.stamps.collected = now;
+    for (task, end) in fresh {
+        let stamps = &mut task.stamps;
+        stamps.collected = now;
+        stamps.settle();
+        if let Some(lane) = end.worker.and_then(|worker| lanes.get_mut(worker.0 as usize)) {
+            lane.report.busy_ns += stamps.published - stamps.in_hand;
+        }
     }
     Some(now)
-}
-
-/// What a worker says of the jobs of a chunk. `None` if it makes no sense.
-#[inline(never)]
-fn chunk_end(count: usize, outputs: Vec<Bytes>, wire: Option<&Wire>) -> Option<ChunkEnd> {
-    let [said] = <[Bytes; 1]>::try_from(outputs).ok()?;
-    let (_, rest) = said.split_at_checked(count * size_of::<Nanos>())?;
-    let others = match rest {
-        [] => Vec::new(),
-        rest => wire::decode_bulk::<ChunkOthers>(rest).ok()?,
-    };
-    let find = |place| wire.and_then(|wire| wire.outputs.find(place));
-    let others = others
-        .into_iter()
-        .map(|(place, result)| {
-            Some((
-                place,
-                match result {
-                    Ok(places) => Ok(places.into_iter().map(find).collect::<Option<_>>()?),
-                    Err(error) => Err(error),
-                },
-            ))
-        })
-        .collect::<Option<_>>()?;
-    Some(ChunkEnd { returned: said, others })
 }

@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use brigade_ipc::{Arena, Bells, Budget, Call, Outputs, Pass, Sender};
 use brigade_proto::{JobError, JobId, Nanos, WorkerId};
+use brigade_sys::clock;
 
 use smallvec::SmallVec;
 
@@ -26,7 +27,7 @@ use crate::executor::{Stop, WorkerReport};
 use crate::ticket::{End, Task, Ticket, Wanted};
 use crate::{PoolConfig, PoolError, SubmitError};
 
-pub(super) use deal::Errand;
+pub(super) use deal::{Delivery, Errand};
 pub(super) use ends::{Death, Done, Next, Why};
 
 /// The jobs and lanes of a pool.
@@ -103,8 +104,8 @@ struct Lane {
     /// Its worker was told to leave.
     leaving: bool,
     assigned: VecDeque<Assigned>,
-    /// Assigned jobs that its runner has to fetch inputs for, or to send.
-    errands: VecDeque<JobId>,
+    /// What its runner has to do.
+    errands: VecDeque<Chore>,
     /// Jobs given to the present process.
     given: u64,
     /// The worker's rings, if it has any.
@@ -116,8 +117,7 @@ struct Lane {
 pub(super) struct Wire {
     pub(super) pass: Pass,
     pub(super) outputs: Arc<Outputs>,
-    pub(super) mail: Arc<Mailbox>,
-    /// Regions of the arena that the worker was sent.
+    /// Regions of the arena that the worker was sent, or will be.
     pub(super) regions: usize,
 }
 
@@ -129,9 +129,11 @@ impl Mailbox {
         Self(Mutex::new(Some(sender)))
     }
 
-    /// Uses the channel; `None` if it is closed.
+    /// Uses the channel; `None` if it is closed. Not under the lock: a worker that does
+    /// not read its mail blocks whoever sends, and nobody else.
     pub(super) fn with<T>(&self, send: impl FnOnce(&Sender) -> T) -> Option<T> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(send)
+        let sender = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        sender.as_ref().map(send)
     }
 
     /// Closes it: a worker that gets its jobs by mail leaves.
@@ -154,7 +156,20 @@ struct Assigned {
     bytes_in: u64,
     /// The worker was told of it.
     sent: bool,
+    /// When its kernel was called, as the worker said when it was first asked.
+    called: Option<Nanos>,
 }
+
+/// What only a runner may do, because it can block.
+enum Chore {
+    /// Fetch the inputs of an assigned job, and send it if need be.
+    Job(JobId),
+    /// Send a region of the arena.
+    Region(usize),
+}
+
+/// The job that a worker has in hand, and when its kernel was called.
+type Current = Option<(JobId, Option<Nanos>)>;
 
 impl State {
     /// A lane, if its worker still is the one that is meant.
@@ -172,6 +187,14 @@ impl Lane {
 
     fn find(&self, job: JobId) -> Option<usize> {
         self.assigned.iter().position(|assigned| assigned.task.ticket.id == job)
+    }
+
+    /// Whether a job is assigned to it, alone or in a chunk.
+    fn has(&self, job: JobId) -> bool {
+        self.assigned.iter().any(|Assigned { task, .. }| {
+            let count = task.chunk.as_ref().map_or(1, |chunk| chunk.count as u64);
+            job.0.checked_sub(task.ticket.id.0).is_some_and(|place| place < count)
+        })
     }
 }
 
@@ -344,19 +367,23 @@ impl Crew {
         now: Nanos,
         grace: Duration,
     ) -> TimeLimit {
-        let state = self.lock();
+        let mut state = self.lock();
         let mut next = TimeLimit::None;
-        for assigned in &state.lanes[lane].assigned {
+        for assigned in &mut state.lanes[lane].assigned {
             let Some(timeout) = assigned.task.timeout else {
                 continue;
             };
             let id = assigned.task.ticket.id;
             let called = match current {
-                Some((job, Some(called))) if job == id => called,
+                // A worker cannot put it off by saying something else later on, or that
+                // it is yet to come.
+                Some((job, Some(called))) if job == id => {
+                    *assigned.called.get_or_insert(called.min(now))
+                }
                 // Not called yet, so not before now.
                 _ => now,
             };
-            let over = called.saturating_add((timeout + grace).as_nanos() as u64);
+            let over = called.saturating_add(clock::nanos(timeout.saturating_add(grace)));
             if over <= now {
                 return TimeLimit::Over(id, timeout);
             }
@@ -368,16 +395,19 @@ impl Crew {
         next
     }
 
-    /// How many answers a lane has given, if its worker was told of a job and owes one.
-    pub(super) fn answers(&self, lane: usize) -> Option<u64> {
+    /// How many answers a lane has given, and the job that its worker has in hand, if it was
+    /// told of a job and owes an answer. `current` is what its status page says, which
+    /// counts only if the lane has that job.
+    pub(super) fn owes(&self, lane: usize, current: Current) -> Option<(u64, Current)> {
         let mut state = self.lock();
         // An answer that only waits to be collected is a sign of life.
         self.collect(&mut state);
         let entry = &state.lanes[lane];
         let is_told = entry.assigned.iter().any(|assigned| assigned.sent);
-        let answers = is_told.then_some(entry.report.jobs);
+        let current = current.filter(|(job, _)| entry.has(*job));
+        let owes = is_told.then_some((entry.report.jobs, current));
         self.release(state);
-        answers
+        owes
     }
 
     /// No further jobs; those that wait in the queue are cancelled. Returns false

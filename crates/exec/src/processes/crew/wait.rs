@@ -13,6 +13,11 @@ use crate::ticket::Wanted;
 
 /// How long a pool is idle before it gives back memory that it does not use.
 const IDLE: Duration = Duration::from_secs(1);
+/// How long somebody sleeps on a bell at most before looking by itself, while jobs are
+/// under way and otherwise: all workers can write to the bells, and one that is no good
+/// could keep the others' calls from being heard.
+const LOOK: Duration = Duration::from_millis(100);
+const IDLE_LOOK: Duration = Duration::from_secs(2);
 
 impl Crew {
     /// Waits for something that a job brings, for at most `limit`.
@@ -63,7 +68,7 @@ impl Crew {
             let missed = Self::is_any_ready(&state) || wanted.is_ready();
             drop(state);
             if !missed {
-                self.bells.sleep_as_leader(left);
+                self.bells.sleep_as_leader(Some(left.map_or(LOOK, |left| left.min(LOOK))));
             }
             let mut state = self.lock();
             self.bells.leader_wakes();
@@ -133,17 +138,17 @@ impl Crew {
                 continue;
             }
             let limit = match idle_since {
-                _ if busy => None,
-                Some(since) => Some(IDLE.saturating_sub(clock::since(since))),
-                None => None,
+                _ if busy => LOOK,
+                Some(since) => IDLE.saturating_sub(clock::since(since)),
+                None => IDLE_LOOK,
             };
-            if limit == Some(Duration::ZERO) {
+            if limit.is_zero() {
                 idle_since = None;
                 let bytes = self.arena.trim();
                 tracing::debug!(bytes, "unused memory was given back");
                 continue;
             }
-            self.bells.sleep_as_clerk(call, limit);
+            self.bells.sleep_as_clerk(call, Some(limit));
         }
     }
 }

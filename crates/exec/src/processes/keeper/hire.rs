@@ -89,7 +89,7 @@ impl Agency {
             thread::Builder::new().name(format!("link-{lane}")).spawn(move || link.serve(listener));
         match thread {
             Ok(thread) => {
-                let deadline = clock::now() + facts.config.start_deadline.as_nanos() as u64;
+                let deadline = clock::after(facts.config.start_deadline);
                 Ok(Kid::new(started, tenure, doorstep, deadline, thread))
             }
             Err(error) => {

@@ -344,8 +344,7 @@ impl Watch {
     fn replace(&mut self, lane: usize, death: &Death) {
         match self.facts.crew.lost(lane, death) {
             Next::Restart(pause) if !self.leaving => {
-                let pause = jitter(pause);
-                self.seats[lane] = Seat::Due(clock::now() + pause.as_nanos() as u64);
+                self.seats[lane] = Seat::Due(clock::after(jitter(pause)));
                 // Seen to before the next sleep.
                 self.desk().bell.ring();
             }
@@ -383,7 +382,7 @@ impl Facts {
         let heartbeat = self.config.heartbeat;
         let (pid, current) = (kid.pid, kid.current());
         let beat = || {
-            let answers = self.crew.answers(lane)?;
+            let (answers, current) = self.crew.owes(lane, current)?;
             Some(Beat { current, answers, stopped: process::is_stopped(pid) })
         };
         if kid.pulse.feel(beat, now, heartbeat) {

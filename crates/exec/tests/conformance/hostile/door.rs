@@ -1,0 +1,76 @@
+//! Ways to be no good before having been let in.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use brigade_ipc::{Hello, SERVER_ENV, connect, wire, worker_environment};
+use brigade_sys::socket;
+
+use super::mail::{packet, text};
+use super::stage::{hang, hello};
+
+/// Says hello, with something changed.
+pub(super) fn says(change: impl FnOnce(&mut Hello)) {
+    let (server, nonce, _) = worker_environment().unwrap().unwrap();
+    let mut hello = hello(nonce);
+    change(&mut hello);
+    assert!(connect(server, &hello).is_err());
+    hang();
+}
+
+fn connects() -> OwnedFd {
+    socket::connect(std::env::var(SERVER_ENV).unwrap()).unwrap()
+}
+
+pub(super) fn connects_and_hangs() {
+    let _socket = connects();
+    hang();
+}
+
+pub(super) fn dies() {
+    let _socket = connects();
+    std::process::abort();
+}
+
+/// Sends this for a greeting.
+fn sends(packet: &[u8], descriptors: &[BorrowedFd<'_>]) {
+    let socket = connects();
+    socket::send(&socket, packet, descriptors).unwrap();
+    hang();
+}
+
+pub(super) fn garbage() {
+    sends(&[0xee; 1000], &[]);
+}
+
+pub(super) fn half_a_header() {
+    sends(&8_usize.to_ne_bytes(), &[]);
+}
+
+pub(super) fn claims_too_much() {
+    let socket = connects();
+    // ipc-channel would reserve that, as there is a socket to receive the rest from.
+    let claim = [&18_usize.to_ne_bytes()[..], &(1_usize << 60).to_ne_bytes(), b"xy"].concat();
+    socket::send(&socket, &claim, &[socket.as_fd()]).unwrap();
+    hang();
+}
+
+pub(super) fn too_long() {
+    sends(&packet(&vec![0; 180 << 10]), &[]);
+}
+
+/// A hello that is right, in a greeting that has other channels than it should.
+pub(super) fn channels(open: impl FnOnce() -> Vec<OwnedFd>) {
+    let (_, nonce, _) = worker_environment().unwrap().unwrap();
+    let mut greeting = text(&wire::encode(&hello(nonce)).unwrap());
+    greeting.extend([0, 1]);
+    let open = open();
+    let descriptors: Vec<_> = open.iter().map(AsFd::as_fd).collect();
+    sends(&packet(&greeting), &descriptors);
+}
+
+/// A hello of garbage, of some length.
+pub(super) fn hello_of(len: usize) {
+    let mut greeting = text(&vec![0xff; len]);
+    greeting.extend([0, 1]);
+    sends(&packet(&greeting), &[]);
+}

@@ -1,0 +1,352 @@
+//! Programs that speak to the coordinator and are no good workers: one way to be no good
+//! for each line of [`WAYS`]. This executable plays them, when a variable tells it to.
+//!
+//! One worker of two is played; the other one is good, and so is the one that replaces it.
+//! Whatever the first does: it is found out in time and for the right reason, the jobs of
+//! the others end well, and the coordinator neither panics, nor grows, nor keeps anything.
+
+mod door;
+mod mail;
+mod ring;
+mod stage;
+mod watch;
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use brigade_exec::{Backend, Pool, PoolBuilder, PoolError, StartMethod, Transport};
+use brigade_ipc::wire::Place;
+use brigade_proto::{JobError, JobSpec, Status};
+use libtest_mimic::Trial;
+
+use self::mail::{Carrier, packet, sparse};
+use self::stage::Stage;
+use crate::util::{Belongings, Setup, bytes, result, wait_until};
+
+pub(crate) use watch::listen;
+
+const ENV: &str = "BRIGADE_TEST_HOSTILE";
+const ANY: &[Transport] = &[Transport::Arena, Transport::Inline, Transport::Shm];
+const RINGS: &[Transport] = &[Transport::Arena];
+/// How long a worker may take to do what it has to. On a busy machine good ones miss it
+/// now and then, are replaced, and no job suffers.
+const DEADLINE: Duration = Duration::from_secs(3);
+
+/// What becomes of a way to be no good.
+#[derive(Clone, Copy)]
+enum End {
+    /// The pool does not start: this is in the error.
+    NoStart(&'static str),
+    /// The worker is ended, and this is why. The job that it had in hand, if it had one,
+    /// has crashed for the same reason.
+    Ended(&'static str),
+    /// The job that it had in hand has timed out.
+    TimedOut,
+    /// Its own job has a wrong result, which nobody can know.
+    Own,
+    /// It does no harm.
+    Harmless,
+}
+
+/// What the pool has to do meanwhile.
+#[derive(Clone, Copy, PartialEq)]
+enum Work {
+    /// Jobs with inputs and outputs of all sizes.
+    Mixed,
+    /// Jobs with neither: a worker that is no good can do them well.
+    Bare,
+    /// The same, many in one order.
+    Chunks,
+    /// The same, with a time limit.
+    Timed,
+}
+
+struct Way {
+    name: &'static str,
+    on: &'static [Transport],
+    work: Work,
+    end: End,
+    play: fn(),
+}
+
+/// A way to be no good once let in.
+macro_rules! inside {
+    ($name:literal, $on:expr, $work:ident, $end:expr, $play:expr) => {
+        Way {
+            name: $name,
+            on: $on,
+            work: Work::$work,
+            end: $end,
+            play: || {
+                let play: fn(Stage) = $play;
+                play(Stage::enter());
+            },
+        }
+    };
+}
+
+/// A way to be no good at the door.
+macro_rules! door {
+    ($name:literal, $end:expr, $play:expr) => {
+        Way { name: $name, on: RINGS, work: Work::Bare, end: $end, play: $play }
+    };
+}
+
+use End::{Ended, Harmless, NoStart, Own, TimedOut};
+
+const WAYS: &[Way] = &[
+    door!("another version", NoStart("protocol version"), || door::says(|h| h.version += 1)),
+    door!("another nonce", NoStart("nonce"), || door::says(|h| h.nonce += 1)),
+    door!("another build", NoStart("build"), || door::says(|h| h.build.push('x'))),
+    door!("another process", NoStart("process"), || door::says(|h| h.pid += 1)),
+    door!("other kernels", NoStart("kernels"), || door::says(|h| h.kernels.clear())),
+    door!("never connects", NoStart("not ready after"), || stage::hang()),
+    door!("connects and hangs", NoStart("not ready after"), door::connects_and_hangs),
+    door!("dies in the handshake", NoStart("SIGABRT"), door::dies),
+    door!("greets with garbage", NoStart("greeting"), door::garbage),
+    door!("greets with half a header", NoStart("without a header"), door::half_a_header),
+    door!("greets with a claim of 2^60 bytes", NoStart("in pieces"), door::claims_too_much),
+    door!("greets at great length", NoStart("too long"), door::too_long),
+    door!("a hello of garbage", NoStart("greeting"), || door::hello_of(500)),
+    door!("a hello of 150 KiB", NoStart("greeting"), || door::hello_of(150 << 10)),
+    door!("greets without channels", NoStart("channels"), || door::channels(Vec::new)),
+    door!("greets with pipes", NoStart("channels"), || {
+        door::channels(|| {
+            let (reader, writer) = std::io::pipe().unwrap();
+            vec![reader.into(), writer.into()]
+        });
+    }),
+    inside!("garbage in its ring", RINGS, Mixed, Ended("out of order"), ring::garbage),
+    inside!("scribbles over its station", RINGS, Mixed, Ended("into its ring"), ring::scribbles),
+    inside!("cuts off the memory that it shares", RINGS, Bare, Own, ring::cuts_memory_off),
+    inside!("its ring goes backwards", RINGS, Bare, Ended("out of order"), ring::backwards),
+    inside!("its ring jumps ahead", RINGS, Bare, Ended("out of order"), ring::ahead),
+    inside!(
+        "a message longer than its slot",
+        RINGS,
+        Bare,
+        Ended("longer than its slot"),
+        ring::longer_than_its_slot
+    ),
+    inside!("a short answer", RINGS, Mixed, Ended("too short"), |s| ring::publishes(s, &[1; 5])),
+    inside!("an answer that is none", RINGS, Mixed, Ended("is none"), |s| {
+        ring::publishes(s, &[9; 80]);
+    }),
+    inside!("an error that is not UTF-8", RINGS, Mixed, Ended("is none"), |s| {
+        // Instants; bincode follows; job 0, an error, of the kernel, two bytes, no outputs.
+        let answer = [&[0; 32][..], &[0, 0, 1, 0, 2, 0xff, 0xfe, 0]].concat();
+        ring::publishes(s, &answer);
+    }),
+    inside!("an error that it cannot know", ANY, Mixed, Ended("cannot know"), |s| {
+        ring::error(s, JobError::PoolGaveUp { reason: "so".to_owned() });
+    }),
+    inside!("answers a job that it was not given", ANY, Bare, Ended("not have"), ring::strange_job),
+    inside!("answers twice", ANY, Bare, Ended("not have"), ring::twice),
+    inside!("a flood of answers", ANY, Bare, Ended("not have"), ring::flood_of_answers),
+    inside!("too many outputs", RINGS, Mixed, Ended("17 outputs"), |s| {
+        ring::outputs(s, vec![Place::Here(serde_bytes::ByteBuf::new()); 17]);
+    }),
+    inside!("an output in no region", RINGS, Mixed, Ended("no slab"), |s| {
+        ring::outputs(s, vec![Place::Slab { region: 7, offset: 0, len: 1, slab: 0 }]);
+    }),
+    inside!("an output of 2^40 bytes", RINGS, Mixed, Ended("no slab"), |s| {
+        let place = Place::Slab { region: 0, offset: 64, len: 1 << 40, slab: 0 };
+        ring::outputs_in_its_region(s, place);
+    }),
+    inside!("an output that overflows", RINGS, Mixed, Ended("no slab"), |s| {
+        let place = Place::Slab { region: 0, offset: u64::MAX - 63, len: 64, slab: 0 };
+        ring::outputs_in_its_region(s, place);
+    }),
+    inside!("an output that is not aligned", RINGS, Mixed, Ended("no slab"), |s| {
+        ring::outputs_in_its_region(s, Place::Slab { region: 0, offset: 1, len: 1, slab: 0 });
+    }),
+    inside!("too few ends for a chunk", RINGS, Chunks, Ended("with nonsense"), |s| {
+        ring::chunk(s, |_| vec![0; 7]);
+    }),
+    inside!("too many ends for a chunk", RINGS, Chunks, Ended("with nonsense"), |s| {
+        ring::chunk(s, |count| {
+            let others = (0..=count).map(|place| (place, Ok(Vec::new()))).collect();
+            ring::with_others(count, &others)
+        });
+    }),
+    inside!("the end of a job that is not in its chunk", RINGS, Chunks, Ended("nonsense"), |s| {
+        ring::chunk(s, |count| ring::with_others(count, &vec![(count, Ok(Vec::new()))]));
+    }),
+    inside!("never takes a job", ANY, Mixed, Ended("did not take up a job"), ring::silent),
+    inside!("never rings", RINGS, Bare, Ended("did not take up a job"), ring::never_rings),
+    inside!("silences the bells of all", RINGS, Bare, Harmless, ring::silences_the_bells),
+    inside!("impossible instants", ANY, Bare, Harmless, ring::impossible_instants),
+    inside!("a call in the future", ANY, Timed, TimedOut, ring::called_in_the_future),
+    inside!("a call again and again", ANY, Timed, TimedOut, ring::called_again_and_again),
+    inside!("a flood of logs", ANY, Mixed, Ended("did not take up a job"), ring::flood_of_logs),
+    inside!("a flood of needs", RINGS, Mixed, Ended("did not take up a job"), ring::flood_of_needs),
+    inside!(
+        "needs what its transport does not have",
+        &[Transport::Inline, Transport::Shm],
+        Mixed,
+        Ended("no use for"),
+        ring::flood_of_needs
+    ),
+    inside!(
+        "closes its channels at work",
+        ANY,
+        Mixed,
+        Ended("closed its channel"),
+        ring::closes_its_channels
+    ),
+    inside!("a packet of garbage", ANY, Mixed, Ended("by mail"), |s| mail::sends(s, &[0xee; 100])),
+    inside!("a packet of eight bytes", ANY, Mixed, Ended("without a header"), |s| {
+        mail::sends(s, &8_usize.to_ne_bytes());
+    }),
+    inside!("a packet that claims 2^60 bytes", ANY, Mixed, Ended("in pieces"), |s| {
+        let claim = [18_usize.to_ne_bytes(), (1_usize << 60).to_ne_bytes()].concat();
+        mail::sends(s, &[&claim[..], b"xy"].concat());
+    }),
+    inside!("half a packet", ANY, Mixed, Ended("another length"), |s| {
+        mail::sends(s, &packet(&[0; 1000])[..500]);
+    }),
+    inside!("a message of garbage", ANY, Mixed, Ended("cannot decode"), mail::nonsense),
+    inside!("an error of 140 KB", ANY, Mixed, Ended("cannot decode"), mail::long_error),
+    inside!("a payload of 2^62 bytes", ANY, Mixed, Ended("payloads of"), |s| {
+        mail::claims(s, &[Carrier::Frames { len: 1 << 62 }], None);
+    }),
+    inside!("16 payloads of 16 GiB", ANY, Mixed, Ended("payloads of"), |s| {
+        mail::claims(s, &vec![Carrier::Region { len: 16 << 30 }; 16], Some(sparse(16 << 30)));
+    }),
+    inside!("17 payloads", ANY, Mixed, Ended("17 payloads"), |s| {
+        mail::claims(s, &vec![Carrier::Frames { len: 1 }; 17], None);
+    }),
+    inside!("a region that is a pipe", ANY, Mixed, Ended("region"), |s| {
+        let pipe = std::io::pipe().unwrap().0.into();
+        mail::claims(s, &[Carrier::Region { len: 10_000 }], Some(pipe));
+    }),
+    inside!("a region that is too short", ANY, Mixed, Ended("region"), |s| {
+        mail::claims(s, &[Carrier::Region { len: 10_000 }], Some(sparse(4096)));
+    }),
+    inside!("a region that is not there", ANY, Mixed, Ended("region"), |s| {
+        mail::claims(s, &[Carrier::Region { len: 10_000 }], None);
+    }),
+    inside!("a frame that is too long", ANY, Mixed, Ended("does not fit"), mail::long_frame),
+    inside!("half a payload", ANY, Timed, TimedOut, mail::half_a_payload),
+];
+
+/// Plays the part that the variable names, if it does.
+pub(crate) fn play() -> Option<ExitCode> {
+    let part = std::env::var(ENV).ok()?;
+    let way = WAYS.iter().find(|way| way.name == part);
+    (way.unwrap_or_else(|| panic!("no part {part}")).play)();
+    Some(ExitCode::SUCCESS)
+}
+
+/// A test for each way, on each transport where there is such a way.
+pub(crate) fn trials() -> impl Iterator<Item = Trial> {
+    WAYS.iter().flat_map(|way| {
+        way.on.iter().map(move |&transport| {
+            Trial::test(format!("hostile-{transport}::{}", way.name), move || {
+                test(way, transport);
+                Ok(())
+            })
+        })
+    })
+}
+
+/// A worker program that is no good the first time.
+fn program(directory: &Path, way: &Way) -> std::path::PathBuf {
+    let own = std::env::current_exe().unwrap();
+    let (place, own) = (directory.display(), own.display());
+    let text = format!(
+        "#!/bin/sh\nmkdir '{place}/first' 2>&- && exec env '{ENV}={}' '{own}'\nexec '{own}'\n",
+        way.name
+    );
+    let script = directory.join("worker");
+    fs::write(&script, text).unwrap();
+    fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
+    script
+}
+
+fn test(way: &Way, transport: Transport) {
+    let before = Belongings::now();
+    watch::forget();
+    let directory = tempfile::tempdir().unwrap();
+    let setup = Setup { backend: Backend::Processes, transport, start_method: StartMethod::Spawn };
+    let builder = setup
+        .builder()
+        .retries(0)
+        .arena_limit(Some(64 << 20))
+        // So that map knows how small jobs are before it has handed over all of them.
+        .queue(32)
+        .start_deadline(DEADLINE)
+        .heartbeat(DEADLINE)
+        .worker_program(Some(program(directory.path(), way)));
+    match way.end {
+        NoStart(why) => does_not_start(builder, why),
+        end => works_on(&builder.build().unwrap(), way.work, end),
+    }
+    assert_eq!(watch::panics(), 0, "a thread of the coordinator has panicked");
+    let peak = watch::peak_memory();
+    assert!(peak < 400 << 20, "the coordinator took {peak} bytes");
+    before.assert_same();
+}
+
+fn does_not_start(builder: PoolBuilder, why: &str) {
+    let error = builder.build().map(Pool::close).unwrap_err();
+    assert!(error.to_string().contains(why), "{error}");
+    let expected = match why {
+        "not ready after" => matches!(error, PoolError::StartTimeout { .. }),
+        "SIGABRT" => matches!(error, PoolError::DiedEarly { .. }),
+        _ => matches!(error, PoolError::Refused { .. }),
+    };
+    assert!(expected, "{error:?}");
+}
+
+fn works_on(pool: &Pool, work: Work, end: End) {
+    let begin = Instant::now();
+    let size = |i: usize| (i * 7919) % 100_000;
+    let jobs = (0..if work == Work::Chunks { 400 } else { 60 }).map(|i| match work {
+        Work::Mixed => JobSpec::new("echo").input(bytes(size(i), 0)),
+        Work::Bare | Work::Chunks => JobSpec::new("echo"),
+        Work::Timed => JobSpec::new("echo").timeout(Duration::from_millis(300)),
+    });
+    let outcomes: Vec<_> = if work == Work::Chunks {
+        pool.map(jobs).collect()
+    } else {
+        let handles: Vec<_> = jobs.map(|job| pool.submit(job).unwrap()).collect();
+        handles.into_iter().map(brigade_exec::JobHandle::wait).collect()
+    };
+    let mut bad = 0;
+    for (i, outcome) in outcomes.into_iter().enumerate() {
+        match (outcome.status(), end) {
+            (Status::Ok, Own) if outcome.bytes_out() > 0 => {
+                bad += 1;
+                assert_eq!(result(outcome).unwrap(), [[0; 1000]; 2]);
+            }
+            (Status::Ok, _) => {
+                let outputs = result(outcome).unwrap();
+                let expected = (work == Work::Mixed).then(|| bytes(size(i), 1).to_vec());
+                assert_eq!(outputs, Vec::from_iter(expected), "job {i}");
+            }
+            (Status::Crashed, Ended(why)) => {
+                bad += 1;
+                let error = result(outcome).unwrap_err().to_string();
+                assert!(error.contains(why), "job {i}: {error}");
+            }
+            (Status::TimedOut, TimedOut) => bad += 1,
+            _ => panic!("job {i}: {outcome:?}"),
+        }
+    }
+    match end {
+        Ended(why) => {
+            // No other job was harmed.
+            assert!(bad <= 1, "{bad} jobs were harmed");
+            wait_until("its end, told with the reason", || watch::said(why), watch::everything);
+            assert!(pool.status().gave_up.is_none());
+        }
+        TimedOut | Own => assert_eq!(bad, 1),
+        NoStart(_) | Harmless => assert_eq!(pool.status().restarts, 0, "{}", watch::everything()),
+    }
+    // Nothing here waits for longer than the deadlines that it was told.
+    assert!(begin.elapsed() < Duration::from_secs(60), "{:?}", begin.elapsed());
+}

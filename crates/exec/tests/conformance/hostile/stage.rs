@@ -1,0 +1,190 @@
+//! What a worker that is no good has at hand: its station, its two channels, and, below
+//! what the types of `brigade_ipc` allow, the memory and the socket behind them.
+
+use std::fs::{self, File, OpenOptions};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::FileExt;
+use std::time::Duration;
+
+use brigade_ipc::wire::{Answer, Instants, Mail, Order, Place, Reply, decode_order, encode_answer};
+use brigade_ipc::{
+    Carriage, Connected, Hello, MAX_MESSAGE, Patience, build_id, connect, worker_environment,
+};
+use brigade_proto::{JobError, JobId, PROTOCOL_VERSION};
+use brigade_sys::{clock, process};
+use rustix::process::{PidfdFlags, PidfdGetfdFlags, getpid, pidfd_getfd, pidfd_open};
+
+use crate::kernels;
+
+/// Words of a ring: where the consumer is, and 32 slots of 64 words, of which the first is
+/// the seal.
+const RING: u64 = 16 + 32 * 64;
+
+/// What a coordinator expects of its worker.
+pub(super) fn hello(nonce: u128) -> Hello {
+    Hello {
+        version: PROTOCOL_VERSION,
+        build: build_id(),
+        nonce,
+        pid: std::process::id(),
+        kernels: kernels::registry().iter().map(|entry| entry.spec.name.to_owned()).collect(),
+    }
+}
+
+pub(super) fn hang() -> ! {
+    loop {
+        std::thread::sleep(Duration::from_secs(1000));
+    }
+}
+
+/// A job, or the first of a chunk of so many.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Given {
+    pub(super) job: JobId,
+    pub(super) count: Option<u32>,
+}
+
+pub(super) struct Stage {
+    pub(super) connected: Connected,
+    has_rings: bool,
+    station: File,
+    bells: File,
+    /// The socket of the replies.
+    pub(super) socket: OwnedFd,
+}
+
+impl Stage {
+    /// Becomes a worker, in good manners so far.
+    pub(super) fn enter() -> Self {
+        let (server, nonce, parent) = worker_environment().unwrap().unwrap();
+        process::close_inherited_descriptors().unwrap();
+        process::die_with_parent(parent).unwrap();
+        let connected = connect(server, &hello(nonce)).unwrap();
+        let (mut memory, mut sockets) = (Vec::new(), Vec::new());
+        for entry in fs::read_dir("/proc/self/fd").unwrap().flatten() {
+            let target = fs::read_link(entry.path()).unwrap_or_default();
+            let target = target.to_string_lossy();
+            if target.starts_with("/memfd:") {
+                memory.push(OpenOptions::new().read(true).write(true).open(entry.path()).unwrap());
+            } else if target.starts_with("socket:") {
+                sockets.push(entry.file_name().to_str().unwrap().parse::<i32>().unwrap());
+            }
+        }
+        memory.sort_by_key(|file| file.metadata().unwrap().len());
+        let [bells, station] = <[File; 2]>::try_from(memory).unwrap();
+        // The channel of requests was made first.
+        let own = pidfd_open(getpid(), PidfdFlags::empty()).unwrap();
+        let replies = *sockets.iter().max().unwrap();
+        let socket = pidfd_getfd(own, replies, PidfdGetfdFlags::empty()).unwrap();
+        let has_rings = connected.welcome.rings.is_some();
+        Self { connected, has_rings, station, bells, socket }
+    }
+
+    /// The next job, however it comes; `None` if there will be no more.
+    pub(super) fn next(&mut self) -> Option<Given> {
+        let mut buffer = [0; MAX_MESSAGE];
+        if self.has_rings {
+            let order = self.connected.station.next(&mut buffer, Patience::NONE).unwrap();
+            match decode_order(order).unwrap() {
+                Order::Job { job, .. } => return Some(Given { job, count: None }),
+                Order::Chunk { first, count, .. } => {
+                    return Some(Given { job: first, count: Some(count) });
+                }
+                Order::Mail => {}
+                Order::Leave => return None,
+            }
+        }
+        loop {
+            match self.connected.requests.recv::<Mail>() {
+                Ok((Mail::Job(request), _)) => {
+                    return Some(Given { job: request.job, count: None });
+                }
+                Ok(_) => {}
+                Err(_) => return None,
+            }
+        }
+    }
+
+    /// The first job, in hand.
+    pub(super) fn first(&mut self) -> Given {
+        let given = self.next().unwrap();
+        self.take(given.job);
+        given
+    }
+
+    pub(super) fn take(&self, job: JobId) {
+        self.connected.station.take(job);
+        self.connected.station.call(clock::now());
+    }
+
+    /// An answer as it should be, but for what it says.
+    pub(super) fn answer(
+        &mut self,
+        job: JobId,
+        instants: Instants,
+        error: Option<JobError>,
+        outputs: Vec<Place>,
+    ) {
+        if self.has_rings {
+            let mut buffer = [0; MAX_MESSAGE];
+            let (head, body) = buffer.split_at_mut(Instants::BYTES);
+            let answer = Answer { job, error, outputs };
+            let len = encode_answer(&answer, body).unwrap().unwrap();
+            instants.write(head.first_chunk_mut().unwrap());
+            self.connected.station.publish(&buffer[..Instants::BYTES + len]);
+        } else {
+            let Instants { in_hand, called, returned, published } = instants;
+            let reply = Reply::Done { job, error, in_hand, called, returned, published };
+            self.connected.replies.send(reply, Vec::new(), Carriage::Shared).unwrap();
+        }
+    }
+
+    /// Does a job without inputs and outputs as it should be done.
+    pub(super) fn do_well(&mut self, job: JobId) {
+        let in_hand = clock::now();
+        self.take(job);
+        let now = clock::now();
+        let instants = Instants { in_hand, called: now, returned: now, published: now };
+        self.answer(job, instants, None, Vec::new());
+        self.connected.station.done();
+    }
+
+    /// Writes words into the ring of answers, from the slot of a position on.
+    pub(super) fn scribble(&self, position: u64, words: &[u64]) {
+        let end = self.station.metadata().unwrap().len() / 8;
+        let at = end - RING + 16 + (position % 32) * 64;
+        let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_ne_bytes()).collect();
+        self.station.write_all_at(&bytes, at * 8).unwrap();
+    }
+
+    /// Writes over everything that it shares with its coordinator.
+    pub(super) fn scribble_everywhere(&self, byte: u8) {
+        let len = self.station.metadata().unwrap().len();
+        self.station.write_all_at(&vec![byte; len as usize], 0).unwrap();
+    }
+
+    /// Tries to shorten all memory that it shares with its coordinator.
+    pub(super) fn cut_off(&self) {
+        for memory in [&self.station, &self.bells] {
+            let _ = memory.set_len(0);
+        }
+        for entry in fs::read_dir("/proc/self/fd").unwrap().flatten() {
+            let target = fs::read_link(entry.path()).unwrap_or_default();
+            if target.to_string_lossy().starts_with("/memfd:") {
+                let memory = OpenOptions::new().write(true).open(entry.path()).unwrap();
+                let _ = memory.set_len(0);
+            }
+        }
+    }
+
+    /// What makes a word of the ring a message of some length at a position.
+    pub(super) fn seal(position: u64, len: u64) -> u64 {
+        ((position + 1) << 10) | len
+    }
+
+    /// Says for everybody that nobody is to be woken.
+    pub(super) fn silence_the_bells(&self) -> impl FnMut() + use<> {
+        let bells = self.bells.try_clone().unwrap();
+        move || bells.write_all_at(&[0; 512], 0).unwrap()
+    }
+}

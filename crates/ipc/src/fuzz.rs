@@ -1,0 +1,71 @@
+//! What fuzzers feed (`fuzz/` in the repository): every reader of a worker's bytes. A
+//! reader refuses what is wrong; it never panics, and what it believes is what would have
+//! been written.
+
+use std::sync::Arc;
+
+use crate::channel::Head;
+use crate::handshake::Hello;
+use crate::packet;
+use crate::ring::{self, Consumer, Heap, MAX_MESSAGE, Memory};
+use crate::wire::{self, Reply};
+
+/// Bytes of a slot as an answer.
+pub fn answer(bytes: &[u8]) {
+    if let Ok(answer) = wire::decode_answer(bytes) {
+        let mut again = vec![0; 2 * bytes.len() + 1024];
+        let len = wire::encode_answer(&answer, &mut again).ok().flatten();
+        let len = len.expect("what was read can be written");
+        let back = wire::decode_answer(&again[..len]).expect("and read again");
+        assert_eq!(format!("{back:?}"), format!("{answer:?}"));
+    }
+}
+
+/// Bytes of a slot as an order.
+pub fn order(bytes: &[u8]) {
+    let _ = wire::decode_order(bytes);
+}
+
+/// What a worker says of the jobs of a chunk.
+pub fn chunk(bytes: &[u8]) {
+    if let Ok(others) = wire::decode_others(bytes, 100) {
+        assert!(others.len() <= 100, "{} ends of 100 jobs", others.len());
+    }
+}
+
+/// A packet of mail.
+pub fn mail(packet: &[u8]) {
+    if let Ok(letter) = packet::envelope(packet) {
+        assert!(letter.head.len() < packet.len(), "a head is a part of its packet");
+        let _ = wire::decode::<Head<Reply>>(letter.head);
+    }
+}
+
+/// The packet that a worker greets with.
+pub fn greeting(packet: &[u8]) {
+    if let Ok(hello) = packet::greeting(packet) {
+        let _ = wire::decode::<Hello>(hello);
+    }
+}
+
+/// A ring that somebody writes into: the place of a word, and the word, again and again;
+/// it is read after each.
+pub fn ring(bytes: &[u8]) {
+    let memory = Arc::new(Heap::new(ring::WORDS));
+    let mut consumer = Consumer::new(Arc::clone(&memory), 0);
+    let mut buffer = [0; MAX_MESSAGE];
+    for step in bytes.as_chunks::<10>().0 {
+        let [low, high, word @ ..] = *step;
+        let place = usize::from(u16::from_le_bytes([low, high])) % ring::WORDS;
+        memory.store(place, u64::from_le_bytes(word));
+        // One more than fit: a writer that stands still is not read for ever.
+        for round in 0..=ring::SLOTS {
+            match consumer.pop(&mut buffer) {
+                Ok(Some(message)) => assert!(message.len() <= MAX_MESSAGE),
+                Ok(None) => break,
+                Err(_) => return,
+            }
+            assert!(round < ring::SLOTS, "more messages than slots");
+        }
+    }
+}

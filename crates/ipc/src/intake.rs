@@ -1,0 +1,228 @@
+//! The coordinator's end of a worker's mail. See [`packet`](crate::packet) for why it does
+//! not leave receiving to ipc-channel.
+//!
+//! Payloads in shared memory are read like a file and not mapped: a worker that shortens
+//! its region under a mapping would end this process by SIGBUS.
+
+use std::os::fd::OwnedFd;
+
+use brigade_proto::{Buffer, limits};
+use brigade_sys::{cores, socket};
+use serde::de::DeserializeOwned;
+
+use crate::channel::{Carrier, Head, RecvError, is_hangup};
+use crate::{packet, wire};
+
+/// Payloads up to this size together are taken without asking how much memory there is.
+const UNASKED: u64 = 64 << 20;
+
+/// The coordinator's receiving end of a channel.
+#[derive(Debug)]
+pub struct Intake {
+    socket: OwnedFd,
+    buffer: Vec<u8>,
+}
+
+impl Intake {
+    pub(crate) fn new(socket: OwnedFd) -> Self {
+        Self { socket, buffer: vec![0; packet::LONGEST] }
+    }
+
+    /// Waits for a message and its payloads. Sizes are checked before anything is
+    /// allocated: payloads of one message are at most half of the memory that this
+    /// process may use.
+    ///
+    /// # Errors
+    /// See [`RecvError`].
+    pub fn recv<M: DeserializeOwned>(&mut self) -> Result<(M, Vec<Buffer>), RecvError> {
+        let (head, regions) = self.fetch()?;
+        let Head::<M> { message, payloads } = wire::decode(head)?;
+        check(&payloads)?;
+        let mut regions = regions.into_iter();
+        let mut buffers = Vec::with_capacity(payloads.len());
+        for carrier in payloads {
+            buffers.push(match carrier {
+                Carrier::Small(bytes) => Buffer::from(&bytes[..]),
+                Carrier::Frames { len } => self.collect(room(len)?)?,
+                Carrier::Region { len } => copy(regions.next().flatten(), len)?,
+            });
+        }
+        Ok((message, buffers))
+    }
+
+    /// The next packet: a head or a frame, and regions.
+    fn fetch(&mut self) -> Result<(&[u8], Vec<Option<OwnedFd>>), RecvError> {
+        let received = socket::receive(&self.socket, &mut self.buffer).map_err(|error| {
+            if is_hangup(&error) { RecvError::Disconnected } else { RecvError::Io(error) }
+        })?;
+        if received.len == 0 {
+            return Err(RecvError::Disconnected);
+        }
+        if received.is_cut {
+            return Err(garbled("a packet that is too long"));
+        }
+        let letter = packet::envelope(&self.buffer[..received.len]).map_err(garbled)?;
+        let mut descriptors = received.descriptors.into_iter();
+        let mut regions = Vec::with_capacity(letter.regions.len());
+        for place in letter.regions {
+            // Places are in order, so the next one is the right one.
+            let descriptor = place.map(|_| descriptors.next().ok_or("a region is missing"));
+            regions.push(descriptor.transpose().map_err(garbled)?);
+        }
+        Ok((letter.head, regions))
+    }
+
+    fn collect(&mut self, mut buffer: Buffer) -> Result<Buffer, RecvError> {
+        let mut filled = 0;
+        while filled < buffer.len() {
+            let (frame, _) = self.fetch()?;
+            let room = buffer[filled..].get_mut(..frame.len());
+            let room = room.filter(|room| !room.is_empty());
+            room.ok_or_else(|| garbled("a frame does not fit"))?.copy_from_slice(frame);
+            filled += frame.len();
+        }
+        Ok(buffer)
+    }
+}
+
+fn garbled(what: &str) -> RecvError {
+    RecvError::Garbled(what.to_owned())
+}
+
+fn check(payloads: &[Carrier]) -> Result<(), RecvError> {
+    if payloads.len() > limits::MAX_INPUTS.max(limits::MAX_OUTPUTS) {
+        return Err(RecvError::Garbled(format!("{} payloads", payloads.len())));
+    }
+    let bytes = payloads.iter().map(Carrier::len).fold(0, u64::saturating_add);
+    if payloads.iter().any(|payload| payload.len() > limits::MAX_BUFFER_BYTES)
+        || (bytes > UNASKED && bytes > cores::memory() / 2)
+    {
+        return Err(RecvError::Garbled(format!("payloads of {bytes} bytes")));
+    }
+    Ok(())
+}
+
+fn room(len: u64) -> Result<Buffer, RecvError> {
+    let room = usize::try_from(len).ok().and_then(Buffer::try_zeroed);
+    room.ok_or_else(|| RecvError::Garbled(format!("no memory for {len} bytes")))
+}
+
+fn copy(region: Option<OwnedFd>, len: u64) -> Result<Buffer, RecvError> {
+    let has = match &region {
+        Some(region) => socket::file_len(region),
+        None => Some(0),
+    };
+    if has.is_none_or(|has| has < len) {
+        return Err(garbled("a region that is none, or shorter than is claimed"));
+    }
+    let mut buffer = room(len)?;
+    if let Some(region) = region {
+        socket::read_file(&region, &mut buffer)
+            .map_err(|error| RecvError::Garbled(format!("a region cannot be read: {error}")))?;
+    }
+    Ok(buffer)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::channel::{Envelope, FRAME, Payload, SMALL, Sender};
+    use crate::{Carriage, runtime_dir};
+    use brigade_proto::Bytes;
+    use ipc_channel::ipc::IpcSender;
+    use std::os::fd::AsFd;
+
+    /// What ipc-channel sends to, and an intake that gets it.
+    fn pair() -> (Sender, Intake) {
+        runtime_dir::prepare().unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("socket");
+        let listener = socket::listen(&path).unwrap();
+        let sender = IpcSender::<Envelope>::connect(path.to_str().unwrap().to_owned()).unwrap();
+        (Sender(sender), Intake::new(socket::accept(&listener).unwrap().0))
+    }
+
+    /// A socket to send anything to, and an intake that gets it.
+    fn raw() -> (OwnedFd, Intake) {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("socket");
+        let listener = socket::listen(&path).unwrap();
+        let caller = socket::connect(&path).unwrap();
+        (caller, Intake::new(socket::accept(&listener).unwrap().0))
+    }
+
+    fn says<M: DeserializeOwned>(intake: &mut Intake) -> String {
+        match intake.recv::<M>() {
+            Err(error) => error.to_string(),
+            Ok(_) => "believed".to_owned(),
+        }
+    }
+
+    #[test]
+    fn what_ipc_channel_sends_arrives_whole() {
+        for carriage in [Carriage::Inline, Carriage::Shared] {
+            let (sender, mut intake) = pair();
+            let sizes = [0, 1, SMALL, SMALL + 1, FRAME, FRAME + 1, 3 * FRAME + 17];
+            let sent: Vec<Bytes> = sizes
+                .iter()
+                .map(|&n| Bytes::from(&(0..n).map(|i| (i % 251) as u8).collect::<Vec<_>>()[..]))
+                .collect();
+            let payloads = sent.iter().cloned().map(Payload::Bytes).collect();
+            // The socket holds less than all of it.
+            let writer = std::thread::spawn(move || {
+                sender.send(7_u32, payloads, carriage).unwrap();
+            });
+            let (message, payloads) = intake.recv::<u32>().unwrap();
+            writer.join().unwrap();
+            assert_eq!(message, 7);
+            for (got, sent) in payloads.iter().zip(&sent) {
+                assert_eq!(got[..], sent[..]);
+            }
+            assert_eq!(payloads.len(), sent.len());
+            assert!(matches!(intake.recv::<u32>(), Err(RecvError::Disconnected)));
+        }
+    }
+
+    fn letter(payloads: Vec<Carrier>, regions: u64) -> Vec<u8> {
+        let head = wire::encode(&Head { message: (), payloads }).unwrap();
+        packet::wrap(&packet::message(&head, &(0..regions).collect::<Vec<_>>()))
+    }
+
+    #[test]
+    fn nothing_is_believed_that_is_not_there() {
+        let memory = OwnedFd::from(tempfile::tempfile().unwrap());
+        let (pipe, _writer) = std::io::pipe().unwrap();
+        let region = |len| letter(vec![Carrier::Region { len }], 1);
+        let frames = |len| letter(vec![Carrier::Frames { len }], 0);
+        let many = |n| letter((0..n).map(|_| Carrier::Frames { len: 16 << 30 }).collect(), 0);
+        let huge = [&usize::MAX.to_ne_bytes()[..], &usize::MAX.to_ne_bytes(), b"xy"].concat();
+        for (packet, descriptor, expected) in [
+            (region(10), None, "missing"),
+            (region(10), Some(memory.as_fd()), "shorter"),
+            (region(0), Some(pipe.as_fd()), "none"),
+            (frames(1 << 63), None, "payloads of"),
+            (many(16), None, "payloads of"),
+            (many(17), None, "17 payloads"),
+            (huge, None, "another length"),
+            (b"short".to_vec(), None, "header"),
+            (packet::wrap(&vec![0; packet::LONGEST]), None, "too long"),
+        ] {
+            let (socket, mut intake) = raw();
+            socket::send(&socket, &packet, descriptor.as_slice()).unwrap();
+            let said = says::<()>(&mut intake);
+            assert!(said.contains(expected), "{said}, not {expected}");
+        }
+    }
+
+    #[test]
+    fn frames_that_do_not_fit_are_refused() {
+        for frame in [&[0_u8; 11][..], &[]] {
+            let (socket, mut intake) = raw();
+            let first = letter(vec![Carrier::Frames { len: 10 }], 0);
+            socket::send(&socket, &first, &[]).unwrap();
+            let second = packet::wrap(&packet::message(frame, &[]));
+            socket::send(&socket, &second, &[]).unwrap();
+            assert!(says::<()>(&mut intake).contains("does not fit"));
+        }
+    }
+}
