@@ -7,6 +7,7 @@ mod bench;
 mod compare;
 mod faults;
 mod help;
+mod limits;
 mod report;
 mod run;
 mod trace;

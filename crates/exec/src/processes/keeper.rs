@@ -476,6 +476,7 @@ impl Watch {
             kernels: Arc::clone(&self.kernels),
             bells: self.bells.clone(),
             patience: self.config.patience(),
+            bounds: self.config.bounds(),
         };
         let thread =
             thread::Builder::new().name(format!("link-{lane}")).spawn(move || link.serve(listener));
@@ -502,16 +503,16 @@ impl Watch {
             return;
         };
         let Ended { how, reaped, early } = ended;
-        let why = kid.why.clone().or_else(|| {
-            (self.crew.is_leaving(lane) && reaped.status.success()).then_some(Why::Leaving)
-        });
+        let left = self.crew.is_leaving(lane) && reaped.status.success();
+        let why = kid.why.clone().or_else(|| left.then_some(Why::Leaving));
+        let why = why.or_else(|| kid.limit(&self.config));
         let current: Option<(JobId, Option<Nanos>)> = kid.current();
         // A program that cannot start will not start the next time either.
         let is_doomed = early && why.is_none() && kid.tenure <= lanes;
         let start_error = is_doomed.then(|| kid.start_error(&how, self.config.start_deadline));
         let pid = kid.pid;
         self.seats[lane] = Seat::Empty;
-        if why.is_none() {
+        if matches!(why, None | Some(Why::Limit(..))) {
             tracing::warn!(worker = lane, pid, "worker {how}");
         } else {
             tracing::debug!(worker = lane, pid, "worker {how}");

@@ -8,7 +8,8 @@ use std::thread;
 
 use brigade_ipc::wire::{Instants, Mail, Reply, Request};
 use brigade_ipc::{
-    BellsRegion, Carriage, Listener, Outputs, Patience, Receiver, Refusal, SendError, Welcome,
+    BellsRegion, Bounds, Carriage, Listener, Outputs, Patience, Receiver, Refusal, SendError,
+    Welcome,
 };
 use brigade_proto::{JobError, WorkerId};
 use brigade_sys::clock;
@@ -16,6 +17,7 @@ use brigade_sys::clock;
 use super::crew::{Crew, Done, Errand, Mailbox, Wire};
 use super::forward;
 use super::keeper::{Event, Keeper};
+use crate::config::LEAST_MEMORY;
 use crate::{Transport, load};
 
 /// Everything that the threads of a link need.
@@ -35,6 +37,8 @@ pub(super) struct Link {
     pub(super) bells: BellsRegion,
     /// How the worker waits for orders.
     pub(super) patience: Patience,
+    /// What binds the worker.
+    pub(super) bounds: Bounds,
 }
 
 /// The channels of a worker that was let in.
@@ -76,6 +80,7 @@ impl Link {
             log_level: forward::current_level(),
             pin: self.pin.then_some(self.lane as u32),
             rings: self.has_rings().then_some(rings),
+            bounds: self.bounds,
         };
         let mut pass = accepted.welcome(welcome, &self.bells)?;
         if self.has_room {
@@ -132,6 +137,10 @@ impl Link {
             };
             match reply {
                 Reply::Log(record) => forward::emit(&record, self.lane, self.pid),
+                Reply::Outgrown => {
+                    tracing::debug!(worker = self.lane, pid = self.pid, "worker has outgrown");
+                    self.crew.outgrown(self.lane, self.tenure);
+                }
                 Reply::NeedRegion { bytes } => {
                     let region = served.outputs.grow(bytes);
                     if region.is_none() {
@@ -211,6 +220,9 @@ impl Link {
             payloads.push(payload.place(carriage).map_err(|error| failed(&error))?);
             bytes_in += bytes;
         }
+        if carriage == Carriage::Inline {
+            self.check_memory(bytes_in).map_err(Undelivered::Job)?;
+        }
         self.crew.encoded(self.lane, self.tenure, errand.job, bytes_in);
         let request = Request {
             job: errand.job,
@@ -224,6 +236,15 @@ impl Link {
             .map_err(|error| failed(&error))?;
         self.crew.posted(self.lane, self.tenure);
         Ok(())
+    }
+
+    /// What comes inside messages is private memory of the worker, and has to fit before
+    /// it knows of the job.
+    fn check_memory(&self, bytes: u64) -> Result<(), JobError> {
+        match self.bounds.memory {
+            Some(limit) if bytes > limit - LEAST_MEMORY / 2 => Err(JobError::MemoryLimit { limit }),
+            _ => Ok(()),
+        }
     }
 }
 

@@ -6,7 +6,9 @@
 
 mod hostile;
 mod kernels;
+mod limits;
 mod same;
+mod sandbox;
 mod storm;
 mod supervision;
 mod util;
@@ -33,7 +35,8 @@ fn main() -> ExitCode {
         }
     }
     for setup in util::Setup::processes() {
-        for (name, test) in supervision::TESTS.iter().chain(storm::TESTS) {
+        let tests = [supervision::TESTS, storm::TESTS, limits::TESTS, sandbox::TESTS];
+        for (name, test) in tests.into_iter().flatten() {
             trials.push(Trial::test(format!("{setup}::{name}"), move || {
                 test(setup);
                 Ok(())
