@@ -101,7 +101,7 @@ fn descriptors_that_are_not_enough_are_noticed_at_the_start() {
     for transport in ["arena", "shm", "inline"] {
         let line = format!("run touch --workers 1 --jobs 20 --size 1MiB --transport {transport}");
         // Enough by the same reckoning.
-        let done = limited(26, &line).expect(0);
+        let done = limited(48, &line).expect(0);
         assert!(!done.stderr.contains("panicked"), "{}", done.stderr);
     }
 }

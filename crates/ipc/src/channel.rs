@@ -267,7 +267,9 @@ impl Sender {
     }
 
     fn post(&self, envelope: Envelope) -> Result<(), SendError> {
-        self.0.send(envelope).map_err(|error| match error {
+        // A region is copied on the way, which takes a descriptor.
+        let sent = caught(|| self.0.send(envelope)).ok_or_else(|| no_memory(0))?;
+        sent.map_err(|error| match error {
             IpcError::Disconnected => SendError::Disconnected,
             IpcError::Io(error) if is_hangup(&error) => SendError::Disconnected,
             IpcError::Io(error) => SendError::Io(error),

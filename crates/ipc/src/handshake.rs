@@ -21,6 +21,7 @@ use serde_bytes::ByteBuf;
 use thiserror::Error;
 
 use crate::channel::{Envelope, Receiver, RecvError, Sender};
+use crate::fresh::caught;
 use crate::runtime_dir;
 use crate::station::{Bells, BellsRegion, Pass, Patience, Station};
 use crate::wire;
@@ -227,9 +228,10 @@ fn answer(
     regions: Vec<ipc_channel::ipc::IpcSharedMemory>,
 ) -> Result<(), Refusal> {
     let head = wire::encode(answer).map_err(|error| Refusal::Broken(error.to_string()))?;
-    requests
-        .0
-        .send(Envelope { head: ByteBuf::from(head), regions })
+    let envelope = Envelope { head: ByteBuf::from(head), regions };
+    // It panics where there is no descriptor for a region on its way.
+    caught(|| requests.0.send(envelope))
+        .ok_or_else(|| Refusal::Shortage(shortage::of_shared_memory(0)))?
         .map_err(|error| Refusal::Broken(error.to_string()))
 }
 

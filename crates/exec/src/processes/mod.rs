@@ -125,7 +125,7 @@ fn check_sandbox(wanted: Option<Sandbox>) -> Result<(), PoolError> {
 /// Descriptors that the coordinator holds for one worker, and besides: what doctor
 /// reckons with.
 const DESCRIPTORS_PER_WORKER: u64 = 8;
-const DESCRIPTORS_BESIDES: u64 = 12;
+const DESCRIPTORS_BESIDES: u64 = 32;
 
 /// Before they run out in the middle of something.
 fn check_descriptors(workers: usize) -> Result<(), PoolError> {
