@@ -180,7 +180,10 @@ impl Listener {
     pub fn accept(self, pid: u32, kernels: &[String]) -> Result<Accepted, Refusal> {
         let broken = |error: &dyn std::fmt::Display| Refusal::Broken(error.to_string());
         let nonce = self.nonce;
-        let (bootstrap, greeting) = self.server.accept().map_err(|error| broken(&error))?;
+        // It panics where there is no descriptor for what the worker sends.
+        let (bootstrap, greeting) = caught(|| self.server.accept())
+            .ok_or_else(|| Refusal::Shortage(shortage::of_shared_memory(0)))?
+            .map_err(|error| broken(&error))?;
         // Its descriptor is inheritable: the next worker would keep it open.
         drop(bootstrap);
         let hello: Hello = wire::decode(&greeting.hello).map_err(|error| broken(&error))?;
