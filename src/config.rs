@@ -39,6 +39,9 @@ pub(crate) fn pool(args: &PoolArgs) -> Result<PoolConfig, Failure> {
     config.max_restarts = own.max_restarts.unwrap_or(config.max_restarts);
     config.heartbeat = own.heartbeat.unwrap_or(config.heartbeat);
     config.max_jobs_per_worker = own.max_jobs_per_worker;
+    config.memory_limit = own.memory_limit;
+    config.cpu_limit = own.cpu_limit;
+    config.sandbox = own.sandbox;
     config.start_deadline = own.start_timeout.unwrap_or(config.start_deadline);
     if let Some(program) = &own.worker_program {
         let found = std::fs::metadata(program).and_then(|_| std::path::absolute(program));
@@ -64,6 +67,9 @@ fn refuse_process_options(args: &PoolArgs, backend: Backend) -> Result<(), Failu
         ("--max-restarts", own.max_restarts.is_some()),
         ("--heartbeat", own.heartbeat.is_some()),
         ("--max-jobs-per-worker", own.max_jobs_per_worker.is_some()),
+        ("--memory-limit", own.memory_limit.is_some()),
+        ("--cpu-limit", own.cpu_limit.is_some()),
+        ("--sandbox", own.sandbox.is_some()),
         ("--start-timeout", own.start_timeout.is_some()),
         ("--worker-program", own.worker_program.is_some()),
     ];
@@ -78,6 +84,7 @@ fn refuse_process_options(args: &PoolArgs, backend: Backend) -> Result<(), Failu
 
 #[cfg(test)]
 mod tests {
+    use brigade_exec::Sandbox;
     use clap::Parser;
 
     use super::*;
@@ -101,12 +108,26 @@ mod tests {
     }
 
     #[test]
+    fn a_sandbox_is_strict_unless_it_is_said_otherwise() {
+        let sandbox = |options| resolve(options).unwrap().sandbox;
+        assert_eq!(sandbox(""), None);
+        assert_eq!(sandbox("--sandbox"), Some(Sandbox::Strict));
+        assert_eq!(sandbox("--sandbox=best-effort"), Some(Sandbox::BestEffort));
+        // What follows it is an argument of its own.
+        assert_eq!(sandbox("--sandbox best-effort"), Some(Sandbox::Strict));
+        assert!(resolve("--sandbox=none").unwrap_err().contains("best-effort"));
+    }
+
+    #[test]
     fn options_without_effect_are_refused_by_name() {
         for (options, flag) in [
             ("-b threads --transport shm", "--transport"),
             ("-b sync --depth 2", "--depth"),
             ("-b async --retries 1", "--retries"),
             ("-b threads-gil --max-jobs-per-worker 1", "--max-jobs-per-worker"),
+            ("-b threads --memory-limit 1GiB", "--memory-limit"),
+            ("-b async --cpu-limit 1s", "--cpu-limit"),
+            ("-b sync --sandbox", "--sandbox"),
             ("-b sync -w 2", "--workers"),
             ("-b sync --pin", "--pin"),
             ("--worker-program /no/such", "--worker-program"),

@@ -72,7 +72,7 @@ impl From<PoolError> for Failure {
 impl From<&PoolError> for Failure {
     fn from(error: &PoolError) -> Self {
         let exit = match error {
-            PoolError::Config { .. } => Exit::Usage,
+            PoolError::Config { .. } | PoolError::NeedsProcesses { .. } => Exit::Usage,
             _ => Exit::Pool,
         };
         let message = match exit {

@@ -2,7 +2,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use brigade_exec::{Backend, StartMethod, Transport};
+use brigade_exec::{Backend, Sandbox, StartMethod, Transport};
 use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 
@@ -67,9 +67,24 @@ pub(crate) struct ProcessArgs {
     /// hung and replaced; a kernel that runs too long is --timeout's [default: 10s]
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub(crate) heartbeat: Option<Duration>,
-    /// Replace a worker by a fresh one after this many jobs [default: never]
+    /// Replace a worker by a fresh one after this many jobs, or up to an eighth fewer, so
+    /// that not all are replaced at once [default: never]
     #[arg(long, value_name = "N")]
     pub(crate) max_jobs_per_worker: Option<u64>,
+    /// Most memory of its own for a job, as in 256MiB: beyond it the job fails and is not
+    /// tried again. A worker that holds half of it after a job is replaced [default: no
+    /// limit]
+    #[arg(long, value_name = "SIZE", value_parser = bytes)]
+    pub(crate) memory_limit: Option<u64>,
+    /// Most processor time for a job, as in 10s: beyond it the job fails and is not tried
+    /// again [default: no limit]
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    pub(crate) cpu_limit: Option<Duration>,
+    /// Shut workers in: no file system, no network, no programs, no processes or threads,
+    /// by Landlock and seccomp. `--sandbox=best-effort` goes on where the kernel lacks one
+    #[arg(long, value_name = "HOW", value_parser = sandbox())]
+    #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "strict")]
+    pub(crate) sandbox: Option<Sandbox>,
     /// How long a worker may take to start [default: 10s]
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub(crate) start_timeout: Option<Duration>,
@@ -119,6 +134,10 @@ fn transport() -> impl TypedValueParser<Value = Transport> {
 
 fn start_method() -> impl TypedValueParser<Value = StartMethod> {
     names(StartMethod::ALL.iter().map(|value| value.name()))
+}
+
+fn sandbox() -> impl TypedValueParser<Value = Sandbox> {
+    names(Sandbox::ALL.iter().map(|value| value.name()))
 }
 
 /// Listed in the help and in completions, with a suggestion for a near miss.

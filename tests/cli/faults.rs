@@ -45,7 +45,7 @@ fn crashes_are_retried_and_told_by_signal() {
     for (how, death) in [
         ("abort", "killed by SIGABRT"),
         ("segv", "killed by SIGSEGV"),
-        ("kill", "killed by SIGKILL"),
+        ("kill", "killed by SIGKILL: killed from outside, perhaps by the kernel for memory"),
         ("exit", "exited with status 0"),
         ("stack-overflow", "killed by SIGABRT"),
     ] {

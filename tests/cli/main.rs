@@ -7,6 +7,7 @@ mod bench;
 mod compare;
 mod faults;
 mod help;
+mod limits;
 mod refused;
 mod report;
 mod run;

@@ -1,9 +1,10 @@
 use std::fmt;
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use brigade_ipc::Patience;
+use brigade_ipc::{Bounds, Patience};
 use brigade_proto::limits;
 
 use crate::{PoolError, executor};
@@ -85,6 +86,16 @@ names! {
     }
 }
 
+names! {
+    /// What a worker's sandbox has to be made of.
+    Sandbox, "sandbox" {
+        /// All parts; a kernel that lacks one is refused.
+        Strict = "strict",
+        /// The parts that the kernel has; which it lacks is logged.
+        BestEffort = "best-effort",
+    }
+}
+
 /// What a pool is made of. [`PoolBuilder`](crate::PoolBuilder) fills it in.
 #[derive(Clone, Debug)]
 pub struct PoolConfig {
@@ -121,6 +132,13 @@ pub struct PoolConfig {
     pub heartbeat: Duration,
     /// Jobs after which a worker process is replaced by a fresh one.
     pub max_jobs_per_worker: Option<u64>,
+    /// Private memory that a job may have in a worker process, in bytes. A worker that
+    /// holds half of it after a job is replaced by a fresh one.
+    pub memory_limit: Option<u64>,
+    /// Processor time that a job may use in a worker process.
+    pub cpu_limit: Option<Duration>,
+    /// Shut worker processes in: no file system, no network, no programs, no processes.
+    pub sandbox: Option<Sandbox>,
     /// Bind worker n to the n-th usable core.
     pub pin: bool,
     /// How long a worker process may take to start and shake hands.
@@ -145,12 +163,18 @@ impl Default for PoolConfig {
             max_restarts: 5,
             heartbeat: Duration::from_secs(10),
             max_jobs_per_worker: None,
+            memory_limit: None,
+            cpu_limit: None,
+            sandbox: None,
             pin: false,
             start_deadline: Duration::from_secs(10),
             worker_program: None,
         }
     }
 }
+
+/// The least memory limit, in bytes: a worker's own messages take up to half of it.
+pub(crate) const LEAST_MEMORY: u64 = 4 << 20;
 
 impl PoolConfig {
     /// How many lanes the backend really has.
@@ -161,6 +185,15 @@ impl PoolConfig {
         }
     }
 
+    /// What its workers are bound to.
+    pub(crate) fn bounds(&self) -> Bounds {
+        Bounds {
+            memory: self.memory_limit,
+            cpu: self.cpu_limit,
+            sandbox: self.sandbox.map(|sandbox| sandbox == Sandbox::Strict),
+        }
+    }
+
     pub(crate) fn patience(&self) -> Patience {
         executor::patience(self.spin)
     }
@@ -168,22 +201,39 @@ impl PoolConfig {
     /// Whether a pool can be like that.
     ///
     /// # Errors
-    /// [`PoolError::Config`], with the flag that sets what is out of range.
+    /// [`PoolError::Config`] and [`PoolError::NeedsProcesses`], with the flag that is wrong.
     pub fn check(&self) -> Result<(), PoolError> {
-        let within = |what: &'static str, flag: &'static str, value: usize, max: usize| {
-            if (1..=max).contains(&value) {
-                Ok(())
-            } else {
-                Err(PoolError::Config { what, flag, value: value as u64, max: max as u64 })
+        let within = |what, flag, value: u64, allowed: RangeInclusive<u64>| {
+            if allowed.contains(&value) {
+                return Ok(());
             }
+            let (min, max) = allowed.into_inner();
+            Err(PoolError::Config { what, flag, value, min, max })
         };
-        within("workers", "--workers", self.workers, limits::MAX_WORKERS)?;
-        within("depth", "--depth", self.depth, limits::MAX_DEPTH)?;
-        within("queue", "PoolBuilder::queue", self.queue, 1 << 24)?;
-        if self.max_jobs_per_worker == Some(0) {
-            return within("jobs per worker", "--max-jobs-per-worker", 0, usize::MAX);
+        within("workers", "--workers", self.workers as u64, 1..=limits::MAX_WORKERS as u64)?;
+        within("depth", "--depth", self.depth as u64, 1..=limits::MAX_DEPTH as u64)?;
+        within("queue", "PoolBuilder::queue", self.queue as u64, 1..=1 << 24)?;
+        if let Some(jobs) = self.max_jobs_per_worker {
+            within("jobs per worker", "--max-jobs-per-worker", jobs, 1..=u64::MAX)?;
         }
-        Ok(())
+        if let Some(bytes) = self.memory_limit {
+            within("memory limit", "--memory-limit", bytes, LEAST_MEMORY..=1 << 50)?;
+        }
+        self.check_isolation()
+    }
+
+    /// What cannot be had inside the caller's process is refused, not left out: somebody
+    /// may rely on it.
+    fn check_isolation(&self) -> Result<(), PoolError> {
+        let asked = [
+            ("--memory-limit", self.memory_limit.is_some()),
+            ("--cpu-limit", self.cpu_limit.is_some()),
+            ("--sandbox", self.sandbox.is_some()),
+        ];
+        match asked.into_iter().find(|(_, asked)| *asked && self.backend.is_in_process()) {
+            Some((flag, _)) => Err(PoolError::NeedsProcesses { flag }),
+            None => Ok(()),
+        }
     }
 }
 
@@ -209,5 +259,18 @@ mod tests {
         assert!(config.check().unwrap_err().to_string().contains("--workers"));
         let config = PoolConfig { depth: 17, ..PoolConfig::default() };
         assert!(config.check().unwrap_err().to_string().contains("--depth"));
+    }
+    #[test]
+    fn isolation_is_refused_where_there_is_none() {
+        let sandbox = Some(Sandbox::BestEffort);
+        for backend in Backend::ALL {
+            let config = PoolConfig { backend: *backend, sandbox, ..PoolConfig::default() };
+            match config.check() {
+                Ok(()) => assert_eq!(*backend, Backend::Processes),
+                Err(error) => assert!(error.to_string().contains("--sandbox"), "{error}"),
+            }
+        }
+        let config = PoolConfig { memory_limit: Some(1), ..PoolConfig::default() };
+        assert!(config.check().unwrap_err().to_string().contains("--memory-limit"));
     }
 }

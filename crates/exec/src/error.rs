@@ -3,6 +3,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use brigade_kernels::ParamError;
+use brigade_sys::sandbox::Part;
+use brigade_sys::shortage::remedy;
 use thiserror::Error;
 
 use crate::Backend;
@@ -12,7 +14,7 @@ use crate::Backend;
 #[non_exhaustive]
 pub enum PoolError {
     /// A setting is out of range.
-    #[error("{what} must be from 1 to {max}, not {value}; {flag} sets it")]
+    #[error("{what} must be from {min} to {max}, not {value}; {flag} sets it")]
     Config {
         /// The setting.
         what: &'static str,
@@ -20,8 +22,41 @@ pub enum PoolError {
         flag: &'static str,
         /// What it was set to.
         value: u64,
+        /// The least that is allowed.
+        min: u64,
         /// The most that is allowed.
         max: u64,
+    },
+    /// A limit or the sandbox is asked for, and the backend runs kernels in the caller's
+    /// own process.
+    #[error("{flag} needs worker processes; use --backend processes")]
+    NeedsProcesses {
+        /// The flag that asks for it.
+        flag: &'static str,
+    },
+    /// The kernel lacks a part of the sandbox.
+    #[error(
+        "this kernel has no {part}, which --sandbox needs ({needs}); --sandbox=best-effort goes \
+         on without it"
+    )]
+    NoSandbox {
+        /// The part.
+        part: Part,
+        /// Where there is one.
+        needs: &'static str,
+    },
+    /// This process may not have as many descriptors as the workers need.
+    #[error(
+        "{workers} workers need about {needed} descriptors, and this process may have {limit}; \
+         raise ulimit -n, or use fewer --workers"
+    )]
+    TooFewDescriptors {
+        /// How many workers.
+        workers: usize,
+        /// What would be enough, with those that are open.
+        needed: u64,
+        /// What there may be.
+        limit: u64,
     },
     /// This process is itself a worker whose `main` built a pool instead of
     /// calling [`run_if_worker`](crate::run_if_worker): going on would start
@@ -32,7 +67,7 @@ pub enum PoolError {
     )]
     InsideWorker,
     /// A thread or the place for the workers' sockets could not be made.
-    #[error("cannot prepare the pool: {what}: {source}")]
+    #[error("cannot prepare the pool: {what}: {source}{}", remedy(source))]
     Setup {
         /// What was tried.
         what: String,
@@ -40,7 +75,7 @@ pub enum PoolError {
         source: io::Error,
     },
     /// The worker program could not be started.
-    #[error("cannot start worker program {}: {source}", program.display())]
+    #[error("cannot start worker program {}: {source}{}", program.display(), remedy(source))]
     Spawn {
         /// The program.
         program: PathBuf,

@@ -25,6 +25,8 @@ pub(crate) enum Step {
 pub(crate) enum CallError {
     /// The kernel noticed that it should stop. Why, the executor knows.
     Stopped,
+    /// There was no memory for it.
+    NoMemory(KernelError),
     Failed(JobError),
 }
 
@@ -52,6 +54,9 @@ impl<'a> Call<'a> {
                 Step::Wait(time)
             }
             Ok(Err(KernelError::Stopped)) => Step::Finished(Err(CallError::Stopped)),
+            Ok(Err(error @ KernelError::Memory { .. })) => {
+                Step::Finished(Err(CallError::NoMemory(error)))
+            }
             Ok(Err(error)) => {
                 let message = limits::cut(&error.to_string(), limits::MAX_ERROR_BYTES).to_owned();
                 Step::Finished(Err(CallError::Failed(JobError::Kernel { message })))
@@ -140,6 +145,7 @@ impl Deadline<'_> {
         }
         match result {
             Err(CallError::Failed(error)) => Err(error),
+            Err(CallError::NoMemory(error)) => Err(JobError::Kernel { message: error.to_string() }),
             _ if (self.cancelled)() => Err(JobError::Cancelled),
             Ok(()) => Ok(()),
             // Nobody asked it to; a kernel that says so all the same has failed.

@@ -20,7 +20,7 @@ mod processes;
 mod ticket;
 mod wake_up;
 
-pub use config::{Backend, PoolConfig, StartMethod, Transport};
+pub use config::{Backend, PoolConfig, Sandbox, StartMethod, Transport};
 pub use error::{PoolError, SubmitError};
 pub use executor::{Status, Stop, WorkerReport};
 pub use handle::JobHandle;

@@ -15,8 +15,8 @@ use crate::chunk::Chunk;
 use crate::executor::{Executor, Status, Stop, WorkerReport};
 use crate::ticket::{Basket, Listener, Task, Ticket};
 use crate::{
-    Backend, JobHandle, Map, MapUnordered, PoolConfig, PoolError, StartMethod, SubmitError,
-    Transport, in_process, processes,
+    Backend, JobHandle, Map, MapUnordered, PoolConfig, PoolError, Sandbox, StartMethod,
+    SubmitError, Transport, in_process, processes,
 };
 
 /// Workers that run jobs.
@@ -86,6 +86,13 @@ impl PoolBuilder {
         heartbeat: Duration,
         /// Jobs after which a worker process is replaced. Default: never.
         max_jobs_per_worker: Option<u64>,
+        /// Private memory that a job may have in a worker process, in bytes. Default: no
+        /// limit.
+        memory_limit: Option<u64>,
+        /// Processor time that a job may use in a worker process. Default: no limit.
+        cpu_limit: Option<Duration>,
+        /// Shut worker processes in. Default: no.
+        sandbox: Option<Sandbox>,
         /// Bind each worker to a core of its own. Default: no.
         pin: bool,
         /// How long a worker process may take to start. Default: 10 s.

@@ -11,7 +11,6 @@
 //! slab is checked against the region like any foreign input.
 
 use std::ops::{Deref, DerefMut, Range};
-use std::panic::catch_unwind;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
@@ -19,8 +18,8 @@ use brigade_proto::{Bytes, Lend};
 use brigade_sys::slab::{Slab, Slabs};
 use ipc_channel::ipc::IpcSharedMemory;
 
-use crate::bridge;
 use crate::channel::{Payload, Received};
+use crate::fresh;
 use crate::wire::Place;
 
 /// The least that a region has.
@@ -68,11 +67,11 @@ impl Budget {
         let needed = len.max(1).checked_add(len / 8)?.checked_next_multiple_of(4096)?;
         let step = present.clamp(SMALLEST, LARGEST_STEP);
         let size = [needed.max(step), needed].into_iter().find(|&n| self.take(n as u64))?;
-        let region = bridge::memory(size);
-        if region.is_err() {
+        let region = fresh::sealed(size);
+        if region.is_none() {
             self.give(size);
         }
-        region.ok()
+        region
     }
 
     fn give(&self, bytes: usize) {
@@ -119,7 +118,7 @@ impl Arena {
             None => {
                 let present = regions.iter().map(|inputs| inputs.slabs.len()).sum();
                 let theirs = self.budget.region(len, present)?;
-                let mine = catch_unwind(|| theirs.clone()).ok()?;
+                let mine = fresh::again(&theirs)?;
                 let slabs = Arc::new(Slabs::new(mine, IpcSharedMemory::deref_mut)?);
                 slabs.populate();
                 let slab = slabs.take(len)?;
@@ -139,8 +138,7 @@ impl Arena {
     pub fn payload(&self, region: usize) -> Option<Payload> {
         let regions = self.regions();
         let theirs = &regions.get(region)?.theirs;
-        // Cloning maps it once more, and panics if that fails.
-        catch_unwind(|| theirs.clone()).ok().map(Payload::Shared)
+        fresh::again(theirs).map(Payload::Shared)
     }
 
     /// Where `bytes` are, if they are in a slab of this arena.
@@ -246,7 +244,7 @@ impl Outputs {
         }
         let present = regions.iter().map(|region| region.len()).sum();
         let mine = self.0.budget.region(usize::try_from(bytes).ok()?, present)?;
-        let theirs = catch_unwind(|| mine.clone()).ok()?;
+        let theirs = fresh::again(&mine)?;
         regions.push(Arc::new(mine));
         Some(Payload::Shared(theirs))
     }

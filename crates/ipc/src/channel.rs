@@ -8,10 +8,10 @@
 
 use std::fmt;
 use std::ops::{Deref, DerefMut};
-use std::panic::catch_unwind;
 
 use brigade_proto::{Buffer, Bytes, limits};
 use brigade_sys::shared::Exclusive;
+use brigade_sys::shortage;
 use ipc_channel::IpcError;
 use ipc_channel::ipc::{IpcReceiver, IpcSender, IpcSharedMemory};
 use serde::de::DeserializeOwned;
@@ -20,6 +20,7 @@ use serde_bytes::ByteBuf;
 use thiserror::Error;
 
 use crate::Carriage;
+use crate::fresh::{self, caught};
 use crate::wire::{self, CodecError};
 
 /// Bytes of an inline payload that travel in one message. With everything around
@@ -86,14 +87,13 @@ pub struct Region {
 impl Region {
     /// A region of `len` bytes, all zero. `None` when it cannot be had.
     pub fn zeroed(len: usize) -> Option<Self> {
-        // ipc-channel panics when memfd or mmap fails.
-        let memory = catch_unwind(|| IpcSharedMemory::from_byte(0, len)).ok()?;
+        let memory = fresh::zeroed(len)?;
         Some(Self { memory: Exclusive::new(memory, IpcSharedMemory::deref_mut), len })
     }
 
     /// A region with a copy of `bytes`. `None` when it cannot be had.
     pub fn copy_of(bytes: &[u8]) -> Option<Self> {
-        let memory = catch_unwind(|| IpcSharedMemory::from_bytes(bytes)).ok()?;
+        let memory = fresh::copy_of(bytes)?;
         Some(Self { memory: Exclusive::new(memory, IpcSharedMemory::deref_mut), len: bytes.len() })
     }
 
@@ -137,8 +137,8 @@ impl Payload {
     pub fn place(self, carriage: Carriage) -> Result<Self, SendError> {
         match self {
             Self::Bytes(bytes) if carriage == Carriage::Shared && bytes.len() > SMALL => {
-                let region = Region::copy_of(&bytes).ok_or(SendError::Memory(bytes.len()))?;
-                Ok(Self::Region(region))
+                let region = Region::copy_of(&bytes);
+                Ok(Self::Region(region.ok_or_else(|| no_memory(bytes.len()))?))
             }
             placed => Ok(placed),
         }
@@ -183,8 +183,13 @@ pub enum SendError {
     #[error(transparent)]
     Codec(#[from] CodecError),
     /// No memory for a region.
-    #[error("no shared memory for {0} bytes; brigade doctor shows the limits")]
-    Memory(usize),
+    #[error("no shared memory for {bytes} bytes: {why}")]
+    Memory {
+        /// What was asked for.
+        bytes: usize,
+        /// What is lacking, and what would help.
+        why: String,
+    },
     /// The operating system refused.
     #[error("cannot send: {0}")]
     Io(std::io::Error),
@@ -208,6 +213,11 @@ impl From<CodecError> for RecvError {
     fn from(error: CodecError) -> Self {
         Self::Garbled(error.to_string())
     }
+}
+
+#[cold]
+fn no_memory(bytes: usize) -> SendError {
+    SendError::Memory { bytes, why: shortage::of_shared_memory(bytes as u64) }
 }
 
 /// The sending end of a channel.
@@ -259,7 +269,9 @@ impl Sender {
     }
 
     fn post(&self, envelope: Envelope) -> Result<(), SendError> {
-        self.0.send(envelope).map_err(|error| match error {
+        // A region is copied on the way, which takes a descriptor.
+        let sent = caught(|| self.0.send(envelope)).ok_or_else(|| no_memory(0))?;
+        sent.map_err(|error| match error {
             IpcError::Disconnected => SendError::Disconnected,
             IpcError::Io(error) if is_hangup(&error) => SendError::Disconnected,
             IpcError::Io(error) => SendError::Io(error),
@@ -312,11 +324,21 @@ impl Receiver {
     }
 
     fn fetch(&self) -> Result<Envelope, RecvError> {
-        self.0.recv().map_err(|error| match error {
+        let received = caught(|| self.0.recv()).ok_or_else(|| {
+            let why = shortage::of_shared_memory(0);
+            RecvError::Io(std::io::Error::other(format!("a region cannot be mapped: {why}")))
+        })?;
+        received.map_err(|error| match error {
             IpcError::Disconnected => RecvError::Disconnected,
             IpcError::Io(error) if is_hangup(&error) => RecvError::Disconnected,
             IpcError::Io(error) => RecvError::Io(error),
-            IpcError::SerializationError(error) => RecvError::Garbled(error.to_string()),
+            IpcError::SerializationError(error) => match shortage::descriptors() {
+                // Those that there was no room for were dropped on the way.
+                Some((open, limit)) if open >= limit => RecvError::Io(std::io::Error::other(
+                    "this process has all the descriptors that it may have; raise ulimit -n",
+                )),
+                _ => RecvError::Garbled(error.to_string()),
+            },
         })
     }
 

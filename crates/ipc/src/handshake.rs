@@ -12,9 +12,10 @@
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
+use std::time::Duration;
 
 use brigade_proto::{PROTOCOL_VERSION, WorkerId};
-use brigade_sys::{process, random, socket};
+use brigade_sys::{process, random, shortage, socket};
 use ipc_channel::ipc::{IpcReceiver, IpcSender, channel};
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
@@ -22,6 +23,7 @@ use tempfile::TempDir;
 use thiserror::Error;
 
 use crate::channel::{Envelope, Receiver, RecvError, Sender};
+use crate::fresh::caught;
 use crate::intake::Intake;
 use crate::packet::{self, Malformed};
 use crate::station::{Bells, BellsRegion, Pass, Patience, Station};
@@ -63,13 +65,26 @@ pub struct Welcome {
     /// before it sleeps: looks, and microseconds of yields. `None`: they come as
     /// mail.
     pub rings: Option<(u32, u64)>,
+    /// What the worker is bound to, from here on.
+    pub bounds: Bounds,
+}
+
+/// What binds a worker.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Bounds {
+    /// Private memory that it may have beyond what it starts with, in bytes.
+    pub memory: Option<u64>,
+    /// Processor time for each job.
+    pub cpu: Option<Duration>,
+    /// Shut itself in; `Some(false)`: as far as that works.
+    pub sandbox: Option<bool>,
 }
 
 impl Welcome {
     /// How the worker waits for orders, if it gets any.
     pub fn patience(&self) -> Option<Patience> {
         let (spins, us) = self.rings?;
-        Some(Patience { spins, yields: std::time::Duration::from_micros(us) })
+        Some(Patience { spins, yields: Duration::from_micros(us) })
     }
 }
 
@@ -86,6 +101,9 @@ pub enum Refusal {
     /// The connection broke.
     #[error("{0}")]
     Broken(String),
+    /// The coordinator has no shared memory for a worker.
+    #[error("there is no shared memory for it: {0}")]
+    Shortage(String),
 }
 
 #[derive(Serialize, Deserialize)]
@@ -251,9 +269,10 @@ fn answer(
     regions: Vec<ipc_channel::ipc::IpcSharedMemory>,
 ) -> Result<(), Refusal> {
     let head = wire::encode(answer).map_err(|error| Refusal::Broken(error.to_string()))?;
-    requests
-        .0
-        .send(Envelope { head: ByteBuf::from(head), regions })
+    let envelope = Envelope { head: ByteBuf::from(head), regions };
+    // It panics where there is no descriptor for a region on its way.
+    caught(|| requests.0.send(envelope))
+        .ok_or_else(|| Refusal::Shortage(shortage::of_shared_memory(0)))?
         .map_err(|error| Refusal::Broken(error.to_string()))
 }
 
@@ -263,9 +282,10 @@ impl Accepted {
     /// # Errors
     /// When the worker has died meanwhile or there is no memory for the station.
     pub fn welcome(&self, welcome: Welcome, bells: &BellsRegion) -> Result<Pass, Refusal> {
-        let (pass, theirs) = Pass::create()
-            .ok_or_else(|| Refusal::Broken("no shared memory for its station".to_owned()))?;
-        answer(&self.requests, &Ok(welcome), vec![theirs, bells.0.clone()])?;
+        let no_memory = || Refusal::Shortage(shortage::of_shared_memory(0));
+        let (pass, theirs) = Pass::create().ok_or_else(no_memory)?;
+        let bells = bells.share().ok_or_else(no_memory)?;
+        answer(&self.requests, &Ok(welcome), vec![theirs, bells])?;
         Ok(pass)
     }
 }
@@ -376,7 +396,13 @@ mod tests {
         let worker = std::thread::spawn(move || connect(name, &hello));
         let accepted = listener.accept(process::pid(), &["noop".to_owned()]).and_then(|accepted| {
             let (_, bells) = Bells::create().unwrap();
-            let welcome = Welcome { worker: WorkerId(3), log_level: 0, pin: None, rings: None };
+            let welcome = Welcome {
+                worker: WorkerId(3),
+                log_level: 0,
+                pin: None,
+                rings: None,
+                bounds: Bounds::default(),
+            };
             accepted.welcome(welcome, &bells)?;
             Ok(accepted)
         });

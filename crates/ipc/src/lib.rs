@@ -17,13 +17,14 @@
 //! | --- | --- |
 //! | messages over 212,448 B go over a second socket, and their sender hangs for ever when the receiver dies | no message is that long: payloads travel in frames of [`channel::FRAME`] bytes |
 //! | `accept` waits for ever when the child dies first | [`Doorstep::abort`] connects in its stead |
-//! | failures of memfd and mmap panic | caught where a region is made |
+//! | failures of memfd, mmap and dup panic | caught where a region is made, copied or received |
 //! | what stands in a packet is believed: a wrong length panics, aborts or reads past the buffer | what a worker sends is read by [`Intake`] |
 //! | the socket lies in a world-readable directory | a private one, see [`runtime_dir`] |
 
 mod arena;
 mod bridge;
 pub mod channel;
+mod fresh;
 #[doc(hidden)]
 pub mod fuzz;
 mod handshake;
@@ -38,8 +39,8 @@ pub use arena::{Arena, ArenaSlab, Budget, InputShelf, OutputShelf, OutputSlab, O
 
 pub use channel::{Payload, Received, Receiver, RecvError, Region, SendError, Sender};
 pub use handshake::{
-    Accepted, Connected, Doorstep, Hello, Listener, NONCE_ENV, PARENT_ENV, Refusal, SERVER_ENV,
-    Welcome, build_id, connect, worker_environment,
+    Accepted, Bounds, Connected, Doorstep, Hello, Listener, NONCE_ENV, PARENT_ENV, Refusal,
+    SERVER_ENV, Welcome, build_id, connect, worker_environment,
 };
 pub use intake::Intake;
 pub use ring::{Corrupt, MAX_MESSAGE};

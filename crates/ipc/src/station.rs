@@ -3,7 +3,6 @@
 //! the flags on which the coordinator sleeps.
 
 use std::hint;
-use std::panic::catch_unwind;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -13,7 +12,7 @@ use brigade_sys::affinity;
 use brigade_sys::shared::Words;
 use ipc_channel::ipc::IpcSharedMemory;
 
-use crate::bridge;
+use crate::fresh;
 use crate::ring::{self, Consumer, Corrupt, Flag, MAX_MESSAGE, Producer};
 
 type Memory = Words<IpcSharedMemory>;
@@ -29,10 +28,8 @@ const DONES: usize = ORDERS + ring::WORDS;
 const WORDS: usize = DONES + ring::WORDS;
 
 fn share(words: usize) -> Option<(Memory, IpcSharedMemory)> {
-    let theirs = bridge::memory(words * size_of::<u64>()).ok()?;
-    // ipc-channel panics when mmap fails.
-    let mine = catch_unwind(|| theirs.clone()).ok()?;
-    Some((open(mine, words)?, theirs))
+    let theirs = fresh::sealed(words * size_of::<u64>())?;
+    Some((open(fresh::again(&theirs)?, words)?, theirs))
 }
 
 fn open(region: IpcSharedMemory, words: usize) -> Option<Memory> {
@@ -121,7 +118,7 @@ impl Bells {
     /// New bells, and their other half, to be sent to each worker.
     pub fn create() -> Option<(Self, BellsRegion)> {
         let (mine, theirs) = share(BELL_WORDS)?;
-        Some((Self::on(mine), BellsRegion(theirs)))
+        Some((Self::on(mine), BellsRegion(Arc::new(theirs))))
     }
 
     pub(crate) fn open(region: IpcSharedMemory) -> Option<Self> {
@@ -170,7 +167,14 @@ impl Bells {
 
 /// The bells on their way to a worker.
 #[derive(Clone, Debug)]
-pub struct BellsRegion(pub(crate) IpcSharedMemory);
+pub struct BellsRegion(Arc<IpcSharedMemory>);
+
+impl BellsRegion {
+    /// To be sent. `None` when there is no descriptor or mapping for it.
+    pub(crate) fn share(&self) -> Option<IpcSharedMemory> {
+        fresh::again(&self.0)
+    }
+}
 
 /// A worker's station as its keeper sees it: what the worker is doing, readable
 /// without asking it and also after its death. Who is to blame for a crash, and
@@ -407,7 +411,7 @@ mod tests {
     fn station() -> (Pass, Station, Bells) {
         let (pass, theirs) = Pass::create().unwrap();
         let (bells, region) = Bells::create().unwrap();
-        let station = Station::open(theirs, Bells::open(region.0).unwrap()).unwrap();
+        let station = Station::open(theirs, Bells::open(region.share().unwrap()).unwrap()).unwrap();
         (pass, station, bells)
     }
 

@@ -34,6 +34,14 @@ pub enum KernelError {
         /// What was asked for.
         bytes: u64,
     },
+    /// Memory for an output cannot be had, through no fault of the job.
+    #[error("no memory for {bytes} bytes: {why}")]
+    Shortage {
+        /// What was asked for.
+        bytes: u64,
+        /// What is lacking, and what would help.
+        why: String,
+    },
     /// The job was cancelled or has run past its timeout.
     #[error("stopped")]
     Stopped,

@@ -54,6 +54,18 @@ pub enum JobError {
         /// The timeout.
         after: Duration,
     },
+    /// The job wanted more memory than a job may have. It is not tried again.
+    #[error("memory limit: it wanted more than {}; --memory-limit sets the limit", size_text(*limit))]
+    MemoryLimit {
+        /// The limit, in bytes.
+        limit: u64,
+    },
+    /// The job used more processor time than a job may have. It is not tried again.
+    #[error("cpu limit: it used more than {limit:?} of processor time; --cpu-limit sets the limit")]
+    CpuLimit {
+        /// The limit.
+        limit: Duration,
+    },
     /// The caller cancelled the job, or the run was interrupted.
     #[error("cancelled")]
     Cancelled,
@@ -83,6 +95,16 @@ fn attempts_text(attempts: u32) -> String {
     }
 }
 
+/// In the largest unit that divides it: `256 MiB`.
+fn size_text(bytes: u64) -> String {
+    let units = [(30, "GiB"), (20, "MiB"), (10, "KiB")];
+    let unit = units.into_iter().find(|(shift, _)| bytes.trailing_zeros() >= *shift && bytes > 0);
+    match unit {
+        Some((shift, unit)) => format!("{} {unit}", bytes >> shift),
+        None => format!("{bytes} bytes"),
+    }
+}
+
 impl JobError {
     /// The status that a job with this error has.
     pub fn status(&self) -> Status {
@@ -90,10 +112,26 @@ impl JobError {
             Self::Kernel { .. }
             | Self::Panic { .. }
             | Self::Read { .. }
-            | Self::Transport { .. } => Status::Failed,
+            | Self::Transport { .. }
+            | Self::MemoryLimit { .. }
+            | Self::CpuLimit { .. } => Status::Failed,
             Self::Crashed { .. } => Status::Crashed,
             Self::TimedOut { .. } => Status::TimedOut,
             Self::Cancelled | Self::PoolGaveUp { .. } => Status::Cancelled,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limits_are_named_as_they_were_set() {
+        for (limit, text) in [(256 << 20, "256 MiB"), (3 << 30, "3 GiB"), (1001, "1001 bytes")] {
+            let error = JobError::MemoryLimit { limit };
+            assert!(error.to_string().starts_with("memory limit: "), "{error}");
+            assert!(error.to_string().contains(&format!("more than {text};")), "{error}");
         }
     }
 }

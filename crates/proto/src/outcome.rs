@@ -10,8 +10,8 @@ use crate::{Bytes, JobError, JobId, Stamps, WorkerId};
 pub enum Status {
     /// The kernel succeeded.
     Ok,
-    /// The kernel returned an error or panicked, or the job's bytes could not
-    /// be read.
+    /// The kernel returned an error, panicked or ran into a limit, or the job's
+    /// bytes could not be read.
     Failed,
     /// Every worker process that it was given to died.
     Crashed,

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use brigade_exec::{PoolConfig, WorkerReport};
+use brigade_exec::{PoolConfig, Sandbox, WorkerReport};
 use brigade_measure::summary::Summary;
 use brigade_proto::{Nanos, Params, Span, Spans, Status, Value};
 use serde::ser::SerializeMap;
@@ -161,6 +161,12 @@ pub struct ProcessConfig {
     pub max_restarts: u32,
     /// Jobs after which a worker is replaced.
     pub max_jobs_per_worker: Option<u64>,
+    /// Private memory that a job may have.
+    pub memory_limit_bytes: Option<u64>,
+    /// Processor time that a job may use.
+    pub cpu_limit_us: Option<Micros>,
+    /// What the workers' sandbox has to be made of.
+    pub sandbox: Option<&'static str>,
 }
 
 impl RunConfig {
@@ -174,6 +180,9 @@ impl RunConfig {
             retries: config.retries,
             max_restarts: config.max_restarts,
             max_jobs_per_worker: config.max_jobs_per_worker,
+            memory_limit_bytes: config.memory_limit,
+            cpu_limit_us: config.cpu_limit.map(|limit| Micros(limit.as_nanos() as u64)),
+            sandbox: config.sandbox.map(Sandbox::name),
         });
         Self {
             kernel: None,

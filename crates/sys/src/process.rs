@@ -130,6 +130,16 @@ pub fn describe(status: ExitStatus) -> String {
     }
 }
 
+/// As [`describe`], for a process that nobody here has killed.
+pub fn describe_unasked(status: ExitStatus) -> String {
+    match status.signal() {
+        Some(libc::SIGKILL) => {
+            "killed by SIGKILL: killed from outside, perhaps by the kernel for memory".to_owned()
+        }
+        _ => describe(status),
+    }
+}
+
 fn signal_name(signal: i32) -> String {
     let name = match signal {
         libc::SIGABRT => "SIGABRT",
@@ -141,6 +151,7 @@ fn signal_name(signal: i32) -> String {
         libc::SIGINT => "SIGINT",
         libc::SIGKILL => "SIGKILL",
         libc::SIGPIPE => "SIGPIPE",
+        libc::SIGPROF => "SIGPROF",
         libc::SIGQUIT => "SIGQUIT",
         libc::SIGSEGV => "SIGSEGV",
         libc::SIGSYS => "SIGSYS",
@@ -269,7 +280,11 @@ mod tests {
     #[test]
     fn ends_are_told_apart() {
         assert_eq!(describe(sh("exit 3").reap().unwrap().status), "exited with status 3");
-        assert_eq!(describe(sh("kill -SEGV $$").reap().unwrap().status), "killed by SIGSEGV");
+        let status = sh("kill -SEGV $$").reap().unwrap().status;
+        assert_eq!(describe(status), "killed by SIGSEGV");
+        assert_eq!(describe_unasked(status), describe(status));
+        let killed = describe_unasked(sh("kill -KILL $$").reap().unwrap().status);
+        assert!(killed.contains("for memory"), "{killed}");
     }
 
     #[test]

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use brigade_exec::{Backend, Pool, PoolBuilder, Transport};
+use brigade_exec::{Backend, Pool, PoolBuilder, Sandbox, Transport};
 use brigade_measure::experiment::{Metric, Variant};
 use brigade_proto::JobSpec;
+use brigade_sys::sandbox;
 use serde_json::json;
 
 use super::latency::busy;
@@ -19,7 +20,7 @@ pub(super) fn isolation(session: &mut Session<'_>) -> Result<(), Failure> {
     let threads = || builder().backend(Backend::Threads);
     // Far longer than any of them takes: what is measured is the watching.
     let watched = |builder: PoolBuilder| builder.timeout(Some(Duration::from_secs(60)));
-    let guards: Vec<(&str, PoolBuilder)> = vec![
+    let mut guards: Vec<(&str, PoolBuilder)> = vec![
         ("a thread", threads()),
         ("a thread, pinned", threads().pin(true)),
         ("a thread, time limit", watched(threads())),
@@ -28,7 +29,17 @@ pub(super) fn isolation(session: &mut Session<'_>) -> Result<(), Failure> {
         ("a process, arena", builder()),
         ("a process, arena, pinned", builder().pin(true)),
         ("a process, arena, time limit", watched(builder())),
+        ("a process, arena, memory limit", builder().memory_limit(Some(1 << 30))),
+        ("a process, arena, cpu limit", builder().cpu_limit(Some(Duration::from_secs(60)))),
     ];
+    let lacking = sandbox::missing();
+    if lacking.is_empty() {
+        let sandboxed = builder().sandbox(Some(Sandbox::Strict));
+        guards.push(("a process, arena, sandbox", sandboxed));
+    }
+    for part in lacking {
+        session.find(format!("No row for the sandbox: this kernel has no {part}."));
+    }
     let mut variants = Vec::new();
     for (guard, builder) in guards {
         let pool = builder.build()?;

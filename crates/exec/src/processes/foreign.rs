@@ -29,7 +29,9 @@ pub(super) fn error(error: JobError) -> Result<JobError, String> {
             JobError::Panic { message: cut(message), location: cut(location) }
         }
         JobError::Transport { message } => JobError::Transport { message: cut(message) },
-        JobError::TimedOut { after } => JobError::TimedOut { after },
+        JobError::TimedOut { .. } | JobError::MemoryLimit { .. } | JobError::CpuLimit { .. } => {
+            error
+        }
         JobError::Read { .. }
         | JobError::Crashed { .. }
         | JobError::Cancelled

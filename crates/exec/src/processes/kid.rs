@@ -4,16 +4,16 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use brigade_ipc::{Doorstep, Refusal, StatusPage};
-use brigade_proto::{JobId, Nanos};
-use brigade_sys::clock;
-use brigade_sys::process::{Child, Reaped, describe};
+use brigade_proto::{JobError, JobId, Nanos};
+use brigade_sys::process::{Child, Reaped, describe, describe_unasked};
 use brigade_sys::usage::Usage;
+use brigade_sys::{clock, limits};
 
 use super::crew::Why;
 use super::life::{Cause, Life};
 use super::pulse::Pulse;
 use super::spawn::{Started, Words};
-use crate::PoolError;
+use crate::{PoolConfig, PoolError};
 
 /// A worker process, from its start until it is reaped and its link has ended.
 pub(super) struct Kid {
@@ -157,9 +157,28 @@ impl Kid {
             Some(Cause::Hung(limit)) => {
                 format!("was stopped, or did not take up a job, for {limit:?} (--heartbeat)")
             }
-            _ => describe(reaped.status),
+            Some(Cause::Refused(Refusal::Shortage(why))) => {
+                format!("was given up, as there is no shared memory for it: {why}")
+            }
+            Some(_) => describe(reaped.status),
+            None => describe_unasked(reaped.status),
         };
         Some(Ended { how, reaped, early: !self.has_been_in() })
+    }
+
+    /// The limit that the job in hand ran into, if that is how it ended.
+    pub(super) fn limit(&self, config: &PoolConfig) -> Option<Why> {
+        let (job, _) = self.current()?;
+        let status = self.reaped?.status;
+        let memory = config
+            .memory_limit
+            .filter(|_| limits::ran_out_of_memory(status, &self.words.tail()))
+            .map(|limit| JobError::MemoryLimit { limit });
+        let cpu = config
+            .cpu_limit
+            .filter(|_| limits::ran_out_of_time(status))
+            .map(|limit| JobError::CpuLimit { limit });
+        Some(Why::Limit(job, memory.or(cpu)?))
     }
 
     /// Why it was never ready.
@@ -169,6 +188,10 @@ impl Kid {
             Some(Cause::Refused(Refusal::Mismatch(reason) | Refusal::Nonsense(reason))) => {
                 PoolError::Refused { reason: reason.clone() }
             }
+            Some(Cause::Refused(Refusal::Shortage(why))) => PoolError::Setup {
+                what: "shared memory for a worker".to_owned(),
+                source: std::io::Error::other(why.clone()),
+            },
             _ => PoolError::DiedEarly { death: how.to_owned(), stderr: self.words.tail() },
         }
     }

@@ -8,8 +8,8 @@ use std::thread;
 
 use brigade_ipc::wire::{Instants, Mail, Reply, Request};
 use brigade_ipc::{
-    BellsRegion, Carriage, Intake, Listener, Outputs, Patience, RecvError, Refusal, SendError,
-    Sender, Welcome,
+    BellsRegion, Bounds, Carriage, Intake, Listener, Outputs, Patience, RecvError, Refusal,
+    SendError, Sender, Welcome,
 };
 use brigade_proto::{JobError, WorkerId};
 use brigade_sys::clock;
@@ -17,6 +17,7 @@ use brigade_sys::clock;
 use super::crew::{Crew, Delivery, Done, Errand, Mailbox, Wire};
 use super::keeper::{Event, Keeper};
 use super::{foreign, forward};
+use crate::config::LEAST_MEMORY;
 use crate::{Transport, load};
 
 /// Everything that the threads of a link need.
@@ -36,6 +37,8 @@ pub(super) struct Link {
     pub(super) bells: BellsRegion,
     /// How the worker waits for orders.
     pub(super) patience: Patience,
+    /// What binds the worker.
+    pub(super) bounds: Bounds,
 }
 
 /// The channels of a worker that was let in.
@@ -77,6 +80,7 @@ impl Link {
             log_level: forward::current_level(),
             pin: self.pin.then_some(self.lane as u32),
             rings: self.has_rings().then_some(rings),
+            bounds: self.bounds,
         };
         let mut pass = accepted.welcome(welcome, &self.bells)?;
         if self.has_room {
@@ -134,6 +138,10 @@ impl Link {
                     if gate.admits(clock::now(), self.lane) {
                         forward::emit(&record, self.lane, self.pid);
                     }
+                }
+                Reply::Outgrown => {
+                    tracing::debug!(worker = self.lane, pid = self.pid, "worker has outgrown");
+                    self.crew.outgrown(self.lane, self.tenure);
                 }
                 Reply::NeedRegion { .. } if !self.has_rings() => {
                     return Some(foreign::breach("asked for memory that it has no use for"));
@@ -229,6 +237,9 @@ impl Link {
             payloads.push(payload.place(carriage).map_err(|error| failed(&error))?);
             bytes_in += bytes;
         }
+        if carriage == Carriage::Inline {
+            self.check_memory(bytes_in).map_err(Undelivered::Job)?;
+        }
         self.crew.encoded(self.lane, self.tenure, errand.job, bytes_in);
         let request = Request {
             job: errand.job,
@@ -242,6 +253,15 @@ impl Link {
             .map_err(|error| failed(&error))?;
         self.crew.posted(self.lane, self.tenure);
         Ok(())
+    }
+
+    /// What comes inside messages is private memory of the worker, and has to fit before
+    /// it knows of the job.
+    fn check_memory(&self, bytes: u64) -> Result<(), JobError> {
+        match self.bounds.memory {
+            Some(limit) if bytes > limit - LEAST_MEMORY / 2 => Err(JobError::MemoryLimit { limit }),
+            _ => Ok(()),
+        }
     }
 }
 

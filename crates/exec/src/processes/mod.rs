@@ -16,6 +16,7 @@
 //! ring), the link (by mail), the keeper (its worker died), or its submitter
 //! (cancelled in the queue).
 
+mod bounds;
 mod crew;
 mod foreign;
 mod forward;
@@ -35,12 +36,13 @@ use std::time::Duration;
 
 use brigade_ipc::{ArenaSlab, Bells, SERVER_ENV};
 use brigade_kernels::Registry;
+use brigade_sys::{sandbox, shortage};
 
 use self::crew::Crew;
 use self::keeper::{Event, Keeper};
 use crate::executor::{Executor, Status, Stop, WorkerReport, wait_patiently};
 use crate::ticket::{Task, Ticket, Wanted};
-use crate::{PoolConfig, PoolError, SubmitError, Transport, wake_up};
+use crate::{PoolConfig, PoolError, Sandbox, SubmitError, Transport, wake_up};
 
 pub use worker::run_if_worker;
 
@@ -58,9 +60,12 @@ impl Processes {
         {
             return Err(PoolError::InsideWorker);
         }
+        check_sandbox(config.sandbox)?;
+        check_descriptors(config.workers)?;
         let setup = |what: &str, source| PoolError::Setup { what: what.to_owned(), source };
-        let (bells, theirs) = Bells::create()
-            .ok_or_else(|| setup("shared memory", std::io::ErrorKind::OutOfMemory.into()))?;
+        let (bells, theirs) = Bells::create().ok_or_else(|| {
+            setup("shared memory", std::io::Error::other(shortage::of_shared_memory(0)))
+        })?;
         let crew = Arc::new(Crew::new(config, bells));
         let names = worker::names(registry).into();
         let (keeper, thread) = keeper::start(&crew, config, names, theirs)?;
@@ -101,6 +106,38 @@ impl Processes {
             }
         }
     }
+}
+
+/// Before anything is started: the kernel is the workers' too.
+fn check_sandbox(wanted: Option<Sandbox>) -> Result<(), PoolError> {
+    let Some(wanted) = wanted else { return Ok(()) };
+    for part in sandbox::missing() {
+        let needs = part.needs();
+        match wanted {
+            Sandbox::Strict => return Err(PoolError::NoSandbox { part, needs }),
+            Sandbox::BestEffort => {
+                tracing::warn!(
+                    "the sandbox goes without {part}, which this kernel lacks ({needs})"
+                );
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Descriptors that the coordinator holds for one worker, and besides: what doctor
+/// reckons with.
+const DESCRIPTORS_PER_WORKER: u64 = 8;
+const DESCRIPTORS_BESIDES: u64 = 32;
+
+/// Before they run out in the middle of something.
+fn check_descriptors(workers: usize) -> Result<(), PoolError> {
+    let Some((open, limit)) = shortage::descriptors() else { return Ok(()) };
+    let needed = open + DESCRIPTORS_BESIDES + DESCRIPTORS_PER_WORKER * workers as u64;
+    if needed <= limit {
+        return Ok(());
+    }
+    Err(PoolError::TooFewDescriptors { workers, needed, limit })
 }
 
 impl Executor for Processes {

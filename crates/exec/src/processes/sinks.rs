@@ -5,6 +5,7 @@ use brigade_ipc::wire::{Mail, Place, Reply};
 use brigade_ipc::{Carriage, OutputShelf, OutputSlab, Payload, Region};
 use brigade_kernels::{KernelError, OutputSink};
 use brigade_proto::Buffer;
+use brigade_sys::shortage;
 
 use super::worker::Mailbag;
 use crate::load::TINY;
@@ -57,23 +58,34 @@ impl Room<'_> {
         }
     }
 
-    fn output(&mut self, len: usize) -> Option<Output> {
+    fn output(&mut self, len: usize) -> Result<Output, KernelError> {
         match self {
-            Self::Inline => Buffer::try_zeroed(len).map(Output::Heap),
-            Self::Shared if len <= brigade_ipc::channel::SMALL => {
-                Buffer::try_zeroed(len).map(Output::Heap)
-            }
-            Self::Shared => Region::zeroed(len).map(Output::Apart),
-            Self::Arena { .. } if len <= TINY => Buffer::try_zeroed(len).map(Output::Heap),
+            Self::Inline => on_the_heap(len),
+            Self::Shared if len <= brigade_ipc::channel::SMALL => on_the_heap(len),
+            Self::Shared => apart(len),
+            Self::Arena { .. } if len <= TINY => on_the_heap(len),
             Self::Arena { shelf, mail } => {
                 let slab = shelf.take(len).or_else(|| {
                     grow(shelf, mail, len)?;
                     shelf.take(len)
                 });
-                slab.map(Output::Slab).or_else(|| Region::zeroed(len).map(Output::Apart))
+                slab.map_or_else(|| apart(len), |slab| Ok(Output::Slab(slab)))
             }
         }
     }
+}
+
+fn on_the_heap(len: usize) -> Result<Output, KernelError> {
+    let buffer = Buffer::try_zeroed(len).ok_or(KernelError::Memory { bytes: len as u64 })?;
+    Ok(Output::Heap(buffer))
+}
+
+fn apart(len: usize) -> Result<Output, KernelError> {
+    let region = Region::zeroed(len).ok_or_else(|| {
+        let bytes = len as u64;
+        KernelError::Shortage { bytes, why: shortage::of_shared_memory(bytes) }
+    })?;
+    Ok(Output::Apart(region))
 }
 
 /// Asks the coordinator for more memory, and waits for its answer.
@@ -87,12 +99,15 @@ fn grow(shelf: &mut OutputShelf, mail: &mut Mailbag, len: usize) -> Option<()> {
 /// The outputs of one job.
 pub(super) struct Sink<'w> {
     room: Room<'w>,
+    /// Bytes that they may have in addition.
+    left: u64,
     outputs: Vec<Output>,
 }
 
 impl<'w> Sink<'w> {
-    pub(super) fn new(room: Room<'w>) -> Self {
-        Self { room, outputs: Vec::new() }
+    /// For outputs of at most so many bytes together.
+    pub(super) fn new(room: Room<'w>, most: u64) -> Self {
+        Self { room, left: most, outputs: Vec::new() }
     }
 
     pub(super) fn into_outputs(self) -> Vec<Output> {
@@ -102,7 +117,9 @@ impl<'w> Sink<'w> {
 
 impl OutputSink for Sink<'_> {
     fn add(&mut self, len: usize) -> Result<&mut [u8], KernelError> {
-        let output = self.room.output(len).ok_or(KernelError::Memory { bytes: len as u64 })?;
+        let bytes = len as u64;
+        self.left = self.left.checked_sub(bytes).ok_or(KernelError::Memory { bytes })?;
+        let output = self.room.output(len)?;
         Ok(match self.outputs.push_mut(output) {
             Output::Heap(buffer) => buffer,
             Output::Slab(slab) => slab.bytes_mut(),

@@ -19,6 +19,7 @@ use brigade_kernels::{Context, Entry, KernelId, OutputSink, Registry};
 use brigade_proto::{Buffer, JobError, JobId, Nanos, PROTOCOL_VERSION, Params};
 use brigade_sys::{affinity, clock, process};
 
+use super::bounds::{self, Bound};
 use super::forward::Forward;
 use super::sinks::{Output, Room, Sink};
 use super::template;
@@ -107,6 +108,9 @@ fn start(
     let replies = Arc::new(Mutex::new(replies));
     let job = Arc::new(AtomicU64::new(0));
     Forward::install(&replies, welcome.log_level, &job);
+    // 6. Stay within bounds. The sandbox is the last: nothing can be opened in it.
+    let bound = Bound::set(&welcome.bounds)?;
+    bounds::shut_in(welcome.bounds.sandbox)?;
     tracing::debug!("worker started");
     let mail = Mailbag { requests, replies, pending: VecDeque::new() };
     Ok(Worker {
@@ -116,6 +120,7 @@ fn start(
         patience: welcome.patience(),
         inputs: InputShelf::default(),
         outputs: OutputShelf::default(),
+        bound,
         job,
     })
 }
@@ -133,6 +138,7 @@ struct Worker<'r> {
     patience: Option<Patience>,
     inputs: InputShelf,
     outputs: OutputShelf,
+    bound: Bound,
     /// For the log: the job in hand plus one.
     job: Arc<AtomicU64>,
 }
@@ -229,6 +235,7 @@ impl Worker<'_> {
     fn take_mail(&mut self) -> Result<(), Leave> {
         loop {
             self.do_mail()?;
+            self.make_way()?;
         }
     }
 
@@ -254,7 +261,16 @@ impl Worker<'_> {
                 Order::Mail => self.do_mail()?,
                 Order::Leave => return Ok(()),
             }
+            self.make_way()?;
         }
+    }
+
+    /// Asks to be replaced if the last job has left too little memory for the next.
+    fn make_way(&mut self) -> Result<(), Leave> {
+        if self.bound.has_outgrown() {
+            self.mail.reply(Reply::Outgrown, Vec::new(), Carriage::Inline)?;
+        }
+        Ok(())
     }
 
     fn take(&self, job: JobId) {
@@ -277,11 +293,11 @@ impl Worker<'_> {
         let in_hand = clock::now();
         self.take(job);
         let carriage = if shared { Carriage::Shared } else { Carriage::Inline };
-        let mut sink = Sink::new(Room::of(carriage));
+        let mut sink = Sink::new(Room::of(carriage), self.bound.outputs());
         let slices: Vec<&[u8]> = inputs.iter().map(Received::in_place).collect();
         let job = InHand { job, kernel, params, timeout };
         let (instants, result) =
-            call(self.registry, &self.station, &job, in_hand, &slices, &mut sink);
+            call(self.registry, &self.station, &self.bound, &job, in_hand, &slices, &mut sink);
         self.reply(job.job, instants, result, sink.into_outputs(), carriage)
     }
 
@@ -359,10 +375,11 @@ impl Worker<'_> {
                     None => Vec::new(),
                 };
                 let slices: Vec<&[u8]> = inputs.iter().map(|input| &input[..]).collect();
-                let mut sink =
-                    Sink::new(Room::Arena { shelf: &mut self.outputs, mail: &mut self.mail });
+                let room = Room::Arena { shelf: &mut self.outputs, mail: &mut self.mail };
+                let mut sink = Sink::new(room, self.bound.outputs());
+                let bound = &self.bound;
                 let (returned, result) =
-                    run_entry(entry, &run.params, None, called, &slices, &mut sink);
+                    run_entry(entry, bound, &run.params, None, called, &slices, &mut sink);
                 let outputs = sink.into_outputs();
                 said.extend_from_slice(&returned.to_le_bytes());
                 called = returned;
@@ -382,7 +399,8 @@ impl Worker<'_> {
         if !others.is_empty() {
             said.extend(wire::encode_bulk(&others).map_err(|error| nonsense(&error))?);
         }
-        let mut sink = Sink::new(Room::Arena { shelf: &mut self.outputs, mail: &mut self.mail });
+        let room = Room::Arena { shelf: &mut self.outputs, mail: &mut self.mail };
+        let mut sink = Sink::new(room, u64::MAX);
         let result = match sink.add(said.len()) {
             Ok(output) => {
                 output.copy_from_slice(&said);
@@ -415,9 +433,10 @@ impl Worker<'_> {
                 (Place::Here(_), None) => &[],
             });
         }
-        let mut sink = Sink::new(Room::Arena { shelf: &mut self.outputs, mail: &mut self.mail });
+        let room = Room::Arena { shelf: &mut self.outputs, mail: &mut self.mail };
+        let mut sink = Sink::new(room, self.bound.outputs());
         let (instants, result) =
-            call(self.registry, &self.station, job, in_hand, &slices, &mut sink);
+            call(self.registry, &self.station, &self.bound, job, in_hand, &slices, &mut sink);
         let outputs = sink.into_outputs();
         self.answer(job.job, instants, result, outputs)
     }
@@ -467,6 +486,7 @@ fn no_memory() -> JobError {
 fn call(
     registry: &Registry,
     station: &Station,
+    bound: &Bound,
     job: &InHand,
     in_hand: Nanos,
     inputs: &[&[u8]],
@@ -475,13 +495,15 @@ fn call(
     let entry = registry.get(KernelId(job.kernel));
     let called = clock::now();
     station.call(called);
-    let (returned, result) = run_entry(entry, &job.params, job.timeout, called, inputs, sink);
+    let (returned, result) =
+        run_entry(entry, bound, &job.params, job.timeout, called, inputs, sink);
     (Instants { in_hand, called, returned, published: 0 }, result)
 }
 
 /// Calls a kernel; returns when it returned.
 fn run_entry(
     entry: Option<&Entry>,
+    bound: &Bound,
     params: &Params,
     timeout: Option<Duration>,
     called: Nanos,
@@ -500,7 +522,8 @@ fn run_entry(
     let deadline = Deadline { timeout, called, cancelled: &never };
     let context = Context::new(params, inputs, sink, &deadline);
     let mut call = Call::new(entry, context);
-    let (returned, result) = invoke::run_to_end(&mut call, &deadline, thread::sleep);
+    let (returned, result) = bound.time(|| invoke::run_to_end(&mut call, &deadline, thread::sleep));
+    let result = result.map_err(|error| bound.blame(error));
     if chatty {
         tell_returned(entry.spec.name);
     }

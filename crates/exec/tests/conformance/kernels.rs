@@ -5,6 +5,8 @@ use std::time::{Duration, Instant};
 
 use brigade_kernels::{Context, Inputs, Kernel, KernelError, ParamSpec, Progress, Registry, Spec};
 
+use crate::{limits, sandbox};
+
 pub(crate) fn registry() -> Registry {
     Registry::empty()
         .with(Echo)
@@ -17,6 +19,10 @@ pub(crate) fn registry() -> Registry {
         .with(DieOnce)
         .with(Print)
         .with(Gate)
+        .with(limits::Grab)
+        .with(limits::Leak)
+        .with(limits::Burn)
+        .with(sandbox::Escape)
 }
 
 /// Gives its inputs back, each byte plus one.

@@ -6,7 +6,9 @@
 
 mod hostile;
 mod kernels;
+mod limits;
 mod same;
+mod sandbox;
 mod storm;
 mod supervision;
 mod trials;
@@ -38,7 +40,9 @@ fn main() -> ExitCode {
         }
     }
     for setup in util::Setup::processes() {
-        for (name, test) in supervision::TESTS.iter().chain(trials::TESTS).chain(storm::TESTS) {
+        let tests =
+            [supervision::TESTS, trials::TESTS, storm::TESTS, limits::TESTS, sandbox::TESTS];
+        for (name, test) in tests.into_iter().flatten() {
             trials.push(Trial::test(format!("{setup}::{name}"), move || {
                 test(setup);
                 Ok(())

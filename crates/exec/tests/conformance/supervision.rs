@@ -31,7 +31,7 @@ pub(crate) const TESTS: &[Test] = &[
 fn deaths(setup: Setup) {
     let pool = setup.builder().retries(0).max_restarts(0).build().unwrap();
     for (how, death) in [
-        ("kill", "killed by SIGKILL"),
+        ("kill", "killed by SIGKILL: killed from outside, perhaps by the kernel for memory"),
         ("segv", "killed by SIGSEGV"),
         ("abort", "killed by SIGABRT"),
         ("exit", "exited with status 0"),

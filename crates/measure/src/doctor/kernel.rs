@@ -1,5 +1,6 @@
 //! What the kernel offers to supervise, confine and observe workers.
 
+use brigade_sys::sandbox::{self, Part};
 use rustix::process::{PidfdFlags, getpid, pidfd_open};
 
 use super::Finding;
@@ -8,12 +9,13 @@ use super::Verdict::{Good, Note, Warning};
 use crate::machine::Machine;
 
 pub(super) fn examine(machine: &Machine) -> Vec<Finding> {
+    let missing = sandbox::missing();
     vec![
         pidfd(
             pidfd_open(getpid(), PidfdFlags::empty()).map(drop).map_err(|error| error.to_string()),
         ),
-        landlock(machine),
-        seccomp(machine.text("proc/sys/kernel/seccomp/actions_avail")),
+        confinement(Part::Landlock, missing.contains(&Part::Landlock)),
+        confinement(Part::Seccomp, missing.contains(&Part::Seccomp)),
         perf(machine.text("proc/sys/kernel/perf_event_paranoid")),
     ]
 }
@@ -38,44 +40,22 @@ fn pidfd(opened: Result<(), String>) -> Finding {
     }
 }
 
-fn landlock(machine: &Machine) -> Finding {
-    let finding = |value: &str, verdict, meaning: &str| {
-        Finding::new(Kernel, "Landlock", value, verdict, meaning)
+fn confinement(part: Part, lacks: bool) -> Finding {
+    let (topic, keeps_from) = match part {
+        Part::Landlock => ("Landlock", "the file system"),
+        Part::Seccomp => ("seccomp", "the network and from starting programs"),
     };
-    match machine.text("sys/kernel/security/lsm") {
-        Some(modules) if modules.split(',').any(|module| module == "landlock") => {
-            finding("on", Good, "A sandbox can keep workers away from the file system.")
-        }
-        Some(_) => finding("off", Note, "A sandbox cannot keep workers away from the file system.")
-            .advise("start the kernel with lsm=landlock in front of the other modules"),
-        None => finding(
-            "unknown",
-            Note,
-            "The list of security modules is not mounted here, so only a try will tell whether a \
-             sandbox can keep workers away from the file system.",
-        ),
+    if lacks {
+        let meaning = format!("--sandbox cannot keep workers from {keeps_from}, and refuses.");
+        return Finding::new(Kernel, topic, "not there", Note, meaning).advise(part.needs());
     }
-}
-
-fn seccomp(actions: Option<String>) -> Finding {
-    // What is forbidden in the sandbox returns an error instead of ending the worker.
-    if actions.is_some_and(|actions| actions.split_whitespace().any(|action| action == "errno")) {
-        Finding::new(
-            Kernel,
-            "seccomp",
-            "on",
-            Good,
-            "A sandbox can keep workers from the network and from starting programs.",
-        )
-    } else {
-        Finding::new(
-            Kernel,
-            "seccomp",
-            "not visible",
-            Note,
-            "A sandbox can probably not keep workers from the network and from starting programs.",
-        )
-    }
+    Finding::new(
+        Kernel,
+        topic,
+        "works",
+        Good,
+        format!("--sandbox keeps workers from {keeps_from}."),
+    )
 }
 
 fn perf(paranoid: Option<String>) -> Finding {
@@ -93,7 +73,6 @@ fn perf(paranoid: Option<String>) -> Finding {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::machine::tree;
 
     #[test]
     fn supervision() {
@@ -106,14 +85,11 @@ mod tests {
     }
 
     #[test]
-    fn security_modules() {
-        let value = |content| landlock(&tree(&[("sys/kernel/security/lsm", content)]).1).value;
-        assert_eq!(value("lockdown,landlock,yama\n"), "on");
-        assert_eq!(value("lockdown,landlockish"), "off");
-        assert_eq!(landlock(&tree(&[]).1).value, "unknown");
-        assert_eq!(seccomp(Some("kill_process errno log allow".into())).verdict, Good);
-        assert_eq!(seccomp(Some("kill".into())).verdict, Note);
-        assert_eq!(seccomp(None).verdict, Note);
+    fn parts_of_the_sandbox() {
+        assert_eq!(confinement(Part::Landlock, false).verdict, Good);
+        let lacking = confinement(Part::Seccomp, true);
+        assert_eq!((lacking.topic, lacking.verdict), ("seccomp", Note));
+        assert!(lacking.advice.unwrap().contains("Linux"));
     }
 
     #[test]

@@ -36,9 +36,10 @@ pub(in super::super) struct Delivery {
 const ROOM_FOR_RUNS: usize = 300;
 
 impl Crew {
-    /// Whether a lane's worker has had its share of jobs.
+    /// Whether a lane's worker gets no more jobs: it has had its share, or it has grown
+    /// too large.
     pub(super) fn is_served(&self, lane: &Lane) -> bool {
-        self.limits.max_jobs.is_some_and(|max| lane.given >= max)
+        lane.outgrown || lane.share.is_some_and(|share| lane.given >= share)
     }
 
     /// The lane for the next job: the one that has least. A first job goes at once;
@@ -421,6 +422,7 @@ impl Crew {
         let pid = entry.pid;
         // Another one may be delivered in its place.
         entry.given -= 1;
+        let is_over = self.is_served(entry) && entry.assigned.is_empty();
         state.stalled = 0;
         let stamps = &mut task.stamps;
         stamps.collected = clock::now();
@@ -430,6 +432,9 @@ impl Crew {
         let worker = Some(WorkerId(lane as u32));
         let end = End { result: Err(error), worker, pid, bytes_in, chunk: None };
         state.ended.push((task, end));
+        if is_over {
+            self.dismiss(&mut state, lane);
+        }
         self.deal(&mut state);
         self.release(state);
         self.bells.call_leader();

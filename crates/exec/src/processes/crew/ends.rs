@@ -23,14 +23,15 @@ pub(in super::super) struct Done {
     pub(in super::super) instants: Instants,
 }
 
-/// Why the keeper ended a worker. A worker that was ended deliberately has not
-/// crashed.
+/// Why the keeper ended a worker, or a limit did. Such a worker has not crashed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in super::super) enum Why {
     /// The job in hand ran for longer than it may.
     TimedOut(JobId, Duration),
     /// The job in hand was cancelled.
     Cancelled(JobId),
+    /// The job in hand ran into a limit, and ends with this.
+    Limit(JobId, JobError),
     /// The pool stops, or the worker is replaced after its share of jobs.
     Leaving,
 }
@@ -39,7 +40,7 @@ pub(in super::super) enum Why {
 pub(in super::super) struct Death {
     /// "killed by SIGSEGV", "exited with status 0".
     pub(in super::super) how: String,
-    /// Set if the end was deliberate.
+    /// Set if it was no crash.
     pub(in super::super) why: Option<Why>,
     /// What it had in hand, and when the kernel was called, if it was.
     pub(in super::super) current: Option<(JobId, Option<Nanos>)>,
@@ -315,6 +316,7 @@ impl Crew {
                 Some(JobError::TimedOut { after: *after })
             }
             Some(Why::Cancelled(job)) if *job == id => Some(JobError::Cancelled),
+            Some(Why::Limit(job, error)) if *job == id => Some(error.clone()),
             Some(_) => None,
             None if task.attempts > self.limits.retries => Some(JobError::Crashed {
                 death: death.how.clone(),

@@ -108,6 +108,10 @@ struct Lane {
     errands: VecDeque<Chore>,
     /// Jobs given to the present process.
     given: u64,
+    /// How many it may have.
+    share: Option<u64>,
+    /// It holds so much memory that it is to be replaced.
+    outgrown: bool,
     /// The worker's rings, if it has any.
     wire: Option<Wire>,
     report: Totals,
@@ -333,6 +337,8 @@ impl Crew {
         entry.ready = true;
         entry.leaving = false;
         entry.given = 0;
+        entry.share = self.limits.max_jobs.map(|max| share(max, tenure));
+        entry.outgrown = false;
         entry.wire = wire;
         if entry.report.ready_ns == 0 {
             entry.report.ready_ns = since_start.as_nanos() as u64;
@@ -344,6 +350,21 @@ impl Crew {
         self.see_to_the_clerk(&mut state);
         self.release(state);
         self.bells.call_leader();
+    }
+
+    /// A worker holds so much memory that it is to be replaced, once it has done what
+    /// it was given.
+    pub(super) fn outgrown(&self, lane: usize, tenure: u64) {
+        let mut state = self.lock();
+        if let Some(entry) = state.lane(lane, tenure) {
+            entry.outgrown = true;
+            if entry.assigned.is_empty() {
+                self.dismiss(&mut state, lane);
+            }
+            // A worker without rings leaves when its runner does.
+            self.errands[lane].notify_all();
+        }
+        self.release(state);
     }
 
     /// A worker's link is gone: it gets no more jobs. Its runner returns.
@@ -489,6 +510,14 @@ impl Crew {
     }
 }
 
+/// How many of at most `max` jobs a worker gets: up to an eighth fewer, by no rule that
+/// workers share, so that those that began together are not replaced together.
+fn share(max: u64, tenure: u64) -> u64 {
+    // Fibonacci hashing (Knuth, volume 3, 6.4): neighbours come out far apart.
+    let spread = tenure.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
+    max - spread % (max / 8 + 1)
+}
+
 /// Room in the queue, as something to wait for.
 struct Room<'a>(&'a Crew);
 
@@ -515,4 +544,17 @@ pub(super) enum TimeLimit {
     At(Nanos),
     /// This job's is over.
     Over(JobId, Duration),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::share;
+
+    #[test]
+    fn workers_have_different_shares_of_almost_all_jobs() {
+        assert!((0..100).all(|tenure| share(1, tenure) == 1));
+        let shares: Vec<u64> = (1..=8).map(|tenure| share(1000, tenure)).collect();
+        assert!(shares.iter().all(|share| (875..=1000).contains(share)), "{shares:?}");
+        assert!(shares.windows(2).all(|pair| pair[0] != pair[1]), "{shares:?}");
+    }
 }

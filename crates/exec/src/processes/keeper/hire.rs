@@ -84,6 +84,7 @@ impl Agency {
             kernels: Arc::clone(&facts.kernels),
             bells: facts.bells.clone(),
             patience: facts.config.patience(),
+            bounds: facts.config.bounds(),
         };
         let thread =
             thread::Builder::new().name(format!("link-{lane}")).spawn(move || link.serve(listener));

@@ -310,9 +310,9 @@ impl Watch {
             return;
         };
         let Ended { how, reaped, early } = ended;
-        let why = kid.why().cloned().or_else(|| {
-            (self.facts.crew.is_leaving(lane) && reaped.status.success()).then_some(Why::Leaving)
-        });
+        let left = self.facts.crew.is_leaving(lane) && reaped.status.success();
+        let why = kid.why().cloned().or_else(|| left.then_some(Why::Leaving));
+        let why = why.or_else(|| kid.limit(&self.facts.config));
         let current: Option<(JobId, Option<Nanos>)> = kid.current();
         // A program that cannot start will not start the next time either.
         let is_doomed = early && why.is_none() && kid.tenure <= lanes;
@@ -321,7 +321,7 @@ impl Watch {
         let pid = kid.pid;
         let last_words = kid.words.tail();
         self.seats[lane] = Seat::Empty;
-        if why.is_none() {
+        if matches!(why, None | Some(Why::Limit(..))) {
             tracing::warn!(worker = lane, pid, "worker {how}");
         } else {
             tracing::debug!(worker = lane, pid, "worker {how}");

@@ -1,0 +1,76 @@
+//! Making and mapping shared memory. ipc-channel panics where memfd, mmap or dup fail,
+//! and a page that cannot be had ends whoever touches it.
+
+use std::cell::Cell;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Once;
+
+use brigade_sys::shortage;
+use ipc_channel::ipc::IpcSharedMemory;
+
+use crate::bridge;
+
+/// A region of `len` bytes, all zero. `None` when there is no memory or no descriptor
+/// for it; [`shortage::of_shared_memory`] says which.
+pub(crate) fn zeroed(len: usize) -> Option<IpcSharedMemory> {
+    shortage::has_room(len as u64).then(|| caught(|| IpcSharedMemory::from_byte(0, len)))?
+}
+
+/// The same, for memory that workers are sent: sealed, so that none of them can shorten it.
+pub(crate) fn sealed(len: usize) -> Option<IpcSharedMemory> {
+    shortage::has_room(len as u64).then(|| bridge::memory(len).ok())?
+}
+
+/// A region with a copy of `bytes`. `None` as above.
+pub(crate) fn copy_of(bytes: &[u8]) -> Option<IpcSharedMemory> {
+    shortage::has_room(bytes.len() as u64).then(|| caught(|| IpcSharedMemory::from_bytes(bytes)))?
+}
+
+/// A second mapping of a region. `None` as above.
+pub(crate) fn again(region: &IpcSharedMemory) -> Option<IpcSharedMemory> {
+    caught(|| region.clone())
+}
+
+thread_local! {
+    /// A panic of this thread is an answer.
+    static EXPECTED: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Calls something that panics where it should return an error. Says nothing of it:
+/// the caller does.
+pub(crate) fn caught<T>(call: impl FnOnce() -> T) -> Option<T> {
+    install_hook();
+    EXPECTED.set(true);
+    // What it was making is dropped on the way.
+    let made = catch_unwind(AssertUnwindSafe(call));
+    EXPECTED.set(false);
+    made.ok()
+}
+
+/// Keeps expected panics from being printed; others go to the hook that was there.
+fn install_hook() {
+    static INSTALLED: Once = Once::new();
+    INSTALLED.call_once(|| {
+        let previous = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |info| {
+            // A thread that has no such flag any more expects nothing.
+            if !EXPECTED.try_with(Cell::get).unwrap_or(false) {
+                previous(info);
+            }
+        }));
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_had_is_none() {
+        assert_eq!(zeroed(100).unwrap().len(), 100);
+        assert!(zeroed(usize::MAX).is_none());
+        // More than any address space has, but not more than may be asked for.
+        assert!(caught(|| IpcSharedMemory::from_byte(0, 1 << 62)).is_none());
+        assert!(!EXPECTED.get());
+    }
+}

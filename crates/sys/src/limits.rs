@@ -1,0 +1,178 @@
+//! Limits that a worker process puts on itself, and how near it is to them.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::os::unix::process::ExitStatusExt;
+use std::process::ExitStatus;
+use std::time::Duration;
+
+use brigade_proto::limits::MAX_BUFFER_BYTES;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+/// What ends a process that has used its processor time, see [`CpuTimer`].
+const CPU_SIGNAL: i32 = libc::SIGPROF;
+
+/// Descriptors of a worker: all regions that an arena can have, and the job's own.
+const DESCRIPTORS: u64 = 1024;
+
+/// Bounds what a fault of this process can do to others: descriptors, and bytes in one
+/// file. Without `core_dumps`, its memory is not written to disk if it dies.
+///
+/// # Errors
+/// When the operating system refuses.
+pub fn bound_files(core_dumps: bool) -> io::Result<()> {
+    lower(Resource::Nofile, DESCRIPTORS)?;
+    // A job's largest output may be a memory file of its own.
+    lower(Resource::Fsize, MAX_BUFFER_BYTES)?;
+    if !core_dumps {
+        lower(Resource::Core, 0)?;
+    }
+    Ok(())
+}
+
+/// Sets a limit for good, unless it is lower already.
+fn lower(resource: Resource, most: u64) -> io::Result<()> {
+    let Rlimit { current, maximum } = getrlimit(resource);
+    let most = [current, maximum].into_iter().flatten().fold(most, u64::min);
+    Ok(setrlimit(resource, Rlimit { current: Some(most), maximum: Some(most) })?)
+}
+
+/// The private memory of this process: heap, stacks and private mappings, used or not,
+/// as `RLIMIT_DATA` counts them; not shared memory, and not its program.
+#[derive(Debug)]
+pub struct PrivateMemory {
+    /// Open all the time: a process in a sandbox cannot open it.
+    statm: File,
+    page: u64,
+}
+
+impl PrivateMemory {
+    /// Watches it.
+    ///
+    /// # Errors
+    /// When `/proc` is not there.
+    pub fn watch() -> io::Result<Self> {
+        let page = rustix::param::page_size() as u64;
+        Ok(Self { statm: File::open("/proc/self/statm")?, page })
+    }
+
+    /// How much there is, in bytes.
+    ///
+    /// # Errors
+    /// When the operating system does not tell.
+    pub fn bytes(&self) -> io::Result<u64> {
+        let mut text = [0; 256];
+        let len = self.statm.read_at(&mut text, 0)?;
+        let pages = data_pages(&text[..len]).ok_or(io::ErrorKind::InvalidData)?;
+        Ok(pages.saturating_mul(self.page))
+    }
+
+    /// Lets this process have at most `more` bytes beyond what it has now: further
+    /// allocations fail. Returns how much that is in all.
+    ///
+    /// # Errors
+    /// When the operating system refuses.
+    pub fn limit(&self, more: u64) -> io::Result<u64> {
+        let most = self.bytes()?.saturating_add(more);
+        lower(Resource::Data, most)?;
+        Ok(most)
+    }
+}
+
+/// The sixth number of `/proc/PID/statm`: pages of data and stack.
+fn data_pages(statm: &[u8]) -> Option<u64> {
+    std::str::from_utf8(statm).ok()?.split_ascii_whitespace().nth(5)?.parse().ok()
+}
+
+/// Whether a process has ended because its [`CpuTimer`] ran out.
+pub fn ran_out_of_time(status: ExitStatus) -> bool {
+    status.signal() == Some(CPU_SIGNAL)
+}
+
+/// Whether a process has ended because memory could not be had where nobody reckons
+/// with it: Rust's standard library says so, and aborts.
+pub fn ran_out_of_memory(status: ExitStatus, last_words: &str) -> bool {
+    let says_so = |line: &str| line.starts_with("memory allocation of ") && line.contains("failed");
+    status.signal() == Some(libc::SIGABRT) && last_words.lines().any(says_so)
+}
+
+/// Ends this process by a signal when it has used a span of processor time, in
+/// user and system mode and in all its threads.
+#[derive(Debug)]
+pub struct CpuTimer(());
+
+impl CpuTimer {
+    /// A timer that does not run. A process has one; a second value is the same timer.
+    pub fn new() -> Self {
+        // SAFETY: the default action needs no handler. Whoever started this process
+        // may have had the signal ignored, which would be inherited.
+        unsafe { libc::signal(CPU_SIGNAL, libc::SIG_DFL) };
+        Self(())
+    }
+
+    /// Starts it again from zero.
+    pub fn start(&self, limit: Duration) {
+        // Zero would stop it.
+        self.set(limit.max(Duration::from_micros(1)));
+    }
+
+    /// Stops it.
+    pub fn stop(&self) {
+        self.set(Duration::ZERO);
+    }
+
+    fn set(&self, limit: Duration) {
+        let never_again = libc::timeval { tv_sec: 0, tv_usec: 0 };
+        let limit = libc::timeval {
+            tv_sec: limit.as_secs().try_into().unwrap_or(libc::time_t::MAX),
+            tv_usec: limit.subsec_micros().into(),
+        };
+        let timer = libc::itimerval { it_interval: never_again, it_value: limit };
+        // SAFETY: `timer` is live and only read; nothing is to be written back.
+        let done = unsafe { libc::setitimer(libc::ITIMER_PROF, &timer, std::ptr::null_mut()) };
+        // It fails only for a time that is none.
+        debug_assert_eq!(done, 0);
+    }
+}
+
+impl Default for CpuTimer {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_figure_that_the_limit_counts() {
+        assert_eq!(data_pages(b"2305 512 400 30 0 777 0\n"), Some(777));
+        assert_eq!(data_pages(b"2305 512"), None);
+        assert_eq!(data_pages(b""), None);
+    }
+
+    #[test]
+    fn deaths_of_hunger_are_told_from_others() {
+        let said = "working\nmemory allocation of 4096 bytes failed\n";
+        let abort = ExitStatus::from_raw(libc::SIGABRT);
+        assert!(ran_out_of_memory(abort, said));
+        assert!(!ran_out_of_memory(abort, "assertion failed"));
+        assert!(!ran_out_of_memory(ExitStatus::from_raw(libc::SIGSEGV), said));
+        assert!(!ran_out_of_memory(ExitStatus::from_raw(1 << 8), said));
+        assert!(ran_out_of_time(ExitStatus::from_raw(CPU_SIGNAL)));
+        assert!(!ran_out_of_time(abort));
+    }
+
+    #[test]
+    fn private_memory_grows_with_what_is_allocated() {
+        const MORE: usize = 64 << 20;
+        let memory = PrivateMemory::watch().unwrap();
+        let before = memory.bytes().unwrap();
+        let block = std::hint::black_box(Vec::<u8>::with_capacity(MORE));
+        // Other tests allocate and free at the same time, but not as much.
+        assert!(memory.bytes().unwrap() > before + MORE as u64 / 2);
+        drop(block);
+    }
+}

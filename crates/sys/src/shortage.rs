@@ -1,0 +1,119 @@
+//! Running out of memory and descriptors: seen beforehand where that is possible, and
+//! said so that somebody can help.
+//!
+//! Shared memory here is memory files (`memfd`), which count as memory of whoever
+//! touches them first; the size of `/dev/shm` does not matter.
+
+use std::fs;
+use std::io;
+
+use rustix::fs::{MemfdFlags, memfd_create};
+use rustix::io::Errno;
+use rustix::process::{Resource, getrlimit};
+
+use crate::sandbox;
+
+/// Below this a look at what is free would cost more than the memory.
+const WORTH_A_LOOK: u64 = 8 << 20;
+
+/// Whether `bytes` more can be used. A guess: others use memory too. To go on without
+/// would end some process by SIGBUS or by the kernel's choice.
+pub fn has_room(bytes: u64) -> bool {
+    bytes < WORTH_A_LOOK || available().is_none_or(|free| bytes <= free)
+}
+
+/// Memory that programs can have without others being moved to disk, in bytes.
+fn available() -> Option<u64> {
+    if sandbox::is_entered() {
+        // A try would be refused, and logged.
+        return None;
+    }
+    mem_available(&fs::read_to_string("/proc/meminfo").ok()?)
+}
+
+fn mem_available(meminfo: &str) -> Option<u64> {
+    let line = meminfo.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    kib.checked_mul(1024)
+}
+
+/// Why a piece of shared memory of so many bytes could not be had, and what would help.
+pub fn of_shared_memory(bytes: u64) -> String {
+    match memfd_create("brigade-why", MemfdFlags::CLOEXEC) {
+        Err(error) => {
+            let error = io::Error::from(error);
+            return format!("{error}{}", remedy(&error));
+        }
+        Ok(file) => drop(file),
+    }
+    if let Some(free) = available().filter(|&free| free < bytes) {
+        return format!(
+            "only {} MiB of memory are free; fewer --workers or smaller jobs need less",
+            free >> 20
+        );
+    }
+    if let Some(limit) = getrlimit(Resource::As).current {
+        return format!("the address space is limited to {} MiB; raise ulimit -v", limit >> 20);
+    }
+    "the operating system has refused it; brigade doctor shows the limits".to_owned()
+}
+
+/// What helps against an error of the operating system, to be put behind it; empty if
+/// nothing is known.
+pub fn remedy(error: &io::Error) -> &'static str {
+    match Errno::from_io_error(error) {
+        Some(Errno::MFILE) => "; raise ulimit -n, or use fewer --workers",
+        Some(Errno::NFILE) => "; raise sysctl fs.file-max",
+        Some(Errno::AGAIN) => {
+            "; raise ulimit -u or the container's limit of processes, or use fewer --workers"
+        }
+        Some(Errno::NOMEM) => "; there is no memory left: use fewer --workers or smaller jobs",
+        _ => "",
+    }
+}
+
+/// Descriptors that this process has open, and how many it may have; `None` where that
+/// cannot be told or there is no limit.
+pub fn descriptors() -> Option<(u64, u64)> {
+    let limit = getrlimit(Resource::Nofile).current?;
+    // One of them is the directory that is read.
+    let open = fs::read_dir("/proc/self/fd").ok()?.count().saturating_sub(1);
+    Some((open as u64, limit))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_free_is_read_in_bytes() {
+        let text = "MemTotal:       24684000 kB\nMemAvailable:   1024 kB\nBuffers: 1 kB\n";
+        assert_eq!(mem_available(text), Some(1 << 20));
+        assert_eq!(mem_available("MemTotal: 1 kB\n"), None);
+        assert_eq!(mem_available("MemAvailable: many kB\n"), None);
+    }
+
+    #[test]
+    fn there_is_room_for_little_and_none_for_everything() {
+        assert!(has_room(1));
+        assert!(has_room(WORTH_A_LOOK) || available().unwrap() < WORTH_A_LOOK);
+        assert!(!has_room(u64::MAX));
+    }
+
+    #[test]
+    fn a_shortage_is_named_with_what_helps() {
+        assert!(of_shared_memory(u64::MAX).contains("--workers"));
+        assert!(remedy(&io::Error::from(Errno::MFILE)).contains("ulimit -n"));
+        assert_eq!(remedy(&io::Error::other("something else")), "");
+    }
+
+    #[test]
+    fn open_descriptors_are_counted() {
+        let (before, limit) = descriptors().unwrap();
+        assert!(before < limit);
+        let files: Vec<_> = (0..50).map(|_| fs::File::open("/dev/null").unwrap()).collect();
+        // Other tests open and close some at the same time, but not as many.
+        assert!(descriptors().unwrap().0 > before + 25);
+        drop(files);
+    }
+}

@@ -1,0 +1,107 @@
+//! Limits and the sandbox, from the command line.
+
+use std::process::{Command, Stdio};
+
+use crate::util::{Kitchen, digests, finish};
+
+#[test]
+fn a_job_beyond_the_memory_limit_fails_and_the_others_run() {
+    let kitchen = Kitchen::new();
+    let noops = "{\"kernel\":\"noop\"}\n".repeat(20);
+    kitchen.write("jobs.jsonl", format!("{{\"kernel\":\"hog\"}}\n{noops}"));
+    for method in ["spawn", "forkserver"] {
+        let line =
+            format!("batch jobs.jsonl --ordered --memory-limit 256MiB --start-method {method}");
+        let rows = kitchen.run(&line).expect(1).lines();
+        assert_eq!(rows[0]["status"], "failed");
+        assert_eq!(rows[0]["attempts"], 1);
+        assert!(rows[0]["error"].as_str().unwrap().contains("memory limit"), "{}", rows[0]);
+        assert!(rows[1..=20].iter().all(|row| row["status"] == "ok"));
+    }
+    let done = kitchen.run("run hog --memory-limit 256MiB").expect(1);
+    assert!(done.stdout.contains("failed: job 0: memory limit"), "{done:#?}");
+    kitchen.run("run hog -p mib=100 --memory-limit 256MiB").expect(0);
+}
+
+#[test]
+fn a_job_beyond_the_processor_time_limit_fails() {
+    let kitchen = Kitchen::new();
+    let done = kitchen.run("run hang -p how=spin --cpu-limit 50ms --format json").expect(1);
+    let job = &done.json()["jobs"][0];
+    assert_eq!((&job["status"], &job["attempts"]), (&"failed".into(), &1.into()));
+    assert!(job["error"].as_str().unwrap().starts_with("cpu limit"), "{job}");
+}
+
+#[test]
+fn limits_and_sandbox_need_worker_processes() {
+    let kitchen = Kitchen::new();
+    for flag in ["--memory-limit 256MiB", "--cpu-limit 1s", "--sandbox", "--sandbox=best-effort"] {
+        let done = kitchen.run(&format!("run noop -b threads {flag}")).expect(2);
+        assert!(done.stderr.contains("--backend processes"), "{flag}: {}", done.stderr);
+    }
+    let done = kitchen.run("run noop --memory-limit 1KiB").expect(2);
+    assert!(done.stderr.contains("--memory-limit"), "{}", done.stderr);
+}
+
+/// Every image kernel and format decodes, computes and encodes in the sandbox.
+#[test]
+fn outputs_in_the_sandbox_are_the_same_bytes() {
+    let kitchen = Kitchen::new();
+    for (name, size) in
+        [("a.png", "90x70"), ("b.jpg", "64x64"), ("c.webp", "31x17"), ("d.tiff", "20x30")]
+    {
+        kitchen.image(name, size);
+    }
+    for kernel in [
+        "grayscale",
+        "blur",
+        "resize",
+        "sobel",
+        "median",
+        "sharpen",
+        "equalize",
+        "histogram",
+        "canny",
+        "corners",
+    ] {
+        let run = |options: &str| {
+            let line = format!("run {kernel} a.png b.jpg c.webp d.tiff --format json {options}");
+            digests(&kitchen.run(&line).expect(0).json())
+        };
+        let plain = run("-b sync");
+        // One that lacks a part says so, and does the same.
+        for how in
+            ["transport arena", "transport shm", "transport inline", "start-method forkserver"]
+        {
+            let options = format!("--sandbox=best-effort --{how}");
+            assert!(run(&options) == plain, "{kernel} {options}");
+        }
+    }
+}
+
+#[test]
+fn descriptors_that_are_not_enough_are_noticed_at_the_start() {
+    let kitchen = Kitchen::new();
+    let limited = |descriptors: u32, line: &str| {
+        let brigade = kitchen.command(line);
+        let mut shell = Command::new("sh");
+        shell
+            .args(["-c", &format!("ulimit -n {descriptors}; exec \"$0\" \"$@\"")])
+            .arg(brigade.get_program())
+            .args(brigade.get_args())
+            .current_dir(brigade.get_current_dir().unwrap())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        finish(shell.spawn().unwrap())
+    };
+    let done = limited(20, "run noop --workers 2").expect(5);
+    assert!(done.stderr.contains("raise ulimit -n"), "{}", done.stderr);
+    assert!(!done.stderr.contains("panicked"), "{}", done.stderr);
+    for transport in ["arena", "shm", "inline"] {
+        let line = format!("run touch --workers 1 --jobs 20 --size 1MiB --transport {transport}");
+        // Enough by the same reckoning.
+        let done = limited(48, &line).expect(0);
+        assert!(!done.stderr.contains("panicked"), "{}", done.stderr);
+    }
+}
