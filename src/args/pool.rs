@@ -66,7 +66,8 @@ pub(crate) struct ProcessArgs {
     /// Replace a worker by a fresh one after this many jobs [default: never]
     #[arg(long, value_name = "N")]
     pub(crate) max_jobs_per_worker: Option<u64>,
-    /// How long a worker may take to start [default: 10s]
+    /// How long a worker may take to start, and later on to take a job in hand that it was
+    /// given; one that takes longer is replaced [default: 10s]
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub(crate) start_timeout: Option<Duration>,
     /// Run workers through this program: a wrapper, such as a profiler's, that ends in

@@ -121,7 +121,7 @@ pub struct PoolConfig {
     /// Bind worker n to the n-th usable core.
     pub pin: bool,
     /// How long a worker process may take to start and shake hands; and later on, if it has
-    /// nothing else to do, to take a job in hand.
+    /// nothing else to do, to take a job in hand (at least 1 s then).
     pub start_deadline: Duration,
     /// The program that is started as a worker; `None`: this executable.
     pub worker_program: Option<PathBuf>,

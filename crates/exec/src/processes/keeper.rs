@@ -345,9 +345,9 @@ impl Watch {
                         match self.crew.roll_call(lane, current, now) {
                             RollCall::At(at) => Some(limit.map_or(at, |limit| limit.min(at))),
                             RollCall::Absent(job) if !kid.is_ending() => {
-                                let limit = self.config.start_deadline;
                                 kid.offence = Some(format!(
-                                    "did not take job {job} in hand within {limit:?}"
+                                    "did not take job {job} in hand in time; --start-timeout \
+                                     allows more"
                                 ));
                                 kid.kill();
                                 None

@@ -230,7 +230,7 @@ impl Crew {
                 retries: config.retries,
                 max_restarts: config.max_restarts,
                 max_jobs: config.max_jobs_per_worker,
-                take_up: clock::nanos(config.start_deadline),
+                take_up: clock::nanos(config.start_deadline.max(roll_call::LEAST)),
             },
         }
     }

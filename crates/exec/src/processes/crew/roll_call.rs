@@ -1,8 +1,14 @@
 //! Workers that do nothing although they have something to do.
 
+use std::time::Duration;
+
 use brigade_proto::{JobId, Nanos};
 
 use super::{Assigned, Crew, Lane};
+
+/// The least that a worker gets to take a job in hand, however fast it has to start: on a
+/// busy machine a good one may not run at all for a while.
+pub(super) const LEAST: Duration = Duration::from_secs(1);
 
 /// Whether a worker does what it is there for.
 #[derive(Debug, PartialEq, Eq)]
