@@ -54,7 +54,7 @@ impl<'a> Call<'a> {
                 Step::Wait(time)
             }
             Ok(Err(KernelError::Stopped)) => Step::Finished(Err(CallError::Stopped)),
-            Ok(Err(error @ KernelError::Memory { .. })) => {
+            Ok(Err(error @ (KernelError::Memory { .. } | KernelError::Shortage { .. }))) => {
                 Step::Finished(Err(CallError::NoMemory(error)))
             }
             Ok(Err(error)) => {

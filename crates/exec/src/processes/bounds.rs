@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use brigade_ipc::{Bounds, Refusal};
+use brigade_ipc::{Bounds, Refusal, Region};
+use brigade_kernels::KernelError;
 use brigade_proto::JobError;
 use brigade_sys::limits::{CpuTimer, PrivateMemory, bound_files};
 use brigade_sys::sandbox;
@@ -58,11 +59,16 @@ impl Bound {
         returned
     }
 
-    /// Where there is a limit, it is why a job had too little memory.
+    /// Where there is a limit, it is why a job had too little memory. Does not return if
+    /// the job is not to blame.
     pub(super) fn blame(&self, error: CallError) -> CallError {
         match (error, &self.memory) {
-            (CallError::NoMemory(_), Some(memory)) => {
+            (CallError::NoMemory(KernelError::Memory { .. }), Some(memory)) => {
                 CallError::Failed(JobError::MemoryLimit { limit: memory.limit })
+            }
+            (CallError::NoMemory(error), _) => {
+                make_way_if_starved();
+                CallError::NoMemory(error)
             }
             (error, _) => error,
         }
@@ -79,6 +85,18 @@ impl Bound {
         let outgrown = held > memory.enough;
         memory.outgrown |= outgrown;
         outgrown
+    }
+}
+
+/// Ends this process if there is no memory for any job, as an allocation that nobody
+/// checks would: the next job must not fail for what is wrong with its worker, and this one
+/// is tried elsewhere.
+pub(super) fn make_way_if_starved() {
+    /// Hardly any job needs less.
+    const LITTLE: usize = 1 << 20;
+    if Region::zeroed(LITTLE).is_none() {
+        eprintln!("brigade worker: there is no memory left, not even 1 MiB");
+        std::process::abort();
     }
 }
 

@@ -19,7 +19,7 @@ use brigade_kernels::{Context, Entry, KernelId, OutputSink, Registry};
 use brigade_proto::{Buffer, JobError, JobId, Nanos, PROTOCOL_VERSION, Params};
 use brigade_sys::{affinity, clock, process};
 
-use super::bounds::{self, Bound};
+use super::bounds::{self, Bound, make_way_if_starved};
 use super::forward::Forward;
 use super::sinks::{Output, Room, Sink};
 use super::template;
@@ -480,6 +480,7 @@ impl Worker<'_> {
 }
 
 fn no_memory() -> JobError {
+    make_way_if_starved();
     JobError::Transport { message: "no memory for its outputs".to_owned() }
 }
 
