@@ -267,6 +267,9 @@ impl Crew {
             task.finish(end);
         }
         self.finished(count);
+        // A leader that looked while these were on their way out of here found neither
+        // their answers in a ring nor their tickets closed, and sleeps.
+        self.bells.call_leader();
         true
     }
 

@@ -120,8 +120,6 @@ impl Crew {
                 return;
             }
             if self.release(state) {
-                // A leader may be waiting for what was just reported.
-                self.bells.call_leader();
                 idle_since = Some(clock::now());
                 continue;
             }
