@@ -23,10 +23,13 @@ use crate::fresh;
 use crate::wire::Place;
 
 /// The least that a region has.
-const SMALLEST: usize = 1 << 20;
-/// How much larger than what is asked for a region may be made in advance.
-const LARGEST_STEP: usize = 32 << 20;
-/// Regions of one arena or worker. With steps that double, this is never reached
+const SMALLEST: usize = 2 << 20;
+/// How much larger than what is asked for a region may be made in advance: only what is
+/// used of it takes memory.
+const LARGEST_STEP: usize = 64 << 20;
+/// ... and as a part of the budget.
+const STEPS: u64 = 16;
+/// Regions of one arena or worker. With steps that grow, this is never reached
 /// before the budget is.
 const MAX_REGIONS: usize = 256;
 
@@ -65,7 +68,9 @@ impl Budget {
     fn region(&self, len: usize, present: usize) -> Option<IpcSharedMemory> {
         // Of nothing there is no mapping.
         let needed = len.max(1).checked_add(len / 8)?.checked_next_multiple_of(4096)?;
-        let step = present.clamp(SMALLEST, LARGEST_STEP);
+        let limit = *self.limit.get_or_init(self.default);
+        let step = present.saturating_mul(2).clamp(SMALLEST, LARGEST_STEP);
+        let step = step.min(usize::try_from(limit / STEPS).ok()? / 4096 * 4096);
         let size = [needed.max(step), needed].into_iter().find(|&n| self.take(n as u64))?;
         let region = fresh::sealed(size);
         if region.is_none() {
@@ -120,7 +125,6 @@ impl Arena {
                 let theirs = self.budget.region(len, present)?;
                 let mine = fresh::again(&theirs)?;
                 let slabs = Arc::new(Slabs::new(mine, IpcSharedMemory::deref_mut)?);
-                slabs.populate();
                 let slab = slabs.take(len)?;
                 regions.push(Inputs { slabs, theirs });
                 (regions.len() - 1, slab)
@@ -362,7 +366,6 @@ impl OutputShelf {
         let region = mail.into_iter().find_map(Received::into_region);
         let slabs = region.and_then(|region| Slabs::new(region, IpcSharedMemory::deref_mut));
         let Some(slabs) = slabs else { return false };
-        slabs.populate();
         self.regions.push(Arc::new(slabs));
         true
     }

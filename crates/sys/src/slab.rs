@@ -24,8 +24,15 @@ pub struct Slabs<T> {
     _region: T,
     base: NonNull<u8>,
     len: usize,
+    free: Mutex<Free>,
+}
+
+/// What nobody has.
+struct Free {
     /// Length of each free range by its offset; no two are adjacent.
-    free: Mutex<BTreeMap<usize, usize>>,
+    ranges: BTreeMap<usize, usize>,
+    /// Nothing from here on was ever part of a slab.
+    untouched: usize,
 }
 
 // SAFETY: `base` is only used for ranges that one slab owns; the list of those is
@@ -63,7 +70,7 @@ impl<T> Slabs<T> {
             _region: region,
             base,
             len,
-            free: Mutex::new(BTreeMap::from([(0, len)])),
+            free: Mutex::new(Free { ranges: BTreeMap::from([(0, len)]), untouched: 0 }),
         })
     }
 
@@ -77,18 +84,20 @@ impl<T> Slabs<T> {
         self.len == 0
     }
 
-    fn free(&self) -> MutexGuard<'_, BTreeMap<usize, usize>> {
+    fn free(&self) -> MutexGuard<'_, Free> {
         self.free.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Has the operating system provide all pages now, in one call, and not by a
-    /// fault each when they are first used. Best effort.
-    pub fn populate(&self) {
-        // SAFETY: the range is this value's mapping; populating changes no byte.
+    /// Has the operating system provide these pages now, in one call, and not by a fault
+    /// each when they are first used. Best effort.
+    fn populate(&self, from: usize, to: usize) {
+        const PAGE: usize = 4096;
+        let from = from / PAGE * PAGE;
+        // SAFETY: the range lies in this value's mapping; populating changes no byte.
         let _ = unsafe {
             rustix::mm::madvise(
-                self.base.as_ptr().cast(),
-                self.len,
+                self.base.add(from).as_ptr().cast(),
+                to - from,
                 rustix::mm::Advice::LinuxPopulateWrite,
             )
         };
@@ -100,7 +109,7 @@ impl<T> Slabs<T> {
         const PAGE: usize = 4096;
         let free = self.free();
         let mut trimmed = 0;
-        for (&offset, &len) in free.iter().filter(|(_, len)| **len >= least) {
+        for (&offset, &len) in free.ranges.iter().filter(|(_, len)| **len >= least) {
             let from = offset.next_multiple_of(PAGE);
             let to = (offset + len) / PAGE * PAGE;
             if from >= to {
@@ -124,31 +133,37 @@ impl<T> Slabs<T> {
 
     /// A slab of `len` bytes, whose content is whatever was there. The lowest free
     /// range that is long enough, because that is the one that is still in the
-    /// caches.
+    /// caches. Pages are there when it is: a large region costs what is used of it.
     pub fn take(self: &Arc<Self>, len: usize) -> Option<Slab<T>> {
         let size = size_class(len)?;
         let mut free = self.free();
-        let (offset, room) = free.iter().find(|(_, room)| **room >= size).map(|(&o, &r)| (o, r))?;
-        free.remove(&offset);
+        let mut ranges = free.ranges.iter();
+        let (offset, room) = ranges.find(|(_, room)| **room >= size).map(|(&o, &r)| (o, r))?;
+        free.ranges.remove(&offset);
         if room > size {
-            free.insert(offset + size, room - size);
+            free.ranges.insert(offset + size, room - size);
         }
+        let (new, end) = (free.untouched.max(offset), offset + size);
+        free.untouched = free.untouched.max(end);
         drop(free);
+        if new < end {
+            self.populate(new, end);
+        }
         Some(Slab { home: Arc::clone(self), offset, size, len })
     }
 
     fn give_back(&self, mut offset: usize, mut size: usize) {
-        let mut free = self.free();
-        if let Some(next) = free.remove(&(offset + size)) {
+        let ranges = &mut self.free().ranges;
+        if let Some(next) = ranges.remove(&(offset + size)) {
             size += next;
         }
-        if let Some((&before, &room)) = free.range(..offset).next_back()
+        if let Some((&before, &room)) = ranges.range(..offset).next_back()
             && before + room == offset
         {
             offset = before;
             size += room;
         }
-        free.insert(offset, size);
+        ranges.insert(offset, size);
     }
 }
 
@@ -227,7 +242,7 @@ mod tests {
             held.remove(held.len() / 2);
         }
         held.clear();
-        assert_eq!(*home.free(), BTreeMap::from([(0, 1 << 20)]));
+        assert_eq!(home.free().ranges, BTreeMap::from([(0, 1 << 20)]));
     }
 
     #[test]
@@ -263,7 +278,7 @@ mod tests {
                 }
             }
             drop(held);
-            assert_eq!(*home.free(), BTreeMap::from([(0, 1 << 18)]));
+            assert_eq!(home.free().ranges, BTreeMap::from([(0, 1 << 18)]));
         }
     }
 }
