@@ -21,6 +21,7 @@ pub(crate) const TARGETS: &[(&str, Body)] = &[
     ("greeting", brigade_ipc::fuzz::greeting),
     ("ring", brigade_ipc::fuzz::ring),
     ("batch_line", batch_line),
+    ("journal", brigade::fuzz::journal),
     ("saved", brigade::fuzz::saved),
     ("npy", npy),
     ("wav", wav),

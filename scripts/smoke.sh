@@ -51,6 +51,9 @@ if command -v python3 > /dev/null; then
     python3 "$here/chaos.py" --brigade "$brigade" --jobs 500 --every 20 \
         || fail "a storm over 500 jobs lost or changed some"
     echo "ok: a storm"
+    python3 "$here/kill_coordinator.py" --brigade "$brigade" --kills 8 --jobs 60 \
+        || fail "a run whose coordinator was killed was not completed"
+    echo "ok: a coordinator that is killed"
 fi
 
 [ -z "$(pgrep -f brigade-worker || true)" ] || fail "workers are left behind"

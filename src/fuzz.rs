@@ -15,6 +15,11 @@ pub fn batch_line(registry: &Registry, line: &[u8]) {
     }
 }
 
+/// A journal, as `--resume` finds it.
+pub fn journal(bytes: &[u8]) {
+    crate::journal::scan_bytes(bytes);
+}
+
 /// A saved result, as `compare` and `report` read it.
 pub fn saved(text: &[u8]) {
     let Ok(value) = serde_json::from_slice(text) else { return };

@@ -7,6 +7,7 @@ use brigade_measure::summary::{Summary, Tally};
 use brigade_proto::{Nanos, Outcome, Status};
 use brigade_report::JobRow;
 
+use crate::journal::Journal;
 use crate::tracer::Tracer;
 
 /// Every job of a run is entered here once.
@@ -14,11 +15,17 @@ pub(crate) struct Ledger {
     tally: Tally,
     /// Or why there will be none: that is no reason to end the run.
     tracer: Option<io::Result<Tracer>>,
+    journal: Option<Journal>,
 }
 
 impl Ledger {
-    pub(crate) fn new(tracer: Option<Tracer>) -> Self {
-        Self { tally: Tally::default(), tracer: tracer.map(Ok) }
+    pub(crate) fn new(tracer: Option<Tracer>, journal: Option<Journal>) -> Self {
+        Self { tally: Tally::default(), tracer: tracer.map(Ok), journal }
+    }
+
+    /// The journal, if one is kept.
+    pub(crate) fn journal(&mut self) -> Option<&mut Journal> {
+        self.journal.as_mut()
     }
 
     pub(crate) fn tally(&self) -> &Tally {
@@ -41,11 +48,18 @@ impl Ledger {
         self.tally.add_unrun(status);
     }
 
+    /// Enters a job whose result is there from an earlier run.
+    pub(crate) fn enter_resumed(&mut self) {
+        self.tally.add_resumed();
+    }
+
     /// The workers are gone.
     ///
     /// # Errors
-    /// When the timeline could not be written.
+    /// When the timeline or the journal could not be written.
     pub(crate) fn close(self, summary: &Summary, workers: &[WorkerReport]) -> io::Result<()> {
-        self.tracer.map_or(Ok(()), |tracer| tracer?.end(summary, workers))
+        let kept = self.journal.map_or(Ok(()), Journal::close);
+        self.tracer.map_or(Ok(()), |tracer| tracer?.end(summary, workers))?;
+        kept.map_err(|failure| io::Error::other(failure.message))
     }
 }

@@ -40,6 +40,7 @@ mod exit;
 mod exports;
 #[doc(hidden)]
 pub mod fuzz;
+mod journal;
 mod ledger;
 mod log;
 mod plan;

@@ -1,6 +1,6 @@
 //! The end of a job: its result is digested, written, counted, and reported.
 
-use std::io;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use brigade_proto::{Bytes, JobError, Outcome, Spans, Status};
@@ -8,8 +8,10 @@ use brigade_report::{Files, JobRow, Micros, SpansUs};
 use brigade_sys::clock;
 use serde_json::Value;
 
+use crate::exit::Failure;
+use crate::journal::{Done, Entry, Name};
 use crate::ledger::Ledger;
-use crate::write;
+use crate::write::Draft;
 
 /// What the commands know of a job that its outcome does not tell.
 #[derive(Clone, Debug, Default)]
@@ -21,10 +23,19 @@ pub(crate) struct JobInfo {
     pub(crate) output: Option<PathBuf>,
     /// Whether an output that exists is replaced.
     pub(crate) replace: bool,
+    /// What it is in the journal, if one is kept.
+    pub(crate) entry: Option<Entry>,
 }
 
 /// Writes the result of a job, if it has one and it is wanted, and enters it.
-pub(crate) fn settle(info: JobInfo, outcome: &Outcome, ledger: &mut Ledger) -> JobRow {
+///
+/// # Errors
+/// When the journal cannot be written: the result is then not put in place.
+pub(crate) fn settle(
+    info: JobInfo,
+    outcome: &Outcome,
+    ledger: &mut Ledger,
+) -> Result<JobRow, Failure> {
     let since = clock::now();
     let mut row = row(&info, outcome.status());
     row.worker = outcome.worker.map(|worker| worker.0);
@@ -42,20 +53,67 @@ pub(crate) fn settle(info: JobInfo, outcome: &Outcome, ledger: &mut Ledger) -> J
         }
         Ok(outputs) => {
             row.digest = Some(digest(outputs));
-            if let Some(path) = &info.output {
-                match write_all(path, outputs, info.replace) {
-                    Ok(written) => row.output = names(&written),
-                    Err((path, error)) => {
-                        row.status = Status::Failed;
-                        let message = format!("cannot write {}: {error}", path.display());
-                        row.error = Some(in_line(info.line, message));
-                    }
-                }
+            if let Err((path, error)) = put(&info, outputs, &mut row, ledger)? {
+                row.status = Status::Failed;
+                let message = format!("cannot write {}: {error}", path.display());
+                row.error = Some(in_line(info.line, message));
             }
         }
     }
+    if !matches!(row.status, Status::Ok | Status::Cancelled)
+        && let (Some(journal), Some(entry)) = (ledger.journal(), &info.entry)
+    {
+        journal.failed_job(entry, row.status)?;
+    }
     ledger.enter(outcome, &row, since);
-    row
+    Ok(row)
+}
+
+/// Puts a result in its place, if it has one. It is in the journal before that, so that a
+/// file that is there is always known there; the other way round, a file that is not there
+/// is noticed.
+fn put(
+    info: &JobInfo,
+    outputs: &[Bytes],
+    row: &mut JobRow,
+    ledger: &mut Ledger,
+) -> Result<Result<(), (PathBuf, io::Error)>, Failure> {
+    let drafts = match &info.output {
+        Some(path) => match Drafts::write(path, outputs) {
+            Ok(drafts) => drafts,
+            Err(failed) => return Ok(Err(failed)),
+        },
+        None => Drafts::default(),
+    };
+    let paths = drafts.paths();
+    if let (Some(journal), Some(entry)) = (ledger.journal(), &info.entry) {
+        journal.done(entry, &paths, row)?;
+    }
+    let published = drafts.publish(info.replace);
+    if published.is_ok() {
+        row.output = names(&paths);
+    }
+    Ok(published)
+}
+
+/// Enters a job whose result is there from an earlier run.
+pub(crate) fn settle_resumed(info: &JobInfo, done: Done, ledger: &mut Ledger) -> JobRow {
+    ledger.enter_resumed();
+    let outputs: Vec<PathBuf> = done.outputs.iter().map(Name::path).collect();
+    // As it is called in this run, if that is the same file.
+    let output = match (&info.output, &outputs[..]) {
+        (Some(path), [_]) => names(std::slice::from_ref(path)),
+        _ => names(&outputs),
+    };
+    JobRow {
+        output,
+        digest: Some(done.digest),
+        bytes_in: done.bytes_in,
+        bytes_out: done.bytes_out,
+        attempts: done.attempts,
+        resumed: true,
+        ..row(info, Status::Ok)
+    }
 }
 
 /// Enters a job that never reached the pool, for this reason.
@@ -87,6 +145,7 @@ fn row(info: &JobInfo, status: Status) -> JobRow {
         worker: None,
         pid: None,
         attempts: 0,
+        resumed: false,
         digest: None,
         bytes_in: 0,
         bytes_out: 0,
@@ -117,28 +176,48 @@ fn digest(outputs: &[Bytes]) -> String {
     hasher.finalize().to_string()
 }
 
-/// Writes one output to `path`, several to `path` with their number before the
-/// extension.
-fn write_all(
-    path: &Path,
-    outputs: &[Bytes],
-    replace: bool,
-) -> Result<Vec<PathBuf>, (PathBuf, io::Error)> {
-    let mut written = Vec::new();
-    for (index, output) in outputs.iter().enumerate() {
-        let path = if outputs.len() == 1 { path.to_owned() } else { numbered(path, index) };
-        match write::atomically(&path, output, replace) {
-            Ok(()) => written.push(path),
-            Err(error) => {
-                // No half of a result is left behind.
-                for earlier in written {
-                    let _ = std::fs::remove_file(earlier);
+/// A result in temporary files.
+#[derive(Default)]
+struct Drafts(Vec<Draft>);
+
+impl Drafts {
+    /// One output for `path`, several for `path` with their number before the extension.
+    fn write(path: &Path, outputs: &[Bytes]) -> Result<Self, (PathBuf, io::Error)> {
+        let mut drafts = Vec::with_capacity(outputs.len());
+        for (index, output) in outputs.iter().enumerate() {
+            let path = if outputs.len() == 1 { path.to_owned() } else { numbered(path, index) };
+            let draft = Draft::of(&path).and_then(|mut draft| {
+                draft.write_all(output)?;
+                draft.flush()?;
+                Ok(draft)
+            });
+            drafts.push(draft.map_err(|error| (path, error))?);
+        }
+        Ok(Self(drafts))
+    }
+
+    fn paths(&self) -> Vec<PathBuf> {
+        self.0.iter().map(|draft| draft.path().to_owned()).collect()
+    }
+
+    /// Gives them their names.
+    fn publish(self, replace: bool) -> Result<(), (PathBuf, io::Error)> {
+        let mut written = Vec::new();
+        for draft in self.0 {
+            let path = draft.path().to_owned();
+            match draft.publish(replace) {
+                Ok(()) => written.push(path),
+                Err(error) => {
+                    // No half of a result is left behind.
+                    for earlier in written {
+                        let _ = std::fs::remove_file(earlier);
+                    }
+                    return Err((path, error));
                 }
-                return Err((path, error));
             }
         }
+        Ok(())
     }
-    Ok(written)
 }
 
 /// `dir/a.npy` -> `dir/a.0.npy`.
@@ -161,10 +240,14 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a.npy");
         let outputs = [Bytes::from(&b"0"[..]), Bytes::from(&b"1"[..])];
-        let written = write_all(&path, &outputs, false).unwrap();
+        let drafts = Drafts::write(&path, &outputs).unwrap();
+        let written = drafts.paths();
         assert_eq!(written, [dir.path().join("a.0.npy"), dir.path().join("a.1.npy")]);
+        assert!(!written[0].exists(), "not yet");
+        drafts.publish(false).unwrap();
         std::fs::remove_file(&written[0]).unwrap();
-        let (failed, _) = write_all(&path, &outputs, false).unwrap_err();
+        let drafts = Drafts::write(&path, &outputs).unwrap();
+        let (failed, _) = drafts.publish(false).unwrap_err();
         assert_eq!(failed, written[1]);
         assert!(!written[0].exists());
     }

@@ -1,6 +1,6 @@
 //! Files that appear whole or not at all.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
@@ -126,6 +126,13 @@ impl Temporary {
     }
 }
 
+/// Which process has made a temporary file, by its name; `None` if it is none.
+pub(crate) fn writer_of(name: &OsStr) -> Option<u32> {
+    let inner = name.to_str()?.strip_prefix(".brigade-")?.strip_suffix(".part")?;
+    let (pid, number) = inner.split_once('-')?;
+    number.bytes().all(|digit| digit.is_ascii_digit()).then(|| pid.parse().ok())?
+}
+
 impl Drop for Temporary {
     fn drop(&mut self) {
         // Not there any more after the rename; nothing to be done if it cannot be
@@ -165,6 +172,16 @@ mod tests {
         drop(dropped);
         assert_eq!(fs::read(&path).unwrap(), b"three");
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "nothing else is left");
+    }
+
+    #[test]
+    fn a_temporary_file_tells_whose_it_is() {
+        let temporary = Temporary::beside(Path::new("a/b.png"));
+        let name = temporary.0.file_name().unwrap();
+        assert_eq!(writer_of(name), Some(std::process::id()));
+        for other in ["b.png", ".brigade-7.part", ".brigade-x-1.part", ".brigade-7-x.part"] {
+            assert_eq!(writer_of(OsStr::new(other)), None, "{other}");
+        }
     }
 
     #[test]

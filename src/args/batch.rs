@@ -2,7 +2,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::{OutputArgs, PoolArgs, TraceArgs};
+use super::{JournalArgs, OutputArgs, PoolArgs, TraceArgs};
 
 /// Run one job per line of JSON, and write one line of JSON per result
 #[derive(Debug, Args)]
@@ -22,6 +22,7 @@ Examples:
   generate | brigade batch - --ordered | consume
   brigade batch jobs.jsonl --output results.jsonl --timeout 30s
   brigade batch jobs.jsonl --trace batch.trace.json    where the time went: open it in Perfetto
+  brigade batch jobs.jsonl --journal jobs.journal --resume   say it again after an interruption
 
 Exit codes: 0 all well; 1 some line failed; 2 wrong command line or file, found before any job
 started; 5 the pool could not start or gave up; 130/143 interrupted; 141 nobody reads the results.")]
@@ -43,6 +44,8 @@ pub(crate) struct BatchArgs {
     pub(crate) output: OutputArgs,
     #[command(flatten)]
     pub(crate) trace: TraceArgs,
+    #[command(flatten)]
+    pub(crate) journal: JournalArgs,
     #[command(flatten)]
     pub(crate) pool: PoolArgs,
 }

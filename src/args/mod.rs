@@ -197,6 +197,20 @@ fn export(text: &str) -> Result<Export, String> {
     }
 }
 
+/// What is kept of a run, so that another can go on after it.
+#[derive(Debug, Default, Args)]
+#[command(next_help_heading = "Going on after an interruption")]
+pub(crate) struct JournalArgs {
+    /// Keep a journal of accepted and finished jobs in this file: --resume goes on with it
+    /// after the machine, the coordinator or you ended the run
+    #[arg(long, value_name = "FILE")]
+    pub(crate) journal: Option<PathBuf>,
+    /// Leave out jobs that have a result in the journal which still is as it was written,
+    /// and run the rest; starts a journal if there is none
+    #[arg(long, requires = "journal")]
+    pub(crate) resume: bool,
+}
+
 /// What else is written about a run.
 #[derive(Debug, Args)]
 pub(crate) struct TraceArgs {

@@ -3,7 +3,7 @@ use std::path::PathBuf;
 use brigade_kernels::Size;
 use clap::{Args, ValueEnum};
 
-use super::{OutputArgs, PoolArgs, TraceArgs};
+use super::{JournalArgs, OutputArgs, PoolArgs, TraceArgs};
 
 /// Run a kernel: one job per input file, or synthetic jobs
 #[derive(Debug, Args)]
@@ -22,6 +22,8 @@ Examples:
   brigade run spin --jobs 200 -p us=2000 -b threads    on threads
   brigade run blur *.png --keep-going --format json    digests, spans and errors of every job
   brigade run blur *.png --trace run.trace.json        where the time went: open it in Perfetto
+  brigade run blur *.png -o out --journal blur.journal --resume
+                                                       say it again after an interruption: goes on
 
 Exit codes: 0 all well; 1 some job failed; 2 wrong command line, file or parameter, found before
 any job started; 5 the pool could not start or gave up; 130/143 interrupted.")]
@@ -74,6 +76,8 @@ pub(crate) struct RunArgs {
     pub(crate) output: OutputArgs,
     #[command(flatten)]
     pub(crate) trace: TraceArgs,
+    #[command(flatten)]
+    pub(crate) journal: JournalArgs,
 
     #[command(flatten)]
     pub(crate) pool: PoolArgs,

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use brigade_exec::{Pool, Stop, SubmitError};
 use brigade_kernels::Registry;
-use brigade_proto::{JobId, Outcome, Status};
+use brigade_proto::{JobId, JobSpec, Outcome, Status};
 use brigade_report::{JobRow, RunConfig, RunHuman, RunJsonl, RunReport};
 use crossbeam_channel::{Receiver, Sender, never, select};
 
@@ -17,8 +17,9 @@ use crate::args::BatchArgs;
 use crate::config;
 use crate::console::{Progress, Results, say};
 use crate::exit::{Exit, Failure};
+use crate::journal::{self, Entry, Fate, Journal};
 use crate::ledger::Ledger;
-use crate::settle::{JobInfo, settle, settle_unrun};
+use crate::settle::{JobInfo, settle, settle_resumed, settle_unrun};
 use crate::signals::Interrupt;
 use crate::{tracer, write};
 
@@ -32,7 +33,10 @@ pub(crate) fn run(args: &BatchArgs, registry: Registry) -> Result<Exit, Failure>
     let mut results =
         Results::open(args.output.output.as_deref(), std::slice::from_ref(&args.file))?;
     let window = Window::new(&config);
-    let crew = Crew::start(config, registry, trace)?;
+    let used = std::iter::once(&args.file).chain(&args.output.output).chain(&args.trace.trace);
+    let mut journal = Journal::open(&args.journal, used)?;
+    journal.as_mut().map_or(Ok(()), Journal::begin)?;
+    let crew = Crew::start(config, registry, trace, journal)?;
     let mut closing = RunHuman::new("the result lines tell all");
     crew.pool.ready().map_err(|error| Failure::from(&*error))?;
     let account = crew.work(|pool, ledger, interrupt| {
@@ -165,10 +169,23 @@ impl Batch<'_> {
         let Parsed { mut info, job } =
             batch_line::parse(number, &text, self.pool.registry(), backend);
         info.replace = self.args.force;
+        let fate = match (&job, self.ledger.journal()) {
+            (Ok(job), Some(journal)) => look_up(journal, job, &mut info)?,
+            _ => Fate::New,
+        };
+        info.replace |= !matches!(fate, Fate::New);
         let job = match job.and_then(|job| self.claim(&info).map(|()| job)) {
             Ok(job) => job,
             Err(reason) => return self.refuse(&info, reason),
         };
+        if let Fate::Done(done) = fate {
+            let (place, row) = (self.taken, settle_resumed(&info, *done, self.ledger));
+            self.taken += 1;
+            return self.report(place, row);
+        }
+        if let (Some(journal), Some(entry)) = (self.ledger.journal(), &info.entry) {
+            journal.accept(entry, info.output.as_deref());
+        }
         match self.pool.submit_to(job, &self.sender) {
             Ok(id) => {
                 self.flight.insert(id, (self.taken, info));
@@ -205,7 +222,7 @@ impl Batch<'_> {
             Ok(found) if !(found.is_file() || found.is_symlink()) => {
                 return Err(format!("cannot write {show}: it is not a file"));
             }
-            Ok(_) if !self.args.force && !self.outputs.contains(&fingerprint(path)) => {
+            Ok(_) if !info.replace && !self.outputs.contains(&fingerprint(path)) => {
                 return Err(format!("{show} exists; --force replaces it"));
             }
             Ok(_) => {}
@@ -238,7 +255,7 @@ impl Batch<'_> {
         let Some((place, info)) = self.flight.remove(&outcome.id) else {
             return Ok(());
         };
-        let row = settle(info, outcome, self.ledger);
+        let row = settle(info, outcome, self.ledger)?;
         self.window.learn(row.bytes_out);
         self.report(place, row)
     }
@@ -274,6 +291,16 @@ impl Batch<'_> {
         self.ended = Some((exit, reason));
         self.pool.stop(Stop::Drain);
     }
+}
+
+/// What an earlier run has made of a job; enters it.
+fn look_up(journal: &mut Journal, job: &JobSpec, info: &mut JobInfo) -> Result<Fate, Failure> {
+    // A line's number is no name: lines may be added before it.
+    let id = Some(&info.id).filter(|id| id.as_u64() != info.line);
+    let entry =
+        Entry { job: journal.enter(job, info.output.as_deref(), id), with: journal::with(job) };
+    info.entry = Some(entry);
+    journal.fate(&entry)
 }
 
 fn fingerprint(path: &Path) -> [u8; 16] {

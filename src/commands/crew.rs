@@ -14,6 +14,7 @@ use brigade_sys::clock;
 
 use crate::console;
 use crate::exit::{Exit, Failure};
+use crate::journal::Journal;
 use crate::ledger::Ledger;
 use crate::signals::{self, Interrupt};
 use crate::tracer::Blank;
@@ -40,11 +41,12 @@ impl Crew {
         config: PoolConfig,
         registry: Registry,
         trace: Option<Blank>,
+        journal: Option<Journal>,
     ) -> Result<Self, Failure> {
         let begin = clock::now();
         let tracer = trace.map(|blank| blank.begin(begin, &config)).transpose()?;
         let pool = Pool::builder().config(config).registry(Arc::new(registry)).start()?;
-        Ok(Self { pool, ledger: Ledger::new(tracer), begin })
+        Ok(Self { pool, ledger: Ledger::new(tracer, journal), begin })
     }
 
     /// Calls `work` while signals are watched; then ends the workers.

@@ -13,6 +13,7 @@ mod kernels;
 mod man;
 mod report;
 mod run;
+mod run_past;
 mod verdict;
 
 use brigade_kernels::Registry;

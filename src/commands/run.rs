@@ -9,25 +9,32 @@ use brigade_report::{ParamValues, RunConfig, RunHuman, RunJson, RunJsonl, RunRep
 use crossbeam_channel::{Receiver, Sender};
 
 use super::crew::{Crew, Window};
+use super::run_past::Past;
 use crate::args::{RunArgs, RunFormat};
 use crate::config;
 use crate::console::{Progress, Results};
 use crate::exit::{Exit, Failure};
+use crate::journal::{Entry, Fate, Journal};
 use crate::ledger::Ledger;
 use crate::plan::{self, PlannedInputs, RunPlan};
-use crate::settle::{JobInfo, settle, settle_unrun};
+use crate::settle::{JobInfo, settle, settle_resumed, settle_unrun};
 use crate::signals::Interrupt;
 use crate::tracer;
 
 pub(crate) fn run(args: &RunArgs, registry: Registry) -> Result<Exit, Failure> {
     let pool = config::pool(&args.pool)?;
+    Journal::check(&args.journal)?;
     let plan = plan::run(args, &registry, pool.backend)?;
     let config = describe(args, &pool, &plan);
     let paths = plan.paths();
     let used = paths.iter().chain(&args.output.output);
     let trace = tracer::open(args.trace.trace.as_deref(), used, config.title())?;
     let mut results = Results::open(args.output.output.as_deref(), &paths)?;
+    let used = paths.iter().chain(&args.output.output).chain(&args.trace.trace);
+    let mut journal = Journal::open(&args.journal, used)?;
+    let past = journal.as_mut().map(|journal| Past::of(journal, args, &plan)).transpose()?;
     plan.prepare()?;
+    journal.as_mut().map_or(Ok(()), Journal::begin)?;
     let mut report: Box<dyn RunReport> = match args.format {
         RunFormat::Human => Box::new(RunHuman::new("--format json lists all")),
         RunFormat::Json => Box::new(RunJson::default()),
@@ -39,13 +46,14 @@ pub(crate) fn run(args: &RunArgs, registry: Registry) -> Result<Exit, Failure> {
         RunFormat::Json | RunFormat::Jsonl => serde_json::json!(Host::read()),
     };
     let window = Window::new(&pool);
-    let crew = Crew::start(pool, registry, trace)?;
+    let crew = Crew::start(pool, registry, trace, journal)?;
     let account = crew.work(|pool, ledger, interrupt| {
         let (sender, outcomes) = crossbeam_channel::unbounded();
         let progress = Progress::start(Some(plan.len()), args.format == RunFormat::Human);
         let round = Round {
             args,
             plan: &plan,
+            past,
             pool,
             interrupt,
             sender,
@@ -80,12 +88,13 @@ fn describe(args: &RunArgs, pool: &PoolConfig, plan: &RunPlan) -> RunConfig {
 struct Round<'a> {
     args: &'a RunArgs,
     plan: &'a RunPlan,
+    past: Option<Past>,
     pool: &'a Pool,
     interrupt: &'a Interrupt,
     sender: Sender<Outcome>,
     outcomes: Receiver<Outcome>,
     /// Jobs handed out and not settled: their places in the plan.
-    flight: HashMap<JobId, u64>,
+    flight: HashMap<JobId, (u64, Option<Entry>)>,
     window: Window,
     ledger: &'a mut Ledger,
     report: &'a mut dyn RunReport,
@@ -170,9 +179,24 @@ impl Round<'_> {
             self.ended = Some(Ended::Stopped);
             return Ok(false);
         }
-        match self.pool.submit_to(self.plan.spec(job), &self.sender) {
+        let spec = self.plan.spec(job);
+        let entry = match (&mut self.past, self.ledger.journal()) {
+            (Some(past), Some(journal)) => {
+                let (entry, fate) = past.look_up(journal, job, &spec)?;
+                if let Fate::Done(done) = fate {
+                    let row = settle_resumed(&self.info(job, Some(entry)), *done, self.ledger);
+                    self.progress.job(true);
+                    self.report.job(self.results, row)?;
+                    return Ok(true);
+                }
+                journal.accept(&entry, self.plan.output(job).as_deref());
+                Some(entry)
+            }
+            _ => None,
+        };
+        match self.pool.submit_to(spec, &self.sender) {
             Ok(id) => {
-                self.flight.insert(id, job);
+                self.flight.insert(id, (job, entry));
                 Ok(true)
             }
             Err(SubmitError::Closed) => {
@@ -184,23 +208,24 @@ impl Round<'_> {
         }
     }
 
-    fn info(&self, job: u64) -> JobInfo {
+    fn info(&self, job: u64, entry: Option<Entry>) -> JobInfo {
         JobInfo {
             id: job.into(),
             line: None,
             kernel: self.plan.kernel.to_owned(),
             inputs: self.plan.files(job).to_vec(),
             output: self.plan.output(job),
-            replace: self.args.force,
+            replace: self.args.force || self.past.as_ref().is_some_and(|past| past.is_own(job)),
+            entry,
         }
     }
 
     fn settle(&mut self, outcome: &Outcome) -> Result<(), Failure> {
         // Not ours: a job that the pool refused and reported all the same.
-        let Some(job) = self.flight.remove(&outcome.id) else {
+        let Some((job, entry)) = self.flight.remove(&outcome.id) else {
             return Ok(());
         };
-        let row = settle(self.info(job), outcome, self.ledger);
+        let row = settle(self.info(job, entry), outcome, self.ledger)?;
         self.window.learn(row.bytes_out);
         let (status, ok) = (row.status, row.status == Status::Ok);
         self.progress.job(ok);
@@ -227,7 +252,7 @@ impl Round<'_> {
             _ => "not started: the run ended early",
         };
         for job in next..self.plan.len() {
-            let info = self.info(job);
+            let info = self.info(job, None);
             let row = settle_unrun(&info, Status::Cancelled, reason.to_owned(), self.ledger);
             self.report.job(self.results, row)?;
         }

@@ -179,7 +179,8 @@ fn check(
             Ok(found) if !(found.is_file() || found.is_symlink()) => {
                 return Err(Failure::usage(format!("cannot write {show}: it is not a file")));
             }
-            Ok(_) if !args.force => {
+            // With --resume it may be this job's own: the journal knows.
+            Ok(_) if !args.force && !args.journal.resume => {
                 return Err(Failure::usage(format!("{show} exists; --force replaces it")));
             }
             Ok(_) => {}

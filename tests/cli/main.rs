@@ -7,6 +7,7 @@ mod bench;
 mod compare;
 mod faults;
 mod help;
+mod journal;
 mod limits;
 mod refused;
 mod report;

@@ -64,6 +64,7 @@ pub struct Tally {
     bytes_in: u64,
     bytes_out: u64,
     retries: u64,
+    resumed: u64,
     lanes: BTreeMap<WorkerId, Lane>,
 }
 
@@ -88,6 +89,12 @@ impl Tally {
         self.counts.add(status);
     }
 
+    /// Adds a job whose result is there from an earlier run.
+    pub fn add_resumed(&mut self) {
+        self.counts.add(Status::Ok);
+        self.resumed += 1;
+    }
+
     /// How many jobs ended how, so far.
     pub fn counts(&self) -> Counts {
         self.counts
@@ -108,6 +115,7 @@ impl Tally {
             bytes_in: self.bytes_in,
             bytes_out: self.bytes_out,
             retries: self.retries,
+            resumed: self.resumed,
             wall: run.wall,
             workers: run.ready.len(),
             restarts: run.restarts,
@@ -150,6 +158,8 @@ pub struct Summary {
     pub bytes_out: u64,
     /// How often a job was given to another worker because one had died.
     pub retries: u64,
+    /// Jobs, of those that are ok, whose result was there from an earlier run.
+    pub resumed: u64,
     /// Pool creation asked for until the last result was where it should be.
     pub wall: Nanos,
     /// How many workers.
@@ -192,9 +202,9 @@ impl Summary {
         ratio(self.compute_sum(), self.wall * self.workers as u64)
     }
 
-    /// Jobs that ended well, per second of wall time.
+    /// Jobs that were run and ended well, per second of wall time.
     pub fn jobs_per_s(&self) -> f64 {
-        ratio(self.counts.ok, self.wall) * 1e9
+        ratio(self.counts.ok - self.resumed, self.wall) * 1e9
     }
 
     /// Part of the time of all workers, from 0 to 1.
@@ -297,10 +307,12 @@ mod tests {
         let mut tally = tally(&[failed, crashed]);
         tally.add(&job(0, [7, 8, 8, 8, 8, 9, 9, 9]), Status::Failed);
         tally.add_unrun(Status::Cancelled);
-        let counts = Counts { ok: 0, failed: 1, crashed: 1, timed_out: 0, cancelled: 2 };
+        tally.add_resumed();
+        let counts = Counts { ok: 1, failed: 1, crashed: 1, timed_out: 0, cancelled: 2 };
         assert_eq!(tally.counts(), counts);
-        assert_eq!(counts.total(), 4);
+        assert_eq!(counts.total(), 5);
         let summary = tally.summary(&Run { wall: 20, ready: vec![0], ..Run::default() });
+        assert_eq!((summary.resumed, summary.jobs_per_s()), (1, 0.0), "it was not run here");
         assert_eq!(summary.retries, 2);
         assert_eq!(summary.compute, 3 + 1);
     }

@@ -48,6 +48,9 @@ pub struct JobRow {
     pub pid: Option<u32>,
     /// How many workers it was given to.
     pub attempts: u32,
+    /// Its result is from an earlier run (`--resume`): no span of it is known here.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub resumed: bool,
     /// BLAKE3 of the output bytes, in hexadecimal; of several outputs, one after
     /// another.
     pub digest: Option<String>,

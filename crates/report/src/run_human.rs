@@ -106,6 +106,9 @@ fn summary(out: &mut dyn Write, end: &RunEnd<'_>) -> io::Result<()> {
 fn jobs(summary: &Summary) -> String {
     let counts = &summary.counts;
     let mut text = format!("{} of {} ok", counts.ok, counts.total());
+    if summary.resumed > 0 {
+        text = format!("{text} ({} done earlier)", summary.resumed);
+    }
     for (n, what) in [
         (counts.failed, "failed"),
         (counts.crashed, "crashed"),

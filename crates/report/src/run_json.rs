@@ -138,6 +138,9 @@ struct SummaryRow<'a> {
     bytes_in: u64,
     bytes_out: u64,
     retries: u64,
+    /// Of those that are ok: done in an earlier run (`--resume`).
+    #[serde(skip_serializing_if = "is_zero")]
+    resumed: u64,
     restarts: u64,
     peak_rss_bytes: Option<u64>,
     ended_early: Option<&'a str>,
@@ -184,11 +187,17 @@ impl<'a> SummaryRow<'a> {
             bytes_in: summary.bytes_in,
             bytes_out: summary.bytes_out,
             retries: summary.retries,
+            resumed: summary.resumed,
             restarts: summary.restarts,
             peak_rss_bytes: summary.peak_rss_bytes,
             ended_early,
         }
     }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 /// Six decimals are more than a timing is good for.

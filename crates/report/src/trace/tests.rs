@@ -19,6 +19,7 @@ fn row(id: u64, worker: u32, stamps: &Stamps) -> JobRow {
         status: Status::Ok,
         worker: Some(worker),
         pid: Some(100 + worker),
+        resumed: false,
         attempts: 1,
         digest: Some("d1".to_owned()),
         bytes_in: 0,

@@ -1,0 +1,81 @@
+//! What an earlier run has made of the jobs of this one.
+
+use std::collections::{HashMap, HashSet};
+
+use brigade_proto::JobSpec;
+
+use crate::args::RunArgs;
+use crate::exit::Failure;
+use crate::journal::{self, Digest, Entry, Fate, Journal};
+use crate::plan::{PlannedInputs, RunPlan};
+
+/// The jobs of a run in its journal.
+pub(super) struct Past {
+    names: Vec<Digest>,
+    /// What had to be found out before the first job: whose files exist.
+    known: HashMap<u64, (Entry, Fate)>,
+    /// Jobs that may replace what they wrote earlier.
+    own: HashSet<u64>,
+    /// Synthetic jobs are all done with the same.
+    same: Option<Digest>,
+}
+
+impl Past {
+    /// Finds out whose the outputs are that exist.
+    ///
+    /// # Errors
+    /// When one is nobody's here and is not to be replaced.
+    pub(super) fn of(
+        journal: &mut Journal,
+        args: &RunArgs,
+        plan: &RunPlan,
+    ) -> Result<Self, Failure> {
+        let mut past = Self {
+            names: Vec::new(),
+            known: HashMap::new(),
+            own: HashSet::new(),
+            same: match plan.inputs {
+                PlannedInputs::Synthetic { .. } => Some(journal::with(&plan.spec(0))),
+                PlannedInputs::Files(_) => None,
+            },
+        };
+        for job in 0..plan.len() {
+            let (spec, output) = (plan.spec(job), plan.output(job));
+            past.names.push(journal.enter(&spec, output.as_deref(), None));
+            let Some(output) = output.filter(|output| output.symlink_metadata().is_ok()) else {
+                continue;
+            };
+            let (entry, fate) = past.look_up(journal, job, &spec)?;
+            if !matches!(fate, Fate::New) {
+                past.own.insert(job);
+            } else if !args.force {
+                let show = output.display();
+                return Err(Failure::usage(format!(
+                    "{show} exists, and is not what the journal says; --force replaces it"
+                )));
+            }
+            past.known.insert(job, (entry, fate));
+        }
+        Ok(past)
+    }
+
+    /// What has become of a job: asked once for each.
+    pub(super) fn look_up(
+        &mut self,
+        journal: &mut Journal,
+        job: u64,
+        spec: &JobSpec,
+    ) -> Result<(Entry, Fate), Failure> {
+        if let Some(known) = self.known.remove(&job) {
+            return Ok(known);
+        }
+        let with = self.same.unwrap_or_else(|| journal::with(spec));
+        let entry = Entry { job: self.names[job as usize], with };
+        Ok((entry, journal.fate(&entry)?))
+    }
+
+    /// Whether a job may replace its output, because it wrote what is there.
+    pub(super) fn is_own(&self, job: u64) -> bool {
+        self.own.contains(&job)
+    }
+}

@@ -1,0 +1,144 @@
+//! One line of a journal, and the checksum that chains it to all lines before it.
+
+use std::ffi::OsString;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+/// Name and version of the format.
+pub(super) const SCHEMA: &str = "brigade.journal.v1";
+
+/// What a journal can say.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub(super) enum Record {
+    /// The first line.
+    Journal { schema: String },
+    /// A coordinator begins, or goes on.
+    Session { pid: u32 },
+    /// A job is about to be handed out.
+    Accepted { job: Digest, with: Digest, output: Option<Name> },
+    /// Its result is computed, and complete in temporary files: they are given their names
+    /// after this is written.
+    Done(Done),
+    /// It ended without a result, or its result could not be put in place.
+    Failed { job: Digest, status: String },
+}
+
+/// A job that has a result.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Done {
+    pub(super) job: Digest,
+    pub(super) with: Digest,
+    /// The files that hold the result, absolute; none if none was wanted.
+    pub(crate) outputs: Vec<Name>,
+    /// BLAKE3 of the output bytes, of several outputs one after another, in hexadecimal.
+    pub(crate) digest: String,
+    pub(crate) bytes_in: u64,
+    pub(crate) bytes_out: u64,
+    pub(crate) attempts: u32,
+}
+
+/// Half of a BLAKE3 hash: what a job is, or what it is done with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Digest(pub(super) [u8; 16]);
+
+impl From<blake3::Hash> for Digest {
+    fn from(hash: blake3::Hash) -> Self {
+        let mut half = [0; 16];
+        half.copy_from_slice(&hash.as_bytes()[..16]);
+        Self(half)
+    }
+}
+
+impl Serialize for Digest {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&format!("{:032x}", u128::from_be_bytes(self.0)))
+    }
+}
+
+impl<'de> Deserialize<'de> for Digest {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let is_ours = text.len() == 32 && !text.starts_with('+');
+        let number = u128::from_str_radix(&text, 16).ok().filter(|_| is_ours);
+        let number = number.ok_or_else(|| serde::de::Error::custom("not 32 digits"))?;
+        Ok(Self(number.to_be_bytes()))
+    }
+}
+
+/// A file name; one that is not UTF-8 is written as its bytes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub(crate) enum Name {
+    Text(String),
+    Bytes(Vec<u8>),
+}
+
+impl From<&Path> for Name {
+    fn from(path: &Path) -> Self {
+        match path.to_str() {
+            Some(text) => Self::Text(text.to_owned()),
+            None => Self::Bytes(path.as_os_str().as_bytes().to_vec()),
+        }
+    }
+}
+
+impl Name {
+    pub(crate) fn path(&self) -> PathBuf {
+        match self {
+            Self::Text(text) => text.into(),
+            Self::Bytes(bytes) => OsString::from_vec(bytes.clone()).into(),
+        }
+    }
+}
+
+/// What the lines so far come to: each line's checksum covers it, so that no line can be
+/// lost, repeated or moved without being noticed at the next one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Chain([u8; 8]);
+
+/// Of the checksum of a line, and the space behind it.
+const MARGIN: usize = 17;
+
+impl Chain {
+    /// Before the first line.
+    pub(super) const START: Self = Self([0; 8]);
+
+    fn next(self, json: &[u8]) -> Self {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(&self.0).update(json);
+        let mut sum = [0; 8];
+        sum.copy_from_slice(&hasher.finalize().as_bytes()[..8]);
+        Self(sum)
+    }
+
+    /// The next line, with its end.
+    pub(super) fn line(&mut self, record: &Record) -> Vec<u8> {
+        let json = serde_json::to_vec(record).expect("a record is text, numbers and lists");
+        *self = self.next(&json);
+        let mut line = format!("{:016x} ", u64::from_be_bytes(self.0)).into_bytes();
+        line.extend(json);
+        line.push(b'\n');
+        line
+    }
+
+    /// What a line says, without its end. `None` if it is not the next one.
+    pub(super) fn read(&mut self, line: &[u8]) -> Option<Record> {
+        let (sum, json) = (line.get(..MARGIN)?, json_of(line)?);
+        let next = self.next(json);
+        if sum != format!("{:016x} ", u64::from_be_bytes(next.0)).as_bytes() {
+            return None;
+        }
+        let record = serde_json::from_slice(json).ok()?;
+        *self = next;
+        Some(record)
+    }
+}
+
+/// The text of a line, whether its checksum is right or not.
+pub(super) fn json_of(line: &[u8]) -> Option<&[u8]> {
+    line.get(MARGIN..)
+}

@@ -1,0 +1,146 @@
+use proptest::prelude::*;
+
+use super::*;
+
+fn digest(seed: u8) -> Digest {
+    Digest::from(blake3::hash(&[seed]))
+}
+
+fn done(seed: u8) -> Done {
+    Done {
+        job: digest(seed),
+        with: digest(seed.wrapping_add(1)),
+        outputs: vec![Name::from(Path::new("/tmp/a \"b\".png"))],
+        digest: "ab".repeat(32),
+        bytes_in: seed.into(),
+        bytes_out: u64::MAX,
+        attempts: 1,
+    }
+}
+
+fn records(seeds: &[u8]) -> Vec<Record> {
+    let first = Record::Journal { schema: SCHEMA.to_owned() };
+    let rest = seeds.iter().map(|&seed| match seed % 4 {
+        0 => Record::Session { pid: seed.into() },
+        1 => Record::Accepted { job: digest(seed), with: digest(0), output: None },
+        2 => Record::Failed { job: digest(seed), status: "crashed".to_owned() },
+        _ => Record::Done(done(seed)),
+    });
+    std::iter::once(first).chain(rest).collect()
+}
+
+fn written(records: &[Record]) -> Vec<Vec<u8>> {
+    let mut chain = Chain::START;
+    records.iter().map(|record| chain.line(record)).collect()
+}
+
+fn scanned(bytes: &[u8]) -> Result<(Vec<Record>, End), Unreadable> {
+    let mut found = Vec::new();
+    let end = scan(bytes, |_, record| found.push(record))?;
+    Ok((found, end))
+}
+
+proptest! {
+    #[test]
+    fn what_is_written_is_read(seeds: Vec<u8>) {
+        let records = records(&seeds);
+        let bytes = written(&records).concat();
+        let (found, end) = scanned(&bytes).unwrap();
+        prop_assert_eq!(&found[..], &records[1..]);
+        prop_assert_eq!((end.good, end.torn), (bytes.len() as u64, 0));
+    }
+
+    /// Wherever the coordinator ends, the whole records before that are read.
+    #[test]
+    fn a_torn_end_costs_one_record(seeds in prop::collection::vec(0_u8.., 0..8), at: prop::sample::Index) {
+        let lines = written(&records(&seeds));
+        let bytes = lines.concat();
+        let cut = at.index(bytes.len() + 1);
+        let (found, end) = scanned(&bytes[..cut]).unwrap();
+        let mut whole = 0;
+        let mut good = 0;
+        for line in &lines {
+            if good + line.len() > cut { break; }
+            good += line.len();
+            whole += 1;
+        }
+        prop_assert_eq!(found.len(), usize::saturating_sub(whole, 1));
+        prop_assert_eq!((end.good, end.torn), (good as u64, (cut - good) as u64));
+    }
+
+    /// A changed byte is never read as something else.
+    #[test]
+    fn a_changed_byte_is_noticed(seeds in prop::collection::vec(0_u8.., 1..8), at: prop::sample::Index, by in 1_u8..) {
+        let lines = written(&records(&seeds));
+        let mut bytes = lines.concat();
+        let place = at.index(bytes.len());
+        bytes[place] ^= by;
+        let before = lines.iter().scan(0, |sum, line| { *sum += line.len(); Some(*sum) });
+        let line = before.take_while(|&end| end <= place).count();
+        match scanned(&bytes) {
+            Err(Unreadable::Damaged(number)) => prop_assert_eq!(number as usize, line + 1),
+            Err(Unreadable::NoJournal | Unreadable::Version(_)) => prop_assert_eq!(line, 0),
+            Err(Unreadable::Io(error)) => panic!("{error}"),
+            // Only the last line can pass for one that was not written to its end, or the last
+            // two if what parts them was changed.
+            Ok((found, _)) => {
+                prop_assert!(line + 2 >= lines.len());
+                prop_assert_eq!(found.len(), usize::saturating_sub(line, 1));
+            }
+        }
+    }
+
+    #[test]
+    fn nonsense_is_refused(bytes: Vec<u8>) {
+        scan_bytes(&bytes);
+    }
+}
+
+#[test]
+fn a_line_that_is_moved_or_repeated_is_noticed() {
+    let lines = written(&records(&[1, 2, 3]));
+    let order = |order: &[usize]| order.iter().flat_map(|&i| lines[i].clone()).collect::<Vec<_>>();
+    for wrong in [&[0, 2, 1, 3][..], &[0, 1, 1, 2], &[0, 2, 3]] {
+        assert!(matches!(scanned(&order(wrong)), Err(Unreadable::Damaged(2 | 3))), "{wrong:?}");
+    }
+}
+
+#[test]
+fn another_version_is_named() {
+    let other = Record::Journal { schema: "brigade.journal.v2".to_owned() };
+    let bytes = written(&[other]).concat();
+    let error = scanned(&bytes).unwrap_err();
+    assert!(error.to_string().contains("`brigade.journal.v2`"), "{error}");
+    assert!(matches!(scanned(b"{\"id\": 1}\n"), Err(Unreadable::NoJournal)));
+}
+
+#[test]
+fn names_that_are_no_text_survive() {
+    use std::os::unix::ffi::OsStrExt;
+    let odd = Path::new(std::ffi::OsStr::from_bytes(b"a\xffb"));
+    let name = Name::from(odd);
+    let json = serde_json::to_string(&name).unwrap();
+    assert_eq!(serde_json::from_str::<Name>(&json).unwrap().path(), odd);
+}
+
+#[test]
+fn one_job_is_another_by_its_place_among_equals_and_its_files() {
+    let mut census = Census::default();
+    let spec = JobSpec::new("noop");
+    let mut enter = |spec: &JobSpec, output: Option<&str>, id: Option<&serde_json::Value>| {
+        census.enter(spec, output.map(Path::new), id)
+    };
+    let id = serde_json::json!({"a": 1});
+    let all = [
+        enter(&spec, None, None),
+        enter(&spec, None, None),
+        enter(&spec, Some("a"), None),
+        enter(&spec, None, Some(&id)),
+        enter(&JobSpec::new("touch"), None, None),
+        enter(&JobSpec::new("noop").input(PathBuf::from("a")), None, None),
+    ];
+    let different: std::collections::HashSet<_> = all.into_iter().collect();
+    assert_eq!(different.len(), all.len());
+    assert_eq!(Census::default().enter(&spec, None, None), all[0], "and the same in each run");
+    assert_ne!(with(&spec), with(&JobSpec::new("noop").param("us", 1)));
+}

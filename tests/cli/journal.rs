@@ -1,0 +1,248 @@
+//! Runs that go on after another: what is done is left out, what is not is run.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::process::Stdio;
+
+use serde_json::Value;
+
+use crate::util::{Kitchen, finish, signal, wait_until};
+
+fn kitchen(images: usize) -> Kitchen {
+    let kitchen = Kitchen::new();
+    fs::create_dir(kitchen.path("in")).unwrap();
+    for i in 0..images {
+        kitchen.image(&format!("in/{i}.png"), &format!("{}x40", 40 + i));
+    }
+    kitchen
+}
+
+fn resumed(json: &Value) -> Vec<bool> {
+    let jobs = json["jobs"].as_array().unwrap();
+    let mut rows: Vec<(u64, bool)> = jobs
+        .iter()
+        .map(|job| (job["id"].as_u64().unwrap(), job["resumed"].as_bool().unwrap_or(false)))
+        .collect();
+    rows.sort_unstable();
+    rows.into_iter().map(|(_, resumed)| resumed).collect()
+}
+
+const BLUR: &str = "run blur in/0.png in/1.png in/2.png -o out --journal j --format json";
+
+#[test]
+fn a_second_run_leaves_out_what_the_first_has_done() {
+    let kitchen = kitchen(3);
+    let first = kitchen.run("run blur in/0.png in/1.png -o out --journal j --format json");
+    assert_eq!(resumed(&first.expect(0).json()), [false, false]);
+    let before = kitchen.read("out/0.png");
+    let second = kitchen.run(&format!("{BLUR} --resume")).expect(0).says("2 results in it");
+    let json = second.json();
+    assert_eq!(resumed(&json), [true, true, false]);
+    assert_eq!((&json["summary"]["ok"], &json["summary"]["resumed"]), (&3.into(), &2.into()));
+    assert_eq!(kitchen.read("out/0.png"), before);
+    // The rows are complete: the same digests as in a run that does all of it.
+    let digests = |json: &Value| -> BTreeMap<u64, Value> {
+        let jobs = json["jobs"].as_array().unwrap().iter();
+        jobs.map(|job| (job["id"].as_u64().unwrap(), job["digest"].clone())).collect()
+    };
+    let plain = kitchen.run("run blur in/0.png in/1.png in/2.png -b sync --format json").json();
+    assert_eq!(digests(&json), digests(&plain));
+    let third = kitchen.run(&format!("{BLUR} --resume")).expect(0).json();
+    assert_eq!(resumed(&third), [true, true, true]);
+}
+
+#[test]
+fn what_has_changed_is_run_again() {
+    let kitchen = kitchen(3);
+    kitchen.run(BLUR).expect(0);
+    // An input.
+    kitchen.image("other.png", "50x50");
+    kitchen.write("in/1.png", kitchen.read("other.png"));
+    let again = kitchen.run(&format!("{BLUR} --resume")).expect(0);
+    let again = again.says("1 jobs had other inputs or parameters, and were run again");
+    assert_eq!(resumed(&again.json()), [true, false, true]);
+    kitchen.run("run blur in/1.png -o alone.png").expect(0);
+    assert_eq!(kitchen.read("out/1.png"), kitchen.read("alone.png"));
+    // A result that is gone.
+    fs::remove_file(kitchen.path("out/2.png")).unwrap();
+    let again = kitchen.run(&format!("{BLUR} --resume")).expect(0).says("gone");
+    assert_eq!(resumed(&again.json()), [true, true, false]);
+    // A parameter.
+    let again = kitchen.run(&format!("{BLUR} --resume -p sigma=1")).expect(0);
+    assert_eq!(resumed(&again.json()), [false, false, false]);
+    // A result that somebody else has written: nothing is touched.
+    kitchen.write("out/0.png", "mine");
+    let journal = kitchen.read("j");
+    kitchen.run(&format!("{BLUR} --resume -p sigma=1")).expect(2).says("--force replaces it");
+    assert_eq!(kitchen.read("out/0.png"), b"mine");
+    assert_eq!(kitchen.read("j"), journal);
+    kitchen.run(&format!("{BLUR} --resume -p sigma=1 --force")).expect(0);
+    assert_ne!(kitchen.read("out/0.png"), b"mine");
+}
+
+#[test]
+fn a_torn_end_is_dropped_and_other_damage_is_refused() {
+    let kitchen = kitchen(3);
+    kitchen.run(BLUR).expect(0);
+    let journal = kitchen.read("j");
+    // In the middle of the last record: that job is run again.
+    kitchen.write("j", &journal[..journal.len() - 9]);
+    let again =
+        kitchen.run(&format!("{BLUR} --resume --force")).expect(0).says("unfinished record");
+    assert_eq!(resumed(&again.json()).iter().filter(|&&resumed| resumed).count(), 2);
+    kitchen.run(&format!("{BLUR} --resume")).expect(0).says("3 results in it");
+
+    let mut damaged = journal.clone();
+    damaged[journal.len() / 2] ^= 1;
+    for (bytes, said) in [
+        (damaged, "is damaged at line"),
+        (b"a list of things to buy\n".to_vec(), "is not a journal of Brigade"),
+        (
+            b"0000000000000000 {\"journal\":{\"schema\":\"brigade.journal.v9\"}}\n".to_vec(),
+            "of another version of Brigade (`brigade.journal.v9`",
+        ),
+    ] {
+        kitchen.write("j", &bytes);
+        kitchen.run(&format!("{BLUR} --resume")).expect(2).says(said);
+        assert_eq!(kitchen.read("j"), bytes, "nothing is changed");
+    }
+}
+
+#[test]
+fn wrong_uses_are_refused_and_change_nothing() {
+    let kitchen = kitchen(1);
+    kitchen.run("run blur in/0.png --resume").expect(2).says("--journal");
+    kitchen
+        .run("run blur in/0.png -o o.png --journal in/0.png --resume")
+        .expect(2)
+        .says("--journal");
+    kitchen.run("run blur in/0.png -o o.png --journal o.png").expect(2).says("--journal");
+    kitchen.run("run noop --journal no/j").expect(2).says("cannot write --journal no/j");
+    kitchen.run("run noop --journal in").expect(2).says("is not a file");
+    kitchen.write("jobs", "{\"kernel\":\"noop\"}\n");
+    kitchen.run("batch jobs --journal jobs --resume").expect(2).says("--journal jobs is also");
+    kitchen.run("run noop --journal j").expect(0);
+    kitchen.run("run noop --journal j").expect(2).says("--resume goes on with it");
+    kitchen.run("batch jobs --journal j").expect(2).says("--resume goes on with it");
+    assert_eq!(kitchen.list(""), ["in", "j", "jobs"]);
+}
+
+#[test]
+fn one_journal_has_one_coordinator() {
+    let kitchen = kitchen(0);
+    let mut first = kitchen.command("batch - --journal j").stdin(Stdio::piped()).spawn().unwrap();
+    wait_until("the journal has a session", || {
+        fs::read(kitchen.path("j")).is_ok_and(|bytes| bytes.ends_with(b"}\n"))
+    });
+    kitchen.run("run noop --journal j --resume").expect(2).says("in use by another brigade");
+    drop(first.stdin.take());
+    finish(first).expect(0);
+    kitchen.run("run noop --journal j --resume").expect(0);
+}
+
+#[test]
+fn a_journal_that_cannot_be_written_ends_the_run() {
+    let kitchen = kitchen(0);
+    // A limit on the size of files stands for a disk that is full.
+    let brigade = env!("CARGO_BIN_EXE_brigade");
+    let line = format!(
+        "trap '' XFSZ; ulimit -f 1; exec {brigade} run noop -b threads --jobs 500 --journal j --format json"
+    );
+    let command = std::process::Command::new("sh")
+        .args(["-c", &line])
+        .current_dir(kitchen.path(""))
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn();
+    finish(command.unwrap()).expect(1).says("cannot write the journal j");
+    // What is in it is whole.
+    let again = kitchen.run("run noop --jobs 500 --journal j --resume --format json").expect(0);
+    assert_eq!(again.json()["summary"]["ok"], 500);
+}
+
+#[test]
+fn a_batch_goes_on_by_what_its_lines_say() {
+    let kitchen = kitchen(2);
+    let line = |i: u64| {
+        format!("{{\"kernel\":\"blur\",\"inputs\":[\"in/{i}.png\"],\"output\":\"o{i}.png\"}}\n")
+    };
+    let noop = "{\"kernel\":\"noop\"}\n";
+    let first = format!("{}{noop}{noop}", line(0));
+    kitchen.feed("batch - --journal j", &first).expect(0);
+    // A line before the others, and one equal line more.
+    let second = format!("{}{noop}{}{noop}{noop}", line(1), line(0));
+    let done = kitchen.feed("batch - --journal j --resume --ordered", &second).expect(0);
+    let rows = done.lines();
+    let told: Vec<bool> =
+        rows.iter().map(|row| row["resumed"].as_bool().unwrap_or(false)).collect();
+    assert_eq!(told, [false, true, true, true, false]);
+    assert!(rows.iter().all(|row| row["status"] == "ok"), "{rows:?}");
+    assert_eq!(rows[2]["output"], "o0.png");
+    // A failed job is tried again; it was no result.
+    let bad = "{\"kernel\":\"panic\"}\n";
+    kitchen.feed("batch - --journal k", bad).expect(1);
+    let again = kitchen.feed("batch - --journal k --resume", bad).expect(1).says("0 results in it");
+    assert_eq!(again.lines()[0]["status"], "failed");
+}
+
+/// The coordinator is killed again and again, at moments that depend on how far it got.
+#[test]
+fn a_killed_run_is_completed_by_the_next() {
+    let kitchen = kitchen(8);
+    let jobs: String = (0..48)
+        .map(|i| {
+            format!(
+                "{{\"id\":\"j{i}\",\"kernel\":\"median\",\"params\":{{\"radius\":{}}},\
+                 \"inputs\":[\"in/{}.png\"],\"output\":\"out/{i}.png\"}}\n",
+                1 + i / 8,
+                i % 8
+            )
+        })
+        .collect();
+    kitchen.write("jobs", &jobs);
+    kitchen.write("out/.keep", "");
+    kitchen.write("sync/out/.keep", "");
+    let mut done = 0;
+    for round in 1.. {
+        assert!(round < 40, "it gets nowhere");
+        let mut child = kitchen.command("batch jobs --journal j --resume").spawn().unwrap();
+        // A few records further than last time, and perhaps in the middle of the next.
+        let goal = done + 1 + round % 5;
+        wait_until("some jobs are done, or all", || {
+            count(&kitchen) >= goal || child.try_wait().unwrap().is_some()
+        });
+        if child.try_wait().unwrap().is_none() {
+            signal(child.id(), "KILL");
+        }
+        let status = child.wait().unwrap();
+        done = count(&kitchen);
+        if status.success() {
+            break;
+        }
+    }
+    let last = kitchen.run("batch jobs --journal j --resume").expect(0).says("48 results in it");
+    assert!(last.lines().iter().all(|row| row["resumed"] == true));
+    // Each result is what plain code computes, and nothing else is there.
+    let rows: BTreeMap<String, String> = last.lines().iter().map(of_row).collect();
+    let plain = kitchen.run("batch jobs --force -b sync").expect(0).lines();
+    assert_eq!(rows, plain.iter().map(of_row).collect());
+    let mut names: Vec<String> = (0..48).map(|i| format!("{i}.png")).collect();
+    names.push(".keep".to_owned());
+    names.sort();
+    assert_eq!(kitchen.list("out"), names);
+    // Every job has one result in the journal that counts: none was done twice after it was
+    // in place.
+    for row in last.lines() {
+        assert_eq!(row["attempts"], 1);
+    }
+}
+
+fn of_row(row: &Value) -> (String, String) {
+    (row["id"].to_string(), row["digest"].to_string())
+}
+
+/// Jobs that the journal has a result of.
+fn count(kitchen: &Kitchen) -> usize {
+    let journal = fs::read_to_string(kitchen.path("j")).unwrap_or_default();
+    journal.lines().filter(|line| line.contains(" {\"done\":") && line.ends_with('}')).count()
+}
