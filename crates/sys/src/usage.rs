@@ -61,6 +61,20 @@ pub fn with_children() -> Usage {
     }
 }
 
+/// Largest resident set of this process so far, in bytes.
+pub fn peak_rss_bytes() -> u64 {
+    read(libc::RUSAGE_SELF).peak_rss_bytes
+}
+
+/// Largest resident set of a living process, in bytes; `None` where that is not told. What
+/// [`Usage`] says of a child is at least what its parent's was when it was started: Linux
+/// keeps the figure over `execve`, and the parent's memory is its child's until then.
+pub fn peak_rss_bytes_of(pid: u32) -> Option<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    line.trim().strip_suffix(" kB")?.parse::<u64>().ok()?.checked_mul(1024)
+}
+
 fn read(who: libc::c_int) -> Usage {
     let mut usage = MaybeUninit::<libc::rusage>::zeroed();
     // SAFETY: the pointer is to live, writable memory of the right type.

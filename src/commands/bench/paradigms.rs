@@ -162,8 +162,8 @@ fn variant<'a>(work: &'a Work, pool: &'a Pool) -> Variant<'a> {
     let mut is_warm = false;
     Variant::new(name, move || {
         if !is_warm {
-            // The first job of a kind finds memory that is not there yet.
-            work::run(pool, work.jobs_of(config.lanes()), |number| work.job(number))?;
+            // The first orders find memory that is not there yet.
+            work::run(pool, work.jobs_of(work.orders), |number| work.job(number))?;
             is_warm = true;
         }
         let outcomes = work::run(pool, work.jobs_of(work.orders), |number| work.job(number))?;

@@ -26,6 +26,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("a program that is no worker is found out", not_a_worker),
     ("the first job runs while other workers start", early_job),
     ("jobs of a pool that cannot start are answered", early_job_in_vain),
+    ("a worker's peak memory is its own", own_peak),
 ];
 
 fn deaths(setup: Setup) {
@@ -265,6 +266,20 @@ fn early_job(setup: Setup) {
     std::fs::write(directory.path().join("go"), "").unwrap();
     pool.ready().unwrap();
     assert!(pool.status().startup > Duration::ZERO);
+}
+
+fn own_peak(setup: Setup) {
+    // A child that has not executed its program yet has its parent's memory.
+    let mut held = vec![0_u8; 128 << 20];
+    held.iter_mut().step_by(4096).for_each(|byte| *byte = 1);
+    let pool = setup.pool();
+    let jobs = [(); 8].map(|()| pool.submit(JobSpec::new("echo").input(&b"x"[..])).unwrap());
+    jobs.into_iter().for_each(|job| assert_eq!(job.wait().status(), Status::Ok));
+    for report in pool.close() {
+        let peak = report.peak_rss_bytes.unwrap();
+        assert!(peak > 1 << 20 && peak < 64 << 20, "{peak}");
+    }
+    drop(std::hint::black_box(held));
 }
 
 fn early_job_in_vain(setup: Setup) {

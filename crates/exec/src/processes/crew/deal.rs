@@ -7,7 +7,7 @@ use std::time::Duration;
 use brigade_ipc::MAX_MESSAGE;
 use brigade_ipc::wire::{self, ChunkRun, Order, Place};
 use brigade_proto::{Bytes, JobError, JobId, Nanos, Source, WorkerId};
-use brigade_sys::clock;
+use brigade_sys::{clock, usage};
 
 use super::{Assigned, Chore, Crew, Lane, State};
 use crate::load;
@@ -448,6 +448,9 @@ impl Crew {
             return;
         }
         lane.leaving = true;
+        // When it is dead it cannot be told from the coordinator's any more.
+        let peak = usage::peak_rss_bytes_of(lane.pid).unwrap_or(0);
+        lane.report.peak_rss_bytes = lane.report.peak_rss_bytes.max(peak);
         // One that has no rings leaves when its runner closes the mail.
         if let Some(wire) = &mut lane.wire {
             let mut buffer = [0; 16];

@@ -12,7 +12,7 @@ use std::time::Duration;
 use brigade_ipc::StatusPage;
 use brigade_proto::{JobId, Nanos};
 use brigade_sys::bell::wait_readable;
-use brigade_sys::{clock, process, random};
+use brigade_sys::{clock, process, random, usage};
 use crossbeam_channel::{Receiver, Sender};
 
 use super::hire::Agency;
@@ -336,7 +336,7 @@ impl Watch {
             current,
             last_words,
             cpu_ns: reaped.cpu_ns(),
-            peak_rss_bytes: reaped.usage.peak_rss_bytes,
+            peak_rss_bytes: own_peak(reaped.usage.peak_rss_bytes),
         };
         self.replace(lane, &death);
     }
@@ -410,4 +410,10 @@ impl Facts {
 enum Source {
     Life,
     Words,
+}
+
+/// A dead worker's largest resident set, if that is known: what is told of a dead child is
+/// this process's own, unless the child's was larger.
+fn own_peak(told: u64) -> u64 {
+    if told > usage::peak_rss_bytes() { told } else { 0 }
 }
