@@ -139,7 +139,7 @@ def measure(args: argparse.Namespace) -> int:
         columns.append([state(pid) for pid in pids])
     writer.join()
     seconds = time.monotonic() - begin
-    # The pool gives back after a second what it does not use.
+    # What the last jobs left to do.
     time.sleep(2)
     columns.append([state(pid) for pid in pids])
     used = processor_seconds(pids)
