@@ -41,7 +41,11 @@ pub(super) struct Crew {
     errands: Vec<Condvar>,
     /// Accepted jobs whose outcome has not been reported.
     unfinished: AtomicUsize,
-    /// Somebody waits until that is zero.
+    /// Threads that have taken outcomes from here and not reported all of them yet. Whoever
+    /// finds neither an answer in a ring nor its ticket closed has to look again, not to
+    /// sleep, while there are any. Raised under the lock.
+    in_transit: AtomicUsize,
+    /// Somebody waits until no job is unfinished.
     awaited: AtomicBool,
     /// There is room in the queue.
     has_room: AtomicBool,
@@ -226,6 +230,7 @@ impl Crew {
             idle: Condvar::new(),
             errands: (0..config.workers).map(|_| Condvar::new()).collect(),
             unfinished: AtomicUsize::new(0),
+            in_transit: AtomicUsize::new(0),
             awaited: AtomicBool::new(false),
             has_room: AtomicBool::new(true),
             arena: Arena::new(Arc::clone(&budget)),
@@ -258,18 +263,17 @@ impl Crew {
     fn release(&self, mut state: MutexGuard<'_, State>) -> bool {
         let ended = std::mem::take(&mut state.ended);
         let dropped = std::mem::take(&mut state.dropped);
-        drop(state);
         if ended.is_empty() && dropped == 0 {
             return false;
         }
+        self.in_transit.fetch_add(1, Ordering::Relaxed);
+        drop(state);
         let count = ended.len() + dropped;
         for (task, end) in ended {
             task.finish(end);
         }
         self.finished(count);
-        // A leader that looked while these were on their way out of here found neither
-        // their answers in a ring nor their tickets closed, and sleeps.
-        self.bells.call_leader();
+        self.in_transit.fetch_sub(1, Ordering::Release);
         true
     }
 

@@ -54,6 +54,14 @@ impl Crew {
                 }
                 continue;
             }
+            if self.in_transit.load(Ordering::Acquire) > 0 {
+                drop(state);
+                std::thread::yield_now();
+                if wanted.is_ready() {
+                    return;
+                }
+                continue;
+            }
             if state.is_led {
                 // Somebody else sleeps on the leader's bell and collects for all;
                 // when that one goes, the clerk does.
@@ -122,6 +130,8 @@ impl Crew {
                 return;
             }
             if self.release(state) {
+                // A leader may be waiting for what was just reported.
+                self.bells.call_leader();
                 idle_since = Some(clock::now());
                 continue;
             }
