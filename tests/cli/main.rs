@@ -9,6 +9,7 @@ mod faults;
 mod help;
 mod journal;
 mod limits;
+mod pressure;
 mod refused;
 mod report;
 mod run;

@@ -1,0 +1,123 @@
+//! More lines than memory, readers that are slow, disks that are full, more workers than there
+//! can be.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use crate::util::{Kitchen, finish, wait_until};
+
+const LINE: &[u8] = b"{\"kernel\":\"noop\"}\n";
+
+/// KiB of memory that a process has for itself.
+fn own_memory(pid: u32) -> u64 {
+    let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap();
+    let line = rollup.lines().find(|line| line.starts_with("Anonymous:")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse().unwrap()
+}
+
+#[test]
+fn a_long_batch_takes_no_more_memory_than_a_short_one() {
+    const LINES: usize = 60_000;
+    let kitchen = Kitchen::new();
+    let mut child =
+        kitchen.command("batch - -b threads -w 2").stdin(Stdio::piped()).spawn().unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    let writer = std::thread::spawn(move || {
+        for _ in 0..LINES {
+            stdin.write_all(LINE).unwrap();
+        }
+    });
+    let mut early = 0;
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    for number in 1..=LINES {
+        let line = lines.next().unwrap().unwrap();
+        assert!(line.contains("\"status\":\"ok\""), "{line}");
+        if number == LINES / 6 {
+            early = own_memory(child.id());
+        } else if number == LINES - 1000 {
+            let late = own_memory(child.id());
+            // A line, its row and its place in any list would be ten times as much.
+            assert!(late < early + 1024, "from {early} to {late} KiB");
+        }
+    }
+    assert!(lines.next().is_none());
+    writer.join().unwrap();
+    assert!(child.wait().unwrap().success());
+}
+
+#[test]
+fn a_writer_waits_while_nobody_reads_the_results() {
+    const LINES: usize = 100_000;
+    let kitchen = Kitchen::new();
+    let mut child =
+        kitchen.command("batch - -b threads -w 2").stdin(Stdio::piped()).spawn().unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    let taken = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&taken);
+    let writer = std::thread::spawn(move || {
+        for _ in 0..LINES {
+            stdin.write_all(LINE).unwrap();
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+    });
+    // It stops: nothing is taken for a while.
+    let (mut last, mut since) = (0, Instant::now());
+    wait_until("the writer waits", || {
+        let now = taken.load(Ordering::Relaxed);
+        if now != last {
+            (last, since) = (now, Instant::now());
+        }
+        now > 0 && since.elapsed() > Duration::from_millis(500)
+    });
+    // Two pipes, a window of jobs and a queue of lines.
+    assert!(last < 20_000, "{last} of {LINES} lines were taken, and no result was read");
+    let results = BufReader::new(child.stdout.take().unwrap()).lines();
+    assert_eq!(results.map(Result::unwrap).count(), LINES, "nothing is lost");
+    writer.join().unwrap();
+    assert!(child.wait().unwrap().success());
+}
+
+#[test]
+fn a_full_disk_is_told_with_the_name_of_the_file() {
+    let kitchen = Kitchen::new();
+    for line in ["run noop --format json", "kernels", "batch jobs"] {
+        kitchen.write("jobs", LINE);
+        let full = fs::File::options().write(true).open("/dev/full").unwrap();
+        let child = kitchen.command(line).stdout(full).spawn().unwrap();
+        finish(child).expect(1).says("cannot write standard output");
+    }
+    kitchen.run("run noop --output /dev/full").expect(1).says("cannot write /dev/full");
+    // A limit on the size of files stands for a disk that is full: only the large result is
+    // too much for it.
+    kitchen.image("small.png", "16x16");
+    kitchen.image("large.png", "400x400");
+    let brigade = env!("CARGO_BIN_EXE_brigade");
+    let run = "run blur large.png small.png -o out --ext npy -b threads --keep-going";
+    let child = Command::new("sh")
+        .args(["-c", &format!("trap '' XFSZ; ulimit -f 8; exec {brigade} {run}")])
+        .current_dir(kitchen.path(""))
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn();
+    let done = finish(child.unwrap()).expect(1);
+    assert!(done.stdout.contains("cannot write out/large.npy: File too large"), "{done:#?}");
+    assert_eq!(kitchen.list("out"), ["small.npy"], "nothing partial");
+}
+
+#[test]
+fn more_workers_than_there_can_be_are_refused() {
+    let kitchen = Kitchen::new();
+    kitchen.run("run noop -w 5000").expect(2).says("--workers sets it");
+    let brigade = env!("CARGO_BIN_EXE_brigade");
+    let child = Command::new("sh")
+        .args(["-c", &format!("ulimit -n 64; exec {brigade} run noop -w 20")])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn();
+    finish(child.unwrap()).expect(5).says("raise ulimit -n");
+    kitchen.run("run noop --jobs 64 -w 32").expect(0);
+}
