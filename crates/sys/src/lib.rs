@@ -18,4 +18,5 @@ pub mod shared;
 pub mod shortage;
 pub mod slab;
 pub mod socket;
+pub mod tether;
 pub mod usage;

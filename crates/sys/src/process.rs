@@ -7,6 +7,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 
+use crate::tether::Tether;
 use crate::usage::Usage;
 use rustix::process::{
     Pid, PidfdFlags, Signal, getpid, getppid, kill_process_group, pidfd_open,
@@ -16,11 +17,13 @@ use rustix::process::{
 /// A child process that leads its own process group, not yet reaped.
 ///
 /// As long as it is not reaped its pid cannot be used again, so signals reach it
-/// or nobody. [`Child::reap`] takes the child away for that reason.
+/// or nobody. [`Child::reap`] takes the child away for that reason. It and its group do not
+/// outlive this process, however that ends, see [`Tether`].
 #[derive(Debug)]
 pub struct Child {
     pid: Pid,
     pidfd: OwnedFd,
+    _tether: Tether,
 }
 
 /// How a child ended and what it used in its whole life.
@@ -50,7 +53,7 @@ impl Child {
             .and_then(Pid::from_raw)
             .ok_or_else(|| io::Error::other("not a process id"))?;
         let pidfd = pidfd_open(pid, PidfdFlags::empty())?;
-        Ok(Self { pid, pidfd })
+        Ok(Self { pid, pidfd, _tether: Tether::tie(pid)? })
     }
 
     /// The process id.

@@ -13,6 +13,12 @@ use rustix::process::{Resource, getrlimit};
 
 use crate::sandbox;
 
+/// Descriptors that a coordinator may hold for one worker: pidfd, channels, shared
+/// memory, pipes.
+pub const DESCRIPTORS_PER_WORKER: u64 = 10;
+/// Descriptors that it may hold besides: standard streams, files in work.
+pub const DESCRIPTORS_BESIDES: u64 = 32;
+
 /// Below this a look at what is free would cost more than the memory.
 const WORTH_A_LOOK: u64 = 8 << 20;
 

@@ -36,7 +36,8 @@ use std::time::Duration;
 
 use brigade_ipc::{ArenaSlab, Bells, SERVER_ENV};
 use brigade_kernels::Registry;
-use brigade_sys::{sandbox, shortage};
+use brigade_sys::sandbox;
+use brigade_sys::shortage::{self, DESCRIPTORS_BESIDES, DESCRIPTORS_PER_WORKER};
 
 use self::crew::Crew;
 use self::keeper::{Event, Keeper};
@@ -124,11 +125,6 @@ fn check_sandbox(wanted: Option<Sandbox>) -> Result<(), PoolError> {
     }
     Ok(())
 }
-
-/// Descriptors that the coordinator holds for one worker, and besides: what doctor
-/// reckons with.
-const DESCRIPTORS_PER_WORKER: u64 = 8;
-const DESCRIPTORS_BESIDES: u64 = 32;
 
 /// Before they run out in the middle of something.
 fn check_descriptors(workers: usize) -> Result<(), PoolError> {

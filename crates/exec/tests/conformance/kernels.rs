@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use brigade_kernels::{Context, Inputs, Kernel, KernelError, ParamSpec, Progress, Registry, Spec};
 
-use crate::{limits, sandbox};
+use crate::{limits, orphans, sandbox};
 
 pub(crate) fn registry() -> Registry {
     Registry::empty()
@@ -23,6 +23,7 @@ pub(crate) fn registry() -> Registry {
         .with(limits::Leak)
         .with(limits::Burn)
         .with(sandbox::Escape)
+        .with(orphans::Shepherd)
 }
 
 /// Gives its inputs back, each byte plus one.

@@ -7,6 +7,7 @@
 mod hostile;
 mod kernels;
 mod limits;
+mod orphans;
 mod same;
 mod sandbox;
 mod storm;
@@ -26,6 +27,9 @@ fn main() -> ExitCode {
     if let Some(code) = brigade_exec::run_if_worker(&kernels::registry()) {
         return code;
     }
+    if let Some(code) = orphans::play() {
+        return code;
+    }
     hostile::listen();
     // A process has one bridge (`ipc/src/bridge.rs`) from its first pool on: not what a pool
     // leaves behind.
@@ -40,8 +44,14 @@ fn main() -> ExitCode {
         }
     }
     for setup in util::Setup::processes() {
-        let tests =
-            [supervision::TESTS, trials::TESTS, storm::TESTS, limits::TESTS, sandbox::TESTS];
+        let tests = [
+            supervision::TESTS,
+            trials::TESTS,
+            storm::TESTS,
+            limits::TESTS,
+            sandbox::TESTS,
+            orphans::TESTS,
+        ];
         for (name, test) in tests.into_iter().flatten() {
             trials.push(Trial::test(format!("{setup}::{name}"), move || {
                 test(setup);

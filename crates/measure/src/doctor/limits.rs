@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use brigade_sys::shortage::{DESCRIPTORS_BESIDES, DESCRIPTORS_PER_WORKER};
 use rustix::fs::{Access, access};
 use rustix::process::{Resource, Rlimit, getrlimit};
 
@@ -9,11 +10,6 @@ use super::Finding;
 use super::Group::Limits;
 use super::Verdict::{Good, Warning};
 
-/// Descriptors that the coordinator holds for one worker: pidfd, channels, shared
-/// memory, pipes.
-const DESCRIPTORS_PER_WORKER: u64 = 8;
-/// Descriptors that it holds besides: standard streams, files in work.
-const DESCRIPTORS_BESIDES: u64 = 32;
 /// Threads that a worker costs, its own and the coordinator's for it.
 const TASKS_PER_WORKER: u64 = 8;
 /// Tasks of the coordinator, and what else the user runs.
@@ -123,7 +119,7 @@ mod tests {
     fn descriptors_for_workers() {
         let found = descriptors(limit(1024), 2);
         assert_eq!((found.value.as_str(), found.verdict), ("1024 (hard limit 4096)", Good));
-        assert_eq!(found.meaning, "That is enough for about 124 workers.");
+        assert_eq!(found.meaning, "That is enough for about 99 workers.");
         let found = descriptors(limit(256), 64);
         assert_eq!(found.verdict, Warning);
         assert_eq!(found.advice.as_deref(), Some("ulimit -n 1024"));
