@@ -250,7 +250,10 @@ class Peers:
             "array": latency("8MiB", placement="in-place", **arena)
         }
         self.all["brigade processes, forkserver"] = {
-            "start": start(start_method="forkserver", workers=2)
+            "start": start(start_method="forkserver", workers=2, template=None)
+        }
+        self.all["brigade processes, forkserver running"] = {
+            "start": start(start_method="forkserver", workers=2, template="already running")
         }
 
 

@@ -52,9 +52,9 @@ mod write;
 use std::process::ExitCode;
 
 pub use brigade_exec::{
-    Backend, JobHandle, Map, MapUnordered, Pool, PoolBuffer, PoolBuilder, PoolConfig, PoolError,
-    Sandbox, StartMethod, Status as PoolStatus, Stop, SubmitError, Transport, WorkerReport,
-    run_if_worker,
+    Backend, ForkServer, JobHandle, Map, MapUnordered, Pool, PoolBuffer, PoolBuilder, PoolConfig,
+    PoolError, Sandbox, StartMethod, Status as PoolStatus, Stop, SubmitError, Transport,
+    WorkerReport, run_if_worker,
 };
 pub use brigade_kernels::{
     Context, Entry, Family, Inputs, Kernel, KernelError, OutputFormat, ParamError, ParamKind,

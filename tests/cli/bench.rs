@@ -69,6 +69,8 @@ fn startup_measures_both_start_methods() {
             assert_eq!((cell["n"].as_u64(), cell["case"]["workers"].as_u64()), (Some(2), Some(2)));
         }
     }
+    let running = |cell: &&Value| cell["case"]["template"] == "already running";
+    assert_eq!(cells(&done).iter().filter(running).count(), 2);
     assert!(cells(&done).iter().any(|cell| cell["metric"] == "replacement"));
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use brigade_ipc::{Bounds, Patience};
 use brigade_proto::limits;
 
-use crate::{PoolError, executor};
+use crate::{ForkServer, PoolError, executor};
 
 macro_rules! names {
     ($(#[$doc:meta])* $name:ident, $what:literal { $($(#[$vdoc:meta])* $variant:ident = $text:literal),* $(,)? }) => {
@@ -145,6 +145,9 @@ pub struct PoolConfig {
     pub start_deadline: Duration,
     /// The program that is started as a worker; `None`: this executable.
     pub worker_program: Option<PathBuf>,
+    /// What workers are forked from with [`StartMethod::Forkserver`]; its program counts, not
+    /// `worker_program`. `None`: a process that the pool starts for itself.
+    pub fork_server: Option<ForkServer>,
 }
 
 impl Default for PoolConfig {
@@ -169,6 +172,7 @@ impl Default for PoolConfig {
             pin: false,
             start_deadline: Duration::from_secs(10),
             worker_program: None,
+            fork_server: None,
         }
     }
 }

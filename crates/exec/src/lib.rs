@@ -26,4 +26,4 @@ pub use executor::{Status, Stop, WorkerReport};
 pub use handle::JobHandle;
 pub use map::{Map, MapUnordered};
 pub use pool::{Pool, PoolBuffer, PoolBuilder};
-pub use processes::run_if_worker;
+pub use processes::{ForkServer, run_if_worker};

@@ -15,7 +15,7 @@ use crate::chunk::Chunk;
 use crate::executor::{Executor, Status, Stop, WorkerReport};
 use crate::ticket::{Basket, Listener, Task, Ticket};
 use crate::{
-    Backend, JobHandle, Map, MapUnordered, PoolConfig, PoolError, Sandbox, StartMethod,
+    Backend, ForkServer, JobHandle, Map, MapUnordered, PoolConfig, PoolError, Sandbox, StartMethod,
     SubmitError, Transport, in_process, processes,
 };
 
@@ -99,6 +99,14 @@ impl PoolBuilder {
         start_deadline: Duration,
         /// The program that is started as a worker. Default: this executable.
         worker_program: Option<PathBuf>,
+    }
+
+    /// Has the pool's workers forked from a process that runs already. Default: with
+    /// [`StartMethod::Forkserver`] the pool starts one for itself.
+    pub fn fork_server(mut self, server: &ForkServer) -> Self {
+        self.config.start_method = StartMethod::Forkserver;
+        self.config.fork_server = Some(server.clone());
+        self
     }
 
     /// Takes all settings at once.

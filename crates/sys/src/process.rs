@@ -235,10 +235,7 @@ pub fn reap_strays(names: &[String], known: &[u32]) -> usize {
             list.split_whitespace().filter_map(|pid| pid.parse().ok()).collect::<Vec<u32>>()
         })
         .collect();
-    let is_stray = |pid: &u32| {
-        let name = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
-        !known.contains(pid) && names.iter().any(|stray| stray == name.trim_end())
-    };
+    let is_stray = |pid: &u32| !known.contains(pid) && names.contains(&name(*pid));
     let strays = children.into_iter().filter(is_stray).filter_map(|pid| Child::watch(pid).ok());
     strays
         .map(|stray| {
@@ -247,6 +244,12 @@ pub fn reap_strays(names: &[String], known: &[u32]) -> usize {
             let _ = stray.reap();
         })
         .count()
+}
+
+/// What a process is called, see [`set_name`]. Empty where there is none, or no `/proc`.
+pub fn name(pid: u32) -> String {
+    let name = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+    name.trim_end().to_owned()
 }
 
 /// Gives the calling thread a name that `ps` and `top` show; for a process's main

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use brigade_exec::{Backend, Pool, PoolBuilder, StartMethod};
+use brigade_exec::{Backend, ForkServer, Pool, PoolBuilder, StartMethod};
 use brigade_kernels::Registry;
 use brigade_measure::experiment::{Metric, Variant};
 use brigade_measure::floors;
@@ -25,6 +25,7 @@ pub(super) enum Until {
 /// Ready, first result, and what a worker costs that takes the place of another.
 pub(super) fn startup(args: &StartupArgs, session: &mut Session<'_>) -> Result<(), Failure> {
     let registry = &Arc::clone(&session.registry);
+    let server = &ForkServer::start()?;
     session.expect(3);
     for (until, metric) in [(Until::Ready, "ready"), (Until::FirstResult, "first_result")] {
         let mut variants = Vec::new();
@@ -41,6 +42,10 @@ pub(super) fn startup(args: &StartupArgs, session: &mut Session<'_>) -> Result<(
                 let start = move || builder().start_method(method);
                 variants.push(start_variant(with(case(name), about.clone()), start, until));
             }
+            let name = json!({"backend": "processes", "start_method": "forkserver"});
+            let name = with(case(name), json!({"template": "already running"}));
+            let start = move || builder().fork_server(server);
+            variants.push(start_variant(with(name, about.clone()), start, until));
             let floor = with(case(json!({"floor": "as many empty programs"})), about);
             variants.push(Variant::new(floor, move || empty_programs(workers)));
         }

@@ -19,6 +19,7 @@
 mod bounds;
 mod crew;
 mod foreign;
+mod fork_server;
 mod forward;
 mod keeper;
 mod kid;
@@ -45,6 +46,7 @@ use crate::executor::{Executor, Status, Stop, WorkerReport, wait_patiently};
 use crate::ticket::{Task, Ticket, Wanted};
 use crate::{PoolConfig, PoolError, Sandbox, SubmitError, Transport, wake_up};
 
+pub use fork_server::ForkServer;
 pub use worker::run_if_worker;
 
 /// The executor of [`Backend::Processes`](crate::Backend::Processes).
@@ -57,10 +59,7 @@ pub(crate) struct Processes {
 
 impl Processes {
     pub(crate) fn start(registry: &Registry, config: &PoolConfig) -> Result<Self, PoolError> {
-        if [SERVER_ENV, template::TEMPLATE_ENV].iter().any(|name| std::env::var_os(name).is_some())
-        {
-            return Err(PoolError::InsideWorker);
-        }
+        check_outside()?;
         check_sandbox(config.sandbox)?;
         check_descriptors(config.workers)?;
         let setup = |what: &str, source| PoolError::Setup { what: what.to_owned(), source };
@@ -107,6 +106,14 @@ impl Processes {
             }
         }
     }
+}
+
+/// A worker that starts workers of its own would go on for ever.
+fn check_outside() -> Result<(), PoolError> {
+    if [SERVER_ENV, template::TEMPLATE_ENV].iter().any(|name| std::env::var_os(name).is_some()) {
+        return Err(PoolError::InsideWorker);
+    }
+    Ok(())
 }
 
 /// Before anything is started: the kernel is the workers' too.

@@ -33,8 +33,8 @@ pub(super) struct Template {
     wire: Wire,
     words: Words,
     number: u32,
-    /// Workers that were forked and are known.
-    known: Vec<u32>,
+    /// Workers that it has told of, as far as they may still be called as it calls them.
+    told: Vec<u32>,
 }
 
 /// What a template and a worker that it has just forked are called: no others of
@@ -42,6 +42,9 @@ pub(super) struct Template {
 fn names(number: &str) -> [String; 2] {
     [format!("brigade-f{number}"), format!("brigade-n{number}")]
 }
+
+/// How many workers are remembered before it is looked who has another name by now.
+const MANY: usize = 64;
 
 /// How long a template that has hung up may take to exit.
 const DYING_LIMIT: Duration = Duration::from_millis(200);
@@ -64,11 +67,16 @@ impl Template {
                 .stdin(theirs.into_stdio());
         };
         let Started { child, words } = spawn::run(program, prepare)?;
-        Ok(Self { child: Some(child), wire: mine, words, number, known: Vec::new() })
+        Ok(Self { child: Some(child), wire: mine, words, number, told: Vec::new() })
+    }
+
+    /// Its process id.
+    pub(super) fn pid(&self) -> Option<u32> {
+        self.child.as_ref().map(Child::pid)
     }
 
     /// Has a worker forked that shakes hands with `listener`.
-    pub(super) fn fork(&self, listener: &Listener, limit: Duration) -> io::Result<Started> {
+    pub(super) fn fork(&mut self, listener: &Listener, limit: Duration) -> io::Result<Started> {
         let (reader, writer) = io::pipe()?;
         let words = Words::of(reader)?;
         let [(_, server), (_, nonce), _] = listener.environment();
@@ -80,13 +88,13 @@ impl Template {
         let answer = String::from_utf8_lossy(&answer).into_owned();
         let pid = answer.parse::<u32>().map_err(|_| io::Error::other(answer))?;
         // Our own child, not reaped, so the pid is still this one's.
-        Ok(Started { child: Child::watch(pid)?, words })
-    }
-
-    /// Ends it. What it forked and could not tell of any more ends too; `known` are
-    /// those that it told of.
-    pub(super) fn end(mut self, known: Vec<u32>) {
-        self.known = known;
+        let child = Child::watch(pid)?;
+        if self.told.len() >= MANY {
+            let [_, fresh] = names(&self.number.to_string());
+            self.told.retain(|&pid| process::name(pid) == fresh);
+        }
+        self.told.push(pid);
+        Ok(Started { child, words })
     }
 
     /// Why it did not fork, when [`Template::fork`] has failed.
@@ -123,7 +131,8 @@ impl Drop for Template {
             // same.
             let _ = child.reap();
         }
-        let strays = process::reap_strays(&names(&self.number.to_string()), &self.known);
+        // What it has forked and could not tell of any more.
+        let strays = process::reap_strays(&names(&self.number.to_string()), &self.told);
         if strays > 0 {
             tracing::debug!(strays, "the fork server died before it could tell of a worker");
         }

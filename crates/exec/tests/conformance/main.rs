@@ -4,6 +4,7 @@
 
 #![allow(clippy::print_stdout, reason = "a test may")]
 
+mod fork_server;
 mod hostile;
 mod kernels;
 mod limits;
@@ -58,6 +59,12 @@ fn main() -> ExitCode {
                 Ok(())
             }));
         }
+    }
+    for (name, test) in fork_server::TESTS {
+        trials.push(Trial::test(format!("fork-server::{name}"), move || {
+            test();
+            Ok(())
+        }));
     }
     trials.push(Trial::test("random batches are the same everywhere", || {
         same::random_batches();

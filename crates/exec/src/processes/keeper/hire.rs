@@ -7,55 +7,35 @@ use brigade_ipc::Listener;
 use brigade_sys::{affinity, clock};
 
 use super::Facts;
+use crate::processes::fork_server::ForkServer;
 use crate::processes::kid::Kid;
 use crate::processes::link::Link;
 use crate::processes::spawn::{self, Started};
-use crate::processes::template::Template;
 use crate::{PoolError, StartMethod};
 
 /// Starts workers.
 #[derive(Default)]
 pub(super) struct Agency {
-    /// What workers are forked from.
-    template: Option<Template>,
+    /// What workers are forked from: the pool's own, or one that it was given.
+    server: Option<ForkServer>,
 }
 
 impl Agency {
     /// Starts a worker program, or has one forked.
-    fn start(
-        &mut self,
-        facts: &Facts,
-        listener: &Listener,
-        known: impl FnOnce() -> Vec<u32>,
-    ) -> Result<Started, PoolError> {
-        let program = facts.config.worker_program.as_deref();
-        if facts.config.start_method == StartMethod::Spawn {
+    fn start(&mut self, facts: &Facts, listener: &Listener) -> Result<Started, PoolError> {
+        let config = &facts.config;
+        let program = config.worker_program.as_deref();
+        if config.start_method == StartMethod::Spawn {
             return spawn::start(program, listener);
         }
-        let limit = facts.config.start_deadline;
-        if let Some(template) = &self.template {
-            match template.fork(listener, limit) {
-                Ok(started) => return Ok(started),
-                // It may have died; a new one is tried.
-                Err(error) => tracing::warn!(%error, "the fork server is started again"),
-            }
-        }
-        // The old one is reaped before that.
-        if let Some(template) = self.template.take() {
-            template.end(known());
-        }
-        let template = Template::start(program)?;
-        match template.fork(listener, limit) {
-            Ok(started) => {
-                self.template = Some(template);
-                Ok(started)
-            }
-            Err(error) => Err(template.obituary(error, limit)),
-        }
+        let server = match (&self.server, &config.fork_server) {
+            (Some(server), _) | (None, Some(server)) => server.clone(),
+            (None, None) => ForkServer::of(program)?,
+        };
+        self.server.insert(server).fork(listener, config.start_deadline)
     }
 
-    /// Starts a worker for a lane, and the thread that lets it in. `known` are the ids of
-    /// the pool's other workers.
+    /// Starts a worker for a lane, and the thread that lets it in.
     ///
     /// # Errors
     /// When the worker or the thread cannot be started.
@@ -64,13 +44,12 @@ impl Agency {
         facts: &Facts,
         lane: usize,
         tenure: u64,
-        known: impl FnOnce() -> Vec<u32>,
     ) -> Result<Kid, PoolError> {
         let setup = |what: &str, source| PoolError::Setup { what: what.to_owned(), source };
         let listener = Listener::bind()
             .map_err(|error| setup("the private directory for the workers' sockets", error))?;
         let doorstep = listener.doorstep();
-        let started = self.start(facts, &listener, known)?;
+        let started = self.start(facts, &listener)?;
         let link = Link {
             crew: Arc::clone(&facts.crew),
             keeper: facts.keeper.clone(),

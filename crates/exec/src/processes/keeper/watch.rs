@@ -40,15 +40,6 @@ enum Seat {
     Taken(Box<Kid>),
 }
 
-impl Seat {
-    fn pid(&self) -> Option<u32> {
-        match self {
-            Self::Taken(kid) => Some(kid.pid),
-            Self::Empty | Self::Due(_) => None,
-        }
-    }
-}
-
 pub(super) struct Watch {
     facts: Facts,
     events: Receiver<Event>,
@@ -271,9 +262,7 @@ impl Watch {
         self.tenures += 1;
         let tenure = self.tenures;
         let is_first = self.is_first(tenure);
-        // For a fork server that died and left strays.
-        let known = || self.seats.iter().filter_map(Seat::pid).collect();
-        match self.agency.hire(&self.facts, lane, tenure, known) {
+        match self.agency.hire(&self.facts, lane, tenure) {
             Ok(kid) => {
                 if !is_first {
                     self.desk().record().restarts += 1;
