@@ -54,6 +54,9 @@ if command -v python3 > /dev/null; then
     python3 "$here/kill_coordinator.py" --brigade "$brigade" --kills 8 --jobs 60 \
         || fail "a run whose coordinator was killed was not completed"
     echo "ok: a coordinator that is killed"
+    python3 "$here/soak.py" --brigade "$brigade" --minutes 0.25 --look 0.25 --every 200 \
+        || fail "something grew, or a job was lost or changed"
+    echo "ok: a short soak"
 fi
 
 [ -z "$(pgrep -f brigade-worker || true)" ] || fail "workers are left behind"

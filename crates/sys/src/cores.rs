@@ -10,6 +10,7 @@ mod cgroup;
 
 use std::fs;
 use std::path::Path;
+use std::sync::OnceLock;
 
 use cgroup::Groups;
 use rustix::thread::{CpuSet, sched_getaffinity};
@@ -39,21 +40,39 @@ impl Cores {
     }
 }
 
-/// The cores that this process may use, as it stands now; asked of the system at
-/// each call.
+/// What is read from files. Once: that takes longer than to start a thread, and each pool asks.
+struct Limits {
+    online: Option<usize>,
+    cpu_quota: Option<f64>,
+    memory: Option<u64>,
+}
+
+fn limits() -> &'static Limits {
+    static LIMITS: OnceLock<Limits> = OnceLock::new();
+    LIMITS.get_or_init(|| {
+        let root = Path::new("/");
+        let groups = Groups::read(root);
+        let (cpu_quota, memory) = (groups.cpu_quota(), groups.memory_limit());
+        Limits { online: online(root), cpu_quota, memory }
+    })
+}
+
+/// The cores that this process may use. The affinity is asked for at each call, the limits of
+/// the control group once in a process.
 ///
 /// ```
 /// let cores = brigade_sys::cores::usable();
 /// assert!((1..=cores.affinity).contains(&cores.usable));
 /// ```
 pub fn usable() -> Cores {
-    let root = Path::new("/");
-    Cores::new(online(root), affinity(root), Groups::read(root).cpu_quota())
+    let limits = limits();
+    Cores::new(limits.online, affinity(Path::new("/")), limits.cpu_quota)
 }
 
-/// The memory limit of this process's control group, in bytes; `None` without one.
+/// The memory limit of this process's control group, in bytes, as it was when this process asked
+/// first; `None` without one.
 pub fn memory_limit() -> Option<u64> {
-    Groups::read(Path::new("/")).memory_limit()
+    limits().memory
 }
 
 /// How much memory this process may use, in bytes: that of the machine, or of its
