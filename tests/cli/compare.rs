@@ -9,10 +9,11 @@ fn samples<'a>(cell: &'a Value, of: &str) -> &'a Vec<Value> {
 }
 
 #[test]
-fn ab_finds_a_command_that_takes_twice_as_long() {
+fn ab_finds_a_command_that_takes_many_times_as_long() {
     let kitchen = Kitchen::new();
-    // The margin is wide: neither noise nor a busy machine makes 5 ms into 15.
-    let command = "ab --base 'sleep 0.005' --head 'sleep 0.015' --blocks 12 --format json";
+    // The margin is wide: a busy machine adds up to 40 ms to a command, and it is not
+    // what is tested.
+    let command = "ab --base 'sleep 0.02' --head 'sleep 0.2' --blocks 12 --format json";
     let done = kitchen.run(command).expect(3).json();
     assert_eq!(done["schema"], "brigade.compare.v1");
     assert_eq!((&done["verdict"], &done["kind"]), (&json!("worse"), &json!("ab")));
@@ -20,7 +21,7 @@ fn ab_finds_a_command_that_takes_twice_as_long() {
     assert_eq!((&cell["verdict"], &cell["confirmed"]), (&json!("worse"), &json!(true)));
     assert_eq!(cell["metric"], "wall");
     let [low, high] = [0, 1].map(|i| cell["ratio"]["interval"][i].as_f64().unwrap());
-    assert!(1.05 < low && low < high && high < 3.5, "{low} {high}");
+    assert!(1.05 < low && low < high && high < 12.0, "{low} {high}");
     for of in ["base_samples", "again_samples", "head_samples"] {
         assert_eq!(samples(cell, of).len(), 12);
     }
@@ -29,7 +30,7 @@ fn ab_finds_a_command_that_takes_twice_as_long() {
 #[test]
 fn ab_says_better_and_too_little_time() {
     let kitchen = Kitchen::new();
-    let command = "ab --base 'sleep 0.015' --head 'sleep 0.005' --blocks 12 --format json";
+    let command = "ab --base 'sleep 0.2' --head 'sleep 0.02' --blocks 12 --format json";
     let done = kitchen.run(command).expect(0).json();
     assert_eq!(done["verdict"], "better");
     assert!(done["cells"][0]["confirmed"].is_null());
