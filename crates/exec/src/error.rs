@@ -113,6 +113,12 @@ pub enum PoolError {
         /// How the last one ended.
         death: String,
     },
+    /// A thread of the pool has panicked: a bug of Brigade, or of a subscriber to its events.
+    #[error("the pool's {what}")]
+    Panicked {
+        /// Which thread, and with what words.
+        what: String,
+    },
     /// Something needs a platform that this is not.
     #[error("{what} needs Linux")]
     Unsupported {

@@ -55,6 +55,17 @@ impl Task {
     }
 }
 
+/// A panic may take a task with it; nobody waits for it for ever.
+impl Drop for Task {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let reason = "the thread that had the job in hand has panicked".to_owned();
+            let result = Err(JobError::PoolGaveUp { reason });
+            self.finish(End { result, worker: None, pid: 0, bytes_in: 0, chunk: None });
+        }
+    }
+}
+
 /// How a job ended, as its executor knows it.
 pub(crate) struct End {
     pub(crate) result: Result<Vec<Bytes>, JobError>,

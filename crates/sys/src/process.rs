@@ -17,12 +17,14 @@ use rustix::process::{
 /// A child process that leads its own process group, not yet reaped.
 ///
 /// As long as it is not reaped its pid cannot be used again, so signals reach it
-/// or nobody. [`Child::reap`] takes the child away for that reason. It and its group do not
-/// outlive this process, however that ends, see [`Tether`].
+/// or nobody. [`Child::reap`] takes the child away for that reason; one that is dropped is
+/// killed and reaped. It and its group do not outlive this process, however that ends, see
+/// [`Tether`].
 #[derive(Debug)]
 pub struct Child {
     pid: Pid,
     pidfd: OwnedFd,
+    is_reaped: bool,
     _tether: Tether,
 }
 
@@ -53,7 +55,7 @@ impl Child {
             .and_then(Pid::from_raw)
             .ok_or_else(|| io::Error::other("not a process id"))?;
         let pidfd = pidfd_open(pid, PidfdFlags::empty())?;
-        Ok(Self { pid, pidfd, _tether: Tether::tie(pid)? })
+        Ok(Self { pid, pidfd, is_reaped: false, _tether: Tether::tie(pid)? })
     }
 
     /// The process id.
@@ -80,7 +82,12 @@ impl Child {
     ///
     /// # Errors
     /// When somebody else has waited for the child.
-    pub fn reap(self) -> io::Result<Reaped> {
+    pub fn reap(mut self) -> io::Result<Reaped> {
+        self.take()
+    }
+
+    fn take(&mut self) -> io::Result<Reaped> {
+        self.is_reaped = true;
         // While the leader is a zombie its group id is still taken.
         let mut info = rustix::process::waitid(
             rustix::process::WaitId::PidFd(self.pidfd.as_fd()),
@@ -95,6 +102,16 @@ impl Child {
         info?;
         let _ = kill_process_group(self.pid, Signal::KILL);
         wait4(self.pid)
+    }
+}
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        if !self.is_reaped {
+            self.kill_group();
+            // Somebody else has waited for it: it is dead all the same.
+            let _ = self.take();
+        }
     }
 }
 
@@ -325,6 +342,14 @@ mod tests {
         child.kill_group();
         child.reap().unwrap();
         assert!(!is_stopped(pid.as_raw_nonzero().get().cast_unsigned()));
+    }
+
+    #[test]
+    fn a_child_that_is_dropped_is_gone() {
+        let child = sh("sleep 1000");
+        let pid = child.pid();
+        drop(child);
+        assert!(Child::watch(pid).is_err(), "not even a zombie is left");
     }
 
     #[test]

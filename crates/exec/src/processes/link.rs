@@ -16,7 +16,7 @@ use brigade_sys::clock;
 
 use super::crew::{Crew, Delivery, Done, Errand, Mailbox, Wire};
 use super::keeper::{Event, Keeper};
-use super::{foreign, forward};
+use super::{foreign, forward, net};
 use crate::config::LEAST_MEMORY;
 use crate::{Transport, load};
 
@@ -53,12 +53,19 @@ impl Link {
     /// its last act is to tell the keeper.
     pub(super) fn serve(self, listener: Listener) {
         let (lane, tenure) = (self.lane, self.tenure);
-        let keeper = self.keeper.clone();
-        let event = match self.welcome(listener) {
-            Ok(served) => Event::LinkClosed { lane, tenure, offence: self.run(served) },
-            Err(refusal) => Event::Refused { lane, tenure, refusal },
+        let (keeper, crew) = (self.keeper.clone(), Arc::clone(&self.crew));
+        let work = || {
+            keeper.tell(match self.welcome(listener) {
+                Ok(served) => Event::LinkClosed { lane, tenure, offence: self.run(served) },
+                Err(refusal) => Event::Refused { lane, tenure, refusal },
+            });
         };
-        keeper.tell(event);
+        net::guard("link", work, |what| {
+            // Its runner, too, is not needed any more.
+            crew.unready(lane, tenure);
+            keeper.offend(lane, tenure, Some(given_up(&what)));
+            keeper.tell(Event::LinkClosed { lane, tenure, offence: None });
+        });
     }
 
     fn carriage(&self) -> Carriage {
@@ -101,9 +108,12 @@ impl Link {
         let link = Arc::new(self);
         let runner = {
             let (link, mail) = (Arc::clone(&link), Arc::clone(&served.mail));
-            thread::Builder::new()
-                .name(format!("runner-{}", link.lane))
-                .spawn(move || link.run_errands(&mail))
+            thread::Builder::new().name(format!("runner-{}", link.lane)).spawn(move || {
+                let fallen = |what: String| {
+                    link.keeper.offend(link.lane, link.tenure, Some(given_up(&what)));
+                };
+                net::guard("runner", || link.run_errands(&mail), fallen);
+            })
         };
         let offence = match runner {
             Ok(runner) => {
@@ -263,6 +273,11 @@ impl Link {
             _ => Ok(()),
         }
     }
+}
+
+/// What is told of a worker whose thread in this process has panicked.
+fn given_up(what: &str) -> String {
+    format!("was given up: the pool's {what}")
 }
 
 enum Undelivered {

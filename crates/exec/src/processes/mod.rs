@@ -25,6 +25,7 @@ mod keeper;
 mod kid;
 mod life;
 mod link;
+mod net;
 mod pulse;
 mod sinks;
 mod spawn;
@@ -86,10 +87,11 @@ impl Processes {
 
     fn start_clerk(&self) -> Result<(), PoolError> {
         if self.has_rings {
-            let crew = Arc::clone(&self.crew);
+            let (crew, keeper) = (Arc::clone(&self.crew), self.keeper.clone());
+            let fallen = move |what| keeper.tell(Event::Fallen { what });
             let clerk = thread::Builder::new()
                 .name("clerk".to_owned())
-                .spawn(move || crew.clerk())
+                .spawn(move || net::guard("clerk", || crew.clerk(), fallen))
                 .map_err(|source| PoolError::Setup { what: "the clerk".to_owned(), source })?;
             self.threads.lock().unwrap_or_else(PoisonError::into_inner).push(clerk);
         }

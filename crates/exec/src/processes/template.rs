@@ -125,12 +125,8 @@ impl Template {
 
 impl Drop for Template {
     fn drop(&mut self) {
-        if let Some(child) = self.child.take() {
-            child.kill_group();
-            // Somebody else in this process waits for any child: it is dead all the
-            // same.
-            let _ = child.reap();
-        }
+        // Killed and reaped.
+        drop(self.child.take());
         // What it has forked and could not tell of any more.
         let strays = process::reap_strays(&names(&self.number.to_string()), &self.told);
         if strays > 0 {

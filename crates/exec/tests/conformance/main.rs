@@ -9,6 +9,7 @@ mod hostile;
 mod kernels;
 mod limits;
 mod orphans;
+mod panics;
 mod same;
 mod sandbox;
 mod storm;
@@ -18,6 +19,7 @@ mod util;
 
 use std::process::ExitCode;
 
+use brigade_exec::Transport;
 use libtest_mimic::{Arguments, Trial};
 
 fn main() -> ExitCode {
@@ -28,7 +30,7 @@ fn main() -> ExitCode {
     if let Some(code) = brigade_exec::run_if_worker(&kernels::registry()) {
         return code;
     }
-    if let Some(code) = orphans::play() {
+    if let Some(code) = orphans::play().or_else(panics::play) {
         return code;
     }
     hostile::listen();
@@ -52,6 +54,8 @@ fn main() -> ExitCode {
             limits::TESTS,
             sandbox::TESTS,
             orphans::TESTS,
+            panics::TESTS,
+            if setup.transport == Transport::Arena { panics::TESTS_WITH_RINGS } else { &[] },
         ];
         for (name, test) in tests.into_iter().flatten() {
             trials.push(Trial::test(format!("{setup}::{name}"), move || {

@@ -37,6 +37,7 @@ pub(in super::super) enum Why {
 }
 
 /// How a worker ended.
+#[derive(Default)]
 pub(in super::super) struct Death {
     /// "killed by SIGSEGV", "exited with status 0".
     pub(in super::super) how: String,

@@ -47,6 +47,8 @@ pub(super) struct Crew {
     in_transit: AtomicUsize,
     /// Somebody waits until no job is unfinished.
     awaited: AtomicBool,
+    /// A thread of the pool has panicked: what is unfinished stays so.
+    has_fallen: AtomicBool,
     /// There is room in the queue.
     has_room: AtomicBool,
     /// Of the arena transport: where payloads are, what wakes the coordinator.
@@ -232,6 +234,7 @@ impl Crew {
             unfinished: AtomicUsize::new(0),
             in_transit: AtomicUsize::new(0),
             awaited: AtomicBool::new(false),
+            has_fallen: AtomicBool::new(false),
             has_room: AtomicBool::new(true),
             arena: Arena::new(Arc::clone(&budget)),
             budget,
@@ -473,6 +476,15 @@ impl Crew {
         self.refuse(Stop::Kill, &error);
     }
 
+    /// A thread has panicked, and may have taken jobs with it: the count of those that are
+    /// unfinished is not waited for. After everything else that ends them.
+    pub(super) fn fall(&self) {
+        self.has_fallen.store(true, Ordering::SeqCst);
+        // Under the lock, so that who is about to sleep does not miss it.
+        drop(self.lock());
+        self.idle.notify_all();
+    }
+
     /// Waits until every accepted job has been reported, then lets the workers go.
     pub(super) fn close(&self) {
         let mut state = self.lock();
@@ -483,7 +495,8 @@ impl Crew {
         self.collect(&mut state);
         self.release(state);
         let mut state = self.lock();
-        while self.unfinished.load(Ordering::SeqCst) > 0 {
+        while self.unfinished.load(Ordering::SeqCst) > 0 && !self.has_fallen.load(Ordering::SeqCst)
+        {
             state = self.idle.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
         state.stopped = state.stopped.max(Some(Stop::Drain));

@@ -72,11 +72,7 @@ impl Agency {
                 let deadline = clock::after(facts.config.start_deadline);
                 Ok(Kid::new(started, tenure, doorstep, deadline, thread))
             }
-            Err(error) => {
-                started.child.kill_group();
-                let _ = started.child.reap();
-                Err(setup("a worker's link thread", error))
-            }
+            Err(error) => Err(setup("a worker's link thread", error)),
         }
     }
 }

@@ -17,7 +17,8 @@ use brigade_sys::clock;
 use crossbeam_channel::{Receiver, Sender};
 
 use self::watch::Watch;
-use super::crew::Crew;
+use super::crew::{Crew, Death};
+use super::net;
 use crate::executor::Status;
 use crate::ticket::Ticket;
 use crate::{PoolConfig, PoolError};
@@ -37,6 +38,8 @@ pub(super) enum Event {
     Cancel { lane: usize, ticket: Arc<Ticket> },
     /// Every worker is to die.
     KillAll,
+    /// A thread that serves all workers has panicked.
+    Fallen { what: String },
     /// All jobs are done, workers are to leave.
     Close,
 }
@@ -111,6 +114,20 @@ impl Keeper {
     }
 }
 
+impl Keeper {
+    /// Answers the jobs of a pool that has lost its keeper.
+    fn fall(&self, crew: &Crew, lanes: usize, what: String) {
+        let death = Death { how: what.clone(), ..Death::default() };
+        let error = Arc::new(PoolError::Panicked { what });
+        self.0.record().gave_up.get_or_insert(Arc::clone(&error));
+        crew.give_up(&error);
+        for lane in 0..lanes {
+            crew.lost(lane, &death);
+        }
+        crew.fall();
+    }
+}
+
 impl Desk {
     fn record(&self) -> MutexGuard<'_, Record> {
         self.record.lock().unwrap_or_else(PoisonError::into_inner)
@@ -151,10 +168,15 @@ pub(super) fn start(
         bells,
         begin,
     };
+    let (lanes, crew, fallen) = (config.workers, Arc::clone(crew), keeper.clone());
     let watch = Watch::new(facts, events, starting);
     let thread = thread::Builder::new()
         .name("keeper".to_owned())
-        .spawn(move || watch.run())
+        .spawn(move || {
+            // What it held is gone by then, so its workers are.
+            let fallen = |what| fallen.fall(&crew, lanes, what);
+            net::guard("keeper", || watch.run(), fallen);
+        })
         .map_err(setup)?;
     Ok((keeper, thread))
 }

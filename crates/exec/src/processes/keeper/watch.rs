@@ -51,6 +51,8 @@ pub(super) struct Watch {
     starting: Option<Start>,
     /// No worker is replaced any more.
     leaving: bool,
+    /// Because a thread of the pool has panicked.
+    has_fallen: bool,
 }
 
 /// The pool's start, while it lasts.
@@ -73,6 +75,7 @@ impl Watch {
             tenures: 0,
             starting: Some(Start { _over: over, missing: (0..lanes).collect() }),
             leaving: false,
+            has_fallen: false,
         }
     }
 
@@ -90,6 +93,9 @@ impl Watch {
             let next = self.keep_deadlines();
             self.desk().wake_at.store(next.unwrap_or(u64::MAX - 1), Ordering::SeqCst);
             if self.leaving && self.seats.iter().all(|seat| matches!(seat, Seat::Empty)) {
+                if self.has_fallen {
+                    self.facts.crew.fall();
+                }
                 return;
             }
             self.sleep(next);
@@ -117,6 +123,10 @@ impl Watch {
                         kid.life.heard_out();
                         kid.kill(Cause::Refused(refusal));
                     }
+                }
+                Event::Fallen { what } => {
+                    self.give_up(PoolError::Panicked { what });
+                    self.has_fallen = true;
                 }
                 Event::Offence { lane, tenure, what } => {
                     if let Some(kid) = self.kid(lane, tenure) {
@@ -275,14 +285,7 @@ impl Watch {
                 if is_first {
                     self.give_up(error);
                 } else {
-                    let death = Death {
-                        how: error.to_string(),
-                        why: None,
-                        current: None,
-                        last_words: String::new(),
-                        cpu_ns: 0,
-                        peak_rss_bytes: 0,
-                    };
+                    let death = Death { how: error.to_string(), ..Death::default() };
                     self.replace(lane, &death);
                 }
             }
