@@ -12,6 +12,7 @@
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use brigade_proto::{PROTOCOL_VERSION, WorkerId};
@@ -19,7 +20,7 @@ use brigade_sys::{process, random, shortage, socket};
 use ipc_channel::ipc::{IpcReceiver, IpcSender, channel};
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
-use tempfile::TempDir;
+use tempfile::NamedTempFile;
 use thiserror::Error;
 
 use crate::channel::{Envelope, Receiver, RecvError, Sender};
@@ -116,11 +117,10 @@ struct Greeting {
 
 /// A server that waits for one worker.
 pub struct Listener {
-    socket: OwnedFd,
+    /// Its path is removed with it.
+    socket: NamedTempFile<OwnedFd>,
     name: String,
     nonce: u128,
-    /// Removed with what is in it.
-    _directory: TempDir,
 }
 
 /// Without the nonce.
@@ -163,13 +163,16 @@ impl Listener {
     /// When the directory or the socket cannot be made.
     pub fn bind() -> io::Result<Self> {
         runtime_dir::prepare()?;
-        let directory = tempfile::tempdir_in(runtime_dir::path())?;
-        let path = directory.path().join(runtime_dir::SOCKET);
-        let socket = socket::listen(&path)?;
-        let name = path.into_os_string().into_string().map_err(|path| {
+        // Not in a directory of its own, as ipc-channel does it: that takes longer than all
+        // else here.
+        let socket = tempfile::Builder::new()
+            .prefix("worker-")
+            .make_in(runtime_dir::path(), |path| socket::listen(path))?;
+        let path = socket.path();
+        let name = path.to_str().map(str::to_owned).ok_or_else(|| {
             io::Error::other(format!("{} is not UTF-8; set XDG_RUNTIME_DIR", path.display()))
         })?;
-        Ok(Self { socket, name, nonce: random::nonce()?, _directory: directory })
+        Ok(Self { socket, name, nonce: random::nonce()? })
     }
 
     /// Where the listener waits.
@@ -222,8 +225,8 @@ impl Listener {
     /// process itself: see [`Doorstep::abort`].
     fn wait_for(&self, pid: u32) -> Result<OwnedFd, Refusal> {
         loop {
-            let (caller, peer) =
-                socket::accept(&self.socket).map_err(|error| Refusal::Broken(error.to_string()))?;
+            let (caller, peer) = socket::accept(self.socket.as_file())
+                .map_err(|error| Refusal::Broken(error.to_string()))?;
             if peer == pid {
                 return Ok(caller);
             }
@@ -355,21 +358,42 @@ impl From<RecvError> for Refusal {
 
 /// Which executable this process runs: the version, and the identity of the file
 /// on disk. Two processes of one file have the same; a rebuilt file differs.
-pub fn build_id() -> String {
-    let file = std::fs::metadata("/proc/self/exe")
-        .or_else(|_| std::env::current_exe().and_then(std::fs::metadata));
-    let version = env!("CARGO_PKG_VERSION");
-    match file {
-        Ok(file) => format!(
-            "{version}-{:x}-{:x}-{:x}-{:x}.{:x}",
-            file.dev(),
-            file.ino(),
-            file.size(),
-            file.mtime(),
-            file.mtime_nsec()
-        ),
-        Err(_) => version.to_owned(),
-    }
+///
+/// Looked up once: a process that is forked has the answer already.
+pub fn build_id() -> &'static str {
+    static ID: OnceLock<String> = OnceLock::new();
+    ID.get_or_init(|| {
+        let file = std::fs::metadata("/proc/self/exe")
+            .or_else(|_| std::env::current_exe().and_then(std::fs::metadata));
+        let version = env!("CARGO_PKG_VERSION");
+        match file {
+            Ok(file) => format!(
+                "{version}-{:x}-{:x}-{:x}-{:x}.{:x}",
+                file.dev(),
+                file.ino(),
+                file.size(),
+                file.mtime(),
+                file.mtime_nsec()
+            ),
+            Err(_) => version.to_owned(),
+        }
+    })
+}
+
+/// Does once what each worker does when it shakes hands, so that workers that are forked from
+/// this process find done what needs to be done once: buffers measured, allocators grown,
+/// functions looked up.
+///
+/// # Errors
+/// When no descriptor is free.
+pub fn rehearse() -> io::Result<()> {
+    let _ = build_id();
+    let (sender, receiver) = channel::<Greeting>()?;
+    let (requests, _stays) = channel()?;
+    let (_stays, replies) = channel()?;
+    let greeting = Greeting { hello: ByteBuf::from(vec![0; 300]), requests, replies };
+    sender.send(greeting).map_err(io::Error::other)?;
+    receiver.recv().map(drop).map_err(io::Error::other)
 }
 
 #[cfg(test)]
@@ -379,7 +403,7 @@ mod tests {
     fn hello(nonce: u128) -> Hello {
         Hello {
             version: PROTOCOL_VERSION,
-            build: build_id(),
+            build: build_id().to_owned(),
             nonce,
             pid: process::pid(),
             kernels: vec!["noop".to_owned()],

@@ -1,6 +1,6 @@
 //! The private directory that the bootstrap sockets lie in.
 //!
-//! ipc-channel makes its sockets under the temporary directory, where others may
+//! ipc-channel makes its sockets in directories under the temporary directory, where others may
 //! look. Brigade points it to a directory of mode 0700 that is the user's own:
 //! `$XDG_RUNTIME_DIR/brigade`, or `brigade-UID` in the temporary directory. It is
 //! kept from run to run; the sockets in it are removed when their worker has
@@ -12,7 +12,7 @@
 
 use std::fs::{self, DirBuilder};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::Once;
@@ -23,8 +23,8 @@ use brigade_sys::process;
 const MAX_SOCKET_PATH: usize = 107;
 /// What ipc-channel appends: `/.tmpXXXXXX/socket`.
 const SOCKET_SUFFIX: usize = 18;
-/// The socket's name in its own directory.
-pub(crate) const SOCKET: &str = "socket";
+/// The name of ipc-channel's sockets in their directories.
+const SOCKET: &str = "socket";
 
 /// Where this user's sockets lie.
 pub fn path() -> PathBuf {
@@ -79,19 +79,22 @@ fn ensure(path: &Path) -> io::Result<()> {
 /// Removes the sockets of processes that were killed: nobody listens there.
 fn remove_stale(path: &Path) {
     let Ok(entries) = fs::read_dir(path) else { return };
-    for entry in entries.flatten() {
-        let directory = entry.path();
-        // A stream does not fit a living server's sockets, which says so instead of
-        // accepting.
-        let refused = |socket: &Path| {
-            UnixStream::connect(socket)
+    // A stream does not fit a living server's sockets, which says so instead of accepting.
+    // Nor does one fit a file of another kind, which is not ours to remove.
+    let is_dead = |socket: &Path| {
+        socket.symlink_metadata().is_ok_and(|file| file.file_type().is_socket())
+            && UnixStream::connect(socket)
                 .is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
-        };
-        let socket = directory.join(SOCKET);
-        if refused(&socket) {
+    };
+    for entry in entries.flatten() {
+        let path = entry.path();
+        let socket = path.join(SOCKET);
+        if is_dead(&path) {
+            let _ = fs::remove_file(path);
+        } else if is_dead(&socket) {
             let _ = fs::remove_file(socket);
             // Stays if there is anything else in it.
-            let _ = fs::remove_dir(directory);
+            let _ = fs::remove_dir(path);
         }
     }
 }
@@ -131,11 +134,14 @@ mod tests {
         drop(UnixListener::bind(dead.join(SOCKET)).unwrap());
         let listener = UnixListener::bind(alive.join(SOCKET)).unwrap();
         fs::write(other.join(SOCKET), "a file").unwrap();
+        let bare = base.path().join("worker");
+        let worker = UnixListener::bind(&bare).unwrap();
         remove_stale(base.path());
         assert!(!dead.exists());
-        assert!(alive.join(SOCKET).exists());
-        drop(listener);
+        assert!(alive.join(SOCKET).exists() && bare.exists());
+        drop((listener, worker));
         remove_stale(base.path());
-        assert!(!alive.exists());
+        assert!(!alive.exists() && !bare.exists());
+        assert!(other.join(SOCKET).exists());
     }
 }

@@ -55,7 +55,7 @@ impl Host {
             system.as_ref().and_then(|system| Some(system.cpus().first()?.brand().to_owned()));
         Self {
             brigade: env!("CARGO_PKG_VERSION").into(),
-            build: brigade_ipc::build_id(),
+            build: brigade_ipc::build_id().into(),
             os: known(System::long_os_version().ok()),
             kernel: known(System::kernel_version().ok()),
             cpu: known(cpu),

@@ -228,7 +228,7 @@ pub fn is_stopped(pid: u32) -> bool {
 ///
 /// For the beginning of a worker's life, before it has a second thread.
 pub fn clear_environment(names: &[&str]) {
-    for name in names {
+    for name in names.iter().filter(|name| std::env::var_os(name).is_some()) {
         // SAFETY: the worker is single-threaded at this point, so nobody reads the
         // environment at the same time.
         unsafe { std::env::remove_var(name) };

@@ -149,6 +149,7 @@ pub(super) fn serve(parent: &str, number: &str) -> Result<(Invitation, u32), Exi
     let [own_name, worker_name] = names(number);
     process::set_name(&own_name);
     let wire = Wire::standard_input();
+    brigade_ipc::rehearse().map_err(|error| failed("rehearse", &error))?;
     loop {
         let received = wire.receive(None).map_err(|error| failed("listen", &error))?;
         let Some((order, Some(output))) = received else {

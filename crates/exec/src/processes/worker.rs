@@ -94,7 +94,7 @@ fn start(
     // 4. Shake hands.
     let hello = Hello {
         version: PROTOCOL_VERSION,
-        build: build_id(),
+        build: build_id().to_owned(),
         nonce,
         pid: process::pid(),
         kernels: names(registry),

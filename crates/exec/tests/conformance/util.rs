@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::fs;
+use std::os::unix::fs::FileTypeExt;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -94,8 +95,8 @@ impl Belongings {
             .into_iter()
             .flatten()
             .flatten()
-            .map(|entry| entry.path().join("socket"))
-            .filter(|socket| socket.exists())
+            .flat_map(|entry| [entry.path(), entry.path().join("socket")])
+            .filter(|path| path.symlink_metadata().is_ok_and(|file| file.file_type().is_socket()))
             .collect();
         Self {
             descriptors,

@@ -24,7 +24,7 @@ const RING: u64 = 16 + 32 * 64;
 pub(super) fn hello(nonce: u128) -> Hello {
     Hello {
         version: PROTOCOL_VERSION,
-        build: build_id(),
+        build: build_id().to_owned(),
         nonce,
         pid: std::process::id(),
         kernels: kernels::registry().iter().map(|entry| entry.spec.name.to_owned()).collect(),
