@@ -1,9 +1,11 @@
 //! Many small jobs that go to a worker together, and how many are best.
 
+use std::iter::Peekable;
 use std::sync::Arc;
+use std::vec;
 
 use brigade_kernels::KernelId;
-use brigade_proto::{Bytes, JobError, JobId, Nanos, Outcome, Params, Source, Stamps};
+use brigade_proto::{Bytes, JobError, JobId, Nanos, Outcome, Params, Source, Stamps, WorkerId};
 
 use crate::load::TINY;
 use crate::ticket::{Basket, End, Listener, Task, Ticket};
@@ -33,8 +35,11 @@ pub(crate) struct ChunkEnd {
     /// When each kernel call returned: eight bytes each, little-endian.
     pub(crate) returned: Bytes,
     /// Jobs that failed or have outputs, in order.
-    pub(crate) others: Vec<(u32, Result<Vec<Bytes>, JobError>)>,
+    pub(crate) others: Vec<Other>,
 }
+
+/// A job's place in its chunk, and what became of it.
+type Other = (u32, Result<Vec<Bytes>, JobError>);
 
 /// Whether a job may go in a chunk: nothing large to carry, and no clock of its own.
 pub(crate) fn is_chunkable(inputs: &[Source], has_timeout: bool) -> bool {
@@ -105,50 +110,144 @@ impl Chunk {
         self.runs.iter().flat_map(|run| (0..run.count).map(move |i| of(run, i))).collect()
     }
 
-    /// The outcome of each of its jobs. A job is in hand when the one before it has
-    /// returned.
-    #[inline(never)]
-    pub(crate) fn outcomes(&self, whole: &Task, end: End) -> Vec<Outcome> {
+    /// What became of its jobs.
+    pub(crate) fn outcomes(&self, whole: &Task, end: End) -> Outcomes {
         let End { result, worker, pid, chunk, .. } = end;
-        let Task { stamps, attempts, .. } = *whole;
-        let first = whole.ticket.id;
-        let bytes_in = self.bytes_in();
         let (returned, others) = match chunk {
             Some(end) => (end.returned, end.others),
             None => (Bytes::default(), Vec::new()),
         };
-        let (returned, _) = returned.as_chunks();
-        let mut others = others.into_iter().peekable();
-        let mut called = stamps.called;
-        let mut outcomes = Vec::with_capacity(self.count);
-        for i in 0..self.count {
-            let (result, stamps) = match (&result, returned.get(i)) {
-                (Ok(_), Some(instant)) => {
-                    // After the one before it, and not after the answer.
-                    let returned: Nanos =
-                        u64::from_le_bytes(*instant).min(stamps.published).max(called);
-                    let stamps = Stamps { in_hand: called, called, returned, ..stamps };
-                    called = returned;
-                    let other = others.next_if(|(place, _)| *place as usize == i);
-                    (other.map_or(Ok(Vec::new()), |(_, result)| result), stamps)
-                }
-                (Ok(_), None) => {
-                    let message = "its worker did not say what became of it".to_owned();
-                    (Err(JobError::Transport { message }), stamps)
-                }
-                (Err(error), _) => (Err(error.clone()), stamps),
-            };
-            outcomes.push(Outcome {
-                id: JobId(first.0 + i as u64),
-                result,
-                stamps,
-                worker,
-                pid,
-                attempts,
-                bytes_in: bytes_in.get(i).copied().unwrap_or(0),
-            });
+        Outcomes {
+            first: whole.ticket.id,
+            next: 0,
+            count: self.count,
+            result: result.map(drop),
+            stamps: whole.stamps,
+            called: whole.stamps.called,
+            returned,
+            others: others.into_iter().peekable(),
+            bytes_in: self.bytes_in(),
+            worker,
+            pid,
+            attempts: whole.attempts,
         }
-        outcomes
+    }
+}
+
+/// The outcomes of a chunk's jobs, each made when it is asked for: to write all of them
+/// to memory first, and to read them from there, takes longer than to make them.
+#[derive(Debug)]
+pub(crate) struct Outcomes {
+    first: JobId,
+    next: usize,
+    count: usize,
+    result: Result<(), JobError>,
+    /// Of the chunk as a whole.
+    stamps: Stamps,
+    /// When the next job's kernel was called: when the one before it had returned.
+    called: Nanos,
+    returned: Bytes,
+    others: Peekable<vec::IntoIter<Other>>,
+    bytes_in: Vec<u64>,
+    worker: Option<WorkerId>,
+    pid: u32,
+    attempts: u32,
+}
+
+impl Iterator for Outcomes {
+    type Item = Outcome;
+
+    #[inline]
+    fn next(&mut self) -> Option<Outcome> {
+        if self.next >= self.count {
+            return None;
+        }
+        let place = self.next;
+        self.next += 1;
+        let mut stamps = self.stamps;
+        let result = match (&self.result, self.returned.as_chunks().0.get(place)) {
+            (Ok(()), Some(instant)) => {
+                // After the one before it, and not after the answer.
+                let returned: Nanos =
+                    u64::from_le_bytes(*instant).min(stamps.published).max(self.called);
+                stamps.in_hand = self.called;
+                stamps.called = self.called;
+                stamps.returned = returned;
+                self.called = returned;
+                match self.others.next_if(|(other, _)| *other as usize == place) {
+                    Some((_, result)) => result,
+                    None => Ok(Vec::new()),
+                }
+            }
+            (Ok(()), None) => {
+                let message = "its worker did not say what became of it".to_owned();
+                Err(JobError::Transport { message })
+            }
+            (Err(error), _) => Err(error.clone()),
+        };
+        Some(Outcome {
+            id: JobId(self.first.0 + place as u64),
+            result,
+            stamps,
+            worker: self.worker,
+            pid: self.pid,
+            attempts: self.attempts,
+            bytes_in: self.bytes_in.get(place).copied().unwrap_or(0),
+        })
+    }
+}
+
+/// Outcomes of jobs with consecutive numbers.
+#[derive(Debug)]
+pub(crate) enum Batch {
+    /// Of one job, until it is taken.
+    One(Option<Box<Outcome>>),
+    /// Of a chunk.
+    Chunk(Box<Outcomes>),
+}
+
+impl Batch {
+    pub(crate) fn one(outcome: Outcome) -> Self {
+        Self::One(Some(Box::new(outcome)))
+    }
+
+    /// The number of its next job.
+    pub(crate) fn first(&self) -> Option<JobId> {
+        match self {
+            Self::One(outcome) => outcome.as_ref().map(|outcome| outcome.id),
+            Self::Chunk(chunk) => {
+                (chunk.next < chunk.count).then(|| JobId(chunk.first.0 + chunk.next as u64))
+            }
+        }
+    }
+
+    /// How many are left.
+    pub(crate) fn len(&self) -> usize {
+        match self {
+            Self::One(outcome) => usize::from(outcome.is_some()),
+            Self::Chunk(chunk) => chunk.count - chunk.next,
+        }
+    }
+
+    /// How long they had a worker for themselves.
+    pub(crate) fn occupied(&self) -> Nanos {
+        let stamps = match self {
+            Self::One(outcome) => outcome.as_ref().map(|outcome| &outcome.stamps),
+            Self::Chunk(chunk) => Some(&chunk.stamps),
+        };
+        stamps.map_or(0, |stamps| stamps.published.saturating_sub(stamps.in_hand))
+    }
+}
+
+impl Iterator for Batch {
+    type Item = Outcome;
+
+    #[inline]
+    fn next(&mut self) -> Option<Outcome> {
+        match self {
+            Self::Chunk(chunk) => chunk.next(),
+            Self::One(outcome) => outcome.take().map(|outcome| *outcome),
+        }
     }
 }
 
@@ -161,19 +260,23 @@ impl Chunk {
 #[derive(Debug)]
 pub(crate) struct Pace {
     lanes: usize,
-    /// Jobs of the longest chunk: two for each worker are in flight.
+    /// Jobs of the longest chunk.
     most: usize,
     /// Nanoseconds of a job, smoothed; zero: not known yet.
     per_job: f64,
 }
 
-/// Handing over a chunk costs about 2 us, of which this is at least 50 times.
-const CHUNK_NS: f64 = 200_000.0;
+/// Handing over a chunk costs about 2 us, of which this is 50 times.
+const CHUNK_NS: f64 = 100_000.0;
+
+/// Chunks in flight for each worker: while the caller goes through the outcomes of one and makes up
+/// the next, a worker has one in hand and the next is there.
+const IN_FLIGHT: usize = 4;
 
 impl Pace {
     /// For so many workers, and so many jobs in flight.
     pub(crate) fn new(lanes: usize, window: usize) -> Self {
-        Self { lanes, most: (window / (2 * lanes)).max(1), per_job: 0.0 }
+        Self { lanes, most: (window / (IN_FLIGHT * lanes)).max(1), per_job: 0.0 }
     }
 
     /// Learns from `count` jobs that took a worker `ns` nanoseconds together.
@@ -210,7 +313,7 @@ mod tests {
         pace.learn(1, 1_000_000);
         assert_eq!(pace.size(None), 1);
         (0..20).for_each(|_| pace.learn(1, 100));
-        assert!((1000..=2000).contains(&pace.size(None)));
+        assert!((900..=1000).contains(&pace.size(None)));
         assert_eq!(pace.size(Some(400)), 100);
         assert_eq!(pace.size(Some(0)), 1);
         pace.learn(10, 10_000_000);

@@ -160,7 +160,7 @@ impl Default for PoolConfig {
             arena_limit: None,
             spin: None,
             depth: 2,
-            queue: 1024,
+            queue: 8192,
             timeout: None,
             retries: 2,
             max_restarts: 5,

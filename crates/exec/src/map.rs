@@ -3,15 +3,18 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::iter::FusedIterator;
 use std::sync::Arc;
-use std::vec;
 
 use brigade_kernels::KernelId;
-use brigade_proto::{JobError, JobId, JobSpec, Outcome, Params, Stamps};
+use brigade_proto::{JobError, JobId, JobSpec, Outcome, Params, Source, Stamps};
 use brigade_sys::clock;
 
-use crate::chunk::{Chunk, Pace, is_chunkable};
+use crate::chunk::{Batch, Chunk, Pace, is_chunkable};
 use crate::ticket::Basket;
 use crate::{Pool, SubmitError};
+
+/// Bytes of inputs that are taken ahead, beyond what the workers have: a queue of large ones would
+/// fill the memory.
+const BYTES_AHEAD: usize = 256 << 20;
 
 /// Jobs out of an iterator and outcomes into batches: what the two kinds of map have
 /// in common.
@@ -22,9 +25,11 @@ struct Flow<'p, I> {
     /// What was submitted together and is not back whole, by its first number.
     flights: BTreeMap<u64, Flight>,
     in_flight: usize,
+    /// Of their inputs, as far as they are in memory.
+    bytes: usize,
     basket: Arc<Basket>,
     /// Batches that are there, the latest first.
-    ready: Vec<Vec<Outcome>>,
+    ready: Vec<Batch>,
     /// A job that the pool has refused, not yet handed out.
     refused: Option<(usize, Outcome)>,
     pace: Pace,
@@ -34,6 +39,7 @@ struct Flow<'p, I> {
 struct Flight {
     place: usize,
     left: usize,
+    bytes: usize,
 }
 
 /// The last job's kernel and parameters: often the next one's too.
@@ -53,6 +59,7 @@ impl<'p, I: Iterator<Item = JobSpec>> Flow<'p, I> {
             taken: 0,
             flights: BTreeMap::new(),
             in_flight: 0,
+            bytes: 0,
             basket: Arc::default(),
             ready: Vec::new(),
             refused: None,
@@ -76,7 +83,11 @@ impl<'p, I: Iterator<Item = JobSpec>> Flow<'p, I> {
     /// not taken count. At least one if none is in flight.
     fn fill(&mut self, kept: usize) {
         while self.jobs.is_some() && self.refused.is_none() {
-            let window = self.pool.config().queue.saturating_sub(kept).max(1);
+            let config = self.pool.config();
+            let window = config.queue.saturating_sub(kept).max(1);
+            if self.bytes >= BYTES_AHEAD && self.in_flight >= config.lanes() * config.depth {
+                return;
+            }
             // Half of it: the workers have the other half while one is made up.
             let size = self.chunk_size().min(window.div_ceil(2));
             // Not before there is room for a whole chunk, or a window that was filled with
@@ -115,28 +126,30 @@ impl<'p, I: Iterator<Item = JobSpec>> Flow<'p, I> {
         let count = chunk.count;
         if count > 0 {
             match self.pool.submit_chunk(chunk) {
-                Ok(first) => self.took_off(first, place, count),
+                Ok(first) => self.took_off(first, Flight { place, left: count, bytes: 0 }),
                 // The pool is closed, so the next job is refused too.
                 Err(error) => {
                     for i in 0..count {
                         let id = self.pool.refused_id();
-                        self.took_off(id, place + i, 1);
-                        self.ready.push(vec![Outcome { id, ..refusal(&error) }]);
+                        self.took_off(id, Flight { place: place + i, left: 1, bytes: 0 });
+                        self.ready.push(Batch::one(Outcome { id, ..refusal(&error) }));
                     }
                 }
             }
         }
         if let Some(job) = single {
+            let bytes = job.inputs.iter().map(bytes_of).sum();
             match self.pool.submit_into(job, &self.basket) {
-                Ok(id) => self.took_off(id, self.taken - 1, 1),
+                Ok(id) => self.took_off(id, Flight { place: self.taken - 1, left: 1, bytes }),
                 Err(error) => self.refused = Some((self.taken - 1, refusal(&error))),
             }
         }
     }
 
-    fn took_off(&mut self, first: JobId, place: usize, count: usize) {
-        self.flights.insert(first.0, Flight { place, left: count });
-        self.in_flight += count;
+    fn took_off(&mut self, first: JobId, flight: Flight) {
+        self.in_flight += flight.left;
+        self.bytes += flight.bytes;
+        self.flights.insert(first.0, flight);
     }
 
     fn resolve(&mut self, job: &JobSpec) -> Result<(KernelId, Arc<Params>), SubmitError> {
@@ -159,10 +172,10 @@ impl<'p, I: Iterator<Item = JobSpec>> Flow<'p, I> {
     }
 
     /// The next outcomes, of jobs at consecutive places, and the first one's place.
-    fn batch(&mut self, kept: usize) -> Option<(usize, Vec<Outcome>)> {
+    fn batch(&mut self, kept: usize) -> Option<(usize, Batch)> {
         self.fill(kept);
         if let Some((place, outcome)) = self.refused.take() {
-            return Some((place, vec![outcome]));
+            return Some((place, Batch::one(outcome)));
         }
         if self.flights.is_empty() {
             return None;
@@ -177,18 +190,25 @@ impl<'p, I: Iterator<Item = JobSpec>> Flow<'p, I> {
         }
     }
 
-    fn landed(&mut self, outcomes: Vec<Outcome>) -> Option<(usize, Vec<Outcome>)> {
-        let outcome = outcomes.first()?;
-        let (&first, flight) = self.flights.range_mut(..=outcome.id.0).next_back()?;
-        let place = flight.place + (outcome.id.0 - first) as usize;
+    fn landed(&mut self, outcomes: Batch) -> Option<(usize, Batch)> {
+        let number = outcomes.first()?;
+        let (&first, flight) = self.flights.range_mut(..=number.0).next_back()?;
+        let place = flight.place + (number.0 - first) as usize;
         flight.left -= outcomes.len();
         if flight.left == 0 {
+            self.bytes -= flight.bytes;
             self.flights.remove(&first);
         }
         self.in_flight -= outcomes.len();
-        let last = outcomes.last()?.stamps;
-        self.pace.learn(outcomes.len(), last.published.saturating_sub(outcome.stamps.in_hand));
+        self.pace.learn(outcomes.len(), outcomes.occupied());
         Some((place, outcomes))
+    }
+}
+
+fn bytes_of(source: &Source) -> usize {
+    match source {
+        Source::Bytes(bytes) => bytes.len(),
+        Source::File(_) => 0,
     }
 }
 
@@ -216,7 +236,7 @@ fn refusal(error: &SubmitError) -> Outcome {
 pub struct MapUnordered<'p, I> {
     flow: Flow<'p, I>,
     place: usize,
-    batch: vec::IntoIter<Outcome>,
+    batch: Batch,
 }
 
 impl<I> fmt::Debug for MapUnordered<'_, I> {
@@ -227,7 +247,7 @@ impl<I> fmt::Debug for MapUnordered<'_, I> {
 
 impl<'p, I: Iterator<Item = JobSpec>> MapUnordered<'p, I> {
     pub(crate) fn new(pool: &'p Pool, jobs: I) -> Self {
-        Self { flow: Flow::new(pool, jobs), place: 0, batch: Vec::new().into_iter() }
+        Self { flow: Flow::new(pool, jobs), place: 0, batch: Batch::One(None) }
     }
 }
 
@@ -241,7 +261,7 @@ impl<I: Iterator<Item = JobSpec>> Iterator for MapUnordered<'_, I> {
                 return Some((self.place - 1, outcome));
             }
             let (place, outcomes) = self.flow.batch(0)?;
-            (self.place, self.batch) = (place, outcomes.into_iter());
+            (self.place, self.batch) = (place, outcomes);
         }
     }
 }
@@ -255,10 +275,10 @@ impl<I: Iterator<Item = JobSpec>> FusedIterator for MapUnordered<'_, I> {}
 pub struct Map<'p, I> {
     flow: Flow<'p, I>,
     /// Batches that are not due yet, by their first place.
-    early: BTreeMap<usize, Vec<Outcome>>,
+    early: BTreeMap<usize, Batch>,
     kept: usize,
     next: usize,
-    batch: vec::IntoIter<Outcome>,
+    batch: Batch,
 }
 
 impl<I> fmt::Debug for Map<'_, I> {
@@ -270,7 +290,7 @@ impl<I> fmt::Debug for Map<'_, I> {
 impl<'p, I: Iterator<Item = JobSpec>> Map<'p, I> {
     pub(crate) fn new(pool: &'p Pool, jobs: I) -> Self {
         let flow = Flow::new(pool, jobs);
-        Self { flow, early: BTreeMap::new(), kept: 0, next: 0, batch: Vec::new().into_iter() }
+        Self { flow, early: BTreeMap::new(), kept: 0, next: 0, batch: Batch::One(None) }
     }
 }
 
@@ -285,7 +305,7 @@ impl<I: Iterator<Item = JobSpec>> Iterator for Map<'_, I> {
             }
             if let Some(outcomes) = self.early.remove(&self.next) {
                 self.kept -= outcomes.len();
-                self.batch = outcomes.into_iter();
+                self.batch = outcomes;
                 continue;
             }
             let (place, outcomes) = self.flow.batch(self.kept)?;

@@ -296,8 +296,8 @@ impl Pool {
     }
 
     /// Runs many jobs; outcomes come in the order of the jobs. At most
-    /// [`PoolConfig::queue`] jobs are taken from the iterator ahead of the consumer;
-    /// small ones go to a worker process many at a time.
+    /// [`PoolConfig::queue`] jobs are taken from the iterator ahead of the consumer, fewer if
+    /// their inputs take much memory; small ones go to a worker process many at a time.
     pub fn map<I>(&self, jobs: I) -> Map<'_, I::IntoIter>
     where
         I: IntoIterator<Item = JobSpec>,

@@ -9,7 +9,7 @@ use brigade_kernels::KernelId;
 use brigade_proto::{Bytes, JobError, JobId, Nanos, Outcome, Params, Source, Stamps, WorkerId};
 use crossbeam_channel::Sender;
 
-use crate::chunk::{Chunk, ChunkEnd};
+use crate::chunk::{Batch, Chunk, ChunkEnd};
 
 /// A job on its way through an executor.
 #[derive(Debug)]
@@ -32,7 +32,7 @@ impl Task {
     pub(crate) fn finish(&self, end: End) {
         if let Some(chunk) = &self.chunk {
             if self.ticket.close() {
-                chunk.basket.put(chunk.outcomes(self, end));
+                chunk.basket.put(Batch::Chunk(Box::new(chunk.outcomes(self, end))));
             }
             return;
         }
@@ -105,8 +105,7 @@ pub(crate) struct Basket {
 
 #[derive(Debug, Default)]
 struct BasketInner {
-    /// Those of jobs with consecutive numbers together.
-    outcomes: Vec<Vec<Outcome>>,
+    outcomes: Vec<Batch>,
     sleepers: u32,
 }
 
@@ -115,7 +114,7 @@ impl Basket {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn put(&self, outcomes: Vec<Outcome>) {
+    fn put(&self, outcomes: Batch) {
         let mut inner = self.lock();
         inner.outcomes.push(outcomes);
         self.is_ready.store(true, Ordering::Release);
@@ -127,7 +126,7 @@ impl Basket {
     }
 
     /// Takes all outcomes that are there, in exchange for an empty vector.
-    pub(crate) fn empty_into(&self, outcomes: &mut Vec<Vec<Outcome>>) {
+    pub(crate) fn empty_into(&self, outcomes: &mut Vec<Batch>) {
         let mut inner = self.lock();
         self.is_ready.store(false, Ordering::Release);
         std::mem::swap(&mut inner.outcomes, outcomes);
@@ -291,7 +290,7 @@ impl Ticket {
                     self.changed.notify_all();
                 }
             }
-            Listener::Basket(basket) => basket.put(vec![outcome]),
+            Listener::Basket(basket) => basket.put(Batch::one(outcome)),
             Listener::Channel(sender) => send(sender, outcome),
         }
     }

@@ -152,9 +152,10 @@ impl Bells {
     }
 
     /// Sleeps until the clerk is called or its wish is not `call` any more; may
-    /// return early.
-    pub fn sleep_as_clerk(&self, call: Call, limit: Option<Duration>) {
+    /// return early. Whether it was called.
+    pub fn sleep_as_clerk(&self, call: Call, limit: Option<Duration>) -> bool {
         self.clerk.sleep(call as u32, limit);
+        self.clerk.get() == 0
     }
 
     /// Wakes the clerk, whatever it wants. What it is to find then has to be done

@@ -27,6 +27,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("the first job runs while other workers start", early_job),
     ("jobs of a pool that cannot start are answered", early_job_in_vain),
     ("a worker's peak memory is its own", own_peak),
+    ("a worker that sleeps gets its job, though many short ones went before", after_short_ones),
 ];
 
 fn deaths(setup: Setup) {
@@ -266,6 +267,26 @@ fn early_job(setup: Setup) {
     std::fs::write(directory.path().join("go"), "").unwrap();
     pool.ready().unwrap();
     assert!(pool.status().startup > Duration::ZERO);
+}
+
+fn after_short_ones(setup: Setup) {
+    let pool = setup.pool();
+    for _ in 0..20 {
+        let jobs = [(); 30].map(|()| pool.submit(JobSpec::new("echo")).unwrap());
+        jobs.into_iter().for_each(|job| assert_eq!(job.wait().status(), Status::Ok));
+    }
+    // Both are under way, though nobody attends to the pool any more.
+    let gates = [(); 2].map(|()| tempfile::tempdir().unwrap());
+    let jobs = gates.each_ref().map(|gate| {
+        let path = gate.path().to_str().unwrap().as_bytes();
+        pool.submit(JobSpec::new("gate").input(path)).unwrap()
+    });
+    for gate in &gates {
+        let begun = || gate.path().read_dir().unwrap().count() > 0;
+        wait_until("it has begun", begun, || format!("{:?}", pool.status()));
+    }
+    gates.iter().for_each(|gate| std::fs::write(gate.path().join("open"), "").unwrap());
+    jobs.into_iter().for_each(|job| assert_eq!(job.wait().status(), Status::Ok));
 }
 
 fn own_peak(setup: Setup) {

@@ -44,15 +44,16 @@ impl Crew {
 
     /// The lane for the next job: the one that has least. A first job goes at once;
     /// one in advance only while so many wait that holding this one back from the
-    /// others delays nothing.
-    /// Not `reserved`.
-    fn choose(&self, state: &State, reserved: Option<usize>) -> Option<usize> {
+    /// others delays nothing. Not `reserved`. Of the first `width` lanes only.
+    fn choose(&self, state: &State, reserved: Option<usize>, width: usize) -> Option<usize> {
         let ready = || state.lanes.iter().enumerate().filter(|(_, lane)| lane.ready);
         let (index, lane) = ready()
             .filter(|(index, lane)| Some(*index) != reserved && self.takes_more(lane))
+            .take(width)
             .min_by_key(|(_, lane)| lane.assigned.len())?;
         let has = lane.assigned.len();
-        let fits = has == 0 || (has < self.limits.depth && state.queue.len() > ready().count());
+        let others = || ready().count().min(width);
+        let fits = has == 0 || (has < self.limits.depth && state.queue.len() > others());
         fits.then_some(index)
     }
 
@@ -100,8 +101,9 @@ impl Crew {
             return;
         }
         let reserved = if state.suspects.is_empty() { None } else { self.try_suspects(state) };
+        let width = state.width();
         while !state.queue.is_empty()
-            && let Some(lane) = self.choose(state, reserved)
+            && let Some(lane) = self.choose(state, reserved, width)
             && let Some(task) = state.queue.pop_front()
         {
             if task.ticket.take() {
@@ -112,7 +114,17 @@ impl Crew {
                 state.dropped += 1;
             }
         }
+        state.hold.holds = width < state.lanes.len() && !state.queue.is_empty();
         self.make_room(state);
+    }
+
+    /// Gives jobs to all workers that can take one, those too that were not to be woken for
+    /// so little: for who is about to sleep, and would not be there to do it later.
+    pub(super) fn deal_out(&self, state: &mut State) {
+        if state.hold.holds {
+            state.hold.forget();
+            self.deal(state);
+        }
     }
 
     /// Tells those who wait for room in the queue.

@@ -332,7 +332,7 @@ impl Crew {
 /// All that ended since there were `before` of them are in hand now: one look at the
 /// clock for many.
 fn stamp(state: &mut State, before: usize) -> Option<Nanos> {
-    let State { ended, lanes, .. } = state;
+    let State { ended, lanes, hold, .. } = state;
     let fresh = &mut ended[before..];
     if fresh.is_empty() {
         return None;
@@ -342,8 +342,10 @@ fn stamp(state: &mut State, before: usize) -> Option<Nanos> {
         let stamps = &mut task.stamps;
         stamps.collected = now;
         stamps.settle();
+        let occupied = stamps.published - stamps.in_hand;
+        hold.learn(occupied);
         if let Some(lane) = end.worker.and_then(|worker| lanes.get_mut(worker.0 as usize)) {
-            lane.report.busy_ns += stamps.published - stamps.in_hand;
+            lane.report.busy_ns += occupied;
         }
     }
     Some(now)

@@ -9,6 +9,7 @@
 
 mod deal;
 mod ends;
+mod hold;
 mod wait;
 
 use std::collections::VecDeque;
@@ -25,10 +26,11 @@ use smallvec::SmallVec;
 use super::keeper::Keeper;
 use crate::executor::{Stop, WorkerReport};
 use crate::ticket::{End, Task, Ticket, Wanted};
-use crate::{PoolConfig, PoolError, SubmitError};
+use crate::{PoolConfig, PoolError, SubmitError, Transport};
 
 pub(super) use deal::{Delivery, Errand};
 pub(super) use ends::{Death, Done, Next, Why};
+use hold::Hold;
 
 /// The jobs and lanes of a pool.
 pub(super) struct Crew {
@@ -94,6 +96,8 @@ struct State {
     call: Call,
     /// The last job was submitted by somebody who does not come to wait for it.
     is_unattended: bool,
+    /// What is held back from workers that sleep.
+    hold: Hold,
     /// Jobs that have ended, to be reported when the lock is released.
     ended: SmallVec<[(Box<Task>, End); 1]>,
     /// Jobs that were cancelled in the queue and are reported already.
@@ -225,6 +229,7 @@ impl Crew {
                 followers: 0,
                 call: Call::Never,
                 is_unattended: false,
+                hold: Hold::new(config.transport == Transport::Arena),
                 ended: SmallVec::new(),
                 dropped: 0,
             }),
@@ -322,7 +327,13 @@ impl Crew {
         state.queue.push_back(task);
         self.see_to_the_clerk(&mut state);
         self.collect(&mut state);
+        // The caller may not come back soon.
+        let is_to_be_minded = state.hold.holds && !state.hold.is_minded;
+        state.hold.is_minded |= is_to_be_minded;
         self.release(state);
+        if is_to_be_minded {
+            self.bells.call_clerk();
+        }
         Ok(())
     }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use brigade_ipc::Call;
 use brigade_sys::clock;
 
-use super::{Crew, State};
+use super::{Crew, State, hold};
 use crate::executor;
 use crate::ticket::Wanted;
 
@@ -62,6 +62,7 @@ impl Crew {
                 }
                 continue;
             }
+            self.deal_out(&mut state);
             if state.is_led {
                 // Somebody else sleeps on the leader's bell and collects for all;
                 // when that one goes, the clerk does.
@@ -122,9 +123,14 @@ impl Crew {
     /// The clerk's life: one thread of the pool.
     pub(in super::super) fn clerk(&self) {
         let mut idle_since = Some(clock::now());
+        let mut is_called = false;
         loop {
             let mut state = self.lock();
             self.collect(&mut state);
+            if is_called && !state.ended.is_empty() {
+                // No caller attends.
+                self.deal_out(&mut state);
+            }
             if state.closing {
                 self.release(state);
                 return;
@@ -137,17 +143,26 @@ impl Crew {
             }
             let mut state = self.lock();
             let busy = self.unfinished.load(Ordering::SeqCst) > 0;
+            if state.hold.is_stuck() {
+                self.deal_out(&mut state);
+            }
             // It was called because no caller attends to this; until one does, it is
-            // better called at once.
-            let call = if busy && !state.is_led { Call::Always } else { Call::Idle };
+            // better called at once. Not if it only looks after what is held back.
+            let is_needed = busy && !state.is_led && !state.hold.is_minded;
+            let call = if is_needed { Call::Always } else { Call::Idle };
             state.call = call;
             self.bells.clerk_wants(call);
             let missed = Self::is_any_ready(&state) || state.closing;
+            // As long as any were held back since the last look: to be called is not free.
+            state.hold.is_minded &= state.hold.holds;
+            let is_minded = state.hold.is_minded;
             drop(state);
             if missed {
+                is_called = false;
                 continue;
             }
             let limit = match idle_since {
+                _ if is_minded => hold::LOOK,
                 _ if busy => LOOK,
                 Some(since) => IDLE.saturating_sub(clock::since(since)),
                 None => IDLE_LOOK,
@@ -158,7 +173,7 @@ impl Crew {
                 tracing::debug!(bytes, "unused memory was given back");
                 continue;
             }
-            self.bells.sleep_as_clerk(call, Some(limit));
+            is_called = self.bells.sleep_as_clerk(call, Some(limit));
         }
     }
 }

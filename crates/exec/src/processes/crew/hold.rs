@@ -1,0 +1,122 @@
+//! Jobs so short that a worker has done those that wait before another is awake.
+//!
+//! A worker that sleeps is not woken for them: it would find nothing left to do, and where
+//! there are no more cores than workers it would take one from who hands the jobs out.
+//! So no more workers are given jobs than it takes to do all that wait in the time of a wake-up.
+//! The others' jobs are held back, and there is always somebody who will give them out if that
+//! turns out wrong: a caller that attends to the pool, before it sleeps
+//! ([`Crew::deal_out`](super::Crew::deal_out)), and the clerk, who looks now and then whether
+//! anything has moved.
+
+use std::time::Duration;
+
+use brigade_proto::Nanos;
+use brigade_sys::clock;
+
+use super::State;
+use crate::wake_up;
+
+/// How often the clerk looks while jobs are held back.
+pub(super) const LOOK: Duration = Duration::from_millis(1);
+/// Jobs are short of which so many fit into a wake-up: of longer ones each is worth a
+/// worker of its own.
+const SHORT: Nanos = 32;
+
+/// What is known of the jobs, and whether any are held back.
+#[derive(Debug, Default)]
+pub(super) struct Hold {
+    /// Nanoseconds that a job keeps a worker, smoothed; zero: not known yet.
+    pub(super) per_job: Nanos,
+    /// There is a clerk: without rings there is none.
+    has_clerk: bool,
+    /// Jobs wait that a worker without any could have.
+    pub(super) holds: bool,
+    /// Jobs that have ended, ever.
+    ended: u64,
+    /// As many had ended when the clerk last looked.
+    seen: u64,
+    /// The clerk looks every now and then.
+    pub(super) is_minded: bool,
+}
+
+impl Hold {
+    pub(super) fn new(has_clerk: bool) -> Self {
+        Self { has_clerk, ..Self::default() }
+    }
+
+    /// Learns from a job that has ended how long it kept its worker.
+    pub(super) fn learn(&mut self, ns: Nanos) {
+        self.ended += 1;
+        // Longer at once, shorter by and by: to hold back what should not be is the
+        // worse mistake.
+        self.per_job = if ns > self.per_job { ns } else { self.per_job - (self.per_job - ns) / 8 };
+    }
+
+    /// Jobs may be of any length, until the next ones have shown otherwise.
+    pub(super) fn forget(&mut self) {
+        self.per_job = clock::nanos(wake_up::cost());
+    }
+
+    /// The clerk looks: whether what is held back is to be given out, because nothing has ended
+    /// since its last look.
+    pub(super) fn is_stuck(&mut self) -> bool {
+        self.holds && std::mem::replace(&mut self.seen, self.ended) == self.ended
+    }
+}
+
+impl State {
+    /// How many workers are to have jobs.
+    pub(super) fn width(&self) -> usize {
+        // The clerk, who is called for each outcome then, is no caller that attends.
+        if self.is_unattended || !self.hold.has_clerk {
+            return usize::MAX;
+        }
+        width(self.queue.len(), self.hold.per_job, clock::nanos(wake_up::cost()))
+    }
+}
+
+/// How many workers do `waiting` jobs in the time of a wake-up; all, if a job is not short.
+fn width(waiting: usize, per_job: Nanos, wake_up: Nanos) -> usize {
+    if per_job == 0 || per_job > wake_up / SHORT {
+        return usize::MAX;
+    }
+    1 + (waiting as u64).saturating_mul(per_job) as usize / wake_up as usize
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn short_jobs_have_as_many_workers_as_do_them_in_the_time_of_a_wake_up() {
+        assert_eq!(width(64, 400, 50_000), 1);
+        assert_eq!(width(300, 400, 50_000), 3);
+        assert_eq!(width(1, 20_000, 50_000), usize::MAX, "each is worth a wake-up");
+        assert_eq!(width(64, 0, 50_000), usize::MAX, "nothing is known");
+    }
+
+    #[test]
+    fn one_long_job_is_noticed_at_once_and_forgotten_slowly() {
+        let mut hold = Hold::default();
+        (0..100).for_each(|_| hold.learn(300));
+        assert_eq!(hold.per_job, 300);
+        hold.learn(1_000_000);
+        assert_eq!(hold.per_job, 1_000_000);
+        hold.learn(300);
+        assert!(hold.per_job > 800_000, "{hold:?}");
+        (0..100).for_each(|_| hold.learn(300));
+        assert!(hold.per_job < 400);
+    }
+
+    #[test]
+    fn what_is_held_back_is_stuck_when_nothing_ends_between_two_looks() {
+        let mut hold = Hold { holds: true, ..Hold::default() };
+        hold.learn(300);
+        assert!(!hold.is_stuck());
+        assert!(hold.is_stuck());
+        hold.learn(300);
+        assert!(!hold.is_stuck());
+        hold.holds = false;
+        assert!(!hold.is_stuck());
+    }
+}
