@@ -8,7 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use brigade_proto::{JobId, Nanos};
-use brigade_sys::affinity;
+use brigade_sys::affinity::{self, Neighbour};
 use brigade_sys::shared::Words;
 use ipc_channel::ipc::IpcSharedMemory;
 
@@ -289,18 +289,9 @@ pub struct Station {
     bells: Bells,
     /// It slept before the last order.
     woken: bool,
-    /// Orders in a row that came from the core that it is on.
-    crowded: u32,
-    /// When it last went to another core.
-    moved: Option<Instant>,
+    /// Who gives the orders.
+    neighbour: Neighbour,
 }
-
-/// Orders in a row from its own core before a worker goes to another: a scheduler often
-/// puts both there at a wake-up, and rarely for so long.
-const CROWDED: u32 = 32;
-/// A move takes some microseconds: so rarely, it cannot cost a hundredth of the time even
-/// where the other cores are busy and it comes back again and again.
-const SETTLED: Duration = Duration::from_millis(2);
 
 impl Station {
     pub(crate) fn open(region: IpcSharedMemory, bells: Bells) -> Option<Self> {
@@ -312,8 +303,7 @@ impl Station {
             memory,
             bells,
             woken: false,
-            crowded: 0,
-            moved: None,
+            neighbour: Neighbour::default(),
         })
     }
 
@@ -342,9 +332,7 @@ impl Station {
         buffer: &'b mut [u8; MAX_MESSAGE],
         patience: Patience,
     ) -> Result<&'b mut [u8], Corrupt> {
-        if self.crowded >= CROWDED {
-            self.leave_the_core();
-        }
+        self.neighbour.leave_if_crowded();
         let woken = std::mem::take(&mut self.woken);
         let mut now = if woken { patience.after_a_wake_up() } else { patience };
         while !now.wait(|| self.orders.is_ready()) {
@@ -358,38 +346,18 @@ impl Station {
             }
             self.asleep.set(0);
             self.woken = true;
-            // Jobs that far apart have no use for a core each.
-            self.crowded = 0;
+            self.neighbour.has_slept();
             now = patience;
         }
         match self.orders.pop(buffer)? {
             Some(message) => {
                 let core = self.memory.load(CORE);
                 if core != 0 {
-                    self.mind_the_core(core - 1);
+                    self.neighbour.mind((core - 1) as usize);
                 }
                 Ok(message)
             }
             None => unreachable!("it was ready, and nobody else takes orders"),
-        }
-    }
-
-    #[inline]
-    fn mind_the_core(&mut self, theirs: u64) {
-        let here = affinity::core() as u64 == theirs;
-        self.crowded = if here { self.crowded.saturating_add(1) } else { 0 };
-    }
-
-    /// Leaves the core to who gives the orders, as they have shared it for long: with two
-    /// that take turns on one core each job costs two switches, while another is idle.
-    /// Between two jobs: a move takes long enough for who waits for a result to fall asleep,
-    /// and waking it would bring it after the worker.
-    #[cold]
-    fn leave_the_core(&mut self) {
-        if self.moved.is_none_or(|moved| moved.elapsed() >= SETTLED) {
-            affinity::step_aside();
-            self.crowded = 0;
-            self.moved = Some(Instant::now());
         }
     }
 
@@ -472,13 +440,13 @@ mod tests {
             assert!(pass.order(b"work"));
             station.next(&mut buffer, Patience::NONE).unwrap();
         };
-        (0..10 * CROWDED).for_each(|_| round(&mut pass, &mut station));
-        assert_eq!(station.moved, None, "it is told of no core");
+        (0..320).for_each(|_| round(&mut pass, &mut station));
+        assert!(!station.neighbour.has_left(), "it is told of no core");
         pass.tell_core();
         // A test thread may be moved by others too, which begins the count again.
         for _ in 0..1_000_000 {
             round(&mut pass, &mut station);
-            if station.moved.is_some() {
+            if station.neighbour.has_left() {
                 return;
             }
         }

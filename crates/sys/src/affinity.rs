@@ -1,5 +1,7 @@
 //! Which core a thread is on, and may be on.
 
+use std::time::{Duration, Instant};
+
 use rustix::thread::{CpuSet, sched_getaffinity, sched_getcpu, sched_setaffinity};
 
 /// Binds the calling thread to the `index`-th of the cores that it may use,
@@ -39,9 +41,80 @@ pub fn step_aside() -> bool {
     sched_setaffinity(None, &allowed).is_ok()
 }
 
+/// Notices that a thread shares its core with who gives it work, and leaves it: a scheduler puts
+/// both there at a wake-up, and two that take turns on one core may stay there for seconds, each
+/// job costing two switches, while another core is idle. For threads that have a core to go to.
+#[derive(Debug, Default)]
+pub struct Neighbour {
+    /// Pieces of work in a row that came from the core that the thread is on.
+    crowded: u32,
+    /// When it last went to another core.
+    moved: Option<Instant>,
+}
+
+/// So many in a row are too many: often both are there for a few.
+const CROWDED: u32 = 32;
+/// A move takes some microseconds: so rarely, it cannot cost a hundredth of the time even
+/// where the other cores are busy and it comes back again and again.
+const SETTLED: Duration = Duration::from_millis(2);
+
+impl Neighbour {
+    /// A piece of work has come from this core.
+    #[inline]
+    pub fn mind(&mut self, theirs: usize) {
+        self.crowded = if core() == theirs { self.crowded.saturating_add(1) } else { 0 };
+    }
+
+    /// The thread has slept: work that comes so rarely has no use for a core of its own.
+    pub fn has_slept(&mut self) {
+        self.crowded = 0;
+    }
+
+    /// Whether the thread has ever left a core for this.
+    pub fn has_left(&self) -> bool {
+        self.moved.is_some()
+    }
+
+    /// Leaves the core, if the two have shared it for long. Between two pieces of work: a move takes
+    /// long enough for who waits for a result to fall asleep, and waking it would bring it
+    /// after the thread.
+    #[inline]
+    pub fn leave_if_crowded(&mut self) {
+        if self.crowded >= CROWDED {
+            self.leave();
+        }
+    }
+
+    #[cold]
+    fn leave(&mut self) {
+        if self.moved.is_none_or(|moved| moved.elapsed() >= SETTLED) {
+            step_aside();
+            self.crowded = 0;
+            self.moved = Some(Instant::now());
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_is_crowded_for_long_leaves_and_then_stays() {
+        let mut neighbour = Neighbour::default();
+        // It may be moved meanwhile, and then has nobody beside it.
+        (0..10 * CROWDED).for_each(|_| neighbour.mind(core()));
+        assert!(neighbour.crowded > 0);
+        neighbour.crowded = CROWDED;
+        neighbour.leave_if_crowded();
+        assert_eq!(neighbour.crowded, 0);
+        neighbour.crowded = CROWDED;
+        neighbour.leave_if_crowded();
+        let has_stayed = neighbour.crowded == CROWDED;
+        assert!(has_stayed || neighbour.moved.is_some_and(|moved| moved.elapsed() < SETTLED));
+        neighbour.has_slept();
+        assert_eq!(neighbour.crowded, 0);
+    }
 
     #[test]
     fn who_steps_aside_may_still_be_anywhere() {

@@ -1,11 +1,12 @@
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use brigade_kernels::{Context, HeapSink, Registry};
-use brigade_proto::JobError;
-use brigade_sys::{affinity, clock, usage};
+use brigade_proto::{JobError, Nanos};
+use brigade_sys::affinity::{self, Neighbour};
+use brigade_sys::{clock, usage};
 use crossbeam_channel::{Receiver, Sender, TrySendError};
 
 use super::lane::Lane;
@@ -38,7 +39,13 @@ struct Shared {
     stopping: AtomicBool,
     /// The interpreter lock of `threads-gil`.
     gil: Option<Mutex<()>>,
+    /// Where the last task came from, if there are more cores than threads: a thread then
+    /// leaves that core, as a worker process does.
+    core: Option<AtomicUsize>,
 }
+
+/// Who gets no work for longer has slept, or might as well have.
+const REST: Nanos = 1_000_000;
 
 enum Message {
     Run(Task),
@@ -58,6 +65,8 @@ impl Threads {
             lanes: (0..config.workers as u32).map(Lane::new).collect(),
             stopping: AtomicBool::new(false),
             gil: gil.then(|| Mutex::new(())),
+            core: (!config.pin && config.workers < affinity::allowed())
+                .then(|| AtomicUsize::new(affinity::core())),
         });
         let (ready, all_ready) = crossbeam_channel::bounded(config.workers);
         let mut threads = Vec::with_capacity(config.workers);
@@ -115,12 +124,21 @@ impl Shared {
         lane.ready_ns.store(clock::since(begin).as_nanos() as u64, Ordering::Relaxed);
         // Fails only when `start` gave up.
         let _ = ready.send(());
+        let (mut neighbour, mut last) = (Neighbour::default(), 0);
         while let Ok(Message::Run(task)) = backlog.recv() {
+            if let Some(core) = &self.core {
+                if task.stamps.submitted.saturating_sub(last) > REST {
+                    neighbour.has_slept();
+                }
+                last = task.stamps.submitted;
+                neighbour.mind(core.load(Ordering::Relaxed));
+            }
             if self.stopping.load(Ordering::Acquire) {
                 cancel(task);
             } else {
                 run(&self.registry, lane, task, self.gil.as_ref());
             }
+            neighbour.leave_if_crowded();
         }
         lane.cpu_ns.store(usage::thread_cpu_ns(), Ordering::Relaxed);
     }
@@ -163,6 +181,9 @@ impl Executor for Threads {
     fn submit(&self, task: Task, block: bool) -> Result<(), SubmitError> {
         if self.shared.stopping.load(Ordering::Acquire) {
             return Err(SubmitError::Closed);
+        }
+        if let Some(core) = &self.shared.core {
+            core.store(affinity::core(), Ordering::Relaxed);
         }
         let message = Message::Run(task);
         if block {
