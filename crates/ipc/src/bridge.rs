@@ -81,13 +81,10 @@ pub(crate) fn sender(socket: &OwnedFd) -> io::Result<IpcSender<Envelope>> {
     cross(SENDER, socket)?.sender.ok_or_else(lost)
 }
 
-/// Shared memory of so many bytes, all zero, whose length is sealed.
-///
-/// # Panics
-/// Without any bytes: there is no mapping of none, and a look at it is undefined.
-pub(crate) fn memory(len: usize) -> io::Result<IpcSharedMemory> {
-    assert_ne!(len, 0, "memory of no bytes");
-    cross(MEMORY, &socket::memory(len as u64)?)?.memory.ok_or_else(lost)
+/// A mapping of memory that [`socket::memory`] has made: of some bytes, as there is no mapping of
+/// none, and a look at it is undefined.
+pub(crate) fn map(memory: &OwnedFd) -> io::Result<IpcSharedMemory> {
+    cross(MEMORY, memory)?.memory.ok_or_else(lost)
 }
 
 #[cfg(test)]
@@ -97,7 +94,7 @@ mod tests {
     #[test]
     fn what_crosses_is_what_was_sent() {
         for len in [1, 4096, 10_000] {
-            let memory = memory(len).unwrap();
+            let memory = map(&socket::memory(len as u64).unwrap()).unwrap();
             assert_eq!((memory.len(), memory.iter().max()), (len, Some(&0)));
         }
         let (near, far) = socket::pair().unwrap();

@@ -2,10 +2,11 @@
 //! and a page that cannot be had ends whoever touches it.
 
 use std::cell::Cell;
+use std::os::fd::OwnedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Once;
 
-use brigade_sys::shortage;
+use brigade_sys::{shortage, socket};
 use ipc_channel::ipc::IpcSharedMemory;
 
 use crate::bridge;
@@ -18,7 +19,21 @@ pub(crate) fn zeroed(len: usize) -> Option<IpcSharedMemory> {
 
 /// The same, for memory that workers are sent: sealed, so that none of them can shorten it.
 pub(crate) fn sealed(len: usize) -> Option<IpcSharedMemory> {
-    shortage::has_room(len as u64).then(|| bridge::memory(len).ok())?
+    map(&file(len)?)
+}
+
+/// The same, not mapped yet.
+///
+/// # Panics
+/// Without any bytes, which cannot be mapped.
+pub(crate) fn file(len: usize) -> Option<OwnedFd> {
+    assert_ne!(len, 0, "memory of no bytes");
+    shortage::has_room(len as u64).then(|| socket::memory(len as u64).ok())?
+}
+
+/// A mapping of it. `None` as above.
+pub(crate) fn map(file: &OwnedFd) -> Option<IpcSharedMemory> {
+    bridge::map(file).ok()
 }
 
 /// A region with a copy of `bytes`. `None` as above.

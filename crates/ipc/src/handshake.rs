@@ -10,7 +10,7 @@
 //!    of its refusal.
 
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -24,7 +24,6 @@ use tempfile::NamedTempFile;
 use thiserror::Error;
 
 use crate::channel::{Envelope, Receiver, RecvError, Sender};
-use crate::fresh::caught;
 use crate::intake::Intake;
 use crate::packet::{self, Malformed};
 use crate::station::{Bells, BellsRegion, Pass, Patience, Station};
@@ -145,11 +144,20 @@ impl Doorstep {
     }
 }
 
-/// The coordinator's side of a connection.
+/// A worker that is the right one, and waits to be let in.
 #[derive(Debug)]
 pub struct Accepted {
     /// What the worker said of itself.
     pub hello: Hello,
+    requests: OwnedFd,
+    replies: OwnedFd,
+}
+
+/// The coordinator's side of a connection.
+#[derive(Debug)]
+pub struct Admitted {
+    /// The worker's station.
+    pub pass: Pass,
     /// Jobs go here.
     pub requests: Sender,
     /// Results come from here.
@@ -198,7 +206,7 @@ impl Listener {
         let broken = |error: io::Error| Refusal::Broken(error.to_string());
         let malformed = |what: Malformed| Refusal::Nonsense(format!("its greeting is {what}"));
         let caller = self.wait_for(pid)?;
-        let mut buffer = vec![0; packet::LONGEST];
+        let mut buffer = vec![0; packet::LONGEST_GREETING];
         let greeting = socket::receive(&caller, &mut buffer).map_err(broken)?;
         if greeting.len == 0 {
             return Err(Refusal::Broken("it has hung up".to_owned()));
@@ -213,12 +221,11 @@ impl Listener {
             .ok()
             .filter(|channels| channels.iter().all(socket::is_socket))
             .ok_or_else(|| malformed("one without two channels"))?;
-        let requests = Sender(bridge::sender(&requests).map_err(broken)?);
         if let Err(reason) = check(&hello, self.nonce, pid, kernels) {
-            let _ = answer(&requests, &Err(reason.clone()), Vec::new());
+            let _ = answer(&requests, &Err(reason.clone()), &[]);
             return Err(Refusal::Mismatch(reason));
         }
-        Ok(Accepted { hello, requests, replies: Intake::new(replies) })
+        Ok(Accepted { hello, requests, replies })
     }
 
     /// Waits until the worker connects. Others may, and are sent away, but for this
@@ -266,30 +273,29 @@ fn check(hello: &Hello, nonce: u128, pid: u32, kernels: &[String]) -> Result<(),
 
 type Answer = Result<Welcome, String>;
 
-fn answer(
-    requests: &Sender,
-    answer: &Answer,
-    regions: Vec<ipc_channel::ipc::IpcSharedMemory>,
-) -> Result<(), Refusal> {
+/// Not through ipc-channel, which maps what it sends: to take a mapping back stops all threads of
+/// this process for a moment, several times for each worker.
+fn answer(requests: &OwnedFd, answer: &Answer, regions: &[BorrowedFd<'_>]) -> Result<(), Refusal> {
     let head = wire::encode(answer).map_err(|error| Refusal::Broken(error.to_string()))?;
-    let envelope = Envelope { head: ByteBuf::from(head), regions };
-    // It panics where there is no descriptor for a region on its way.
-    caught(|| requests.0.send(envelope))
-        .ok_or_else(|| Refusal::Shortage(shortage::of_shared_memory(0)))?
-        .map_err(|error| Refusal::Broken(error.to_string()))
+    let places: Vec<u64> = (0..regions.len() as u64).collect();
+    let packet = packet::wrap(&packet::message(&head, &places));
+    socket::send(requests, &packet, regions).map_err(|error| Refusal::Broken(error.to_string()))
 }
 
 impl Accepted {
-    /// Lets the worker in; returns its station.
+    /// Lets the worker in.
     ///
     /// # Errors
     /// When the worker has died meanwhile or there is no memory for the station.
-    pub fn welcome(&self, welcome: Welcome, bells: &BellsRegion) -> Result<Pass, Refusal> {
+    pub fn welcome(self, welcome: Welcome, bells: &BellsRegion) -> Result<Admitted, Refusal> {
         let no_memory = || Refusal::Shortage(shortage::of_shared_memory(0));
-        let (pass, theirs) = Pass::create().ok_or_else(no_memory)?;
-        let bells = bells.share().ok_or_else(no_memory)?;
-        answer(&self.requests, &Ok(welcome), vec![theirs, bells])?;
-        Ok(pass)
+        let station = Pass::memory().ok_or_else(no_memory)?;
+        answer(&self.requests, &Ok(welcome), &[station.as_fd(), bells.as_fd()])?;
+        // The worker goes on meanwhile.
+        let pass = Pass::open(&station).ok_or_else(no_memory)?;
+        let requests = bridge::sender(&self.requests);
+        let requests = Sender(requests.map_err(|error| Refusal::Broken(error.to_string()))?);
+        Ok(Admitted { pass, requests, replies: Intake::new(self.replies) })
     }
 }
 
@@ -412,7 +418,7 @@ mod tests {
 
     fn shake(
         change: impl FnOnce(&mut Hello),
-    ) -> (Result<Accepted, Refusal>, Result<Connected, Refusal>) {
+    ) -> (Result<Hello, Refusal>, Result<Connected, Refusal>) {
         let listener = Listener::bind().unwrap();
         let mut hello = hello(listener.nonce);
         change(&mut hello);
@@ -427,8 +433,9 @@ mod tests {
                 rings: None,
                 bounds: Bounds::default(),
             };
+            let hello = accepted.hello.clone();
             accepted.welcome(welcome, &bells)?;
-            Ok(accepted)
+            Ok(hello)
         });
         (accepted, worker.join().unwrap())
     }
@@ -437,7 +444,7 @@ mod tests {
     fn the_right_worker_is_let_in() {
         let (accepted, connected) = shake(|_| {});
         assert_eq!(connected.unwrap().welcome.worker, WorkerId(3));
-        assert_eq!(accepted.unwrap().hello.pid, process::pid());
+        assert_eq!(accepted.unwrap().pid, process::pid());
     }
 
     #[test]

@@ -39,8 +39,8 @@ pub use arena::{Arena, ArenaSlab, Budget, InputShelf, OutputShelf, OutputSlab, O
 
 pub use channel::{Payload, Received, Receiver, RecvError, Region, SendError, Sender};
 pub use handshake::{
-    Accepted, Bounds, Connected, Doorstep, Hello, Listener, NONCE_ENV, PARENT_ENV, Refusal,
-    SERVER_ENV, Welcome, build_id, connect, rehearse, worker_environment,
+    Accepted, Admitted, Bounds, Connected, Doorstep, Hello, Listener, NONCE_ENV, PARENT_ENV,
+    Refusal, SERVER_ENV, Welcome, build_id, connect, rehearse, worker_environment,
 };
 pub use intake::Intake;
 pub use ring::{Corrupt, MAX_MESSAGE};

@@ -8,6 +8,8 @@
 
 use brigade_sys::socket::MAX_DESCRIPTORS;
 
+/// Longest greeting that is taken: most of it is the names of the kernels.
+pub(crate) const LONGEST_GREETING: usize = 16 << 10;
 /// Longest packet that is taken: a frame or a head, and what is around it.
 pub(crate) const LONGEST: usize = 160 << 10;
 const WORD: usize = size_of::<usize>();
@@ -69,6 +71,26 @@ pub(crate) fn wrap(message: &[u8]) -> Vec<u8> {
     [&len.to_ne_bytes(), &message.len().to_ne_bytes(), message].concat()
 }
 
+/// An envelope, encoded, with regions at these places among the descriptors.
+pub(crate) fn message(head: &[u8], regions: &[u64]) -> Vec<u8> {
+    let mut message = written(head.len() as u64);
+    message.extend(head);
+    message.extend(written(regions.len() as u64));
+    message.extend(regions.iter().flat_map(|&place| written(place)));
+    message
+}
+
+/// A number as [`varint`] reads it.
+pub(crate) fn written(mut value: u64) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    while value >= 0x80 {
+        bytes.push(value as u8 | 0x80);
+        value >>= 7;
+    }
+    bytes.push(value as u8);
+    bytes
+}
+
 fn body(packet: &[u8]) -> Result<&[u8], Malformed> {
     let words = packet.split_first_chunk::<WORD>();
     let words = words.and_then(|(len, rest)| Some((len, rest.split_first_chunk::<WORD>()?)));
@@ -111,27 +133,6 @@ fn varint(rest: &mut &[u8]) -> Result<u64, Malformed> {
 
 fn end(rest: &[u8]) -> Result<(), Malformed> {
     if rest.is_empty() { Ok(()) } else { Err("bytes behind the end of a message") }
-}
-
-#[cfg(test)]
-pub(crate) fn written(mut value: u64) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    while value >= 0x80 {
-        bytes.push(value as u8 | 0x80);
-        value >>= 7;
-    }
-    bytes.push(value as u8);
-    bytes
-}
-
-/// An envelope, encoded.
-#[cfg(test)]
-pub(crate) fn message(head: &[u8], regions: &[u64]) -> Vec<u8> {
-    let mut message = written(head.len() as u64);
-    message.extend(head);
-    message.extend(written(regions.len() as u64));
-    message.extend(regions.iter().flat_map(|&place| written(place)));
-    message
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 //! the flags on which the coordinator sleeps.
 
 use std::hint;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -26,11 +27,6 @@ const ASLEEP: usize = 16;
 const ORDERS: usize = 32;
 const DONES: usize = ORDERS + ring::WORDS;
 const WORDS: usize = DONES + ring::WORDS;
-
-fn share(words: usize) -> Option<(Memory, IpcSharedMemory)> {
-    let theirs = fresh::sealed(words * size_of::<u64>())?;
-    Some((open(fresh::again(&theirs)?, words)?, theirs))
-}
 
 fn open(region: IpcSharedMemory, words: usize) -> Option<Memory> {
     Words::new(region, IpcSharedMemory::deref_mut).filter(|memory| memory.count() >= words)
@@ -117,8 +113,8 @@ impl Bells {
 
     /// New bells, and their other half, to be sent to each worker.
     pub fn create() -> Option<(Self, BellsRegion)> {
-        let (mine, theirs) = share(BELL_WORDS)?;
-        Some((Self::on(mine), BellsRegion(Arc::new(theirs))))
+        let theirs = fresh::file(BELL_WORDS * size_of::<u64>())?;
+        Some((Self::open(fresh::map(&theirs)?)?, BellsRegion(Arc::new(theirs))))
     }
 
     pub(crate) fn open(region: IpcSharedMemory) -> Option<Self> {
@@ -168,12 +164,11 @@ impl Bells {
 
 /// The bells on their way to a worker.
 #[derive(Clone, Debug)]
-pub struct BellsRegion(Arc<IpcSharedMemory>);
+pub struct BellsRegion(Arc<OwnedFd>);
 
-impl BellsRegion {
-    /// To be sent. `None` when there is no descriptor or mapping for it.
-    pub(crate) fn share(&self) -> Option<IpcSharedMemory> {
-        fresh::again(&self.0)
+impl AsFd for BellsRegion {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
     }
 }
 
@@ -215,19 +210,22 @@ pub struct Pass {
 }
 
 impl Pass {
-    /// A new station, and its other half, to be sent.
-    pub(crate) fn create() -> Option<(Self, IpcSharedMemory)> {
-        let (mine, theirs) = share(WORDS)?;
-        let memory = Arc::new(mine);
-        let pass = Self {
+    /// Memory for a new station, to be sent.
+    pub(crate) fn memory() -> Option<OwnedFd> {
+        fresh::file(WORDS * size_of::<u64>())
+    }
+
+    /// This side of it.
+    pub(crate) fn open(station: &OwnedFd) -> Option<Self> {
+        let memory = Arc::new(open(fresh::map(station)?, WORDS)?);
+        Some(Self {
             orders: Producer::new(Arc::clone(&memory), ORDERS),
             dones: Consumer::new(Arc::clone(&memory), DONES),
             asleep: Flag::new(Arc::clone(&memory), ASLEEP),
             memory,
             has_woken: false,
             core: None,
-        };
-        Some((pass, theirs))
+        })
     }
 
     /// What the worker is doing.
@@ -378,10 +376,11 @@ mod tests {
     use super::*;
 
     fn station() -> (Pass, Station, Bells) {
-        let (pass, theirs) = Pass::create().unwrap();
-        let (bells, region) = Bells::create().unwrap();
-        let station = Station::open(theirs, Bells::open(region.share().unwrap()).unwrap()).unwrap();
-        (pass, station, bells)
+        let memory = Pass::memory().unwrap();
+        let (bells, theirs) = Bells::create().unwrap();
+        let theirs = Bells::open(fresh::map(&theirs.0).unwrap()).unwrap();
+        let station = Station::open(fresh::map(&memory).unwrap(), theirs).unwrap();
+        (Pass::open(&memory).unwrap(), station, bells)
     }
 
     #[test]

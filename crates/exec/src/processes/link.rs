@@ -8,8 +8,8 @@ use std::thread;
 
 use brigade_ipc::wire::{Instants, Mail, Reply, Request};
 use brigade_ipc::{
-    BellsRegion, Bounds, Carriage, Intake, Listener, Outputs, Patience, RecvError, Refusal,
-    SendError, Sender, Welcome,
+    Admitted, BellsRegion, Bounds, Carriage, Intake, Listener, Outputs, Patience, RecvError,
+    Refusal, SendError, Sender, Welcome,
 };
 use brigade_proto::{JobError, WorkerId};
 use brigade_sys::clock;
@@ -89,18 +89,18 @@ impl Link {
             rings: self.has_rings().then_some(rings),
             bounds: self.bounds,
         };
-        let mut pass = accepted.welcome(welcome, &self.bells)?;
+        let Admitted { mut pass, requests, replies } = accepted.welcome(welcome, &self.bells)?;
         if self.has_room {
             pass.tell_core();
         }
         let page = pass.page();
-        let mail = Arc::new(Mailbox::new(accepted.requests));
+        let mail = Arc::new(Mailbox::new(requests));
         let outputs = Arc::new(Outputs::new(Arc::clone(&self.crew.budget)));
         let wire =
             self.has_rings().then(|| Wire { pass, outputs: Arc::clone(&outputs), regions: 0 });
         self.crew.ready(self.lane, self.tenure, self.pid, clock::since(self.begin), wire);
         self.keeper.tell(Event::Ready { lane: self.lane, tenure: self.tenure, page });
-        Ok(Served { mail, replies: accepted.replies, outputs })
+        Ok(Served { mail, replies, outputs })
     }
 
     /// Returns what the worker did wrong, if it did.
