@@ -156,9 +156,16 @@ pub struct Measured {
 pub struct Dice(u64);
 
 impl Dice {
-    /// From a seed.
+    /// From a seed. Neighbouring seeds give streams that have nothing in common: a seed is
+    /// mixed by a step of SplitMix64 (Steele, Lea and Flood, "Fast splittable pseudorandom
+    /// number generators", 2014).
     pub fn new(seed: u64) -> Self {
-        Self(seed | 1)
+        let mut z = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^= z >> 31;
+        // Of all states xorshift has no use for 0 alone, which one seed comes to.
+        Self(if z == 0 { 1 } else { z })
     }
 
     /// A number below `sides`.
@@ -361,6 +368,20 @@ mod tests {
         };
         assert_eq!(order(7), order(7));
         assert_ne!(order(7), order(8));
+    }
+
+    #[test]
+    fn no_two_seeds_roll_the_same() {
+        let rolls = |seed| {
+            let mut dice = Dice::new(seed);
+            (0..8).map(|_| dice.roll(1 << 16)).collect::<Vec<_>>()
+        };
+        let all: std::collections::BTreeSet<_> = (0..1000).map(rolls).collect();
+        assert_eq!(all.len(), 1000);
+        assert_eq!(rolls(3), rolls(3));
+        // What SplitMix64 would make 0.
+        let seed = 0_u64.wrapping_sub(0x9e37_79b9_7f4a_7c15);
+        assert!(rolls(seed).iter().any(|roll| *roll > 0));
     }
 
     #[test]
