@@ -166,6 +166,7 @@ fn compared(base: &SavedCell, head: &SavedCell, tolerance: f64) -> Compared {
         p_holm: 1.0,
         detectable: ((interval[1] / interval[0]).ln() / 2.0).exp_m1(),
         confirmed: None,
+        second: None,
         base_samples: of_base,
         again_samples: Vec::new(),
         head_samples: of_head,
