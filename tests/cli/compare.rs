@@ -202,6 +202,25 @@ fn saved_results_are_compared_cell_by_cell() {
 }
 
 #[test]
+fn what_one_result_lacks_is_inconclusive() {
+    let kitchen = Kitchen::new();
+    result(&kitchen, "base.json", "a", 1.2);
+    let mut value: Value =
+        serde_json::from_str(&std::fs::read_to_string(kitchen.path("base.json")).unwrap()).unwrap();
+    value["experiments"][1]["samples"] = json!([]);
+    value["experiments"][1]["error"] = json!("a worker died");
+    kitchen.write("failed.json", value.to_string());
+    value["experiments"].as_array_mut().unwrap().pop();
+    kitchen.write("short.json", value.to_string());
+    for (head, why) in [("failed.json", "a worker died"), ("short.json", "no such figure")] {
+        let done = kitchen.run(&format!("compare base.json {head}")).expect(4);
+        assert!(done.stdout.contains(why), "{}", done.stdout);
+        kitchen.run(&format!("compare {head} base.json")).expect(4);
+        kitchen.run(&format!("compare base.json {head} --fail-on worse")).expect(0);
+    }
+}
+
+#[test]
 fn verdicts_go_where_others_read_them() {
     let kitchen = Kitchen::new();
     result(&kitchen, "base.json", "a", 1.2);

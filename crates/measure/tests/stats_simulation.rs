@@ -6,7 +6,7 @@ use brigade_measure::experiment::Dice;
 use brigade_measure::stats::bootstrap::{self, Block};
 use brigade_measure::stats::spending::nominal_levels;
 use brigade_measure::stats::{
-    detectable_by_rank, hodges_lehmann, sign_flip_test, signed_rank_interval,
+    detectable_by_rank, hodges_lehmann, median, sign_flip_test, signed_rank_interval,
 };
 use statrs::distribution::{ContinuousCDF, Normal};
 
@@ -78,24 +78,42 @@ fn the_bootstrap_of_an_estimate_by_ranks_covers() {
     assert_within(covered.count() as f64 / 400.0, 0.91, 0.99);
 }
 
-#[test]
-fn the_hierarchical_bootstrap_covers() {
-    // Two arms of four samples in each block; what disturbs a block disturbs both.
-    let ratio = |drawn: &[Block<2>]| {
-        drawn.iter().map(|[base, head]| mean(head) - mean(base)).sum::<f64>() / drawn.len() as f64
+/// A result: blocks of four samples, whose noise is between them as much as within.
+fn result(shift: f64, dice: &mut Dice) -> Vec<Block<1>> {
+    let block = |dice: &mut Dice| {
+        let own = shift + normal(dice);
+        [(0..4).map(|_| own + normal(dice)).collect()]
     };
-    let covered = share(|dice| {
-        let mut made: Vec<Block<2>> = Vec::new();
-        for _ in 0..25 {
-            let (both, head) = (5.0 * normal(dice), normal(dice));
-            let arm = |offset: f64, dice: &mut Dice| {
-                (0..4).map(|_| offset + 0.5 * normal(dice)).collect::<Vec<_>>()
-            };
-            made.push([arm(both, dice), arm(both + head, dice)]);
-        }
-        covers(bootstrap::hierarchical(&made, 0.95, 200, dice, ratio), 0.0)
-    });
-    assert_within(covered, 0.92, 0.98);
+    (0..20).map(|_| block(dice)).collect()
+}
+
+fn difference(base: &[Block<1>], head: &[Block<1>]) -> f64 {
+    let middle = |blocks: &[Block<1>]| {
+        median(&blocks.iter().map(|[samples]| median(samples)).collect::<Vec<_>>())
+    };
+    middle(head) - middle(base)
+}
+
+#[test]
+fn the_bootstrap_of_two_results_is_rarely_wrong_and_finds_a_shift() {
+    let mut dice = Dice::new(0x5eed_0002);
+    // Of a result and itself, once more: how often it says that head is worse.
+    let mut says_worse = |shift: f64, rounds: usize| {
+        let worse = (0..rounds).filter(|_| {
+            let (base, head) = (result(0.0, &mut dice), result(shift, &mut dice));
+            let found = bootstrap::of_two(&base, &head, 0.95, 300, &mut dice, |base, head| {
+                difference(base, head)
+            });
+            found[0] > 0.0
+        });
+        worse.count() as f64 / rounds as f64
+    };
+    // 2.5 % are allowed on this side.
+    let wrong = says_worse(0.0, 800);
+    assert!(wrong <= 0.025, "{wrong}");
+    // Four standard errors of a difference of two medians of 20.
+    let found = says_worse(2.0, 200);
+    assert!(found >= 0.9, "{found}");
 }
 
 #[test]
