@@ -49,6 +49,30 @@ pub(crate) fn check_bench(exports: &[Export]) -> Result<(), Failure> {
     }
 }
 
+/// Refuses, before anything is measured, a format that knows nothing but times where no
+/// time is.
+pub(crate) fn check_times(exports: &[Export], has_times: bool) -> Result<(), Failure> {
+    match exports.iter().find(|export| export.format == Format::Hyperfine && !has_times) {
+        Some(export) => Err(no_times(export.format)),
+        None => Ok(()),
+    }
+}
+
+/// Refuses, before anything is written, what a format cannot say.
+pub(crate) fn check_document(exports: &[Export], document: Document<'_>) -> Result<(), Failure> {
+    match exports.iter().find(|export| !export.format.supports(&document)) {
+        Some(export) => Err(no_times(export.format)),
+        None => Ok(()),
+    }
+}
+
+fn no_times(format: Format) -> Failure {
+    Failure::usage(format!(
+        "--export {format}: it tells times of commands, and there are none; `ab` has them with \
+         --metric wall or cpu, `compare` without --relative"
+    ))
+}
+
 /// Writes each file, whole or not at all; `-` is standard output.
 pub(crate) fn write(
     exports: &[Export],

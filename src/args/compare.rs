@@ -16,7 +16,8 @@ Examples:
 Base, base again and head take turns in random order until it is clear which verdict is
 right, or the budget is spent. Commands are not run by a shell: use sh -c '...' where you
 need one. Exit code 0: better or the same; 3: worse, found in two independent rounds;
-4: inconclusive (0 with --fail-on worse).")]
+4: inconclusive (0 with --fail-on worse). A command that fails ends it with exit code 1,
+Ctrl-C with 130; what was measured until then is written all the same.")]
 pub(crate) struct AbArgs {
     /// The command that was there before
     #[arg(long, value_name = "CMD")]
@@ -32,6 +33,9 @@ pub(crate) struct AbArgs {
     #[arg(long, value_name = "DURATION", value_parser = super::pool::duration)]
     #[arg(default_value = "10s")]
     pub(crate) budget: Duration,
+    /// A run that takes longer is ended, with its process group, and has failed
+    #[arg(long, value_name = "DURATION", value_parser = super::pool::duration)]
+    pub(crate) timeout: Option<Duration>,
     /// Blocks at most in a round; each runs base twice and head once
     #[arg(long, value_name = "N", default_value_t = 400)]
     #[arg(value_parser = clap::value_parser!(u32).range(1..=2000))]
@@ -53,7 +57,8 @@ Examples:
 
 Two results from different machines, or with --relative, are compared by their ratios to
 threads (or to the floor) in the same file. Results that were taken one after the other
-differ by whatever the machine did in between: `brigade ab` runs both in turns.")]
+differ by whatever the machine did in between: `brigade ab` runs both in turns. What only one
+of the two has measured is inconclusive.")]
 pub(crate) struct CompareArgs {
     /// The result that was there before (brigade.bench.v1)
     #[arg(value_name = "BASE.json")]

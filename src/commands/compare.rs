@@ -6,12 +6,14 @@ use std::time::Instant;
 
 use brigade_measure::comparison::{COMPARE_SCHEMA, Comparison};
 use brigade_measure::saved::{self, Saved};
+use brigade_report::formats::Document;
 use serde_json::Value;
 
 use super::verdict;
 use crate::args::CompareArgs;
 use crate::console;
 use crate::exit::{Exit, Failure};
+use crate::exports;
 
 pub(crate) fn run(args: &CompareArgs) -> Result<Exit, Failure> {
     let begin = Instant::now();
@@ -47,9 +49,12 @@ pub(crate) fn run(args: &CompareArgs) -> Result<Exit, Failure> {
         seed: saved::SEED,
         took_s: begin.elapsed().as_secs_f64(),
         warnings,
+        interrupted: false,
         verdict: verdict::worst(&cells),
         cells,
+        blocks: Vec::new(),
     };
+    exports::check_document(&args.verdict.exports.export, Document::Comparison(&comparison))?;
     verdict::write(&comparison, &args.verdict, &mut results)?;
     Ok(verdict::exit(comparison.verdict, args.verdict.fail_on))
 }

@@ -17,6 +17,7 @@ pub struct Program {
     text: String,
     words: Vec<String>,
     counts: bool,
+    limit: Option<Duration>,
 }
 
 /// What one run took.
@@ -44,13 +45,19 @@ impl Program {
         if words.is_empty() {
             return Err("an empty command".to_owned());
         }
-        Ok(Self { text: text.to_owned(), words, counts: false })
+        Ok(Self { text: text.to_owned(), words, counts: false, limit: None })
     }
 
     /// The same program, whose instructions are counted. Run it from one thread.
     #[must_use]
     pub fn counting(self) -> Self {
         Self { counts: true, ..self }
+    }
+
+    /// The same program, each run of which is ended, with its process group, after so long.
+    #[must_use]
+    pub fn within(self, limit: Option<Duration>) -> Self {
+        Self { limit, ..self }
     }
 
     /// As it was given.
@@ -62,7 +69,8 @@ impl Program {
     /// standard error goes where `stderr` says.
     ///
     /// # Errors
-    /// When it cannot be started, fails, or is ended because `is_interrupted` says so.
+    /// When it cannot be started, fails, runs for too long, or is ended because
+    /// `is_interrupted` says so.
     pub fn run(&self, stderr: Stdio, is_interrupted: &dyn Fn() -> bool) -> Result<Taken, String> {
         let failed = |what: &str, error: &io::Error| format!("`{}`: {what}: {error}", self.text);
         let counter = self.counts.then(|| Counter::open(Event::Instructions)).transpose();
@@ -83,17 +91,25 @@ impl Program {
             .map_err(|error| failed("cannot be started", &error))?;
         let child =
             Child::watch(child.id()).map_err(|error| failed("cannot be watched", &error))?;
+        let mut is_late = false;
         loop {
-            let ready = wait_readable(&[child.pidfd()], Some(TICK));
+            let left = self.limit.map(|limit| limit.saturating_sub(begin.elapsed()));
+            let patience = left.filter(|_| !is_late).map_or(TICK, |left| left.min(TICK));
+            let ready = wait_readable(&[child.pidfd()], Some(patience));
             if ready.map_err(|error| failed("cannot be watched", &error))?[0] {
                 break;
             }
-            if is_interrupted() {
+            is_late |= self.limit.is_some_and(|limit| begin.elapsed() >= limit);
+            if is_late || is_interrupted() {
                 child.kill_group();
             }
         }
         let wall = begin.elapsed();
         let reaped = child.reap().map_err(|error| failed("cannot be reaped", &error))?;
+        if is_late {
+            let limit = self.limit.unwrap_or_default();
+            return Err(format!("`{}` was ended, as it ran for longer than {limit:?}", self.text));
+        }
         if !reaped.status.success() {
             return Err(format!("`{}` {}", self.text, describe(reaped.status)));
         }
@@ -134,6 +150,22 @@ mod tests {
         assert!(run("/no/such/program").unwrap_err().contains("cannot be started"));
         assert!(Program::parse("sh -c 'open").is_err());
         assert!(Program::parse("  ").is_err());
+    }
+
+    #[test]
+    fn a_command_that_hangs_is_ended_with_its_group() {
+        // The sleep of the shell's child would keep the pipe open for long.
+        let (mut from, to) = io::pipe().unwrap();
+        let program = Program::parse("sh -c 'sleep 1000 & wait'").unwrap();
+        let program = program.within(Some(Duration::from_millis(50)));
+        let error = program.run(to.into(), &|| false).unwrap_err();
+        assert!(error.ends_with("was ended, as it ran for longer than 50ms"), "{error}");
+        // Ends only when nobody has the other end any more.
+        let mut said = String::new();
+        io::Read::read_to_string(&mut from, &mut said).unwrap();
+        assert_eq!(said, "");
+        let quick = Program::parse("true").unwrap().within(Some(Duration::from_secs(3600)));
+        assert!(quick.run(Stdio::null(), &|| false).is_ok());
     }
 
     #[test]

@@ -8,6 +8,8 @@ mod tests;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::context::Block;
+
 /// The schema of a comparison as JSON.
 pub const COMPARE_SCHEMA: &str = "brigade.compare.v1";
 
@@ -94,26 +96,66 @@ pub struct Compared {
     pub ratio: Estimate,
     /// Base again over base: what the machine makes of no difference at all.
     pub aa: Option<Estimate>,
-    /// Sign-flip permutation test of "no difference", two-sided.
+    /// A test, two-sided, by itself; the verdict of `ab` is not made from it. Of `ab`: the
+    /// sign-flip permutation test of "no difference" with the blocks that there were in
+    /// the end. It knows nothing of the tolerance, nor that the comparison would have gone
+    /// on if it had been less clear, which makes it smaller than it should be. Of
+    /// `compare`: the Mann-Whitney test of "differs by no more than the tolerance"; 1 where
+    /// the estimate does not.
     #[serde(deserialize_with = "null::as_nan")]
     pub p: f64,
-    /// The same after Holm's correction over all cells.
+    /// The same after Holm's correction over all cells that have one. `compare` says worse
+    /// or better only if it is at most 0.01.
     #[serde(deserialize_with = "null::as_nan")]
     pub p_holm: f64,
-    /// The smallest slowdown beyond the tolerance that as many blocks with the same noise
-    /// would find in 80 of 100 comparisons, as a ratio less one: 0.02 is 2 %. Infinite
-    /// (null) where nothing would be.
+    /// The smallest slowdown beyond the tolerance that as many blocks with the same noise,
+    /// at the level that this verdict is at, would find in 80 of 100 comparisons, as a
+    /// ratio less one: 0.02 is 2 %. Infinite (null) where nothing would be.
     #[serde(deserialize_with = "null::as_infinite")]
     pub detectable: f64,
     /// Whether a second round found the same; `None` where none was run.
     pub confirmed: Option<bool>,
-    /// One figure for each block: base, base again, head. NaN (null) where it failed.
+    /// That second round.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub second: Option<SecondRound>,
+    /// One figure for each block: base, base again, head. NaN (null) where it failed, or
+    /// was interrupted.
     #[serde(deserialize_with = "null::as_nans")]
     pub base_samples: Vec<f64>,
     /// Empty where base was not run twice.
     #[serde(deserialize_with = "null::as_nans")]
     pub again_samples: Vec<f64>,
     /// In the order of `base_samples`.
+    #[serde(deserialize_with = "null::as_nans")]
+    pub head_samples: Vec<f64>,
+}
+
+/// The round that was run to confirm a slowdown, all by itself: `ratio`, `base_samples`
+/// and the rest of [`Compared`] are of the first.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SecondRound {
+    /// Of the order in which the commands took turns.
+    pub seed: u64,
+    /// What is said of this round alone.
+    pub verdict: Verdict,
+    /// Why it is inconclusive; empty else.
+    pub why: String,
+    /// Replication blocks that the estimate is from.
+    pub blocks: usize,
+    /// Head over base.
+    pub ratio: Estimate,
+    /// Base again over base.
+    pub aa: Estimate,
+    /// As in [`Compared`].
+    #[serde(deserialize_with = "null::as_infinite")]
+    pub detectable: f64,
+    /// As in [`Compared`].
+    #[serde(deserialize_with = "null::as_nans")]
+    pub base_samples: Vec<f64>,
+    /// As in [`Compared`].
+    #[serde(deserialize_with = "null::as_nans")]
+    pub again_samples: Vec<f64>,
+    /// As in [`Compared`].
     #[serde(deserialize_with = "null::as_nans")]
     pub head_samples: Vec<f64>,
 }
@@ -137,8 +179,14 @@ pub struct Comparison {
     pub took_s: f64,
     /// Things about the machine that a reader should know.
     pub warnings: Vec<String>,
+    /// Whether it was ended before it was done.
+    #[serde(default)]
+    pub interrupted: bool,
     /// The worst of the cells' verdicts.
     pub verdict: Verdict,
     /// Every figure that was compared.
     pub cells: Vec<Compared>,
+    /// What the machine was like in each block; empty where none was run.
+    #[serde(default)]
+    pub blocks: Vec<Block>,
 }

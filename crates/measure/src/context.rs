@@ -3,10 +3,10 @@
 use std::fs;
 
 use brigade_sys::{clock, usage};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// What went on in one replication block.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Block {
     /// The experiment that it belongs to.
     pub experiment: String,

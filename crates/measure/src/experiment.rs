@@ -6,15 +6,19 @@
 //! interval comes from resampling whole blocks: what disturbs a block disturbs all
 //! variants in it.
 
+mod dice;
+
 use std::fmt;
 use std::time::{Duration, Instant};
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use serde_json::{Map, Value};
 
 use crate::context::{Block, Meter};
+use crate::models::LEAST_BLOCKS;
 use crate::stats::bootstrap;
 pub use crate::stats::{median, quantile};
+pub use dice::Dice;
 
 /// What a variant measured in one block: for each metric of its experiment, samples.
 pub type Readings = Vec<Vec<f64>>;
@@ -83,7 +87,9 @@ pub struct Cell {
     pub p99: f64,
     /// The mean.
     pub mean: f64,
-    /// Interval of the median at 95 % confidence, from resampled blocks.
+    /// Interval of `p50` at 95 % confidence, from resampled blocks. NaN (null) where there
+    /// are fewer than [`LEAST_BLOCKS`] of them.
+    #[serde(serialize_with = "unless_unknown")]
     pub ci95: [f64; 2],
     /// All samples, in the order in which they were taken.
     pub samples: Vec<f64>,
@@ -92,6 +98,11 @@ pub struct Cell {
     /// Why it was not measured to the end.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
+}
+
+/// No interval is null.
+fn unless_unknown<S: Serializer>(interval: &[f64; 2], to: S) -> Result<S::Ok, S::Error> {
+    Some(interval).filter(|ends| ends.iter().all(|end| end.is_finite())).serialize(to)
 }
 
 impl Cell {
@@ -149,45 +160,6 @@ pub struct Measured {
     /// What the machine was like in each block.
     pub blocks: Vec<Block>,
 }
-
-/// Random numbers that are the same for the same seed: xorshift64* (Vigna, "An
-/// experimental exploration of Marsaglia's xorshift generators, scrambled", 2016).
-#[derive(Clone, Debug)]
-pub struct Dice(u64);
-
-impl Dice {
-    /// From a seed.
-    pub fn new(seed: u64) -> Self {
-        Self(seed | 1)
-    }
-
-    /// A number below `sides`.
-    pub fn roll(&mut self, sides: usize) -> usize {
-        (self.next() >> 33) as usize % sides.max(1)
-    }
-
-    /// A number from 0 (inclusive) to 1 (exclusive), a multiple of 2^-53.
-    pub fn uniform(&mut self) -> f64 {
-        (self.next() >> 11) as f64 / (1_u64 << 53) as f64
-    }
-
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
-    }
-
-    /// Fisher-Yates.
-    pub fn shuffle<T>(&mut self, items: &mut [T]) {
-        for i in (1..items.len()).rev() {
-            items.swap(i, self.roll(i + 1));
-        }
-    }
-}
-
-/// Blocks before the precision is looked at: an interval of fewer says too little.
-const LEAST_BLOCKS: usize = 5;
 
 /// Runs all variants in blocks, until the plan says that it is enough.
 pub fn run(
@@ -313,120 +285,13 @@ fn cell(
     }
 }
 
-/// Of the median of the blocks' medians.
+/// Of the median of all samples; no resample of too few blocks says how far off it may be.
 fn interval(blocks: &[Vec<f64>], seed: u64) -> [f64; 2] {
-    let medians: Vec<f64> = blocks.iter().map(|block| median(block)).collect();
-    bootstrap::over_blocks(&medians, 0.95, 2000, &mut Dice::new(seed), median)
+    if blocks.iter().filter(|block| !block.is_empty()).count() < LEAST_BLOCKS {
+        return [f64::NAN; 2];
+    }
+    bootstrap::of_median(blocks, 0.95, 2000, &mut Dice::new(seed))
 }
 
 #[cfg(test)]
-mod tests {
-    use std::cell::RefCell;
-
-    use super::*;
-
-    fn plan(blocks: usize, seed: u64) -> Plan {
-        Plan { blocks, budget: None, precision: None, seed }
-    }
-
-    fn go(variants: &mut [Variant<'_>], plan: &Plan) -> Measured {
-        let mut hooks = Hooks { done: &mut |_| {}, is_interrupted: &|| false };
-        run("test", &[Metric::us("x")], variants, plan, &mut hooks)
-    }
-
-    #[test]
-    fn every_variant_runs_once_in_each_block_in_an_order_of_the_seeds() {
-        let order = |seed| {
-            let log = RefCell::new(Vec::new());
-            let mut variants: Vec<Variant<'_>> = (0..5)
-                .map(|i| {
-                    let log = &log;
-                    Variant::new(Map::new(), move || {
-                        log.borrow_mut().push(i);
-                        Ok(vec![f64::from(i)])
-                    })
-                })
-                .collect();
-            let measured = go(&mut variants, &plan(4, seed));
-            assert!(measured.cells.iter().all(|cell| cell.n == 4));
-            assert_eq!(measured.blocks.len(), 4);
-            drop(variants);
-            let log = log.into_inner();
-            for block in log.chunks(5) {
-                let mut block = block.to_vec();
-                block.sort_unstable();
-                assert_eq!(block, [0, 1, 2, 3, 4]);
-            }
-            log
-        };
-        assert_eq!(order(7), order(7));
-        assert_ne!(order(7), order(8));
-    }
-
-    #[test]
-    fn a_variant_that_fails_hides_no_other() {
-        let mut turns = 0;
-        let mut variants = [
-            Variant::new(Map::new(), || Ok(vec![1.0, 2.0])),
-            Variant::new(Map::new(), move || {
-                turns += 1;
-                if turns == 3 { Err("no more".to_owned()) } else { Ok(vec![5.0]) }
-            }),
-        ];
-        let cells = go(&mut variants, &plan(6, 1)).cells;
-        assert_eq!((cells[0].n, &cells[0].error), (12, &None));
-        assert_eq!((cells[1].n, cells[1].error.as_deref()), (2, Some("no more")));
-        assert_eq!(cells[0].per_block, [2; 6]);
-        assert_eq!(cells[0].block_medians(), [1.5; 6]);
-    }
-
-    #[test]
-    fn an_interrupted_experiment_keeps_what_it_has() {
-        let runs = RefCell::new(0);
-        let mut variants: Vec<Variant<'_>> =
-            (0..3).map(|_| Variant::new(Map::new(), || Ok(vec![1.0]))).collect();
-        let mut hooks = Hooks {
-            done: &mut |done| *runs.borrow_mut() = done,
-            is_interrupted: &|| *runs.borrow() == 4,
-        };
-        let measured = run("test", &[Metric::us("x")], &mut variants, &plan(100, 1), &mut hooks);
-        assert_eq!(measured.cells.iter().map(|cell| cell.n).sum::<usize>(), 4);
-        assert_eq!(measured.blocks.len(), 2);
-    }
-
-    #[test]
-    fn blocks_end_when_the_intervals_are_narrow_or_the_budget_is_spent() {
-        let mut dice = Dice::new(3);
-        let mut steady =
-            [Variant::new(Map::new(), move || Ok(vec![100.0 + dice.roll(100) as f64 / 100.0]))];
-        let narrow = Plan { precision: Some(0.05), ..plan(1000, 1) };
-        assert_eq!(go(&mut steady, &narrow).blocks.len(), LEAST_BLOCKS);
-        let spent = Plan { budget: Some(Duration::ZERO), ..plan(1000, 1) };
-        assert_eq!(go(&mut steady, &spent).blocks.len(), 1);
-    }
-
-    #[test]
-    fn each_metric_has_a_cell() {
-        let metrics = [Metric::us("wall"), Metric { name: "memory", unit: "bytes" }];
-        let run_once = || Ok(vec![vec![3.0], vec![4096.0]]);
-        let mut variants = [Variant { case: Map::new(), run: Box::new(run_once) }];
-        let mut hooks = Hooks { done: &mut |_| {}, is_interrupted: &|| false };
-        let cells = run("test", &metrics, &mut variants, &plan(2, 1), &mut hooks).cells;
-        assert_eq!((cells[0].metric, cells[0].p50), ("wall", 3.0));
-        assert_eq!((cells[1].unit, cells[1].p50), ("bytes", 4096.0));
-    }
-
-    #[test]
-    fn the_interval_holds_the_median_and_narrows_with_less_noise() {
-        let noisy = |spread: f64| {
-            let mut dice = Dice::new(3);
-            let blocks: Vec<Vec<f64>> = (0..30)
-                .map(|_| vec![100.0 + spread * (dice.roll(1000) as f64 / 500.0 - 1.0)])
-                .collect();
-            interval(&blocks, 1)
-        };
-        let (wide, narrow) = (noisy(50.0), noisy(1.0));
-        assert!(wide[0] < 100.0 && wide[1] > 100.0);
-        assert!(narrow[1] - narrow[0] < wide[1] - wide[0]);
-    }
-}
+mod tests;

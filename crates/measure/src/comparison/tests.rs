@@ -1,6 +1,6 @@
 use serde_json::{Map, Value};
 
-use super::{Compared, Estimate, Verdict};
+use super::{Compared, Comparison, Estimate, SecondRound, Verdict};
 
 /// What is said where everything failed but one block.
 fn unknown() -> Compared {
@@ -20,6 +20,7 @@ fn unknown() -> Compared {
         p_holm: 1.0,
         detectable: f64::INFINITY,
         confirmed: None,
+        second: None,
         base_samples: vec![f64::NAN, 1.5],
         again_samples: Vec::new(),
         head_samples: vec![2.0, f64::NAN],
@@ -46,4 +47,36 @@ fn a_figure_that_is_missing_is_an_error_and_not_nan() {
     assert!(serde_json::from_value::<Compared>(value.clone()).is_err());
     value["head_samples"] = Value::from("2.0");
     assert!(serde_json::from_value::<Compared>(value).is_err());
+}
+
+#[test]
+fn a_comparison_of_before_there_were_blocks_in_it_is_still_read() {
+    let side = serde_json::json!({"name": "a", "host": {}});
+    let mut value = serde_json::json!({
+        "schema": super::COMPARE_SCHEMA, "kind": "ab", "base": side, "head": side,
+        "tolerance": 0.05, "seed": 1, "took_s": 1.0, "warnings": [], "verdict": "same",
+        "cells": [unknown()],
+    });
+    let read: Comparison = serde_json::from_value(value.clone()).unwrap();
+    assert!(read.blocks.is_empty() && !read.interrupted && read.cells[0].second.is_none());
+
+    let estimate = unknown().ratio;
+    let second = SecondRound {
+        seed: 3,
+        verdict: Verdict::Inconclusive,
+        why: "interrupted after 1 blocks".to_owned(),
+        blocks: 1,
+        ratio: estimate,
+        aa: estimate,
+        detectable: f64::INFINITY,
+        base_samples: vec![1.0, f64::NAN],
+        again_samples: vec![1.0, f64::NAN],
+        head_samples: vec![1.0, 2.0],
+    };
+    value["cells"][0]["second"] = serde_json::to_value(second).unwrap();
+    value["blocks"] = serde_json::json!([crate::context::Meter::start().stop("ab", 0)]);
+    let read: Comparison = serde_json::from_value(value).unwrap();
+    let second = read.cells[0].second.as_ref().unwrap();
+    assert_eq!((second.seed, second.detectable), (3, f64::INFINITY));
+    assert!(second.base_samples[1].is_nan() && read.blocks[0].experiment == "ab");
 }

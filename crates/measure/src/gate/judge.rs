@@ -34,8 +34,9 @@ pub struct Judgement {
     pub ratio: Estimate,
     /// Base again over base.
     pub aa: Estimate,
-    /// The smallest change beyond the tolerance that would be found in 80 of 100
-    /// comparisons: 0.02 is 2 %. Infinite where there is too little to say.
+    /// The smallest change beyond the tolerance that this look, with as many blocks and
+    /// this noise, would find in 80 of 100 comparisons: 0.02 is 2 %. Infinite where there
+    /// is too little to say.
     pub detectable: f64,
 }
 
@@ -51,7 +52,7 @@ pub fn judge(samples: &Samples, rules: &Rules, level: f64) -> Judgement {
     let confidence = 1.0 - level;
     let (ratio, aa) = (estimate(&differences, confidence), estimate(&noise, confidence));
     let detectable = match differences.iter().all(|difference| difference.is_finite()) {
-        true => detectable_by_rank(&differences, rules.alpha, 0.8),
+        true => detectable_by_rank(&differences, level, 0.8),
         false => f64::INFINITY,
     };
     let (verdict, why) = match (ratio, aa) {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::Limits;
 use crate::stats::signed_rank_blocks_needed;
-use crate::stats::spending::{Spending, nominal_levels};
+use crate::stats::spending::nominal_levels;
 
 /// Planned looks: after how many blocks, and at which level each may decide.
 #[derive(Clone, Debug)]
@@ -15,13 +15,21 @@ const FIRST: usize = 12;
 /// Each look has so many times the blocks of the one before.
 const GROWTH: f64 = 1.5;
 
+/// So much more than its budget a round may take, if only that lets it say anything.
+pub(super) const OVERTIME: f64 = 1.5;
+
 impl Looks {
-    /// As many blocks as fit in the budget if each takes `each`, but so many at least that
-    /// anything can be said at all with half as much time again.
+    /// As many blocks as fit in the budget if each takes `each`, but as many as anything
+    /// can be said with if those take [`OVERTIME`] times the budget at most.
     pub(super) fn plan(each: Duration, limits: &Limits, alpha: f64) -> Self {
-        let fitting = limits.budget.as_secs_f64() / each.as_secs_f64().max(1e-9);
-        let last = (fitting as usize).clamp(1, limits.blocks);
+        let each = each.as_secs_f64().max(1e-9);
+        let budget = limits.budget.as_secs_f64();
         let least = signed_rank_blocks_needed(1.0 - alpha);
+        let mut last = (budget / each) as usize;
+        if last < least && least as f64 * each <= budget * OVERTIME {
+            last = least;
+        }
+        let last = last.clamp(1, limits.blocks);
         let mut counts = Vec::new();
         let mut next = FIRST.max(least);
         while next < last {
@@ -33,10 +41,7 @@ impl Looks {
             counts.pop();
         }
         counts.push(last);
-        let fractions: Vec<f64> = counts.iter().map(|n| *n as f64 / last as f64).collect();
-        // Most comparisons end at the first looks, so they get their share.
-        let levels = nominal_levels(Spending::Pocock, alpha, &fractions);
-        Self(counts.into_iter().zip(levels).collect())
+        Self(levels(counts, last, alpha))
     }
 
     /// The level of the look after so many blocks, if there is one.
@@ -51,6 +56,22 @@ impl Looks {
 
     pub(super) fn final_level(&self) -> f64 {
         self.0.last().map_or(0.0, |(_, level)| *level)
+    }
+}
+
+/// The level of each look. One whose level no result of so few blocks could reach would
+/// spend its share of the error on nothing, and is left out.
+fn levels(mut counts: Vec<usize>, last: usize, alpha: f64) -> Vec<(usize, f64)> {
+    loop {
+        let fractions: Vec<f64> = counts.iter().map(|n| *n as f64 / last as f64).collect();
+        // Most comparisons end at the first looks, so they get their share.
+        let levels = nominal_levels(alpha, &fractions);
+        let looks: Vec<(usize, f64)> = counts.iter().copied().zip(levels).collect();
+        let cannot = |(n, level): &(usize, f64)| *n < signed_rank_blocks_needed(1.0 - level);
+        match looks.iter().position(cannot).filter(|at| at + 1 < looks.len()) {
+            Some(at) => drop(counts.remove(at)),
+            None => return looks,
+        }
     }
 }
 
@@ -79,5 +100,35 @@ mod tests {
         let looks = looks(1, 200, 0.01);
         assert_eq!((looks.last(), looks.0.len()), (5, 1));
         assert!((looks.final_level() - 0.01).abs() < 1e-9);
+    }
+
+    #[test]
+    fn a_budget_that_is_a_little_short_is_exceeded_and_one_that_is_far_short_is_not() {
+        // 8 blocks say something at 1 %: 1.5 s at the most are taken for 1 s.
+        assert_eq!(looks(1, 187, 0.01).last(), 8);
+        assert_eq!(looks(1, 188, 0.01).last(), 5);
+        // Nor are there more than were allowed.
+        let limits = Limits { budget: Duration::from_secs(1), blocks: 6, seed: 1 };
+        assert_eq!(Looks::plan(Duration::from_millis(187), &limits, 0.01).last(), 6);
+    }
+
+    #[test]
+    fn every_look_but_the_last_can_decide() {
+        for metrics in 1..=6 {
+            for blocks in [12, 20, 100, 400, 1000] {
+                let looks = looks(blocks, 1000, 0.01 / f64::from(metrics));
+                let (_, but_last) = looks.0.split_last().unwrap();
+                for (count, level) in but_last {
+                    assert!(
+                        signed_rank_blocks_needed(1.0 - level) <= *count,
+                        "{metrics} metrics, {blocks} blocks: {looks:?}"
+                    );
+                }
+                assert_eq!(looks.last() as u64, blocks);
+            }
+        }
+        // Which is not so by itself: of 1000 blocks and three metrics 12 decide nothing.
+        let looks = looks(1000, 1000, 0.01 / 3.0);
+        assert!(looks.level(12).is_none() && looks.level(18).is_some(), "{looks:?}");
     }
 }

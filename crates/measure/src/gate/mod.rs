@@ -12,8 +12,10 @@ mod looks;
 use std::time::{Duration, Instant};
 
 pub use judge::{Judgement, Rules, judge};
-use looks::Looks;
+use looks::{Looks, OVERTIME};
 
+use crate::comparison::Verdict;
+use crate::context::{Block, Meter};
 use crate::experiment::Dice;
 
 /// Who runs.
@@ -38,7 +40,8 @@ pub struct Limits {
     pub seed: u64,
 }
 
-/// The figures of one metric, one for each block.
+/// The figures of one metric, one for each block; NaN for a run that is missing because
+/// the round was stopped.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Samples {
     /// Of [`Arm::Base`].
@@ -50,12 +53,12 @@ pub struct Samples {
 }
 
 impl Samples {
-    /// Logarithm of head over base in each block.
+    /// Logarithm of head over base in each block that has both.
     pub fn differences(&self) -> Vec<f64> {
         log_ratios(&self.head, &self.base)
     }
 
-    /// Logarithm of base again over base in each block.
+    /// Logarithm of base again over base in each block that has both.
     pub fn noise(&self) -> Vec<f64> {
         log_ratios(&self.again, &self.base)
     }
@@ -69,7 +72,17 @@ impl Samples {
 }
 
 fn log_ratios(over: &[f64], under: &[f64]) -> Vec<f64> {
-    over.iter().zip(under).map(|(over, under)| (over / under).ln()).collect()
+    let both = over.iter().zip(under).filter(|(over, under)| !over.is_nan() && !under.is_nan());
+    both.map(|(over, under)| (over / under).ln()).collect()
+}
+
+/// Why a round ended before it was done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Stopped {
+    /// Somebody wanted it to end.
+    Interrupted,
+    /// A run failed, and this is what it says.
+    Failed(String),
 }
 
 /// What a round came to.
@@ -79,13 +92,34 @@ pub struct Round {
     pub samples: Vec<Samples>,
     /// For each metric, what is said of it.
     pub judgements: Vec<Judgement>,
+    /// What the machine was like in each block, also in one that was not finished.
+    pub blocks: Vec<Block>,
+    /// Why it is not whole; `None` if it is.
+    pub stopped: Option<Stopped>,
+}
+
+impl Round {
+    /// A round that was stopped before it began.
+    pub fn none(metrics: usize, rules: &Rules, stopped: Stopped) -> Self {
+        let samples = vec![Samples::default(); metrics];
+        let judge = |samples| judge(samples, rules, rules.alpha / metrics as f64);
+        let mut judgements: Vec<Judgement> = samples.iter().map(judge).collect();
+        for judgement in &mut judgements {
+            stop(judgement, &stopped);
+        }
+        Self { samples, judgements, blocks: Vec::new(), stopped: Some(stopped) }
+    }
+
     /// Whether somebody ended it.
-    pub interrupted: bool,
+    pub fn is_interrupted(&self) -> bool {
+        self.stopped == Some(Stopped::Interrupted)
+    }
 }
 
 /// What a round asks and tells while it runs.
 pub struct Hooks<'a> {
-    /// Runs an arm once: its figure for each metric, all above 0.
+    /// Runs an arm once: its figure for each metric, all above 0. What it says while
+    /// somebody wants the round to end is taken for a run that was cut short.
     pub run: &'a mut dyn FnMut(Arm) -> Result<Vec<f64>, String>,
     /// A block is over; how many there will be at most, once that is known.
     pub done: &'a mut dyn FnMut(usize, Option<usize>),
@@ -102,36 +136,40 @@ impl std::fmt::Debug for Hooks<'_> {
 /// Blocks after which it is known how long one takes.
 const PILOT: usize = 4;
 
-/// Runs blocks until all metrics are judged, or the limits are reached.
-///
-/// # Errors
-/// What a run says that fails: a comparison with something that does not work is none.
-pub fn round(
-    metrics: usize,
-    rules: &Rules,
-    limits: &Limits,
-    hooks: &mut Hooks<'_>,
-) -> Result<Round, String> {
+/// Runs blocks until all metrics are judged, or the limits are reached. A run that fails
+/// ends it: a comparison with something that does not work is none. What was measured
+/// until then is kept all the same.
+pub fn round(metrics: usize, rules: &Rules, limits: &Limits, hooks: &mut Hooks<'_>) -> Round {
+    // Each metric has its share of the error: docs/verdicts.md says why not Holm's.
+    let alpha = rules.alpha / metrics as f64;
     let mut dice = Dice::new(limits.seed);
     let mut samples = vec![Samples::default(); metrics];
     let mut judged: Vec<Option<Judgement>> = vec![None; metrics];
     let mut looks: Option<Looks> = None;
     let begin = Instant::now();
-    let mut blocks = 0;
-    let mut interrupted = false;
+    let (mut blocks, mut contexts) = (0, Vec::new());
+    let mut stopped = None;
     while blocks < limits.blocks && judged.iter().any(Option::is_none) {
         if (hooks.is_interrupted)() {
-            interrupted = true;
+            stopped = Some(Stopped::Interrupted);
             break;
         }
-        let figures = block(metrics, &mut dice, hooks)?;
-        for (samples, figures) in samples.iter_mut().zip(figures) {
-            samples.push(figures);
+        let meter = Meter::start();
+        let (figures, cut) = block(metrics, &mut dice, hooks);
+        contexts.push(meter.stop("ab", blocks));
+        if cut.is_none() || figures.iter().flatten().any(|figure| figure.is_finite()) {
+            for (samples, figures) in samples.iter_mut().zip(figures) {
+                samples.push(figures);
+            }
+        }
+        if cut.is_some() {
+            stopped = cut;
+            break;
         }
         blocks += 1;
         if blocks >= PILOT && looks.is_none() {
             let each = begin.elapsed() / blocks as u32;
-            looks = Some(Looks::plan(each, limits, rules.alpha / metrics as f64));
+            looks = Some(Looks::plan(each, limits, alpha));
         }
         (hooks.done)(blocks, looks.as_ref().map(Looks::last));
         let Some(looks) = &looks else {
@@ -144,28 +182,56 @@ pub fn round(
                 }
             }
         }
-        if blocks >= looks.last() || begin.elapsed() > limits.budget.mul_f64(1.2) {
+        if blocks >= looks.last() || begin.elapsed() > limits.budget.mul_f64(OVERTIME) {
             break;
         }
     }
-    let level = looks.as_ref().map_or(rules.alpha, Looks::final_level);
-    let judgements = judged.into_iter().zip(&samples);
-    let judgements =
-        judgements.map(|(judged, samples)| judged.unwrap_or_else(|| judge(samples, rules, level)));
-    Ok(Round { judgements: judgements.collect(), samples, interrupted })
+    let level = looks.as_ref().map_or(alpha, Looks::final_level);
+    let judgements = judged.into_iter().zip(&samples).map(|(judged, samples)| {
+        let is_open = judged.is_none();
+        let mut judgement = judged.unwrap_or_else(|| judge(samples, rules, level));
+        if let Some(stopped) = &stopped
+            && (is_open || *stopped != Stopped::Interrupted)
+        {
+            stop(&mut judgement, stopped);
+        }
+        judgement
+    });
+    Round { judgements: judgements.collect(), samples, blocks: contexts, stopped }
 }
 
-/// One block: for each metric the figures of base, base again and head.
-fn block(metrics: usize, dice: &mut Dice, hooks: &mut Hooks<'_>) -> Result<Vec<[f64; 3]>, String> {
+/// What is said of a metric whose round was stopped.
+fn stop(judgement: &mut Judgement, stopped: &Stopped) {
+    let blocks = judgement.blocks;
+    judgement.verdict = Verdict::Inconclusive;
+    judgement.why = match stopped {
+        Stopped::Interrupted => format!("interrupted after {blocks} blocks"),
+        Stopped::Failed(error) => format!("{error}, after {blocks} blocks"),
+    };
+}
+
+/// One block: for each metric the figures of base, base again and head, NaN for those that
+/// did not run, and why they did not.
+fn block(
+    metrics: usize,
+    dice: &mut Dice,
+    hooks: &mut Hooks<'_>,
+) -> (Vec<[f64; 3]>, Option<Stopped>) {
     let mut order = [Arm::Base, Arm::Again, Arm::Head];
     dice.shuffle(&mut order);
     let mut figures = vec![[f64::NAN; 3]; metrics];
     for arm in order {
-        for (metric, figure) in (hooks.run)(arm)?.into_iter().enumerate() {
-            figures[metric][arm as usize] = figure;
+        match (hooks.run)(arm) {
+            Ok(run) => {
+                for (figures, figure) in figures.iter_mut().zip(run) {
+                    figures[arm as usize] = figure;
+                }
+            }
+            Err(_) if (hooks.is_interrupted)() => return (figures, Some(Stopped::Interrupted)),
+            Err(error) => return (figures, Some(Stopped::Failed(error))),
         }
     }
-    Ok(figures)
+    (figures, None)
 }
 
 #[cfg(test)]

@@ -1,7 +1,6 @@
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 
 use super::*;
-use crate::comparison::Verdict;
 
 const RULES: Rules = Rules { tolerance: 0.05, alpha: 0.01 };
 
@@ -24,7 +23,7 @@ fn simulate(rules: &Rules, slower: f64, noise: f64, blocks: usize, seed: u64) ->
         Ok(vec![1000.0 * factor * noisy])
     };
     let mut hooks = Hooks { run: &mut run, done: &mut |_, _| {}, is_interrupted: &|| false };
-    round(1, rules, &limits(blocks, seed), &mut hooks).unwrap()
+    round(1, rules, &limits(blocks, seed), &mut hooks)
 }
 
 fn verdicts(rules: &Rules, slower: f64, noise: f64, rounds: u64) -> Vec<Verdict> {
@@ -98,23 +97,83 @@ fn too_few_blocks_say_how_many_are_needed() {
 }
 
 #[test]
-fn a_run_that_fails_ends_the_comparison() {
-    let mut run = |arm: Arm| match arm {
-        Arm::Head => Err("exited with status 1".to_owned()),
-        _ => Ok(vec![1.0]),
+fn a_run_that_fails_ends_the_comparison_and_what_was_measured_is_kept() {
+    let runs = Cell::new(0);
+    let mut run = |arm: Arm| {
+        runs.set(runs.get() + 1);
+        match arm {
+            Arm::Head if runs.get() > 9 => Err("`x` exited with status 1".to_owned()),
+            _ => Ok(vec![1.0]),
+        }
     };
     let mut hooks = Hooks { run: &mut run, done: &mut |_, _| {}, is_interrupted: &|| false };
-    assert_eq!(round(1, &RULES, &limits(10, 1), &mut hooks).unwrap_err(), "exited with status 1");
+    let round = round(1, &RULES, &limits(10, 1), &mut hooks);
+    assert_eq!(round.stopped, Some(Stopped::Failed("`x` exited with status 1".to_owned())));
+    assert_eq!(round.judgements[0].verdict, Verdict::Inconclusive);
+    assert_eq!(round.judgements[0].why, "`x` exited with status 1, after 3 blocks");
+    assert_eq!((round.judgements[0].blocks, round.samples[0].differences().len()), (3, 3));
+    assert_eq!(round.blocks.len(), 4);
+    // The arms that ran before head did in the fourth block are there too.
+    let measured = |of: &[f64]| of.iter().filter(|figure| figure.is_finite()).count();
+    let Samples { base, again, head } = &round.samples[0];
+    assert_eq!(measured(base) + measured(again) + measured(head), runs.get() - 1);
+}
+
+#[test]
+fn a_command_that_fails_is_never_judged() {
+    // The first metric is clear after 12 blocks, the second is not.
+    let runs = Cell::new(0);
+    let mut run = |arm: Arm| {
+        runs.set(runs.get() + 1);
+        let noisy = 1.0 + f64::from(runs.get() * 7919 % 13);
+        let slow = if arm == Arm::Head { 2.0 } else { 1.0 };
+        if runs.get() > 50 { Err("no".to_owned()) } else { Ok(vec![slow, noisy]) }
+    };
+    let mut hooks = Hooks { run: &mut run, done: &mut |_, _| {}, is_interrupted: &|| false };
+    let round = round(2, &RULES, &limits(30, 1), &mut hooks);
+    assert!(round.judgements.iter().all(|said| said.verdict == Verdict::Inconclusive));
+    assert!(round.judgements.iter().all(|said| said.why.starts_with("no, after")));
 }
 
 #[test]
 fn an_interrupted_round_keeps_its_blocks() {
-    let blocks = std::cell::Cell::new(0);
+    let blocks = Cell::new(0);
     let mut run = |_| Ok(vec![1.0, 2.0]);
     let mut done = |block: usize, _| blocks.set(block);
     let mut hooks = Hooks { run: &mut run, done: &mut done, is_interrupted: &|| blocks.get() == 3 };
-    let round = round(2, &RULES, &limits(100, 1), &mut hooks).unwrap();
-    assert!(round.interrupted);
+    let round = round(2, &RULES, &limits(100, 1), &mut hooks);
+    assert!(round.is_interrupted());
     assert!(round.samples.iter().all(|samples| samples.head.len() == 3));
     assert!(round.judgements.iter().all(|said| said.verdict == Verdict::Inconclusive));
+    assert!(round.judgements.iter().all(|said| said.why == "interrupted after 3 blocks"));
+    assert_eq!(round.blocks.len(), 3);
+}
+
+#[test]
+fn an_interrupt_in_the_middle_of_a_run_is_no_failure() {
+    let ended = Cell::new(false);
+    let mut run = |_| {
+        ended.set(true);
+        Err("killed by SIGKILL".to_owned())
+    };
+    let mut hooks = Hooks { run: &mut run, done: &mut |_, _| {}, is_interrupted: &|| ended.get() };
+    let round = round(1, &RULES, &limits(100, 1), &mut hooks);
+    assert!(round.is_interrupted());
+    // Nothing ran to its end, so there is no block of nothing.
+    assert!(round.samples[0].base.is_empty());
+    assert_eq!(round.judgements[0].why, "interrupted after 0 blocks");
+    let none = Round::none(2, &RULES, Stopped::Interrupted);
+    assert_eq!(none.judgements[1].why, "interrupted after 0 blocks");
+}
+
+#[test]
+fn what_is_detectable_is_what_the_look_would_find() {
+    let mut samples = Samples::default();
+    for i in 0..20 {
+        let noise = |by: i32| 100.0 * (1.0 + 0.01 * f64::from((i * by) % 7));
+        samples.push([noise(3), noise(5), noise(2)]);
+    }
+    let at = |level| judge(&samples, &RULES, level).detectable;
+    assert!(at(0.001) > at(0.01) && at(0.01) > at(0.05), "{} {}", at(0.001), at(0.01));
+    assert_eq!(at(1e-9), f64::INFINITY);
 }

@@ -30,35 +30,50 @@ pub fn over_blocks<T: Clone>(
     })
 }
 
-/// The interval of a statistic from resampled blocks, in each of which every arm's
-/// samples are resampled (Davison and Hinkley, "Bootstrap methods and their application",
-/// 1997, section 3.8). Otherwise as [`over_blocks`].
-///
-/// The noise within blocks is already in what differs between them, and here comes in
-/// once more: if most noise is within blocks and samples are few, the interval is too
-/// wide, by up to a factor of 1.4. It is the right one where a block's own statistic is a
-/// coarse one, a high quantile of a few samples.
-pub fn hierarchical<const ARMS: usize>(
-    blocks: &[Block<ARMS>],
+/// The interval of the median of all samples, from resampled blocks with all that is in
+/// them, as by [`over_blocks`]: the samples are sorted once, and each resample counts them
+/// as often as it drew their block. Blocks without samples do not count.
+pub fn of_median(
+    blocks: &[Vec<f64>],
     confidence: f64,
     resamples: usize,
     dice: &mut Dice,
-    mut statistic: impl FnMut(&[Block<ARMS>]) -> f64,
 ) -> [f64; 2] {
+    let blocks: Vec<&Vec<f64>> = blocks.iter().filter(|block| !block.is_empty()).collect();
     if blocks.is_empty() {
         return [f64::NAN; 2];
     }
-    let mut drawn = blocks.to_vec();
+    let of_block = |(at, block): (usize, &&Vec<f64>)| {
+        block.iter().map(move |sample| (*sample, at)).collect::<Vec<_>>()
+    };
+    let mut all: Vec<(f64, usize)> = blocks.iter().enumerate().flat_map(of_block).collect();
+    all.sort_by(|a, b| a.0.total_cmp(&b.0));
+    let mut times = vec![0_usize; blocks.len()];
     percentiles(confidence, resamples, || {
-        for place in &mut drawn {
-            let block = &blocks[dice.roll(blocks.len())];
-            for (arm, samples) in place.iter_mut().zip(block) {
-                arm.clear();
-                arm.extend(samples.iter().map(|_| samples[dice.roll(samples.len())]));
-            }
+        times.fill(0);
+        for _ in 0..blocks.len() {
+            times[dice.roll(blocks.len())] += 1;
         }
-        statistic(&drawn)
+        let count: usize = times.iter().zip(&blocks).map(|(times, of)| times * of.len()).sum();
+        weighted_median(&all, &times, count)
     })
+}
+
+/// Of `count` samples in ascending order, each of which is there as often as its block.
+fn weighted_median(sorted: &[(f64, usize)], times: &[usize], count: usize) -> f64 {
+    let (mut so_far, mut lower) = (0, None);
+    for &(sample, block) in sorted {
+        so_far += times[block];
+        if lower.is_none() && so_far > (count - 1) / 2 {
+            lower = Some(sample);
+        }
+        if let Some(lower) = lower
+            && so_far > count / 2
+        {
+            return if lower == sample { sample } else { lower / 2.0 + sample / 2.0 };
+        }
+    }
+    f64::NAN
 }
 
 fn percentiles(confidence: f64, resamples: usize, estimate: impl FnMut() -> f64) -> [f64; 2] {
@@ -69,26 +84,43 @@ fn percentiles(confidence: f64, resamples: usize, estimate: impl FnMut() -> f64)
 }
 
 /// The interval of a statistic of two sets of blocks that do not belong together in pairs:
-/// each is resampled by itself. NaN if one is empty.
-pub fn of_two(
-    base: &[f64],
-    head: &[f64],
+/// each is resampled by itself, and in each drawn block every arm's samples are (the
+/// hierarchical bootstrap of Davison and Hinkley, "Bootstrap methods and their
+/// application", 1997, section 3.8). NaN if a set is empty. The statistic may reorder what
+/// it is given.
+///
+/// The noise within blocks is already in what differs between them, and here comes in
+/// once more: if most noise is within blocks and samples are few, the interval is too
+/// wide, by up to a factor of 1.4. It is the right one where a block's own statistic is a
+/// coarse one, a high quantile of a few samples.
+pub fn of_two<const ARMS: usize>(
+    base: &[Block<ARMS>],
+    head: &[Block<ARMS>],
     confidence: f64,
     resamples: usize,
     dice: &mut Dice,
-    mut statistic: impl FnMut(&[f64], &[f64]) -> f64,
+    mut statistic: impl FnMut(&mut [Block<ARMS>], &mut [Block<ARMS>]) -> f64,
 ) -> [f64; 2] {
     if base.is_empty() || head.is_empty() {
         return [f64::NAN; 2];
     }
-    let draw = |values: &[f64], dice: &mut Dice| -> Vec<f64> {
-        values.iter().map(|_| values[dice.roll(values.len())]).collect()
-    };
-    let estimates: Vec<f64> =
-        (0..resamples).map(|_| statistic(&draw(base, dice), &draw(head, dice))).collect();
-    let estimates = sorted(&estimates);
-    let tail = (1.0 - confidence) / 2.0;
-    [quantile(&estimates, tail), quantile(&estimates, 1.0 - tail)]
+    let (mut of_base, mut of_head) = (base.to_vec(), head.to_vec());
+    percentiles(confidence, resamples, || {
+        draw(base, &mut of_base, dice);
+        draw(head, &mut of_head, dice);
+        statistic(&mut of_base, &mut of_head)
+    })
+}
+
+/// Draws blocks, and samples in them.
+fn draw<const ARMS: usize>(from: &[Block<ARMS>], to: &mut [Block<ARMS>], dice: &mut Dice) {
+    for place in to {
+        let block = &from[dice.roll(from.len())];
+        for (arm, samples) in place.iter_mut().zip(block) {
+            arm.clear();
+            arm.extend(samples.iter().map(|_| samples[dice.roll(samples.len())]));
+        }
+    }
 }
 
 #[cfg(test)]
@@ -113,34 +145,55 @@ mod tests {
     }
 
     #[test]
-    fn arms_stay_with_their_block_and_samples_with_their_arm() {
-        let blocks: Vec<Block<2>> =
-            (1..=9).map(|i| [vec![f64::from(i); 4], vec![f64::from(10 * i); 2]]).collect();
-        let ratio = |drawn: &[Block<2>]| {
-            for [base, head] in drawn {
-                assert_eq!((base.len(), head.len()), (4, 2));
-                assert_eq!(head[1], 10.0 * base[3]);
-            }
-            median(&drawn.iter().map(|[base, head]| head[0] / base[0]).collect::<Vec<_>>())
-        };
-        assert_eq!(hierarchical(&blocks, 0.95, 200, &mut Dice::new(1), ratio), [10.0; 2]);
+    fn the_median_of_resampled_blocks_is_that_of_their_samples() {
+        let mut dice = Dice::new(8);
+        let mut blocks: Vec<Vec<f64>> =
+            (0..9).map(|i| (0..=i % 4).map(|_| dice.roll(40) as f64).collect()).collect();
+        let slow =
+            over_blocks(&blocks, 0.9, 500, &mut Dice::new(2), |drawn| median(&drawn.concat()));
+        assert_eq!(of_median(&blocks, 0.9, 500, &mut Dice::new(2)), slow);
+        blocks.push(Vec::new());
+        assert_eq!(of_median(&blocks, 0.9, 500, &mut Dice::new(2)), slow);
+        assert!(of_median(&[Vec::new()], 0.9, 5, &mut Dice::new(2))[0].is_nan());
     }
 
     #[test]
-    fn noise_within_blocks_shows_only_if_samples_are_drawn_too() {
+    fn arms_stay_with_their_block_and_samples_with_their_arm() {
+        let blocks = |factor: f64| -> Vec<Block<2>> {
+            (1..=9).map(|i| [vec![f64::from(i); 4], vec![factor * f64::from(i); 2]]).collect()
+        };
+        let side = |drawn: &mut [Block<2>], factor: f64| {
+            for [own, other] in &*drawn {
+                assert_eq!((own.len(), other.len()), (4, 2));
+                assert_eq!(other[1], factor * own[3]);
+            }
+            median(&drawn.iter().map(|[own, other]| other[0] / own[0]).collect::<Vec<_>>())
+        };
+        let found = of_two(&blocks(10.0), &blocks(20.0), 0.95, 200, &mut Dice::new(1), |a, b| {
+            side(b, 20.0) / side(a, 10.0)
+        });
+        assert_eq!(found, [2.0; 2]);
+    }
+
+    #[test]
+    fn noise_within_blocks_is_in_the_interval_of_two() {
         // Every block is the same: all noise is within.
         let blocks = vec![[vec![1.0, 2.0, 3.0, 4.0]]; 10];
         let centre = |drawn: &[Block<1>]| mean(drawn.iter().flatten().flatten().copied());
-        let [low, high] = over_blocks(&blocks, 0.95, 500, &mut Dice::new(1), centre);
-        assert_eq!([low, high], [2.5; 2]);
-        let [low, high] = hierarchical(&blocks, 0.95, 500, &mut Dice::new(1), centre);
-        assert!(low < 2.3 && high > 2.7);
+        let [low, high] = of_two(&blocks, &blocks, 0.95, 500, &mut Dice::new(1), |base, head| {
+            centre(head) - centre(base)
+        });
+        // The standard deviation of 1, 2, 3, 4, of means of 40, of the difference of two.
+        let reach = 1.25_f64.sqrt() * 1.96 * (2.0_f64 / 40.0).sqrt();
+        assert!((low + reach).abs() < 0.1 && (high - reach).abs() < 0.1, "{low} {high}");
     }
 
     #[test]
     fn nothing_has_no_interval() {
         let none: &[Block<1>] = &[];
+        let some = [[vec![1.0]]];
         assert!(over_blocks(none, 0.95, 9, &mut Dice::new(1), |_| 0.0)[0].is_nan());
-        assert!(hierarchical(none, 0.95, 9, &mut Dice::new(1), |_| 0.0)[1].is_nan());
+        assert!(of_two(none, &some, 0.95, 9, &mut Dice::new(1), |_, _| 0.0)[1].is_nan());
+        assert!(of_two(&some, none, 0.95, 9, &mut Dice::new(1), |_, _| 0.0)[0].is_nan());
     }
 }

@@ -8,19 +8,17 @@
 pub mod bootstrap;
 mod detectable;
 mod holm;
-mod latencies;
 mod mann_whitney;
 mod quantile;
 mod sign_flip;
 mod signed_rank;
 pub mod spending;
 
-pub use detectable::{detectable, detectable_by_rank};
+pub use detectable::{detectable_by_rank, detectable_from};
 pub use holm::holm;
-pub use latencies::Latencies;
 pub use mann_whitney::{MannWhitney, mann_whitney};
-pub use quantile::{median, quantile};
-pub use sign_flip::{Tail, sign_flip_test};
+pub use quantile::{median, median_in_place, quantile};
+pub use sign_flip::sign_flip_test;
 pub use signed_rank::{hodges_lehmann, signed_rank_blocks_needed, signed_rank_interval};
 
 use statrs::distribution::{ContinuousCDF, Normal};

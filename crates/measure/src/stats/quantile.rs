@@ -11,13 +11,34 @@ pub fn quantile(sorted: &[f64], q: f64) -> f64 {
     };
     let at = q * last as f64;
     let (low, high) = (sorted[at.floor() as usize], sorted[at.ceil() as usize]);
-    low + (high - low) * at.fract()
+    between(low, high, at.fract())
+}
+
+/// Infinite neighbours have no difference.
+fn between(low: f64, high: f64, share: f64) -> f64 {
+    if low == high || share == 0.0 { low } else { low + (high - low) * share }
 }
 
 /// The median of samples in any order; the mean of the middle two if their number is
 /// even. NaN without samples.
 pub fn median(values: &[f64]) -> f64 {
     quantile(&sorted(values), 0.5)
+}
+
+/// The same, of samples that need not stay in their order: takes time in proportion to
+/// their number.
+pub fn median_in_place(values: &mut [f64]) -> f64 {
+    if values.is_empty() {
+        return f64::NAN;
+    }
+    let half = values.len() / 2;
+    let is_odd = values.len() % 2 == 1;
+    let (below, &mut upper, _) = values.select_nth_unstable_by(half, f64::total_cmp);
+    let lower = below.iter().copied().max_by(f64::total_cmp);
+    match lower {
+        Some(lower) if !is_odd => between(lower, upper, 0.5),
+        _ => upper,
+    }
 }
 
 #[cfg(test)]
@@ -40,5 +61,17 @@ mod tests {
         assert_eq!(median(&[9.0, 1.0, 2.0]), 2.0);
         assert_eq!(median(&[9.0, 1.0, 2.0, 4.0]), 3.0);
         assert!(median(&[]).is_nan());
+        for n in 1..9 {
+            let values: Vec<f64> = (0..n).map(|i| f64::from(i * 5 % 7)).collect();
+            assert_eq!(median_in_place(&mut values.clone()), median(&values), "{values:?}");
+        }
+        assert!(median_in_place(&mut []).is_nan());
+    }
+
+    #[test]
+    fn infinite_samples_have_quantiles() {
+        let sorted = [1.0, f64::INFINITY, f64::INFINITY];
+        assert_eq!(quantile(&sorted, 0.0), 1.0);
+        assert_eq!([quantile(&sorted, 0.5), quantile(&sorted, 0.9)], [f64::INFINITY; 2]);
     }
 }

@@ -223,7 +223,7 @@ mod tests {
             variant(json!({"backend": "processes", "bytes": 0, "workers": 1}), 3.0),
             variant(json!({"floor": "ping-pong", "bytes": 0, "workers": 1}), 0.5),
         ];
-        let plan = Plan { blocks: 3, budget: None, precision: None, seed: 1 };
+        let plan = Plan { blocks: 6, budget: None, precision: None, seed: 1 };
         let mut hooks = Hooks { done: &mut |_| {}, is_interrupted: &|| false };
         let metrics = [Metric::us("round_trip")];
         let measured = run("latency", &metrics, &mut variants, &plan, &mut hooks);
@@ -264,7 +264,7 @@ mod tests {
         json(&mut out, &bench()).unwrap();
         let value: Value = serde_json::from_slice(&out).unwrap();
         assert_eq!(value["schema"], BENCH_SCHEMA);
-        assert_eq!(value["experiments"][1]["samples"], json!([3.0, 3.0, 3.0]));
+        assert_eq!(value["experiments"][1]["samples"], json!(vec![3.0; 6]));
         assert_eq!(value["experiments"][1]["ci95"], json!([3.0, 3.0]));
     }
 }

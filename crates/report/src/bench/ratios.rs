@@ -79,15 +79,22 @@ fn table(out: &mut dyn Write, rows: &[&Cell]) -> io::Result<()> {
         };
         writeln!(
             out,
-            "  {:40} {:>8.2} us {:>11.2} ..{:>9.2} us {:>11} {:>9} {:>10}",
+            "  {:40} {:>8.2} us {:>25} {:>11} {:>9} {:>10}",
             who(row, situation_keys(row)),
             row.p50,
-            row.ci95[0],
-            row.ci95[1],
+            interval(row.ci95),
             fourth,
             fifth.map_or(String::new(), |times| format!("{times:.2}")),
             ratio(row.p50, threads),
         )?;
     }
     writeln!(out)
+}
+
+/// Nothing where there were too few blocks.
+fn interval([low, high]: [f64; 2]) -> String {
+    match low.is_finite() && high.is_finite() {
+        true => format!("{low:.2} ..{high:>9.2} us"),
+        false => "-".to_owned(),
+    }
 }

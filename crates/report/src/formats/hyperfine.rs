@@ -33,7 +33,7 @@ struct Run {
 }
 
 pub(super) fn has_times(document: Document<'_>) -> bool {
-    document.figures().iter().any(|figure| units::per_second(figure.unit).is_some())
+    document.figures().iter().any(is_main)
 }
 
 pub(super) fn write(out: &mut dyn Write, document: Document<'_>) -> io::Result<()> {

@@ -59,13 +59,16 @@ fn measured(out: &mut dyn Write, bench: &Bench, names: &[String]) -> io::Result<
     writeln!(out, "| --- | ---: | ---: | ---: | ---: |")?;
     for (cell, name) in bench.experiments.iter().zip(names) {
         let figure = |value: f64| plain(&quantity(value, cell.unit));
+        // Too few blocks have none.
+        let interval = match cell.ci95.iter().all(|end| end.is_finite()) {
+            true => cell.ci95.map(figure).join(" .. "),
+            false => "-".to_owned(),
+        };
         writeln!(
             out,
-            "| {} | {} | {} .. {} | {} | {} |",
+            "| {} | {} | {interval} | {} | {} |",
             plain(name),
             figure(cell.p50),
-            figure(cell.ci95[0]),
-            figure(cell.ci95[1]),
             figure(cell.p95),
             cell.n
         )?;

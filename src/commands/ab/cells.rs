@@ -1,0 +1,151 @@
+//! What is written of the rounds of `brigade ab`.
+
+use brigade_measure::comparison::{Compared, SecondRound, Verdict};
+use brigade_measure::context::Block;
+use brigade_measure::experiment::{Dice, median};
+use brigade_measure::gate::{Judgement, Round, Samples};
+use brigade_measure::stats::{holm, sign_flip_test};
+use clap::ValueEnum;
+use serde_json::Map;
+
+use super::second_seed;
+use crate::args::{AbArgs, AbMetric};
+
+/// A cell for each metric.
+pub(super) fn of(args: &AbArgs, first: &Round, second: Option<&Round>) -> Vec<Compared> {
+    let tests = first.samples.iter().map(|samples| {
+        let dice = &mut Dice::new(args.seed);
+        sign_flip_test(&samples.differences(), 0.0, dice)
+    });
+    let tests: Vec<f64> = tests.collect();
+    let corrected = holm(&tests);
+    let rounds = first.samples.iter().zip(&first.judgements).enumerate();
+    rounds
+        .map(|(i, (samples, judged))| {
+            let again = second.map(|second| &second.judgements[i]);
+            let (verdict, why, confirmed) = confirm(judged, again);
+            Compared {
+                verdict,
+                why,
+                confirmed,
+                second: again.zip(second).map(|(judged, second)| {
+                    second_round(second_seed(args), &second.samples[i], judged)
+                }),
+                p: tests[i],
+                p_holm: corrected[i],
+                ..compared(args.metric[i], samples, judged)
+            }
+        })
+        .collect()
+}
+
+/// What the machine was like in the blocks of both rounds.
+pub(super) fn blocks(first: Round, second: Option<Round>) -> Vec<Block> {
+    let second = second.into_iter().flat_map(|second| second.blocks);
+    let second = second.map(|block| Block { experiment: "ab, second round".to_owned(), ..block });
+    first.blocks.into_iter().chain(second).collect()
+}
+
+/// A slowdown counts if an independent second round finds it too.
+fn confirm(first: &Judgement, second: Option<&Judgement>) -> (Verdict, String, Option<bool>) {
+    let said = |why| (Verdict::Inconclusive, why);
+    let (verdict, why) = match second {
+        _ if first.verdict != Verdict::Worse => {
+            return (first.verdict, first.why.clone(), None);
+        }
+        Some(Judgement { verdict: Verdict::Worse, .. }) => {
+            return (Verdict::Worse, String::new(), Some(true));
+        }
+        Some(Judgement { verdict, why, .. }) if why.is_empty() => {
+            said(format!("the first round says worse, the second says {verdict}"))
+        }
+        Some(Judgement { verdict, why, .. }) => {
+            said(format!("the first round says worse, the second says {verdict}: {why}"))
+        }
+        None => {
+            let why = "it says worse, and was interrupted before a second round could confirm it";
+            return (Verdict::Inconclusive, why.to_owned(), None);
+        }
+    };
+    (verdict, why, Some(false))
+}
+
+fn second_round(seed: u64, samples: &Samples, judged: &Judgement) -> SecondRound {
+    SecondRound {
+        seed,
+        verdict: judged.verdict,
+        why: judged.why.clone(),
+        blocks: judged.blocks,
+        ratio: judged.ratio,
+        aa: judged.aa,
+        detectable: judged.detectable,
+        base_samples: samples.base.clone(),
+        again_samples: samples.again.clone(),
+        head_samples: samples.head.clone(),
+    }
+}
+
+fn compared(metric: AbMetric, samples: &Samples, judged: &Judgement) -> Compared {
+    let name = metric.to_possible_value().map(|value| value.get_name().to_owned());
+    let middle = |of: &[f64]| {
+        median(&of.iter().copied().filter(|figure| figure.is_finite()).collect::<Vec<_>>())
+    };
+    Compared {
+        experiment: "ab".to_owned(),
+        case: Map::new(),
+        metric: name.unwrap_or_default(),
+        unit: match metric {
+            AbMetric::PeakMemory => "bytes",
+            AbMetric::Instructions => "instructions",
+            _ => "us",
+        }
+        .to_owned(),
+        verdict: judged.verdict,
+        why: judged.why.clone(),
+        blocks: judged.blocks,
+        base: middle(&samples.base),
+        head: middle(&samples.head),
+        ratio: judged.ratio,
+        aa: Some(judged.aa),
+        p: 1.0,
+        p_holm: 1.0,
+        detectable: judged.detectable,
+        confirmed: None,
+        second: None,
+        base_samples: samples.base.clone(),
+        again_samples: samples.again.clone(),
+        head_samples: samples.head.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use brigade_measure::comparison::Estimate;
+
+    use super::*;
+
+    fn judged(verdict: Verdict, why: &str) -> Judgement {
+        let ratio = Estimate { estimate: 1.2, interval: [1.1, 1.3], confidence: 0.99 };
+        let why = why.to_owned();
+        Judgement { verdict, why, blocks: 12, ratio, aa: ratio, detectable: 0.1 }
+    }
+
+    #[test]
+    fn a_slowdown_counts_only_if_a_second_round_finds_it() {
+        let (worse, same) = (judged(Verdict::Worse, ""), judged(Verdict::Same, ""));
+        let cut = judged(Verdict::Inconclusive, "interrupted after 3 blocks");
+        let said = |first, second| confirm(first, second);
+        assert_eq!(said(&same, Some(&cut)), (Verdict::Same, String::new(), None));
+        assert_eq!(said(&worse, Some(&worse)), (Verdict::Worse, String::new(), Some(true)));
+        let (verdict, why, confirmed) = said(&worse, Some(&same));
+        assert_eq!((verdict, confirmed), (Verdict::Inconclusive, Some(false)));
+        assert_eq!(why, "the first round says worse, the second says same");
+        let (verdict, why, _) = said(&worse, Some(&cut));
+        assert_eq!(verdict, Verdict::Inconclusive);
+        assert!(why.ends_with("inconclusive: interrupted after 3 blocks"), "{why}");
+        // What nothing has confirmed fails no build.
+        let (verdict, why, confirmed) = said(&worse, None);
+        assert_eq!((verdict, confirmed), (Verdict::Inconclusive, None));
+        assert!(why.contains("interrupted before"), "{why}");
+    }
+}
