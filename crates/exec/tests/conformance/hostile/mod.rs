@@ -347,6 +347,9 @@ fn works_on(pool: &Pool, work: Work, end: End) {
         TimedOut | Own => assert_eq!(bad, 1),
         NoStart(_) | Harmless => assert_eq!(pool.status().restarts, 0, "{}", watch::everything()),
     }
+    // The gate for what a worker has logged, or is warned of, lets 5,000 a second through.
+    let most = 5_000 * (begin.elapsed().as_secs() as usize + 1) + 100;
+    assert!(watch::count() <= most, "{} warnings", watch::count());
     // Nothing here waits for longer than the deadlines that it was told.
     assert!(begin.elapsed() < Duration::from_secs(60), "{:?}", begin.elapsed());
 }
