@@ -4,6 +4,7 @@
 
 #![allow(clippy::print_stdout, reason = "a test may")]
 
+mod crowded;
 mod fork_server;
 mod hostile;
 mod kernels;
@@ -52,6 +53,7 @@ fn main() -> ExitCode {
             trials::TESTS,
             storm::TESTS,
             limits::TESTS,
+            crowded::TESTS,
             sandbox::TESTS,
             orphans::TESTS,
             panics::TESTS,

@@ -173,10 +173,26 @@ impl Crew {
         stamps.called = done.instants.called;
         stamps.returned = done.instants.returned;
         stamps.published = done.instants.published;
-        entry.report.jobs += task.chunk.as_ref().map_or(1, |chunk| chunk.count as u64);
+        let is_stopping = task.ticket.is_stopping() || state.stopped == Some(Stop::Kill);
+        let unrun = match (&mut task.chunk, &chunk) {
+            (Some(whole), Some(end)) if end.run < whole.count && !is_stopping => {
+                Some((Box::new(whole.split_off(end.run)), end.run as u64))
+            }
+            _ => None,
+        };
+        let run = task.chunk.as_ref().map_or(1, |chunk| chunk.count as u64);
+        entry.report.jobs += run;
+        entry.given -= unrun.as_ref().map_or(0, |(chunk, _)| chunk.count as u64);
         let pid = entry.pid;
         if self.is_served(entry) && entry.assigned.is_empty() {
             self.dismiss(state, lane);
+        }
+        if let Some((chunk, run)) = unrun {
+            self.put_back(state, chunk, JobId(task.ticket.id.0 + run), &task);
+            if run == 0 {
+                state.dropped += 1;
+                return Ok(());
+            }
         }
         state.stalled = 0;
         let result = match result {
@@ -295,7 +311,7 @@ impl Crew {
                 Some(chunk) => {
                     // The chunk itself is no job any more.
                     self.unfinished.fetch_add(chunk.count - 1, Ordering::SeqCst);
-                    let tasks = chunk.dissolve(&whole.task).into_iter();
+                    let tasks = chunk.dissolve(whole.task.ticket.id, &whole.task).into_iter();
                     opened.extend(tasks.map(|task| Assigned {
                         task: Box::new(task),
                         bytes_in: 0,

@@ -175,6 +175,10 @@ const WAYS: &[Way] = &[
     inside!("the end of a job that is not in its chunk", RINGS, Chunks, Ended("nonsense"), |s| {
         ring::chunk(s, |count| ring::with_others(count, &vec![(count, Ok(Vec::new()))]));
     }),
+    inside!("has no room for any chunk", RINGS, Chunks, Harmless, ring::runs_no_chunk),
+    inside!("an end of a job that was not run", RINGS, Chunks, Ended("nonsense"), |s| {
+        ring::chunk(s, |count| ring::none_run(count, &vec![(0, Ok(Vec::new()))]));
+    }),
     inside!("never takes a job", ANY, Mixed, Ended("did not take up a job"), ring::silent),
     inside!("never rings", RINGS, Bare, Ended("did not take up a job"), ring::never_rings),
     inside!("silences the bells of all", RINGS, Bare, Harmless, ring::silences_the_bells),
