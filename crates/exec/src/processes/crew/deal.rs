@@ -442,7 +442,7 @@ impl Crew {
         // Another one may be delivered in its place.
         entry.given -= 1;
         let is_over = self.is_served(entry) && entry.assigned.is_empty();
-        state.stalled = 0;
+        state.progress();
         let stamps = &mut task.stamps;
         stamps.collected = clock::now();
         if stamps.encoded == 0 {
