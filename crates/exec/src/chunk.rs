@@ -34,6 +34,9 @@ pub(crate) struct Run {
 pub(crate) struct ChunkEnd {
     /// When each kernel call returned: eight bytes each, little-endian.
     pub(crate) returned: Bytes,
+    /// How many of its jobs were run: the first ones. The worker had no room for the outputs
+    /// of the next one.
+    pub(crate) run: usize,
     /// Jobs that failed or have outputs, in order.
     pub(crate) others: Vec<Other>,
 }
@@ -71,13 +74,40 @@ impl Chunk {
         self.runs.push(Run { kernel, params: Arc::clone(params), count: 1, inputs });
     }
 
-    /// Its jobs one by one, all given to a worker already.
-    pub(crate) fn dissolve(self, whole: &Task) -> Vec<Task> {
+    /// Takes away all jobs but the first `count`.
+    #[cold]
+    pub(crate) fn split_off(&mut self, count: usize) -> Self {
+        let mut rest = Self::new(&self.basket);
+        rest.count = self.count - count;
+        self.count = count;
+        let mut left = count;
+        let place = self.runs.iter().position(|run| {
+            let is_cut = run.count > left;
+            left -= if is_cut { 0 } else { run.count };
+            is_cut
+        });
+        let Some(place) = place else { return rest };
+        rest.runs = self.runs.split_off(place);
+        if left > 0 {
+            let cut = &mut rest.runs[0];
+            let inputs = match cut.inputs.is_empty() {
+                true => Vec::new(),
+                false => cut.inputs.drain(..left).collect(),
+            };
+            cut.count -= left;
+            let (kernel, params) = (cut.kernel, Arc::clone(&cut.params));
+            self.runs.push(Run { kernel, params, count: left, inputs });
+        }
+        rest
+    }
+
+    /// Its jobs one by one, all given to a worker already. The first has this number.
+    pub(crate) fn dissolve(self, first: JobId, whole: &Task) -> Vec<Task> {
         let mut tasks = Vec::with_capacity(self.count);
         for run in self.runs {
             let mut inputs = run.inputs.into_iter();
             for _ in 0..run.count {
-                let id = JobId(whole.ticket.id.0 + tasks.len() as u64);
+                let id = JobId(first.0 + tasks.len() as u64);
                 let listener = Listener::Basket(Arc::clone(&self.basket));
                 let ticket = Ticket::new(id, whole.stamps.submitted, listener);
                 ticket.take();
@@ -113,9 +143,9 @@ impl Chunk {
     /// What became of its jobs.
     pub(crate) fn outcomes(&self, whole: &Task, end: End) -> Outcomes {
         let End { result, worker, pid, chunk, .. } = end;
-        let (returned, others) = match chunk {
-            Some(end) => (end.returned, end.others),
-            None => (Bytes::default(), Vec::new()),
+        let (returned, run, others) = match chunk {
+            Some(end) => (end.returned, end.run, end.others),
+            None => (Bytes::default(), self.count, Vec::new()),
         };
         Outcomes {
             first: whole.ticket.id,
@@ -125,6 +155,7 @@ impl Chunk {
             stamps: whole.stamps,
             called: whole.stamps.called,
             returned,
+            run,
             others: others.into_iter().peekable(),
             bytes_in: self.bytes_in(),
             worker,
@@ -147,6 +178,8 @@ pub(crate) struct Outcomes {
     /// When the next job's kernel was called: when the one before it had returned.
     called: Nanos,
     returned: Bytes,
+    /// How many of its jobs were run: the first ones.
+    run: usize,
     others: Peekable<vec::IntoIter<Other>>,
     bytes_in: Vec<u64>,
     worker: Option<WorkerId>,
@@ -165,7 +198,8 @@ impl Iterator for Outcomes {
         let place = self.next;
         self.next += 1;
         let mut stamps = self.stamps;
-        let result = match (&self.result, self.returned.as_chunks().0.get(place)) {
+        let instant = self.returned.as_chunks().0.get(place).filter(|_| place < self.run);
+        let result = match (&self.result, instant) {
             (Ok(()), Some(instant)) => {
                 // After the one before it, and not after the answer.
                 let returned: Nanos =
@@ -179,6 +213,8 @@ impl Iterator for Outcomes {
                     None => Ok(Vec::new()),
                 }
             }
+            // They would go on elsewhere, if the pool did.
+            (Ok(()), None) if place >= self.run => Err(JobError::Cancelled),
             (Ok(()), None) => {
                 let message = "its worker did not say what became of it".to_owned();
                 Err(JobError::Transport { message })
@@ -318,6 +354,34 @@ mod tests {
         assert_eq!(pace.size(Some(0)), 1);
         pace.learn(10, 10_000_000);
         assert_eq!(pace.size(None), 1);
+    }
+
+    #[test]
+    fn a_chunk_is_cut_anywhere_and_no_job_gets_lost() {
+        let basket = Arc::default();
+        let params = Arc::default();
+        for cut in 0..=9 {
+            let mut chunk = Chunk::new(&basket);
+            for i in 0..9_u8 {
+                let inputs = if i < 3 { Vec::new() } else { vec![Source::from(&[i][..])] };
+                chunk.push(KernelId(u32::from(i) / 5), &params, inputs);
+            }
+            let rest = chunk.split_off(cut);
+            assert_eq!((chunk.count, rest.count), (cut, 9 - cut));
+            let mut seen = Vec::new();
+            for run in chunk.runs.iter().chain(&rest.runs) {
+                assert!(run.count > 0 && [0, run.count].contains(&run.inputs.len()));
+                for i in 0..run.count {
+                    let input = run.inputs.get(i).map(|inputs| match &inputs[..] {
+                        [Source::Bytes(bytes)] => bytes[0],
+                        other => panic!("{other:?}"),
+                    });
+                    seen.push((run.kernel.0, input));
+                }
+            }
+            let all = (0..9_u8).map(|i| (u32::from(i) / 5, (i >= 3).then_some(i)));
+            assert_eq!(seen, all.collect::<Vec<_>>(), "cut at {cut}");
+        }
     }
 
     #[test]

@@ -32,6 +32,8 @@ const STEPS: u64 = 16;
 /// Regions of one arena or worker. With steps that grow, this is never reached
 /// before the budget is.
 const MAX_REGIONS: usize = 256;
+/// Slabs of which a worker is told with an order that it can have them back.
+const RETURNED_AT_ONCE: usize = 24;
 
 /// How much shared memory a pool may have for payloads.
 #[derive(Debug)]
@@ -123,11 +125,14 @@ impl Arena {
             None => {
                 let present = regions.iter().map(|inputs| inputs.slabs.len()).sum();
                 let theirs = self.budget.region(len, present)?;
-                let mine = fresh::again(&theirs)?;
-                let slabs = Arc::new(Slabs::new(mine, IpcSharedMemory::deref_mut)?);
-                let slab = slabs.take(len)?;
-                regions.push(Inputs { slabs, theirs });
-                (regions.len() - 1, slab)
+                let mine = fresh::again(&theirs);
+                let slabs = mine.and_then(|mine| Slabs::new(mine, IpcSharedMemory::deref_mut));
+                let Some(slabs) = slabs.map(Arc::new) else {
+                    self.budget.give(theirs.len());
+                    return None;
+                };
+                regions.push(Inputs { slabs: Arc::clone(&slabs), theirs });
+                (regions.len() - 1, slabs.take(len)?)
             }
         };
         Some(ArenaSlab { arena: self.number, region: region as u32, slab })
@@ -248,7 +253,10 @@ impl Outputs {
         }
         let present = regions.iter().map(|region| region.len()).sum();
         let mine = self.0.budget.region(usize::try_from(bytes).ok()?, present)?;
-        let theirs = fresh::again(&mine)?;
+        let Some(theirs) = fresh::again(&mine) else {
+            self.0.budget.give(mine.len());
+            return None;
+        };
         regions.push(Arc::new(mine));
         Some(Payload::Shared(theirs))
     }
@@ -267,15 +275,32 @@ impl Outputs {
         Some(Bytes::lent(Arc::new(Lease { outputs: Arc::clone(&self.0), region, range, slab })))
     }
 
-    /// Some of the slabs that the worker can have back.
+    /// Some of the slabs that the worker can have back: enough to keep up with any job, and
+    /// few enough for its message.
     pub fn returned(&self) -> Vec<u32> {
-        // Enough to keep up with any job, and little enough for its message.
-        const AT_ONCE: usize = 24;
+        self.take_returned(RETURNED_AT_ONCE)
+    }
+
+    /// Those that the worker can have back as well as [`Outputs::returned`], with a message
+    /// that is longer.
+    pub fn more_returned(&self) -> Vec<u32> {
+        self.take_returned(usize::MAX)
+    }
+
+    /// Of slabs that the worker can have back, and that it could not be told of.
+    #[cold]
+    pub fn not_returned(&self, slabs: &[u32]) {
+        let mut returned = self.0.returned.lock().unwrap_or_else(PoisonError::into_inner);
+        returned.extend_from_slice(slabs);
+        self.0.any_returned.store(returned.len() as u32, Ordering::Release);
+    }
+
+    fn take_returned(&self, most: usize) -> Vec<u32> {
         if self.0.any_returned.load(Ordering::Acquire) == 0 {
             return Vec::new();
         }
         let mut returned = self.0.returned.lock().unwrap_or_else(PoisonError::into_inner);
-        let rest = returned.len().saturating_sub(AT_ONCE);
+        let rest = returned.len().saturating_sub(most);
         let slabs = returned.split_off(rest);
         self.0.any_returned.store(returned.len() as u32, Ordering::Release);
         slabs
@@ -470,6 +495,21 @@ mod tests {
         assert!(budget.used() > 0);
         drop(outputs);
         assert_eq!(budget.used(), 0);
+    }
+
+    #[test]
+    fn what_many_jobs_gave_back_is_returned_at_once_and_never_lost() {
+        let outputs = Outputs::new(budget(64 << 20));
+        outputs.grow(1000).unwrap();
+        let leases = (0..1000).map(|slab| Place::Slab { region: 0, offset: 0, len: 8, slab });
+        drop(leases.map(|place| outputs.find(place).unwrap()).collect::<Vec<_>>());
+        let mut first = outputs.returned();
+        assert_eq!(first.len(), RETURNED_AT_ONCE);
+        outputs.not_returned(&first.split_off(10));
+        first.extend(outputs.more_returned());
+        first.sort_unstable();
+        assert_eq!(first, (0..1000).collect::<Vec<_>>());
+        assert!(outputs.returned().is_empty());
     }
 
     #[test]

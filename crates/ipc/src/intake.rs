@@ -5,39 +5,44 @@
 //! its region under a mapping would end this process by SIGBUS.
 
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 
 use brigade_proto::{Buffer, limits};
-use brigade_sys::{cores, socket};
+use brigade_sys::socket;
 use serde::de::DeserializeOwned;
 
+use crate::allowance::{Allowance, Room};
 use crate::channel::{Carrier, Head, RecvError, is_hangup};
 use crate::{packet, wire};
-
-/// Payloads up to this size together are taken without asking how much memory there is.
-const UNASKED: u64 = 64 << 20;
 
 /// The coordinator's receiving end of a channel.
 #[derive(Debug)]
 pub struct Intake {
     socket: OwnedFd,
     buffer: Vec<u8>,
+    /// Of all intakes of this process.
+    allowance: Arc<Allowance>,
 }
 
 impl Intake {
     pub(crate) fn new(socket: OwnedFd) -> Self {
-        Self { socket, buffer: vec![0; packet::LONGEST] }
+        Self::with(socket, Allowance::of_process())
+    }
+
+    fn with(socket: OwnedFd, allowance: Arc<Allowance>) -> Self {
+        Self { socket, buffer: vec![0; packet::LONGEST], allowance }
     }
 
     /// Waits for a message and its payloads. Sizes are checked before anything is
-    /// allocated: payloads of one message are at most half of the memory that this
-    /// process may use.
+    /// allocated: payloads of messages that are on their way are at most half of the memory
+    /// that this process may use, those from all workers together.
     ///
     /// # Errors
     /// See [`RecvError`].
     pub fn recv<M: DeserializeOwned>(&mut self) -> Result<(M, Vec<Buffer>), RecvError> {
         let (head, regions) = self.fetch()?;
         let Head::<M> { message, payloads } = wire::decode(head)?;
-        check(&payloads)?;
+        let _room = check(&payloads, &self.allowance)?;
         let mut regions = regions.into_iter();
         let mut buffers = Vec::with_capacity(payloads.len());
         for carrier in payloads {
@@ -89,17 +94,16 @@ fn garbled(what: &str) -> RecvError {
     RecvError::Garbled(what.to_owned())
 }
 
-fn check(payloads: &[Carrier]) -> Result<(), RecvError> {
+fn check(payloads: &[Carrier], allowance: &Arc<Allowance>) -> Result<Room, RecvError> {
     if payloads.len() > limits::MAX_INPUTS.max(limits::MAX_OUTPUTS) {
         return Err(RecvError::Garbled(format!("{} payloads", payloads.len())));
     }
     let bytes = payloads.iter().map(Carrier::len).fold(0, u64::saturating_add);
-    if payloads.iter().any(|payload| payload.len() > limits::MAX_BUFFER_BYTES)
-        || (bytes > UNASKED && bytes > cores::memory() / 2)
-    {
-        return Err(RecvError::Garbled(format!("payloads of {bytes} bytes")));
-    }
-    Ok(())
+    let is_any_too_long = payloads.iter().any(|payload| payload.len() > limits::MAX_BUFFER_BYTES);
+    let room = if is_any_too_long { None } else { allowance.take(bytes) };
+    room.ok_or_else(|| {
+        RecvError::Garbled(format!("payloads of {bytes} bytes, for which there is no memory"))
+    })
 }
 
 fn room(len: u64) -> Result<Buffer, RecvError> {
@@ -212,6 +216,36 @@ mod tests {
             let said = says::<()>(&mut intake);
             assert!(said.contains(expected), "{said}, not {expected}");
         }
+    }
+
+    #[test]
+    fn two_workers_together_hold_no_more_than_one_may() {
+        const LEN: u64 = 3 << 20;
+        let allowance = Allowance::new(5 << 20);
+        let intake = |raw: (OwnedFd, Intake)| {
+            let (socket, Intake { socket: own, .. }) = raw;
+            (socket, Intake::with(own, Arc::clone(&allowance)))
+        };
+        let ((one, mut first), (other, mut second)) = (intake(raw()), intake(raw()));
+        let claim = letter(vec![Carrier::Frames { len: LEN }], 0);
+        socket::send(&one, &claim, &[]).unwrap();
+        let frame = packet::wrap(&packet::message(&[7; 1000], &[]));
+        std::thread::scope(|scope| {
+            let held = scope.spawn(move || says::<()>(&mut first));
+            // It has room by then: of what it is sent it takes more than a socket holds.
+            for _ in 0..1000 {
+                socket::send(&one, &frame, &[]).unwrap();
+            }
+            socket::send(&other, &claim, &[]).unwrap();
+            assert!(says::<()>(&mut second).contains("no memory"));
+            drop(one);
+            assert!(held.join().unwrap().contains("gone"));
+        });
+        // It was given back.
+        let (third, mut intake) = intake(raw());
+        socket::send(&third, &claim, &[]).unwrap();
+        drop(third);
+        assert!(says::<()>(&mut intake).contains("gone"));
     }
 
     #[test]

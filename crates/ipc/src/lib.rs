@@ -21,6 +21,7 @@
 //! | what stands in a packet is believed: a wrong length panics, aborts or reads past the buffer | what a worker sends is read by [`Intake`] |
 //! | the socket lies in a world-readable directory | a private one, see [`runtime_dir`] |
 
+mod allowance;
 mod arena;
 mod bridge;
 pub mod channel;

@@ -12,7 +12,7 @@ use std::fs;
 use std::path::Path;
 use std::sync::OnceLock;
 
-use cgroup::Groups;
+use cgroup::{Groups, MemoryLevel};
 use rustix::thread::{CpuSet, sched_getaffinity};
 
 /// The cores of the machine and of this process.
@@ -45,6 +45,8 @@ struct Limits {
     online: Option<usize>,
     cpu_quota: Option<f64>,
     memory: Option<u64>,
+    /// Groups with a limit of memory.
+    memory_levels: Vec<MemoryLevel>,
 }
 
 fn limits() -> &'static Limits {
@@ -53,7 +55,8 @@ fn limits() -> &'static Limits {
         let root = Path::new("/");
         let groups = Groups::read(root);
         let (cpu_quota, memory) = (groups.cpu_quota(), groups.memory_limit());
-        Limits { online: online(root), cpu_quota, memory }
+        let memory_levels = groups.memory_levels();
+        Limits { online: online(root), cpu_quota, memory, memory_levels }
     })
 }
 
@@ -81,6 +84,12 @@ pub fn memory() -> u64 {
     let info = rustix::system::sysinfo();
     let machine = (info.totalram as u64).saturating_mul(info.mem_unit.into());
     memory_limit().map_or(machine, |limit| limit.min(machine))
+}
+
+/// How much more memory this process's control group, and each of its ancestors, lets it use
+/// now, in bytes; `None` without a limit.
+pub fn memory_left() -> Option<u64> {
+    limits().memory_levels.iter().filter_map(MemoryLevel::left).min()
 }
 
 /// How much shared memory a pool takes for payloads if nothing else is said, in bytes:

@@ -8,6 +8,8 @@
 //! kernel knows these), whatever system call they are used through. What was open
 //! before stays open.
 
+#[doc(hidden)]
+pub mod attempts;
 mod calls;
 
 use std::env::consts::ARCH;

@@ -11,7 +11,7 @@ use rustix::fs::{MemfdFlags, memfd_create};
 use rustix::io::Errno;
 use rustix::process::{Resource, getrlimit};
 
-use crate::sandbox;
+use crate::{cores, sandbox};
 
 /// Descriptors that a coordinator may hold for one worker: pidfd, channels, shared
 /// memory, pipes.
@@ -28,13 +28,20 @@ pub fn has_room(bytes: u64) -> bool {
     bytes < WORTH_A_LOOK || available().is_none_or(|free| bytes <= free)
 }
 
-/// Memory that programs can have without others being moved to disk, in bytes.
+/// Memory that programs can have without others being moved to disk, and this one without
+/// being ended for its control group's limit, in bytes.
 fn available() -> Option<u64> {
     if sandbox::is_entered() {
         // A try would be refused, and logged.
         return None;
     }
-    mem_available(&fs::read_to_string("/proc/meminfo").ok()?)
+    let machine = fs::read_to_string("/proc/meminfo").ok().and_then(|text| mem_available(&text));
+    less(machine, cores::memory_left())
+}
+
+/// The lesser of two limits, as far as there are any.
+fn less(one: Option<u64>, other: Option<u64>) -> Option<u64> {
+    [one, other].into_iter().flatten().min()
 }
 
 fn mem_available(meminfo: &str) -> Option<u64> {
@@ -97,6 +104,14 @@ mod tests {
         assert_eq!(mem_available(text), Some(1 << 20));
         assert_eq!(mem_available("MemTotal: 1 kB\n"), None);
         assert_eq!(mem_available("MemAvailable: many kB\n"), None);
+    }
+
+    #[test]
+    fn the_tighter_limit_counts() {
+        assert_eq!(less(Some(5), Some(3)), Some(3));
+        assert_eq!(less(None, Some(3)), Some(3));
+        assert_eq!(less(Some(5), None), Some(5));
+        assert_eq!(less(None, None), None);
     }
 
     #[test]

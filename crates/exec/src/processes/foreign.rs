@@ -67,14 +67,16 @@ pub(super) fn chunk(
     }
     // The worker can still write there: what is checked must not change afterwards.
     let said = Bytes::from(&said[..]);
-    let (_, rest) = said.split_at_checked(count * size_of::<Nanos>()).ok_or_else(nonsense)?;
+    let (instants, rest) =
+        said.split_at_checked(count * size_of::<Nanos>()).ok_or_else(nonsense)?;
+    let run = wire::jobs_run(instants);
     let others = match rest {
         [] => Vec::new(),
         rest => wire::decode_others(rest, count).map_err(|_| nonsense())?,
     };
     if !others.is_sorted_by_key(|(place, _)| *place)
         || others.windows(2).any(|pair| pair[0].0 == pair[1].0)
-        || others.last().is_some_and(|(place, _)| *place as usize >= count)
+        || others.last().is_some_and(|(place, _)| *place as usize >= run)
     {
         return Err(nonsense());
     }
@@ -90,7 +92,7 @@ pub(super) fn chunk(
             ))
         })
         .collect::<Result<_, String>>()?;
-    Ok(ChunkEnd { returned: said, others })
+    Ok(ChunkEnd { returned: said, run, others })
 }
 
 #[cfg(test)]
@@ -124,6 +126,24 @@ mod tests {
         let nowhere = Place::Slab { region: 0, offset: 0, len: 1, slab: 0 };
         assert!(ends(&vec![(0, Ok(vec![nowhere]))]).unwrap_err().contains("slab"));
         assert!(ends(&vec![(0, Ok(vec![here(); 17]))]).unwrap_err().contains("17 outputs"));
+    }
+
+    #[test]
+    fn a_chunk_says_nothing_of_jobs_that_were_not_run() {
+        let ends = |run: usize, place: u32| {
+            let instants = [vec![0; 8 * run], vec![0xff; 8 * (3 - run)]].concat();
+            let others: ChunkOthers = vec![(place, Ok(vec![here()]))];
+            let said = [instants, encode_bulk(&others).unwrap()].concat();
+            chunk(3, vec![Bytes::from(&said[..])], find)
+        };
+        for run in 0..=3 {
+            for place in 0..4 {
+                match ends(run, place) {
+                    Ok(end) => assert_eq!((end.run, (place as usize) < run), (run, true)),
+                    Err(_) => assert!(place as usize >= run),
+                }
+            }
+        }
     }
 
     #[test]

@@ -158,7 +158,7 @@ impl Link {
                 }
                 Reply::NeedRegion { bytes } => {
                     let region = served.outputs.grow(bytes);
-                    if region.is_none() {
+                    if region.is_none() && gate.admits(clock::now(), self.lane) {
                         tracing::warn!(
                             worker = self.lane,
                             bytes,

@@ -21,6 +21,11 @@ pub(super) enum Output {
 }
 
 impl Output {
+    /// Whether it can only go by mail.
+    pub(super) fn is_apart(&self) -> bool {
+        matches!(self, Self::Apart(_))
+    }
+
     /// On its way by mail. `None` when there is no memory for it.
     pub(super) fn into_payload(self) -> Option<Payload> {
         match self {

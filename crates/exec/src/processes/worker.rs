@@ -8,7 +8,7 @@ use std::thread;
 use std::time::Duration;
 
 use brigade_ipc::wire::{
-    self, Answer, ChunkOthers, ChunkRun, Instants, Mail, Order, Place, Reply, Request,
+    self, Answer, ChunkBody, ChunkOthers, Instants, Mail, Order, Place, Reply, Request,
 };
 use brigade_ipc::{
     Carriage, Connected, Hello, InputShelf, MAX_MESSAGE, NONCE_ENV, OutputShelf, PARENT_ENV,
@@ -351,7 +351,7 @@ impl Worker<'_> {
     ) -> Result<(), Leave> {
         let nonsense = |error: &dyn std::fmt::Display| Leave::Because(error.to_string());
         self.learn_regions(std::slice::from_ref(&runs))?;
-        let runs: Vec<ChunkRun> = match runs {
+        let (runs, returned): ChunkBody = match runs {
             Place::Here(bytes) => wire::decode_bulk(&bytes),
             Place::Slab { region, offset, len, .. } => {
                 let bytes = self.inputs.find(region, offset, len);
@@ -359,12 +359,13 @@ impl Worker<'_> {
             }
         }
         .map_err(|error| nonsense(&error))?;
+        self.outputs.take_back(&returned);
         let mut said = Vec::with_capacity(count as usize * size_of::<Nanos>());
         let mut others = ChunkOthers::new();
         let mut called = clock::now();
         let begin = called;
         let mut place = 0;
-        for run in runs {
+        'runs: for run in runs {
             let entry = self.registry.get(KernelId(run.kernel));
             for i in 0..run.count as usize {
                 let job = JobId(first.0 + u64::from(place));
@@ -381,6 +382,11 @@ impl Worker<'_> {
                 let (returned, result) =
                     run_entry(entry, bound, &run.params, None, called, &slices, &mut sink);
                 let outputs = sink.into_outputs();
+                if result.is_ok() && outputs.iter().any(Output::is_apart) {
+                    // No room for outputs that an answer can name. This job and the rest go
+                    // on one by one.
+                    break 'runs;
+                }
                 said.extend_from_slice(&returned.to_le_bytes());
                 called = returned;
                 match result {
@@ -396,6 +402,9 @@ impl Worker<'_> {
             }
         }
         let instants = Instants { in_hand, called: begin, returned: called, published: 0 };
+        for _ in place..count {
+            said.extend_from_slice(&wire::NOT_RUN.to_le_bytes());
+        }
         if !others.is_empty() {
             said.extend(wire::encode_bulk(&others).map_err(|error| nonsense(&error))?);
         }

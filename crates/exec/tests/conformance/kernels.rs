@@ -10,6 +10,7 @@ use crate::{limits, orphans, sandbox};
 pub(crate) fn registry() -> Registry {
     Registry::empty()
         .with(Echo)
+        .with(Fill)
         .with(Fail)
         .with(Panic)
         .with(Wait)
@@ -48,6 +49,22 @@ impl Kernel for Echo {
             }
             job.truncate_output(input.len());
         }
+        Ok(Progress::Done)
+    }
+}
+
+/// Gives so many bytes, all the same.
+struct Fill;
+
+impl Kernel for Fill {
+    fn spec(&self) -> Spec {
+        Spec::new("fill", "Gives so many bytes, all the same")
+            .param(ParamSpec::int("bytes", 0..=1 << 30, "").default(1))
+            .param(ParamSpec::int("byte", 0..=255, "").default(0))
+    }
+    fn run(&self, job: &mut Context<'_>) -> Result<Progress, KernelError> {
+        let byte = job.int("byte") as u8;
+        job.output(job.int("bytes") as usize)?.fill(byte);
         Ok(Progress::Done)
     }
 }

@@ -4,12 +4,14 @@
 
 #![allow(clippy::print_stdout, reason = "a test may")]
 
+mod crowded;
 mod fork_server;
 mod hostile;
 mod kernels;
 mod limits;
 mod orphans;
 mod panics;
+mod restarts;
 mod same;
 mod sandbox;
 mod storm;
@@ -49,9 +51,11 @@ fn main() -> ExitCode {
     for setup in util::Setup::processes() {
         let tests = [
             supervision::TESTS,
+            restarts::TESTS,
             trials::TESTS,
             storm::TESTS,
             limits::TESTS,
+            crowded::TESTS,
             sandbox::TESTS,
             orphans::TESTS,
             panics::TESTS,

@@ -101,7 +101,7 @@ pub enum Order {
         first: JobId,
         /// How many.
         count: u32,
-        /// An encoded list of [`ChunkRun`].
+        /// An encoded [`ChunkBody`].
         runs: Place,
         /// As above.
         returned: Vec<u32>,
@@ -111,6 +111,10 @@ pub enum Order {
     /// There will be no more.
     Leave,
 }
+
+/// What a chunk is: its jobs, and output slabs that are not in use any more and do not fit
+/// the order. As many jobs as are in a chunk can have given them back since the last one.
+pub type ChunkBody = (Vec<ChunkRun>, Vec<u32>);
 
 /// Jobs of a chunk that have kernel and parameters in common.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -128,8 +132,23 @@ pub struct ChunkRun {
 
 /// What a worker says of the jobs of a chunk that failed or have outputs: their
 /// places in the chunk. Follows, in the answer's only output, the instants at which
-/// the kernels returned, eight little-endian bytes each.
+/// the kernels returned, eight little-endian bytes each; [`NOT_RUN`] for those at the end
+/// that were not run.
 pub type ChunkOthers = Vec<(u32, Result<Vec<Place>, JobError>)>;
+
+/// Stands for the instant at which the kernel of a job returned that was not run, because
+/// there was no room for its outputs or those of a job before it.
+pub const NOT_RUN: Nanos = Nanos::MAX;
+
+/// How many jobs of a chunk were run, by the instants at which their kernels returned.
+pub fn jobs_run(instants: &[u8]) -> usize {
+    let (instants, _) = instants.as_chunks();
+    let is_run = |instant: &[u8; 8]| u64::from_le_bytes(*instant) != NOT_RUN;
+    match instants.last() {
+        Some(last) if !is_run(last) => instants.iter().position(|i| !is_run(i)).unwrap_or(0),
+        _ => instants.len(),
+    }
+}
 
 /// Encodes what may be longer than a message's head.
 ///

@@ -80,6 +80,18 @@ impl Groups {
         self.least("memory", "memory.limit_in_bytes", "memory.max")
     }
 
+    /// The groups that limit this process's memory.
+    pub(super) fn memory_levels(&self) -> Vec<MemoryLevel> {
+        [Version::V1, Version::V2]
+            .into_iter()
+            .flat_map(|version| {
+                let levels = self.levels(version, "memory").into_iter();
+                levels.map(move |group| MemoryLevel { version, group })
+            })
+            .filter(|level| level.limit().is_some())
+            .collect()
+    }
+
     /// The tightest limit of processes and threads.
     pub(super) fn task_limit(&self) -> Option<u64> {
         self.least("pids", "pids.max", "pids.max")
@@ -122,6 +134,41 @@ impl Groups {
         // In some containers the names of the group and of the mount were given in
         // different namespaces. What is mounted there is then the container's group.
         if levels.is_empty() { foreign } else { levels }
+    }
+}
+
+/// A group with a limit of memory.
+#[derive(Debug)]
+pub(super) struct MemoryLevel {
+    version: Version,
+    group: PathBuf,
+}
+
+impl MemoryLevel {
+    fn number(&self, v1: &str, v2: &str) -> Option<u64> {
+        let file = match self.version {
+            Version::V1 => v1,
+            Version::V2 => v2,
+        };
+        fs::read_to_string(self.group.join(file)).ok()?.trim().parse().ok()
+    }
+
+    fn limit(&self) -> Option<u64> {
+        self.number("memory.limit_in_bytes", "memory.max").filter(|&limit| limit < NO_LIMIT)
+    }
+
+    /// How much more memory the group may use, in bytes: what the kernel can take from it
+    /// without harm, files that were not read for long, counts as not used.
+    pub(super) fn left(&self) -> Option<u64> {
+        let used = self.number("memory.usage_in_bytes", "memory.current")?;
+        let name = match self.version {
+            Version::V1 => "total_inactive_file",
+            Version::V2 => "inactive_file",
+        };
+        let stat = fs::read_to_string(self.group.join("memory.stat")).unwrap_or_default();
+        let value = |line: &str| line.strip_prefix(name)?.trim().parse().ok();
+        let spare: u64 = stat.lines().find_map(value).unwrap_or(0);
+        Some(self.limit()?.saturating_sub(used.saturating_sub(spare)))
     }
 }
 

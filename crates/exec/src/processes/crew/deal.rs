@@ -5,11 +5,12 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use brigade_ipc::MAX_MESSAGE;
-use brigade_ipc::wire::{self, ChunkRun, Order, Place};
-use brigade_proto::{Bytes, JobError, JobId, Nanos, Source, WorkerId};
+use brigade_ipc::wire::{self, ChunkBody, ChunkRun, Order, Place};
+use brigade_proto::{Bytes, JobError, JobId, Nanos, Source, Stamps, WorkerId};
 use brigade_sys::{clock, usage};
 
 use super::{Assigned, Chore, Crew, Lane, State};
+use crate::chunk::Chunk;
 use crate::load;
 use crate::log::{is_chatty, tell_assigned};
 use crate::ticket::{End, Task};
@@ -174,15 +175,21 @@ impl Crew {
     fn take_apart(&self, state: &mut State, whole: Option<Box<Task>>) {
         let Some(mut whole) = whole else { return };
         let Some(chunk) = whole.chunk.take() else { return };
-        whole.attempts -= 1;
-        whole.stamps.assigned = 0;
+        self.put_back(state, *chunk, whole.ticket.id, &whole);
+        // The chunk itself is no job any more.
+        state.dropped += 1;
+    }
+
+    /// The same with the jobs of one that a worker has not run, which begin with `first`.
+    #[cold]
+    pub(super) fn put_back(&self, state: &mut State, chunk: Chunk, first: JobId, whole: &Task) {
         self.unfinished.fetch_add(chunk.count, std::sync::atomic::Ordering::SeqCst);
-        for task in chunk.dissolve(&whole).into_iter().rev() {
+        for mut task in chunk.dissolve(first, whole).into_iter().rev() {
+            task.attempts -= 1;
+            task.stamps = Stamps { submitted: whole.stamps.submitted, ..Stamps::default() };
             task.ticket.put_back();
             state.queue.push_front(Box::new(task));
         }
-        // The chunk itself is no job any more.
-        state.dropped += 1;
     }
 
     /// Sends an assigned chunk through the ring.
@@ -192,7 +199,7 @@ impl Crew {
         let (Some(wire), Some(assigned)) = (wire, assigned.get_mut(place)) else {
             return false;
         };
-        let task = &mut assigned.task;
+        let task: &mut Task = &mut assigned.task;
         let Some(chunk) = &task.chunk else { return false };
         let bytes = |inputs: &Vec<Source>| {
             inputs
@@ -213,36 +220,39 @@ impl Crew {
                 inputs: run.inputs.iter().map(bytes).collect(),
             })
             .collect();
-        let Ok(runs) = wire::encode_bulk(&runs) else {
-            return false;
-        };
-        let runs = if runs.len() <= ROOM_FOR_RUNS {
-            Place::Here(runs.into())
-        } else {
-            let Some(mut slab) = self.arena.take(runs.len()) else {
-                return false;
-            };
-            slab.copy_from_slice(&runs);
-            // Lives as long as the task.
-            let bytes = Bytes::lent(Arc::new(slab));
-            let Some(place) = self.arena.place(&bytes) else { return false };
-            task.inputs = vec![Source::Bytes(bytes)];
-            place
-        };
-        self.announce(index, &mut wire.regions, errands, std::slice::from_ref(&runs));
-        let order = Order::Chunk {
-            first: task.ticket.id,
-            count: chunk.count as u32,
-            runs,
-            returned: wire.outputs.returned(),
-        };
+        let mut returned = wire.outputs.returned();
+        let body: ChunkBody = (runs, wire.outputs.more_returned());
         let mut buffer = [0; MAX_MESSAGE];
-        let Ok(Some(len)) = wire::encode_order(&order, &mut buffer) else {
-            return false;
-        };
+        let runs = wire::encode_bulk(&body).ok();
+        let encoded =
+            runs.and_then(|runs| self.place_runs(&mut task.inputs, runs)).and_then(|runs| {
+                self.announce(index, &mut wire.regions, errands, std::slice::from_ref(&runs));
+                let (first, count) = (task.ticket.id, chunk.count as u32);
+                let order = Order::Chunk { first, count, runs, returned: returned.clone() };
+                wire::encode_order(&order, &mut buffer).ok()?
+            });
         task.stamps.encoded = clock::now();
-        assigned.sent = wire.pass.order(&buffer[..len]);
+        assigned.sent = encoded.is_some_and(|len| wire.pass.order(&buffer[..len]));
+        if !assigned.sent {
+            returned.extend(body.1);
+            wire.outputs.not_returned(&returned);
+        }
         assigned.sent
+    }
+
+    /// Where a worker finds what a chunk is: in the order, or in the arena. `None` if that is
+    /// full.
+    fn place_runs(&self, inputs: &mut Vec<Source>, runs: Vec<u8>) -> Option<Place> {
+        if runs.len() <= ROOM_FOR_RUNS {
+            return Some(Place::Here(runs.into()));
+        }
+        let mut slab = self.arena.take(runs.len())?;
+        slab.copy_from_slice(&runs);
+        // Lives as long as the task.
+        let bytes = Bytes::lent(Arc::new(slab));
+        let place = self.arena.place(&bytes)?;
+        *inputs = vec![Source::Bytes(bytes)];
+        Some(place)
     }
 
     /// Has the regions sent to a worker that it does not know and an order names; it
@@ -299,6 +309,9 @@ impl Crew {
         };
         let mut buffer = [0; MAX_MESSAGE];
         let Ok(Some(len)) = wire::encode_order(&order, &mut buffer) else {
+            if let Order::Job { returned, .. } = &order {
+                wire.outputs.not_returned(returned);
+            }
             return false;
         };
         task.stamps.encoded = clock::now();
@@ -435,7 +448,7 @@ impl Crew {
         // Another one may be delivered in its place.
         entry.given -= 1;
         let is_over = self.is_served(entry) && entry.assigned.is_empty();
-        state.stalled = 0;
+        state.progress();
         let stamps = &mut task.stamps;
         stamps.collected = clock::now();
         if stamps.encoded == 0 {

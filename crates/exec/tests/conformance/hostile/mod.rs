@@ -175,6 +175,10 @@ const WAYS: &[Way] = &[
     inside!("the end of a job that is not in its chunk", RINGS, Chunks, Ended("nonsense"), |s| {
         ring::chunk(s, |count| ring::with_others(count, &vec![(count, Ok(Vec::new()))]));
     }),
+    inside!("has no room for any chunk", RINGS, Chunks, Harmless, ring::runs_no_chunk),
+    inside!("an end of a job that was not run", RINGS, Chunks, Ended("nonsense"), |s| {
+        ring::chunk(s, |count| ring::none_run(count, &vec![(0, Ok(Vec::new()))]));
+    }),
     inside!("never takes a job", ANY, Mixed, Ended("did not take up a job"), ring::silent),
     inside!("never rings", RINGS, Bare, Ended("did not take up a job"), ring::never_rings),
     inside!("silences the bells of all", RINGS, Bare, Harmless, ring::silences_the_bells),
@@ -347,6 +351,9 @@ fn works_on(pool: &Pool, work: Work, end: End) {
         TimedOut | Own => assert_eq!(bad, 1),
         NoStart(_) | Harmless => assert_eq!(pool.status().restarts, 0, "{}", watch::everything()),
     }
+    // The gate for what a worker has logged, or is warned of, lets 5,000 a second through.
+    let most = 5_000 * (begin.elapsed().as_secs() as usize + 1) + 100;
+    assert!(watch::count() <= most, "{} warnings", watch::count());
     // Nothing here waits for longer than the deadlines that it was told.
     assert!(begin.elapsed() < Duration::from_secs(60), "{:?}", begin.elapsed());
 }

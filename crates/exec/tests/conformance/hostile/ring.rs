@@ -105,6 +105,25 @@ pub(super) fn with_others(count: u32, others: &ChunkOthers) -> Vec<u8> {
     [vec![0; 8 * count as usize], encode_bulk(others).unwrap()].concat()
 }
 
+/// No job of a chunk was run, but for what follows.
+pub(super) fn none_run(count: u32, others: &ChunkOthers) -> Vec<u8> {
+    [vec![0xff; 8 * count as usize], encode_bulk(others).unwrap()].concat()
+}
+
+/// Says of each chunk that there was no room for outputs, and does single jobs well.
+pub(super) fn runs_no_chunk(mut stage: Stage) {
+    while let Some(given) = stage.next() {
+        let Some(count) = given.count else {
+            stage.do_well(given.job);
+            continue;
+        };
+        stage.take(given.job);
+        let said = Place::Here(none_run(count, &Vec::new()).into());
+        stage.answer(given.job, NEVER, None, vec![said]);
+        stage.connected.station.done();
+    }
+}
+
 /// Takes nothing in hand, ever.
 pub(super) fn silent(_: Stage) {
     hang();

@@ -47,6 +47,11 @@ pub(super) fn everything() -> String {
     SAID.lock().unwrap_or_else(PoisonError::into_inner).join("\n")
 }
 
+/// How many warnings there were.
+pub(super) fn count() -> usize {
+    SAID.lock().unwrap_or_else(PoisonError::into_inner).len()
+}
+
 pub(super) fn panics() -> usize {
     PANICS.load(Ordering::Relaxed)
 }

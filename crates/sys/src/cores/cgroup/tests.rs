@@ -181,3 +181,42 @@ fn escapes() {
     assert_eq!(unescape(r"/a\040b\134c\\x\"), r"/a b\c\\x\");
     assert_eq!(unescape("/plain"), "/plain");
 }
+
+fn left(files: &[(&str, &str)]) -> Option<u64> {
+    let root = tree(files);
+    Groups::read(root.path()).memory_levels().iter().filter_map(MemoryLevel::left).min()
+}
+
+#[test]
+fn v2_what_is_left_is_the_least_of_all_levels() {
+    let found = left(&[
+        ("proc/self/cgroup", "0::/a/b\n"),
+        ("proc/self/mountinfo", MOUNT_V2),
+        ("sys/fs/cgroup/a/memory.max", "10000\n"),
+        ("sys/fs/cgroup/a/memory.current", "9000\n"),
+        ("sys/fs/cgroup/a/memory.stat", "anon 8000\ninactive_file_x 7\ninactive_file 400\n"),
+        ("sys/fs/cgroup/a/b/memory.max", "5000\n"),
+        ("sys/fs/cgroup/a/b/memory.current", "1000\n"),
+        // Nobody's: no limit.
+        ("sys/fs/cgroup/memory.max", "max\n"),
+        ("sys/fs/cgroup/memory.current", "1\n"),
+    ]);
+    assert_eq!(found, Some(1400));
+}
+
+#[test]
+fn v1_what_is_left() {
+    let group = [
+        ("proc/self/cgroup", "5:memory:/job\n"),
+        ("proc/self/mountinfo", MOUNTS_V1),
+        ("sys/fs/cgroup/memory/memory.limit_in_bytes", "9223372036854771712\n"),
+        ("sys/fs/cgroup/memory/memory.usage_in_bytes", "9223372036854771711\n"),
+        ("sys/fs/cgroup/memory/job/memory.limit_in_bytes", "4096\n"),
+        ("sys/fs/cgroup/memory/job/memory.usage_in_bytes", "5000\n"),
+        ("sys/fs/cgroup/memory/job/memory.stat", "total_inactive_file 2000\n"),
+    ];
+    assert_eq!(left(&group), Some(1096));
+    // More than there may be, and nothing to spare.
+    assert_eq!(left(&group[..6]), Some(0));
+    assert_eq!(left(&group[..5]), None);
+}

@@ -1,0 +1,108 @@
+//! How much may be on its way from all workers together.
+//!
+//! A worker says how large its payloads are, and the coordinator makes room for them before
+//! they are there. One that claims as much as a message may have keeps its room for as long
+//! as it likes: so the room is one for all of them.
+
+use std::sync::{Arc, Condvar, LazyLock, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use brigade_sys::{cores, shortage};
+
+/// A part of this process's memory for payloads that are on their way.
+#[derive(Debug)]
+pub(crate) struct Allowance {
+    limit: u64,
+    taken: Mutex<u64>,
+    given: Condvar,
+}
+
+/// Payloads of this size together are not counted: of as many workers as there can be they
+/// take a GiB.
+const UNCOUNTED: u64 = 1 << 20;
+
+/// How long is waited for what others have taken. Honest workers need it for as long as it
+/// takes to copy what they send.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Room that was taken; given back when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Room {
+    of: Arc<Allowance>,
+    bytes: u64,
+}
+
+impl Allowance {
+    /// Half of the memory that this process may use: one for all pools.
+    pub(crate) fn of_process() -> Arc<Self> {
+        static ALLOWANCE: LazyLock<Arc<Allowance>> =
+            LazyLock::new(|| Allowance::new(cores::memory() / 2));
+        Arc::clone(&ALLOWANCE)
+    }
+
+    pub(crate) fn new(limit: u64) -> Arc<Self> {
+        Arc::new(Self { limit, taken: Mutex::new(0), given: Condvar::new() })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, u64> {
+        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Room for so many bytes, if need be when others have given theirs back. `None` if they
+    /// do not, if it is more than there ever is, or more than is free on this machine.
+    pub(crate) fn take(self: &Arc<Self>, bytes: u64) -> Option<Room> {
+        if bytes <= UNCOUNTED {
+            return Some(Room { of: Arc::clone(self), bytes: 0 });
+        }
+        if bytes > self.limit {
+            return None;
+        }
+        let is_full = |taken: &mut u64| *taken > self.limit - bytes;
+        let waited = self.given.wait_timeout_while(self.lock(), PATIENCE, is_full);
+        let (mut taken, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        if is_full(&mut taken) || !shortage::has_room(bytes) {
+            return None;
+        }
+        *taken += bytes;
+        Some(Room { of: Arc::clone(self), bytes })
+    }
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        if self.bytes > 0 {
+            *self.of.lock() -= self.bytes;
+            self.of.given.notify_all();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MIB: u64 = 1 << 20;
+
+    #[test]
+    fn all_together_have_no_more_than_there_is() {
+        let allowance = Allowance::new(10 * MIB);
+        let first = allowance.take(6 * MIB).unwrap();
+        assert!(allowance.take(11 * MIB).is_none(), "more than there ever is");
+        let small = [(); 100].map(|()| allowance.take(MIB).unwrap());
+        let second = allowance.take(4 * MIB).unwrap();
+        assert!(allowance.take(2 * MIB).is_none(), "nobody gives any back");
+        drop((first, second, small));
+        assert_eq!(*allowance.lock(), 0);
+    }
+
+    #[test]
+    fn who_comes_second_waits_for_the_first() {
+        let allowance = Allowance::new(10 * MIB);
+        let first = allowance.take(6 * MIB).unwrap();
+        std::thread::scope(|scope| {
+            let second = scope.spawn(|| allowance.take(6 * MIB).is_some());
+            drop(first);
+            assert!(second.join().unwrap());
+        });
+    }
+}
