@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # A short run of the real executable on every backend, as its user would: same
 # digests everywhere, right exit codes, nothing left behind.
-# Usage: scripts/smoke.sh [BRIGADE]
+# Usage: scripts/smoke.sh [BRIGADE], with examples/leave_programs of the same build beside it
+# (cargo build --release --example leave_programs)
 set -euo pipefail
 brigade=${1:-target/release/brigade}
 out=$(mktemp -d)
@@ -48,10 +49,16 @@ grep -q '<testcase' "$out/gate/gate.xml" || fail "the gate wrote no JUnit file"
 echo "ok: scripts for shells and CI"
 
 if command -v python3 > /dev/null; then
-    python3 "$here/chaos.py" --brigade "$brigade" --jobs 500 --every 20 \
-        || fail "a storm over 500 jobs lost or changed some"
+    for method in spawn forkserver; do
+        python3 "$here/chaos.py" --brigade "$brigade" --jobs 1500 --every 25 --start-method $method \
+            || fail "a storm over 1,500 jobs lost or changed some"
+    done
     echo "ok: a storm"
-    python3 "$here/kill_coordinator.py" --brigade "$brigade" --kills 8 --jobs 60 \
+    python3 "$here/poison.py" --brigade "$brigade" --rounds 3 --slack 0.5 \
+        || fail "four bad jobs among a thousand did not fail alone, or held the others up"
+    echo "ok: poison"
+    python3 "$here/kill_coordinator.py" --brigade "$(dirname "$brigade")/examples/leave_programs" \
+        --kills 8 --jobs 60 \
         || fail "a run whose coordinator was killed was not completed"
     echo "ok: a coordinator that is killed"
     python3 "$here/soak.py" --brigade "$brigade" --minutes 0.25 --look 0.25 --every 200 \

@@ -8,14 +8,16 @@
 One `brigade batch -` is fed by this script as fast as it takes jobs: empty and short ones, raw
 bytes up to 1 MiB, images, and now and then one that panics, takes its worker down or takes
 more memory than it may. Meanwhile a worker gets SIGKILL, SIGSEGV or SIGSTOP, as in
-scripts/chaos.py. Every answer is compared with what `--backend sync` gives, and every
-five seconds the coordinator is looked at: memory that nobody else has, descriptors, mappings,
-threads. Exit code 1 unless each job is answered once and rightly, the medians of the last tenth
-of the time are what they were before half of it, and in the end nothing is left behind.
+scripts/chaos.py; the oldest one is spared, so that it grows old. Every answer is compared with
+what `--backend sync` gives, and every five seconds coordinator and workers are looked at: memory
+that nobody else has, descriptors, mappings, threads. Exit code 1 unless each job is
+answered once and rightly, the medians of the last tenth of the time are what they were before
+half of it, no worker ever has more than its limit, and in the end nothing is left behind.
 Linux; needs Python's own library only.
 """
 
 import argparse
+import contextlib
 import json
 import os
 import random
@@ -29,14 +31,17 @@ import time
 from collections import Counter
 from pathlib import Path
 
-import chaos
 import check_flat
+import storm
 
 # What may be more at the end than before: a worker that is just being replaced, and what the
 # allocator keeps.
-ALLOWED = {"private KiB": 1024, "descriptors": 6, "mappings": 12, "threads": 4}
-FLAGS = ["--retries", "10", "--timeout", "20s", "--heartbeat", "200ms", "--max-restarts", "50",
-         "--memory-limit", "128MiB", "--max-jobs-per-worker", "20000", "--log", "error"]
+ALLOWED = {"private KiB": 1024, "descriptors": 6, "mappings": 12, "threads": 4,
+           "median worker KiB": 1024, "oldest worker KiB": 2048}
+# No worker may have more of its own: what `hog` may take, and what is there before the first job.
+MOST_WORKER_KIB = (128 + 16) << 10
+FLAGS = ["--retries", "10", "--timeout", "20s", "--memory-limit", "128MiB",
+         "--max-jobs-per-worker", "20000", "--log", "error"]
 # Not `memory`: with a memory limit that is the job's own fault.
 ACTIONS = ["SIGKILL", "SIGSEGV", "SIGSTOP"]
 # What its job is told by.
@@ -54,7 +59,7 @@ def menu(directory: Path) -> tuple[list[dict], list[int]]:
         jobs.append(({"kernel": "touch", "inputs": [str(path)]}, 50))
     for width, height in ((32, 24), (160, 120), (320, 240)):
         path = directory / f"{width}.png"
-        chaos.png(path, width, height, dice)
+        storm.png(path, width, height, dice)
         for kernel in ("grayscale", "sobel", "median", "blur"):
             jobs.append(({"kernel": kernel, "inputs": [str(path)]}, 9))
     jobs += [({"kernel": kernel}, 1) for kernel in BAD if kernel != "hog"]
@@ -70,7 +75,7 @@ def digests(brigade: str, jobs: list[dict]) -> list[str | None]:
                           text=True)
     if done.returncode:
         sys.exit(f"the reference failed: {done.stderr}")
-    found = {row["id"]: row["digest"] for row in chaos.rows(done.stdout.splitlines())}
+    found = {row["id"]: row["digest"] for row in storm.rows(done.stdout.splitlines())}
     return [found.get(i) for i in range(len(jobs))]
 
 
@@ -107,14 +112,18 @@ class Checker(threading.Thread):
                 self.wrong.append(f"job {number} ({kernel}): other bytes")
 
 
-def look(pid: int, workers: int) -> dict[str, int] | None:
+def look(pid: int, count: int) -> dict[str, int] | None:
     """At a pool that is complete: one that has just lost a worker has fewer of all."""
-    if len(chaos.workers(pid)) != workers:
+    workers = storm.workers(pid)
+    if len(workers) != count:
         return None
     try:
         threads = len(os.listdir(f"/proc/{pid}/task"))
-        return {**check_flat.state(pid), "threads": threads}
-    except (OSError, KeyError):
+        ages = sorted((storm.stat(worker)[1], worker) for worker in workers)
+        own = [storm.size(worker)["private KiB"] for _, worker in ages]
+        return {**storm.size(pid), "threads": threads, "oldest worker KiB": own[0],
+                "median worker KiB": statistics.median_high(own), "most worker KiB": max(own)}
+    except (OSError, KeyError, TypeError):
         return None
 
 
@@ -129,16 +138,16 @@ def soak(args, directory: Path) -> int:
     shm_before = set(os.listdir("/dev/shm"))
     env = {**os.environ, "XDG_RUNTIME_DIR": home, "TMPDIR": home, **dict([marker.split("=")])}
     command = [args.brigade, "batch", "-", "-w", str(args.workers), *FLAGS]
-    command += ["--start-method", args.start_method]
+    command += ["--start-method", args.start_method, "--heartbeat", args.heartbeat]
+    if args.max_restarts is not None:
+        command += ["--max-restarts", str(args.max_restarts)]
     with open(directory / "errors", "w+") as errors:
         pool = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                                 stderr=errors, text=True, env=env)
         asked: dict[int, int] = {}
         checker = Checker(pool, jobs, expected, asked)
         checker.start()
-        weather = chaos.Storm(pool.pid, args.seed, args.every / 1000, ACTIONS)
-        # It is looked at here.
-        weather.measure = lambda: None
+        weather = storm.Storm(pool.pid, args.seed, args.every / 1000, ACTIONS, spare=1)
         weather.start()
         begin, number, looks = time.monotonic(), 0, []
         length = args.minutes * 60
@@ -147,7 +156,12 @@ def soak(args, directory: Path) -> int:
             for what in dice.choices(range(len(jobs)), weights, k=100):
                 asked[number] = what
                 checker.open.add(number)
-                pool.stdin.write(json.dumps({"id": number, **jobs[what]}) + "\n")
+                try:
+                    pool.stdin.write(json.dumps({"id": number, **jobs[what]}) + "\n")
+                except BrokenPipeError:
+                    # It has given up, and says so below.
+                    length = 0
+                    break
                 number += 1
             if now >= args.look * len(looks) and (seen := look(pool.pid, args.workers)):
                 looks.append(seen)
@@ -155,41 +169,48 @@ def soak(args, directory: Path) -> int:
                     with open(args.out, "a") as file:
                         line = {"s": round(now, 1), "jobs": number, **seen}
                         file.write(json.dumps(line) + "\n")
-        pool.stdin.close()
+        weather.end()
+        with contextlib.suppress(BrokenPipeError):
+            pool.stdin.close()
         checker.join(120)
         code = pool.wait(60)
-        weather.join()
         errors.seek(0)
         said = errors.read()
     wrong = checker.wrong + [f"job {i}: never answered" for i in sorted(checker.open)]
     if code != 1:
         # Some of the jobs fail.
         wrong.append(f"exit code {code}: {said.strip()[-300:]}")
-    end = time.monotonic() + 10
-    while any((left := chaos.left_behind(home, marker.encode(), shm_before)).values()):
-        if time.monotonic() > end:
-            wrong.append(f"left behind: {left}")
-            break
-        time.sleep(0.01)
+    wrong += weather.missing()
+    wrong += storm.wait_left_behind(home, marker.encode(), shm_before)
     shutil.rmtree(home)
 
-    strikes = Counter(act["action"] for act in weather.done)
-    print(f"{number} jobs in {args.minutes:g} minutes on {args.workers} workers by "
-          f"{args.start_method}: {dict(checker.status)}, {checker.retried} tried again; "
-          f"{sum(strikes.values())} strikes {dict(strikes)}; seed {args.seed}")
-    tenth = max(1, len(looks) // 10)
-    parts = [medians(looks[i * tenth:(i + 1) * tenth]) for i in range(len(looks) // tenth)][:10]
-    print(f"{'coordinator':12} " + " ".join(f"{f'tenth {i + 1}':>8}" for i in range(len(parts))))
+    strikes = dict(weather.counts()[0])
+    told = (f"{number} jobs in {args.minutes:g} minutes on {args.workers} workers by "
+            f"{args.start_method}: {dict(checker.status)}, {checker.retried} tried again; "
+            f"{sum(strikes.values())} strikes {strikes}; seed {args.seed}")
+    print(told)
+    most = max((seen["most worker KiB"] for seen in looks), default=0)
+    if most > MOST_WORKER_KIB:
+        wrong.append(f"a worker had {most} KiB of its own")
+    tenths = [looks[i * len(looks) // 10:(i + 1) * len(looks) // 10] for i in range(10)]
+    if not all(tenths):
+        wrong.append(f"{len(looks)} looks are too few to say whether it grew")
+        tenths = [looks] * bool(looks)
+    parts = [medians(part) for part in tenths]
+    table = ["| medians of | " + " | ".join(f"tenth {i + 1}" for i in range(len(parts))) + " |",
+             "| --- |" + " ---: |" * len(parts)]
     for what, slack in ALLOWED.items():
         figures = [part[what] for part in parts]
-        grew = len(figures) == 10 and figures[-1] > max(figures[1:5]) + slack
-        if grew:
+        if len(figures) == 10 and figures[-1] > max(figures[1:5]) + slack:
             wrong.append(f"{what} grew")
-        row = " ".join(f"{figure:8.0f}" for figure in figures)
-        print(f"{what:12} {row}{'   GREW' * grew}")
-    print(f"{len(wrong)} wrong")
+        table.append(f"| {what} | " + " | ".join(f"{figure:.0f}" for figure in figures) + " |")
+    print("\n".join(table))
+    print(f"{most} KiB at most in a worker; {len(wrong)} wrong")
     for line in wrong[:10]:
         print(f"  {line}")
+    if args.table:
+        Path(args.table).write_text("\n".join(table) + f"\n\n{told}; {most} KiB at most in a "
+                                    f"worker; {len(wrong)} wrong; {storm.machine()}.\n")
     return 1 if wrong else 0
 
 
@@ -203,6 +224,9 @@ def main() -> int:
     parser.add_argument("--every", type=float, default=500, help="milliseconds between strikes")
     parser.add_argument("--look", type=float, default=5, help="seconds between looks")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--heartbeat", default="200ms", help="longer where others use the cores")
+    parser.add_argument("--max-restarts", type=int, help="default: the product's")
+    parser.add_argument("--table", help="write the table into this file as well, as Markdown")
     parser.add_argument("--out", help="append each look, as JSON lines")
     args = parser.parse_args()
     args.brigade = check_flat.brigade(args.brigade)

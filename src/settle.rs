@@ -11,12 +11,14 @@ use serde_json::Value;
 use crate::exit::Failure;
 use crate::journal::{Done, Entry, Name};
 use crate::ledger::Ledger;
-use crate::write::Draft;
+use crate::write::{Draft, Placed};
 
 /// What the commands know of a job that its outcome does not tell.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct JobInfo {
     pub(crate) id: Value,
+    /// Whether the id is one that the line gives itself: else it is its number.
+    pub(crate) is_named: bool,
     pub(crate) line: Option<u64>,
     pub(crate) kernel: String,
     pub(crate) inputs: Vec<PathBuf>,
@@ -52,7 +54,6 @@ pub(crate) fn settle(
             row.stderr = last_words(error);
         }
         Ok(outputs) => {
-            row.digest = Some(digest(outputs));
             if let Err((path, error)) = put(&info, outputs, &mut row, ledger)? {
                 row.status = Status::Failed;
                 let message = format!("cannot write {}: {error}", path.display());
@@ -79,11 +80,22 @@ fn put(
     ledger: &mut Ledger,
 ) -> Result<Result<(), (PathBuf, io::Error)>, Failure> {
     let drafts = match &info.output {
-        Some(path) => match Drafts::write(path, outputs) {
-            Ok(drafts) => drafts,
-            Err(failed) => return Ok(Err(failed)),
-        },
-        None => Drafts::default(),
+        Some(path) => {
+            if let (Some(journal), Some(_)) = (ledger.journal(), &info.entry) {
+                journal.expect_drafts(path)?;
+            }
+            match Drafts::write(path, outputs) {
+                Ok((drafts, digest)) => {
+                    row.digest = Some(digest);
+                    drafts
+                }
+                Err(failed) => return Ok(Err(failed)),
+            }
+        }
+        None => {
+            row.digest = Some(digest(outputs));
+            Drafts::default()
+        }
     };
     let paths = drafts.paths();
     if let (Some(journal), Some(entry)) = (ledger.journal(), &info.entry) {
@@ -181,37 +193,42 @@ fn digest(outputs: &[Bytes]) -> String {
 struct Drafts(Vec<Draft>);
 
 impl Drafts {
-    /// One output for `path`, several for `path` with their number before the extension.
-    fn write(path: &Path, outputs: &[Bytes]) -> Result<Self, (PathBuf, io::Error)> {
+    /// One output for `path`, several for `path` with their number before the extension; and
+    /// the digest of what is in them.
+    fn write(path: &Path, outputs: &[Bytes]) -> Result<(Self, String), (PathBuf, io::Error)> {
         let mut drafts = Vec::with_capacity(outputs.len());
+        let mut hasher = blake3::Hasher::new();
         for (index, output) in outputs.iter().enumerate() {
             let path = if outputs.len() == 1 { path.to_owned() } else { numbered(path, index) };
             let draft = Draft::of(&path).and_then(|mut draft| {
-                draft.write_all(output)?;
+                copy(output, &mut hasher, &mut draft)?;
                 draft.flush()?;
                 Ok(draft)
             });
             drafts.push(draft.map_err(|error| (path, error))?);
         }
-        Ok(Self(drafts))
+        Ok((Self(drafts), hasher.finalize().to_string()))
     }
 
     fn paths(&self) -> Vec<PathBuf> {
         self.0.iter().map(|draft| draft.path().to_owned()).collect()
     }
 
-    /// Gives them their names.
-    fn publish(self, replace: bool) -> Result<(), (PathBuf, io::Error)> {
-        let mut written = Vec::new();
+    /// Gives them their names: all, or none.
+    fn publish(mut self, replace: bool) -> Result<(), (PathBuf, io::Error)> {
+        if self.0.len() == 1
+            && let Some(only) = self.0.pop()
+        {
+            let path = only.path().to_owned();
+            return only.publish(replace).map_err(|error| (path, error));
+        }
+        let mut placed = Vec::new();
         for draft in self.0 {
             let path = draft.path().to_owned();
-            match draft.publish(replace) {
-                Ok(()) => written.push(path),
+            match draft.place(replace) {
+                Ok(done) => placed.push(done),
                 Err(error) => {
-                    // No half of a result is left behind.
-                    for earlier in written {
-                        let _ = std::fs::remove_file(earlier);
-                    }
+                    placed.into_iter().for_each(Placed::undo);
                     return Err((path, error));
                 }
             }
@@ -219,6 +236,24 @@ impl Drafts {
         Ok(())
     }
 }
+
+/// Writes what it digests: a worker that was taken over may change its result meanwhile, so
+/// each byte is read once, into memory of our own.
+fn copy(from: &[u8], hasher: &mut blake3::Hasher, to: &mut impl Write) -> io::Result<()> {
+    let mut own = vec![0; from.len().min(CHUNK)];
+    for chunk in from.chunks(CHUNK) {
+        let own = &mut own[..chunk.len()];
+        own.copy_from_slice(chunk);
+        // Not to be read from where it came from instead.
+        let own = std::hint::black_box(&*own);
+        hasher.update(own);
+        to.write_all(own)?;
+    }
+    Ok(())
+}
+
+/// Bytes that are copied at once: they stay in the cache.
+const CHUNK: usize = 64 << 10;
 
 /// `dir/a.npy` -> `dir/a.0.npy`.
 fn numbered(path: &Path, index: usize) -> PathBuf {
@@ -233,6 +268,11 @@ fn numbered(path: &Path, index: usize) -> PathBuf {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use brigade_proto::{Buffer, Lend};
+
     use super::*;
 
     #[test]
@@ -240,16 +280,52 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a.npy");
         let outputs = [Bytes::from(&b"0"[..]), Bytes::from(&b"1"[..])];
-        let drafts = Drafts::write(&path, &outputs).unwrap();
+        let (drafts, written_digest) = Drafts::write(&path, &outputs).unwrap();
+        assert_eq!(written_digest, digest(&outputs));
         let written = drafts.paths();
         assert_eq!(written, [dir.path().join("a.0.npy"), dir.path().join("a.1.npy")]);
         assert!(!written[0].exists(), "not yet");
         drafts.publish(false).unwrap();
         std::fs::remove_file(&written[0]).unwrap();
-        let drafts = Drafts::write(&path, &outputs).unwrap();
+        let (drafts, _) = Drafts::write(&path, &outputs).unwrap();
         let (failed, _) = drafts.publish(false).unwrap_err();
         assert_eq!(failed, written[1]);
         assert!(!written[0].exists());
+    }
+
+    #[test]
+    fn what_cannot_be_replaced_as_a_whole_is_left_as_it_was() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.npy");
+        let (first, second) = (dir.path().join("a.0.npy"), dir.path().join("a.1.npy"));
+        let new = [Bytes::from(&b"new"[..]), Bytes::from(&b"new"[..])];
+        std::fs::write(&first, "old").unwrap();
+        let (drafts, _) = Drafts::write(&path, &new).unwrap();
+        // Full, so that no file can take its place, as if the disk were.
+        std::fs::create_dir(&second).unwrap();
+        std::fs::write(second.join("x"), "").unwrap();
+        let (failed, _) = drafts.publish(true).unwrap_err();
+        assert_eq!(failed, second);
+        assert_eq!(std::fs::read(&first).unwrap(), b"old");
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 2, "nothing else is left");
+    }
+
+    /// The bytes are other ones each time that they are looked at.
+    #[test]
+    fn the_digest_is_that_of_the_bytes_that_are_written() {
+        struct Shifty([Buffer; 2], AtomicUsize);
+        impl Lend for Shifty {
+            fn bytes(&self) -> &[u8] {
+                &self.0[self.1.fetch_add(1, Ordering::Relaxed) % 2]
+            }
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a");
+        let fill = |byte: u8| Buffer::from(&vec![byte; 3 * CHUNK / 2][..]);
+        let output = Bytes::lent(Arc::new(Shifty([fill(1), fill(2)], AtomicUsize::new(0))));
+        let (drafts, digest) = Drafts::write(&path, &[output]).unwrap();
+        drafts.publish(false).unwrap();
+        assert_eq!(digest, blake3::hash(&std::fs::read(&path).unwrap()).to_string());
     }
 
     #[test]

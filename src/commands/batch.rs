@@ -1,7 +1,6 @@
-use std::collections::{BTreeMap, HashMap, HashSet};
-use std::fs::{self, File};
+use std::collections::{BTreeMap, HashMap};
+use std::fs::File;
 use std::io::{self, BufReader, IsTerminal, Write};
-use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use brigade_exec::{Pool, Stop, SubmitError};
@@ -12,6 +11,7 @@ use crossbeam_channel::{Receiver, Sender, never, select};
 
 use super::batch_line::{self, Parsed};
 use super::batch_reader::{self, MAX_LINE, Read};
+use super::claims::Claims;
 use super::crew::{Crew, Window};
 use crate::args::BatchArgs;
 use crate::config;
@@ -21,7 +21,7 @@ use crate::journal::{self, Entry, Fate, Journal};
 use crate::ledger::Ledger;
 use crate::settle::{JobInfo, settle, settle_resumed, settle_unrun};
 use crate::signals::Interrupt;
-use crate::{tracer, write};
+use crate::tracer;
 
 pub(crate) fn run(args: &BatchArgs, registry: Registry) -> Result<Exit, Failure> {
     let config = config::pool(&args.pool)?;
@@ -55,7 +55,7 @@ pub(crate) fn run(args: &BatchArgs, registry: Registry) -> Result<Exit, Failure>
             taken: 0,
             early: BTreeMap::new(),
             due: 0,
-            outputs: HashSet::new(),
+            claims: Claims::new(args.force),
             ledger,
             results: &mut results,
             closing: &mut closing,
@@ -105,9 +105,7 @@ struct Batch<'a> {
     early: BTreeMap<u64, JobRow>,
     /// With `--ordered`: the place whose result is written next.
     due: u64,
-    /// A digest of every output that a line has named: 16 bytes, not a path, since
-    /// a batch may be long.
-    outputs: HashSet<[u8; 16]>,
+    claims: Claims,
     ledger: &'a mut Ledger,
     results: &'a mut Results,
     closing: &'a mut RunHuman,
@@ -179,6 +177,7 @@ impl Batch<'_> {
             Err(reason) => return self.refuse(&info, reason),
         };
         if let Fate::Done(done) = fate {
+            self.release(&info);
             let (place, row) = (self.taken, settle_resumed(&info, *done, self.ledger));
             self.taken += 1;
             return self.report(place, row);
@@ -193,44 +192,27 @@ impl Batch<'_> {
                 Ok(())
             }
             Err(SubmitError::Closed) => {
+                self.release(&info);
                 self.lines = None;
                 self.report_unrun(&info, Status::Cancelled, "not started: the run ended early")
             }
-            Err(error) => self.refuse(&info, error.to_string()),
+            Err(error) => {
+                self.release(&info);
+                self.refuse(&info, error.to_string())
+            }
         }
     }
 
-    /// Whether the line's output can be written, before anything is computed.
     fn claim(&mut self, info: &JobInfo) -> Result<(), String> {
-        let Some(path) = &info.output else {
-            return Ok(());
-        };
-        let show = path.display();
-        let directory = match path.parent() {
-            Some(parent) if !parent.as_os_str().is_empty() => parent,
-            _ => Path::new("."),
-        };
-        if path.file_name().is_none() {
-            return Err(format!("cannot write `{show}`: it is not the name of a file"));
+        match &info.output {
+            Some(path) => self.claims.claim(path, info.replace),
+            None => Ok(()),
         }
-        if !directory.is_dir() {
-            let directory = directory.display();
-            return Err(format!("cannot write {show}: {directory} is not a directory"));
-        }
-        match fs::symlink_metadata(path) {
-            Err(_) => {}
-            Ok(found) if !(found.is_file() || found.is_symlink()) => {
-                return Err(format!("cannot write {show}: it is not a file"));
-            }
-            Ok(_) if !info.replace && !self.outputs.contains(&fingerprint(path)) => {
-                return Err(format!("{show} exists; --force replaces it"));
-            }
-            Ok(_) => {}
-        }
-        if self.outputs.insert(fingerprint(path)) {
-            Ok(())
-        } else {
-            Err(format!("an earlier line has the same output {show}"))
+    }
+
+    fn release(&mut self, info: &JobInfo) {
+        if let Some(path) = &info.output {
+            self.claims.release(path);
         }
     }
 
@@ -255,6 +237,7 @@ impl Batch<'_> {
         let Some((place, info)) = self.flight.remove(&outcome.id) else {
             return Ok(());
         };
+        self.release(&info);
         let row = settle(info, outcome, self.ledger)?;
         self.window.learn(row.bytes_out);
         self.report(place, row)
@@ -296,16 +279,9 @@ impl Batch<'_> {
 /// What an earlier run has made of a job; enters it.
 fn look_up(journal: &mut Journal, job: &JobSpec, info: &mut JobInfo) -> Result<Fate, Failure> {
     // A line's number is no name: lines may be added before it.
-    let id = Some(&info.id).filter(|id| id.as_u64() != info.line);
+    let id = info.is_named.then_some(&info.id);
     let entry =
         Entry { job: journal.enter(job, info.output.as_deref(), id), with: journal::with(job) };
     info.entry = Some(entry);
     journal.fate(&entry)
-}
-
-fn fingerprint(path: &Path) -> [u8; 16] {
-    let hash = blake3::hash(write::identity(path).as_os_str().as_bytes());
-    let mut short = [0; 16];
-    short.copy_from_slice(&hash.as_bytes()[..16]);
-    short
 }

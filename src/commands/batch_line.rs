@@ -58,6 +58,7 @@ fn read(
     };
     if let Some(id) = fields.get("id") {
         info.id = id.clone();
+        info.is_named = true;
     }
     if let Some(Json::String(kernel)) = fields.get("kernel") {
         info.kernel.clone_from(kernel);
@@ -120,6 +121,7 @@ mod tests {
         let parsed = parsed(line);
         let job = parsed.job.unwrap();
         assert_eq!(parsed.info.id, serde_json::json!({"a": [1]}));
+        assert!(parsed.info.is_named);
         assert_eq!(job.params.get("sigma"), Some(&Value::Int(2)));
         assert_eq!(job.params.get("format"), Some(&Value::Text("jpeg".into())));
         assert_eq!(job.inputs, [Source::File("a.png".into())]);

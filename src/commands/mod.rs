@@ -5,6 +5,7 @@ mod batch;
 pub(crate) mod batch_line;
 mod batch_reader;
 mod bench;
+mod claims;
 mod compare;
 mod completions;
 mod crew;

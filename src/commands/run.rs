@@ -182,14 +182,15 @@ impl Round<'_> {
         let spec = self.plan.spec(job);
         let entry = match (&mut self.past, self.ledger.journal()) {
             (Some(past), Some(journal)) => {
-                let (entry, fate) = past.look_up(journal, job, &spec)?;
+                let output = self.plan.output(job);
+                let (entry, fate) = past.look_up(journal, job, &spec, output.as_deref())?;
                 if let Fate::Done(done) = fate {
                     let row = settle_resumed(&self.info(job, Some(entry)), *done, self.ledger);
                     self.progress.job(true);
                     self.report.job(self.results, row)?;
                     return Ok(true);
                 }
-                journal.accept(&entry, self.plan.output(job).as_deref());
+                journal.accept(&entry, output.as_deref());
                 Some(entry)
             }
             _ => None,
@@ -211,6 +212,7 @@ impl Round<'_> {
     fn info(&self, job: u64, entry: Option<Entry>) -> JobInfo {
         JobInfo {
             id: job.into(),
+            is_named: false,
             line: None,
             kernel: self.plan.kernel.to_owned(),
             inputs: self.plan.files(job).to_vec(),

@@ -1,6 +1,7 @@
 //! What an earlier run has made of the jobs of this one.
 
 use std::collections::{HashMap, HashSet};
+use std::path::Path;
 
 use brigade_proto::JobSpec;
 
@@ -11,7 +12,6 @@ use crate::plan::{PlannedInputs, RunPlan};
 
 /// The jobs of a run in its journal.
 pub(super) struct Past {
-    names: Vec<Digest>,
     /// What had to be found out before the first job: whose files exist.
     known: HashMap<u64, (Entry, Fate)>,
     /// Jobs that may replace what they wrote earlier.
@@ -31,7 +31,6 @@ impl Past {
         plan: &RunPlan,
     ) -> Result<Self, Failure> {
         let mut past = Self {
-            names: Vec::new(),
             known: HashMap::new(),
             own: HashSet::new(),
             same: match plan.inputs {
@@ -41,11 +40,12 @@ impl Past {
         };
         for job in 0..plan.len() {
             let (spec, output) = (plan.spec(job), plan.output(job));
-            past.names.push(journal.enter(&spec, output.as_deref(), None));
+            let name = journal.enter(&spec, output.as_deref(), None);
             let Some(output) = output.filter(|output| output.symlink_metadata().is_ok()) else {
                 continue;
             };
-            let (entry, fate) = past.look_up(journal, job, &spec)?;
+            let entry = past.entry(name, &spec);
+            let fate = journal.fate(&entry)?;
             if !matches!(fate, Fate::New) {
                 past.own.insert(job);
             } else if !args.force {
@@ -56,21 +56,28 @@ impl Past {
             }
             past.known.insert(job, (entry, fate));
         }
+        // They are entered again, one by one: cheaper than to keep what they are called.
+        journal.begin_anew();
         Ok(past)
     }
 
-    /// What has become of a job: asked once for each.
+    fn entry(&self, job: Digest, spec: &JobSpec) -> Entry {
+        Entry { job, with: self.same.unwrap_or_else(|| journal::with(spec)) }
+    }
+
+    /// What has become of a job: asked once for each, in the order of the run.
     pub(super) fn look_up(
         &mut self,
         journal: &mut Journal,
         job: u64,
         spec: &JobSpec,
+        output: Option<&Path>,
     ) -> Result<(Entry, Fate), Failure> {
+        let name = journal.enter(spec, output, None);
         if let Some(known) = self.known.remove(&job) {
             return Ok(known);
         }
-        let with = self.same.unwrap_or_else(|| journal::with(spec));
-        let entry = Entry { job: self.names[job as usize], with };
+        let entry = self.entry(name, spec);
         Ok((entry, journal.fate(&entry)?))
     }
 

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use brigade_proto::{JobSpec, Source};
 
 use super::record::Digest;
+use crate::compact::Seen;
 
 /// A job in a journal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,7 +22,11 @@ pub(crate) struct Entry {
 
 /// Tells jobs of one run apart.
 #[derive(Debug, Default)]
-pub(super) struct Census(HashMap<Digest, u32>);
+pub(super) struct Census {
+    seen: Seen,
+    /// Of those that were there more than once: how often before the last.
+    again: HashMap<Digest, u32>,
+}
 
 impl Census {
     /// Which job it is. `id` is what its line calls it, if it does.
@@ -41,9 +46,15 @@ impl Census {
         }
         add(&mut name, output.map(absolute).unwrap_or_default().as_os_str().as_bytes());
         add(&mut name, id.map(ToString::to_string).unwrap_or_default().as_bytes());
-        let same = self.0.entry(name.finalize().into()).or_insert(0);
-        name.update(&same.to_le_bytes());
-        *same += 1;
+        let digest = Digest::from(name.finalize());
+        let before = if self.seen.insert(&digest.0) {
+            0
+        } else {
+            let count = self.again.entry(digest).or_insert(0);
+            *count += 1;
+            *count
+        };
+        name.update(&before.to_le_bytes());
         name.finalize().into()
     }
 }

@@ -2,11 +2,13 @@
 //! beside this file for the format and for what holds at which moment.
 
 mod identity;
+mod past;
 mod record;
 mod scan;
 
-use std::collections::{BTreeSet, HashMap};
-use std::fs::{self, File, TryLockError};
+use std::collections::HashSet;
+use std::fs::{File, TryLockError};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{self, BufRead, BufReader, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
@@ -15,9 +17,10 @@ use brigade_proto::{JobSpec, Status};
 use crate::args::JournalArgs;
 use crate::console::say;
 use crate::exit::{Exit, Failure};
-use crate::write;
+use crate::write::{self, RunId};
 use identity::{Census, absolute, digest_of_files};
 pub(crate) use identity::{Entry, with};
+use past::{Past, Results};
 use record::{Chain, Record, SCHEMA};
 pub(crate) use record::{Digest, Done, Name};
 use scan::{End, Unreadable, scan};
@@ -33,18 +36,15 @@ pub(crate) struct Journal {
     /// Records that are not written yet: they go with the next that has to be.
     pending: Vec<u8>,
     /// Jobs that earlier runs have a result of.
-    earlier: HashMap<Digest, Earlier>,
+    earlier: Results,
     census: Census,
+    /// Directories, by a hash, of which it is on file that outputs of this run are in them.
+    directories: HashSet<u64>,
     again: Again,
 }
 
-/// Where a result of an earlier run is told.
-#[derive(Clone, Copy, Debug)]
-struct Earlier {
-    with: Digest,
-    /// Where its line begins: the rest is read when it is asked for.
-    line: u64,
-}
+/// How many directories are remembered: one that is forgotten is put on file once more.
+const MAX_DIRECTORIES: usize = 4096;
 
 /// Why jobs that have a result are run again: how many.
 #[derive(Debug, Default)]
@@ -132,8 +132,10 @@ impl Journal {
             ));
         }
         past.clear_up();
+        let unfinished = past.unfinished.len();
+        let earlier = past.results();
         if resume && good > 0 {
-            let (done, unfinished) = (past.done.len(), past.unfinished.len());
+            let done = earlier.len();
             say(format_args!(
                 "going on with {show}: {done} results in it, {unfinished} jobs begun without one"
             ));
@@ -144,14 +146,15 @@ impl Journal {
             chain,
             good,
             pending: Vec::new(),
-            earlier: past.done,
+            earlier,
             census: Census::default(),
+            directories: HashSet::new(),
             again: Again::default(),
         };
         if good == 0 {
             journal.note(&Record::Journal { schema: SCHEMA.to_owned() });
         }
-        journal.note(&Record::Session { pid: std::process::id() });
+        journal.note(&Record::Session { pid: std::process::id(), run: RunId::own() });
         Ok(journal)
     }
 
@@ -173,19 +176,27 @@ impl Journal {
         self.census.enter(spec, output, id)
     }
 
+    /// No job has been entered yet.
+    pub(crate) fn begin_anew(&mut self) {
+        self.census = Census::default();
+    }
+
     /// What has become of a job before this run.
     ///
     /// # Errors
     /// When the journal cannot be read.
     pub(crate) fn fate(&mut self, entry: &Entry) -> Result<Fate, Failure> {
-        let Some(&Earlier { with, line }) = self.earlier.get(&entry.job) else {
+        let Some(line) = self.earlier.line_of(entry.job) else {
             return Ok(Fate::New);
         };
         let done = self.recall(line).map_err(|error| self.failed("read", &error))?;
+        if done.job != entry.job {
+            return Ok(Fate::New);
+        }
         let paths: Vec<PathBuf> = done.outputs.iter().map(Name::path).collect();
         let is_there = paths.is_empty()
             || digest_of_files(&paths).is_ok_and(|digest| digest.to_string() == done.digest);
-        if with != entry.with {
+        if done.with != entry.with {
             self.again.changed += 1;
             return Ok(if is_there { Fate::Again } else { Fate::New });
         }
@@ -211,6 +222,26 @@ impl Journal {
     pub(crate) fn accept(&mut self, entry: &Entry, output: Option<&Path>) {
         let output = output.map(|path| Name::from(&*absolute(path)));
         self.note(&Record::Accepted { job: entry.job, with: entry.with, output });
+    }
+
+    /// Temporary files for this output of a job that was accepted are about to be made. That
+    /// there are outputs in its directory has to be on file: who goes on after a kill
+    /// looks there for what is left.
+    ///
+    /// # Errors
+    /// When that cannot be written.
+    pub(crate) fn expect_drafts(&mut self, output: &Path) -> Result<(), Failure> {
+        let mut hasher = DefaultHasher::new();
+        absolute(output).parent().hash(&mut hasher);
+        if self.directories.contains(&hasher.finish()) {
+            return Ok(());
+        }
+        self.flush()?;
+        if self.directories.len() == MAX_DIRECTORIES {
+            self.directories.clear();
+        }
+        self.directories.insert(hasher.finish());
+        Ok(())
     }
 
     /// The result of a job is complete, in temporary files that are about to be given the
@@ -291,61 +322,6 @@ fn is_kept(path: &Path) -> bool {
 fn exists(path: &Path) -> String {
     let show = path.display();
     format!("--journal {show} exists; --resume goes on with it, or name another file")
-}
-
-/// What earlier runs have left.
-#[derive(Debug, Default)]
-struct Past {
-    done: HashMap<Digest, Earlier>,
-    /// Begun and neither done nor failed.
-    unfinished: std::collections::HashSet<Digest>,
-    pids: BTreeSet<u32>,
-    /// Where they wrote.
-    directories: BTreeSet<PathBuf>,
-}
-
-impl Past {
-    fn learn(&mut self, line: u64, record: Record) {
-        match record {
-            Record::Journal { .. } => {}
-            Record::Session { pid } => {
-                self.pids.insert(pid);
-            }
-            Record::Accepted { job, output, .. } => {
-                if let Some(parent) = output.map(|name| name.path())
-                    && let Some(parent) = parent.parent()
-                    && !self.directories.contains(parent)
-                {
-                    self.directories.insert(parent.to_owned());
-                }
-                self.unfinished.insert(job);
-            }
-            Record::Done(done) => {
-                self.unfinished.remove(&done.job);
-                self.done.insert(done.job, Earlier { with: done.with, line });
-            }
-            Record::Failed { job, .. } => {
-                self.unfinished.remove(&job);
-                self.done.remove(&job);
-            }
-        }
-    }
-
-    /// Removes the temporary files of earlier runs that were killed.
-    fn clear_up(&self) {
-        // A run that still lives has the lock; whoever has its number now is somebody else,
-        // but may be a brigade that writes into the same directory.
-        let is_dead = |pid: u32| !Path::new("/proc").join(pid.to_string()).exists();
-        for directory in &self.directories {
-            for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
-                let writer = write::writer_of(&entry.file_name());
-                if writer.is_some_and(|pid| self.pids.contains(&pid) && is_dead(pid)) {
-                    // What cannot be removed is in nobody's way.
-                    let _ = fs::remove_file(entry.path());
-                }
-            }
-        }
-    }
 }
 
 /// What fuzzers feed: a journal's bytes.

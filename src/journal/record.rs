@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::write::RunId;
+
 /// Name and version of the format.
 pub(super) const SCHEMA: &str = "brigade.journal.v1";
 
@@ -15,8 +17,9 @@ pub(super) const SCHEMA: &str = "brigade.journal.v1";
 pub(super) enum Record {
     /// The first line.
     Journal { schema: String },
-    /// A coordinator begins, or goes on.
-    Session { pid: u32 },
+    /// A coordinator begins, or goes on. Its temporary files have the number of the run in
+    /// their names; the process id is for people.
+    Session { pid: u32, run: RunId },
     /// A job is about to be handed out.
     Accepted { job: Digest, with: Digest, output: Option<Name> },
     /// Its result is computed, and complete in temporary files: they are given their names

@@ -21,7 +21,7 @@ fn done(seed: u8) -> Done {
 fn records(seeds: &[u8]) -> Vec<Record> {
     let first = Record::Journal { schema: SCHEMA.to_owned() };
     let rest = seeds.iter().map(|&seed| match seed % 4 {
-        0 => Record::Session { pid: seed.into() },
+        0 => Record::Session { pid: seed.into(), run: RunId(seed.into()) },
         1 => Record::Accepted { job: digest(seed), with: digest(0), output: None },
         2 => Record::Failed { job: digest(seed), status: "crashed".to_owned() },
         _ => Record::Done(done(seed)),
@@ -139,8 +139,75 @@ fn one_job_is_another_by_its_place_among_equals_and_its_files() {
         enter(&JobSpec::new("touch"), None, None),
         enter(&JobSpec::new("noop").input(PathBuf::from("a")), None, None),
     ];
-    let different: std::collections::HashSet<_> = all.into_iter().collect();
+    let different: HashSet<_> = all.into_iter().collect();
     assert_eq!(different.len(), all.len());
     assert_eq!(Census::default().enter(&spec, None, None), all[0], "and the same in each run");
     assert_ne!(with(&spec), with(&JobSpec::new("noop").param("us", 1)));
+}
+
+fn entry(seed: u8) -> Entry {
+    Entry { job: digest(seed), with: digest(0) }
+}
+
+/// In a container every coordinator has the same process id.
+#[test]
+fn drafts_of_dead_runs_go_and_those_of_others_stay() {
+    let dir = tempfile::tempdir().unwrap();
+    let (path, out) = (dir.path().join("j"), dir.path().join("out"));
+    std::fs::create_dir(&out).unwrap();
+    let name = Name::from(&*out.join("a.png"));
+    let dead = [
+        Record::Journal { schema: SCHEMA.to_owned() },
+        Record::Session { pid: std::process::id(), run: RunId(7) },
+        Record::Accepted { job: digest(1), with: digest(0), output: Some(name) },
+    ];
+    std::fs::write(&path, written(&dead).concat()).unwrap();
+    let part = |run: u64| out.join(format!(".brigade-{}-0.part", RunId(run)));
+    for run in [7, 8] {
+        std::fs::write(part(run), "half").unwrap();
+    }
+    let journal = Journal::open_at(&path, true).unwrap();
+    assert!(!part(7).exists(), "its run had the lock, and has it no more");
+    assert!(part(8).exists(), "this one may be at work, with another journal");
+    drop(journal);
+}
+
+/// Who goes on after a kill looks for drafts where outputs were accepted.
+#[test]
+fn a_directory_is_on_file_before_a_draft_is_in_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("j");
+    let mut journal = Journal::open_at(&path, false).unwrap();
+    journal.begin().unwrap();
+    let on_file = || std::fs::read_to_string(&path).unwrap();
+    for (seed, output) in [(1, "/one/a"), (2, "/one/b"), (3, "/two/a")] {
+        journal.accept(&entry(seed), Some(Path::new(output)));
+        let before = on_file();
+        journal.expect_drafts(Path::new(output)).unwrap();
+        let directory = Path::new(output).parent().unwrap().to_str().unwrap();
+        assert!(on_file().contains(&format!("{directory}/")), "{output}");
+        // Once for each directory: nobody wants a write more for each job.
+        assert_eq!(on_file() != before, output != "/one/b", "{output}");
+    }
+}
+
+#[test]
+fn of_several_ends_of_a_job_the_last_counts() {
+    let mut past = Past::default();
+    let failed = |seed| Record::Failed { job: digest(seed), status: "crashed".to_owned() };
+    let ends = [
+        (10, Record::Done(done(1))),
+        (20, Record::Done(done(2))),
+        (30, failed(3)),
+        (40, failed(1)),
+        (50, Record::Done(done(2))),
+        (60, Record::Done(done(3))),
+    ];
+    for (line, record) in ends {
+        past.learn(line, record);
+    }
+    let results = past.results();
+    assert_eq!(results.len(), 2);
+    let lines = [1, 2, 3, 4].map(|seed| results.line_of(digest(seed)));
+    assert_eq!(lines, [None, Some(50), Some(60), None]);
 }

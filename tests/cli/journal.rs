@@ -185,6 +185,25 @@ fn a_batch_goes_on_by_what_its_lines_say() {
     assert_eq!(again.lines()[0]["status"], "failed");
 }
 
+/// Ids that are the numbers of the lines are names all the same.
+#[test]
+fn lines_may_be_added_before_jobs_with_numbers_as_ids() {
+    let kitchen = kitchen(3);
+    let line = |i: u64| {
+        format!(
+            "{{\"id\":{i},\"kernel\":\"blur\",\"inputs\":[\"in/{}.png\"],\"output\":\"o{i}.png\"}}\n",
+            i % 3
+        )
+    };
+    let first: String = [1, 2, 3].map(line).concat();
+    kitchen.feed("batch - --journal j", &first).expect(0);
+    let more: String = [4, 1, 3, 2].map(line).concat();
+    let again = kitchen.feed("batch - --journal j --resume --ordered", &more).expect(0).lines();
+    let told: Vec<bool> =
+        again.iter().map(|row| row["resumed"].as_bool().unwrap_or(false)).collect();
+    assert_eq!(told, [false, true, true, true]);
+}
+
 /// The coordinator is killed again and again, at moments that depend on how far it got.
 #[test]
 fn a_killed_run_is_completed_by_the_next() {

@@ -19,34 +19,65 @@ fn own_memory(pid: u32) -> u64 {
     line.split_whitespace().nth(1).unwrap().parse().unwrap()
 }
 
-#[test]
-fn a_long_batch_takes_no_more_memory_than_a_short_one() {
-    const LINES: usize = 60_000;
-    let kitchen = Kitchen::new();
-    let mut child =
-        kitchen.command("batch - -b threads -w 2").stdin(Stdio::piped()).spawn().unwrap();
-    let mut stdin = child.stdin.take().unwrap();
+/// KiB that a batch of so many lines takes more near its end than after a third of it.
+fn growth(kitchen: &Kitchen, flags: &str, count: usize, line: fn(usize) -> String) -> u64 {
+    let command = format!("batch - -b threads -w 2 {flags}");
+    let mut child = kitchen.command(&command).stdin(Stdio::piped()).spawn().unwrap();
+    let mut stdin = std::io::BufWriter::new(child.stdin.take().unwrap());
     let writer = std::thread::spawn(move || {
-        for _ in 0..LINES {
-            stdin.write_all(LINE).unwrap();
+        for number in 0..count {
+            stdin.write_all(line(number).as_bytes()).unwrap();
         }
     });
-    let mut early = 0;
+    let (mut early, mut late) = (0, 0);
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-    for number in 1..=LINES {
+    for number in 1..=count {
         let line = lines.next().unwrap().unwrap();
         assert!(line.contains("\"status\":\"ok\""), "{line}");
-        if number == LINES / 6 {
+        if number == count / 3 {
             early = own_memory(child.id());
-        } else if number == LINES - 1000 {
-            let late = own_memory(child.id());
-            // A line, its row and its place in any list would be ten times as much.
-            assert!(late < early + 1024, "from {early} to {late} KiB");
+        } else if number == count - 1000 {
+            late = own_memory(child.id());
         }
     }
     assert!(lines.next().is_none());
     writer.join().unwrap();
     assert!(child.wait().unwrap().success());
+    late.saturating_sub(early)
+}
+
+#[test]
+fn a_long_batch_takes_no_more_memory_than_a_short_one() {
+    let kitchen = Kitchen::new();
+    let grown = growth(&kitchen, "", 60_000, |_| String::from_utf8(LINE.to_vec()).unwrap());
+    // A line, its row and its place in any list would be ten times as much.
+    assert!(grown < 1024, "{grown} KiB");
+}
+
+#[test]
+fn a_long_batch_with_outputs_takes_no_more_memory() {
+    let kitchen = Kitchen::new();
+    kitchen.write("x", "x");
+    let line = |number| {
+        format!("{{\"kernel\":\"touch\",\"inputs\":[\"x\"],\"output\":\"out/{number}.bin\"}}\n")
+    };
+    fs::create_dir(kitchen.path("out")).unwrap();
+    // A hash table of 16 bytes for each, as it was, is doubled twice: 0.8 MiB.
+    let grown = growth(&kitchen, "", COUNT, line);
+    assert!(grown < 512, "{grown} KiB");
+    assert_eq!(fs::read_dir(kitchen.path("out")).unwrap().count(), COUNT);
+}
+
+/// So many that hash tables of them have just been doubled.
+const COUNT: usize = 30_000;
+
+#[test]
+fn a_long_batch_with_a_journal_takes_a_few_bytes_a_job() {
+    let kitchen = Kitchen::new();
+    let line = |number| format!("{{\"id\":\"{number}\",\"kernel\":\"noop\"}}\n");
+    let grown = growth(&kitchen, "--journal j", COUNT, line);
+    // With a hash table of all jobs two MiB.
+    assert!(grown < 768, "{grown} KiB");
 }
 
 #[test]

@@ -1,12 +1,17 @@
 //! Files that appear whole or not at all.
 
-use std::ffi::{OsStr, OsString};
-use std::fs::{self, File};
-use std::io::{self, BufWriter, Write};
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+mod place;
+mod temporary;
 
-static NEXT: AtomicU64 = AtomicU64::new(0);
+use std::fs::{self, File};
+use std::io::{self, BufWriter, ErrorKind, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::OFlags;
+
+use temporary::Temporary;
+pub(crate) use temporary::{RunId, writer_of};
 
 /// Writes `bytes` to `path` through a temporary file beside it, which is gone
 /// afterwards whatever happens.
@@ -32,9 +37,8 @@ impl Draft {
     /// When no file can be made there.
     pub(crate) fn of(path: &Path) -> io::Result<Self> {
         check_place(path)?;
-        let temporary = Temporary::beside(path);
-        let file = BufWriter::new(File::create_new(&temporary.0)?);
-        Ok(Self { file, temporary, path: path.to_owned() })
+        let (temporary, file) = Temporary::beside(path)?;
+        Ok(Self { file: BufWriter::new(file), temporary, path: path.to_owned() })
     }
 
     /// What it will be.
@@ -49,10 +53,80 @@ impl Draft {
     pub(crate) fn publish(self, replace: bool) -> io::Result<()> {
         // Some file systems tell of a full disk only when the file is closed.
         drop(self.file.into_inner()?);
-        if !replace && self.path.symlink_metadata().is_ok() {
-            return Err(io::Error::other("it exists; --force replaces it"));
+        if replace {
+            fs::rename(self.temporary.path(), &self.path)?;
+        } else {
+            place::put_new(self.temporary.path(), &self.path)?;
         }
-        fs::rename(&self.temporary.0, &self.path)
+        self.temporary.forget();
+        Ok(())
+    }
+
+    /// The same, so that it can be undone: what is replaced is kept until the answer is
+    /// dropped.
+    ///
+    /// # Errors
+    /// As for [`Draft::publish`].
+    pub(crate) fn place(self, replace: bool) -> io::Result<Placed> {
+        drop(self.file.into_inner()?);
+        let (temporary, path) = (self.temporary, self.path);
+        let exchanged = if replace {
+            place::exchange(temporary.path(), &path)
+        } else {
+            Err(ErrorKind::NotFound.into())
+        };
+        let before = match exchanged {
+            // The temporary name is that of the old file now.
+            Ok(()) if !temporary.path().is_dir() => Before::Kept(temporary),
+            Ok(()) => {
+                // No file takes the place of a directory.
+                place::exchange(temporary.path(), &path)?;
+                return Err(ErrorKind::IsADirectory.into());
+            }
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                place::put_new(temporary.path(), &path)?;
+                temporary.forget();
+                Before::Nothing
+            }
+            Err(error) if place::is_lacking(&error) => {
+                let was_there = path.symlink_metadata().is_ok();
+                fs::rename(temporary.path(), &path)?;
+                temporary.forget();
+                if was_there { Before::Lost } else { Before::Nothing }
+            }
+            Err(error) => return Err(error),
+        };
+        Ok(Placed { path, before })
+    }
+}
+
+/// A file that has been put in its place, which can be undone.
+pub(crate) struct Placed {
+    path: PathBuf,
+    before: Before,
+}
+
+/// What was in a file's place.
+enum Before {
+    Nothing,
+    Kept(Temporary),
+    /// The file system cannot exchange files.
+    Lost,
+}
+
+impl Placed {
+    /// Leaves the place as it was. Where that cannot be, the file stays: it is whole, and an
+    /// empty place would be no better.
+    pub(crate) fn undo(self) {
+        match self.before {
+            Before::Nothing => drop(fs::remove_file(&self.path)),
+            Before::Kept(old) => {
+                if fs::rename(old.path(), &self.path).is_ok() {
+                    old.forget();
+                }
+            }
+            Before::Lost => {}
+        }
     }
 }
 
@@ -71,8 +145,12 @@ impl Write for Draft {
 /// # Errors
 /// When they cannot.
 pub(crate) fn probe(directory: &Path) -> io::Result<()> {
-    let temporary = Temporary::beside(&directory.join("probe"));
-    File::create_new(&temporary.0).map(drop)
+    // Without a name, where that is possible: then a kill leaves nothing.
+    let nameless = OFlags::TMPFILE.bits().cast_signed();
+    match File::options().write(true).custom_flags(nameless).open(directory) {
+        Ok(_) => Ok(()),
+        Err(_) => Temporary::beside(&directory.join("probe")).map(drop),
+    }
 }
 
 /// Whether a file can be put in its place here, without a trace.
@@ -90,11 +168,11 @@ pub(crate) fn try_to_replace(path: &Path) -> io::Result<()> {
 /// When it cannot.
 pub(crate) fn try_in_place(path: &Path) -> io::Result<()> {
     match path.metadata() {
-        Ok(found) if found.is_dir() => Err(io::ErrorKind::IsADirectory.into()),
+        Ok(found) if found.is_dir() => Err(ErrorKind::IsADirectory.into()),
         Ok(found) if found.is_file() => File::options().write(true).open(path).map(drop),
         // The other end of a pipe would notice.
         Ok(_) => Ok(()),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => probe(directory(path)),
+        Err(error) if error.kind() == ErrorKind::NotFound => probe(directory(path)),
         Err(error) => Err(error),
     }
 }
@@ -111,33 +189,6 @@ fn directory(path: &Path) -> &Path {
     match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
-    }
-}
-
-/// A name that is removed when it goes out of scope, unless it was renamed.
-struct Temporary(PathBuf);
-
-impl Temporary {
-    fn beside(path: &Path) -> Self {
-        // Not made from the file's own name, which may be as long as names can be.
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let name = OsString::from(format!(".brigade-{}-{number}.part", std::process::id()));
-        Self(path.with_file_name(name))
-    }
-}
-
-/// Which process has made a temporary file, by its name; `None` if it is none.
-pub(crate) fn writer_of(name: &OsStr) -> Option<u32> {
-    let inner = name.to_str()?.strip_prefix(".brigade-")?.strip_suffix(".part")?;
-    let (pid, number) = inner.split_once('-')?;
-    number.bytes().all(|digit| digit.is_ascii_digit()).then(|| pid.parse().ok())?
-}
-
-impl Drop for Temporary {
-    fn drop(&mut self) {
-        // Not there any more after the rename; nothing to be done if it cannot be
-        // removed.
-        let _ = fs::remove_file(&self.0);
     }
 }
 
@@ -175,13 +226,25 @@ mod tests {
     }
 
     #[test]
-    fn a_temporary_file_tells_whose_it_is() {
-        let temporary = Temporary::beside(Path::new("a/b.png"));
-        let name = temporary.0.file_name().unwrap();
-        assert_eq!(writer_of(name), Some(std::process::id()));
-        for other in ["b.png", ".brigade-7.part", ".brigade-x-1.part", ".brigade-7-x.part"] {
-            assert_eq!(writer_of(OsStr::new(other)), None, "{other}");
+    fn what_was_replaced_comes_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let draft = |name: &str| {
+            let mut draft = Draft::of(&dir.path().join(name)).unwrap();
+            draft.write_all(b"new").unwrap();
+            draft
+        };
+        fs::write(dir.path().join("old"), "old").unwrap();
+        let placed = [draft("old").place(true).unwrap(), draft("none").place(true).unwrap()];
+        for name in ["old", "none"] {
+            assert_eq!(fs::read(dir.path().join(name)).unwrap(), b"new");
         }
+        assert!(draft("old").place(false).is_err());
+        placed.into_iter().for_each(Placed::undo);
+        assert_eq!(fs::read(dir.path().join("old")).unwrap(), b"old");
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "nothing else is left");
+        drop(draft("old").place(true).unwrap());
+        assert_eq!(fs::read(dir.path().join("old")).unwrap(), b"new");
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "nor what was replaced");
     }
 
     #[test]

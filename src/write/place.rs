@@ -1,0 +1,102 @@
+//! A finished file gets its name, in one step that nobody can come between.
+
+use std::fs;
+use std::io::{self, ErrorKind};
+use std::path::Path;
+
+use rustix::fs::{CWD, RenameFlags, renameat_with};
+use rustix::io::Errno;
+
+/// One way to give a file a name.
+type Way = fn(&Path, &Path) -> io::Result<()>;
+
+/// The best first. The later ones are for file systems that lack the earlier ones.
+const WAYS: [Way; 3] = [rename_new, link_new, look_and_rename];
+
+/// Gives `from` the name `to`.
+///
+/// # Errors
+/// When that is taken, or it cannot be done.
+pub(super) fn put_new(from: &Path, to: &Path) -> io::Result<()> {
+    let mut ways = WAYS.iter().peekable();
+    loop {
+        let Some(way) = ways.next() else { return Err(Errno::NOSYS.into()) };
+        match way(from, to) {
+            Err(error) if is_lacking(&error) && ways.peek().is_some() => {}
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+                return Err(io::Error::new(error.kind(), "it exists; --force replaces it"));
+            }
+            done => return done,
+        }
+    }
+}
+
+/// Two files swap their names.
+///
+/// # Errors
+/// When one is missing, or it cannot be done.
+pub(super) fn exchange(one: &Path, other: &Path) -> io::Result<()> {
+    Ok(renameat_with(CWD, one, CWD, other, RenameFlags::EXCHANGE)?)
+}
+
+/// Whether it may be the way that failed: where it is something else, the next way says so.
+pub(super) fn is_lacking(error: &io::Error) -> bool {
+    [Errno::INVAL, Errno::NOSYS, Errno::OPNOTSUPP, Errno::PERM, Errno::MLINK]
+        .iter()
+        .any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
+}
+
+fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
+    Ok(renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE)?)
+}
+
+fn link_new(from: &Path, to: &Path) -> io::Result<()> {
+    fs::hard_link(from, to)?;
+    fs::remove_file(from)
+}
+
+/// Somebody may come between the look and the rename.
+fn look_and_rename(from: &Path, to: &Path) -> io::Result<()> {
+    if to.symlink_metadata().is_ok() {
+        return Err(ErrorKind::AlreadyExists.into());
+    }
+    fs::rename(from, to)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_way_replaces_anything() {
+        for way in WAYS.into_iter().chain([put_new as Way]) {
+            let dir = tempfile::tempdir().unwrap();
+            let [from, to] = ["from", "to"].map(|name| dir.path().join(name));
+            fs::write(&from, "new").unwrap();
+            way(&from, &to).unwrap();
+            assert!(!from.exists());
+            fs::write(&from, "newer").unwrap();
+            assert_eq!(way(&from, &to).unwrap_err().kind(), ErrorKind::AlreadyExists);
+            assert_eq!(
+                (fs::read(&from).unwrap(), fs::read(&to).unwrap()),
+                (b"newer".into(), b"new".into())
+            );
+            // A link to nowhere is something, too.
+            fs::remove_file(&to).unwrap();
+            std::os::unix::fs::symlink("nowhere", &to).unwrap();
+            assert_eq!(way(&from, &to).unwrap_err().kind(), ErrorKind::AlreadyExists);
+        }
+    }
+
+    #[test]
+    fn what_a_file_system_lacks_is_told_from_what_is_wrong() {
+        for (errno, expected) in [
+            (Errno::INVAL, true),
+            (Errno::NOSYS, true),
+            (Errno::NOSPC, false),
+            (Errno::EXIST, false),
+        ] {
+            assert_eq!(is_lacking(&errno.into()), expected, "{errno:?}");
+        }
+    }
+}
