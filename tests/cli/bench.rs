@@ -55,8 +55,9 @@ fn every_backend_has_its_spans(document: &Value) {
             assert_eq!(of(span).is_some(), whole["case"]["backend"].is_string(), "{whole}");
         }
         let sum: f64 = spans.iter().filter_map(|span| of(span)?["p50"].as_f64()).sum();
-        // Means of a round trip that is measured from the outside.
-        assert!(sum <= 2.0 * whole["p99"].as_f64().unwrap(), "{sum} {whole}");
+        // They are means of round trips that were measured from the outside, of two blocks.
+        let samples = whole["samples"].as_array().unwrap().iter().filter_map(Value::as_f64);
+        assert!(sum <= samples.fold(0.0, f64::max), "{sum} {whole}");
     }
 }
 
