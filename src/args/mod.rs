@@ -80,7 +80,7 @@ pub(crate) enum Command {
     Run(Box<RunArgs>),
     Batch(Box<BatchArgs>),
     Kernels(KernelsArgs),
-    Bench(BenchArgs),
+    Bench(Box<BenchArgs>),
     Ab(AbArgs),
     Compare(CompareArgs),
     Report(ReportArgs),

@@ -27,9 +27,9 @@ impl Pools {
     /// Whatever no pool can have is refused here, before anything is measured.
     pub(super) fn new(asked: &MeasuredArgs, registry: &Arc<Registry>) -> Result<Self, Failure> {
         let own = &asked.processes;
-        let mut processes = PoolConfig::default();
-        processes.pin = asked.lane.pin;
-        processes.timeout = asked.lane.timeout;
+        let lane = &asked.lane;
+        let mut processes =
+            PoolConfig { pin: lane.pin, timeout: lane.timeout, ..PoolConfig::default() };
         config::guards(&own.guards, &mut processes)?;
         processes.transport = own.transport.first().copied().unwrap_or(processes.transport);
         processes.start_method =
