@@ -113,9 +113,10 @@ fn refuse_meaningless(args: &MeaninglessArgs) -> Result<(), Failure> {
 fn finish(
     host: &Host,
     warnings: Vec<String>,
-    session: Session<'_>,
+    mut session: Session<'_>,
     results: &mut Results,
 ) -> Result<Exit, Failure> {
+    session.findings.append(&mut session.refusals);
     let report = &session.common.report;
     let interrupted = session.signal.exit();
     let failed = session.failed || session.cells.iter().any(|cell| cell.error.is_some());

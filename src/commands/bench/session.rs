@@ -41,6 +41,8 @@ pub(super) struct Session<'a> {
     pub(super) blocks: Vec<Block>,
     pub(super) models: Vec<Value>,
     pub(super) findings: Vec<String>,
+    /// Why models are missing: told after what there is to say.
+    pub(super) refusals: Vec<String>,
     pub(super) timelines: Vec<Value>,
 }
 
@@ -64,6 +66,7 @@ impl<'a> Session<'a> {
             blocks: Vec::new(),
             models: Vec::new(),
             findings: Vec::new(),
+            refusals: Vec::new(),
             timelines: Vec::new(),
         }
     }
@@ -104,7 +107,10 @@ impl<'a> Session<'a> {
         let (kept, found) = match model {
             Ok(model) => (kind(model.clone()), Some(model)),
             Err(refused) => {
-                self.find(refused.to_string());
+                let why = refused.to_string();
+                if !self.refusals.contains(&why) {
+                    self.refusals.push(why);
+                }
                 (Model::Refused(refused), None)
             }
         };
