@@ -10,7 +10,8 @@ Each page is opened in headless Chromium, 1280 and 400 pixels wide, light and da
 Exit code 1 means that the browser wrote something on its console, that the page asked for
 something from elsewhere, that it scrolls sideways, that a figure shows no mark, that a
 text of a picture lies outside of it, or that two texts lie on each other. Without
-Chromium it says so and ends with exit code 0: there is nothing to check with.
+Chromium it says so and ends with exit code 0: there is nothing to check with. In CI that
+would be a check that nobody makes: --required ends with exit code 1 then.
 """
 
 import argparse
@@ -156,10 +157,13 @@ def main() -> None:
     parser.add_argument("results", nargs="*", type=Path)
     parser.add_argument("--brigade", type=Path)
     parser.add_argument("--shots", type=Path)
+    parser.add_argument("--required", action="store_true")
     args = parser.parse_args()
 
     program = next(filter(None, map(shutil.which, NAMES)), None)
     if program is None:
+        if args.required:
+            sys.exit("no Chromium here (apt-get install chromium), and it is required")
         print("skipped: no Chromium here (apt-get install chromium)")
         return
     target = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))

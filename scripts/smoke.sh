@@ -46,6 +46,35 @@ GATE_BASE_BIN=$brigade GATE_HEAD_BIN=$brigade GATE_BUDGET=3s GATE_FAIL_ON=inconc
     "$here/ci_gate.sh" || code=$?
 [ "$code" = 0 ] || [ "$code" = 4 ] || fail "the gate says $code of a build and itself"
 grep -q '<testcase' "$out/gate/gate.xml" || fail "the gate wrote no JUnit file"
+# Building two commits is tried with a program that takes a second to build, and whose head
+# sleeps for longer than its base.
+mkdir -p "$out/tiny/src"
+cat > "$out/tiny/Cargo.toml" <<'TOML'
+[package]
+name = "tiny"
+version = "0.1.0"
+edition = "2021"
+[workspace]
+TOML
+tiny() {
+    echo "fn main() { std::thread::sleep(std::time::Duration::from_millis($1)) }" \
+        > "$out/tiny/src/main.rs"
+    git -C "$out/tiny" add --all
+    git -C "$out/tiny" -c user.name=smoke -c user.email=smoke@localhost commit --quiet -m "$1 ms"
+}
+git -c init.defaultBranch=main init --quiet "$out/tiny"
+echo gate > "$out/tiny/.gitignore"
+printf '# Not edited by hand.\nversion = 3\n[[package]]\nname = "tiny"\nversion = "0.1.0"\n' \
+    > "$out/tiny/Cargo.lock"
+tiny 5
+tiny 60
+code=0
+GATE_REPO=$out/tiny GATE_PROGRAM=tiny GATE_BRIGADE=$brigade GATE_COMMAND=' ' GATE_BUDGET=5s \
+    GATE_OUT=$out/tiny/gate GATE_EXPORT="github=$out/annotations" \
+    "$here/ci_gate.sh" HEAD~1 HEAD || code=$?
+[ "$code" = 3 ] || [ "$code" = 4 ] || fail "the gate says $code of a program that takes ten times as long"
+grep -q '^::' "$out/annotations" || fail "the gate wrote no annotation"
+[ ! -e "$out/tiny/gate/base" ] || fail "the gate left its worktree behind"
 echo "ok: scripts for shells and CI"
 
 if command -v python3 > /dev/null; then

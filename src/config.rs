@@ -1,14 +1,18 @@
 //! From the arguments of the pool to its configuration.
 
-use brigade_exec::{Backend, PoolConfig};
+use std::time::Duration;
 
-use crate::args::PoolArgs;
+use brigade_exec::{Backend, PoolConfig};
+use brigade_report::units;
+
+use crate::args::{GuardArgs, PoolArgs};
 use crate::exit::Failure;
 
 /// The pool that the arguments ask for. An option that the backend has no use for
 /// is refused: silence would let people believe that it had an effect.
 pub(crate) fn pool(args: &PoolArgs) -> Result<PoolConfig, Failure> {
-    let mut config = PoolConfig { timeout: args.timeout, pin: args.pin, ..PoolConfig::default() };
+    let mut config =
+        PoolConfig { timeout: args.lane.timeout, pin: args.lane.pin, ..PoolConfig::default() };
     config.backend = args.backend.unwrap_or(config.backend);
     config.workers = args.workers.unwrap_or(config.workers);
     let own = &args.processes;
@@ -24,7 +28,7 @@ pub(crate) fn pool(args: &PoolArgs) -> Result<PoolConfig, Failure> {
             config.workers, config.backend
         )));
     }
-    if config.backend == Backend::Sync && args.pin {
+    if config.backend == Backend::Sync && args.lane.pin {
         return Err(Failure::usage(
             "--pin does not go with --backend sync, which runs jobs on the main thread; `taskset` \
              binds the whole program",
@@ -32,9 +36,16 @@ pub(crate) fn pool(args: &PoolArgs) -> Result<PoolConfig, Failure> {
     }
     config.transport = own.transport.unwrap_or(config.transport);
     config.start_method = own.start_method.unwrap_or(config.start_method);
+    config.depth = own.depth.unwrap_or(config.depth);
+    guards(&own.guards, &mut config)?;
+    config.check()?;
+    Ok(config)
+}
+
+/// Sets what is given of how worker processes are watched, bounded and replaced.
+pub(crate) fn guards(own: &GuardArgs, config: &mut PoolConfig) -> Result<(), Failure> {
     config.arena_limit = own.arena_limit;
     config.spin = own.spin;
-    config.depth = own.depth.unwrap_or(config.depth);
     config.retries = own.retries.unwrap_or(config.retries);
     config.max_restarts = own.max_restarts.unwrap_or(config.max_restarts);
     config.heartbeat = own.heartbeat.unwrap_or(config.heartbeat);
@@ -51,31 +62,46 @@ pub(crate) fn pool(args: &PoolArgs) -> Result<PoolConfig, Failure> {
             Failure::usage(format!("cannot use --worker-program {program}: {error}"))
         })?);
     }
-    config.check()?;
-    Ok(config)
+    Ok(())
+}
+
+/// The options of [`guards`] that are given, each with its value, as a person reads them.
+pub(crate) fn given(own: &GuardArgs) -> Vec<(&'static str, String)> {
+    let size = |bytes: u64| units::bytes(bytes).replace(' ', "");
+    let time = |time: Duration| humantime::format_duration(time).to_string().replace(' ', "");
+    let text = |number: u64| number.to_string();
+    [
+        ("--arena-limit", own.arena_limit.map(size)),
+        ("--spin", own.spin.map(time)),
+        ("--retries", own.retries.map(|retries| text(retries.into()))),
+        ("--max-restarts", own.max_restarts.map(|restarts| text(restarts.into()))),
+        ("--heartbeat", own.heartbeat.map(time)),
+        ("--max-jobs-per-worker", own.max_jobs_per_worker.map(text)),
+        ("--memory-limit", own.memory_limit.map(size)),
+        ("--cpu-limit", own.cpu_limit.map(time)),
+        ("--sandbox", own.sandbox.map(|sandbox| sandbox.name().to_owned())),
+        ("--start-timeout", own.start_timeout.map(time)),
+        ("--worker-program", own.worker_program.as_ref().map(|path| path.display().to_string())),
+    ]
+    .into_iter()
+    .filter_map(|(flag, value)| Some((flag, value?)))
+    .collect()
 }
 
 fn refuse_process_options(args: &PoolArgs, backend: Backend) -> Result<(), Failure> {
     let own = &args.processes;
-    let given = [
+    let mut given: Vec<&str> = [
         ("--transport", own.transport.is_some()),
         ("--start-method", own.start_method.is_some()),
-        ("--arena-limit", own.arena_limit.is_some()),
-        ("--spin", own.spin.is_some()),
         ("--depth", own.depth.is_some()),
-        ("--retries", own.retries.is_some()),
-        ("--max-restarts", own.max_restarts.is_some()),
-        ("--heartbeat", own.heartbeat.is_some()),
-        ("--max-jobs-per-worker", own.max_jobs_per_worker.is_some()),
-        ("--memory-limit", own.memory_limit.is_some()),
-        ("--cpu-limit", own.cpu_limit.is_some()),
-        ("--sandbox", own.sandbox.is_some()),
-        ("--start-timeout", own.start_timeout.is_some()),
-        ("--worker-program", own.worker_program.is_some()),
-    ];
-    match given.iter().find(|(_, given)| *given) {
+    ]
+    .into_iter()
+    .filter_map(|(flag, given)| given.then_some(flag))
+    .collect();
+    given.extend(self::given(&own.guards).into_iter().map(|(flag, _)| flag));
+    match given.first() {
         None => Ok(()),
-        Some((flag, _)) => Err(Failure::usage(format!(
+        Some(flag) => Err(Failure::usage(format!(
             "{flag} does not go with --backend {backend}, which has no worker processes; use \
              --backend processes or leave {flag} out"
         ))),

@@ -1,11 +1,10 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use brigade_exec::Backend;
 use brigade_kernels::Size;
 use clap::{Args, Subcommand};
 
-use super::{ExportArgs, ListFormat, OutputArgs};
+use super::{ExportArgs, ListFormat, MeaninglessArgs, MeasuredArgs, OutputArgs};
 
 /// Measure what handing jobs over costs, beside what this machine itself takes
 #[derive(Debug, Args)]
@@ -70,6 +69,12 @@ impl Experiment {
 }
 
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  brigade bench latency --sizes 0                             empty jobs, busy and after a rest
+  brigade bench latency -b threads,processes --transport arena,shm    only these ways
+  brigade bench latency -b processes --pin --spin 50us        a setting, held against a run without")]
+#[command(next_help_heading = "What is measured")]
 pub(crate) struct PayloadArgs {
     /// Bytes of the payloads, as in 0,64KiB,8MiB
     #[arg(long, value_name = "SIZES", value_delimiter = ',', value_parser = super::pool::bytes)]
@@ -80,6 +85,11 @@ pub(crate) struct PayloadArgs {
 }
 
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  brigade bench bandwidth --sizes 8MiB,64MiB
+  brigade bench bandwidth -b processes --transport arena --arena-limit 1GiB")]
+#[command(next_help_heading = "What is measured")]
 pub(crate) struct LargePayloadArgs {
     /// Bytes of the payloads, as in 1MiB,64MiB
     #[arg(long, value_name = "SIZES", value_delimiter = ',', value_parser = super::pool::bytes)]
@@ -90,6 +100,12 @@ pub(crate) struct LargePayloadArgs {
 }
 
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  brigade bench throughput -w 1,2 --depth 1,2,8              empty jobs, by workers and depth
+  brigade bench throughput --kernel blur --size 1920x1080    of a real kernel
+  brigade bench throughput -b processes --depth 2 --sandbox  what a sandbox costs")]
+#[command(next_help_heading = "What is measured")]
 pub(crate) struct ThroughputArgs {
     /// The kernel; `brigade kernels` lists them
     #[arg(long, value_name = "KERNEL", default_value = "noop")]
@@ -101,12 +117,6 @@ pub(crate) struct ThroughputArgs {
     /// Size of the synthetic input, as for `brigade run`
     #[arg(long, value_name = "SIZE")]
     pub(crate) size: Option<Size>,
-    /// How many workers, as in 1,2,4
-    #[arg(short, long, value_name = "COUNTS", value_delimiter = ',', default_value = "1,2")]
-    pub(crate) workers: Vec<usize>,
-    /// Jobs assigned to one worker process at a time, as in 1,2,8
-    #[arg(long = "depth", value_name = "DEPTHS", value_delimiter = ',', default_value = "1,2,8")]
-    pub(crate) depths: Vec<usize>,
     /// For about how long each variant works when it is its turn
     #[arg(long, value_name = "DURATION", value_parser = super::pool::duration)]
     #[arg(default_value = "200ms")]
@@ -116,21 +126,32 @@ pub(crate) struct ThroughputArgs {
 }
 
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  brigade bench isolation                                    every guard
+  brigade bench isolation --memory-limit 64MiB --sandbox     only these guards, and none")]
 pub(crate) struct IsolationArgs {
     #[command(flatten)]
     pub(crate) common: CommonArgs,
 }
 
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  brigade bench startup -w 1,2,4,8
+  brigade bench startup -b processes --start-method forkserver")]
 pub(crate) struct StartupArgs {
-    /// How many workers, as in 1,2,4
-    #[arg(short, long, value_name = "COUNTS", value_delimiter = ',', default_value = "1,2")]
-    pub(crate) workers: Vec<usize>,
     #[command(flatten)]
     pub(crate) common: CommonArgs,
 }
 
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  brigade bench scaling --kernel matmul -w 1,2,4
+  brigade bench scaling -b threads,threads-gil,processes     under a global lock as well
+  brigade bench scaling -w 1,2,3,4,5,6 --blocks 9            enough for Amdahl's law and USL")]
+#[command(next_help_heading = "What is measured")]
 pub(crate) struct ScalingArgs {
     /// The kernel; `brigade kernels` lists them
     #[arg(long, value_name = "KERNEL", default_value = "blur")]
@@ -142,13 +163,6 @@ pub(crate) struct ScalingArgs {
     /// Size of the synthetic input, as for `brigade run`
     #[arg(long, value_name = "SIZE")]
     pub(crate) size: Option<Size>,
-    /// How many workers, as in 1,2,4 [default: each up to twice the cores]
-    #[arg(short, long, value_name = "COUNTS", value_delimiter = ',')]
-    pub(crate) workers: Vec<usize>,
-    /// On what
-    #[arg(short, long, value_name = "BACKENDS", value_delimiter = ',')]
-    #[arg(value_parser = super::pool::backend(), default_value = "threads,processes")]
-    pub(crate) backends: Vec<Backend>,
     /// Jobs for all workers together, and then for each
     #[arg(long, value_name = "N", default_value_t = 24)]
     #[arg(value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
@@ -158,6 +172,11 @@ pub(crate) struct ScalingArgs {
 }
 
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  brigade bench break-even --bytes 0,1MiB --compute 0,100us,1ms -w 2
+  brigade bench break-even --percent 10 --transport shm      where messages carry payloads")]
+#[command(next_help_heading = "What is measured")]
 pub(crate) struct BreakEvenArgs {
     /// Bytes that go to each job, as in 0,64KiB
     #[arg(long, value_name = "SIZES", value_delimiter = ',', value_parser = super::pool::bytes)]
@@ -171,22 +190,21 @@ pub(crate) struct BreakEvenArgs {
     #[arg(long, value_name = "PERCENT", value_parser = super::percent_or_number)]
     #[arg(default_value = "5%")]
     pub(crate) percent: f64,
-    /// How many workers, as in 1,2
-    #[arg(short, long, value_name = "COUNTS", value_delimiter = ',', default_value = "1,2")]
-    pub(crate) workers: Vec<usize>,
     #[command(flatten)]
     pub(crate) common: CommonArgs,
 }
 
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  brigade bench paradigms --kernels blur -w 1,2
+  brigade bench paradigms --wait 20ms --trace course.trace.json    open it in Perfetto")]
+#[command(next_help_heading = "What is measured")]
 pub(crate) struct ParadigmsArgs {
     /// Kernels that compute; the first also in turn with waiting
     #[arg(long, value_name = "KERNELS", value_delimiter = ',')]
     #[arg(default_value = "blur,matmul,spectrogram,mlp")]
     pub(crate) kernels: Vec<String>,
-    /// How many workers, as in 1,2,4,8; sync and async have one
-    #[arg(short, long, value_name = "COUNTS", value_delimiter = ',', default_value = "1,2,4,8")]
-    pub(crate) workers: Vec<usize>,
     /// How many orders there are of each work
     #[arg(long, value_name = "N", default_value_t = 24)]
     #[arg(value_parser = clap::value_parser!(u32).range(1..=100_000))]
@@ -200,13 +218,32 @@ pub(crate) struct ParadigmsArgs {
 }
 
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  brigade bench all --budget 5m --format json --output all.json && brigade report all.json
+  brigade bench all -b sync,processes --start-method forkserver")]
 pub(crate) struct AllArgs {
     #[command(flatten)]
     pub(crate) common: CommonArgs,
 }
 
+/// What all experiments have.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct CommonArgs {
+    #[command(flatten)]
+    pub(crate) pool: MeasuredArgs,
+    #[command(flatten)]
+    pub(crate) plan: PlanArgs,
+    #[command(flatten)]
+    pub(crate) report: BenchReportArgs,
+    #[command(flatten)]
+    pub(crate) meaningless: MeaninglessArgs,
+}
+
+/// How long it is measured.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "How often and how long")]
+pub(crate) struct PlanArgs {
     /// How often each variant takes its turn [default: 15, or what the budget allows]
     #[arg(long, value_name = "N")]
     #[arg(value_parser = clap::value_parser!(u32).range(1..=100_000))]
@@ -217,9 +254,15 @@ pub(crate) struct CommonArgs {
     /// Stop as soon as every interval reaches no further than this from its median, as in 2%
     #[arg(long, value_name = "PERCENT", value_parser = super::percent)]
     pub(crate) precision: Option<f64>,
-    /// Seed of the order in which variants take turns
+    /// Seed of the order in which variants take turns, and of synthetic inputs
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub(crate) seed: u64,
+}
+
+/// Where the result goes, and in which form.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Report")]
+pub(crate) struct BenchReportArgs {
     /// Form of the results
     #[arg(long, value_enum, default_value_t)]
     pub(crate) format: ListFormat,
@@ -229,6 +272,6 @@ pub(crate) struct CommonArgs {
     pub(crate) exports: ExportArgs,
     /// Write a timeline for Perfetto (https://ui.perfetto.dev) or speedscope: when each block
     /// ran and what the machine was like, and who did what in the runs of `paradigms`
-    #[arg(long, value_name = "FILE", help_heading = "Report")]
+    #[arg(long, value_name = "FILE")]
     pub(crate) trace: Option<PathBuf>,
 }

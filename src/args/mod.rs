@@ -3,6 +3,7 @@
 mod batch;
 mod bench;
 mod compare;
+mod measured;
 mod pool;
 mod report;
 mod run;
@@ -18,7 +19,8 @@ pub(crate) use bench::{
     StartupArgs, ThroughputArgs,
 };
 pub(crate) use compare::{AbArgs, AbMetric, CompareArgs, FailOn, VerdictArgs};
-pub(crate) use pool::PoolArgs;
+pub(crate) use measured::{MeaninglessArgs, MeasuredArgs};
+pub(crate) use pool::{GuardArgs, PoolArgs};
 pub(crate) use report::ReportArgs;
 pub(crate) use run::{RunArgs, RunFormat};
 
@@ -78,7 +80,7 @@ pub(crate) enum Command {
     Run(Box<RunArgs>),
     Batch(Box<BatchArgs>),
     Kernels(KernelsArgs),
-    Bench(BenchArgs),
+    Bench(Box<BenchArgs>),
     Ab(AbArgs),
     Compare(CompareArgs),
     Report(ReportArgs),

@@ -20,13 +20,8 @@ pub(crate) struct PoolArgs {
     /// container quota]
     #[arg(short, long, value_name = "N")]
     pub(crate) workers: Option<usize>,
-    /// Bind worker n to the n-th usable core
-    #[arg(long)]
-    pub(crate) pin: bool,
-    /// End a job whose kernel runs for longer, as in 500ms, 5s, 2m: a worker process is
-    /// killed and replaced, other backends ask the kernel to stop [default: no limit]
-    #[arg(long, value_name = "DURATION", value_parser = duration)]
-    pub(crate) timeout: Option<Duration>,
+    #[command(flatten)]
+    pub(crate) lane: LaneArgs,
     #[command(flatten)]
     pub(crate) processes: ProcessArgs,
 }
@@ -43,6 +38,29 @@ pub(crate) struct ProcessArgs {
     /// that was started once [default: spawn]
     #[arg(long, value_name = "METHOD", value_parser = start_method())]
     pub(crate) start_method: Option<StartMethod>,
+    /// Jobs assigned to one worker at a time: with 2, the next is there already when one
+    /// ends [default: 2]
+    #[arg(long, value_name = "N")]
+    pub(crate) depth: Option<usize>,
+    #[command(flatten)]
+    pub(crate) guards: GuardArgs,
+}
+
+/// How a worker of any backend is treated.
+#[derive(Clone, Debug, Default, Args)]
+pub(crate) struct LaneArgs {
+    /// Bind worker n to the n-th usable core
+    #[arg(long)]
+    pub(crate) pin: bool,
+    /// End a job whose kernel runs for longer, as in 500ms, 5s, 2m: a worker process is
+    /// killed and replaced, other backends ask the kernel to stop [default: no limit]
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    pub(crate) timeout: Option<Duration>,
+}
+
+/// How worker processes are watched, bounded and replaced.
+#[derive(Clone, Debug, Default, Args)]
+pub(crate) struct GuardArgs {
     /// Most shared memory for payloads, as in 512MiB; jobs that do not fit go by shm
     /// [default: a quarter of the memory that this process may use]
     #[arg(long, value_name = "SIZE", value_parser = bytes)]
@@ -51,10 +69,6 @@ pub(crate) struct ProcessArgs {
     /// at once [default: about what waking it takes, which is measured]
     #[arg(long, value_name = "DURATION", value_parser = duration_or_0)]
     pub(crate) spin: Option<Duration>,
-    /// Jobs assigned to one worker at a time: with 2, the next is there already when one
-    /// ends [default: 2]
-    #[arg(long, value_name = "N")]
-    pub(crate) depth: Option<usize>,
     /// How often a job is given to another worker after its worker died. Errors that the
     /// kernel returns are not retried [default: 2]
     #[arg(long, value_name = "N")]
@@ -128,11 +142,11 @@ pub(super) fn backend() -> impl TypedValueParser<Value = Backend> {
     names(Backend::ALL.iter().map(|value| value.name()))
 }
 
-fn transport() -> impl TypedValueParser<Value = Transport> {
+pub(super) fn transport() -> impl TypedValueParser<Value = Transport> {
     names(Transport::ALL.iter().map(|value| value.name()))
 }
 
-fn start_method() -> impl TypedValueParser<Value = StartMethod> {
+pub(super) fn start_method() -> impl TypedValueParser<Value = StartMethod> {
     names(StartMethod::ALL.iter().map(|value| value.name()))
 }
 

@@ -4,6 +4,7 @@
 mod bad_input;
 mod batch;
 mod bench;
+mod bench_options;
 mod compare;
 mod faults;
 mod help;

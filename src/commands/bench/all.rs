@@ -3,7 +3,7 @@
 use std::iter;
 use std::time::Duration;
 
-use brigade_exec::Backend;
+use brigade_exec::PoolConfig;
 use brigade_measure::experiment::Cell;
 use brigade_measure::models::{self, AtWorkers};
 use serde_json::json;
@@ -29,49 +29,59 @@ type Experiment<'a> = dyn Fn(&mut Session<'_>) -> Result<(), Failure> + 'a;
 /// One after the other, each with its share of the time. One that cannot be made hides no
 /// other: why is a finding.
 pub(super) fn all(args: &AllArgs, session: &mut Session<'_>) {
-    let common = || args.common.clone();
+    // What the user does not say is smaller here than in each experiment alone.
+    let common = |workers: &[usize]| {
+        let mut common = args.common.clone();
+        let own = &mut common.pool;
+        if own.workers.is_empty() {
+            own.workers = workers.to_vec();
+        }
+        common
+    };
+    let alone = &common(&[1]).pool;
+    let mut one_depth = common(&[1, 2]);
+    if one_depth.pool.processes.depth.is_empty() {
+        one_depth.pool.processes.depth = vec![PoolConfig::default().depth];
+    }
     let throughput = ThroughputArgs {
         kernel: "noop".to_owned(),
         params: Vec::new(),
         size: None,
-        workers: vec![1, 2],
-        depths: vec![2],
         time: Duration::from_millis(50),
-        common: common(),
+        common: one_depth,
     };
-    let startup = StartupArgs { workers: vec![1, 2], common: common() };
+    let startup = StartupArgs { common: common(&[1, 2]) };
+    let doublings: Vec<usize> = iter::successors(Some(1), |count| Some(2 * count))
+        .take_while(|&count| count <= 2 * work::usable())
+        .collect();
     let scaling = ScalingArgs {
         kernel: "blur".to_owned(),
         params: Vec::new(),
         size: None,
-        workers: iter::successors(Some(1), |count| Some(2 * count))
-            .take_while(|&count| count <= 2 * work::usable())
-            .collect(),
-        backends: vec![Backend::Threads, Backend::Processes],
         jobs: 6,
-        common: common(),
+        common: common(&doublings),
     };
     let break_even = BreakEvenArgs {
         bytes: vec![0, 64 * KIB, MIB],
         compute: [0, 10, 100, 1000, 10_000].map(Duration::from_micros).to_vec(),
         percent: 0.05,
-        workers: vec![2],
-        common: common(),
+        common: common(&[2]),
     };
     let paradigms = ParadigmsArgs {
         kernels: vec!["blur".to_owned(), "matmul".to_owned()],
-        workers: vec![1, 2, 4],
         orders: 8,
         wait: Duration::from_millis(5),
-        common: common(),
+        common: common(&[1, 2, 4]),
     };
     // Parts of the whole; what is left is for starting, ending and thinking.
     let experiments: [(&str, f64, &Experiment<'_>); 8] = [
-        ("latency", 0.12, &|session| latency::latency(&[0, 4 * KIB, 64 * KIB, MIB], session)),
-        ("bandwidth", 0.06, &|session| latency::bandwidth(&[8 * MIB], session)),
+        ("latency", 0.12, &|session| {
+            latency::latency(&[0, 4 * KIB, 64 * KIB, MIB], alone, session)
+        }),
+        ("bandwidth", 0.06, &|session| latency::bandwidth(&[8 * MIB], alone, session)),
         ("throughput", 0.1, &|session| throughput::throughput(&throughput, session)),
-        ("startup", 0.05, &|session| startup::startup(&startup, session)),
-        ("isolation", 0.05, &|session| isolation::isolation(session)),
+        ("startup", 0.05, &|session| startup::startup(&startup.common.pool, session)),
+        ("isolation", 0.05, &|session| isolation::isolation(alone, session)),
         ("scaling", 0.14, &|session| scaling::scaling(&scaling, session)),
         ("break-even", 0.17, &|session| break_even::break_even(&break_even, session)),
         ("paradigms", 0.23, &|session| paradigms::paradigms(&paradigms, session)),
@@ -113,7 +123,7 @@ fn verdict(session: &mut Session<'_>) {
         let (Some(process), Some(thread)) = (find(&process), find(&thread)) else {
             continue;
         };
-        let said = held_against(process, thread, session.common.seed);
+        let said = held_against(process, thread, session.common.plan.seed);
         session.find(format!("{what} takes in a worker process {said}"));
     }
     if session.is_interrupted() {

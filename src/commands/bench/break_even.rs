@@ -1,15 +1,15 @@
 //! How large a job must be for what carries it to pay.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use brigade_exec::{Backend, Pool, StartMethod};
+use brigade_exec::{Backend, Pool};
 use brigade_measure::experiment::{Metric, Variant};
 use brigade_proto::{Buffer, Bytes, JobSpec};
-use serde_json::json;
+use serde_json::{Map, Value, json};
 
-use super::session::{Session, micros};
-use super::{break_even_answers, case, startup, work};
+use super::pools::Pools;
+use super::session::{Session, Started, micros, start, started};
+use super::{break_even_answers, cheapest, startup, with, work};
 use crate::args::BreakEvenArgs;
 use crate::exit::Failure;
 
@@ -18,50 +18,44 @@ const TURN_US: f64 = 20_000.0;
 
 /// Time per job, by payload and compute time, in one thread, in threads and in processes.
 pub(super) fn break_even(args: &BreakEvenArgs, session: &mut Session<'_>) -> Result<(), Failure> {
-    let registry = &Arc::clone(&session.registry);
-    let builder = || Pool::builder().registry(Arc::clone(registry));
-    for &workers in &args.workers {
-        work::check(workers)?;
-    }
-    let sync = builder().backend(Backend::Sync).workers(1).build()?;
+    let asked = &session.pools(&args.common.pool)?;
+    let sync = asked.builder(Backend::Sync, 1).build()?;
     let steps_per_us = calibrate(&sync).map_err(Failure::usage)?;
-    let mut pools = vec![sync];
-    for &workers in &args.workers {
-        for backend in [Backend::Threads, Backend::Processes] {
-            pools.push(builder().backend(backend).workers(workers).build()?);
+    // The caller's thread is what others are held against.
+    let mut pools = vec![Contender::new(asked, Backend::Sync, 1, Ok(sync))];
+    let others = asked.backends(&[Backend::Threads, Backend::Processes]).into_iter();
+    for backend in others.filter(|backend| *backend != Backend::Sync) {
+        let counts = asked.workers(&[1, 2]);
+        let counts = if work::has_workers(backend) { &counts[..] } else { &[1] };
+        for &workers in counts {
+            let pool = start(asked.builder(backend, workers));
+            pools.push(Contender::new(asked, backend, workers, pool));
         }
     }
     let mut variants = Vec::new();
     for &bytes in &args.bytes {
-        let no_memory = || Failure::usage(format!("no memory for --bytes {bytes}"));
-        let len = usize::try_from(bytes).map_err(|_| no_memory())?;
-        let mut payload = Buffer::try_zeroed(len).ok_or_else(no_memory)?;
-        // Pages that nobody has written are all the same page of zeros.
-        payload.fill(1);
-        let payload = Bytes::from(payload);
+        let payload = payload(bytes);
         for &compute in &args.compute {
-            let job = job(compute, steps_per_us, &payload);
-            for pool in &pools {
-                let config = pool.config();
-                let name = json!({
-                    "backend": config.backend.name(),
-                    "workers": config.lanes(),
-                    "bytes": bytes,
-                    "compute_us": micros(compute),
-                });
+            for contender in &pools {
+                let about = json!({"bytes": bytes, "compute_us": micros(compute)});
                 // About what a job takes: handing it over, copying at 5 GB/s, computing.
                 let us = micros(compute) + 5.0 + bytes as f64 / 5e3;
-                let lanes = config.lanes();
-                let count = (TURN_US * lanes as f64 / us).clamp(4.0 * lanes as f64, 2000.0);
-                let job = job.clone();
-                let run = move || Ok(vec![per_job(pool, count as usize, &job)?]);
-                variants.push(Variant::new(case(name), run));
+                let lanes = contender.workers as f64;
+                let count = (TURN_US * lanes / us).clamp(4.0 * lanes, 2000.0);
+                let job = payload.as_ref().map(|payload| job(compute, steps_per_us, payload));
+                let job = job.map_err(Clone::clone);
+                let run = move || {
+                    let job = job.as_ref().map_err(Clone::clone)?;
+                    Ok(vec![per_job(started(&contender.pool)?, count as usize, job)?])
+                };
+                variants.push(Variant::new(with(contender.name.clone(), about), run));
             }
         }
     }
-    let known = |workers: &&usize| break_even_answers::startup(session, **workers).is_some();
-    let unknown: Vec<usize> =
-        args.workers.iter().filter(|workers| !known(workers)).copied().collect();
+    let method = asked.of_processes().start_method;
+    let known = |workers: &usize| break_even_answers::startup(session, method, *workers).is_some();
+    let mut unknown = asked.workers(&[1, 2]);
+    unknown.retain(|workers| asked.wants(Backend::Processes) && !known(workers));
     // Starts are few and short.
     let share = if unknown.is_empty() { 1.0 } else { 0.9 };
     let cells = session.with_share(share, |session| {
@@ -71,15 +65,42 @@ pub(super) fn break_even(args: &BreakEvenArgs, session: &mut Session<'_>) -> Res
     // Starting as many workers, if that has not been measured yet.
     let mut variants = Vec::new();
     for workers in unknown {
-        let name = json!({"backend": "processes", "start_method": "spawn", "workers": workers});
-        let start = move || builder().workers(workers).start_method(StartMethod::Spawn);
-        variants.push(startup::start_variant(case(name), start, startup::Until::Ready));
+        let about = json!({"start_method": method.name(), "workers": workers});
+        let name = with(asked.case(Backend::Processes), about);
+        let builder = move || Ok(asked.builder(Backend::Processes, workers));
+        variants.push(startup::start_variant(name, builder, startup::Until::Ready));
     }
     if !variants.is_empty() {
         session.measure("startup", &[Metric::us("ready")], variants);
     }
-    break_even_answers::conclude(args, &cells, session);
+    break_even_answers::conclude(args, asked, &cells, session);
+    for workers in asked.workers(&[1, 2]) {
+        cheapest::conclude(workers, &cells, session);
+    }
     Ok(())
+}
+
+/// A pool that takes part, and what it is called.
+struct Contender {
+    pool: Started,
+    workers: usize,
+    name: Map<String, Value>,
+}
+
+impl Contender {
+    fn new(asked: &Pools, backend: Backend, workers: usize, pool: Started) -> Self {
+        let name = with(asked.case(backend), json!({"workers": workers}));
+        Self { pool, workers, name }
+    }
+}
+
+fn payload(bytes: u64) -> Result<Bytes, String> {
+    let buffer = usize::try_from(bytes).ok().and_then(Buffer::try_zeroed);
+    let mut buffer =
+        buffer.ok_or_else(|| format!("no memory for {bytes} bytes; leave them out of --bytes"))?;
+    // Pages that nobody has written are all the same page of zeros.
+    buffer.fill(1);
+    Ok(buffer.into())
 }
 
 /// How many steps of `spin` this machine does in a microsecond, undisturbed. Jobs are so

@@ -1,11 +1,13 @@
 //! What the cells of break-even come to.
 
+use brigade_exec::{Backend, StartMethod};
 use brigade_measure::experiment::Cell;
 use brigade_measure::models::{self, Answer, BreakEven, BreakEvenCell, BreakEvenPoint, Model};
 use brigade_report::units;
 use serde_json::{Value, json};
 
 use super::figures::{interval, is, of_blocks, of_groups, time, times, whole_blocks};
+use super::pools::Pools;
 use super::session::Session;
 use crate::args::BreakEvenArgs;
 
@@ -19,8 +21,13 @@ struct Duel<'a> {
 }
 
 /// The start-up of so many worker processes, if it has been measured.
-pub(super) fn startup<'a>(session: &'a Session<'_>, workers: usize) -> Option<&'a Cell> {
-    let wanted = json!({"backend": "processes", "start_method": "spawn", "workers": workers});
+pub(super) fn startup<'a>(
+    session: &'a Session<'_>,
+    method: StartMethod,
+    workers: usize,
+) -> Option<&'a Cell> {
+    let method = method.name();
+    let wanted = json!({"backend": "processes", "start_method": method, "workers": workers});
     session
         .cells
         .iter()
@@ -28,8 +35,17 @@ pub(super) fn startup<'a>(session: &'a Session<'_>, workers: usize) -> Option<&'
 }
 
 /// The models, and what they say in words.
-pub(super) fn conclude(args: &BreakEvenArgs, cells: &[Cell], session: &mut Session<'_>) {
-    for &workers in &args.workers {
+pub(super) fn conclude(
+    args: &BreakEvenArgs,
+    asked: &Pools,
+    cells: &[Cell],
+    session: &mut Session<'_>,
+) {
+    if !asked.wants(Backend::Processes) {
+        return;
+    }
+    let method = asked.of_processes().start_method;
+    for workers in asked.workers(&[1, 2]) {
         let against_threads = Duel {
             rival: "processes",
             reference: "threads",
@@ -38,9 +54,10 @@ pub(super) fn conclude(args: &BreakEvenArgs, cells: &[Cell], session: &mut Sessi
         };
         // Nothing more than one thread takes: from here on workers pay.
         let against_sync =
-            Duel { reference: "sync", reference_workers: 1, tolerance: 0.0, ..against_threads };
-        for duel in [against_threads, against_sync] {
-            let model = duel.model(cells, workers, args.common.seed);
+            Duel { rival: "processes", reference: "sync", reference_workers: 1, tolerance: 0.0 };
+        let against_threads = asked.wants(Backend::Threads).then_some(against_threads);
+        for duel in against_threads.into_iter().chain([against_sync]) {
+            let model = duel.model(cells, workers, args.common.plan.seed);
             let percent = rounded_percent(duel.tolerance);
             let name = json!({
                 "rival": duel.rival, "reference": duel.reference, "percent": percent,
@@ -52,7 +69,7 @@ pub(super) fn conclude(args: &BreakEvenArgs, cells: &[Cell], session: &mut Sessi
                 }
             }
         }
-        pays_back(args, workers, cells, session);
+        pays_back(args, method, workers, cells, session);
     }
 }
 
@@ -147,7 +164,13 @@ impl Duel<'_> {
 }
 
 /// After how many jobs starting the workers was worth it.
-fn pays_back(args: &BreakEvenArgs, workers: usize, cells: &[Cell], session: &mut Session<'_>) {
+fn pays_back(
+    args: &BreakEvenArgs,
+    method: StartMethod,
+    workers: usize,
+    cells: &[Cell],
+    session: &mut Session<'_>,
+) {
     for &bytes in &args.bytes {
         for &compute in &args.compute {
             let compute_us = super::session::micros(compute);
@@ -158,7 +181,8 @@ fn pays_back(args: &BreakEvenArgs, workers: usize, cells: &[Cell], session: &mut
                 });
                 cells.iter().find(|cell| cell.error.is_none() && is(cell, &wanted))
             };
-            let parts = (startup(session, workers), of("sync", 1), of("processes", workers));
+            let parts =
+                (startup(session, method, workers), of("sync", 1), of("processes", workers));
             let (Some(startup), Some(sync), Some(processes)) = parts else {
                 continue;
             };
@@ -166,7 +190,7 @@ fn pays_back(args: &BreakEvenArgs, workers: usize, cells: &[Cell], session: &mut
             let blocks = whole_blocks([startup, sync, processes]);
             let (sync, processes) = (of_blocks(sync, blocks), of_blocks(processes, blocks));
             let startup = of_groups(startup, blocks);
-            let model = models::pays_back_after(&startup, &sync, &processes, args.common.seed);
+            let model = models::pays_back_after(&startup, &sync, &processes, args.common.plan.seed);
             let name: Value = json!({
                 "rival": "processes", "reference": "sync", "workers": workers, "bytes": bytes,
                 "compute_us": compute_us,

@@ -69,7 +69,7 @@ fn fit(way: &Map<String, Value>, cells: &[&Cell], session: &mut Session<'_>) {
         .iter()
         .filter_map(|cell| Some(Transfer { bytes: bytes(cell)?, blocks: of_groups(cell, blocks) }))
         .collect();
-    let model = models::hockney(&transfers, session.common.seed);
+    let model = models::hockney(&transfers, session.common.plan.seed);
     let case = Value::Object(way.clone());
     if let Some(found) = session.conclude(model, Model::Hockney, case) {
         let who: Vec<&str> = ["backend", "transport", "placement"]

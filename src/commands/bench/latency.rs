@@ -1,38 +1,57 @@
 //! Round trips, job after job.
 
-use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use brigade_exec::{Backend, Pool, Transport};
-use brigade_kernels::Registry;
-use brigade_measure::experiment::{Metric, Variant};
+use brigade_measure::experiment::{Readings, Variant};
 use brigade_measure::floors;
-use brigade_proto::{Buffer, Bytes, JobSpec};
+use brigade_proto::{Buffer, Bytes, JobSpec, Spans};
 use serde_json::{Map, Value, json};
 
-use super::session::{Session, round_trip};
-use super::{case, with};
+use super::pools::Pools;
+use super::session::{Session, Started, start, started, trip};
+use super::{case, spans, with, work};
+use crate::args::MeasuredArgs;
 use crate::exit::Failure;
 
 /// A pool to measure, and what it is called.
 struct Rival {
-    pool: Pool,
+    pool: Started,
     name: Map<String, Value>,
+    /// Whether its payloads may lie where its workers see them.
+    has_arena: bool,
 }
 
-fn rivals(registry: &Arc<Registry>) -> Result<Vec<Rival>, Failure> {
-    let builder = || Pool::builder().workers(1).registry(Arc::clone(registry));
+fn rivals(pools: &Pools) -> Vec<Rival> {
     let mut rivals = Vec::new();
-    for backend in [Backend::Sync, Backend::Async, Backend::Threads] {
-        let name = case(json!({"backend": backend.name()}));
-        rivals.push(Rival { pool: builder().backend(backend).build()?, name });
+    let mut add = |backend, workers: usize, transport: Option<Transport>| {
+        let mut name = with(pools.case(backend), json!({"workers": workers}));
+        let mut builder = pools.builder(backend, workers);
+        if let Some(transport) = transport {
+            name.insert("transport".to_owned(), transport.name().into());
+            builder = builder.transport(transport);
+        }
+        let has_arena = transport == Some(Transport::Arena);
+        rivals.push(Rival { pool: start(builder), name, has_arena });
+    };
+    let workers = pools.workers(&[1]);
+    let all = [Backend::Sync, Backend::Async, Backend::Threads, Backend::Processes];
+    for backend in pools.backends(&all) {
+        let workers = if work::has_workers(backend) { &workers[..] } else { &[1] };
+        for &workers in workers {
+            if backend != Backend::Processes {
+                add(backend, workers, None);
+                continue;
+            }
+            for transport in
+                pools.transports(&[Transport::Arena, Transport::Shm, Transport::Inline])
+            {
+                add(backend, workers, Some(transport));
+            }
+        }
     }
-    for transport in [Transport::Arena, Transport::Shm, Transport::Inline] {
-        let name = case(json!({"backend": "processes", "transport": transport.name()}));
-        rivals.push(Rival { pool: builder().transport(transport).build()?, name });
-    }
-    Ok(rivals)
+    rivals
 }
 
 /// Round trips of one block: enough to fill this time, but not more than so many.
@@ -42,97 +61,147 @@ const MOST: usize = 200;
 const WARM_UP: Duration = Duration::from_millis(10);
 /// How long a pool rests before each job that finds it asleep.
 const REST: Duration = Duration::from_millis(10);
+/// Jobs of a block that do.
+const IDLE: usize = 5;
 
-pub(super) fn busy(pool: &Pool, job: impl Fn() -> JobSpec) -> Result<Vec<f64>, String> {
+/// Round trips and where their time went, job after job.
+pub(super) fn busy(pool: &Started, job: impl Fn() -> JobSpec) -> Result<Readings, String> {
+    let pool = started(pool)?;
     // After a rest the first jobs find caches cold, and often both sides on one core.
     let begin = Instant::now();
     while begin.elapsed() < WARM_UP {
-        round_trip(pool, job())?;
+        trip(pool, job())?;
     }
     let begin = Instant::now();
-    let mut samples = Vec::new();
-    while samples.len() < MOST && (samples.len() < 3 || begin.elapsed() < BLOCK) {
-        samples.push(round_trip(pool, job())?);
+    let mut trips = Vec::new();
+    while trips.len() < MOST && (trips.len() < 3 || begin.elapsed() < BLOCK) {
+        trips.push(spans_of(pool, job())?);
     }
-    Ok(samples)
+    Ok(spans::readings(&trips))
+}
+
+fn idle(pool: &Started) -> Result<Readings, String> {
+    let pool = started(pool)?;
+    let mut trips = Vec::new();
+    for _ in 0..IDLE {
+        thread::sleep(REST);
+        trips.push(spans_of(pool, JobSpec::new("noop"))?);
+    }
+    Ok(spans::readings(&trips))
+}
+
+fn spans_of(pool: &Pool, job: JobSpec) -> Result<(f64, Spans), String> {
+    let (us, outcome) = trip(pool, job)?;
+    Ok((us, outcome.stamps.spans()))
 }
 
 /// Empty jobs and payloads.
-pub(super) fn latency(sizes: &[u64], session: &mut Session<'_>) -> Result<(), Failure> {
-    round_trips("latency", sizes, session)
+pub(super) fn latency(
+    sizes: &[u64],
+    asked: &MeasuredArgs,
+    session: &mut Session<'_>,
+) -> Result<(), Failure> {
+    round_trips("latency", sizes, asked, session)
 }
 
 /// Payloads that are large.
-pub(super) fn bandwidth(sizes: &[u64], session: &mut Session<'_>) -> Result<(), Failure> {
-    round_trips("bandwidth", sizes, session)
+pub(super) fn bandwidth(
+    sizes: &[u64],
+    asked: &MeasuredArgs,
+    session: &mut Session<'_>,
+) -> Result<(), Failure> {
+    round_trips("bandwidth", sizes, asked, session)
 }
 
-fn round_trips(experiment: &str, sizes: &[u64], session: &mut Session<'_>) -> Result<(), Failure> {
-    let rivals = rivals(&session.registry)?;
+fn round_trips(
+    experiment: &str,
+    sizes: &[u64],
+    asked: &MeasuredArgs,
+    session: &mut Session<'_>,
+) -> Result<(), Failure> {
+    let rivals = rivals(&session.pools(asked)?);
     session.expect(sizes.len());
     for &bytes in sizes {
-        let mut variants = Vec::new();
-        if bytes == 0 {
-            empty(&rivals, &mut variants);
-        } else {
-            payloads(&rivals, bytes, &mut variants)?;
-        }
-        session.measure(experiment, &[Metric::us("round_trip")], variants);
+        let variants = if bytes == 0 { empty(&rivals) } else { payloads(&rivals, bytes) };
+        session.measure(experiment, &spans::METRICS, variants);
     }
     Ok(())
 }
 
-fn empty<'a>(rivals: &'a [Rival], variants: &mut Vec<Variant<'a>>) {
-    let about = |state: &str| json!({"kernel": "noop", "bytes": 0, "state": state, "workers": 1});
-    let noop = || JobSpec::new("noop");
-    for Rival { pool, name } in rivals {
-        variants.push(Variant::new(with(name.clone(), about("busy")), move || busy(pool, noop)));
-        let idle = move || {
-            thread::sleep(REST);
-            round_trip(pool, noop())
-        };
-        let some = move || (0..5).map(|_| idle()).collect();
-        variants.push(Variant::new(with(name.clone(), about("idle")), some));
-    }
-    let floor = with(case(json!({"floor": "two threads spinning"})), about("busy"));
-    variants.push(Variant::new(floor, || Ok(vec![floors::spin_ping_pong_us(10_000)])));
-    let floor = with(case(json!({"floor": "two threads, a socket"})), about("idle"));
-    let socket = || floors::socket_ping_pong_us(200).map_err(|error| error.to_string());
-    variants.push(Variant::new(floor, move || Ok(vec![socket()?])));
+/// A variant that tells its spans as well.
+fn variant<'a>(
+    case: Map<String, Value>,
+    run: impl FnMut() -> Result<Readings, String> + 'a,
+) -> Variant<'a> {
+    Variant { case, run: Box::new(run) }
 }
 
-fn payloads<'a>(
-    rivals: &'a [Rival],
-    bytes: u64,
-    variants: &mut Vec<Variant<'a>>,
-) -> Result<(), Failure> {
-    let no_memory = || Failure::usage(format!("no memory for --sizes {bytes}"));
-    let about = || json!({"kernel": "touch", "bytes": bytes, "state": "busy", "workers": 1});
-    let len = usize::try_from(bytes).map_err(|_| no_memory())?;
-    // Written once: pages that never were are all one page of zeros.
-    let on_heap = || {
-        let mut buffer = Buffer::try_zeroed(len).ok_or_else(no_memory)?;
-        buffer.fill(1);
-        Ok::<_, Failure>(buffer)
+fn empty(rivals: &[Rival]) -> Vec<Variant<'_>> {
+    let mut variants = Vec::new();
+    let about = |state: &str| json!({"kernel": "noop", "bytes": 0, "state": state});
+    for Rival { pool, name, .. } in rivals {
+        let job = || JobSpec::new("noop");
+        variants.push(variant(with(name.clone(), about("busy")), move || busy(pool, job)));
+        variants.push(variant(with(name.clone(), about("idle")), move || idle(pool)));
+    }
+    // One side is the worker.
+    let one = json!({"workers": 1});
+    let floor =
+        |what: &str, state| with(with(case(json!({"floor": what})), about(state)), one.clone());
+    variants.push(Variant::new(floor("two threads spinning", "busy"), || {
+        Ok(vec![floors::spin_ping_pong_us(10_000)])
+    }));
+    variants.push(Variant::new(floor("two threads, a socket", "idle"), || {
+        Ok(vec![floors::socket_ping_pong_us(200).map_err(|error| error.to_string())?])
+    }));
+    variants
+}
+
+/// Memory of a payload, written once: pages that never were are all one page of zeros.
+fn on_heap(bytes: u64) -> Result<Buffer, String> {
+    let buffer = usize::try_from(bytes).ok().and_then(Buffer::try_zeroed);
+    let mut buffer = buffer.ok_or_else(|| no_memory(bytes))?;
+    buffer.fill(1);
+    Ok(buffer)
+}
+
+/// The same where workers see it.
+fn in_arena(pool: &Started, bytes: u64) -> Result<Bytes, String> {
+    let len = usize::try_from(bytes).map_err(|_| no_memory(bytes))?;
+    let mut buffer = started(pool)?.alloc(len).ok_or_else(|| no_memory(bytes))?;
+    buffer.fill(1);
+    Ok(buffer.into())
+}
+
+fn no_memory(bytes: u64) -> String {
+    format!("no memory for a payload of {bytes} bytes; leave it out of --sizes")
+}
+
+fn payloads(rivals: &[Rival], bytes: u64) -> Vec<Variant<'_>> {
+    let mut variants = Vec::new();
+    let about = json!({"kernel": "touch", "bytes": bytes, "state": "busy"});
+    let touch = |pool, input: &Result<Bytes, String>| {
+        let input = input.as_ref().map_err(Clone::clone)?;
+        busy(pool, || JobSpec::new("touch").input(input.clone()))
     };
-    let job = |bytes: &Bytes| JobSpec::new("touch").input(bytes.clone());
-    for Rival { pool, name } in rivals {
-        let copied = Bytes::from(on_heap()?);
-        let in_arena = name.get("transport").is_some_and(|transport| transport == "arena");
-        let place = if in_arena { json!({"placement": "copied"}) } else { Value::Null };
-        let name_of = |place| with(with(name.clone(), place), about());
-        variants.push(Variant::new(name_of(place), move || busy(pool, || job(&copied))));
-        if in_arena {
-            let mut input = pool.alloc(len).ok_or_else(no_memory)?;
-            input.fill(1);
-            let in_place = Bytes::from(input);
-            let place = json!({"placement": "in-place"});
-            variants.push(Variant::new(name_of(place), move || busy(pool, || job(&in_place))));
+    for Rival { pool, name, has_arena } in rivals {
+        let name = with(name.clone(), about.clone());
+        let copied = on_heap(bytes).map(Bytes::from);
+        let run = move || touch(pool, &copied);
+        if !has_arena {
+            variants.push(variant(name, run));
+            continue;
         }
+        variants.push(variant(with(name.clone(), json!({"placement": "copied"})), run));
+        let in_place = in_arena(pool, bytes);
+        let run = move || touch(pool, &in_place);
+        variants.push(variant(with(name, json!({"placement": "in-place"})), run));
     }
-    let (from, mut to) = (on_heap()?, on_heap()?);
-    let floor = with(case(json!({"floor": "one memcpy"})), about());
-    let copies = move || Ok((0..5).map(|_| floors::memcpy_us(&from, &mut to)).collect());
-    variants.push(Variant::new(floor, copies));
-    Ok(())
+    let name = with(with(case(json!({"floor": "one memcpy"})), about), json!({"workers": 1}));
+    let mut ends = on_heap(bytes).and_then(|from| Ok((from, on_heap(bytes)?)));
+    variants.push(Variant::new(name, move || {
+        let (from, to) = ends.as_mut().map_err(|error| error.clone())?;
+        Ok((0..5).map(|_| floors::memcpy_us(from, to)).collect())
+    }));
+    variants
 }

@@ -100,7 +100,7 @@ fn speedup(reference: &[f64], cell: &Cell, blocks: usize, session: &Session<'_>)
     let ratios: Vec<f64> =
         reference.iter().zip(&times.blocks).map(|(reference, time)| reference / time).collect();
     let workers = times.workers;
-    let model = models::speedup(reference, &[times], session.common.seed);
+    let model = models::speedup(reference, &[times], session.common.plan.seed);
     match model.ok().and_then(|model| model.points.first().map(|point| point.speedup)) {
         Some(of) => Speedup { workers, estimate: of.estimate, interval: Some(of.interval) },
         None => Speedup { workers, estimate: median(&ratios), interval: None },

@@ -3,20 +3,24 @@
 mod all;
 mod break_even;
 mod break_even_answers;
+mod cheapest;
 mod figures;
 mod hockney;
 mod isolation;
 mod latency;
 mod lessons;
 mod paradigms;
+mod pools;
 mod scaling;
 mod session;
+mod spans;
 mod startup;
 mod throughput;
 mod timeline;
 mod work;
 
 use std::io::Write;
+use std::sync::Arc;
 
 use brigade_kernels::Registry;
 use brigade_measure::host::Host;
@@ -25,9 +29,10 @@ use brigade_report::formats::Document;
 use brigade_report::trace;
 use serde_json::{Map, Value};
 
+use self::pools::Pools;
 use self::session::Session;
 use super::verdict;
-use crate::args::{BenchArgs, CommonArgs, Experiment, ListFormat};
+use crate::args::{BenchArgs, Experiment, ListFormat, MeaninglessArgs};
 use crate::console::{self, Results};
 use crate::exit::{Exit, Failure};
 use crate::signals::Flag;
@@ -35,68 +40,103 @@ use crate::{exports, write};
 
 pub(crate) fn run(args: &BenchArgs, registry: Registry) -> Result<Exit, Failure> {
     let common = args.experiment.common();
-    exports::check_bench(&common.exports.export)?;
-    exports::check(&common.exports.export, common.output.output.iter().chain(&common.trace))?;
-    if let Some(path) = &common.trace {
+    refuse_meaningless(&common.meaningless)?;
+    let report = &common.report;
+    exports::check_bench(&report.exports.export)?;
+    exports::check(&report.exports.export, report.output.output.iter().chain(&report.trace))?;
+    if let Some(path) = &report.trace {
         write::try_to_replace(path).map_err(|error| {
             Failure::usage(format!("cannot write --trace {}: {error}", path.display()))
         })?;
     }
-    let mut results = Results::open(common.output.output.as_deref(), common.trace.as_slice())?;
+    let mut budget = common.plan.budget;
+    if matches!(args.experiment, Experiment::All(_)) {
+        budget = budget.or(Some(all::BUDGET));
+    }
+    let registry = Arc::new(registry);
+    let pools = Pools::new(&common.pool, &registry)?;
+    pools.check(&args.experiment)?;
+    let mut results = Results::open(report.output.output.as_deref(), report.trace.as_slice())?;
     // The load of the machine is read before the measurement adds to it.
     let host = Host::read();
     let warnings = verdict::warnings();
     for warning in &warnings {
         console::say(format_args!("note: {warning}"));
     }
-    let mut budget = common.budget;
-    if matches!(args.experiment, Experiment::All(_)) {
-        budget = budget.or(Some(all::BUDGET));
-    }
     let mut session = Session::new(common, budget, registry, Flag::watch()?);
-    match &args.experiment {
-        Experiment::Latency(args) => latency::latency(&args.sizes, &mut session)?,
-        Experiment::Bandwidth(args) => latency::bandwidth(&args.sizes, &mut session)?,
-        Experiment::Throughput(args) => throughput::throughput(args, &mut session)?,
-        Experiment::Startup(args) => startup::startup(args, &mut session)?,
-        Experiment::Isolation(_) => isolation::isolation(&mut session)?,
-        Experiment::Scaling(args) => scaling::scaling(args, &mut session)?,
-        Experiment::BreakEven(args) => break_even::break_even(args, &mut session)?,
-        Experiment::Paradigms(args) => paradigms::paradigms(args, &mut session)?,
-        Experiment::All(args) => all::all(args, &mut session),
+    session.config = pools.config();
+    if let Err(failure) = measure(&args.experiment, &mut session) {
+        // What had been measured by then is worth more than a tidy end.
+        if session.cells.iter().all(|cell| cell.n == 0) {
+            return Err(failure);
+        }
+        session.find(format!("it ended early: {}", failure.message));
+        session.failed = true;
     }
-    if matches!(args.experiment, Experiment::Latency(_) | Experiment::Bandwidth(_)) {
-        hockney::conclude(&mut session);
+    finish(&host, warnings, session, &mut results)
+}
+
+fn measure(experiment: &Experiment, session: &mut Session<'_>) -> Result<(), Failure> {
+    match experiment {
+        Experiment::Latency(args) => latency::latency(&args.sizes, &args.common.pool, session)?,
+        Experiment::Bandwidth(args) => {
+            latency::bandwidth(&args.sizes, &args.common.pool, session)?;
+        }
+        Experiment::Throughput(args) => throughput::throughput(args, session)?,
+        Experiment::Startup(args) => startup::startup(&args.common.pool, session)?,
+        Experiment::Isolation(args) => isolation::isolation(&args.common.pool, session)?,
+        Experiment::Scaling(args) => scaling::scaling(args, session)?,
+        Experiment::BreakEven(args) => break_even::break_even(args, session)?,
+        Experiment::Paradigms(args) => paradigms::paradigms(args, session)?,
+        Experiment::All(args) => all::all(args, session),
     }
-    finish(&host, warnings, session, common, &mut results)
+    if matches!(experiment, Experiment::Latency(_) | Experiment::Bandwidth(_)) {
+        hockney::conclude(session);
+    }
+    Ok(())
+}
+
+/// `run` and `batch` have these, so somebody may try.
+fn refuse_meaningless(args: &MeaninglessArgs) -> Result<(), Failure> {
+    let flag = match (&args.journal, args.resume) {
+        (Some(_), _) => "--journal",
+        (None, true) => "--resume",
+        (None, false) => return Ok(()),
+    };
+    Err(Failure::usage(format!(
+        "{flag} does not go with bench: figures of two runs do not belong together, so there is \
+         nothing to go on with; what an interrupted bench has measured is in its result (--output)"
+    )))
 }
 
 /// Writes what there is, also after an interrupt.
 fn finish(
     host: &Host,
     warnings: Vec<String>,
-    session: Session<'_>,
-    common: &CommonArgs,
+    mut session: Session<'_>,
     results: &mut Results,
 ) -> Result<Exit, Failure> {
+    session.findings.append(&mut session.refusals);
+    let report = &session.common.report;
     let interrupted = session.signal.exit();
     let failed = session.failed || session.cells.iter().any(|cell| cell.error.is_some());
     let bench = Bench {
         warnings,
+        config: session.config,
         interrupted: interrupted.is_some(),
         blocks: session.blocks,
         models: session.models,
         findings: session.findings,
         timelines: session.timelines,
-        ..Bench::new(host, session.common.seed, session.cells)
+        ..Bench::new(host, session.common.plan.seed, session.cells)
     };
-    match common.format {
+    match report.format {
         ListFormat::Human => bench::human(results, &bench)?,
         ListFormat::Json => bench::json(results, &bench)?,
     }
     results.flush()?;
-    exports::write(&common.exports.export, Document::Bench(&bench), results)?;
-    if let Some(path) = &common.trace {
+    exports::write(&report.exports.export, Document::Bench(&bench), results)?;
+    if let Some(path) = &report.trace {
         let mut timeline = Vec::new();
         trace::bench(&mut timeline, &bench)?;
         write::atomically(path, &timeline, true).map_err(|error| Failure {

@@ -1,16 +1,16 @@
 //! The course measured: who is fast when work waits, when it computes, and when it does both.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use brigade_exec::{Backend, Pool};
+use brigade_exec::Backend;
 use brigade_kernels::Registry;
 use brigade_measure::experiment::{Metric, Variant};
 use brigade_proto::JobSpec;
 use serde_json::{Map, Value, json};
 
-use super::session::{Session, micros};
-use super::{case, lessons, timeline, work};
+use super::pools::Pools;
+use super::session::{Session, Started, micros, start, started};
+use super::{case, lessons, timeline, with, work};
 use crate::args::ParadigmsArgs;
 use crate::exit::Failure;
 
@@ -67,7 +67,7 @@ impl Work {
 /// which of them comes first is left to the backend, as with a pan on the fire while the
 /// cook chops.
 fn works(args: &ParadigmsArgs, registry: &Registry) -> Result<Vec<Work>, Failure> {
-    let job = |kernel: &str| work::job(registry, kernel, &[], None, args.common.seed);
+    let job = |kernel: &str| work::job(registry, kernel, &[], None, args.common.plan.seed);
     let waits = || JobSpec::new("wait").param("us", micros(args.wait) as i64);
     let orders = args.orders as usize;
     let mut works = vec![Work {
@@ -100,20 +100,23 @@ fn works(args: &ParadigmsArgs, registry: &Registry) -> Result<Vec<Work>, Failure
 
 /// The same orders under every backend and number of workers, and what that teaches.
 pub(super) fn paradigms(args: &ParadigmsArgs, session: &mut Session<'_>) -> Result<(), Failure> {
-    let registry = &Arc::clone(&session.registry);
-    let works = works(args, registry)?;
-    let builder = |backend, workers| {
-        Pool::builder().backend(backend).workers(workers).registry(Arc::clone(registry))
-    };
-    let mut pools = Vec::new();
-    for backend in Backend::ALL {
-        let counts = if work::has_workers(*backend) { &args.workers[..] } else { &[1] };
-        for &workers in counts {
-            pools.push(builder(*backend, workers).build()?);
-        }
-    }
+    let asked = session.pools(&args.common.pool)?;
+    let works = works(args, &session.registry)?;
+    let sync = asked.builder(Backend::Sync, 1).build()?;
     for work in works.iter().filter(|work| work.kind == Kind::Computing) {
-        work::try_out(&pools[0], &work.job(0))?;
+        work::try_out(&sync, &work.job(0))?;
+    }
+    // What others are held against comes first.
+    let mut pools = vec![Entrant::new(&asked, Backend::Sync, 1, Ok(sync))];
+    let others = asked.backends(Backend::ALL).into_iter();
+    let others: Vec<Backend> = others.filter(|backend| *backend != Backend::Sync).collect();
+    let workers = asked.workers(&[1, 2, 4, 8]);
+    for &backend in &others {
+        let counts = if work::has_workers(backend) { &workers[..] } else { &[1] };
+        for &workers in counts {
+            let pool = start(asked.builder(backend, workers));
+            pools.push(Entrant::new(&asked, backend, workers, pool));
+        }
     }
     session.expect(works.len());
     for work in &works {
@@ -129,12 +132,12 @@ pub(super) fn paradigms(args: &ParadigmsArgs, session: &mut Session<'_>) -> Resu
             continue;
         }
         seen.push(work.kind);
-        for &backend in Backend::ALL {
+        for &backend in [Backend::Sync].iter().chain(&others) {
             if session.is_interrupted() {
                 return Ok(());
             }
-            let workers = if work::has_workers(backend) { lanes(args) } else { 1 };
-            match timeline::draw(&work, backend, workers, builder(backend, workers)) {
+            let workers = if work::has_workers(backend) { lanes(&workers) } else { 1 };
+            match timeline::draw(&work, backend, workers, asked.builder(backend, workers)) {
                 Ok(timeline) => session.timelines.push(timeline),
                 Err(error) => session.find(format!(
                     "no timeline of {} work on {}: {error}",
@@ -148,19 +151,29 @@ pub(super) fn paradigms(args: &ParadigmsArgs, session: &mut Session<'_>) -> Resu
 }
 
 /// As many workers as there are cores, of the numbers that were asked for.
-fn lanes(args: &ParadigmsArgs) -> usize {
-    let fitting = args.workers.iter().filter(|&&workers| workers <= work::usable());
-    fitting.max().or(args.workers.first()).copied().unwrap_or(1)
+fn lanes(counts: &[usize]) -> usize {
+    let fitting = counts.iter().filter(|&&workers| workers <= work::usable());
+    fitting.max().or(counts.first()).copied().unwrap_or(1)
+}
+
+/// A pool that takes part, and what it is called.
+struct Entrant {
+    pool: Started,
+    name: Map<String, Value>,
+}
+
+impl Entrant {
+    fn new(asked: &Pools, backend: Backend, workers: usize, pool: Started) -> Self {
+        Self { pool, name: with(asked.case(backend), json!({"workers": workers})) }
+    }
 }
 
 /// All orders on a pool that is there, and awake.
-fn variant<'a>(work: &'a Work, pool: &'a Pool) -> Variant<'a> {
-    let config = pool.config();
-    let mut name = work.case();
-    name.insert("backend".to_owned(), config.backend.name().into());
-    name.insert("workers".to_owned(), config.lanes().into());
+fn variant<'a>(work: &'a Work, entrant: &'a Entrant) -> Variant<'a> {
+    let name = with(work.case(), Value::Object(entrant.name.clone()));
     let mut is_warm = false;
     Variant::new(name, move || {
+        let pool = started(&entrant.pool)?;
         if !is_warm {
             // The first orders find memory that is not there yet.
             work::run(pool, work.jobs_of(work.orders), |number| work.job(number))?;

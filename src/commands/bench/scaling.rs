@@ -1,8 +1,6 @@
 //! What more workers are worth.
 
-use std::sync::Arc;
-
-use brigade_exec::{Backend, Pool, PoolBuilder};
+use brigade_exec::{Backend, PoolBuilder};
 use brigade_measure::experiment::{Cell, Metric, Readings, Variant};
 use brigade_measure::models::{
     self, AtWorkers, Model, ScaledSpeedup, ScaledSpeedupPoint, Speedup, Usl,
@@ -12,7 +10,7 @@ use serde_json::{Map, Value, json};
 
 use super::figures::{interval, is, of_blocks, percent, whole_blocks};
 use super::session::Session;
-use super::{case, work};
+use super::{case, with, work};
 use crate::args::ScalingArgs;
 use crate::exit::Failure;
 
@@ -53,49 +51,36 @@ impl Mode {
 
 /// The same jobs, and as many jobs for each, by backend and number of workers.
 pub(super) fn scaling(args: &ScalingArgs, session: &mut Session<'_>) -> Result<(), Failure> {
-    let registry = Arc::clone(&session.registry);
-    let job = work::job(&registry, &args.kernel, &args.params, args.size, args.common.seed)?;
-    let builder = |backend, workers| {
-        Pool::builder().backend(backend).workers(workers).registry(Arc::clone(&registry))
-    };
-    work::try_out(&builder(Backend::Sync, 1).build()?, &job)?;
+    let pools = session.pools(&args.common.pool)?;
+    let registry = &session.registry;
+    let job = work::job(registry, &args.kernel, &args.params, args.size, args.common.plan.seed)?;
+    work::try_out(&pools.builder(Backend::Sync, 1).build()?, &job)?;
     let usable = work::usable();
-    let mut counts = args.workers.clone();
-    if counts.is_empty() {
-        counts = (1..=2 * usable).collect();
-    }
+    let counts = pools.workers(&(1..=2 * usable).collect::<Vec<_>>());
+    let backends = pools.backends(&[Backend::Threads, Backend::Processes]);
+    // What speedup is against.
     let mut lanes = vec![(Backend::Sync, 1)];
-    for &backend in &args.backends {
-        let many = work::has_workers(backend);
-        let counts = counts.iter().copied().filter(|_| many);
-        lanes.extend(counts.chain((!many).then_some(1)).map(|count| (backend, count)));
+    for &backend in backends.iter().filter(|backend| **backend != Backend::Sync) {
+        let counts = if work::has_workers(backend) { &counts[..] } else { &[1] };
+        lanes.extend(counts.iter().map(|&count| (backend, count)));
     }
-    let mut seen = Vec::new();
-    lanes.retain(|lane| {
-        !seen.contains(lane) && {
-            seen.push(*lane);
-            true
-        }
-    });
     let mut variants = Vec::new();
     for mode in Mode::ALL {
         for &(backend, workers) in &lanes {
-            // So that a wrong count is refused before anything is measured.
-            work::check(workers)?;
-            let mut name = case(json!({"backend": backend.name(), "workers": workers}));
+            let mut name = with(pools.case(backend), json!({"workers": workers}));
             name.extend(about(args, mode));
             if workers > usable {
                 name.insert("oversubscribed".to_owned(), true.into());
             }
             let jobs = mode.jobs(args.jobs as usize, workers);
-            let (job, builder) = (&job, &builder);
-            let run = move || turn(builder(backend, workers), jobs, job);
+            let (job, pools) = (&job, &pools);
+            let run = move || turn(pools.builder(backend, workers), jobs, job);
             variants.push(Variant { case: name, run: Box::new(run) });
         }
     }
     let cells = session.measure("scaling", &METRICS, variants).to_vec();
     for mode in Mode::ALL {
-        for &backend in &args.backends {
+        for &backend in &backends {
             if backend != Backend::Sync {
                 conclude(args, mode, backend, &cells, session);
             }
@@ -119,7 +104,7 @@ fn about(args: &ScalingArgs, mode: Mode) -> Map<String, Value> {
 /// that are not there yet, which the heap of plain code and threads has had since the turn
 /// before.
 fn turn(builder: PoolBuilder, jobs: usize, job: &JobSpec) -> Result<Readings, String> {
-    let life = work::live(builder, jobs, jobs, |_| job.clone())?;
+    let life = work::live(builder, jobs, jobs, |_| job.clone(), &mut |_| {})?;
     let (wall, startup) = (work::wall(&life.outcomes) as f64, life.startup.as_nanos() as f64);
     let summary = life.summary();
     let readings = [
@@ -163,8 +148,7 @@ fn conclude(
         return;
     };
     let times = at(&|us, _| us);
-    let throughputs = at(&|us, workers| mode.jobs(args.jobs as usize, workers) as f64 * 1e6 / us);
-    let seed = args.common.seed;
+    let seed = args.common.plan.seed;
     let mut name = about(args, mode);
     name.insert("backend".to_owned(), backend.name().into());
     let name = Value::Object(name);
@@ -176,19 +160,23 @@ fn conclude(
             if let Some(said) = speedup.and_then(|speedup| said_of_strong(&who, &speedup)) {
                 session.find(said);
             }
+            let throughputs = at(&|us, _| args.jobs as f64 * 1e6 / us);
+            let amdahl = models::amdahl(&throughputs, seed);
+            session.conclude(amdahl, Model::Amdahl, name.clone());
+            let usl = session.conclude(models::usl(&throughputs, seed), Model::Usl, name);
+            if let Some(usl) = usl {
+                session.find(said_of_fit(&who, &usl));
+            }
         }
+        // Amdahl's law and the universal one are about work that does not grow with the
+        // workers; of work that does, Gustafson's share says what there is to say.
         Mode::Weak => {
             let model = models::scaled_speedup(&reference, &times, seed);
-            let speedup = session.conclude(model, Model::ScaledSpeedup, name.clone());
+            let speedup = session.conclude(model, Model::ScaledSpeedup, name);
             if let Some(said) = speedup.and_then(|speedup| said_of_weak(&who, &speedup)) {
                 session.find(said);
             }
         }
-    }
-    session.conclude(models::amdahl(&throughputs, seed), Model::Amdahl, name.clone());
-    let usl = session.conclude(models::usl(&throughputs, seed), Model::Usl, name);
-    if let Some(usl) = usl {
-        session.find(said_of_fit(&who, &usl));
     }
 }
 

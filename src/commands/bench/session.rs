@@ -4,16 +4,19 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use brigade_exec::Pool;
+use brigade_exec::{Pool, PoolBuilder};
 use brigade_kernels::Registry;
 use brigade_measure::context::Block;
 use brigade_measure::experiment::{self, Cell, Hooks, Metric, Plan, Variant};
 use brigade_measure::models::{Entry, Model, Refused};
-use brigade_proto::{JobSpec, Status};
-use serde_json::Value;
+use brigade_proto::{JobSpec, Outcome, Status};
+use serde_json::{Map, Value};
 
-use crate::args::CommonArgs;
+use super::pools::Pools;
+use super::spans;
+use crate::args::{CommonArgs, MeasuredArgs};
 use crate::console::Progress;
+use crate::exit::Failure;
 use crate::signals::Flag;
 
 /// How often each variant takes its turn if neither `--blocks` nor `--budget` says.
@@ -28,6 +31,8 @@ pub(super) struct Session<'a> {
     pub(super) signal: Flag,
     /// When the experiment in hand is to be over.
     end: Option<Instant>,
+    /// What was asked for of the pools that are measured.
+    pub(super) config: Map<String, Value>,
     /// Measurements that the experiment in hand still has to make.
     ahead: usize,
     /// Whether an experiment could not be made while others could.
@@ -36,6 +41,8 @@ pub(super) struct Session<'a> {
     pub(super) blocks: Vec<Block>,
     pub(super) models: Vec<Value>,
     pub(super) findings: Vec<String>,
+    /// Why models are missing: told after what there is to say.
+    pub(super) refusals: Vec<String>,
     pub(super) timelines: Vec<Value>,
 }
 
@@ -44,22 +51,29 @@ impl<'a> Session<'a> {
     pub(super) fn new(
         common: &'a CommonArgs,
         budget: Option<Duration>,
-        registry: Registry,
+        registry: Arc<Registry>,
         signal: Flag,
     ) -> Self {
         Self {
             common,
-            registry: Arc::new(registry),
+            registry,
             signal,
             end: budget.map(|budget| Instant::now() + budget),
+            config: Map::new(),
             ahead: 1,
             failed: false,
             cells: Vec::new(),
             blocks: Vec::new(),
             models: Vec::new(),
             findings: Vec::new(),
+            refusals: Vec::new(),
             timelines: Vec::new(),
         }
+    }
+
+    /// The pools that an experiment measures.
+    pub(super) fn pools(&self, asked: &MeasuredArgs) -> Result<Pools, Failure> {
+        Pools::new(asked, &self.registry)
     }
 
     pub(super) fn is_interrupted(&self) -> bool {
@@ -93,7 +107,10 @@ impl<'a> Session<'a> {
         let (kept, found) = match model {
             Ok(model) => (kind(model.clone()), Some(model)),
             Err(refused) => {
-                self.find(refused.to_string());
+                let why = refused.to_string();
+                if !self.refusals.contains(&why) {
+                    self.refusals.push(why);
+                }
                 (Model::Refused(refused), None)
             }
         };
@@ -118,19 +135,19 @@ impl<'a> Session<'a> {
         mut variants: Vec<Variant<'_>>,
     ) -> &[Cell] {
         let from = self.cells.len();
-        if self.is_interrupted() {
+        if self.is_interrupted() || variants.is_empty() {
             return &self.cells[from..];
         }
         let ahead = self.ahead as u32;
         let budget = |end: Instant| end.saturating_duration_since(Instant::now()) / ahead;
         let plan = Plan {
-            blocks: self.common.blocks.map_or_else(
+            blocks: self.common.plan.blocks.map_or_else(
                 || if self.end.is_some() { MOST_BLOCKS } else { BLOCKS },
                 |blocks| blocks as usize,
             ),
             budget: self.end.map(budget),
-            precision: self.common.precision,
-            seed: self.common.seed,
+            precision: self.common.plan.precision,
+            seed: self.common.plan.seed,
         };
         let total = plan.budget.is_none().then_some((plan.blocks * variants.len()) as u64);
         let mut progress = Progress::of("runs", total);
@@ -146,21 +163,39 @@ impl<'a> Session<'a> {
         );
         self.ahead = self.ahead.saturating_sub(1).max(1);
         self.blocks.extend(measured.blocks);
-        self.cells.extend(measured.cells);
+        self.cells.extend(measured.cells.into_iter().filter_map(spans::kept));
         &self.cells[from..]
     }
 }
 
-/// Microseconds until a job has come back.
-pub(super) fn round_trip(pool: &Pool, job: JobSpec) -> Result<f64, String> {
+/// A pool, or why there is none. A variant tells it when its turn comes, so that what could
+/// not be started hides no other.
+pub(super) type Started = Result<Pool, String>;
+
+pub(super) fn start(builder: PoolBuilder) -> Started {
+    builder.build().map_err(|error| Failure::from(error).message)
+}
+
+/// The pool of a variant.
+pub(super) fn started(pool: &Started) -> Result<&Pool, String> {
+    pool.as_ref().map_err(Clone::clone)
+}
+
+/// Microseconds until a job has come back, and what came back.
+pub(super) fn trip(pool: &Pool, job: JobSpec) -> Result<(f64, Outcome), String> {
     let begin = Instant::now();
     let outcome = pool.submit(job).map_err(|error| error.to_string())?.wait();
     let us = micros(begin.elapsed());
     // A time of a job that failed is no time.
     match outcome.status() {
-        Status::Ok => Ok(us),
+        Status::Ok => Ok((us, outcome)),
         _ => Err(outcome.result.err().map_or_else(String::new, |error| error.to_string())),
     }
+}
+
+/// Microseconds until a job has come back.
+pub(super) fn round_trip(pool: &Pool, job: JobSpec) -> Result<f64, String> {
+    Ok(trip(pool, job)?.0)
 }
 
 pub(super) fn micros(time: Duration) -> f64 {

@@ -1,19 +1,20 @@
 //! How long until workers are there.
 
-use std::sync::Arc;
 use std::time::Instant;
 
-use brigade_exec::{Backend, ForkServer, Pool, PoolBuilder, StartMethod};
-use brigade_kernels::Registry;
+use brigade_exec::{Backend, ForkServer, PoolBuilder, StartMethod};
 use brigade_measure::experiment::{Metric, Variant};
 use brigade_measure::floors;
 use brigade_proto::JobSpec;
 use serde_json::{Map, Value, json};
 
-use super::session::{Session, micros, round_trip};
-use super::{case, with};
-use crate::args::StartupArgs;
+use super::pools::Pools;
+use super::session::{Session, micros, round_trip, start, started};
+use super::{case, with, work};
+use crate::args::MeasuredArgs;
 use crate::exit::Failure;
+
+const METHODS: [StartMethod; 2] = [StartMethod::Spawn, StartMethod::Forkserver];
 
 /// What is measured of a start.
 #[derive(Clone, Copy)]
@@ -23,35 +24,47 @@ pub(super) enum Until {
 }
 
 /// Ready, first result, and what a worker costs that takes the place of another.
-pub(super) fn startup(args: &StartupArgs, session: &mut Session<'_>) -> Result<(), Failure> {
-    let registry = &Arc::clone(&session.registry);
-    let server = &ForkServer::start()?;
+pub(super) fn startup(asked: &MeasuredArgs, session: &mut Session<'_>) -> Result<(), Failure> {
+    let pools = &session.pools(asked)?;
+    let server = &ForkServer::start().map_err(|error| Failure::from(error).message);
     session.expect(3);
     for (until, metric) in [(Until::Ready, "ready"), (Until::FirstResult, "first_result")] {
         let mut variants = Vec::new();
-        for &workers in &args.workers {
+        for workers in pools.workers(&[1, 2]) {
             let about = json!({"workers": workers});
-            let builder = move || Pool::builder().workers(workers).registry(Arc::clone(registry));
-            // So that a wrong count is refused before anything is measured.
-            builder().backend(Backend::Threads).build()?;
-            let threads = move || builder().backend(Backend::Threads);
-            let name = case(json!({"backend": "threads"}));
-            variants.push(start_variant(with(name, about.clone()), threads, until));
-            for method in [StartMethod::Spawn, StartMethod::Forkserver] {
-                let name = json!({"backend": "processes", "start_method": method.name()});
-                let start = move || builder().start_method(method);
-                variants.push(start_variant(with(case(name), about.clone()), start, until));
+            let backends = pools.backends(&[Backend::Threads, Backend::Processes]).into_iter();
+            // Of `all`, others may have been asked for.
+            for backend in backends.filter(|backend| work::has_workers(*backend)) {
+                let name = with(pools.case(backend), about.clone());
+                if backend != Backend::Processes {
+                    let builder = move || Ok(pools.builder(backend, workers));
+                    variants.push(start_variant(name, builder, until));
+                    continue;
+                }
+                for method in pools.start_methods(&METHODS) {
+                    let name = with(name.clone(), json!({"start_method": method.name()}));
+                    let builder = move || Ok(pools.builder(backend, workers).start_method(method));
+                    variants.push(start_variant(name.clone(), builder, until));
+                    // What runs already is this executable, whatever the workers are to be.
+                    let is_own = pools.of_processes().worker_program.is_none();
+                    if method == StartMethod::Forkserver && is_own {
+                        let name = with(name, json!({"template": "already running"}));
+                        let builder = move || {
+                            let server = server.as_ref().map_err(Clone::clone)?;
+                            Ok(pools.builder(backend, workers).fork_server(server))
+                        };
+                        variants.push(start_variant(name, builder, until));
+                    }
+                }
             }
-            let name = json!({"backend": "processes", "start_method": "forkserver"});
-            let name = with(case(name), json!({"template": "already running"}));
-            let start = move || builder().fork_server(server);
-            variants.push(start_variant(with(name, about.clone()), start, until));
             let floor = with(case(json!({"floor": "as many empty programs"})), about);
             variants.push(Variant::new(floor, move || empty_programs(workers)));
         }
         session.measure("startup", &[Metric::us(metric)], variants);
     }
-    session.measure("startup", &[Metric::us("replacement")], replacements(registry)?);
+    if pools.wants(Backend::Processes) {
+        session.measure("startup", &[Metric::us("replacement")], replacements(pools));
+    }
     Ok(())
 }
 
@@ -62,36 +75,36 @@ fn empty_programs(count: usize) -> Result<Vec<f64>, String> {
 
 /// A pool whose worker serves one job: the round trip of a job is then what a worker
 /// costs from its start, in a pool that runs, to its end.
-fn replacements<'a>(registry: &'a Arc<Registry>) -> Result<Vec<Variant<'a>>, Failure> {
+fn replacements(pools: &Pools) -> Vec<Variant<'_>> {
     const JOBS: usize = 10;
     let mut variants = Vec::new();
-    for method in [StartMethod::Spawn, StartMethod::Forkserver] {
+    for method in pools.start_methods(&METHODS) {
         let about = json!({"start_method": method.name(), "workers": 1});
         // A pool of its own: one that stayed would start its next worker while the next
         // variant is measured.
         let run = move || {
-            let builder = Pool::builder().workers(1).registry(Arc::clone(registry));
-            let pool = builder.start_method(method).max_jobs_per_worker(Some(1)).build();
-            let pool = pool.map_err(|error| error.to_string())?;
-            round_trip(&pool, JobSpec::new("noop"))?;
-            (0..JOBS).map(|_| round_trip(&pool, JobSpec::new("noop"))).collect()
+            let builder = pools.builder(Backend::Processes, 1).start_method(method);
+            let pool = start(builder.max_jobs_per_worker(Some(1)));
+            let pool = started(&pool)?;
+            round_trip(pool, JobSpec::new("noop"))?;
+            (0..JOBS).map(|_| round_trip(pool, JobSpec::new("noop"))).collect()
         };
-        let name = with(case(json!({"backend": "processes"})), about);
-        variants.push(Variant::new(name, run));
+        variants.push(Variant::new(with(pools.case(Backend::Processes), about), run));
     }
     let floor = case(json!({"floor": "an empty program", "workers": 1}));
     variants.push(Variant::new(floor, || empty_programs(1)));
-    Ok(variants)
+    variants
 }
 
 pub(super) fn start_variant<'a>(
     case: Map<String, Value>,
-    builder: impl Fn() -> PoolBuilder + 'a,
+    builder: impl Fn() -> Result<PoolBuilder, String> + 'a,
     until: Until,
 ) -> Variant<'a> {
     let run = move || {
+        let builder = builder()?;
         let begin = Instant::now();
-        let pool = builder().start().map_err(|error| error.to_string())?;
+        let pool = builder.start().map_err(|error| error.to_string())?;
         match until {
             Until::Ready => pool.ready().map_err(|error| error.to_string())?,
             Until::FirstResult => drop(round_trip(&pool, JobSpec::new("noop"))?),

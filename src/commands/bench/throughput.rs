@@ -1,7 +1,6 @@
 //! Many jobs at once: what one takes when the next is there already.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 use std::time::Instant;
 
 use brigade_exec::{Backend, Pool};
@@ -9,8 +8,9 @@ use brigade_measure::experiment::{Metric, Variant};
 use brigade_proto::{JobSpec, Outcome, Source, Status};
 use serde_json::json;
 
-use super::session::Session;
-use super::{case, with, work};
+use super::pools::Pools;
+use super::session::{Session, start};
+use super::{with, work};
 use crate::args::ThroughputArgs;
 use crate::exit::Failure;
 
@@ -26,60 +26,70 @@ enum Mode {
 
 /// Microseconds per job, for each backend, number of workers and depth.
 pub(super) fn throughput(args: &ThroughputArgs, session: &mut Session<'_>) -> Result<(), Failure> {
-    let registry = &Arc::clone(&session.registry);
-    let job = work::job(registry, &args.kernel, &args.params, args.size, args.common.seed)?;
+    let pools = session.pools(&args.common.pool)?;
+    let registry = &session.registry;
+    let job = work::job(registry, &args.kernel, &args.params, args.size, args.common.plan.seed)?;
+    // A job that fails is refused before anything is measured.
+    work::try_out(&pools.builder(Backend::Sync, 1).build()?, &job)?;
+    let wanted = args.time.as_secs_f64() * 1e6;
     let mut variants = Vec::new();
-    for (mode, name) in [(Mode::OneByOne, "one by one"), (Mode::Map, "map")] {
-        let about = json!({"kernel": args.kernel, "mode": name});
-        let mut add = |backend: Backend, workers: usize, depth: Option<usize>| {
-            let builder = Pool::builder().backend(backend).registry(Arc::clone(registry));
-            let builder = builder.workers(workers);
-            let pool = match depth {
-                Some(depth) => builder.depth(depth).build()?,
-                None => builder.build()?,
-            };
-            let job = in_place(&job, &pool)?;
-            work::try_out(&pool, &job)?;
-            let more = match depth {
-                Some(depth) => json!({"workers": workers, "depth": depth}),
-                None => json!({"workers": workers}),
-            };
-            let name = with(case(json!({"backend": backend.name()})), more);
-            let wanted = args.time.as_secs_f64() * 1e6;
+    for (mode, mode_name) in [(Mode::OneByOne, "one by one"), (Mode::Map, "map")] {
+        for (backend, workers, depth) in lanes(&pools) {
+            let mut builder = pools.builder(backend, workers);
+            let mut name = with(pools.case(backend), json!({"workers": workers}));
+            if let Some(depth) = depth {
+                builder = builder.depth(depth);
+                name.insert("depth".to_owned(), depth.into());
+            }
+            let about = json!({"kernel": args.kernel, "mode": mode_name});
+            let ready = start(builder).and_then(|pool| Ok((in_place(&job, &pool)?, pool)));
             let run = move || {
+                let (job, pool) = ready.as_ref().map_err(Clone::clone)?;
                 // As many as take the time that was asked for, which a few do not tell:
                 // jobs are faster when there are many.
                 let mut count = 8;
                 loop {
-                    let us = batch(&pool, &job, count, mode)?;
+                    let us = batch(pool, job, count, mode)?;
                     let enough = ((wanted / us.max(0.01)) as usize).max(8);
                     if enough <= 4 * count {
-                        break Ok(vec![batch(&pool, &job, enough, mode)?]);
+                        break Ok(vec![batch(pool, job, enough, mode)?]);
                     }
                     count *= 4;
                 }
             };
-            variants.push(Variant::new(with(name, about.clone()), run));
-            Ok::<_, Failure>(())
-        };
-        add(Backend::Sync, 1, None)?;
-        for &workers in &args.workers {
-            add(Backend::Threads, workers, None)?;
-            for &depth in &args.depths {
-                add(Backend::Processes, workers, Some(depth))?;
-            }
+            variants.push(Variant::new(with(name, about), run));
         }
     }
     session.measure("throughput", &[Metric::us("per_job")], variants);
     Ok(())
 }
 
+/// Backends, workers and, of worker processes, depths.
+fn lanes(pools: &Pools) -> Vec<(Backend, usize, Option<usize>)> {
+    let backends = pools.backends(&[Backend::Sync, Backend::Threads, Backend::Processes]);
+    let (many, alone): (Vec<_>, Vec<_>) =
+        backends.into_iter().partition(|backend| work::has_workers(*backend));
+    let mut lanes: Vec<_> = alone.into_iter().map(|backend| (backend, 1, None)).collect();
+    for workers in pools.workers(&[1, 2]) {
+        for &backend in &many {
+            match backend {
+                Backend::Processes => {
+                    let depths = pools.depths(&[1, 2, 8]).into_iter();
+                    lanes.extend(depths.map(|depth| (backend, workers, Some(depth))));
+                }
+                _ => lanes.push((backend, workers, None)),
+            }
+        }
+    }
+    lanes
+}
+
 /// The job with its inputs where a worker of the pool reads them: as a thread does.
-fn in_place(job: &JobSpec, pool: &Pool) -> Result<JobSpec, Failure> {
+fn in_place(job: &JobSpec, pool: &Pool) -> Result<JobSpec, String> {
     let mut placed = job.clone();
     for source in &mut placed.inputs {
         if let Source::Bytes(bytes) = source {
-            let no_memory = || Failure::usage("no memory for the input; give a smaller --size");
+            let no_memory = || "no memory for the input; give a smaller --size".to_owned();
             let mut slab = pool.alloc(bytes.len()).ok_or_else(no_memory)?;
             slab.copy_from_slice(bytes);
             *source = slab.into();

@@ -1,6 +1,7 @@
 //! Who did what when, of one short run.
 
 use brigade_exec::{Backend, PoolBuilder};
+use brigade_measure::{clock, memory};
 use brigade_proto::{Nanos, Outcome};
 use serde_json::{Value, json};
 
@@ -21,7 +22,9 @@ pub(super) fn draw(
     builder: PoolBuilder,
 ) -> Result<Value, String> {
     let jobs = work.jobs_of(work.orders.min(ORDERS));
-    let life = work::live(builder, 0, jobs, |number| work.job(number))?;
+    let mut memory: Vec<Sample> = Vec::new();
+    let mut look = |outcome: &Outcome| memory.extend(Sample::after(outcome));
+    let life = work::live(builder, 0, jobs, |number| work.job(number), &mut look)?;
     let kind = |number: usize| {
         let is_waiting = match work.kind {
             Kind::Waiting => true,
@@ -48,7 +51,69 @@ pub(super) fn draw(
         "case": name,
         "wall_us": us(life.end - life.begin),
         "lanes": lanes.collect::<Vec<_>>(),
+        "counters": counters(&life, &memory),
     }))
+}
+
+/// Resident memory, read when a job had come back.
+struct Sample {
+    at: Nanos,
+    /// `None` is this process, in which other backends than `processes` compute.
+    worker: Option<u32>,
+    bytes: u64,
+}
+
+impl Sample {
+    fn after(outcome: &Outcome) -> Option<Self> {
+        let pid = outcome.pid;
+        let worker = outcome.worker.filter(|_| pid != std::process::id()).map(|worker| worker.0);
+        Some(Self { at: clock::now(), worker, bytes: memory::resident_bytes(pid)? })
+    }
+}
+
+/// How many jobs waited and how many were with workers, wherever that changes, and memory.
+fn counters(life: &Life, memory: &[Sample]) -> Vec<Value> {
+    let us = |at: Nanos| at.saturating_sub(life.begin) as f64 / 1e3;
+    let stamps = || life.outcomes.iter().map(|outcome| &outcome.stamps);
+    let waiting = stamps().flat_map(|of| [(of.submitted, 1), (of.assigned, -1)]);
+    let in_flight = stamps().flat_map(|of| [(of.assigned, 1), (of.collected, -1)]);
+    let mut counters: Vec<Value> =
+        [("queue depth", steps(waiting.collect())), ("jobs in flight", steps(in_flight.collect()))]
+            .into_iter()
+            .map(|(name, steps)| {
+                let points: Vec<_> =
+                    steps.into_iter().map(|(at, jobs)| json!([us(at), jobs])).collect();
+                json!({"name": name, "unit": "jobs", "points": points})
+            })
+            .collect();
+    let mut workers: Vec<Option<u32>> = memory.iter().map(|sample| sample.worker).collect();
+    workers.sort_unstable();
+    workers.dedup();
+    counters.extend(workers.into_iter().map(|worker| {
+        let own = memory.iter().filter(|sample| sample.worker == worker);
+        let points: Vec<_> = own.map(|sample| json!([us(sample.at), sample.bytes])).collect();
+        let name = match worker {
+            Some(worker) => format!("memory of worker {worker}"),
+            None => "memory".to_owned(),
+        };
+        json!({"name": name, "unit": "bytes", "points": points})
+    }));
+    counters
+}
+
+/// A count after each instant at which it changed.
+fn steps(mut changes: Vec<(Nanos, i64)>) -> Vec<(Nanos, i64)> {
+    changes.sort_unstable();
+    let mut steps: Vec<(Nanos, i64)> = Vec::new();
+    let mut count = 0;
+    for (at, by) in changes {
+        count += by;
+        match steps.last_mut() {
+            Some((last, value)) if *last == at => *value = count,
+            _ => steps.push((at, count)),
+        }
+    }
+    steps
 }
 
 /// The phases of one lane, which leave no gap from the pool's beginning to its end. On an
@@ -95,4 +160,15 @@ fn phases(
     }
     phases.push(("shutdown", last, end, String::new()));
     phases
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_count_is_told_where_it_changes() {
+        let changes = vec![(10, 1), (30, -1), (20, 1), (30, 1), (40, -1), (50, -1)];
+        assert_eq!(steps(changes), [(10, 1), (20, 2), (30, 2), (40, 1), (50, 0)]);
+    }
 }

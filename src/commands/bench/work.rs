@@ -58,12 +58,6 @@ pub(super) fn has_workers(backend: Backend) -> bool {
     !matches!(backend, Backend::Sync | Backend::Async)
 }
 
-/// Refuses a number of workers that no pool can have, before anything is measured.
-pub(super) fn check(workers: usize) -> Result<(), Failure> {
-    Pool::builder().backend(Backend::Threads).workers(workers).build()?;
-    Ok(())
-}
-
 /// Refuses a job that fails, before anything is measured.
 pub(super) fn try_out(pool: &Pool, job: &JobSpec) -> Result<(), Failure> {
     let outcome = pool.submit(job.clone()).map_err(Failure::usage)?.wait();
@@ -78,9 +72,20 @@ pub(super) fn run(
     count: usize,
     job: impl Fn(usize) -> JobSpec,
 ) -> Result<Vec<Outcome>, String> {
+    run_watched(pool, count, job, &mut |_| {})
+}
+
+/// As [`run`]; `watch` sees each outcome as soon as it is in hand.
+fn run_watched(
+    pool: &Pool,
+    count: usize,
+    job: impl Fn(usize) -> JobSpec,
+    watch: &mut dyn FnMut(&Outcome),
+) -> Result<Vec<Outcome>, String> {
     let mut window = VecDeque::with_capacity(WINDOW);
     let mut outcomes = Vec::with_capacity(count);
     let mut collect = |mut outcome: Outcome| {
+        watch(&outcome);
         if outcome.status() == Status::Ok {
             outcome.result = Ok(Vec::new());
         }
@@ -124,17 +129,19 @@ pub(super) struct Life {
 }
 
 /// Starts a pool, runs `warm_up` jobs that do not count and `count` that do, and ends it.
+/// `watch` sees each outcome that counts.
 pub(super) fn live(
     builder: PoolBuilder,
     warm_up: usize,
     count: usize,
     job: impl Fn(usize) -> JobSpec,
+    watch: &mut dyn FnMut(&Outcome),
 ) -> Result<Life, String> {
     let begin = clock::now();
     let pool = builder.build().map_err(|error| error.to_string())?;
     let startup = pool.status().startup;
     run(&pool, warm_up, &job)?;
-    let outcomes = run(&pool, count, &job)?;
+    let outcomes = run_watched(&pool, count, &job, watch)?;
     let reports = pool.close();
     Ok(Life { begin, end: clock::now(), startup, outcomes, reports })
 }

@@ -4,6 +4,7 @@ mod break_even;
 mod paradigms;
 mod ratios;
 mod scaling;
+mod spans;
 
 use std::io::{self, Write};
 
@@ -11,7 +12,7 @@ use brigade_measure::context::Block;
 use brigade_measure::experiment::Cell;
 use brigade_measure::host::Host;
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 /// The schema of [`json`].
 pub const BENCH_SCHEMA: &str = "brigade.bench.v1";
@@ -27,6 +28,9 @@ pub struct Bench {
     pub warnings: Vec<String>,
     /// Of the order in which variants took turns.
     pub seed: u64,
+    /// What was asked for of the pools that were measured; what is not there was as each
+    /// experiment has it.
+    pub config: Map<String, Value>,
     /// Whether it was ended before it was done.
     pub interrupted: bool,
     /// What it comes to, in sentences.
@@ -50,6 +54,7 @@ impl Bench {
             host,
             warnings: Vec::new(),
             seed,
+            config: Map::new(),
             interrupted: false,
             findings: Vec::new(),
             experiments,
@@ -91,7 +96,12 @@ pub fn human(out: &mut dyn Write, bench: &Bench) -> io::Result<()> {
             "scaling" => scaling::tables(out, &cells, &bench.models)?,
             "break-even" => break_even::tables(out, &cells, &bench.models)?,
             "paradigms" => paradigms::tables(out, &cells, &bench.models)?,
-            _ => ratios::tables(out, &cells)?,
+            _ => {
+                let (spans, cells): (Vec<_>, Vec<_>) =
+                    cells.into_iter().partition(|cell| spans::is_span(cell));
+                ratios::tables(out, &cells)?;
+                spans::tables(out, &spans)?;
+            }
         }
     }
     let mut failed: Vec<(&str, String)> = Vec::new();

@@ -43,6 +43,8 @@ impl<'a> Document<'a> {
             Self::Bench(bench) => bench
                 .experiments
                 .iter()
+                // Spans have no samples of their own: they are parts of other figures.
+                .filter(|cell| cell.error.is_some() || !cell.samples.is_empty())
                 .map(|cell| Figure {
                     name: name::cell(&cell.experiment, cell.metric, &cell.case),
                     experiment: &cell.experiment,

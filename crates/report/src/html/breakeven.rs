@@ -4,11 +4,12 @@
 use serde_json::Value;
 
 use super::figure::{Figure, Key, NARROW, Swatch, Table, WIDE};
-use super::input::{Cell, distinct, grouped, tick, with_interval};
-use super::models::{Answer, BreakEven, break_even};
+use super::input::{Cell, distinct, grouped, list, text, tick, with_interval};
+use super::models::{Answer, BreakEven, Cheapest, break_even, cheapest};
 use super::plot::whisker;
 use super::series::colour;
 use super::svg::{Anchor, Canvas, text_width};
+use crate::units::digits;
 
 /// A figure for each number of workers.
 pub(crate) fn figures(result: &Value, cells: &[Cell<'_>]) -> Vec<Figure> {
@@ -20,6 +21,10 @@ pub(crate) fn figures(result: &Value, cells: &[Cell<'_>]) -> Vec<Figure> {
     };
     let cells: Vec<Cell<'_>> = cells.iter().filter(of_map).copied().collect();
     let lines = break_even(result);
+    let verdicts = cheapest(result);
+    let refused = list(result, "models").iter().any(|model| {
+        text(model, "model") == Some("refused") && text(model, "of") == Some("cheapest")
+    });
     let workers = |cell: &Cell<'_>| cell.number("workers").map(|workers| workers as u64);
     let groups = grouped(&cells, |cell| {
         // Of one worker there is sync alone: it belongs to each map.
@@ -35,7 +40,11 @@ pub(crate) fn figures(result: &Value, cells: &[Cell<'_>]) -> Vec<Figure> {
         cells.extend(&sync);
         let about =
             |line: &&BreakEven<'_>| line.workers.is_none_or(|of| Some(of as u64) == workers);
-        figure(workers, &cells, &lines.iter().filter(about).collect::<Vec<_>>())
+        let judged = verdicts
+            .iter()
+            .filter(|verdict| verdict.workers.is_none_or(|of| Some(of as u64) == workers));
+        let lines: Vec<_> = lines.iter().filter(about).collect();
+        figure(workers, &cells, &lines, &judged.collect::<Vec<_>>(), refused)
     })
     .collect()
 }
@@ -46,6 +55,10 @@ struct Place<'a> {
     compute: f64,
     /// From the cheapest.
     ranked: Vec<Cell<'a>>,
+    /// What the measurement says of it; older results say nothing.
+    judged: Option<&'a Cheapest<'a>>,
+    /// Whether the measurement had too few blocks to say anything.
+    refused: bool,
 }
 
 impl<'a> Place<'a> {
@@ -53,9 +66,29 @@ impl<'a> Place<'a> {
         self.ranked[0].text("backend").unwrap_or("")
     }
 
-    /// Whether the second cheapest may as well be the cheapest.
+    /// Whether another may as well be the cheapest. Ratios within blocks tell more than
+    /// whether two intervals overlap, each of which has all that disturbed both.
     fn doubtful(&self) -> bool {
-        self.ranked.get(1).is_some_and(|next| next.ci95[0] <= self.ranked[0].ci95[1])
+        match self.judged {
+            _ if self.refused => true,
+            Some(judged) => !judged.decided,
+            None => self.ranked.get(1).is_some_and(|next| next.ci95[0] <= self.ranked[0].ci95[1]),
+        }
+    }
+
+    /// The next, and how many times as long it takes if that is known.
+    fn next(&self) -> String {
+        let ratio = self.judged.and_then(|judged| judged.others.first());
+        match (ratio, self.ranked.get(1)) {
+            (Some((backend, of)), _) => format!(
+                "{backend} {} times ({} to {})",
+                digits(of.estimate),
+                digits(of.interval[0]),
+                digits(of.interval[1])
+            ),
+            (None, Some(next)) => said_of(next),
+            (None, None) => String::new(),
+        }
     }
 
     fn letter(&self) -> String {
@@ -75,27 +108,39 @@ fn letter(backend: &str) -> &'static str {
     }
 }
 
-fn figure(workers: Option<u64>, cells: &[Cell<'_>], lines: &[&BreakEven<'_>]) -> Figure {
+fn said_of(cell: &Cell<'_>) -> String {
+    let backend = cell.text("backend").unwrap_or("");
+    format!("{backend} {}", with_interval(cell.unit, cell.p50, cell.ci95))
+}
+
+fn figure(
+    workers: Option<u64>,
+    cells: &[Cell<'_>],
+    lines: &[&BreakEven<'_>],
+    judged: &[&Cheapest<'_>],
+    refused: bool,
+) -> Figure {
     let at = |cell: &Cell<'_>| (cell.number("bytes"), cell.number("compute_us"));
     let mut places = Vec::new();
     for ((bytes, compute), mut ranked) in grouped(cells, at) {
         ranked.sort_by(|a, b| a.p50.total_cmp(&b.p50));
         if let (Some(bytes), Some(compute)) = (bytes, compute) {
-            places.push(Place { bytes, compute, ranked });
+            let judged = judged.iter().copied().find(|judged| judged.at == (bytes, compute));
+            if let Some(judged) = judged {
+                // Its verdict is of ratios, which may rank two near ones otherwise than medians.
+                ranked.sort_by_key(|cell| cell.text("backend") != Some(judged.backend));
+            }
+            places.push(Place { bytes, compute, ranked, judged, refused });
         }
     }
     let mut table = Table::new(3, &["payload", "compute per job", "cheapest", "per job", "next"]);
     for place in &places {
-        let said = |cell: &Cell<'_>| {
-            let backend = cell.text("backend").unwrap_or("");
-            format!("{backend} {}", with_interval(cell.unit, cell.p50, cell.ci95))
-        };
         table.rows.push(vec![
             tick("bytes", place.bytes),
             tick("us", place.compute),
             place.letter() + " " + place.backend(),
-            said(&place.ranked[0]),
-            place.ranked.get(1).map_or(String::new(), said),
+            said_of(&place.ranked[0]),
+            place.next(),
         ]);
     }
     for line in lines {
@@ -131,9 +176,19 @@ fn figure(workers: Option<u64>, cells: &[Cell<'_>], lines: &[&BreakEven<'_>]) ->
         title: format!("Break-even: the cheapest backend by payload and compute time{workers}"),
         answer: answer(lines),
         notes: vec![
-            "A letter with a question mark: the intervals of the two cheapest overlap. A triangle \
-             at the edge: the line lies beyond what was measured."
-                .into(),
+            match judged.is_empty() {
+                _ if refused => "All is undecided (?): there were too few blocks for intervals.",
+                false => {
+                    "A letter with a question mark: undecided, the ratio to the next, block by \
+                     block, may be 1."
+                }
+                true => {
+                    "A letter with a question mark: undecided, the intervals of the two cheapest \
+                     overlap."
+                }
+            }
+            .into(),
+            "A triangle at the edge: the line lies beyond what was measured.".into(),
         ],
         legend,
         pictures: [WIDE, NARROW].map(|width| draw(width, &places, lines)),

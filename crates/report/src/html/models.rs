@@ -162,6 +162,45 @@ fn read_break_even(model: &Value) -> Option<BreakEven<'_>> {
     })
 }
 
+/// Which backend is cheapest at a place of the break-even grid, as the measurement judged it.
+#[derive(Clone, Debug)]
+pub(crate) struct Cheapest<'a> {
+    /// For so many workers.
+    pub(crate) workers: Option<f64>,
+    /// Payload in bytes and compute time in microseconds.
+    pub(crate) at: (f64, f64),
+    /// "threads".
+    pub(crate) backend: &'a str,
+    /// Whether every other takes more, as far as intervals tell.
+    pub(crate) decided: bool,
+    /// The others, and how many times as long they take.
+    pub(crate) others: Vec<(&'a str, Estimate)>,
+}
+
+/// Every place that was judged.
+pub(crate) fn cheapest(result: &Value) -> Vec<Cheapest<'_>> {
+    let of_kind = |model: &&Value| text(model, "model") == Some("cheapest");
+    let models = list(result, "models").iter().filter(of_kind);
+    models
+        .flat_map(|model| {
+            let workers = model.get("case").and_then(|case| number(case, "workers"));
+            let place = move |point| read_cheapest(point, workers);
+            list(model, "points").iter().filter_map(place)
+        })
+        .collect()
+}
+
+fn read_cheapest(point: &Value, workers: Option<f64>) -> Option<Cheapest<'_>> {
+    let other = |other| Some((text(other, "backend")?, Estimate::read(other.get("ratio")?)?));
+    Some(Cheapest {
+        workers,
+        at: (number(point, "bytes")?, number(point, "compute_us")?),
+        backend: text(point, "cheapest")?,
+        decided: point.get("decided")?.as_bool()?,
+        others: list(point, "others").iter().filter_map(other).collect(),
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

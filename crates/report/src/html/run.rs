@@ -38,7 +38,7 @@ pub(crate) fn spans(result: &Value) -> Option<Figure> {
     let mean = |name: String, jobs: &[Job]| {
         let sum = |span: usize| jobs.iter().map(|job| job.spans[span]).sum::<f64>();
         let spans = std::array::from_fn(|span| sum(span) / jobs.len().max(1) as f64);
-        Bar { name, spans }
+        Bar { name, spans, alone: false }
     };
     let all = format!("All {}", crate::units::count(jobs.len() as u64, "job"));
     let mut bars = vec![mean(all, &jobs)];

@@ -47,7 +47,7 @@ fn reference<'a>(walls: &[Cell<'a>]) -> Option<Cell<'a>> {
 /// grows with the workers.
 fn speedup(cell: &Cell<'_>, reference: &Cell<'_>) -> Option<Point> {
     let workers = cell.number("workers")?;
-    let work = if cell.text("mode") == Some("weak") { workers } else { 1.0 };
+    let work = if is_weak(cell) { workers } else { 1.0 };
     let [[from, to], [least, most]] = [cell.ci95, reference.ci95];
     (cell.p50 > 0.0 && from > 0.0).then(|| Point {
         x: workers,
@@ -69,18 +69,22 @@ fn figure(result: &Value, walls: &[Cell<'_>], scaling: &[Cell<'_>]) -> Option<Fi
         let mut points: Vec<_> =
             cells.iter().filter_map(|cell| speedup(cell, &reference)).collect();
         points.sort_by(|a, b| a.x.total_cmp(&b.x));
-        let curves = curves(result, &cells[0]);
-        series.push(Series { name, look, points, curves, refused: refused(result, &cells[0]) });
+        // Older results have Amdahl's law fitted to work that grows; it is not about that.
+        let (curves, refused) = match is_weak(&reference) {
+            true => (Vec::new(), Vec::new()),
+            false => (curves(result, &cells[0]), refused(result, &cells[0])),
+        };
+        series.push(Series { name, look, points, curves, refused });
     }
     let usable = result.get("host").and_then(|host| number(host, "cores_usable"));
     let pictures = [draw(WIDE, &series, usable)?, draw(NARROW, &series, usable)?];
-    let weak = reference.text("mode") == Some("weak");
+    let weak = is_weak(&reference);
     let kind = if weak { "Scaled speedup (work grows with the workers)" } else { "Speedup" };
     let kernel = reference.text("kernel").map_or(String::new(), |name| format!(", {name}"));
     Some(Figure {
         title: format!("{kind} against workers{kernel}"),
         answer: answer(&series),
-        notes: notes(&series, usable),
+        notes: notes(&series, usable, weak),
         legend: legend(&series),
         pictures,
         table: table(walls, scaling, &reference),
@@ -102,12 +106,17 @@ fn answer(series: &[Series<'_>]) -> String {
     )
 }
 
-fn notes(series: &[Series<'_>], usable: Option<f64>) -> Vec<String> {
-    let mut notes = vec![
-        "Speedup is the time of sync with one worker over the time with so many. Strokes go \
-         from the ends of both 95 % intervals and are therefore rather too long."
-            .to_owned(),
-    ];
+fn notes(series: &[Series<'_>], usable: Option<f64>, weak: bool) -> Vec<String> {
+    let what = match weak {
+        true => {
+            "Scaled speedup is how many times the work of sync with one worker is done in its \
+             time. The serial share is Gustafson's."
+        }
+        false => "Speedup is the time of sync with one worker over the time with so many.",
+    };
+    let strokes =
+        "Strokes go from the ends of both 95 % intervals and are therefore rather too long.";
+    let mut notes = vec![format!("{what} {strokes}")];
     if series.iter().any(|series| series.points.iter().any(|point| point.hollow)) {
         let cores = usable.map_or(String::new(), |cores| format!(" ({cores} here)"));
         notes.push(format!(
@@ -119,11 +128,23 @@ fn notes(series: &[Series<'_>], usable: Option<f64>) -> Vec<String> {
             "Thin dashed curves are fits, scaled to each line's own one-worker point.".into(),
         );
     }
+    // Series of the same worker counts lack curves for the same reasons.
+    let mut refused: Vec<(&str, &str, Vec<&str>)> = Vec::new();
     for series in series {
-        for (model, reason) in &series.refused {
-            let model = if *model == "usl" { "USL" } else { model };
-            notes.push(format!("No {model} curve for {}: {reason}.", series.name));
+        for &(model, reason) in &series.refused {
+            let name = match model {
+                "usl" => "USL",
+                "amdahl" => "Amdahl",
+                _ => continue,
+            };
+            match refused.iter_mut().find(|(of, why, _)| (*of, *why) == (name, reason)) {
+                Some((_, _, whose)) => whose.push(&series.name),
+                None => refused.push((name, reason, vec![&series.name])),
+            }
         }
+    }
+    for (name, reason, whose) in refused {
+        notes.push(format!("No {name} curve for {}: {reason}.", whose.join(", ")));
     }
     notes
 }
@@ -151,7 +172,12 @@ fn table(walls: &[Cell<'_>], scaling: &[Cell<'_>], reference: &Cell<'_>) -> Tabl
         let cell = scaling.iter().find(|cell| cell.metric == metric && cell.case == wall.case);
         cell.map_or(String::new(), |cell| quantity(cell.unit, cell.p50))
     };
-    let head = ["backend", "workers", "wall", "speedup", "interval", "efficiency", "Karp–Flatt"];
+    // Karp and Flatt's figure is about a speedup of the same work; of work that grows with
+    // the workers, Gustafson's serial share.
+    let weak = is_weak(reference);
+    let (speedup_name, serial_name) =
+        if weak { ("scaled speedup", "serial share") } else { ("speedup", "Karp–Flatt") };
+    let head = ["backend", "workers", "wall", speedup_name, "interval", "efficiency", serial_name];
     let mut table = Table::new(1, &head);
     let known =
         metrics.iter().filter(|metric| walls.iter().any(|wall| !of(wall, metric).is_empty()));
@@ -160,9 +186,7 @@ fn table(walls: &[Cell<'_>], scaling: &[Cell<'_>], reference: &Cell<'_>) -> Tabl
     for wall in walls {
         let Some(point) = speedup(wall, reference) else { continue };
         let (n, s) = (point.x, point.y);
-        // Karp and Flatt (1990): the serial share that would explain this speedup.
-        let serial =
-            if n > 1.0 { digits((1.0 / s - 1.0 / n) / (1.0 - 1.0 / n)) } else { "–".into() };
+        let serial = if n > 1.0 { digits(serial_share(n, s, weak)) } else { "–".into() };
         let mut row = vec![
             wall.said(|key| !["workers", "kernel", "mode"].contains(&key)),
             n.to_string(),
@@ -176,6 +200,20 @@ fn table(walls: &[Cell<'_>], scaling: &[Cell<'_>], reference: &Cell<'_>) -> Tabl
         table.rows.push(row);
     }
     table
+}
+
+fn is_weak(cell: &Cell<'_>) -> bool {
+    cell.text("mode") == Some("weak")
+}
+
+/// The serial share that would explain what `n` workers do: of the same work, that of Karp and
+/// Flatt (1990); of `n` times the work, that of Gustafson (1988), whose scaled speedup is
+/// `n - share * (n - 1)`.
+fn serial_share(n: f64, speedup: f64, weak: bool) -> f64 {
+    match weak {
+        true => (n - speedup) / (n - 1.0),
+        false => (1.0 / speedup - 1.0 / n) / (1.0 - 1.0 / n),
+    }
 }
 
 fn draw(width: f64, series: &[Series<'_>], usable: Option<f64>) -> Option<Canvas> {
@@ -243,4 +281,17 @@ fn draw(width: f64, series: &[Series<'_>], usable: Option<f64>) -> Option<Canvas
     }
     end_labels(&mut canvas, field, &ends);
     Some(canvas)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_serial_share_is_of_the_law_that_the_work_follows() {
+        // Amdahl: a fifth is serial, so four workers are 1 / (0.2 + 0.8 / 4) times as fast.
+        assert!((serial_share(4.0, 2.5, false) - 0.2).abs() < 1e-12);
+        // Gustafson: 4 - 0.2 * 3.
+        assert!((serial_share(4.0, 3.4, true) - 0.2).abs() < 1e-12);
+    }
 }

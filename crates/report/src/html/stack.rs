@@ -1,5 +1,7 @@
 //! Where the time of a job goes: a bar for each backend, its spans one after another.
 
+use serde_json::Value;
+
 use super::figure::{Figure, Key, NARROW, Swatch, Table, WIDE};
 use super::input::{Cell, grouped, quantity, tick};
 use super::scale::Scale;
@@ -9,34 +11,92 @@ use super::svg::{Anchor, Canvas, fitted, text_width};
 pub(crate) const SPANS: [&str; 7] =
     ["queue", "encode", "deliver", "decode", "compute", "reply", "collect"];
 
+/// What the names mean.
+const WORDS: &str = "encode: inputs into the transport; deliver: until the worker has the job; \
+    decode: until the kernel is called; reply: until the result is published; collect: until \
+    the coordinator has it.";
+
 /// Mean or median spans of a job, in microseconds, in the order of [`SPANS`].
 pub(crate) struct Bar {
     /// Whose they are.
     pub(crate) name: String,
     /// How long each is.
     pub(crate) spans: [f64; 7],
+    /// Whether the queue is drawn: it is part of a job that was submitted alone, where for a
+    /// thread it is the wake-up. Else it depends on how many were submitted at once.
+    pub(crate) alone: bool,
 }
 
 impl Bar {
-    /// All that is drawn: without the queue.
+    /// The first span that is drawn.
+    fn first(&self) -> usize {
+        usize::from(!self.alone)
+    }
+
+    /// All that is drawn.
     fn length(&self) -> f64 {
-        self.spans[1..].iter().sum()
+        self.spans[self.first()..].iter().sum()
     }
 }
 
-/// A figure for each experiment whose cells have spans as their metrics.
+/// What all bars of a figure have in common.
+const SITUATION: [&str; 4] = ["kernel", "bytes", "state", "workers"];
+
+/// A figure for each experiment whose cells have spans as their metrics, and each situation in
+/// it: of payloads, without any and the largest, between which the others lie.
 pub(crate) fn figures(cells: &[Cell<'_>]) -> Vec<Figure> {
     let spans: Vec<Cell<'_>> = cells.iter().filter(|cell| is_span(cell)).copied().collect();
-    let figure = |(experiment, cells): (&str, Vec<Cell<'_>>)| {
-        let bar = |(case, cells): (_, Vec<Cell<'_>>)| {
-            let of = |name| cells.iter().find(|cell| cell.metric == name);
-            let spans = SPANS.map(|name| of(name).map_or(0.0, |cell| cell.p50.max(0.0)));
-            Bar { name: super::input::said(case, |_| true), spans }
+    let mut figures = Vec::new();
+    for (_, cells) in grouped(&spans, |cell| cell.experiment) {
+        let most = cells.iter().filter_map(|cell| cell.number("bytes")).fold(0.0, f64::max);
+        let is_end = |cell: &&Cell<'_>| {
+            cell.number("bytes").is_none_or(|bytes| bytes == 0.0 || bytes == most)
         };
-        let bars: Vec<Bar> = grouped(&cells, |cell| cell.case).into_iter().map(bar).collect();
-        figure(format!("Median spans of a job ({experiment})"), &bars)
+        let ends: Vec<Cell<'_>> = cells.iter().filter(is_end).copied().collect();
+        figures.extend(grouped(&ends, situation).iter().map(|(_, cells)| of_situation(cells)));
+    }
+    figures
+}
+
+fn situation<'a>(cell: &Cell<'a>) -> [Option<&'a Value>; 4] {
+    SITUATION.map(|key| cell.case.get(key))
+}
+
+fn of_situation(cells: &[Cell<'_>]) -> Figure {
+    let bar = |(case, cells): (_, Vec<Cell<'_>>)| {
+        let of = |name| cells.iter().find(|cell| cell.metric == name);
+        let spans = SPANS.map(|name| of(name).map_or(0.0, |cell| cell.p50.max(0.0)));
+        Bar { name: super::input::said(case, |key| !SITUATION.contains(&key)), spans, alone: true }
     };
-    grouped(&spans, |cell| cell.experiment).into_iter().map(figure).collect()
+    let bars: Vec<Bar> = grouped(cells, |cell| cell.case).into_iter().map(bar).collect();
+    let situation = cells[0].said(|key| SITUATION.contains(&key));
+    let situation = if situation.is_empty() { String::new() } else { format!(": {situation}") };
+    let title = format!("Spans of a job by backend ({}{situation})", cells[0].experiment);
+    Figure { answer: compared(&bars), ..figure(title, &bars) }
+}
+
+/// The cheapest way to a thread and to a process, and what takes the time there.
+fn compared(bars: &[Bar]) -> String {
+    let least = |backend: &str| {
+        let is_one = |bar: &&Bar| {
+            bar.name
+                .strip_prefix(backend)
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with(','))
+        };
+        bars.iter().filter(is_one).min_by(|a, b| a.length().total_cmp(&b.length()))
+    };
+    let said = |bar: &Bar| {
+        let spans = bar.spans.iter().zip(SPANS).skip(bar.first());
+        let (most, name) = spans.max_by(|a, b| a.0.total_cmp(b.0)).unwrap_or((&0.0, ""));
+        let [all, most] = [bar.length(), *most].map(|us| quantity("us", us));
+        format!("{} takes {all}, of which {name} {most}", bar.name)
+    };
+    let ways: Vec<String> =
+        ["threads", "processes"].into_iter().filter_map(least).map(said).collect();
+    match ways.is_empty() {
+        true => bars.first().map_or(String::new(), |bar| format!("{}.", said(bar))),
+        false => format!("{}.", ways.join("; ")),
+    }
 }
 
 /// Whether a cell is one of [`figures`].
@@ -44,8 +104,7 @@ pub(crate) fn is_span(cell: &Cell<'_>) -> bool {
     cell.unit == "us" && SPANS.contains(&cell.metric)
 }
 
-/// The figure of some bars. The queue is in the table only: how long it is depends on
-/// how many jobs were submitted at once.
+/// The figure of some bars. Where jobs were submitted at once, the queue is in the table only.
 pub(crate) fn figure(title: String, bars: &[Bar]) -> Figure {
     let mut table = Table::new(1, &["jobs"]);
     table.head.extend(SPANS.map(str::to_owned));
@@ -66,17 +125,19 @@ pub(crate) fn figure(title: String, bars: &[Bar]) -> Figure {
             bar.name
         )
     };
+    let alone = bars.iter().any(|bar| bar.alone);
+    let queue = match alone {
+        true => "queue: until it is assigned to a worker, which is where a thread wakes up;",
+        false => {
+            "The queue is not drawn, as it depends on how many jobs were submitted at once; it is \
+             in the table."
+        }
+    };
     Figure {
         title,
         answer: bars.first().map_or(String::new(), say),
-        notes: vec![
-            "encode: inputs into the transport; deliver: until the worker has the job; decode: \
-             until the kernel is called; reply: until the result is published; collect: until \
-             the coordinator has it. The queue is not drawn, as it depends on how many jobs were \
-             submitted at once; it is in the table."
-                .into(),
-        ],
-        legend: (1..SPANS.len()).map(key).collect(),
+        notes: vec![format!("{queue} {WORDS}")],
+        legend: (usize::from(!alone)..SPANS.len()).map(key).collect(),
         pictures: [WIDE, NARROW].map(|width| draw(width, bars)),
         table,
     }
@@ -114,7 +175,7 @@ fn draw(width: f64, bars: &[Bar]) -> Canvas {
             canvas.text("value", Anchor::End, (width - 2.0, top - 5.0), &value);
         }
         let mut from = 0.0;
-        for (span, took) in bar.spans.iter().enumerate().skip(1) {
+        for (span, took) in bar.spans.iter().enumerate().skip(bar.first()) {
             let (begin, end) = (x.at(from), x.at(from + took));
             from += took;
             let says = format!("{}: {} {}", bar.name, SPANS[span], quantity("us", *took));

@@ -82,9 +82,48 @@ fn each_figure_of_a_run_has_a_mark_for_each_span() {
 }
 
 #[test]
+fn the_map_follows_the_verdict_of_ratios_not_the_overlap_of_intervals() {
+    let mut result = bench();
+    let map = |result: &Value| picture(&page(result), "Break-even");
+    let doubts = |result: &Value| map(result).matches("?</text>").count();
+    assert!(doubts(&result) > 0, "intervals of the fixture overlap somewhere");
+    let cells = result["experiments"].as_array().unwrap().iter();
+    let mut at: Vec<(Value, Value)> = Vec::new();
+    for cell in cells.filter(|cell| cell["experiment"] == "break-even") {
+        let place = (cell["case"]["bytes"].clone(), cell["case"]["compute_us"].clone());
+        if !at.contains(&place) {
+            at.push(place);
+        }
+    }
+    let ratio = json!({"estimate": 1.25, "interval": [1.125, 1.5]});
+    let points: Vec<Value> = at
+        .into_iter()
+        .enumerate()
+        .map(|(i, (bytes, compute_us))| {
+            json!({"bytes": bytes, "compute_us": compute_us, "cheapest": "threads",
+                   "decided": i != 3, "others": [{"backend": "sync", "ratio": ratio}]})
+        })
+        .collect();
+    let model = json!({"model": "cheapest", "case": {}, "points": points});
+    result["models"].as_array_mut().unwrap().push(model);
+    assert_eq!(doubts(&result), 1);
+    assert_eq!(map(&result).matches(">T</text>").count(), 24);
+    assert!(page(&result).contains("sync 1.25 times (1.12 to 1.50)"));
+}
+
+#[test]
+fn weak_scaling_has_no_figure_of_strong_scaling() {
+    let page = page(&bench());
+    let weak =
+        page.split("<figure").find(|figure| figure.contains("Scaled speedup (work")).unwrap();
+    assert!(weak.contains("serial share") && !weak.contains("Karp–Flatt"));
+    assert!(!weak.contains(" fit\""), "no curve of Amdahl's law");
+}
+
+#[test]
 fn cells_that_are_spans_are_stacked() {
     let cell = |backend: &str, metric: &str, us: f64| {
-        let case = json!({"backend": backend});
+        let case = json!({"backend": backend, "bytes": 0, "state": "idle"});
         json!({"experiment": "latency", "case": case, "metric": metric, "unit": "us", "p50": us})
     };
     let cells = [
@@ -93,8 +132,11 @@ fn cells_that_are_spans_are_stacked() {
         cell("processes", "deliver", 2.0),
     ];
     let page = page(&json!({"schema": "brigade.bench.v1", "experiments": cells}));
-    assert_eq!(marks(&picture(&page, "Median spans"), "span"), 12, "six of each backend");
-    assert!(page.contains("threads: a job computes for 5.00 µs"));
+    let stack = picture(&page, "Spans of a job by backend (latency: 0 B, idle)");
+    assert_eq!(marks(&stack, "span"), 14, "seven of each backend");
+    let answer = "threads takes 6.00 µs, of which compute 5.00 µs; processes takes 2.00 µs, of which \
+                  deliver 2.00 µs.";
+    assert!(page.contains(answer), "{page}");
 }
 
 #[test]

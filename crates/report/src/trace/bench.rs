@@ -1,5 +1,6 @@
 //! A timeline of a benchmark: when each replication block ran and what the machine was
-//! like in it, and the runs of which `bench paradigms` keeps who did what when.
+//! like in it, and the runs of which `bench paradigms` keeps who did what when, with their
+//! counters.
 
 use std::io::{self, Write};
 
@@ -71,6 +72,7 @@ fn lanes(pid: usize, timeline: &Value, events: &mut Vec<Value>) {
     let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
     let title: Vec<String> = case.values().map(text).collect();
     events.push(name("process_name", pid, 0, &title.join(" ")));
+    counters(pid, timeline, events);
     let lanes = timeline["lanes"].as_array().map(Vec::as_slice).unwrap_or_default();
     for (lane, described) in lanes.iter().enumerate() {
         let mut tracks = Tracks::default();
@@ -88,6 +90,21 @@ fn lanes(pid: usize, timeline: &Value, events: &mut Vec<Value>) {
             let label = text(&described["worker"]);
             events.push(name("thread_name", pid, tid, &format!("worker {label}")));
             events.push(slice(pid, tid, kind, [from, to], &json!({"job": span[3]})));
+        }
+    }
+}
+
+/// What the timeline counted: waiting jobs, jobs in flight, memory.
+fn counters(pid: usize, timeline: &Value, events: &mut Vec<Value>) {
+    for counter in timeline["counters"].as_array().map(Vec::as_slice).unwrap_or_default() {
+        let (Some(name), Some(unit)) = (counter["name"].as_str(), counter["unit"].as_str()) else {
+            continue;
+        };
+        for point in counter["points"].as_array().map(Vec::as_slice).unwrap_or_default() {
+            if let (Some(at), Some(value)) = (point[0].as_f64(), point[1].as_i64()) {
+                events.push(json!({"ph": "C", "name": name, "pid": pid, "ts": at,
+                                   "args": {unit: value}}));
+            }
         }
     }
 }
@@ -121,6 +138,10 @@ mod tests {
             "lanes": [{"worker": 0, "spans": [["wait", 0.0, 20.0, "job 0"],
                                               ["wait", 5.0, 30.0, "job 1"],
                                               ["idle", 20.0, 30.0, ""]]}],
+            "counters": [{"name": "queue depth", "unit": "jobs",
+                          "points": [[0.0, 1], [5.0, 0]]},
+                         {"name": "memory", "unit": "bytes", "points": [[20.0, 4096]]},
+                         {"name": "memory"}],
         })];
         let blocks = vec![block("latency", 5_000_000), block("startup", 8_000_000)];
         let result = Bench { blocks, timelines, ..Bench::new(&Host::read(), 1, Vec::new()) };
@@ -130,7 +151,11 @@ mod tests {
         let events = value["traceEvents"].as_array().unwrap();
         let of = |ph: &'static str| events.iter().filter(move |event| event["ph"] == ph);
         assert_eq!(of("X").count(), 5);
-        assert_eq!(of("C").count(), 6);
+        assert_eq!(of("C").count(), 6 + 3);
+        let depth = of("C").find(|event| event["name"] == "queue depth").unwrap();
+        assert_eq!((&depth["pid"], &depth["args"]["jobs"]), (&json!(2), &json!(1)));
+        let memory = of("C").find(|event| event["name"] == "memory").unwrap();
+        assert_eq!((memory["ts"].as_f64(), &memory["args"]["bytes"]), (Some(20.0), &json!(4096)));
         let second = of("X").find(|event| event["args"]["experiment"] == "startup").unwrap();
         assert_eq!((second["ts"].as_f64(), second["tid"].as_u64()), (Some(3000.0), Some(2)));
         // The two waits overlap, so they are on two tracks.

@@ -1,0 +1,63 @@
+use std::path::PathBuf;
+
+use brigade_exec::{Backend, StartMethod, Transport};
+use clap::Args;
+
+use super::pool::{self, GuardArgs, LaneArgs};
+
+/// The pools that an experiment measures. What is not given is as the experiment has it; where
+/// one takes a list, it chooses from what the experiment compares.
+#[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "Workers")]
+pub(crate) struct MeasuredArgs {
+    /// Measure only these, as in threads,processes. `sync` is measured too where speedup is
+    /// against it [default: all that the experiment compares]
+    #[arg(short, long, value_name = "BACKENDS", value_delimiter = ',', alias = "backends")]
+    #[arg(value_parser = pool::backend())]
+    pub(crate) backend: Vec<Backend>,
+    /// How many workers, as in 1,2,4; sync and async have one [default: 1 for latency, bandwidth
+    /// and isolation; 1,2 for throughput, startup and break-even; 1,2,4,8 for paradigms; each
+    /// up to twice the cores for scaling]
+    #[arg(short, long, value_name = "COUNTS", value_delimiter = ',')]
+    pub(crate) workers: Vec<usize>,
+    #[command(flatten)]
+    pub(crate) lane: LaneArgs,
+    #[command(flatten)]
+    pub(crate) processes: MeasuredProcessArgs,
+}
+
+/// What only worker processes have.
+#[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "Worker processes (no effect on other backends)")]
+pub(crate) struct MeasuredProcessArgs {
+    /// How a job's bytes reach a worker; a list chooses what latency, bandwidth and isolation
+    /// compare, as in arena,shm [default: all there, else arena]
+    #[arg(long, value_name = "TRANSPORTS", value_delimiter = ',')]
+    #[arg(value_parser = pool::transport())]
+    pub(crate) transport: Vec<Transport>,
+    /// How a worker comes to be; a list chooses what startup compares, as in spawn,forkserver
+    /// [default: all there, else spawn]
+    #[arg(long, value_name = "METHODS", value_delimiter = ',')]
+    #[arg(value_parser = pool::start_method())]
+    pub(crate) start_method: Vec<StartMethod>,
+    /// Jobs assigned to one worker at a time; a list chooses what throughput compares, as in
+    /// 1,2,8 [default: 1,2,8 there, else 2]
+    #[arg(long, value_name = "DEPTHS", value_delimiter = ',')]
+    pub(crate) depth: Vec<usize>,
+    #[command(flatten)]
+    pub(crate) guards: GuardArgs,
+}
+
+/// Options of `run` that a measurement has no use for: they are understood, to say so.
+#[derive(Clone, Debug, Default, Args)]
+pub(crate) struct MeaninglessArgs {
+    /// Refused: a measurement cannot go on where another ended
+    #[arg(long, value_name = "FILE", hide = true)]
+    pub(crate) journal: Option<PathBuf>,
+    /// Refused: a measurement cannot go on where another ended
+    #[arg(long, hide = true)]
+    pub(crate) resume: bool,
+    /// Accepted because `run` has it: a variant that fails never hides the others
+    #[arg(short, long, hide = true)]
+    pub(crate) keep_going: bool,
+}

@@ -1,0 +1,269 @@
+//! Which backend is cheapest, by payload and compute time: a verdict for each place of the
+//! grid, by ratios within blocks.
+
+use brigade_measure::comparison::Estimate;
+use brigade_measure::experiment::Cell;
+use brigade_measure::models::{self, AtWorkers, Refused};
+use brigade_report::units;
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+
+use super::figures::{of_blocks, time, whole_blocks};
+use super::session::Session;
+
+/// An entry of `models`.
+#[derive(Serialize)]
+struct Cheapest {
+    /// "cheapest".
+    model: &'static str,
+    /// The number of workers.
+    case: Map<String, Value>,
+    points: Vec<Place>,
+    /// Backends that are cheapest at no place, not even perhaps.
+    never: Vec<String>,
+}
+
+/// What is said of one payload and compute time.
+#[derive(Serialize)]
+struct Place {
+    bytes: u64,
+    compute_us: f64,
+    /// The one that takes least.
+    cheapest: String,
+    /// Whether every other takes more, as far as intervals tell.
+    decided: bool,
+    per_job_us: f64,
+    others: Vec<Other>,
+}
+
+/// One that was held against the cheapest.
+#[derive(Serialize)]
+struct Other {
+    backend: String,
+    /// Its time over that of the cheapest, within blocks.
+    ratio: Estimate,
+}
+
+impl Place {
+    /// Whether a backend is cheapest here, or may be.
+    fn may_be(&self, backend: &str) -> bool {
+        let other = self.others.iter().find(|other| other.backend == backend);
+        self.cheapest == backend || other.is_some_and(|other| other.ratio.interval[0] <= 1.0)
+    }
+}
+
+/// The model of one number of workers, and what it says in words.
+pub(super) fn conclude(workers: usize, cells: &[Cell], session: &mut Session<'_>) {
+    let case = super::case(json!({"workers": workers}));
+    let places = match places(workers, cells, session.common.plan.seed) {
+        Ok(places) => places,
+        Err(Refused { reason, .. }) => {
+            // Other models of these blocks say so in a sentence.
+            session.models.push(
+                json!({"model": "refused", "of": "cheapest", "reason": reason, "case": case}),
+            );
+            return;
+        }
+    };
+    let mut backends: Vec<String> = Vec::new();
+    for backend in places
+        .iter()
+        .flat_map(|place| place.others.iter().map(|other| &other.backend).chain([&place.cheapest]))
+    {
+        if !backends.contains(backend) {
+            backends.push(backend.clone());
+        }
+    }
+    if backends.len() < 2 {
+        return;
+    }
+    let mut never = backends;
+    never.retain(|backend| !places.iter().any(|place| place.may_be(backend)));
+    for sentence in said(workers, &places, &never) {
+        session.find(sentence);
+    }
+    let model = Cheapest { model: "cheapest", case, points: places, never };
+    session.models.push(serde_json::to_value(model).unwrap_or_default());
+}
+
+/// Every place of the grid that has at least two backends, by payload and compute time.
+fn places(workers: usize, cells: &[Cell], seed: u64) -> Result<Vec<Place>, Refused> {
+    let number = |cell: &Cell, key: &str| cell.case.get(key).and_then(Value::as_f64);
+    let takes_part = |cell: &&Cell| {
+        // One lane is all that these have: they belong to each number of workers.
+        let alone = ["sync", "async"].contains(&backend(cell));
+        cell.error.is_none() && (alone || number(cell, "workers") == Some(workers as f64))
+    };
+    let cells: Vec<&Cell> = cells.iter().filter(takes_part).collect();
+    let mut at: Vec<(u64, f64)> = Vec::new();
+    for cell in &cells {
+        let bytes = cell.case.get("bytes").and_then(Value::as_u64);
+        if let (Some(bytes), Some(us)) = (bytes, number(cell, "compute_us"))
+            && !at.contains(&(bytes, us))
+        {
+            at.push((bytes, us));
+        }
+    }
+    at.sort_by(|a, b| a.0.cmp(&b.0).then(a.1.total_cmp(&b.1)));
+    let mut places = Vec::new();
+    for (bytes, compute_us) in at {
+        let here = cells.iter().copied().filter(|cell| {
+            number(cell, "bytes") == Some(bytes as f64)
+                && number(cell, "compute_us") == Some(compute_us)
+        });
+        if let Some((cheapest, others)) = ranked(&here.collect::<Vec<_>>(), seed)? {
+            places.push(Place {
+                bytes,
+                compute_us,
+                cheapest: backend(cheapest).to_owned(),
+                decided: others.iter().all(|other| other.ratio.interval[0] > 1.0),
+                per_job_us: cheapest.p50,
+                others,
+            });
+        }
+    }
+    Ok(places)
+}
+
+fn backend(cell: &Cell) -> &str {
+    cell.case.get("backend").and_then(Value::as_str).unwrap_or_default()
+}
+
+/// The cheapest of these cells, and how many times as long the others take.
+fn ranked<'a>(cells: &[&'a Cell], seed: u64) -> Result<Option<(&'a Cell, Vec<Other>)>, Refused> {
+    let blocks = whole_blocks(cells.iter().copied());
+    // How many times as long `other` takes as `this`: the same as how many times as fast
+    // `this` is.
+    let ratio = |other: &Cell, this: &Cell| -> Result<Option<Estimate>, Refused> {
+        let this = AtWorkers { workers: 1, blocks: of_blocks(this, blocks) };
+        let found = models::speedup(&of_blocks(other, blocks), &[this], seed)?;
+        Ok(found.points.first().map(|point| point.speedup))
+    };
+    let Some((&first, rest)) = cells.split_first() else {
+        return Ok(None);
+    };
+    let mut cheapest = first;
+    for other in rest {
+        if ratio(other, cheapest)?.is_some_and(|ratio| ratio.estimate < 1.0) {
+            cheapest = other;
+        }
+    }
+    let mut others = Vec::new();
+    for other in cells.iter().filter(|other| !std::ptr::eq(**other, cheapest)) {
+        if let Some(ratio) = ratio(other, cheapest)? {
+            others.push(Other { backend: backend(other).to_owned(), ratio });
+        }
+    }
+    others.sort_by(|a, b| a.ratio.estimate.total_cmp(&b.ratio.estimate));
+    Ok((!others.is_empty()).then_some((cheapest, others)))
+}
+
+/// "cheapest of 2 workers without payload: sync up to 10.0 us, processes from 1.00 ms on, in
+/// between undecided; threads never".
+fn said(workers: usize, places: &[Place], never: &[String]) -> Vec<String> {
+    let mut sizes: Vec<u64> = places.iter().map(|place| place.bytes).collect();
+    sizes.dedup();
+    let mut sentences = Vec::new();
+    for bytes in sizes {
+        let row: Vec<&Place> = places.iter().filter(|place| place.bytes == bytes).collect();
+        let name = |place: &Place| match place.decided {
+            true => place.cheapest.clone(),
+            false => {
+                let maybe = place.others.iter().filter(|other| place.may_be(&other.backend));
+                let names = maybe.map(|other| other.backend.as_str());
+                let names: Vec<&str> = [&*place.cheapest].into_iter().chain(names).collect();
+                format!("undecided ({})", names.join(" or "))
+            }
+        };
+        let mut runs: Vec<(String, f64, f64)> = Vec::new();
+        for place in row {
+            let name = name(place);
+            match runs.last_mut() {
+                Some((last, _, to)) if *last == name => *to = place.compute_us,
+                _ => runs.push((name, place.compute_us, place.compute_us)),
+            }
+        }
+        let parts = runs.iter().map(|(name, from, to)| match from == to {
+            true => format!("{} {name}", time(*from)),
+            false => format!("{} to {} {name}", time(*from), time(*to)),
+        });
+        let payload = match bytes {
+            0 => "without payload".to_owned(),
+            bytes => format!("with {} of payload", units::bytes(bytes)),
+        };
+        sentences.push(format!(
+            "cheapest {payload}, with {}, by what a job computes: {}",
+            units::count(workers as u64, "worker"),
+            parts.collect::<Vec<_>>().join("; ")
+        ));
+    }
+    if !never.is_empty() {
+        let workers = units::count(workers as u64, "worker");
+        sentences.push(format!("never cheapest with {workers}: {}", never.join(", ")));
+    }
+    sentences
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use brigade_measure::experiment::{Hooks, Metric, Plan, Variant, run};
+
+    /// Cells whose blocks vary together by a factor of up to two, and apart by `noise`.
+    fn cells(all: &[(&str, usize, u64, f64, f64)], noise: f64) -> Vec<Cell> {
+        let mut turn = vec![0_u32; all.len()];
+        let mut variants: Vec<Variant<'_>> = all
+            .iter()
+            .zip(&mut turn)
+            .enumerate()
+            .map(|(place, (&(backend, workers, bytes, compute_us, us), turn))| {
+                let case = json!({"backend": backend, "workers": workers, "bytes": bytes,
+                                  "compute_us": compute_us});
+                Variant::new(super::super::case(case), move || {
+                    *turn += 1;
+                    let shared = 1.0 + f64::from(*turn % 4) / 3.0;
+                    let own = 1.0 + noise * f64::from((*turn * 7 + place as u32 * 5) % 11) / 11.0;
+                    Ok(vec![us * shared * own])
+                })
+            })
+            .collect();
+        let plan = Plan { blocks: 12, budget: None, precision: None, seed: 1 };
+        let mut hooks = Hooks { done: &mut |_| {}, is_interrupted: &|| false };
+        run("break-even", &[Metric::us("per_job")], &mut variants, &plan, &mut hooks).cells
+    }
+
+    #[test]
+    fn what_disturbs_a_block_decides_nothing_and_what_differs_within_blocks_does() {
+        let all = [
+            ("sync", 1, 0, 0.0, 1.0),
+            ("threads", 2, 0, 0.0, 1.4),
+            ("processes", 2, 0, 0.0, 1.6),
+            ("sync", 1, 0, 100.0, 100.0),
+            ("threads", 2, 0, 100.0, 52.0),
+            ("processes", 2, 0, 100.0, 52.1),
+            ("threads", 4, 0, 100.0, 1.0),
+        ];
+        // The medians' own intervals overlap all over: blocks differ by a factor of two.
+        let places = places(2, &cells(&all, 0.1), 1).unwrap();
+        assert_eq!(places.len(), 2);
+        assert!(places[0].decided && places[0].cheapest == "sync");
+        assert_eq!(places[0].others[0].backend, "threads");
+        assert!((places[0].others[0].ratio.estimate / 1.4 - 1.0).abs() < 0.1);
+        assert!(!places[1].decided, "two that take the same");
+        assert!(places[1].may_be("threads") && places[1].may_be("processes"));
+        assert!(!places[1].may_be("sync"));
+        let said = said(2, &places, &["async".to_owned()]);
+        assert!(said[0].contains("without payload, with 2 workers"), "{said:?}");
+        assert!(said[0].contains("0 ns sync; 100 µs undecided ("), "{said:?}");
+        assert_eq!(said[1], "never cheapest with 2 workers: async");
+    }
+
+    #[test]
+    fn too_few_blocks_are_refused() {
+        let mut cells = cells(&[("sync", 1, 0, 0.0, 1.0), ("threads", 2, 0, 0.0, 2.0)], 0.0);
+        for cell in &mut cells {
+            cell.per_block.truncate(2);
+        }
+        assert!(places(2, &cells, 1).is_err_and(|refused| refused.reason.contains("--blocks 6")));
+    }
+}
