@@ -175,7 +175,7 @@ impl Crew {
         let is_stopping = task.ticket.is_stopping() || state.stopped == Some(Stop::Kill);
         let unrun = match (&mut task.chunk, &chunk) {
             (Some(whole), Some(end)) if end.run < whole.count && !is_stopping => {
-                Some((Box::new(whole.split_off(end.run)), end.run as u64))
+                Some((whole.split_off(end.run), end.run as u64))
             }
             _ => None,
         };
@@ -187,7 +187,7 @@ impl Crew {
             self.dismiss(state, lane);
         }
         if let Some((chunk, run)) = unrun {
-            self.put_back(state, *chunk, JobId(task.ticket.id.0 + run), &task);
+            self.put_back(state, chunk, JobId(task.ticket.id.0 + run), &task);
             if run == 0 {
                 state.dropped += 1;
                 return Ok(());

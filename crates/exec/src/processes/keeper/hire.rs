@@ -49,8 +49,7 @@ impl Agency {
         let program = config.worker_program.as_deref();
         if config.start_method == StartMethod::Spawn {
             let started = spawn::start(program, &listener)?;
-            return employ(facts, lane, tenure, listener, started)
-                .map(|kid| Hired::Now(Box::new(kid)));
+            return employ(facts, lane, tenure, listener, started).map(Hired::Now);
         }
         let server = match (&self.server, &config.fork_server) {
             (Some(server), _) | (None, Some(server)) => server.clone(),
@@ -75,7 +74,7 @@ pub(super) fn employ(
     tenure: u64,
     listener: Listener,
     started: Started,
-) -> Result<Kid, PoolError> {
+) -> Result<Box<Kid>, PoolError> {
     let doorstep = listener.doorstep();
     let link = Link {
         crew: Arc::clone(&facts.crew),
@@ -97,7 +96,7 @@ pub(super) fn employ(
     match thread {
         Ok(thread) => {
             let deadline = clock::after(facts.config.start_deadline);
-            Ok(Kid::new(started, tenure, doorstep, deadline, thread))
+            Ok(Box::new(Kid::new(started, tenure, doorstep, deadline, thread)))
         }
         Err(error) => Err(setup("a worker's link thread", error)),
     }

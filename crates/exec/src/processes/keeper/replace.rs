@@ -25,7 +25,7 @@ impl Watch {
         self.tenures += 1;
         let tenure = self.tenures;
         match self.agency.hire(&self.facts, lane, tenure) {
-            Ok(Hired::Now(kid)) => self.seat(lane, *kid),
+            Ok(Hired::Now(kid)) => self.seat(lane, kid),
             Ok(Hired::Later(listener)) => self.seats[lane] = Seat::Asked(tenure, listener),
             Err(error) => self.go_without(lane, tenure, error),
         }
@@ -54,12 +54,12 @@ impl Watch {
         }
     }
 
-    fn seat(&mut self, lane: usize, kid: Kid) {
+    fn seat(&mut self, lane: usize, kid: Box<Kid>) {
         if !self.is_first(kid.tenure) {
             self.desk().record().restarts += 1;
         }
         tracing::debug!(worker = lane, pid = kid.pid, "worker started");
-        self.seats[lane] = Seat::Taken(Box::new(kid));
+        self.seats[lane] = Seat::Taken(kid);
     }
 
     /// A worker cannot be started.
