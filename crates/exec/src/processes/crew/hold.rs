@@ -29,6 +29,8 @@ pub(super) struct Hold {
     pub(super) per_job: Nanos,
     /// There is a clerk: without rings there is none.
     has_clerk: bool,
+    /// Of how long a wake-up may be made use of, in wake-ups.
+    worth: Nanos,
     /// Jobs wait that a worker without any could have.
     pub(super) holds: bool,
     /// Jobs that have ended, ever.
@@ -40,16 +42,24 @@ pub(super) struct Hold {
 }
 
 impl Hold {
-    pub(super) fn new(has_clerk: bool) -> Self {
-        Self { has_clerk, ..Self::default() }
+    /// For a pool with a core for each worker and one for who hands jobs out, or not: then a
+    /// worker that is woken takes its core from somebody who has work for the others, and more of
+    /// them have to wait to be worth that.
+    pub(super) fn new(has_clerk: bool, has_cores: bool) -> Self {
+        Self { has_clerk, worth: if has_cores { 1 } else { 4 }, ..Self::default() }
     }
 
     /// Learns from a job that has ended how long it kept its worker.
     pub(super) fn learn(&mut self, ns: Nanos) {
         self.ended += 1;
-        // Longer at once, shorter by and by: to hold back what should not be is the
-        // worse mistake.
-        self.per_job = if ns > self.per_job { ns } else { self.per_job - (self.per_job - ns) / 8 };
+        // Sooner up than down: to hold back what should not be is the worse mistake. Not at once,
+        // as a worker that was interrupted in a job says nothing of the next ones.
+        let known = self.per_job;
+        self.per_job = match known {
+            0 => ns,
+            _ if ns > known => known + (ns - known).min(known / 2 + 100),
+            _ => known - (known - ns) / 8,
+        };
     }
 
     /// Jobs may be of any length, until the next ones have shown otherwise.
@@ -71,16 +81,16 @@ impl State {
         if self.is_unattended || !self.hold.has_clerk {
             return usize::MAX;
         }
-        width(self.queue.len(), self.hold.per_job, clock::nanos(wake_up::cost()))
+        width(self.queue.len(), self.hold.per_job, clock::nanos(wake_up::cost()), self.hold.worth)
     }
 }
 
-/// How many workers do `waiting` jobs in the time of a wake-up; all, if a job is not short.
-fn width(waiting: usize, per_job: Nanos, wake_up: Nanos) -> usize {
+/// How many workers do `waiting` jobs in the time of `worth` wake-ups; all, if a job is not short.
+fn width(waiting: usize, per_job: Nanos, wake_up: Nanos, worth: Nanos) -> usize {
     if per_job == 0 || per_job > wake_up / SHORT {
         return usize::MAX;
     }
-    1 + (waiting as u64).saturating_mul(per_job) as usize / wake_up as usize
+    1 + ((waiting as u64).saturating_mul(per_job) / (worth * wake_up)) as usize
 }
 
 #[cfg(test)]
@@ -89,21 +99,22 @@ mod tests {
 
     #[test]
     fn short_jobs_have_as_many_workers_as_do_them_in_the_time_of_a_wake_up() {
-        assert_eq!(width(64, 400, 50_000), 1);
-        assert_eq!(width(300, 400, 50_000), 3);
-        assert_eq!(width(1, 20_000, 50_000), usize::MAX, "each is worth a wake-up");
-        assert_eq!(width(64, 0, 50_000), usize::MAX, "nothing is known");
+        assert_eq!(width(64, 400, 50_000, 1), 1);
+        assert_eq!(width(300, 400, 50_000, 1), 3);
+        assert_eq!(width(300, 400, 50_000, 4), 1);
+        assert_eq!(width(1, 20_000, 50_000, 1), usize::MAX, "each is worth a wake-up");
+        assert_eq!(width(64, 0, 50_000, 1), usize::MAX, "nothing is known");
     }
 
     #[test]
-    fn one_long_job_is_noticed_at_once_and_forgotten_slowly() {
+    fn long_jobs_are_noticed_soon_and_one_that_was_interrupted_is_not_believed() {
         let mut hold = Hold::default();
         (0..100).for_each(|_| hold.learn(300));
         assert_eq!(hold.per_job, 300);
         hold.learn(1_000_000);
+        assert!(hold.per_job < 600, "{hold:?}");
+        (0..20).for_each(|_| hold.learn(1_000_000));
         assert_eq!(hold.per_job, 1_000_000);
-        hold.learn(300);
-        assert!(hold.per_job > 800_000, "{hold:?}");
         (0..100).for_each(|_| hold.learn(300));
         assert!(hold.per_job < 400);
     }

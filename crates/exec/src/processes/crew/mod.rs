@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use brigade_ipc::{Arena, Bells, Budget, Call, Outputs, Pass, Sender};
 use brigade_proto::{JobError, JobId, Nanos, WorkerId};
-use brigade_sys::clock;
+use brigade_sys::{affinity, clock};
 
 use smallvec::SmallVec;
 
@@ -241,7 +241,10 @@ impl Crew {
                 followers: 0,
                 call: Call::Never,
                 is_unattended: false,
-                hold: Hold::new(config.transport == Transport::Arena),
+                hold: Hold::new(
+                    config.transport == Transport::Arena,
+                    config.workers < affinity::allowed(),
+                ),
                 ended: SmallVec::new(),
                 dropped: 0,
             }),
