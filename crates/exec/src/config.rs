@@ -124,11 +124,12 @@ pub struct PoolConfig {
     /// How often a job is given to another worker process after one died with it
     /// in hand.
     pub retries: u32,
-    /// Deaths of worker processes in a row, with no job completed in between,
-    /// after which the pool gives up.
+    /// Deaths of worker processes in a row, with no job completed in between, after which
+    /// the pool gives up. Workers that die together count once, and those that had a
+    /// job in hand do not: `retries` bounds them.
     pub max_restarts: u32,
-    /// How long a worker process may take to take up a job that it was given, before it
-    /// is taken for hung, killed and replaced.
+    /// How long a worker process may take to take up a job that it was given, or be stopped,
+    /// before it is taken for hung, killed and replaced.
     pub heartbeat: Duration,
     /// Jobs after which a worker process is replaced by a fresh one.
     pub max_jobs_per_worker: Option<u64>,

@@ -67,6 +67,12 @@ pub struct Wire(OwnedFd);
 /// Bytes of the longest message.
 pub const LONGEST: usize = 512;
 
+impl AsFd for Wire {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
 impl Wire {
     /// Two connected ends.
     ///

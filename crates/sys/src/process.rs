@@ -160,6 +160,12 @@ pub fn describe_unasked(status: ExitStatus) -> String {
     }
 }
 
+/// Whether a signal is one with which processes are ended from outside, and which no program
+/// sends to itself when something is wrong with it.
+pub fn comes_from_outside(signal: i32) -> bool {
+    matches!(signal, libc::SIGKILL | libc::SIGTERM | libc::SIGINT | libc::SIGHUP)
+}
+
 fn signal_name(signal: i32) -> String {
     let name = match signal {
         libc::SIGABRT => "SIGABRT",

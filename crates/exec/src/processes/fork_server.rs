@@ -2,16 +2,18 @@
 
 use std::fmt;
 use std::io;
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use brigade_ipc::Listener;
-use crossbeam_channel::{Sender, bounded, unbounded};
+use brigade_sys::bell::Bell;
+use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 
 use super::spawn::Started;
-use super::template::Template;
+use super::template::{Greeting, Template};
 use crate::PoolError;
 
 /// A process from which the workers of any number of pools are forked.
@@ -22,7 +24,7 @@ use crate::PoolError;
 /// then a pool's workers cost a fork each, and no start of a program.
 ///
 /// A clone is the same process. It ends with the last clone and the last pool that has one, and is
-/// started again when it has died. Linux only.
+/// started again when it has died, or does not answer. Linux only.
 ///
 /// ```no_run
 /// use brigade_exec::{ForkServer, Pool};
@@ -41,17 +43,60 @@ use crate::PoolError;
 pub struct ForkServer(Arc<Office>);
 
 struct Office {
-    /// `None`: it could not be started again.
-    template: Mutex<Option<Template>>,
-    /// To the thread that starts templates: where to send one.
-    orders: Option<Sender<Sender<Result<Template, PoolError>>>>,
+    /// To the thread that has the template.
+    orders: Option<Sender<Order>>,
+    shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
 }
 
+struct Shared {
+    /// Rung when nobody wants a worker any more.
+    closing: Bell,
+    /// The template's process id.
+    pid: AtomicU32,
+}
+
+/// A worker that somebody wants.
+struct Order {
+    greeting: Greeting,
+    /// How long it may take to start a template, and to fork.
+    limit: Duration,
+    reply: Reply,
+}
+
+type Answer = Box<dyn FnOnce(Result<Started, PoolError>) + Send>;
+
+/// Whom to tell. They hear of it in any case, because they wait for it.
+struct Reply(Option<Answer>);
+
+impl Reply {
+    fn give(mut self, started: Result<Started, PoolError>) {
+        if let Some(answer) = self.0.take() {
+            answer(started);
+        }
+    }
+}
+
+impl Drop for Reply {
+    fn drop(&mut self) {
+        if let Some(answer) = self.0.take() {
+            answer(Err(gone()));
+        }
+    }
+}
+
+fn gone() -> PoolError {
+    let source = io::Error::other("its thread has gone");
+    PoolError::Setup { what: "the fork server".to_owned(), source }
+}
+
+/// How long a template that has answered before may take to fork before it is taken for
+/// stopped, and another one is started.
+const PATIENCE: Duration = Duration::from_secs(2);
+
 impl fmt::Debug for ForkServer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let template = self.0.template();
-        write!(f, "ForkServer({:?})", template.as_ref().map(Template::pid))
+        write!(f, "ForkServer({})", self.0.shared.pid.load(Ordering::Relaxed))
     }
 }
 
@@ -69,72 +114,90 @@ impl ForkServer {
 
     /// Starts one of a program; `None`: this executable.
     pub(super) fn of(program: Option<&Path>) -> Result<Self, PoolError> {
-        let (orders, inbox) = unbounded::<Sender<Result<Template, PoolError>>>();
-        let program: Option<PathBuf> = program.map(Path::to_owned);
+        let setup = |what: &str, source| PoolError::Setup { what: what.to_owned(), source };
+        let closing = Bell::new().map_err(|error| setup("the fork server's bell", error))?;
+        let shared = Arc::new(Shared { closing, pid: AtomicU32::new(0) });
+        let (orders, inbox) = unbounded();
+        let (started, first) = bounded(1);
+        let (program, own) = (program.map(Path::to_owned), Arc::clone(&shared));
         // Templates and workers follow the thread that has started the template: it lives as
-        // long as anybody needs them.
+        // long as anybody needs them. It also waits for the template, which somebody may have
+        // stopped, and keeps nobody waiting by that.
         let thread = thread::Builder::new()
             .name("fork-server".to_owned())
-            .spawn(move || {
-                for order in inbox {
-                    let _ = order.send(Template::start(program.as_deref()));
+            .spawn(move || match Template::start(program.as_deref()) {
+                Ok(template) => {
+                    own.pid.store(template.pid(), Ordering::Relaxed);
+                    let _ = started.send(Ok(()));
+                    serve(&inbox, &own, program.as_deref(), template);
                 }
+                Err(error) => drop(started.send(Err(error))),
             })
-            .map_err(|source| PoolError::Setup {
-                what: "the fork server's thread".to_owned(),
-                source,
-            })?;
-        let mut office =
-            Office { template: Mutex::default(), orders: Some(orders), thread: Some(thread) };
-        let template = office.another()?;
-        *office.template.get_mut().unwrap_or_else(PoisonError::into_inner) = Some(template);
+            .map_err(|error| setup("the fork server's thread", error))?;
+        let office = Office { orders: Some(orders), shared, thread: Some(thread) };
+        first.recv().map_err(|_| gone())??;
         Ok(Self(Arc::new(office)))
     }
 
-    /// Has a worker forked that shakes hands with `listener`.
-    pub(super) fn fork(&self, listener: &Listener, limit: Duration) -> Result<Started, PoolError> {
-        let mut template = self.0.template();
-        if let Some(living) = template.as_mut() {
-            match living.fork(listener, limit) {
-                Ok(started) => return Ok(started),
-                // It may have died; a new one is tried.
-                Err(error) => tracing::warn!(%error, "the fork server is started again"),
-            }
-        }
-        // The old one is reaped before that.
-        drop(template.take());
-        let mut fresh = self.0.another()?;
-        match fresh.fork(listener, limit) {
-            Ok(started) => {
-                *template = Some(fresh);
-                Ok(started)
-            }
-            Err(error) => Err(fresh.obituary(error, limit)),
+    /// Has a worker forked that shakes hands with `listener`. Does not wait for it: `answer` is
+    /// called by another thread, in any case.
+    pub(super) fn fork(
+        &self,
+        listener: &Listener,
+        limit: Duration,
+        answer: impl FnOnce(Result<Started, PoolError>) + Send + 'static,
+    ) {
+        let reply = Reply(Some(Box::new(answer)));
+        let order = Order { greeting: Greeting::of(listener), limit, reply };
+        if let Some(orders) = &self.0.orders {
+            // If the thread has gone, the order is dropped, which answers it.
+            drop(orders.send(order));
         }
     }
 }
 
-impl Office {
-    fn template(&self) -> MutexGuard<'_, Option<Template>> {
-        self.template.lock().unwrap_or_else(PoisonError::into_inner)
+/// Has workers forked until nobody wants any.
+fn serve(inbox: &Receiver<Order>, shared: &Shared, program: Option<&Path>, first: Template) {
+    // None: it could not be started again.
+    let mut template = Some(first);
+    for Order { greeting, limit, reply } in inbox {
+        let started = fork(&mut template, &greeting, limit, shared, program);
+        reply.give(started);
     }
+}
 
-    /// Another template.
-    fn another(&self) -> Result<Template, PoolError> {
-        let gone = || PoolError::Setup {
-            what: "the fork server".to_owned(),
-            source: io::Error::other("its thread has gone"),
-        };
-        let (sender, receiver) = bounded(1);
-        self.orders.as_ref().and_then(|orders| orders.send(sender).ok()).ok_or_else(gone)?;
-        receiver.recv().map_err(|_| gone())?
+fn fork(
+    template: &mut Option<Template>,
+    greeting: &Greeting,
+    limit: Duration,
+    shared: &Shared,
+    program: Option<&Path>,
+) -> Result<Started, PoolError> {
+    if let Some(living) = template {
+        let patience = if living.has_answered() { limit.min(PATIENCE) } else { limit };
+        match living.fork(greeting, patience, &shared.closing) {
+            Ok(started) => return Ok(started),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => return Err(gone()),
+            // It may have died, or was stopped; a new one is tried.
+            Err(error) => tracing::warn!(%error, "the fork server is started again"),
+        }
+    }
+    // The old one is reaped before that.
+    drop(template.take());
+    let mut fresh = Template::start(program)?;
+    shared.pid.store(fresh.pid(), Ordering::Relaxed);
+    match fresh.fork(greeting, limit, &shared.closing) {
+        Ok(started) => {
+            *template = Some(fresh);
+            Ok(started)
+        }
+        Err(error) => Err(fresh.obituary(error, limit)),
     }
 }
 
 impl Drop for Office {
     fn drop(&mut self) {
-        // Before the thread that it follows.
-        drop(self.template().take());
+        self.shared.closing.ring();
         self.orders = None;
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();

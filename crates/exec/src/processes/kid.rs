@@ -1,11 +1,12 @@
 //! One worker process as its keeper sees it.
 
+use std::os::unix::process::ExitStatusExt;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use brigade_ipc::{Doorstep, Refusal, StatusPage};
 use brigade_proto::{JobError, JobId, Nanos};
-use brigade_sys::process::{Child, Reaped, describe, describe_unasked};
+use brigade_sys::process::{self, Child, Reaped, describe, describe_unasked};
 use brigade_sys::usage::Usage;
 use brigade_sys::{clock, limits};
 
@@ -127,7 +128,7 @@ impl Kid {
             // Somebody else in this process waits for any child. It is dead; how it died
             // is lost.
             tracing::error!(pid = self.pid, %error, "worker was reaped by somebody else");
-            let status = std::os::unix::process::ExitStatusExt::from_raw(0);
+            let status = ExitStatusExt::from_raw(0);
             Reaped { status, usage: Usage::default() }
         });
         self.reaped = Some(reaped);
@@ -179,6 +180,13 @@ impl Kid {
             .filter(|_| limits::ran_out_of_time(status))
             .map(|limit| JobError::CpuLimit { limit });
         Some(Why::Limit(job, memory.or(cpu)?))
+    }
+
+    /// Whether a signal has ended it that it does not send to itself: somebody was rid of it,
+    /// or the kernel of its memory.
+    pub(super) fn was_struck_down(&self) -> bool {
+        let signal = self.reaped.and_then(|reaped| reaped.status.signal());
+        self.life.cause().is_none() && signal.is_some_and(process::comes_from_outside)
     }
 
     /// Why it was never ready.

@@ -1,4 +1,4 @@
-//! Whether a worker takes up what it is given.
+//! Whether a worker takes up what it is given, or could.
 
 use std::time::Duration;
 
@@ -44,7 +44,7 @@ pub(super) fn interval(limit: Duration) -> Duration {
 
 impl Pulse {
     /// Looks; returns whether the worker is to be given up. `beat` gives `None` if the worker
-    /// has nothing to do that it was told of.
+    /// has nothing to do that it was told of, and was not stopped.
     pub(super) fn feel(
         &mut self,
         beat: impl FnOnce() -> Option<Beat>,
@@ -87,6 +87,9 @@ mod tests {
         assert_eq!(looks_until_given_up((0..100).map(|_| Some(in_hand))), Some(5));
         let stopped = Beat { current: Some((JobId(3), Some(1))), stopped: true, ..in_hand };
         assert_eq!(looks_until_given_up((0..100).map(|_| Some(stopped))), Some(5));
+        // For nothing, too.
+        let idle = Beat { current: None, ..stopped };
+        assert_eq!(looks_until_given_up((0..100).map(|_| Some(idle))), Some(5));
     }
 
     #[test]

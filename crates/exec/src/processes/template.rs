@@ -16,7 +16,8 @@ use std::time::Duration;
 
 use brigade_ipc::{Listener, NONCE_ENV, PARENT_ENV, SERVER_ENV};
 use brigade_kernels::Registry;
-use brigade_sys::bell::wait_readable;
+use brigade_sys::bell::{Bell, wait_readable};
+use brigade_sys::clock;
 use brigade_sys::fork::{self, Forked, Wire};
 use brigade_sys::process::{self, Child, describe};
 
@@ -33,8 +34,20 @@ pub(super) struct Template {
     wire: Wire,
     words: Words,
     number: u32,
+    /// It has forked.
+    has_answered: bool,
     /// Workers that it has told of, as far as they may still be called as it calls them.
     told: Vec<u32>,
+}
+
+/// With whom a worker is to shake hands: what the template is sent.
+pub(super) struct Greeting(String);
+
+impl Greeting {
+    pub(super) fn of(listener: &Listener) -> Self {
+        let [(_, server), (_, nonce), _] = listener.environment();
+        Self(format!("{server}\n{nonce}"))
+    }
 }
 
 /// What a template and a worker that it has just forked are called: no others of
@@ -67,23 +80,52 @@ impl Template {
                 .stdin(theirs.into_stdio());
         };
         let Started { child, words } = spawn::run(program, prepare)?;
-        Ok(Self { child: Some(child), wire: mine, words, number, told: Vec::new() })
+        Ok(Self {
+            child: Some(child),
+            wire: mine,
+            words,
+            number,
+            has_answered: false,
+            told: Vec::new(),
+        })
     }
 
     /// Its process id.
-    pub(super) fn pid(&self) -> Option<u32> {
-        self.child.as_ref().map(Child::pid)
+    pub(super) fn pid(&self) -> u32 {
+        self.child.as_ref().map_or(0, Child::pid)
     }
 
-    /// Has a worker forked that shakes hands with `listener`.
-    pub(super) fn fork(&mut self, listener: &Listener, limit: Duration) -> io::Result<Started> {
+    /// Whether it has started, and forked before.
+    pub(super) fn has_answered(&self) -> bool {
+        self.has_answered
+    }
+
+    /// Has a worker forked that shakes hands with whom the greeting names. `Interrupted` when
+    /// `closing` was rung.
+    pub(super) fn fork(
+        &mut self,
+        greeting: &Greeting,
+        limit: Duration,
+        closing: &Bell,
+    ) -> io::Result<Started> {
         let (reader, writer) = io::pipe()?;
         let words = Words::of(reader)?;
-        let [(_, server), (_, nonce), _] = listener.environment();
-        let order = format!("{server}\n{nonce}");
-        self.wire.send(order.as_bytes(), Some(writer.as_fd()))?;
+        self.wire.send(greeting.0.as_bytes(), Some(writer.as_fd()))?;
         drop(writer);
-        let answer = self.wire.receive(Some(limit))?;
+        let until = clock::after(limit);
+        loop {
+            let left = Duration::from_nanos(until.saturating_sub(clock::now()));
+            let readable = wait_readable(&[self.wire.as_fd(), closing.as_fd()], Some(left))?;
+            match readable[..] {
+                [true, _] => break,
+                [_, true] => return Err(io::ErrorKind::Interrupted.into()),
+                _ if left.is_zero() => return Err(io::ErrorKind::TimedOut.into()),
+                // A signal.
+                _ => {}
+            }
+        }
+        let answer = self.wire.receive(Some(Duration::ZERO))?;
+        self.has_answered = true;
         let (answer, _) = answer.ok_or(io::ErrorKind::BrokenPipe)?;
         let answer = String::from_utf8_lossy(&answer).into_owned();
         let pid = answer.parse::<u32>().map_err(|_| io::Error::other(answer))?;

@@ -1,16 +1,21 @@
 //! A template process that outlasts pools.
 
 use std::fs;
+use std::time::Duration;
 
-use brigade_exec::{ForkServer, Pool};
-use brigade_proto::JobSpec;
+use brigade_exec::{ForkServer, Pool, Stop};
+use brigade_proto::{JobError, JobSpec};
+use rustix::process::Signal;
 
 use crate::kernels;
+use crate::supervision::{kill, signal};
 use crate::util::{Belongings, bytes, children, result, wait_until, workers};
 
 pub(crate) const TESTS: &[(&str, fn())] = &[
     ("one fork server serves pool after pool", many_pools),
     ("a fork server that was killed is started again", killed),
+    ("a fork server that was stopped keeps nobody waiting", stopped),
+    ("a pool does not wait for a fork server that was stopped to end", stopped_to_the_end),
 ];
 
 fn templates() -> Vec<u32> {
@@ -55,7 +60,7 @@ fn killed() {
     let pool = start(&server);
     let template = templates();
     let pid = rustix::process::Pid::from_raw(template[0].cast_signed()).unwrap();
-    rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+    rustix::process::kill_process(pid, Signal::KILL).unwrap();
     let stat = format!("/proc/{}/stat", template[0]);
     let is_dead = || fs::read_to_string(&stat).is_ok_and(|stat| stat.contains(") Z "));
     wait_until("it is dead", is_dead, || fs::read_to_string(&stat).unwrap_or_default());
@@ -65,5 +70,54 @@ fn killed() {
     assert_eq!(templates().len(), 1);
     assert_ne!(templates(), template);
     drop((pool, other, server));
+    before.assert_same();
+}
+
+/// Longer than any test waits.
+const FOR_EVER: Duration = Duration::from_secs(1000);
+/// How long a test waits at most.
+const CAP: Duration = Duration::from_secs(20);
+
+fn patient(server: &ForkServer) -> Pool {
+    let pool = Pool::builder().workers(2).registry(kernels::registry()).fork_server(server);
+    pool.start_deadline(FOR_EVER).build().unwrap()
+}
+
+fn stopped() {
+    let before = Belongings::now();
+    let server = ForkServer::start().unwrap();
+    let pool = patient(&server);
+    let (template, old) = (templates(), workers());
+    signal(template[0], Signal::STOP);
+    kill(old[0]);
+    let gone = || !workers().contains(&old[0]);
+    wait_until("it is reaped", gone, || format!("{old:?} {:?}", workers()));
+    // The other one works on, and is watched.
+    let after = Duration::from_millis(30);
+    let job = pool.submit(JobSpec::new("deaf").param("ms", 1_000_000).timeout(after)).unwrap();
+    let outcome = job.wait_timeout(CAP).expect("its timeout was not kept");
+    assert_eq!(result(outcome).unwrap_err(), JobError::TimedOut { after });
+    // And another one is started in place of the one that does not answer.
+    wait_until("two workers", || workers().len() == 2, || format!("{:?}", children()));
+    echo(&pool);
+    assert_eq!(templates().len(), 1);
+    assert_ne!(templates(), template);
+    drop((pool, server));
+    before.assert_same();
+}
+
+fn stopped_to_the_end() {
+    let before = Belongings::now();
+    let server = ForkServer::start().unwrap();
+    // It has to have taken its name.
+    wait_until("its start", || templates().len() == 1, || format!("{:?}", children()));
+    let template = templates();
+    signal(template[0], Signal::STOP);
+    // Its workers are asked for, and nobody answers.
+    let pool = Pool::builder().workers(2).registry(kernels::registry()).fork_server(&server);
+    let pool = pool.start_deadline(FOR_EVER).start().unwrap();
+    drop(server);
+    pool.stop(Stop::Kill);
+    drop(pool);
     before.assert_same();
 }

@@ -11,6 +11,7 @@ mod kernels;
 mod limits;
 mod orphans;
 mod panics;
+mod restarts;
 mod same;
 mod sandbox;
 mod storm;
@@ -50,6 +51,7 @@ fn main() -> ExitCode {
     for setup in util::Setup::processes() {
         let tests = [
             supervision::TESTS,
+            restarts::TESTS,
             trials::TESTS,
             storm::TESTS,
             limits::TESTS,

@@ -16,7 +16,6 @@ pub(crate) const TESTS: &[Test] = &[
     ("a poison job takes no other with it", poison),
     ("a death among thousands of small jobs harms one", death_in_a_chunk),
     ("a worker that hangs is killed at the timeout", hang),
-    ("a pool without progress gives up", no_progress),
     ("an idle worker that is killed is replaced", killed_while_idle),
     ("a stopped worker with a full pipe of input is killed", stopped_while_sending),
     ("workers are replaced after their share of jobs", retirement),
@@ -122,26 +121,6 @@ fn hang(setup: Setup) {
     assert!(begin.elapsed() < Duration::from_secs(100), "the job would have slept for 1,000 s");
 }
 
-fn no_progress(setup: Setup) {
-    let before = Belongings::now();
-    let pool = setup.builder().retries(100).max_restarts(3).workers(1).build().unwrap();
-    let deadly = pool.submit(JobSpec::new("die")).unwrap();
-    let behind = pool.submit(JobSpec::new("echo")).unwrap();
-    let error = result(deadly.wait()).unwrap_err();
-    assert!(matches!(&error, JobError::PoolGaveUp { reason } if reason.contains("--max-restarts")));
-    // Either the first worker got to it, or nobody does.
-    let behind = result(behind.wait());
-    assert!(matches!(behind, Ok(_) | Err(JobError::PoolGaveUp { .. })), "{behind:?}");
-    let gave_up = pool.status().gave_up;
-    assert!(
-        matches!(gave_up.as_deref(), Some(PoolError::NoProgress { deaths: 4, .. })),
-        "{gave_up:?}"
-    );
-    assert!(pool.submit(JobSpec::new("echo")).is_err());
-    pool.close();
-    before.assert_same();
-}
-
 fn killed_while_idle(setup: Setup) {
     let pool = setup.pool();
     let before = workers();
@@ -159,7 +138,7 @@ fn killed_while_idle(setup: Setup) {
     assert!(pool.map(jobs).all(|outcome| outcome.result.is_ok()));
 }
 
-fn kill(pid: u32) {
+pub(crate) fn kill(pid: u32) {
     signal(pid, rustix::process::Signal::KILL);
 }
 
@@ -241,7 +220,7 @@ fn descriptors(setup: Setup) {
 }
 
 /// A worker program that is a script.
-fn script(directory: &Path, text: &str) -> PathBuf {
+pub(crate) fn script(directory: &Path, text: &str) -> PathBuf {
     let script = directory.join("worker");
     std::fs::write(&script, format!("#!/bin/sh\n{text}\n")).unwrap();
     let executable = std::os::unix::fs::PermissionsExt::from_mode(0o755);
@@ -324,6 +303,11 @@ fn not_a_worker(setup: Setup) {
             assert_eq!(death, "exited with status 1");
             assert_eq!(stderr, "sorry\n");
         }
+        other => panic!("{other}"),
+    }
+    // As if somebody else had killed it; that is tried again, not for ever.
+    match start_error(setup, "kill -9 $$", AMPLE) {
+        PoolError::DiedEarly { death, .. } => assert!(death.starts_with("killed by SIGKILL")),
         other => panic!("{other}"),
     }
     // Waits for ever, and does not even connect.

@@ -10,6 +10,7 @@ use crate::util::{Belongings, Setup, bytes, result, wait_until, workers};
 
 pub(crate) const TESTS: &[Test] = &[
     ("a worker that does not take up a job is replaced", stopped_before_a_job),
+    ("a worker that is stopped while it is idle is replaced", stopped_while_idle),
     ("a job whose worker is stopped in the middle is tried again", stopped_in_a_job),
     ("jobs that kill their worker are tried again one at a time", one_at_a_time),
     ("suspects are tried although the queue never runs empty", not_starved),
@@ -29,6 +30,25 @@ fn stopped_before_a_job(setup: Setup) {
         assert_eq!(result(outcome).unwrap(), [bytes(i, 1).to_vec()]);
     }
     assert_eq!(pool.status().restarts, 1);
+    pool.close();
+    before.assert_same();
+}
+
+fn stopped_while_idle(setup: Setup) {
+    let before = Belongings::now();
+    let heartbeat = Duration::from_millis(200);
+    let pool = setup.builder().retries(0).heartbeat(heartbeat).build().unwrap();
+    let old = workers();
+    signal(old[0], Signal::STOP);
+    let is_replaced = || {
+        let now = workers();
+        now.len() == 2 && !now.contains(&old[0])
+    };
+    wait_until("another worker", is_replaced, || format!("{old:?} {:?}", workers()));
+    assert!(workers().contains(&old[1]), "the other one stays");
+    assert!(pool.map((0..50).map(|_| JobSpec::new("echo"))).all(|o| o.result.is_ok()));
+    let counted = || pool.status().restarts == 1;
+    wait_until("one restart", counted, || format!("{:?}", pool.status()));
     pool.close();
     before.assert_same();
 }

@@ -163,20 +163,14 @@ impl Crew {
     fn take_apart(&self, state: &mut State, whole: Option<Box<Task>>) {
         let Some(mut whole) = whole else { return };
         let Some(chunk) = whole.chunk.take() else { return };
-        self.put_back(state, chunk, whole.ticket.id, &whole);
+        self.put_back(state, *chunk, whole.ticket.id, &whole);
         // The chunk itself is no job any more.
         state.dropped += 1;
     }
 
     /// The same with the jobs of one that a worker has not run, which begin with `first`.
     #[cold]
-    pub(super) fn put_back(
-        &self,
-        state: &mut State,
-        chunk: Box<Chunk>,
-        first: JobId,
-        whole: &Task,
-    ) {
+    pub(super) fn put_back(&self, state: &mut State, chunk: Chunk, first: JobId, whole: &Task) {
         self.unfinished.fetch_add(chunk.count, std::sync::atomic::Ordering::SeqCst);
         for mut task in chunk.dissolve(first, whole).into_iter().rev() {
             task.attempts -= 1;
@@ -442,7 +436,7 @@ impl Crew {
         // Another one may be delivered in its place.
         entry.given -= 1;
         let is_over = self.is_served(entry) && entry.assigned.is_empty();
-        state.stalled = 0;
+        state.progress();
         let stamps = &mut task.stamps;
         stamps.collected = clock::now();
         if stamps.encoded == 0 {

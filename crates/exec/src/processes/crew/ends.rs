@@ -10,7 +10,7 @@ use brigade_proto::{Bytes, JobError, JobId, Nanos, WorkerId};
 use brigade_sys::clock;
 
 use super::super::foreign;
-use super::{Assigned, Crew, State};
+use super::{Assigned, Crew, State, pause};
 use crate::chunk::Chunk;
 use crate::executor::Stop;
 use crate::log::{is_chatty, tell_finished};
@@ -39,6 +39,10 @@ pub(in super::super) enum Why {
 /// How a worker ended.
 #[derive(Default)]
 pub(in super::super) struct Death {
+    /// Which worker it was: they are numbered in the order in which they are started.
+    pub(in super::super) worker: u64,
+    /// The one that was started last.
+    pub(in super::super) youngest: u64,
     /// "killed by SIGSEGV", "exited with status 0".
     pub(in super::super) how: String,
     /// Set if it was no crash.
@@ -61,11 +65,6 @@ pub(in super::super) enum Next {
     /// Too many deaths without progress: end all workers.
     GiveUp { deaths: u32 },
 }
-
-/// First pause before a worker is replaced that died without progress; doubles
-/// from death to death.
-const FIRST_PAUSE: Duration = Duration::from_millis(10);
-const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 impl Crew {
     /// Takes all answers out of the rings and gives the workers more to do.
@@ -176,7 +175,7 @@ impl Crew {
         let is_stopping = task.ticket.is_stopping() || state.stopped == Some(Stop::Kill);
         let unrun = match (&mut task.chunk, &chunk) {
             (Some(whole), Some(end)) if end.run < whole.count && !is_stopping => {
-                Some((Box::new(whole.split_off(end.run)), end.run as u64))
+                Some((whole.split_off(end.run), end.run as u64))
             }
             _ => None,
         };
@@ -194,7 +193,7 @@ impl Crew {
                 return Ok(());
             }
         }
-        state.stalled = 0;
+        state.progress();
         let result = match result {
             _ if task.ticket.is_stopping() => Err(JobError::Cancelled),
             result => result,
@@ -228,7 +227,7 @@ impl Crew {
         let killing = state.stopped == Some(Stop::Kill);
         let no_more = state.gave_up.clone().unwrap_or(JobError::Cancelled);
         let mut innocent = Vec::new();
-        let mut progress = false;
+        let (mut progress, mut is_paid_for) = (false, false);
         for Assigned { mut task, bytes_in, .. } in assigned {
             let called = match death.current {
                 Some((job, called)) if job == task.ticket.id => Some(called),
@@ -255,6 +254,7 @@ impl Crew {
                     progress = true;
                 }
                 None => {
+                    is_paid_for |= called.is_some();
                     task.stamps.assigned = 0;
                     task.stamps.encoded = 0;
                     if !task.ticket.put_back() {
@@ -274,20 +274,21 @@ impl Crew {
             state.queue.push_front(task);
         }
         if progress {
-            // A job came to its end, if a bad one.
-            state.stalled = 0;
+            state.progress();
         } else if death.why.is_none() {
-            state.stalled += 1;
+            state.deaths.death(death.worker, death.youngest);
+            // Else a job has one try less: --retries sees to it that this comes to an end.
+            if !is_paid_for {
+                state.idle_deaths.death(death.worker, death.youngest);
+            }
         }
+        let deaths = state.idle_deaths.length();
         let next = if state.closing || killing {
             Next::Leave
-        } else if state.stalled > self.limits.max_restarts {
-            Next::GiveUp { deaths: state.stalled }
+        } else if deaths > self.limits.max_restarts {
+            Next::GiveUp { deaths }
         } else {
-            Next::Restart(match state.stalled {
-                0 | 1 => Duration::ZERO,
-                n => FIRST_PAUSE.saturating_mul(1 << (n - 2).min(16)).min(LONGEST_PAUSE),
-            })
+            Next::Restart(pause(state.deaths.length()))
         };
         self.deal(&mut state);
         self.release(state);

@@ -9,6 +9,7 @@
 
 mod deal;
 mod ends;
+mod streak;
 mod wait;
 
 use std::collections::VecDeque;
@@ -22,6 +23,7 @@ use brigade_sys::clock;
 
 use smallvec::SmallVec;
 
+use self::streak::Streak;
 use super::keeper::Keeper;
 use crate::executor::{Stop, WorkerReport};
 use crate::ticket::{End, Task, Ticket, Wanted};
@@ -29,6 +31,7 @@ use crate::{PoolConfig, PoolError, SubmitError};
 
 pub(super) use deal::{Delivery, Errand};
 pub(super) use ends::{Death, Done, Next, Why};
+pub(super) use streak::pause;
 
 /// The jobs and lanes of a pool.
 pub(super) struct Crew {
@@ -80,8 +83,10 @@ struct State {
     stopped: Option<Stop>,
     /// All jobs are done; workers may go.
     closing: bool,
-    /// Workers that died by themselves since a job was last completed.
-    stalled: u32,
+    /// Workers that died by themselves since a job was last completed: all of them.
+    deaths: Streak,
+    /// Those for which no job pays.
+    idle_deaths: Streak,
     /// Why, if it did.
     gave_up: Option<JobError>,
     /// Callers that wait for room in the queue.
@@ -182,6 +187,12 @@ enum Chore {
 type Current = Option<(JobId, Option<Nanos>)>;
 
 impl State {
+    /// A job came to its end, if a bad one.
+    fn progress(&mut self) {
+        self.deaths.end();
+        self.idle_deaths.end();
+    }
+
     /// A lane, if its worker still is the one that is meant.
     fn lane(&mut self, lane: usize, tenure: u64) -> Option<&mut Lane> {
         let lane = &mut self.lanes[lane];
@@ -218,7 +229,8 @@ impl Crew {
                 lanes: (0..config.workers).map(|_| Lane::default()).collect(),
                 stopped: None,
                 closing: false,
-                stalled: 0,
+                deaths: Streak::default(),
+                idle_deaths: Streak::default(),
                 gave_up: None,
                 waiting_for_room: 0,
                 is_led: false,

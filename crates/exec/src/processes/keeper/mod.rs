@@ -3,6 +3,8 @@
 //! parent-death signal follows the thread that started them.
 
 mod hire;
+mod mind;
+mod replace;
 mod watch;
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -19,6 +21,7 @@ use crossbeam_channel::{Receiver, Sender};
 use self::watch::Watch;
 use super::crew::{Crew, Death};
 use super::net;
+use super::spawn::Started;
 use crate::executor::Status;
 use crate::ticket::Ticket;
 use crate::{PoolConfig, PoolError};
@@ -27,6 +30,8 @@ use crate::{PoolConfig, PoolError};
 pub(super) enum Event {
     /// A worker was let in.
     Ready { lane: usize, tenure: u64, page: StatusPage },
+    /// The fork server has started a worker, or cannot.
+    Forked { lane: usize, tenure: u64, started: Result<Box<Started>, PoolError> },
     /// A handshake failed; the link has ended.
     Refused { lane: usize, tenure: u64, refusal: Refusal },
     /// A worker broke the protocol; the link goes on until it is dead, and says

@@ -4,24 +4,22 @@
 
 use std::collections::BTreeSet;
 use std::os::fd::AsFd;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::Duration;
 
-use brigade_ipc::StatusPage;
-use brigade_proto::{JobId, Nanos};
+use brigade_ipc::{Listener, Refusal, StatusPage};
+use brigade_proto::Nanos;
 use brigade_sys::bell::wait_readable;
-use brigade_sys::{clock, process, random, usage};
+use brigade_sys::clock;
 use crossbeam_channel::{Receiver, Sender};
 
 use super::hire::Agency;
-use super::{Desk, Event, Facts, GRACE};
+use super::{Desk, Event, Facts};
 use crate::PoolError;
-use crate::processes::crew::{Death, Next, TimeLimit, Why};
-use crate::processes::kid::{Ended, Kid};
+use crate::processes::crew::Why;
+use crate::processes::kid::Kid;
 use crate::processes::life::Cause;
-use crate::processes::pulse::{self, Beat};
 use crate::ticket::Ticket;
 
 /// How long a worker may take to exit once its link has closed.
@@ -33,30 +31,36 @@ const DYING_LIMIT: Duration = Duration::from_millis(200);
 const LINK_LIMIT: Duration = Duration::from_secs(2);
 
 /// One lane's place.
-enum Seat {
+pub(super) enum Seat {
     Empty,
     /// To be filled then.
     Due(Nanos),
+    /// The fork server was asked for this worker, and will say what became of it.
+    Asked(u64, Listener),
     Taken(Box<Kid>),
 }
 
 pub(super) struct Watch {
-    facts: Facts,
+    pub(super) facts: Facts,
     events: Receiver<Event>,
-    seats: Vec<Seat>,
-    agency: Agency,
+    pub(super) seats: Vec<Seat>,
+    pub(super) agency: Agency,
     /// Workers started so far.
-    tenures: u64,
+    pub(super) tenures: u64,
+    /// A worker has been ready.
+    pub(super) has_served: bool,
+    /// Of each lane, workers in a row that could not be started, or left before they were ready.
+    pub(super) unable: Vec<u32>,
     /// Until every lane has had a worker that was ready.
-    starting: Option<Start>,
+    pub(super) starting: Option<Start>,
     /// No worker is replaced any more.
-    leaving: bool,
+    pub(super) leaving: bool,
     /// Because a thread of the pool has panicked.
     has_fallen: bool,
 }
 
 /// The pool's start, while it lasts.
-struct Start {
+pub(super) struct Start {
     /// Dropped when it is over, which those who wait for it notice.
     _over: Sender<()>,
     /// Lanes that were never ready.
@@ -73,6 +77,8 @@ impl Watch {
             seats: (0..lanes).map(|_| Seat::Empty).collect(),
             agency: Agency::default(),
             tenures: 0,
+            has_served: false,
+            unable: vec![0; lanes],
             starting: Some(Start { _over: over, missing: (0..lanes).collect() }),
             leaving: false,
             has_fallen: false,
@@ -102,7 +108,7 @@ impl Watch {
         }
     }
 
-    fn desk(&self) -> &Desk {
+    pub(super) fn desk(&self) -> &Desk {
         &self.facts.keeper.0
     }
 
@@ -118,10 +124,15 @@ impl Watch {
         while let Ok(event) = self.events.try_recv() {
             match event {
                 Event::Ready { lane, tenure, page } => self.on_ready(lane, tenure, page),
+                Event::Forked { lane, tenure, started } => self.on_forked(lane, tenure, started),
                 Event::Refused { lane, tenure, refusal } => {
                     if let Some(kid) = self.kid(lane, tenure) {
                         kid.life.heard_out();
-                        kid.kill(Cause::Refused(refusal));
+                        match refusal {
+                            // It is probably dying, and how it died is worth knowing.
+                            Refusal::Broken(_) => kid.leave_within(DYING_LIMIT),
+                            wrong => kid.kill(Cause::Refused(wrong)),
+                        }
                     }
                 }
                 Event::Fallen { what } => {
@@ -152,7 +163,7 @@ impl Watch {
                         match seat {
                             Seat::Taken(kid) if !kid.has_been_in() => kid.end(Why::Leaving),
                             Seat::Taken(kid) => kid.leave_within(EXIT_LIMIT),
-                            Seat::Due(_) | Seat::Empty => *seat = Seat::Empty,
+                            Seat::Due(_) | Seat::Asked(..) | Seat::Empty => *seat = Seat::Empty,
                         }
                     }
                 }
@@ -166,6 +177,8 @@ impl Watch {
         };
         tracing::info!(worker = lane, pid = kid.pid, "worker is ready");
         kid.let_in(page);
+        self.has_served = true;
+        self.unable[lane] = 0;
         if let Some(start) = &mut self.starting {
             start.missing.remove(&lane);
             if start.missing.is_empty() {
@@ -187,13 +200,13 @@ impl Watch {
         }
     }
 
-    fn kill_all(&mut self) {
+    pub(super) fn kill_all(&mut self) {
         self.leaving = true;
         self.starting = None;
         for seat in &mut self.seats {
             match seat {
                 Seat::Taken(kid) => kid.end(Why::Leaving),
-                Seat::Due(_) | Seat::Empty => *seat = Seat::Empty,
+                Seat::Due(_) | Seat::Asked(..) | Seat::Empty => *seat = Seat::Empty,
             }
         }
     }
@@ -204,12 +217,12 @@ impl Watch {
         let mut next: Option<Nanos> = None;
         for lane in 0..self.seats.len() {
             let due = match &mut self.seats[lane] {
-                Seat::Empty => None,
+                Seat::Empty | Seat::Asked(..) => None,
                 Seat::Due(at) if *at > now => Some(*at),
                 Seat::Due(_) => {
                     self.hire(lane);
                     match &self.seats[lane] {
-                        Seat::Empty => None,
+                        Seat::Empty | Seat::Asked(..) => None,
                         Seat::Due(at) => Some(*at),
                         Seat::Taken(kid) => kid.life.due(),
                     }
@@ -261,151 +274,9 @@ impl Watch {
             }
         }
     }
-
-    /// Whether a worker is one of those that the pool began with.
-    fn is_first(&self, tenure: u64) -> bool {
-        tenure <= self.seats.len() as u64
-    }
-
-    /// Starts a worker in a lane.
-    fn hire(&mut self, lane: usize) {
-        self.tenures += 1;
-        let tenure = self.tenures;
-        let is_first = self.is_first(tenure);
-        match self.agency.hire(&self.facts, lane, tenure) {
-            Ok(kid) => {
-                if !is_first {
-                    self.desk().record().restarts += 1;
-                }
-                tracing::debug!(worker = lane, pid = kid.pid, "worker started");
-                self.seats[lane] = Seat::Taken(Box::new(kid));
-            }
-            Err(error) => {
-                self.seats[lane] = Seat::Empty;
-                if is_first {
-                    self.give_up(error);
-                } else {
-                    let death = Death { how: error.to_string(), ..Death::default() };
-                    self.replace(lane, &death);
-                }
-            }
-        }
-    }
-
-    /// Draws the conclusions when a worker is dead and its link has ended.
-    fn settle(&mut self, lane: usize) {
-        let lanes = self.seats.len() as u64;
-        let Seat::Taken(kid) = &mut self.seats[lane] else {
-            return;
-        };
-        let Some(ended) = kid.ended(clock::now()) else {
-            return;
-        };
-        let Ended { how, reaped, early } = ended;
-        let left = self.facts.crew.is_leaving(lane) && reaped.status.success();
-        let why = kid.why().cloned().or_else(|| left.then_some(Why::Leaving));
-        let why = why.or_else(|| kid.limit(&self.facts.config));
-        let current: Option<(JobId, Option<Nanos>)> = kid.current();
-        // A program that cannot start will not start the next time either.
-        let is_doomed = early && why.is_none() && kid.tenure <= lanes;
-        let start_error =
-            is_doomed.then(|| kid.start_error(&how, self.facts.config.start_deadline));
-        let pid = kid.pid;
-        let last_words = kid.words.tail();
-        self.seats[lane] = Seat::Empty;
-        if matches!(why, None | Some(Why::Limit(..))) {
-            tracing::warn!(worker = lane, pid, "worker {how}");
-        } else {
-            tracing::debug!(worker = lane, pid, "worker {how}");
-        }
-        if let Some(error) = start_error {
-            self.give_up(error);
-            return;
-        }
-        let death = Death {
-            how,
-            why,
-            current,
-            last_words,
-            cpu_ns: reaped.cpu_ns(),
-            peak_rss_bytes: own_peak(reaped.usage.peak_rss_bytes),
-        };
-        self.replace(lane, &death);
-    }
-
-    fn replace(&mut self, lane: usize, death: &Death) {
-        match self.facts.crew.lost(lane, death) {
-            Next::Restart(pause) if !self.leaving => {
-                self.seats[lane] = Seat::Due(clock::after(jitter(pause)));
-                // Seen to before the next sleep.
-                self.desk().bell.ring();
-            }
-            Next::Restart(_) | Next::Leave => {}
-            Next::GiveUp { deaths } => {
-                let death = death.how.clone();
-                tracing::error!(deaths, "no progress: the pool gives up; the last worker {death}");
-                self.give_up(PoolError::NoProgress { deaths, death });
-            }
-        }
-    }
-
-    fn give_up(&mut self, error: PoolError) {
-        let error = Arc::new(error);
-        // First, so that whoever hears that a job is given up finds the reason. The
-        // first reason: what is killed now ends for another.
-        self.desk().record().gave_up.get_or_insert(Arc::clone(&error));
-        self.starting = None;
-        self.facts.crew.give_up(&error);
-        self.kill_all();
-    }
-}
-
-/// Between half of a pause and all of it, so that workers that died together do not
-/// come back together.
-fn jitter(pause: Duration) -> Duration {
-    let dice = random::nonce().unwrap_or(u128::MAX) as u32;
-    pause.mul_f64(0.5 + 0.5 * f64::from(dice) / f64::from(u32::MAX))
-}
-
-impl Facts {
-    /// Sees to the job that a worker has in hand, and to whether it takes up what it was
-    /// given; returns when to look again.
-    fn mind(&self, lane: usize, kid: &mut Kid, now: Nanos) -> Option<Nanos> {
-        let heartbeat = self.config.heartbeat;
-        let (pid, current) = (kid.pid, kid.current());
-        let beat = || {
-            let (answers, current) = self.crew.owes(lane, current)?;
-            Some(Beat { current, answers, stopped: process::is_stopped(pid) })
-        };
-        if kid.pulse.feel(beat, now, heartbeat) {
-            kid.kill(Cause::Hung(heartbeat));
-            return None;
-        }
-        let look = now + pulse::interval(heartbeat).as_nanos() as u64;
-        match self.crew.time_limit(lane, kid.current(), now, GRACE) {
-            TimeLimit::None => Some(look),
-            TimeLimit::At(at) => Some(at.min(look)),
-            // Its kernel had no chance to end in time.
-            TimeLimit::Over(..) if process::is_stopped(pid) => {
-                kid.kill(Cause::Hung(heartbeat));
-                None
-            }
-            TimeLimit::Over(job, after) => {
-                tracing::warn!(job = job.0, worker = lane, "job timed out");
-                kid.end(Why::TimedOut(job, after));
-                None
-            }
-        }
-    }
 }
 
 enum Source {
     Life,
     Words,
-}
-
-/// A dead worker's largest resident set, if that is known: what is told of a dead child is
-/// this process's own, unless the child's was larger.
-fn own_peak(told: u64) -> u64 {
-    if told > usage::peak_rss_bytes() { told } else { 0 }
 }

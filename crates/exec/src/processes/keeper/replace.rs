@@ -1,0 +1,173 @@
+//! How a lane gets its worker, and what follows from a worker's death.
+
+use std::os::unix::process::ExitStatusExt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use brigade_proto::{JobId, Nanos};
+use brigade_sys::{clock, random, usage};
+
+use super::hire::{self, Hired};
+use super::watch::{Seat, Watch};
+use crate::PoolError;
+use crate::processes::crew::{self, Death, Next, Why};
+use crate::processes::kid::{Ended, Kid};
+use crate::processes::spawn::Started;
+
+impl Watch {
+    /// Whether a worker is one of those that the pool began with.
+    fn is_first(&self, tenure: u64) -> bool {
+        tenure <= self.seats.len() as u64
+    }
+
+    /// Starts a worker in a lane.
+    pub(super) fn hire(&mut self, lane: usize) {
+        self.tenures += 1;
+        let tenure = self.tenures;
+        match self.agency.hire(&self.facts, lane, tenure) {
+            Ok(Hired::Now(kid)) => self.seat(lane, kid),
+            Ok(Hired::Later(listener)) => self.seats[lane] = Seat::Asked(tenure, listener),
+            Err(error) => self.go_without(lane, tenure, error),
+        }
+    }
+
+    /// The fork server has answered. If nobody waits for its worker any more, that is killed.
+    pub(super) fn on_forked(
+        &mut self,
+        lane: usize,
+        tenure: u64,
+        started: Result<Box<Started>, PoolError>,
+    ) {
+        let asked = std::mem::replace(&mut self.seats[lane], Seat::Empty);
+        let listener = match asked {
+            Seat::Asked(asked, listener) if asked == tenure => listener,
+            other => {
+                self.seats[lane] = other;
+                return;
+            }
+        };
+        let employ =
+            |started: Box<Started>| hire::employ(&self.facts, lane, tenure, listener, *started);
+        match started.and_then(employ) {
+            Ok(kid) => self.seat(lane, kid),
+            Err(error) => self.go_without(lane, tenure, error),
+        }
+    }
+
+    fn seat(&mut self, lane: usize, kid: Box<Kid>) {
+        if !self.is_first(kid.tenure) {
+            self.desk().record().restarts += 1;
+        }
+        tracing::debug!(worker = lane, pid = kid.pid, "worker started");
+        self.seats[lane] = Seat::Taken(kid);
+    }
+
+    /// A worker cannot be started.
+    fn go_without(&mut self, lane: usize, tenure: u64, error: PoolError) {
+        self.seats[lane] = Seat::Empty;
+        if self.is_first(tenure) && !self.has_served {
+            self.give_up(error);
+            return;
+        }
+        let death = Death { how: error.to_string(), worker: tenure, ..Death::default() };
+        self.unable[lane] += 1;
+        self.replace(lane, death, Some(error));
+    }
+
+    /// Draws the conclusions when a worker is dead and its link has ended.
+    pub(super) fn settle(&mut self, lane: usize) {
+        let lanes = self.seats.len() as u64;
+        let Seat::Taken(kid) = &mut self.seats[lane] else {
+            return;
+        };
+        let Some(ended) = kid.ended(clock::now()) else {
+            return;
+        };
+        let Ended { how, reaped, early } = ended;
+        let left = self.facts.crew.is_leaving(lane) && reaped.status.success();
+        let why = kid.why().cloned().or_else(|| left.then_some(Why::Leaving));
+        let why = why.or_else(|| kid.limit(&self.facts.config));
+        let current: Option<(JobId, Option<Nanos>)> = kid.current();
+        let is_stillborn = early && why.is_none();
+        let start_error =
+            is_stillborn.then(|| kid.start_error(&how, self.facts.config.start_deadline));
+        // A program that cannot start will not start the next time either.
+        let is_doomed = kid.tenure <= lanes && !kid.was_struck_down();
+        let (pid, worker) = (kid.pid, kid.tenure);
+        let last_words = kid.words.tail();
+        self.seats[lane] = Seat::Empty;
+        if matches!(why, None | Some(Why::Limit(..))) {
+            tracing::warn!(worker = lane, pid, "worker {how}");
+        } else {
+            tracing::debug!(worker = lane, pid, "worker {how}");
+        }
+        let start_error = match start_error {
+            Some(error) if is_doomed => {
+                self.give_up(error);
+                return;
+            }
+            start_error => start_error,
+        };
+        // What a signal has ended might have started.
+        let gave_up = is_stillborn && reaped.status.signal().is_none();
+        self.unable[lane] += u32::from(gave_up);
+        let death = Death {
+            worker,
+            youngest: 0,
+            how,
+            why,
+            current,
+            last_words,
+            cpu_ns: reaped.cpu_ns(),
+            peak_rss_bytes: own_peak(reaped.usage.peak_rss_bytes),
+        };
+        self.replace(lane, death, start_error);
+    }
+
+    /// Has a dead worker replaced. `start_error`: it was never ready, and why.
+    fn replace(&mut self, lane: usize, mut death: Death, start_error: Option<PoolError>) {
+        death.youngest = self.tenures;
+        match self.facts.crew.lost(lane, &death) {
+            Next::Restart(pause) if !self.leaving => {
+                // If others get work done, a lane in which no worker starts goes on trying,
+                // not too often.
+                let pause = pause.max(crew::pause(self.unable[lane]));
+                self.seats[lane] = Seat::Due(clock::after(jitter(pause)));
+                // Seen to before the next sleep.
+                self.desk().bell.ring();
+            }
+            Next::Restart(_) | Next::Leave => {}
+            Next::GiveUp { deaths } => {
+                let death = death.how;
+                tracing::error!(deaths, "no progress: the pool gives up; the last worker {death}");
+                let no_progress = PoolError::NoProgress { deaths, death };
+                // Who waits for the start hears what is wrong with it.
+                let start_error = start_error.filter(|_| self.starting.is_some());
+                self.give_up(start_error.unwrap_or(no_progress));
+            }
+        }
+    }
+
+    pub(super) fn give_up(&mut self, error: PoolError) {
+        let error = Arc::new(error);
+        // First, so that whoever hears that a job is given up finds the reason. The
+        // first reason: what is killed now ends for another.
+        self.desk().record().gave_up.get_or_insert(Arc::clone(&error));
+        self.starting = None;
+        self.facts.crew.give_up(&error);
+        self.kill_all();
+    }
+}
+
+/// Between half of a pause and all of it, so that workers that died together do not
+/// come back together.
+fn jitter(pause: Duration) -> Duration {
+    let dice = random::nonce().unwrap_or(u128::MAX) as u32;
+    pause.mul_f64(0.5 + 0.5 * f64::from(dice) / f64::from(u32::MAX))
+}
+
+/// A dead worker's largest resident set, if that is known: what is told of a dead child is
+/// this process's own, unless the child's was larger.
+fn own_peak(told: u64) -> u64 {
+    if told > usage::peak_rss_bytes() { told } else { 0 }
+}

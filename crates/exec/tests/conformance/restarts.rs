@@ -1,0 +1,144 @@
+//! How often workers that die are replaced.
+
+use std::fs;
+use std::path::PathBuf;
+
+use brigade_exec::{PoolError, StartMethod};
+use brigade_proto::{JobError, JobSpec, Status};
+use tempfile::TempDir;
+
+use crate::supervision::{Test, kill, script};
+use crate::util::{Belongings, Setup, result, wait_until, workers};
+
+pub(crate) const TESTS: &[Test] = &[
+    ("a pool without progress gives up", no_progress),
+    ("a pool whose new workers cannot start gives up", no_more_workers),
+    ("the death of all busy workers at once ends no pool", all_busy),
+    ("the death of all idle workers at once ends no pool", all_idle),
+    ("jobs that kill, side by side, end no pool", side_by_side),
+    ("a job that kills may be tried more often than workers are replaced", one_bad_job),
+    ("a worker that is killed before it is ready is replaced", killed_at_the_door),
+];
+
+fn no_progress(setup: Setup) {
+    let before = Belongings::now();
+    let pool = setup.builder().max_restarts(3).workers(1).build().unwrap();
+    let mut killed = Vec::new();
+    while pool.status().gave_up.is_none() {
+        let fresh = || workers().into_iter().find(|pid| !killed.contains(pid));
+        let is_over = || pool.status().gave_up.is_some() || fresh().is_some();
+        wait_until("a new worker, or the end", is_over, || format!("{killed:?}"));
+        if let Some(pid) = fresh() {
+            kill(pid);
+            killed.push(pid);
+        }
+        assert!(killed.len() <= 4, "it would go on for ever");
+    }
+    let gave_up = pool.status().gave_up;
+    assert!(
+        matches!(gave_up.as_deref(), Some(PoolError::NoProgress { deaths: 4, .. })),
+        "{gave_up:?}"
+    );
+    assert!(pool.submit(JobSpec::new("echo")).is_err());
+    pool.close();
+    before.assert_same();
+}
+
+/// A worker program that does something else unless `condition` holds, and the directory in
+/// which both are run. None where one program starts all workers.
+fn worker_if(setup: Setup, condition: &str, or_else: &str) -> Option<(TempDir, PathBuf)> {
+    if setup.start_method == StartMethod::Forkserver {
+        return None;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let (place, own) = (directory.path().display(), std::env::current_exe().unwrap());
+    let text = format!("cd '{place}'; {condition} || {{ {or_else}; }}; exec '{}'", own.display());
+    let program = script(directory.path(), &text);
+    Some((directory, program))
+}
+
+fn no_more_workers(setup: Setup) {
+    let Some((directory, program)) = worker_if(setup, "mkdir once 2>&-", "exit 3") else {
+        return;
+    };
+    let before = Belongings::now();
+    let pool = setup.builder().worker_program(Some(program)).workers(1);
+    let pool = pool.retries(100).max_restarts(3).build().unwrap();
+    let deadly = pool.submit(JobSpec::new("die")).unwrap();
+    let error = result(deadly.wait()).unwrap_err();
+    let JobError::PoolGaveUp { reason } = error else { panic!("{error}") };
+    assert!(reason.contains("--max-restarts") && reason.contains("status 3"), "{reason}");
+    assert!(pool.submit(JobSpec::new("echo")).is_err());
+    pool.close();
+    drop(directory);
+    before.assert_same();
+}
+
+fn all_busy(setup: Setup) {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().to_str().unwrap();
+    let pool = setup.builder().workers(8).build().unwrap();
+    let job = || pool.submit(JobSpec::new("gate").input(path.as_bytes())).unwrap();
+    let jobs: Vec<_> = (0..8).map(|_| job()).collect();
+    let begun = || directory.path().read_dir().unwrap().count();
+    wait_until("all have begun", || begun() == 8, || format!("{}", begun()));
+    workers().into_iter().for_each(kill);
+    fs::write(directory.path().join("open"), "").unwrap();
+    for job in jobs {
+        let outcome = job.wait();
+        assert_eq!((outcome.status(), outcome.attempts), (Status::Ok, 2));
+    }
+    assert!(pool.status().gave_up.is_none());
+}
+
+fn all_idle(setup: Setup) {
+    let pool = setup.builder().workers(8).build().unwrap();
+    for round in 1..=2 {
+        let old = workers();
+        old.iter().copied().for_each(kill);
+        let replaced = || {
+            let now = workers();
+            now.len() == 8 && now.iter().all(|pid| !old.contains(pid))
+        };
+        wait_until("eight new workers", replaced, || format!("{:?}", pool.status()));
+        // Counted right after they are there.
+        let counted = || pool.status().restarts == 8 * round;
+        wait_until("eight restarts", counted, || format!("{:?}", pool.status()));
+    }
+    let jobs = (0..50).map(|_| JobSpec::new("echo"));
+    assert!(pool.map(jobs).all(|outcome| outcome.result.is_ok()));
+}
+
+fn side_by_side(setup: Setup) {
+    let pool = setup.builder().workers(8).build().unwrap();
+    // All of them at once, and no good one among them.
+    let deadly = || pool.submit(JobSpec::new("die").param("ms", 100)).unwrap();
+    let jobs: Vec<_> = (0..8).map(|_| deadly()).collect();
+    for job in jobs {
+        let outcome = job.wait();
+        assert_eq!((outcome.status(), outcome.attempts), (Status::Crashed, 3));
+    }
+    assert!(result(pool.submit(JobSpec::new("echo")).unwrap().wait()).is_ok());
+}
+
+fn one_bad_job(setup: Setup) {
+    let pool = setup.builder().workers(1).retries(5).max_restarts(2).build().unwrap();
+    let outcome = pool.submit(JobSpec::new("die")).unwrap().wait();
+    assert_eq!((outcome.status(), outcome.attempts), (Status::Crashed, 6));
+    assert!(result(pool.submit(JobSpec::new("echo")).unwrap().wait()).is_ok());
+}
+
+fn killed_at_the_door(setup: Setup) {
+    let slow = "echo $$ > new; mv new pid; exec sleep 1000";
+    let Some((directory, program)) = worker_if(setup, "! mkdir once 2>&-", slow) else {
+        return;
+    };
+    let pool = setup.builder().worker_program(Some(program)).start().unwrap();
+    let pid = || fs::read_to_string(directory.path().join("pid")).ok()?.trim().parse().ok();
+    wait_until("one hangs in its start", || pid().is_some(), String::new);
+    kill(pid().unwrap());
+    pool.ready().unwrap();
+    assert_eq!(pool.status().restarts, 1);
+    let jobs = (0..50).map(|_| JobSpec::new("echo"));
+    assert!(pool.map(jobs).all(|outcome| outcome.result.is_ok()));
+}
