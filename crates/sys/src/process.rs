@@ -247,19 +247,8 @@ pub fn clear_environment(names: &[&str]) {
 /// For what a template forked and died before it could tell: such a process is this
 /// one's child, and would stay a zombie.
 pub fn reap_strays(names: &[String], known: &[u32]) -> usize {
-    let Ok(tasks) = std::fs::read_dir("/proc/self/task") else {
-        return 0;
-    };
-    let lists = tasks
-        .flatten()
-        .filter_map(|task| std::fs::read_to_string(task.path().join("children")).ok());
-    let children: Vec<u32> = lists
-        .flat_map(|list| {
-            list.split_whitespace().filter_map(|pid| pid.parse().ok()).collect::<Vec<u32>>()
-        })
-        .collect();
     let is_stray = |pid: &u32| !known.contains(pid) && names.contains(&name(*pid));
-    let strays = children.into_iter().filter(is_stray).filter_map(|pid| Child::watch(pid).ok());
+    let strays = children().into_iter().filter(is_stray).filter_map(|pid| Child::watch(pid).ok());
     strays
         .map(|stray| {
             stray.kill_group();
@@ -267,6 +256,32 @@ pub fn reap_strays(names: &[String], known: &[u32]) -> usize {
             let _ = stray.reap();
         })
         .count()
+}
+
+/// Kills children of this process that were stopped before they began to execute their program:
+/// until then a child is called as the thread that starts it, which waits for it, and nobody else
+/// knows of it. Only of threads called one of `names`. Returns how many there were.
+pub fn kill_unborn(names: &[&str]) -> usize {
+    let is_unborn = |pid: &u32| names.contains(&&*name(*pid)) && is_stopped(*pid);
+    let unborn =
+        children().into_iter().filter(is_unborn).filter_map(|pid| Pid::from_raw(pid.cast_signed()));
+    // Not reaped by anybody before its thread goes on, so the pid is still this child's.
+    unborn.filter(|&pid| rustix::process::kill_process(pid, Signal::KILL).is_ok()).count()
+}
+
+/// The children of this process.
+fn children() -> Vec<u32> {
+    let Ok(tasks) = std::fs::read_dir("/proc/self/task") else {
+        return Vec::new();
+    };
+    let lists = tasks
+        .flatten()
+        .filter_map(|task| std::fs::read_to_string(task.path().join("children")).ok());
+    lists
+        .flat_map(|list| {
+            list.split_whitespace().filter_map(|pid| pid.parse().ok()).collect::<Vec<u32>>()
+        })
+        .collect()
 }
 
 /// What a process is called, see [`set_name`]. Empty where there is none, or no `/proc`.

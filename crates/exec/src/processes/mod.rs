@@ -6,7 +6,7 @@
 //! | thread | does |
 //! | --- | --- |
 //! | the callers' | submit; with rings, also hand jobs to workers and collect answers while they wait |
-//! | clerk (one, with rings) | does the same while no caller is there; sleeps else |
+//! | clerk (one) | does the same while no caller is there; minds that no start hangs; sleeps else |
 //! | keeper (one) | starts workers, watches their pidfds and deadlines, kills, reaps, replaces |
 //! | link (one per worker) | shakes hands, then blocks in receiving mail |
 //! | runner (one per worker) | reads and copies inputs, blocks in sending mail |
@@ -86,15 +86,13 @@ impl Processes {
     }
 
     fn start_clerk(&self) -> Result<(), PoolError> {
-        if self.has_rings {
-            let (crew, keeper) = (Arc::clone(&self.crew), self.keeper.clone());
-            let fallen = move |what| keeper.tell(Event::Fallen { what });
-            let clerk = thread::Builder::new()
-                .name("clerk".to_owned())
-                .spawn(move || net::guard("clerk", || crew.clerk(), fallen))
-                .map_err(|source| PoolError::Setup { what: "the clerk".to_owned(), source })?;
-            self.threads.lock().unwrap_or_else(PoisonError::into_inner).push(clerk);
-        }
+        let (crew, keeper) = (Arc::clone(&self.crew), self.keeper.clone());
+        let fallen = move |what| keeper.tell(Event::Fallen { what });
+        let clerk = thread::Builder::new()
+            .name("clerk".to_owned())
+            .spawn(move || net::guard("clerk", || crew.clerk(), fallen))
+            .map_err(|source| PoolError::Setup { what: "the clerk".to_owned(), source })?;
+        self.threads.lock().unwrap_or_else(PoisonError::into_inner).push(clerk);
         Ok(())
     }
 

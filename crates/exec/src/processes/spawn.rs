@@ -6,10 +6,11 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use brigade_ipc::Listener;
 use brigade_sys::bell;
-use brigade_sys::process::Child;
+use brigade_sys::process::{self, Child};
 
 use crate::PoolError;
 
@@ -50,11 +51,11 @@ pub(super) fn run(
     // No pre_exec hook: std then uses posix_spawn, which does not copy this
     // process's page tables.
     prepare(&mut command);
-    let child = command
-        .stdout(writer.try_clone().map_err(failed)?)
-        .stderr(writer)
-        .spawn()
-        .map_err(failed)?;
+    command.stdout(writer.try_clone().map_err(failed)?).stderr(writer);
+    UNDER_WAY.fetch_add(1, Ordering::SeqCst);
+    let child = command.spawn();
+    UNDER_WAY.fetch_sub(1, Ordering::SeqCst);
+    let child = child.map_err(failed)?;
     let pid = child.id();
     match Child::watch(pid) {
         Ok(child) => Ok(Started { child, words }),
@@ -64,6 +65,29 @@ pub(super) fn run(
             let _ = child.kill();
             let _ = child.wait();
             Err(failed(source))
+        }
+    }
+}
+
+/// Threads of this process that wait for a child to begin to execute its program.
+static UNDER_WAY: AtomicUsize = AtomicUsize::new(0);
+
+/// Threads that start workers.
+const STARTERS: [&str; 2] = ["keeper", "fork-server"];
+
+/// Whether a worker is being started.
+pub(super) fn is_under_way() -> bool {
+    UNDER_WAY.load(Ordering::SeqCst) > 0
+}
+
+/// Kills children that somebody has stopped before they began to execute their program: the
+/// thread that starts them waits for that, and could do nothing else any more. For another thread
+/// that looks now and then.
+pub(super) fn free_starters() {
+    if is_under_way() {
+        let killed = process::kill_unborn(&STARTERS);
+        if killed > 0 {
+            tracing::warn!("a worker was stopped before its program began; it was killed");
         }
     }
 }

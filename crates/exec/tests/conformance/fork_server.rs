@@ -109,6 +109,8 @@ fn stopped() {
 fn stopped_to_the_end() {
     let before = Belongings::now();
     let server = ForkServer::start().unwrap();
+    // It has to have taken its name.
+    wait_until("its start", || templates().len() == 1, || format!("{:?}", children()));
     let template = templates();
     signal(template[0], Signal::STOP);
     // Its workers are asked for, and nobody answers.

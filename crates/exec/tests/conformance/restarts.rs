@@ -2,12 +2,14 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use brigade_exec::{PoolError, StartMethod};
 use brigade_proto::{JobError, JobSpec, Status};
+use rustix::process::Signal;
 use tempfile::TempDir;
 
-use crate::supervision::{Test, kill, script};
+use crate::supervision::{Test, kill, script, signal};
 use crate::util::{Belongings, Setup, result, wait_until, workers};
 
 pub(crate) const TESTS: &[Test] = &[
@@ -18,6 +20,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("jobs that kill, side by side, end no pool", side_by_side),
     ("a job that kills may be tried more often than workers are replaced", one_bad_job),
     ("a worker that is killed before it is ready is replaced", killed_at_the_door),
+    ("a worker that is stopped before its program begins keeps nobody waiting", stopped_unborn),
 ];
 
 fn no_progress(setup: Setup) {
@@ -41,6 +44,43 @@ fn no_progress(setup: Setup) {
     );
     assert!(pool.submit(JobSpec::new("echo")).is_err());
     pool.close();
+    before.assert_same();
+}
+
+fn stopped_unborn(setup: Setup) {
+    if setup.start_method == StartMethod::Forkserver {
+        // Its own start is the same.
+        return;
+    }
+    let before = Belongings::now();
+    let is_over = AtomicBool::new(false);
+    let stopped = std::thread::scope(|scope| {
+        // A child is called as its starter for a tenth of a millisecond: not each is caught.
+        let hunter = scope.spawn(|| {
+            let is_unborn = |pid: &u32| {
+                fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name == "keeper\n")
+            };
+            while !is_over.load(Ordering::SeqCst) {
+                if let Some(pid) = workers().into_iter().find(is_unborn) {
+                    signal(pid, Signal::STOP);
+                    return is_unborn(&pid);
+                }
+            }
+            false
+        });
+        for _ in 0..200 {
+            if hunter.is_finished() {
+                break;
+            }
+            let pool = setup.pool();
+            assert_eq!(pool.submit(JobSpec::new("echo")).unwrap().wait().status(), Status::Ok);
+        }
+        is_over.store(true, Ordering::SeqCst);
+        hunter.join().unwrap()
+    });
+    if !stopped {
+        println!("no worker was caught before its program began");
+    }
     before.assert_same();
 }
 

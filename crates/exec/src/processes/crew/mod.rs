@@ -7,6 +7,7 @@
 //! be: answers are collected and jobs are dealt by the callers themselves, and by the
 //! [`clerk`](wait) while no caller is there.
 
+mod close;
 mod deal;
 mod ends;
 mod hold;
@@ -19,16 +20,16 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use brigade_ipc::{Arena, Bells, Budget, Call, Outputs, Pass, Sender};
-use brigade_proto::{JobError, JobId, Nanos, WorkerId};
+use brigade_proto::{JobError, JobId, Nanos};
 use brigade_sys::{affinity, clock};
 
 use smallvec::SmallVec;
 
 use self::streak::Streak;
 use super::keeper::Keeper;
-use crate::executor::{Stop, WorkerReport};
+use crate::executor::Stop;
 use crate::ticket::{End, Task, Ticket, Wanted};
-use crate::{PoolConfig, PoolError, SubmitError, Transport};
+use crate::{PoolConfig, SubmitError, Transport};
 
 pub(super) use deal::{Delivery, Errand};
 pub(super) use ends::{Death, Done, Next, Why};
@@ -465,94 +466,6 @@ impl Crew {
         let owes = is_told.then_some((entry.report.jobs, current));
         self.release(state);
         owes
-    }
-
-    /// No further jobs; those that wait in the queue are cancelled. Returns false
-    /// if that has happened before.
-    pub(super) fn stop(&self, how: Stop) -> bool {
-        self.refuse(how, &JobError::Cancelled)
-    }
-
-    fn refuse(&self, how: Stop, error: &JobError) -> bool {
-        let mut state = self.lock();
-        let news = state.stopped < Some(how);
-        state.stopped = state.stopped.max(Some(how));
-        let mut queue = std::mem::take(&mut state.queue);
-        queue.append(&mut state.suspects);
-        self.make_room(&state);
-        self.release(state);
-        let count = queue.len();
-        for task in queue {
-            // One that cannot be taken was cancelled, and has been reported.
-            if task.ticket.take() {
-                task.finish_unrun(error.clone());
-            }
-        }
-        if count > 0 {
-            self.finished(count);
-        }
-        self.bells.call_leader();
-        news
-    }
-
-    /// The pool cannot go on: nothing that waits or runs will be finished.
-    pub(super) fn give_up(&self, reason: &PoolError) {
-        let error = JobError::PoolGaveUp { reason: reason.to_string() };
-        self.lock().gave_up = Some(error.clone());
-        self.refuse(Stop::Kill, &error);
-    }
-
-    /// A thread has panicked, and may have taken jobs with it: the count of those that are
-    /// unfinished is not waited for. After everything else that ends them.
-    pub(super) fn fall(&self) {
-        self.has_fallen.store(true, Ordering::SeqCst);
-        // Under the lock, so that who is about to sleep does not miss it.
-        drop(self.lock());
-        self.idle.notify_all();
-    }
-
-    /// Waits until every accepted job has been reported, then lets the workers go.
-    pub(super) fn close(&self) {
-        let mut state = self.lock();
-        self.awaited.store(true, Ordering::SeqCst);
-        // Nobody else may be there to collect.
-        state.is_unattended = true;
-        self.see_to_the_clerk(&mut state);
-        self.collect(&mut state);
-        self.release(state);
-        let mut state = self.lock();
-        while self.unfinished.load(Ordering::SeqCst) > 0 && !self.has_fallen.load(Ordering::SeqCst)
-        {
-            state = self.idle.wait(state).unwrap_or_else(PoisonError::into_inner);
-        }
-        state.stopped = state.stopped.max(Some(Stop::Drain));
-        state.closing = true;
-        for lane in 0..state.lanes.len() {
-            self.dismiss(&mut state, lane);
-        }
-        self.release(state);
-        self.bells.call_clerk();
-    }
-
-    /// Whether a worker that leaves does so because it was told to.
-    pub(super) fn is_leaving(&self, lane: usize) -> bool {
-        let state = self.lock();
-        let lane = &state.lanes[lane];
-        state.closing || lane.leaving || (self.is_served(lane) && lane.assigned.is_empty())
-    }
-
-    pub(super) fn reports(&self) -> Vec<WorkerReport> {
-        let state = self.lock();
-        let report = |(index, lane): (usize, &Lane)| WorkerReport {
-            worker: WorkerId(index as u32),
-            pid: lane.pid,
-            jobs: lane.report.jobs,
-            busy_ns: lane.report.busy_ns,
-            ready_ns: lane.report.ready_ns,
-            cpu_ns: Some(lane.report.cpu_ns),
-            peak_rss_bytes: Some(lane.report.peak_rss_bytes).filter(|&bytes| bytes > 0),
-        };
-        state.lanes.iter().enumerate().map(report).collect()
     }
 }
 

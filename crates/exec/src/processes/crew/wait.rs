@@ -7,6 +7,7 @@ use std::time::Duration;
 use brigade_ipc::Call;
 use brigade_sys::clock;
 
+use super::super::spawn;
 use super::{Crew, State, hold};
 use crate::executor;
 use crate::ticket::Wanted;
@@ -163,7 +164,7 @@ impl Crew {
             }
             let limit = match idle_since {
                 _ if is_minded => hold::LOOK,
-                _ if busy => LOOK,
+                _ if busy || spawn::is_under_way() => LOOK,
                 Some(since) => IDLE.saturating_sub(clock::since(since)),
                 None => IDLE_LOOK,
             };
@@ -174,6 +175,7 @@ impl Crew {
                 continue;
             }
             is_called = self.bells.sleep_as_clerk(call, Some(limit));
+            spawn::free_starters();
         }
     }
 }
