@@ -7,7 +7,7 @@ random moments while a batch runs, and every outcome is compared with what plain
                                                  spawn and forkserver, ten seeds; for docs/survival.md
     scripts/chaos.py --brigade PATH --log FILE   another build; what was done to it, as JSON lines
 
-About every --every milliseconds (exponential gaps) somebody is chosen and gets SIGKILL,
+About --every milliseconds (exponential gaps) after there is somebody to strike he gets SIGKILL,
 SIGSEGV, SIGSTOP (it hangs) or no more memory (RLIMIT_AS is set to nothing, so its next large
 allocation fails): a worker that is at work, now and then one that is just starting, or the
 template of the fork server. Exit code 1 unless
@@ -236,7 +236,9 @@ def main():
     parser.add_argument("--workers", default="2", help="as in 2,8")
     parser.add_argument("--transport", default="arena", help="as in arena,shm")
     parser.add_argument("--start-method", default="spawn", help="as in spawn,forkserver")
-    parser.add_argument("--every", type=float, default=50, help="milliseconds between strikes")
+    parser.add_argument("--every", type=float, default=30,
+                        help="milliseconds until somebody who can be struck is struck; with the waits "
+                        "for one who can, a strike comes about every 50 ms (default: %(default)s)")
     parser.add_argument("--actions", default=",".join(ACTIONS), help="default: %(default)s")
     parser.add_argument("--max-restarts", type=int, help="default: the product's")
     parser.add_argument("--heartbeat", default="200ms", help="longer where others use the cores")

@@ -96,13 +96,10 @@ class Storm(threading.Thread):
         self.struck = {}
 
     def run(self):
-        due = time.monotonic()
         while True:
-            # Gaps count from when the last strike was due: one that had to wait for somebody to
-            # strike makes the next ones come sooner. But a little only, or nobody who comes back
-            # would get to work.
-            due = max(due + self.dice.expovariate(1 / self.every_s),
-                      time.monotonic() - 2 * self.every_s)
+            # From the last strike on: one that had to wait for somebody to strike does not make the
+            # next ones come sooner, or nobody who comes back would get to work.
+            due = time.monotonic() + self.dice.expovariate(1 / self.every_s)
             if self.over.wait(max(0, due - time.monotonic())):
                 break
             target = self.target()
@@ -115,6 +112,10 @@ class Storm(threading.Thread):
                     return
                 if target != "worker" and time.monotonic() > due + 0.2:
                     target = "worker"
+                if target == "worker" and self.victim(target) is not None:
+                    # Who has just come has as long as anybody else.
+                    if self.over.wait(self.dice.expovariate(1 / self.every_s)):
+                        return
             self.strike(pid, action, target)
 
     def landed(self, what):

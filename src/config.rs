@@ -11,8 +11,13 @@ use crate::exit::Failure;
 /// The pool that the arguments ask for. An option that the backend has no use for
 /// is refused: silence would let people believe that it had an effect.
 pub(crate) fn pool(args: &PoolArgs) -> Result<PoolConfig, Failure> {
-    let mut config =
-        PoolConfig { timeout: args.lane.timeout, pin: args.lane.pin, ..PoolConfig::default() };
+    let mut config = PoolConfig {
+        // Jobs are read as they are done: a longer queue would only take memory.
+        queue: 1024,
+        timeout: args.lane.timeout,
+        pin: args.lane.pin,
+        ..PoolConfig::default()
+    };
     config.backend = args.backend.unwrap_or(config.backend);
     config.workers = args.workers.unwrap_or(config.workers);
     let own = &args.processes;

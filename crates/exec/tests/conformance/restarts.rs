@@ -63,7 +63,11 @@ fn stopped_unborn(setup: Setup) {
             while !is_over.load(Ordering::SeqCst) {
                 if let Some(pid) = workers().into_iter().find(is_unborn) {
                     signal(pid, Signal::STOP);
-                    return is_unborn(&pid);
+                    if is_unborn(&pid) {
+                        return true;
+                    }
+                    // It had begun meanwhile.
+                    signal(pid, Signal::CONT);
                 }
             }
             false
