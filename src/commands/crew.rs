@@ -5,12 +5,12 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use brigade_exec::{Pool, PoolConfig};
+use brigade_exec::{Backend, Pool, PoolConfig};
 use brigade_kernels::Registry;
 use brigade_measure::summary::{Run, Summary};
 use brigade_proto::Nanos;
 use brigade_report::{RunConfig, RunEnd, RunReport};
-use brigade_sys::clock;
+use brigade_sys::{clock, heap};
 
 use crate::console;
 use crate::exit::{Exit, Failure};
@@ -45,6 +45,9 @@ impl Crew {
     ) -> Result<Self, Failure> {
         let begin = clock::now();
         let tracer = trace.map(|blank| blank.begin(begin, &config)).transpose()?;
+        if config.backend == Backend::Processes {
+            heap::use_one_heap();
+        }
         let pool = Pool::builder().config(config).registry(Arc::new(registry)).start()?;
         Ok(Self { pool, ledger: Ledger::new(tracer, journal), begin })
     }
