@@ -40,7 +40,7 @@ from storm import (ACTIONS, SIZES, TARGETS, Storm, calm_size, machine, png, rows
 # From a tenth of the jobs to the end. A region of the arena that is first needed late is a
 # descriptor and a mapping in the coordinator; resident memory counts the arena, which
 # is used where the jobs happen to lie.
-GROWTH = {"descriptors": 8, "mappings": 24, "private KiB": 2048, "resident KiB": 64 << 10}
+GROWTH = {"descriptors": 8, "mappings": 24, "private KiB": 4096, "resident KiB": 64 << 10}
 
 
 def menu(directory, seed):
