@@ -63,6 +63,15 @@ fn stopped_unborn(setup: Setup) {
             while !is_over.load(Ordering::SeqCst) {
                 if let Some(pid) = workers().into_iter().find(is_unborn) {
                     signal(pid, Signal::STOP);
+                    // It goes on until the signal has reached it.
+                    let is_running = |pid| {
+                        let stat = fs::read_to_string(format!("/proc/{pid}/stat"));
+                        stat.is_ok_and(|stat| {
+                            stat.rsplit_once(") ")
+                                .is_some_and(|(_, rest)| !rest.starts_with(['T', 'Z', 'X']))
+                        })
+                    };
+                    while is_running(pid) {}
                     if is_unborn(&pid) {
                         return true;
                     }
