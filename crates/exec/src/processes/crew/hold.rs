@@ -27,8 +27,8 @@ const SHORT: Nanos = 32;
 pub(super) struct Hold {
     /// Nanoseconds that a job keeps a worker, smoothed; zero: not known yet.
     pub(super) per_job: Nanos,
-    /// There is a clerk: without rings there is none.
-    has_clerk: bool,
+    /// Callers that wait attend to the pool themselves: without rings they do not.
+    has_rings: bool,
     /// Of how long a wake-up may be made use of, in wake-ups.
     worth: Nanos,
     /// Jobs wait that a worker without any could have.
@@ -45,8 +45,8 @@ impl Hold {
     /// For a pool with a core for each worker and one for who hands jobs out, or not: then a
     /// worker that is woken takes its core from somebody who has work for the others, and more of
     /// them have to wait to be worth that.
-    pub(super) fn new(has_clerk: bool, has_cores: bool) -> Self {
-        Self { has_clerk, worth: if has_cores { 1 } else { 4 }, ..Self::default() }
+    pub(super) fn new(has_rings: bool, has_cores: bool) -> Self {
+        Self { has_rings, worth: if has_cores { 1 } else { 4 }, ..Self::default() }
     }
 
     /// Learns from a job that has ended how long it kept its worker.
@@ -78,7 +78,7 @@ impl State {
     /// How many workers are to have jobs.
     pub(super) fn width(&self) -> usize {
         // The clerk, who is called for each outcome then, is no caller that attends.
-        if self.is_unattended || !self.hold.has_clerk {
+        if self.is_unattended || !self.hold.has_rings {
             return usize::MAX;
         }
         width(self.queue.len(), self.hold.per_job, clock::nanos(wake_up::cost()), self.hold.worth)
