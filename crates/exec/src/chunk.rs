@@ -50,6 +50,14 @@ pub(crate) fn is_chunkable(inputs: &[Source], has_timeout: bool) -> bool {
     !has_timeout && inputs.iter().all(is_tiny)
 }
 
+/// Bytes of an input, as far as they are in memory.
+pub(crate) fn bytes_of(source: &Source) -> usize {
+    match source {
+        Source::Bytes(bytes) => bytes.len(),
+        Source::File(_) => 0,
+    }
+}
+
 impl Chunk {
     pub(crate) fn new(basket: &Arc<Basket>) -> Self {
         Self { runs: Vec::new(), count: 0, basket: Arc::clone(basket) }
@@ -127,12 +135,8 @@ impl Chunk {
     }
 
     fn bytes_in(&self) -> Vec<u64> {
-        let len = |source: &Source| match source {
-            Source::Bytes(bytes) => bytes.len() as u64,
-            Source::File(_) => 0,
-        };
         let of = |run: &Run, i: usize| {
-            run.inputs.get(i).map_or(0, |inputs| inputs.iter().map(len).sum())
+            run.inputs.get(i).map_or(0, |inputs| inputs.iter().map(bytes_of).sum::<usize>() as u64)
         };
         if self.runs.iter().all(|run| run.inputs.is_empty()) {
             return Vec::new();

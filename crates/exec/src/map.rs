@@ -5,10 +5,10 @@ use std::iter::FusedIterator;
 use std::sync::Arc;
 
 use brigade_kernels::KernelId;
-use brigade_proto::{JobError, JobId, JobSpec, Outcome, Params, Source, Stamps};
+use brigade_proto::{JobError, JobId, JobSpec, Outcome, Params, Stamps};
 use brigade_sys::clock;
 
-use crate::chunk::{Batch, Chunk, Pace, is_chunkable};
+use crate::chunk::{Batch, Chunk, Pace, bytes_of, is_chunkable};
 use crate::ticket::Basket;
 use crate::{Pool, SubmitError};
 
@@ -202,13 +202,6 @@ impl<'p, I: Iterator<Item = JobSpec>> Flow<'p, I> {
         self.in_flight -= outcomes.len();
         self.pace.learn(outcomes.len(), outcomes.occupied());
         Some((place, outcomes))
-    }
-}
-
-fn bytes_of(source: &Source) -> usize {
-    match source {
-        Source::Bytes(bytes) => bytes.len(),
-        Source::File(_) => 0,
     }
 }
 
