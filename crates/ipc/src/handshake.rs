@@ -1,36 +1,33 @@
 //! How a coordinator and the worker that it has just started find each other, and
 //! make sure that the other one is who it should be.
 //!
-//! 1. The coordinator makes a one-shot server and starts the worker with the
-//!    server's name and a random nonce in its environment (not in its arguments,
-//!    which anybody can read).
+//! 1. The coordinator has a [`Listener`](crate::Listener), one for each pool, and starts the
+//!    worker with an [`Invitation`] in its environment (not in its arguments, which anybody can
+//!    read): the listener's name, and a nonce that is this worker's own.
 //! 2. The worker connects and sends a [`Hello`] with the ends of its two channels.
-//! 3. The coordinator compares nonce, protocol version, build and kernels, and
+//! 3. The coordinator compares process id, nonce, protocol version, build and kernels, and
 //!    answers with a [`Welcome`] and the worker's status page, or with the reason
 //!    of its refusal.
+//!
+//! The coordinator's side is in `door.rs`, the worker's here.
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use brigade_proto::{PROTOCOL_VERSION, WorkerId};
-use brigade_sys::{process, random, shortage, socket};
+use brigade_proto::WorkerId;
+use brigade_sys::{process, random};
 use ipc_channel::ipc::{IpcReceiver, IpcSender, channel};
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
-use tempfile::NamedTempFile;
 use thiserror::Error;
 
 use crate::channel::{Envelope, Receiver, RecvError, Sender};
-use crate::intake::Intake;
-use crate::packet::{self, Malformed};
-use crate::station::{Bells, BellsRegion, Pass, Patience, Station};
-use crate::{bridge, runtime_dir, wire};
+use crate::station::{Bells, Patience, Station};
+use crate::wire;
 
-/// Name of the one-shot server, for the worker. Its presence makes a process a
-/// worker.
+/// Name of the pool's listener, for the worker. Its presence makes a process a worker.
 pub const SERVER_ENV: &str = "BRIGADE_WORKER_SERVER";
 /// The nonce, for the worker.
 pub const NONCE_ENV: &str = "BRIGADE_WORKER_NONCE";
@@ -40,7 +37,7 @@ pub const PARENT_ENV: &str = "BRIGADE_WORKER_PARENT";
 /// What a worker says of itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hello {
-    /// [`PROTOCOL_VERSION`].
+    /// [`PROTOCOL_VERSION`](brigade_proto::PROTOCOL_VERSION).
     pub version: u32,
     /// [`build_id`].
     pub build: String,
@@ -106,6 +103,55 @@ pub enum Refusal {
     Shortage(String),
 }
 
+/// With whom a worker is to shake hands, and the word by which it is known: for one worker.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Invitation {
+    server: String,
+    nonce: u128,
+}
+
+/// Without the nonce.
+impl std::fmt::Debug for Invitation {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Invitation({})", self.server)
+    }
+}
+
+impl Invitation {
+    /// To the listener of this name.
+    ///
+    /// # Errors
+    /// When there are no random numbers.
+    pub(crate) fn to(server: &str) -> io::Result<Self> {
+        Ok(Self { server: server.to_owned(), nonce: random::nonce()? })
+    }
+
+    /// The nonce.
+    pub fn nonce(&self) -> u128 {
+        self.nonce
+    }
+
+    /// The environment that makes a child of this process the worker that is invited.
+    pub fn environment(&self) -> [(&'static str, String); 3] {
+        [
+            (SERVER_ENV, self.server.clone()),
+            (NONCE_ENV, format!("{:032x}", self.nonce)),
+            (PARENT_ENV, process::pid().to_string()),
+        ]
+    }
+
+    /// As a message: see [`Invitation::from_message`].
+    pub fn to_message(&self) -> String {
+        format!("{:032x}{}", self.nonce, self.server)
+    }
+
+    /// What was written by [`Invitation::to_message`]; `None` if it was not.
+    pub fn from_message(message: &str) -> Option<Self> {
+        let (nonce, server) = message.split_at_checked(32)?;
+        Some(Self { server: server.to_owned(), nonce: u128::from_str_radix(nonce, 16).ok()? })
+    }
+}
+
 #[derive(Serialize, Deserialize)]
 struct Greeting {
     #[serde(with = "serde_bytes")]
@@ -114,190 +160,8 @@ struct Greeting {
     replies: IpcReceiver<Envelope>,
 }
 
-/// A server that waits for one worker.
-pub struct Listener {
-    /// Its path is removed with it.
-    socket: NamedTempFile<OwnedFd>,
-    name: String,
-    nonce: u128,
-}
-
-/// Without the nonce.
-impl std::fmt::Debug for Listener {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Listener({})", self.name)
-    }
-}
-
-/// Where a listener waits: for a watcher who may have to end its wait.
-#[derive(Clone, Debug)]
-pub struct Doorstep(String);
-
-impl Doorstep {
-    /// Makes an [`Listener::accept`] that nobody has connected to yet return, by
-    /// connecting and hanging up. (One whose worker has connected and hangs ends
-    /// when the worker is killed.)
-    pub fn abort(&self) {
-        // Not through ipc-channel, whose `connect` leaks its socket when the server
-        // has gone already. Refused: it has, and nobody waits.
-        let _ = socket::knock(&self.0);
-    }
-}
-
-/// A worker that is the right one, and waits to be let in.
-#[derive(Debug)]
-pub struct Accepted {
-    /// What the worker said of itself.
-    pub hello: Hello,
-    requests: OwnedFd,
-    replies: OwnedFd,
-}
-
-/// The coordinator's side of a connection.
-#[derive(Debug)]
-pub struct Admitted {
-    /// The worker's station.
-    pub pass: Pass,
-    /// Jobs go here.
-    pub requests: Sender,
-    /// Results come from here.
-    pub replies: Intake,
-}
-
-impl Listener {
-    /// Makes a server in the private directory.
-    ///
-    /// # Errors
-    /// When the directory or the socket cannot be made.
-    pub fn bind() -> io::Result<Self> {
-        runtime_dir::prepare()?;
-        // Not in a directory of its own, as ipc-channel does it: that takes longer than all
-        // else here.
-        let socket = tempfile::Builder::new()
-            .prefix("worker-")
-            .make_in(runtime_dir::path(), |path| socket::listen(path))?;
-        let path = socket.path();
-        let name = path.to_str().map(str::to_owned).ok_or_else(|| {
-            io::Error::other(format!("{} is not UTF-8; set XDG_RUNTIME_DIR", path.display()))
-        })?;
-        Ok(Self { socket, name, nonce: random::nonce()? })
-    }
-
-    /// Where the listener waits.
-    pub fn doorstep(&self) -> Doorstep {
-        Doorstep(self.name.clone())
-    }
-
-    /// The environment that makes a process the worker of this listener.
-    pub fn environment(&self) -> [(&'static str, String); 3] {
-        [
-            (SERVER_ENV, self.name.clone()),
-            (NONCE_ENV, format!("{:032x}", self.nonce)),
-            (PARENT_ENV, process::pid().to_string()),
-        ]
-    }
-
-    /// Waits for the worker and checks it. Has no deadline: see
-    /// [`Doorstep::abort`].
-    ///
-    /// # Errors
-    /// See [`Refusal`]. A worker that is refused for a mismatch is told why.
-    pub fn accept(self, pid: u32, kernels: &[String]) -> Result<Accepted, Refusal> {
-        let broken = |error: io::Error| Refusal::Broken(error.to_string());
-        let malformed = |what: Malformed| Refusal::Nonsense(format!("its greeting is {what}"));
-        let caller = self.wait_for(pid)?;
-        let mut buffer = vec![0; packet::LONGEST_GREETING];
-        let greeting = socket::receive(&caller, &mut buffer).map_err(broken)?;
-        if greeting.len == 0 {
-            return Err(Refusal::Broken("it has hung up".to_owned()));
-        }
-        if greeting.is_cut {
-            return Err(malformed("a packet that is too long"));
-        }
-        let hello = packet::greeting(&buffer[..greeting.len]).map_err(malformed)?;
-        let hello: Hello = wire::decode(hello)
-            .map_err(|error| Refusal::Nonsense(format!("its greeting is none: {error}")))?;
-        let [requests, replies] = <[OwnedFd; 2]>::try_from(greeting.descriptors)
-            .ok()
-            .filter(|channels| channels.iter().all(socket::is_socket))
-            .ok_or_else(|| malformed("one without two channels"))?;
-        if let Err(reason) = check(&hello, self.nonce, pid, kernels) {
-            let _ = answer(&requests, &Err(reason.clone()), &[]);
-            return Err(Refusal::Mismatch(reason));
-        }
-        Ok(Accepted { hello, requests, replies })
-    }
-
-    /// Waits until the worker connects. Others may, and are sent away, but for this
-    /// process itself: see [`Doorstep::abort`].
-    fn wait_for(&self, pid: u32) -> Result<OwnedFd, Refusal> {
-        loop {
-            let (caller, peer) = socket::accept(self.socket.as_file())
-                .map_err(|error| Refusal::Broken(error.to_string()))?;
-            if peer == pid {
-                return Ok(caller);
-            }
-            if peer == process::pid() {
-                return Err(Refusal::Broken("it did not come".to_owned()));
-            }
-        }
-    }
-}
-
-fn check(hello: &Hello, nonce: u128, pid: u32, kernels: &[String]) -> Result<(), String> {
-    if hello.version != PROTOCOL_VERSION {
-        return Err(format!(
-            "it speaks protocol version {}, the coordinator {PROTOCOL_VERSION}; \
-             use the same build of the program for both",
-            hello.version
-        ));
-    }
-    if hello.nonce != nonce {
-        return Err("it does not know the nonce: another process has connected".to_owned());
-    }
-    if hello.pid != pid {
-        return Err(format!("it says that it is process {}, but {pid} was started", hello.pid));
-    }
-    let build = build_id();
-    if hello.build != build {
-        return Err(format!(
-            "it is build {}, the coordinator is {build}; use the same executable for both",
-            hello.build
-        ));
-    }
-    if hello.kernels != kernels {
-        return Err("its kernels are not the coordinator's; use the same registry".to_owned());
-    }
-    Ok(())
-}
-
-type Answer = Result<Welcome, String>;
-
-/// Not through ipc-channel, which maps what it sends: to take a mapping back stops all threads of
-/// this process for a moment, several times for each worker.
-fn answer(requests: &OwnedFd, answer: &Answer, regions: &[BorrowedFd<'_>]) -> Result<(), Refusal> {
-    let head = wire::encode(answer).map_err(|error| Refusal::Broken(error.to_string()))?;
-    let places: Vec<u64> = (0..regions.len() as u64).collect();
-    let packet = packet::wrap(&packet::message(&head, &places));
-    socket::send(requests, &packet, regions).map_err(|error| Refusal::Broken(error.to_string()))
-}
-
-impl Accepted {
-    /// Lets the worker in.
-    ///
-    /// # Errors
-    /// When the worker has died meanwhile or there is no memory for the station.
-    pub fn welcome(self, welcome: Welcome, bells: &BellsRegion) -> Result<Admitted, Refusal> {
-        let no_memory = || Refusal::Shortage(shortage::of_shared_memory(0));
-        let station = Pass::memory().ok_or_else(no_memory)?;
-        answer(&self.requests, &Ok(welcome), &[station.as_fd(), bells.as_fd()])?;
-        // The worker goes on meanwhile.
-        let pass = Pass::open(&station).ok_or_else(no_memory)?;
-        let requests = bridge::sender(&self.requests);
-        let requests = Sender(requests.map_err(|error| Refusal::Broken(error.to_string()))?);
-        Ok(Admitted { pass, requests, replies: Intake::new(self.replies) })
-    }
-}
+/// What a coordinator answers: let in, or the reason why not.
+pub(crate) type Answer = Result<Welcome, String>;
 
 /// The worker's side of a connection.
 #[derive(Debug)]
@@ -312,30 +176,32 @@ pub struct Connected {
     pub replies: Sender,
 }
 
-/// What a coordinator put into the environment of its worker: server, nonce and
-/// the coordinator's process id. `None` if this process is no worker.
+/// What a coordinator put into the environment of its worker: the invitation, and the
+/// coordinator's process id. `None` if this process is no worker.
 ///
 /// # Errors
 /// When only part of it is there.
-pub fn worker_environment() -> Option<Result<(String, u128, u32), Refusal>> {
+pub fn worker_environment() -> Option<Result<(Invitation, u32), Refusal>> {
     let server = std::env::var(SERVER_ENV).ok()?;
     let read = || {
         let nonce = std::env::var(NONCE_ENV).ok()?;
+        let nonce = u128::from_str_radix(&nonce, 16).ok()?;
         let parent = std::env::var(PARENT_ENV).ok()?;
-        Some((server, u128::from_str_radix(&nonce, 16).ok()?, parent.parse().ok()?))
+        Some((Invitation { server, nonce }, parent.parse().ok()?))
     };
     Some(read().ok_or_else(|| {
         Refusal::Broken(format!("{SERVER_ENV} is set, but {NONCE_ENV} or {PARENT_ENV} is not"))
     }))
 }
 
-/// Connects to the coordinator's server and waits to be let in.
+/// Connects to the coordinator's listener and waits to be let in.
 ///
 /// # Errors
 /// When the coordinator is gone or refuses this worker.
-pub fn connect(server: String, hello: &Hello) -> Result<Connected, Refusal> {
+pub fn connect(invitation: Invitation, hello: &Hello) -> Result<Connected, Refusal> {
     let broken = |error: &dyn std::fmt::Display| Refusal::Broken(error.to_string());
-    let bootstrap = IpcSender::<Greeting>::connect(server).map_err(|error| broken(&error))?;
+    let bootstrap =
+        IpcSender::<Greeting>::connect(invitation.server).map_err(|error| broken(&error))?;
     let (request_sender, requests) = channel().map_err(|error| broken(&error))?;
     let (replies, reply_receiver) = channel().map_err(|error| broken(&error))?;
     let hello = wire::encode(hello).map_err(|error| broken(&error))?;
@@ -406,86 +272,12 @@ pub fn rehearse() -> io::Result<()> {
 mod tests {
     use super::*;
 
-    fn hello(nonce: u128) -> Hello {
-        Hello {
-            version: PROTOCOL_VERSION,
-            build: build_id().to_owned(),
-            nonce,
-            pid: process::pid(),
-            kernels: vec!["noop".to_owned()],
+    #[test]
+    fn an_invitation_survives_being_sent() {
+        let invitation = Invitation::to("/a place/with spaces\nand lines").unwrap();
+        assert_eq!(Invitation::from_message(&invitation.to_message()), Some(invitation));
+        for nonsense in ["", "0123", &"x".repeat(40), "0123456789abcdef0123456789abcde\u{fc}/"] {
+            assert_eq!(Invitation::from_message(nonsense), None);
         }
-    }
-
-    fn shake(
-        change: impl FnOnce(&mut Hello),
-    ) -> (Result<Hello, Refusal>, Result<Connected, Refusal>) {
-        let listener = Listener::bind().unwrap();
-        let mut hello = hello(listener.nonce);
-        change(&mut hello);
-        let name = listener.name.clone();
-        let worker = std::thread::spawn(move || connect(name, &hello));
-        let accepted = listener.accept(process::pid(), &["noop".to_owned()]).and_then(|accepted| {
-            let (_, bells) = Bells::create().unwrap();
-            let welcome = Welcome {
-                worker: WorkerId(3),
-                log_level: 0,
-                pin: None,
-                rings: None,
-                bounds: Bounds::default(),
-            };
-            let hello = accepted.hello.clone();
-            accepted.welcome(welcome, &bells)?;
-            Ok(hello)
-        });
-        (accepted, worker.join().unwrap())
-    }
-
-    #[test]
-    fn the_right_worker_is_let_in() {
-        let (accepted, connected) = shake(|_| {});
-        assert_eq!(connected.unwrap().welcome.worker, WorkerId(3));
-        assert_eq!(accepted.unwrap().pid, process::pid());
-    }
-
-    #[test]
-    fn every_wrong_worker_is_refused_and_told_why() {
-        type Change = fn(&mut Hello);
-        let cases: [(&str, Change); 5] = [
-            ("protocol version", |hello| hello.version += 1),
-            ("nonce", |hello| hello.nonce ^= 1),
-            ("process", |hello| hello.pid += 1),
-            ("build", |hello| hello.build.push('x')),
-            ("kernels", |hello| hello.kernels.clear()),
-        ];
-        for (word, change) in cases {
-            let (accepted, connected) = shake(change);
-            let coordinator = accepted.unwrap_err().to_string();
-            assert!(coordinator.contains(word), "{coordinator}");
-            assert_eq!(connected.unwrap_err().to_string(), coordinator);
-        }
-    }
-
-    #[test]
-    fn knocking_where_nobody_waits_leaks_nothing() {
-        let sockets = || {
-            std::fs::read_dir("/proc/self/fd")
-                .unwrap()
-                .flatten()
-                .filter_map(|fd| std::fs::read_link(fd.path()).ok())
-                .filter(|target| target.to_string_lossy().starts_with("socket:"))
-                .count()
-        };
-        let doorstep = Listener::bind().unwrap().doorstep();
-        let before = sockets();
-        (0..100).for_each(|_| doorstep.abort());
-        // Other tests run at the same time and have some.
-        assert!(sockets() < before + 50);
-    }
-
-    #[test]
-    fn a_wait_for_a_worker_that_never_comes_can_be_ended() {
-        let listener = Listener::bind().unwrap();
-        listener.doorstep().abort();
-        assert!(matches!(listener.accept(1, &[]), Err(Refusal::Broken(_))));
     }
 }

@@ -143,7 +143,7 @@ mod tests {
         let path = directory.path().join("socket");
         let listener = socket::listen(&path).unwrap();
         let sender = IpcSender::<Envelope>::connect(path.to_str().unwrap().to_owned()).unwrap();
-        (Sender(sender), Intake::new(socket::accept(&listener).unwrap().0))
+        (Sender(sender), Intake::new(socket::accept(&listener).unwrap().unwrap().0))
     }
 
     /// A socket to send anything to, and an intake that gets it.
@@ -152,7 +152,7 @@ mod tests {
         let path = directory.path().join("socket");
         let listener = socket::listen(&path).unwrap();
         let caller = socket::connect(&path).unwrap();
-        (caller, Intake::new(socket::accept(&listener).unwrap().0))
+        (caller, Intake::new(socket::accept(&listener).unwrap().unwrap().0))
     }
 
     fn says<M: DeserializeOwned>(intake: &mut Intake) -> String {

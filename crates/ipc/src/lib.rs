@@ -16,7 +16,7 @@
 //! | trap | here |
 //! | --- | --- |
 //! | messages over 212,448 B go over a second socket, and their sender hangs for ever when the receiver dies | no message is that long: payloads travel in frames of [`channel::FRAME`] bytes |
-//! | `accept` waits for ever when the child dies first | [`Doorstep::abort`] connects in its stead |
+//! | `accept` waits for ever when the child dies first | the server is our own, [`Listener`], and is asked only when somebody has come |
 //! | failures of memfd, mmap and dup panic | caught where a region is made, copied or received |
 //! | what stands in a packet is believed: a wrong length panics, aborts or reads past the buffer | what a worker sends is read by [`Intake`] |
 //! | the socket lies in a world-readable directory | a private one, see [`runtime_dir`] |
@@ -25,6 +25,7 @@ mod allowance;
 mod arena;
 mod bridge;
 pub mod channel;
+mod door;
 mod fresh;
 #[doc(hidden)]
 pub mod fuzz;
@@ -39,9 +40,10 @@ pub mod wire;
 pub use arena::{Arena, ArenaSlab, Budget, InputShelf, OutputShelf, OutputSlab, Outputs};
 
 pub use channel::{Payload, Received, Receiver, RecvError, Region, SendError, Sender};
+pub use door::{Accepted, Admitted, Caller, Listener};
 pub use handshake::{
-    Accepted, Admitted, Bounds, Connected, Doorstep, Hello, Listener, NONCE_ENV, PARENT_ENV,
-    Refusal, SERVER_ENV, Welcome, build_id, connect, rehearse, worker_environment,
+    Bounds, Connected, Hello, Invitation, NONCE_ENV, PARENT_ENV, Refusal, SERVER_ENV, Welcome,
+    build_id, connect, rehearse, worker_environment,
 };
 pub use intake::Intake;
 pub use ring::{Corrupt, MAX_MESSAGE};

@@ -3,8 +3,8 @@
 //! ipc-channel makes its sockets in directories under the temporary directory, where others may
 //! look. Brigade points it to a directory of mode 0700 that is the user's own:
 //! `$XDG_RUNTIME_DIR/brigade`, or `brigade-UID` in the temporary directory. It is
-//! kept from run to run; the sockets in it are removed when their worker has
-//! connected, and what a killed process has left there by the next start.
+//! kept from run to run; the socket of a pool is removed with the pool, and what a killed
+//! process has left there by the next start.
 //!
 //! ipc-channel takes the place from the `tempfile` crate, which can be told one
 //! place per process, for good: a program that uses `tempfile` itself finds its

@@ -19,18 +19,22 @@ use rustix::net::{
 /// Descriptors of one packet; the kernel drops those beyond.
 pub const MAX_DESCRIPTORS: usize = 64;
 
+/// Who may have connected before that is noticed; more wait.
+const BACKLOG: i32 = 128;
+
 fn seqpacket() -> io::Result<OwnedFd> {
     Ok(socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?)
 }
 
-/// Waits for connections at a path, which must not be there yet.
+/// Takes connections at a path, which must not be there yet. See [`accept`].
 ///
 /// # Errors
 /// When the socket cannot be made there.
 pub fn listen(path: impl AsRef<Path>) -> io::Result<OwnedFd> {
-    let socket = seqpacket()?;
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
     bind(&socket, &SocketAddrUnix::new(path.as_ref())?)?;
-    rustix::net::listen(&socket, 10)?;
+    rustix::net::listen(&socket, BACKLOG)?;
     Ok(socket)
 }
 
@@ -44,27 +48,20 @@ pub fn connect(path: impl AsRef<Path>) -> io::Result<OwnedFd> {
     Ok(socket)
 }
 
-/// Connects to a sequenced-packet server and hangs up.
+/// Who has connected: the connection, and the process at its other end (0 if it cannot be seen
+/// from here). `None`: nobody has. Does not wait.
 ///
 /// # Errors
-/// When nobody listens there.
-pub fn knock(path: impl AsRef<Path>) -> io::Result<()> {
-    connect(path).map(drop)
-}
-
-/// Waits for somebody to connect; returns the connection, and the process that connected
-/// (0 if it cannot be seen from here).
-///
-/// # Errors
-/// When the operating system refuses.
-pub fn accept(listener: &OwnedFd) -> io::Result<(OwnedFd, u32)> {
+/// When the operating system refuses: no descriptor is free.
+pub fn accept(listener: &OwnedFd) -> io::Result<Option<(OwnedFd, u32)>> {
     loop {
         match accept_with(listener, SocketFlags::CLOEXEC) {
             Ok(socket) => {
                 let peer = peer(socket.as_fd())?;
-                return Ok((socket, peer));
+                return Ok(Some((socket, peer)));
             }
             Err(Errno::INTR | Errno::CONNABORTED) => {}
+            Err(Errno::AGAIN) => return Ok(None),
             Err(error) => return Err(error.into()),
         }
     }
@@ -108,11 +105,26 @@ pub struct Packet {
 /// # Errors
 /// When the operating system refuses, or the other side has gone with a packet unread.
 pub fn receive(socket: &OwnedFd, buffer: &mut [u8]) -> io::Result<Packet> {
+    receive_with(socket, buffer, RecvFlags::empty())
+}
+
+/// Like [`receive`], but `None` if nothing has come.
+///
+/// # Errors
+/// As there.
+pub fn receive_now(socket: &OwnedFd, buffer: &mut [u8]) -> io::Result<Option<Packet>> {
+    match receive_with(socket, buffer, RecvFlags::DONTWAIT) {
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
+        received => received.map(Some),
+    }
+}
+
+fn receive_with(socket: &OwnedFd, buffer: &mut [u8], flags: RecvFlags) -> io::Result<Packet> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_DESCRIPTORS))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let received = loop {
         let mut parts = [IoSliceMut::new(buffer)];
-        match recvmsg(socket, &mut parts, &mut control, RecvFlags::CMSG_CLOEXEC) {
+        match recvmsg(socket, &mut parts, &mut control, RecvFlags::CMSG_CLOEXEC | flags) {
             Err(Errno::INTR) => {}
             received => break received?,
         }
@@ -127,18 +139,35 @@ pub fn receive(socket: &OwnedFd, buffer: &mut [u8]) -> io::Result<Packet> {
     Ok(Packet { len: received.bytes, is_cut, descriptors })
 }
 
-/// Sends a packet.
+/// Sends a packet. Waits while the other side reads nothing and its buffer is full.
 ///
 /// # Errors
 /// When the operating system refuses, or nobody is at the other end.
 pub fn send(socket: &OwnedFd, bytes: &[u8], descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
+    send_with(socket, bytes, descriptors, SendFlags::empty())
+}
+
+/// Like [`send`], but a full buffer is an error.
+///
+/// # Errors
+/// As there, and `WouldBlock`.
+pub fn send_now(socket: &OwnedFd, bytes: &[u8], descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
+    send_with(socket, bytes, descriptors, SendFlags::DONTWAIT)
+}
+
+fn send_with(
+    socket: &OwnedFd,
+    bytes: &[u8],
+    descriptors: &[BorrowedFd<'_>],
+    flags: SendFlags,
+) -> io::Result<()> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_DESCRIPTORS))];
     let mut control = SendAncillaryBuffer::new(&mut space);
     if !descriptors.is_empty() && !control.push(SendAncillaryMessage::ScmRights(descriptors)) {
         return Err(io::Error::other("too many descriptors for one packet"));
     }
     loop {
-        match sendmsg(socket, &[IoSlice::new(bytes)], &mut control, SendFlags::NOSIGNAL) {
+        match sendmsg(socket, &[IoSlice::new(bytes)], &mut control, SendFlags::NOSIGNAL | flags) {
             Err(Errno::INTR) => {}
             sent => return Ok(sent.map(drop)?),
         }
@@ -224,11 +253,21 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("socket");
         let listener = listen(&path).unwrap();
-        let _caller = connect(&path).unwrap();
-        assert_eq!(accept(&listener).unwrap().1, std::process::id());
-        knock(&path).unwrap();
-        let (caller, _) = accept(&listener).unwrap();
-        assert_eq!(receive(&caller, &mut [0; 8]).unwrap().len, 0);
+        assert!(accept(&listener).unwrap().is_none());
+        let caller = connect(&path).unwrap();
+        let (connection, peer) = accept(&listener).unwrap().unwrap();
+        assert_eq!(peer, std::process::id());
+        assert!(receive_now(&connection, &mut [0; 8]).unwrap().is_none());
+        drop(caller);
+        assert_eq!(receive_now(&connection, &mut [0; 8]).unwrap().unwrap().len, 0);
+        assert!(send_now(&connection, b"hello", &[]).is_err());
+    }
+
+    #[test]
+    fn whoever_reads_nothing_holds_nobody_up() {
+        let (one, _other) = pair().unwrap();
+        let full = (0..100_000).find_map(|_| send_now(&one, &[0; 1000], &[]).err());
+        assert_eq!(full.unwrap().kind(), io::ErrorKind::WouldBlock);
     }
 
     #[test]

@@ -8,12 +8,12 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use brigade_ipc::Listener;
+use brigade_ipc::Invitation;
 use brigade_sys::bell::Bell;
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 
 use super::spawn::Started;
-use super::template::{Greeting, Template};
+use super::template::Template;
 use crate::PoolError;
 
 /// A process from which the workers of any number of pools are forked.
@@ -58,7 +58,7 @@ struct Shared {
 
 /// A worker that somebody wants.
 struct Order {
-    greeting: Greeting,
+    invitation: Invitation,
     /// How long it may take to start a template, and to fork.
     limit: Duration,
     reply: Reply,
@@ -139,16 +139,16 @@ impl ForkServer {
         Ok(Self(Arc::new(office)))
     }
 
-    /// Has a worker forked that shakes hands with `listener`. Does not wait for it: `answer` is
+    /// Has a worker forked that follows an invitation. Does not wait for it: `answer` is
     /// called by another thread, in any case.
     pub(super) fn fork(
         &self,
-        listener: &Listener,
+        invitation: &Invitation,
         limit: Duration,
         answer: impl FnOnce(Result<Started, PoolError>) + Send + 'static,
     ) {
         let reply = Reply(Some(Box::new(answer)));
-        let order = Order { greeting: Greeting::of(listener), limit, reply };
+        let order = Order { invitation: invitation.clone(), limit, reply };
         if let Some(orders) = &self.0.orders {
             // If the thread has gone, the order is dropped, which answers it.
             drop(orders.send(order));
@@ -160,22 +160,22 @@ impl ForkServer {
 fn serve(inbox: &Receiver<Order>, shared: &Shared, program: Option<&Path>, first: Template) {
     // None: it could not be started again.
     let mut template = Some(first);
-    for Order { greeting, limit, reply } in inbox {
-        let started = fork(&mut template, &greeting, limit, shared, program);
+    for Order { invitation, limit, reply } in inbox {
+        let started = fork(&mut template, &invitation, limit, shared, program);
         reply.give(started);
     }
 }
 
 fn fork(
     template: &mut Option<Template>,
-    greeting: &Greeting,
+    invitation: &Invitation,
     limit: Duration,
     shared: &Shared,
     program: Option<&Path>,
 ) -> Result<Started, PoolError> {
     if let Some(living) = template {
         let patience = if living.has_answered() { limit.min(PATIENCE) } else { limit };
-        match living.fork(greeting, patience, &shared.closing) {
+        match living.fork(invitation, patience, &shared.closing) {
             Ok(started) => return Ok(started),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => return Err(gone()),
             // It may have died, or was stopped; a new one is tried.
@@ -186,7 +186,7 @@ fn fork(
     drop(template.take());
     let mut fresh = Template::start(program)?;
     shared.pid.store(fresh.pid(), Ordering::Relaxed);
-    match fresh.fork(greeting, limit, &shared.closing) {
+    match fresh.fork(invitation, limit, &shared.closing) {
         Ok(started) => {
             *template = Some(fresh);
             Ok(started)

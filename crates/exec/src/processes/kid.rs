@@ -4,7 +4,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use brigade_ipc::{Doorstep, Refusal, StatusPage};
+use brigade_ipc::{Caller, Invitation, Refusal, StatusPage};
 use brigade_proto::{JobError, JobId, Nanos};
 use brigade_sys::process::{self, Child, Reaped, describe, describe_unasked};
 use brigade_sys::usage::Usage;
@@ -26,10 +26,13 @@ pub(super) struct Kid {
     pub(super) words: Words,
     /// Whether it takes up what it is given.
     pub(super) pulse: Pulse,
-    /// Where its link may have to be freed; until it was let in.
-    doorstep: Option<Doorstep>,
+    /// What it shows that it is the one that was started.
+    pub(super) invitation: Invitation,
+    /// Its connection, from when it has connected until it has said who it is.
+    pub(super) caller: Option<Caller>,
     /// What it is doing; since it was let in.
     page: Option<StatusPage>,
+    /// Since it was let in.
     link: Option<JoinHandle<()>>,
     reaped: Option<Reaped>,
 }
@@ -47,9 +50,8 @@ impl Kid {
     pub(super) fn new(
         started: Started,
         tenure: u64,
-        doorstep: Doorstep,
+        invitation: Invitation,
         deadline: Nanos,
-        link: JoinHandle<()>,
     ) -> Self {
         Self {
             tenure,
@@ -58,18 +60,24 @@ impl Kid {
             child: Some(started.child),
             words: started.words,
             pulse: Pulse::default(),
-            doorstep: Some(doorstep),
+            invitation,
+            caller: None,
             page: None,
-            link: Some(link),
+            link: None,
             reaped: None,
         }
     }
 
     /// It has shaken hands.
-    pub(super) fn let_in(&mut self, page: StatusPage) {
+    pub(super) fn let_in(&mut self, page: StatusPage, link: JoinHandle<()>) {
         self.page = Some(page);
-        self.doorstep = None;
+        self.link = Some(link);
         self.life.let_in();
+    }
+
+    /// Whether it is the process of this id that has connected, and was awaited.
+    pub(super) fn is_expected(&self, pid: u32) -> bool {
+        self.pid == pid && self.child.is_some() && self.caller.is_none() && self.page.is_none()
     }
 
     /// Whether it was ever let in.
@@ -133,8 +141,10 @@ impl Kid {
         });
         self.reaped = Some(reaped);
         self.life.reaped(clock::after(link_limit));
-        if let Some(doorstep) = self.doorstep.take() {
-            doorstep.abort();
+        if self.link.is_none() {
+            // Nobody listens to it.
+            self.caller = None;
+            self.life.heard_out();
         }
     }
 

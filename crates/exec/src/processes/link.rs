@@ -3,18 +3,16 @@
 //! up nobody but them, and its death frees both. A job whose inputs are in the arena
 //! already goes through the worker's rings and touches neither.
 
+use std::io;
 use std::sync::Arc;
-use std::thread;
+use std::thread::{self, JoinHandle};
 
 use brigade_ipc::wire::{Instants, Mail, Reply, Request};
-use brigade_ipc::{
-    Admitted, BellsRegion, Bounds, Carriage, Intake, Listener, Outputs, Patience, RecvError,
-    Refusal, SendError, Sender, Welcome,
-};
-use brigade_proto::{JobError, WorkerId};
+use brigade_ipc::{Bounds, Carriage, Intake, Outputs, RecvError, SendError, Sender};
+use brigade_proto::JobError;
 use brigade_sys::clock;
 
-use super::crew::{Crew, Delivery, Done, Errand, Mailbox, Wire};
+use super::crew::{Crew, Delivery, Done, Errand, Mailbox};
 use super::keeper::{Event, Keeper};
 use super::{foreign, forward, net};
 use crate::config::LEAST_MEMORY;
@@ -28,38 +26,31 @@ pub(super) struct Link {
     pub(super) tenure: u64,
     pub(super) pid: u32,
     pub(super) transport: Transport,
-    pub(super) pin: bool,
-    /// There are more cores than workers.
-    pub(super) has_room: bool,
-    /// When the pool was asked for.
-    pub(super) begin: u64,
-    pub(super) kernels: Arc<[String]>,
-    pub(super) bells: BellsRegion,
-    /// How the worker waits for orders.
-    pub(super) patience: Patience,
     /// What binds the worker.
     pub(super) bounds: Bounds,
 }
 
 /// The channels of a worker that was let in.
-struct Served {
-    mail: Arc<Mailbox>,
-    replies: Intake,
-    outputs: Arc<Outputs>,
+pub(super) struct Served {
+    pub(super) mail: Arc<Mailbox>,
+    pub(super) replies: Intake,
+    pub(super) outputs: Arc<Outputs>,
 }
 
 impl Link {
-    /// Lets the worker in and serves it to its end. Runs on a thread of its own;
-    /// its last act is to tell the keeper.
-    pub(super) fn serve(self, listener: Listener) {
+    /// Starts the thread that serves the worker to its end; its last act is to tell the keeper.
+    ///
+    /// # Errors
+    /// When there can be no thread.
+    pub(super) fn start(self, served: Served) -> io::Result<JoinHandle<()>> {
+        let name = format!("link-{}", self.lane);
+        thread::Builder::new().name(name).spawn(move || self.serve(served))
+    }
+
+    fn serve(self, served: Served) {
         let (lane, tenure) = (self.lane, self.tenure);
         let (keeper, crew) = (self.keeper.clone(), Arc::clone(&self.crew));
-        let work = || {
-            keeper.tell(match self.welcome(listener) {
-                Ok(served) => Event::LinkClosed { lane, tenure, offence: self.run(served) },
-                Err(refusal) => Event::Refused { lane, tenure, refusal },
-            });
-        };
+        let work = || keeper.tell(Event::LinkClosed { lane, tenure, offence: self.run(served) });
         net::guard("link", work, |what| {
             // Its runner, too, is not needed any more.
             crew.unready(lane, tenure);
@@ -77,30 +68,6 @@ impl Link {
 
     fn has_rings(&self) -> bool {
         self.transport == Transport::Arena
-    }
-
-    fn welcome(&self, listener: Listener) -> Result<Served, Refusal> {
-        let accepted = listener.accept(self.pid, &self.kernels)?;
-        let rings = (self.patience.spins, self.patience.yields.as_micros() as u64);
-        let welcome = Welcome {
-            worker: WorkerId(self.lane as u32),
-            log_level: forward::current_level(),
-            pin: self.pin.then_some(self.lane as u32),
-            rings: self.has_rings().then_some(rings),
-            bounds: self.bounds,
-        };
-        let Admitted { mut pass, requests, replies } = accepted.welcome(welcome, &self.bells)?;
-        if self.has_room {
-            pass.tell_core();
-        }
-        let page = pass.page();
-        let mail = Arc::new(Mailbox::new(requests));
-        let outputs = Arc::new(Outputs::new(Arc::clone(&self.crew.budget)));
-        let wire =
-            self.has_rings().then(|| Wire { pass, outputs: Arc::clone(&outputs), regions: 0 });
-        self.crew.ready(self.lane, self.tenure, self.pid, clock::since(self.begin), wire);
-        self.keeper.tell(Event::Ready { lane: self.lane, tenure: self.tenure, page });
-        Ok(Served { mail, replies, outputs })
     }
 
     /// Returns what the worker did wrong, if it did.

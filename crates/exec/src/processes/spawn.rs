@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use brigade_ipc::Listener;
+use brigade_ipc::Invitation;
 use brigade_sys::bell;
 use brigade_sys::process::{self, Child};
 
@@ -29,9 +29,9 @@ pub(super) struct Started {
 ///
 /// Must be called from a thread that lives as long as the worker is wanted: the
 /// worker's parent-death signal follows the thread.
-pub(super) fn start(program: Option<&Path>, listener: &Listener) -> Result<Started, PoolError> {
+pub(super) fn start(program: Option<&Path>, invitation: &Invitation) -> Result<Started, PoolError> {
     run(program, |command| {
-        command.envs(listener.environment()).process_group(0).stdin(Stdio::null());
+        command.envs(invitation.environment()).process_group(0).stdin(Stdio::null());
     })
 }
 

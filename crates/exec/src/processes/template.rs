@@ -14,7 +14,7 @@ use std::process::{Command, ExitCode};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use brigade_ipc::{Listener, NONCE_ENV, PARENT_ENV, SERVER_ENV};
+use brigade_ipc::{Invitation, NONCE_ENV, PARENT_ENV, SERVER_ENV};
 use brigade_kernels::Registry;
 use brigade_sys::bell::{Bell, wait_readable};
 use brigade_sys::clock;
@@ -22,7 +22,7 @@ use brigade_sys::fork::{self, Forked, Wire};
 use brigade_sys::process::{self, Child, describe};
 
 use super::spawn::{self, Started, Words};
-use super::worker::{self, Invitation};
+use super::worker;
 use crate::PoolError;
 
 /// Its presence makes a process a template.
@@ -38,16 +38,6 @@ pub(super) struct Template {
     has_answered: bool,
     /// Workers that it has told of, as far as they may still be called as it calls them.
     told: Vec<u32>,
-}
-
-/// With whom a worker is to shake hands: what the template is sent.
-pub(super) struct Greeting(String);
-
-impl Greeting {
-    pub(super) fn of(listener: &Listener) -> Self {
-        let [(_, server), (_, nonce), _] = listener.environment();
-        Self(format!("{server}\n{nonce}"))
-    }
 }
 
 /// What a template and a worker that it has just forked are called: no others of
@@ -100,17 +90,17 @@ impl Template {
         self.has_answered
     }
 
-    /// Has a worker forked that shakes hands with whom the greeting names. `Interrupted` when
+    /// Has a worker forked that follows an invitation. `Interrupted` when
     /// `closing` was rung.
     pub(super) fn fork(
         &mut self,
-        greeting: &Greeting,
+        invitation: &Invitation,
         limit: Duration,
         closing: &Bell,
     ) -> io::Result<Started> {
         let (reader, writer) = io::pipe()?;
         let words = Words::of(reader)?;
-        self.wire.send(greeting.0.as_bytes(), Some(writer.as_fd()))?;
+        self.wire.send(invitation.to_message().as_bytes(), Some(writer.as_fd()))?;
         drop(writer);
         let until = clock::after(limit);
         loop {
@@ -207,10 +197,9 @@ pub(super) fn serve(parent: &str, number: &str) -> Result<(Invitation, u32), Exi
                 fork::lead_group().map_err(|error| failed("lead a group", &error))?;
                 drop(output);
                 let order = String::from_utf8_lossy(&order).into_owned();
-                let (server, nonce) = order.split_once('\n').unwrap_or_default();
-                let nonce = u128::from_str_radix(nonce, 16)
-                    .map_err(|error| failed("read its orders", &error))?;
-                return Ok((Invitation { server: server.to_owned(), nonce }, parent));
+                let invitation = Invitation::from_message(&order)
+                    .ok_or_else(|| failed("read its orders", &"they are no invitation"))?;
+                return Ok((invitation, parent));
             }
             Err(error) => format!("the fork server cannot fork: {error}"),
         };

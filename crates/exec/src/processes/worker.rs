@@ -11,9 +11,9 @@ use brigade_ipc::wire::{
     self, Answer, ChunkBody, ChunkOthers, Instants, Mail, Order, Place, Reply, Request,
 };
 use brigade_ipc::{
-    Carriage, Connected, Hello, InputShelf, MAX_MESSAGE, NONCE_ENV, OutputShelf, PARENT_ENV,
-    Patience, Payload, Received, RecvError, Refusal, SERVER_ENV, SendError, Sender, Station,
-    build_id, connect, worker_environment,
+    Carriage, Connected, Hello, InputShelf, Invitation, MAX_MESSAGE, NONCE_ENV, OutputShelf,
+    PARENT_ENV, Patience, Payload, Received, RecvError, Refusal, SERVER_ENV, SendError, Sender,
+    Station, build_id, connect, worker_environment,
 };
 use brigade_kernels::{Context, Entry, KernelId, OutputSink, Registry};
 use brigade_proto::{Buffer, JobError, JobId, Nanos, PROTOCOL_VERSION, Params};
@@ -48,17 +48,10 @@ pub fn run_if_worker(registry: &Registry) -> Option<ExitCode> {
     if let Some(code) = template::run_if_template(registry) {
         return Some(code);
     }
-    let (server, nonce, parent) = match worker_environment()? {
-        Ok(found) => found,
-        Err(refusal) => return Some(give_notice(&refusal)),
-    };
-    Some(run(registry, Invitation { server, nonce }, parent))
-}
-
-/// Whom a worker is to shake hands with.
-pub(super) struct Invitation {
-    pub(super) server: String,
-    pub(super) nonce: u128,
+    Some(match worker_environment()? {
+        Ok((invitation, parent)) => run(registry, invitation, parent),
+        Err(refusal) => give_notice(&refusal),
+    })
 }
 
 /// Runs this process as a worker to its end.
@@ -76,11 +69,7 @@ fn give_notice(reason: &dyn std::fmt::Display) -> ExitCode {
 }
 
 /// What makes a process a worker, in this order.
-fn start(
-    registry: &Registry,
-    Invitation { server, nonce }: Invitation,
-    parent: u32,
-) -> Result<Worker<'_>, Refusal> {
+fn start(registry: &Registry, invitation: Invitation, parent: u32) -> Result<Worker<'_>, Refusal> {
     let step = |what: &str, result: std::io::Result<()>| {
         result.map_err(|error| Refusal::Broken(format!("cannot {what}: {error}")))
     };
@@ -95,11 +84,11 @@ fn start(
     let hello = Hello {
         version: PROTOCOL_VERSION,
         build: build_id().to_owned(),
-        nonce,
+        nonce: invitation.nonce(),
         pid: process::pid(),
         kernels: names(registry),
     };
-    let Connected { welcome, station, requests, replies } = connect(server, &hello)?;
+    let Connected { welcome, station, requests, replies } = connect(invitation, &hello)?;
     // 5. Be who the coordinator says.
     process::set_name(&format!("brigade-{}", welcome.worker));
     if let Some(index) = welcome.pin {

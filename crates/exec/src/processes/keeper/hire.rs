@@ -1,21 +1,19 @@
-//! How a worker comes to be, and its link with it.
+//! How a worker process comes to be.
 
-use std::sync::Arc;
-use std::thread;
-
-use brigade_ipc::Listener;
-use brigade_sys::{affinity, clock};
+use brigade_ipc::{Invitation, Listener};
+use brigade_sys::clock;
 
 use super::{Event, Facts};
 use crate::processes::fork_server::ForkServer;
 use crate::processes::kid::Kid;
-use crate::processes::link::Link;
 use crate::processes::spawn::{self, Started};
 use crate::{PoolError, StartMethod};
 
 /// Starts workers.
 #[derive(Default)]
 pub(super) struct Agency {
+    /// Where workers report; made for the first of them.
+    listener: Option<Listener>,
     /// What workers are forked from: the pool's own, or one that it was given.
     server: Option<ForkServer>,
 }
@@ -25,18 +23,27 @@ pub(super) enum Hired {
     /// It was started.
     Now(Box<Kid>),
     /// The keeper will be told ([`Event::Forked`]).
-    Later(Listener),
-}
-
-fn setup(what: &str, source: std::io::Error) -> PoolError {
-    PoolError::Setup { what: what.to_owned(), source }
+    Later(Invitation),
 }
 
 impl Agency {
+    /// Where workers report.
+    pub(super) fn listener(&self) -> Option<&Listener> {
+        self.listener.as_ref()
+    }
+
+    fn invite(&mut self) -> std::io::Result<Invitation> {
+        let listener = match self.listener.take() {
+            Some(listener) => listener,
+            None => Listener::bind()?,
+        };
+        self.listener.insert(listener).invite()
+    }
+
     /// Starts a worker for a lane, or has one forked.
     ///
     /// # Errors
-    /// When the worker or a thread cannot be started.
+    /// When the worker cannot be started.
     pub(super) fn hire(
         &mut self,
         facts: &Facts,
@@ -44,12 +51,14 @@ impl Agency {
         tenure: u64,
     ) -> Result<Hired, PoolError> {
         let config = &facts.config;
-        let listener = Listener::bind()
-            .map_err(|error| setup("the private directory for the workers' sockets", error))?;
+        let invitation = self.invite().map_err(|source| PoolError::Setup {
+            what: "the private directory for the workers' socket".to_owned(),
+            source,
+        })?;
         let program = config.worker_program.as_deref();
         if config.start_method == StartMethod::Spawn {
-            let started = spawn::start(program, &listener)?;
-            return employ(facts, lane, tenure, listener, started).map(Hired::Now);
+            let started = spawn::start(program, &invitation)?;
+            return Ok(Hired::Now(employ(facts, tenure, invitation, started)));
         }
         let server = match (&self.server, &config.fork_server) {
             (Some(server), _) | (None, Some(server)) => server.clone(),
@@ -59,45 +68,18 @@ impl Agency {
         let answer = move |started: Result<Started, PoolError>| {
             keeper.tell(Event::Forked { lane, tenure, started: started.map(Box::new) });
         };
-        self.server.insert(server).fork(&listener, config.start_deadline, answer);
-        Ok(Hired::Later(listener))
+        self.server.insert(server).fork(&invitation, config.start_deadline, answer);
+        Ok(Hired::Later(invitation))
     }
 }
 
-/// Starts the thread that lets a worker in.
-///
-/// # Errors
-/// When it cannot be started.
+/// A worker that was started, and is to report in time.
 pub(super) fn employ(
     facts: &Facts,
-    lane: usize,
     tenure: u64,
-    listener: Listener,
+    invitation: Invitation,
     started: Started,
-) -> Result<Box<Kid>, PoolError> {
-    let doorstep = listener.doorstep();
-    let link = Link {
-        crew: Arc::clone(&facts.crew),
-        keeper: facts.keeper.clone(),
-        lane,
-        tenure,
-        pid: started.child.pid(),
-        transport: facts.config.transport,
-        pin: facts.config.pin,
-        has_room: !facts.config.pin && facts.config.workers < affinity::allowed(),
-        begin: facts.begin,
-        kernels: Arc::clone(&facts.kernels),
-        bells: facts.bells.clone(),
-        patience: facts.config.patience(),
-        bounds: facts.config.bounds(),
-    };
-    let thread =
-        thread::Builder::new().name(format!("link-{lane}")).spawn(move || link.serve(listener));
-    match thread {
-        Ok(thread) => {
-            let deadline = clock::after(facts.config.start_deadline);
-            Ok(Box::new(Kid::new(started, tenure, doorstep, deadline, thread)))
-        }
-        Err(error) => Err(setup("a worker's link thread", error)),
-    }
+) -> Box<Kid> {
+    let deadline = clock::after(facts.config.start_deadline);
+    Box::new(Kid::new(started, tenure, invitation, deadline))
 }

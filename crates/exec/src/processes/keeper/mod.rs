@@ -2,6 +2,7 @@
 //! them and has them replaced. It lives as long as the pool, because the workers'
 //! parent-death signal follows the thread that started them.
 
+mod greet;
 mod hire;
 mod mind;
 mod replace;
@@ -12,7 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use brigade_ipc::{BellsRegion, Refusal, StatusPage};
+use brigade_ipc::BellsRegion;
 use brigade_proto::Nanos;
 use brigade_sys::bell::Bell;
 use brigade_sys::clock;
@@ -28,12 +29,8 @@ use crate::{PoolConfig, PoolError};
 
 /// What the keeper is told.
 pub(super) enum Event {
-    /// A worker was let in.
-    Ready { lane: usize, tenure: u64, page: StatusPage },
     /// The fork server has started a worker, or cannot.
     Forked { lane: usize, tenure: u64, started: Result<Box<Started>, PoolError> },
-    /// A handshake failed; the link has ended.
-    Refused { lane: usize, tenure: u64, refusal: Refusal },
     /// A worker broke the protocol; the link goes on until it is dead, and says
     /// what it was if that is not known yet.
     Offence { lane: usize, tenure: u64, what: Option<String> },

@@ -26,7 +26,7 @@ impl Watch {
         let tenure = self.tenures;
         match self.agency.hire(&self.facts, lane, tenure) {
             Ok(Hired::Now(kid)) => self.seat(lane, kid),
-            Ok(Hired::Later(listener)) => self.seats[lane] = Seat::Asked(tenure, listener),
+            Ok(Hired::Later(invitation)) => self.seats[lane] = Seat::Asked(tenure, invitation),
             Err(error) => self.go_without(lane, tenure, error),
         }
     }
@@ -39,17 +39,19 @@ impl Watch {
         started: Result<Box<Started>, PoolError>,
     ) {
         let asked = std::mem::replace(&mut self.seats[lane], Seat::Empty);
-        let listener = match asked {
-            Seat::Asked(asked, listener) if asked == tenure => listener,
+        let invitation = match asked {
+            Seat::Asked(asked, invitation) if asked == tenure => invitation,
             other => {
                 self.seats[lane] = other;
                 return;
             }
         };
-        let employ =
-            |started: Box<Started>| hire::employ(&self.facts, lane, tenure, listener, *started);
-        match started.and_then(employ) {
-            Ok(kid) => self.seat(lane, kid),
+        match started {
+            Ok(started) => {
+                self.seat(lane, hire::employ(&self.facts, tenure, invitation, *started));
+                // It may have been faster than this news of it.
+                self.know_strangers();
+            }
             Err(error) => self.go_without(lane, tenure, error),
         }
     }

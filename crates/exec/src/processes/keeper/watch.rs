@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::Duration;
 
-use brigade_ipc::{Listener, Refusal, StatusPage};
+use brigade_ipc::{Caller, Invitation};
 use brigade_proto::Nanos;
 use brigade_sys::bell::wait_readable;
 use brigade_sys::clock;
@@ -25,7 +25,7 @@ use crate::ticket::Ticket;
 /// How long a worker may take to exit once its link has closed.
 const EXIT_LIMIT: Duration = Duration::from_secs(2);
 /// The same where nobody asked it to leave: it is probably dying already.
-const DYING_LIMIT: Duration = Duration::from_millis(200);
+pub(super) const DYING_LIMIT: Duration = Duration::from_millis(200);
 /// How long a dead worker's link is waited for. Longer only if a process outside
 /// the worker's group holds its sockets open.
 const LINK_LIMIT: Duration = Duration::from_secs(2);
@@ -36,7 +36,7 @@ pub(super) enum Seat {
     /// To be filled then.
     Due(Nanos),
     /// The fork server was asked for this worker, and will say what became of it.
-    Asked(u64, Listener),
+    Asked(u64, Invitation),
     Taken(Box<Kid>),
 }
 
@@ -45,6 +45,8 @@ pub(super) struct Watch {
     events: Receiver<Event>,
     pub(super) seats: Vec<Seat>,
     pub(super) agency: Agency,
+    /// Who has connected and may be a worker that the fork server has still to tell of.
+    pub(super) strangers: Vec<Caller>,
     /// Workers started so far.
     pub(super) tenures: u64,
     /// A worker has been ready.
@@ -64,7 +66,7 @@ pub(super) struct Start {
     /// Dropped when it is over, which those who wait for it notice.
     _over: Sender<()>,
     /// Lanes that were never ready.
-    missing: BTreeSet<usize>,
+    pub(super) missing: BTreeSet<usize>,
 }
 
 impl Watch {
@@ -76,6 +78,7 @@ impl Watch {
             events,
             seats: (0..lanes).map(|_| Seat::Empty).collect(),
             agency: Agency::default(),
+            strangers: Vec::new(),
             tenures: 0,
             has_served: false,
             unable: vec![0; lanes],
@@ -123,18 +126,7 @@ impl Watch {
         self.desk().bell.silence();
         while let Ok(event) = self.events.try_recv() {
             match event {
-                Event::Ready { lane, tenure, page } => self.on_ready(lane, tenure, page),
                 Event::Forked { lane, tenure, started } => self.on_forked(lane, tenure, started),
-                Event::Refused { lane, tenure, refusal } => {
-                    if let Some(kid) = self.kid(lane, tenure) {
-                        kid.life.heard_out();
-                        match refusal {
-                            // It is probably dying, and how it died is worth knowing.
-                            Refusal::Broken(_) => kid.leave_within(DYING_LIMIT),
-                            wrong => kid.kill(Cause::Refused(wrong)),
-                        }
-                    }
-                }
                 Event::Fallen { what } => {
                     self.give_up(PoolError::Panicked { what });
                     self.has_fallen = true;
@@ -167,23 +159,6 @@ impl Watch {
                         }
                     }
                 }
-            }
-        }
-    }
-
-    fn on_ready(&mut self, lane: usize, tenure: u64, page: StatusPage) {
-        let Some(kid) = self.kid(lane, tenure) else {
-            return;
-        };
-        tracing::info!(worker = lane, pid = kid.pid, "worker is ready");
-        kid.let_in(page);
-        self.has_served = true;
-        self.unable[lane] = 0;
-        if let Some(start) = &mut self.starting {
-            start.missing.remove(&lane);
-            if start.missing.is_empty() {
-                self.desk().record().startup = Some(clock::since(self.facts.begin));
-                self.starting = None;
             }
         }
     }
@@ -240,16 +215,24 @@ impl Watch {
     fn sleep(&mut self, until: Option<Nanos>) {
         let limit = until.map(|at| Duration::from_nanos(at.saturating_sub(clock::now())));
         let mut fds = vec![self.desk().bell.as_fd()];
-        let mut sources = vec![];
+        let mut sources = vec![Source::Bell];
+        if let Some(listener) = self.agency.listener() {
+            fds.push(listener.as_fd());
+            sources.push(Source::Door);
+        }
         for (lane, seat) in self.seats.iter().enumerate() {
             let Seat::Taken(kid) = seat else { continue };
             if let Some(child) = &kid.child {
                 fds.push(child.pidfd());
-                sources.push((lane, Source::Life));
+                sources.push(Source::Life(lane));
             }
             if let Some(fd) = kid.words.fd() {
                 fds.push(fd);
-                sources.push((lane, Source::Words));
+                sources.push(Source::Words(lane));
+            }
+            if let Some(caller) = &kid.caller {
+                fds.push(caller.as_fd());
+                sources.push(Source::Caller(lane));
             }
         }
         let readable = match wait_readable(&fds, limit) {
@@ -261,22 +244,31 @@ impl Watch {
                 return;
             }
         };
-        // The bell is first.
-        for ((lane, source), _) in
-            sources.into_iter().zip(&readable[1..]).filter(|(_, readable)| **readable)
-        {
-            let Seat::Taken(kid) = &mut self.seats[lane] else {
-                continue;
-            };
+        let heard = sources.into_iter().zip(readable).filter(|(_, readable)| *readable);
+        for (source, _) in heard {
             match source {
-                Source::Words => kid.words.listen(),
-                Source::Life => kid.bury(LINK_LIMIT),
+                // Its events are heard next.
+                Source::Bell => {}
+                Source::Door => self.open_door(),
+                Source::Caller(lane) => self.greet(lane),
+                Source::Words(lane) => self.with_kid(lane, |kid| kid.words.listen()),
+                Source::Life(lane) => self.with_kid(lane, |kid| kid.bury(LINK_LIMIT)),
             }
+        }
+    }
+
+    fn with_kid(&mut self, lane: usize, act: impl FnOnce(&mut Kid)) {
+        if let Seat::Taken(kid) = &mut self.seats[lane] {
+            act(kid);
         }
     }
 }
 
+/// What the keeper sleeps on; of a lane.
 enum Source {
-    Life,
-    Words,
+    Bell,
+    Door,
+    Caller(usize),
+    Life(usize),
+    Words(usize),
 }

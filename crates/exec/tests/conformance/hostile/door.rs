@@ -10,10 +10,10 @@ use super::stage::{hang, hello};
 
 /// Says hello, with something changed.
 pub(super) fn says(change: impl FnOnce(&mut Hello)) {
-    let (server, nonce, _) = worker_environment().unwrap().unwrap();
-    let mut hello = hello(nonce);
+    let (invitation, _) = worker_environment().unwrap().unwrap();
+    let mut hello = hello(invitation.nonce());
     change(&mut hello);
-    assert!(connect(server, &hello).is_err());
+    assert!(connect(invitation, &hello).is_err());
     hang();
 }
 
@@ -60,12 +60,20 @@ pub(super) fn too_long() {
 
 /// A hello that is right, in a greeting that has other channels than it should.
 pub(super) fn channels(open: impl FnOnce() -> Vec<OwnedFd>) {
-    let (_, nonce, _) = worker_environment().unwrap().unwrap();
-    let mut greeting = text(&wire::encode(&hello(nonce)).unwrap());
+    let (invitation, _) = worker_environment().unwrap().unwrap();
+    let mut greeting = text(&wire::encode(&hello(invitation.nonce())).unwrap());
     greeting.extend([0, 1]);
     let open = open();
     let descriptors: Vec<_> = open.iter().map(AsFd::as_fd).collect();
     sends(&packet(&greeting), &descriptors);
+}
+
+/// Two channels, and whoever sends something to the first waits for ever.
+pub(super) fn full() -> Vec<OwnedFd> {
+    let [(near, far), (replies, _)] = [(); 2].map(|()| socket::pair().unwrap());
+    while socket::send_now(&near, &[0; 1000], &[]).is_ok() {}
+    std::mem::forget(far);
+    vec![near, replies]
 }
 
 /// A hello of garbage, of some length.

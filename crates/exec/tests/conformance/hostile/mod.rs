@@ -112,6 +112,7 @@ const WAYS: &[Way] = &[
     door!("greets at great length", NoStart("too long"), door::too_long),
     door!("a hello of garbage", NoStart("greeting"), || door::hello_of(500)),
     door!("a hello of 150 KiB", NoStart("greeting"), || door::hello_of(150 << 10)),
+    door!("fills its channel before it greets", NoStart("was full"), || door::channels(door::full)),
     door!("greets without channels", NoStart("channels"), || door::channels(Vec::new)),
     door!("greets with pipes", NoStart("channels"), || {
         door::channels(|| {

@@ -56,10 +56,11 @@ pub(super) struct Stage {
 impl Stage {
     /// Becomes a worker, in good manners so far.
     pub(super) fn enter() -> Self {
-        let (server, nonce, parent) = worker_environment().unwrap().unwrap();
+        let (invitation, parent) = worker_environment().unwrap().unwrap();
         process::close_inherited_descriptors().unwrap();
         process::die_with_parent(parent).unwrap();
-        let connected = connect(server, &hello(nonce)).unwrap();
+        let hello = hello(invitation.nonce());
+        let connected = connect(invitation, &hello).unwrap();
         let (mut memory, mut sockets) = (Vec::new(), Vec::new());
         for entry in fs::read_dir("/proc/self/fd").unwrap().flatten() {
             let target = fs::read_link(entry.path()).unwrap_or_default();

@@ -1,0 +1,152 @@
+//! How a worker that was started is let in: it connects, says who it is, and gets what it needs.
+//!
+//! The keeper does that between its other work and waits for nobody: whoever connects and says
+//! nothing is looked at again when there is something to be read.
+
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use brigade_ipc::{Accepted, Admitted, Outputs, Refusal, Welcome};
+use brigade_proto::WorkerId;
+use brigade_sys::{affinity, clock};
+
+use super::watch::{DYING_LIMIT, Seat, Watch};
+use crate::Transport;
+use crate::processes::crew::{Mailbox, Wire};
+use crate::processes::forward;
+use crate::processes::life::Cause;
+use crate::processes::link::{Link, Served};
+
+/// How long it is waited if nobody can be let in for want of descriptors.
+const SHORT_OF_DESCRIPTORS: Duration = Duration::from_millis(10);
+
+impl Watch {
+    /// Lets in who has connected, as far as it was invited.
+    pub(super) fn open_door(&mut self) {
+        loop {
+            let Some(listener) = self.agency.listener() else { return };
+            match listener.accept() {
+                Ok(Some(caller)) => self.strangers.push(caller),
+                Ok(None) => break,
+                Err(error) => {
+                    // It stays readable. Not a busy loop:
+                    tracing::warn!(%error, "a worker cannot be let in yet");
+                    thread::sleep(SHORT_OF_DESCRIPTORS);
+                    break;
+                }
+            }
+        }
+        self.know_strangers();
+    }
+
+    /// Shows those who have connected to their lanes. Who is not known is sent away, unless
+    /// the fork server has still to tell whom it has started.
+    pub(super) fn know_strangers(&mut self) {
+        for caller in std::mem::take(&mut self.strangers) {
+            let lane = self
+                .seats
+                .iter()
+                .position(|seat| matches!(seat, Seat::Taken(kid) if kid.is_expected(caller.pid())));
+            if let Some(lane) = lane {
+                if let Seat::Taken(kid) = &mut self.seats[lane] {
+                    kid.caller = Some(caller);
+                }
+                // It has mostly said who it is as well.
+                self.greet(lane);
+            } else if self.seats.iter().any(|seat| matches!(seat, Seat::Asked(..))) {
+                self.strangers.push(caller);
+            } else {
+                tracing::debug!(pid = caller.pid(), "who has connected was not invited");
+            }
+        }
+        // One of this user's other programs may connect as often as it likes.
+        let excess = self.strangers.len().saturating_sub(self.seats.len());
+        self.strangers.drain(..excess);
+    }
+
+    /// Hears what the one at the door of a lane says.
+    pub(super) fn greet(&mut self, lane: usize) {
+        let Seat::Taken(kid) = &mut self.seats[lane] else { return };
+        let Some(caller) = kid.caller.take() else { return };
+        if kid.life.is_ending() {
+            return;
+        }
+        match caller.greeting(&kid.invitation, &self.facts.kernels) {
+            Ok(None) => kid.caller = Some(caller),
+            Ok(Some(accepted)) => {
+                if let Err(refusal) = self.let_in(lane, accepted) {
+                    self.refuse(lane, refusal);
+                }
+            }
+            Err(refusal) => self.refuse(lane, refusal),
+        }
+    }
+
+    fn refuse(&mut self, lane: usize, refusal: Refusal) {
+        let Seat::Taken(kid) = &mut self.seats[lane] else { return };
+        match refusal {
+            // It is probably dying, and how it died is worth knowing.
+            Refusal::Broken(_) => kid.leave_within(DYING_LIMIT),
+            wrong => kid.kill(Cause::Refused(wrong)),
+        }
+    }
+
+    fn let_in(&mut self, lane: usize, accepted: Accepted) -> Result<(), Refusal> {
+        let Seat::Taken(kid) = &mut self.seats[lane] else { return Ok(()) };
+        let (facts, tenure, pid) = (&self.facts, kid.tenure, kid.pid);
+        let config = &facts.config;
+        let has_rings = config.transport == Transport::Arena;
+        let patience = config.patience();
+        let welcome = Welcome {
+            worker: WorkerId(lane as u32),
+            log_level: forward::current_level(),
+            pin: config.pin.then_some(lane as u32),
+            rings: has_rings.then_some((patience.spins, patience.yields.as_micros() as u64)),
+            bounds: config.bounds(),
+        };
+        let Admitted { mut pass, requests, replies } = accepted.welcome(welcome, &facts.bells)?;
+        // There are more cores than workers.
+        if !config.pin && config.workers < affinity::allowed() {
+            pass.tell_core();
+        }
+        let page = pass.page();
+        let mail = Arc::new(Mailbox::new(requests));
+        let outputs = Arc::new(Outputs::new(Arc::clone(&facts.crew.budget)));
+        let wire = has_rings.then(|| Wire { pass, outputs: Arc::clone(&outputs), regions: 0 });
+        let link = Link {
+            crew: Arc::clone(&facts.crew),
+            keeper: facts.keeper.clone(),
+            lane,
+            tenure,
+            pid,
+            transport: config.transport,
+            bounds: config.bounds(),
+        };
+        // Before its threads: a job that goes through the rings needs none.
+        facts.crew.ready(lane, tenure, pid, clock::since(facts.begin), wire);
+        match link.start(Served { mail, replies, outputs }) {
+            Ok(thread) => kid.let_in(page, thread),
+            Err(error) => {
+                facts.crew.unready(lane, tenure);
+                kid.kill(Cause::Offence(Some(format!("got no thread of its own: {error}"))));
+                return Ok(());
+            }
+        }
+        tracing::info!(worker = lane, pid, "worker is ready");
+        self.on_ready(lane);
+        Ok(())
+    }
+
+    fn on_ready(&mut self, lane: usize) {
+        self.has_served = true;
+        self.unable[lane] = 0;
+        if let Some(start) = &mut self.starting {
+            start.missing.remove(&lane);
+            if start.missing.is_empty() {
+                self.desk().record().startup = Some(clock::since(self.facts.begin));
+                self.starting = None;
+            }
+        }
+    }
+}

@@ -1,0 +1,302 @@
+//! The coordinator's side of a [handshake](crate::handshake). Nothing in here waits: the pool's
+//! keeper looks after all workers, and asks what has come when the kernel says that something has.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use brigade_proto::PROTOCOL_VERSION;
+use brigade_sys::{shortage, socket};
+use tempfile::NamedTempFile;
+
+use crate::channel::Sender;
+use crate::handshake::{Answer, Hello, Invitation, Refusal, Welcome, build_id};
+use crate::intake::Intake;
+use crate::packet::{self, Malformed};
+use crate::station::{BellsRegion, Pass};
+use crate::{bridge, runtime_dir, wire};
+
+/// Where the workers of a pool connect. One for all: a file made and removed for each worker
+/// would be a write to a disk, which is slow, and at times very slow, where the directory for it is
+/// on one.
+#[derive(Debug)]
+pub struct Listener {
+    /// Its path is removed with it.
+    socket: NamedTempFile<OwnedFd>,
+    name: String,
+}
+
+/// Somebody who has connected. It may be anybody of this user.
+#[derive(Debug)]
+pub struct Caller {
+    socket: OwnedFd,
+    pid: u32,
+}
+
+/// A worker that is the right one, and waits to be let in.
+#[derive(Debug)]
+pub struct Accepted {
+    requests: OwnedFd,
+    replies: OwnedFd,
+}
+
+/// The coordinator's side of a connection.
+#[derive(Debug)]
+pub struct Admitted {
+    /// The worker's station.
+    pub pass: Pass,
+    /// Jobs go here.
+    pub requests: Sender,
+    /// Results come from here.
+    pub replies: Intake,
+}
+
+/// Readable when somebody has connected.
+impl AsFd for Listener {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_file().as_fd()
+    }
+}
+
+/// Readable when it has said something, or hung up.
+impl AsFd for Caller {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+impl Listener {
+    /// Makes one in the private directory.
+    ///
+    /// # Errors
+    /// When the directory or the socket cannot be made.
+    pub fn bind() -> io::Result<Self> {
+        runtime_dir::prepare()?;
+        // Not in a directory of its own, as ipc-channel does it: that takes longer than all
+        // else here.
+        let socket = tempfile::Builder::new()
+            .prefix("pool-")
+            .make_in(runtime_dir::path(), |path| socket::listen(path))?;
+        let path = socket.path();
+        let name = path.to_str().map(str::to_owned).ok_or_else(|| {
+            io::Error::other(format!("{} is not UTF-8; set XDG_RUNTIME_DIR", path.display()))
+        })?;
+        Ok(Self { socket, name })
+    }
+
+    /// For one more worker.
+    ///
+    /// # Errors
+    /// When there are no random numbers.
+    pub fn invite(&self) -> io::Result<Invitation> {
+        Invitation::to(&self.name)
+    }
+
+    /// Who has connected. `None`: nobody else.
+    ///
+    /// # Errors
+    /// When no descriptor is free.
+    pub fn accept(&self) -> io::Result<Option<Caller>> {
+        let accepted = socket::accept(self.socket.as_file())?;
+        Ok(accepted.map(|(socket, pid)| Caller { socket, pid }))
+    }
+}
+
+impl Caller {
+    /// Its process id, from the kernel (0 if it cannot be seen from here).
+    pub fn pid(&self) -> u32 {
+        self.pid
+    }
+
+    /// Hears and checks a worker that was invited. `None`: it has not said anything yet.
+    ///
+    /// # Errors
+    /// See [`Refusal`]. A worker that is refused for a mismatch is told why.
+    pub fn greeting(
+        &self,
+        invitation: &Invitation,
+        kernels: &[String],
+    ) -> Result<Option<Accepted>, Refusal> {
+        let broken = |error: io::Error| Refusal::Broken(error.to_string());
+        let malformed = |what: Malformed| Refusal::Nonsense(format!("its greeting is {what}"));
+        let mut buffer = vec![0; packet::LONGEST_GREETING];
+        let Some(greeting) = socket::receive_now(&self.socket, &mut buffer).map_err(broken)? else {
+            return Ok(None);
+        };
+        if greeting.len == 0 {
+            return Err(Refusal::Broken("it has hung up".to_owned()));
+        }
+        if greeting.is_cut {
+            return Err(malformed("a packet that is too long"));
+        }
+        let hello = packet::greeting(&buffer[..greeting.len]).map_err(malformed)?;
+        let hello: Hello = wire::decode(hello)
+            .map_err(|error| Refusal::Nonsense(format!("its greeting is none: {error}")))?;
+        let [requests, replies] = <[OwnedFd; 2]>::try_from(greeting.descriptors)
+            .ok()
+            .filter(|channels| channels.iter().all(socket::is_socket))
+            .ok_or_else(|| malformed("one without two channels"))?;
+        if let Err(reason) = check(&hello, invitation.nonce(), self.pid, kernels) {
+            let _ = answer(&requests, &Err(reason.clone()), &[]);
+            return Err(Refusal::Mismatch(reason));
+        }
+        Ok(Some(Accepted { requests, replies }))
+    }
+}
+
+fn check(hello: &Hello, nonce: u128, pid: u32, kernels: &[String]) -> Result<(), String> {
+    if hello.version != PROTOCOL_VERSION {
+        return Err(format!(
+            "it speaks protocol version {}, the coordinator {PROTOCOL_VERSION}; \
+             use the same build of the program for both",
+            hello.version
+        ));
+    }
+    if hello.nonce != nonce {
+        return Err("it does not know the nonce: another process has connected".to_owned());
+    }
+    if hello.pid != pid {
+        return Err(format!("it says that it is process {}, but {pid} was started", hello.pid));
+    }
+    let build = build_id();
+    if hello.build != build {
+        return Err(format!(
+            "it is build {}, the coordinator is {build}; use the same executable for both",
+            hello.build
+        ));
+    }
+    if hello.kernels != kernels {
+        return Err("its kernels are not the coordinator's; use the same registry".to_owned());
+    }
+    Ok(())
+}
+
+/// Not through ipc-channel, which maps what it sends: to take a mapping back stops all threads of
+/// this process for a moment, several times for each worker.
+///
+/// A worker that has filled its own channel is not waited for.
+fn answer(requests: &OwnedFd, answer: &Answer, regions: &[BorrowedFd<'_>]) -> Result<(), Refusal> {
+    let head = wire::encode(answer).map_err(|error| Refusal::Broken(error.to_string()))?;
+    let places: Vec<u64> = (0..regions.len() as u64).collect();
+    let packet = packet::wrap(&packet::message(&head, &places));
+    socket::send_now(requests, &packet, regions).map_err(|error| match error.kind() {
+        io::ErrorKind::WouldBlock => {
+            Refusal::Nonsense("its channel was full before it was let in".to_owned())
+        }
+        _ => Refusal::Broken(error.to_string()),
+    })
+}
+
+impl Accepted {
+    /// Lets the worker in.
+    ///
+    /// # Errors
+    /// When the worker has died meanwhile or there is no memory for the station.
+    pub fn welcome(self, welcome: Welcome, bells: &BellsRegion) -> Result<Admitted, Refusal> {
+        let no_memory = || Refusal::Shortage(shortage::of_shared_memory(0));
+        let station = Pass::memory().ok_or_else(no_memory)?;
+        answer(&self.requests, &Ok(welcome), &[station.as_fd(), bells.as_fd()])?;
+        // The worker goes on meanwhile.
+        let pass = Pass::open(&station).ok_or_else(no_memory)?;
+        let requests = bridge::sender(&self.requests);
+        let requests = Sender(requests.map_err(|error| Refusal::Broken(error.to_string()))?);
+        Ok(Admitted { pass, requests, replies: Intake::new(self.replies) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use brigade_proto::WorkerId;
+    use brigade_sys::bell::wait_readable;
+    use brigade_sys::process;
+
+    use crate::handshake::{Bounds, Connected, connect};
+    use crate::station::Bells;
+
+    fn hello(nonce: u128) -> Hello {
+        Hello {
+            version: PROTOCOL_VERSION,
+            build: build_id().to_owned(),
+            nonce,
+            pid: process::pid(),
+            kernels: vec!["noop".to_owned()],
+        }
+    }
+
+    fn wait(source: &impl AsFd) {
+        wait_readable(&[source.as_fd()], None).unwrap();
+    }
+
+    fn shake(change: impl FnOnce(&mut Hello)) -> (Result<(), Refusal>, Result<Connected, Refusal>) {
+        let listener = Listener::bind().unwrap();
+        let invitation = listener.invite().unwrap();
+        let mut hello = hello(invitation.nonce());
+        change(&mut hello);
+        let worker = std::thread::spawn({
+            let invitation = invitation.clone();
+            move || connect(invitation, &hello)
+        });
+        wait(&listener);
+        let caller = listener.accept().unwrap().unwrap();
+        assert_eq!(caller.pid(), process::pid());
+        wait(&caller);
+        let accepted = caller.greeting(&invitation, &["noop".to_owned()]).and_then(|accepted| {
+            let (_, bells) = Bells::create().unwrap();
+            let welcome = Welcome {
+                worker: WorkerId(3),
+                log_level: 0,
+                pin: None,
+                rings: None,
+                bounds: Bounds::default(),
+            };
+            accepted.unwrap().welcome(welcome, &bells).map(drop)
+        });
+        (accepted, worker.join().unwrap())
+    }
+
+    #[test]
+    fn the_right_worker_is_let_in() {
+        let (accepted, connected) = shake(|_| {});
+        assert_eq!(connected.unwrap().welcome.worker, WorkerId(3));
+        accepted.unwrap();
+    }
+
+    #[test]
+    fn every_wrong_worker_is_refused_and_told_why() {
+        type Change = fn(&mut Hello);
+        let cases: [(&str, Change); 5] = [
+            ("protocol version", |hello| hello.version += 1),
+            ("nonce", |hello| hello.nonce ^= 1),
+            ("process", |hello| hello.pid += 1),
+            ("build", |hello| hello.build.push('x')),
+            ("kernels", |hello| hello.kernels.clear()),
+        ];
+        for (word, change) in cases {
+            let (accepted, connected) = shake(change);
+            let coordinator = accepted.unwrap_err().to_string();
+            assert!(coordinator.contains(word), "{coordinator}");
+            assert_eq!(connected.unwrap_err().to_string(), coordinator);
+        }
+    }
+
+    #[test]
+    fn who_says_nothing_is_not_waited_for() {
+        let listener = Listener::bind().unwrap();
+        assert!(listener.accept().unwrap().is_none());
+        let invitation = listener.invite().unwrap();
+        let silent = socket::connect(listener.socket.path()).unwrap();
+        let caller = listener.accept().unwrap().unwrap();
+        assert!(caller.greeting(&invitation, &[]).unwrap().is_none());
+        drop(silent);
+        assert!(matches!(caller.greeting(&invitation, &[]), Err(Refusal::Broken(_))));
+    }
+
+    #[test]
+    fn nothing_is_left_of_a_listener() {
+        let listener = Listener::bind().unwrap();
+        let path = listener.socket.path().to_owned();
+        assert!(path.exists());
+        drop(listener);
+        assert!(!path.exists());
+    }
+}
