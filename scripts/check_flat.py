@@ -27,7 +27,6 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-TICKS = os.sysconf("SC_CLK_TCK")
 
 
 def brigade(given: str | None) -> str:
@@ -61,11 +60,9 @@ def state(pid: int) -> dict[str, int]:
 
 
 def processor_seconds(pids: list[int]) -> float:
-    total = 0
-    for pid in pids:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        total += int(fields[11]) + int(fields[12])
-    return total / TICKS
+    """Of all their threads. In nanoseconds, not in ticks: ten idle seconds are allowed one tick."""
+    threads = [thread for pid in pids for thread in Path(f"/proc/{pid}/task").iterdir()]
+    return sum(int((thread / "schedstat").read_text().split()[0]) for thread in threads) / 1e9
 
 
 def job(dice: random.Random, number: int) -> str:
@@ -153,7 +150,9 @@ def measure(args: argparse.Namespace) -> int:
     good = failed == 0 and code == 0 and len(pids) == 3
     heads = [f"after {looks[0]}", f"after {looks[1]}", "at the end", "idle"]
     print(f"{'':14} {'':12} " + " ".join(f"{head:>13}" for head in heads))
-    allowed = {"private KiB": 256, "descriptors": 2, "mappings": 4}
+    # The heap steps up once by 0.7 MiB when the queue is first full, which may be late; with
+    # 4,000,000 jobs there is no second step. A byte for each job would be 0.9 MiB.
+    allowed = {"private KiB": 900, "descriptors": 2, "mappings": 4}
     for place, _ in enumerate(pids):
         who = "coordinator" if place == 0 else f"worker {place - 1}"
         for what, slack in allowed.items():
