@@ -77,7 +77,7 @@ impl Kid {
 
     /// Whether it is the process of this id that has connected, and was awaited.
     pub(super) fn is_expected(&self, pid: u32) -> bool {
-        self.pid == pid && self.child.is_some() && self.caller.is_none() && self.page.is_none()
+        self.pid == pid && self.child.is_some() && self.caller.is_none() && self.life.is_starting()
     }
 
     /// Whether it was ever let in.

@@ -75,6 +75,11 @@ impl Life {
         self.phase == Phase::Working
     }
 
+    /// Whether it is still to be let in.
+    pub(super) fn is_starting(&self) -> bool {
+        matches!(self.phase, Phase::Starting { .. })
+    }
+
     /// Whether it was killed, or has ended.
     pub(super) fn is_ending(&self) -> bool {
         matches!(self.phase, Phase::Killed | Phase::Dead { .. })

@@ -69,7 +69,7 @@ impl Watch {
     pub(super) fn greet(&mut self, lane: usize) {
         let Seat::Taken(kid) = &mut self.seats[lane] else { return };
         let Some(caller) = kid.caller.take() else { return };
-        if kid.life.is_ending() {
+        if !kid.life.is_starting() {
             return;
         }
         match caller.greeting(&kid.invitation, &self.facts.kernels) {

@@ -33,7 +33,7 @@ impl Agency {
     }
 
     fn invite(&mut self) -> std::io::Result<Invitation> {
-        let listener = match self.listener.take() {
+        let listener = match self.listener.take().filter(Listener::is_there) {
             Some(listener) => listener,
             None => Listener::bind()?,
         };
