@@ -7,8 +7,8 @@
 //! | --- | --- |
 //! | the callers' | submit; with rings, also hand jobs to workers and collect answers while they wait |
 //! | clerk (one) | does the same while no caller is there; minds that no start hangs; sleeps else |
-//! | keeper (one) | starts workers, watches their pidfds and deadlines, kills, reaps, replaces |
-//! | link (one per worker) | shakes hands, then blocks in receiving mail |
+//! | keeper (one) | starts workers, lets them in, watches their pidfds and deadlines, kills, reaps, replaces |
+//! | link (one per worker) | blocks in receiving mail |
 //! | runner (one per worker) | reads and copies inputs, blocks in sending mail |
 //!
 //! Events go to the keeper through its inbox; jobs and their fate are in the [`crew`]
