@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use crate::util::{Kitchen, finish, wait_until};
 
-const LINE: &[u8] = b"{\"kernel\":\"noop\"}\n";
+const LINE: &str = "{\"kernel\":\"noop\"}\n";
 
 /// KiB of memory that a process has for itself.
 fn own_memory(pid: u32) -> u64 {
@@ -85,7 +85,7 @@ const LITTLE: u64 = 64 * (COUNT as u64 * 2 / 3) / 1024;
 #[test]
 fn a_long_batch_takes_no_more_memory_than_a_short_one() {
     let kitchen = Kitchen::new();
-    let grown = growth(&kitchen, "", COUNT, |_| String::from_utf8(LINE.to_vec()).unwrap());
+    let grown = growth(&kitchen, "", COUNT, |_| LINE.to_owned());
     assert!(grown < LITTLE, "{grown} KiB");
 }
 
@@ -116,8 +116,7 @@ fn a_writer_waits_while_nobody_reads_the_results() {
     let kitchen = Kitchen::new();
     let mut child =
         kitchen.command("batch - -b threads -w 2").stdin(Stdio::piped()).spawn().unwrap();
-    let line = |_| String::from_utf8(LINE.to_vec()).unwrap();
-    let (taken, writer) = write_lines(&mut child, LINES, line);
+    let (taken, writer) = write_lines(&mut child, LINES, |_| LINE.to_owned());
     wait_until_full(&taken);
     let last = taken.load(Ordering::Relaxed);
     // Two pipes, a window of jobs and a queue of lines.

@@ -34,6 +34,11 @@ pub fn path() -> PathBuf {
     }
 }
 
+/// By how many bytes the path of a directory is too long for sockets in it; 0: it is not.
+pub fn excess(path: &Path) -> usize {
+    (path.as_os_str().len() + SOCKET_SUFFIX).saturating_sub(MAX_SOCKET_PATH)
+}
+
 /// Makes the directory if it is not there, and has ipc-channel use it.
 ///
 /// # Errors
@@ -52,12 +57,11 @@ pub(crate) fn prepare() -> io::Result<()> {
 }
 
 fn ensure(path: &Path) -> io::Result<()> {
-    let longest = path.as_os_str().len() + SOCKET_SUFFIX;
-    if longest > MAX_SOCKET_PATH {
+    let excess = excess(path);
+    if excess > 0 {
         return Err(io::Error::other(format!(
-            "{} is too long for a socket by {} bytes; set XDG_RUNTIME_DIR to a shorter directory",
-            path.display(),
-            longest - MAX_SOCKET_PATH
+            "{} is too long for a socket by {excess} bytes; set XDG_RUNTIME_DIR to a shorter directory",
+            path.display()
         )));
     }
     match DirBuilder::new().mode(0o700).create(path) {

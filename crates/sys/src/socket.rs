@@ -22,8 +22,9 @@ pub const MAX_DESCRIPTORS: usize = 64;
 /// Who may have connected before that is noticed; more wait.
 const BACKLOG: i32 = 128;
 
-fn seqpacket() -> io::Result<OwnedFd> {
-    Ok(socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?)
+fn seqpacket(flags: SocketFlags) -> io::Result<OwnedFd> {
+    let flags = SocketFlags::CLOEXEC | flags;
+    Ok(socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?)
 }
 
 /// Takes connections at a path, which must not be there yet. See [`accept`].
@@ -31,8 +32,7 @@ fn seqpacket() -> io::Result<OwnedFd> {
 /// # Errors
 /// When the socket cannot be made there.
 pub fn listen(path: impl AsRef<Path>) -> io::Result<OwnedFd> {
-    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-    let socket = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
+    let socket = seqpacket(SocketFlags::NONBLOCK)?;
     bind(&socket, &SocketAddrUnix::new(path.as_ref())?)?;
     rustix::net::listen(&socket, BACKLOG)?;
     Ok(socket)
@@ -43,7 +43,7 @@ pub fn listen(path: impl AsRef<Path>) -> io::Result<OwnedFd> {
 /// # Errors
 /// When nobody listens there.
 pub fn connect(path: impl AsRef<Path>) -> io::Result<OwnedFd> {
-    let socket = seqpacket()?;
+    let socket = seqpacket(SocketFlags::empty())?;
     rustix::net::connect(&socket, &SocketAddrUnix::new(path.as_ref())?)?;
     Ok(socket)
 }

@@ -14,10 +14,6 @@ use super::Verdict::{Good, Warning};
 const TASKS_PER_WORKER: u64 = 8;
 /// Tasks of the coordinator, and what else the user runs.
 const TASKS_BESIDES: u64 = 64;
-/// Longest path of a socket, in bytes; the kernel's structure ends there.
-const MAX_SOCKET_PATH: usize = 107;
-/// What ipc-channel appends to the directory: `/.tmpXXXXXX/socket`.
-const SOCKET_SUFFIX: usize = 18;
 
 pub(super) fn examine() -> Vec<Finding> {
     let cores = brigade_sys::cores::usable().usable as u64;
@@ -97,7 +93,7 @@ fn runtime_directory(directory: PathBuf, ready: bool) -> Finding {
     let finding =
         |verdict, meaning: &str| Finding::new(Limits, "runtime directory", value, verdict, meaning);
     let advice = "set XDG_RUNTIME_DIR to a directory of yours with a short name";
-    if directory.as_os_str().len() + SOCKET_SUFFIX > MAX_SOCKET_PATH {
+    if brigade_ipc::runtime_dir::excess(&directory) > 0 {
         finding(Warning, "The path is too long for a socket, so worker processes cannot connect.")
             .advise(advice)
     } else if ready {

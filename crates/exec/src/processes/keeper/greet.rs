@@ -97,13 +97,13 @@ impl Watch {
         let (facts, tenure, pid) = (&self.facts, kid.tenure, kid.pid);
         let config = &facts.config;
         let has_rings = config.transport == Transport::Arena;
-        let patience = config.patience();
+        let (patience, bounds) = (config.patience(), config.bounds());
         let welcome = Welcome {
             worker: WorkerId(lane as u32),
             log_level: forward::current_level(),
             pin: config.pin.then_some(lane as u32),
             rings: has_rings.then_some((patience.spins, patience.yields.as_micros() as u64)),
-            bounds: config.bounds(),
+            bounds,
         };
         let Admitted { mut pass, requests, replies } = accepted.welcome(welcome, &facts.bells)?;
         // There are more cores than workers.
@@ -121,7 +121,7 @@ impl Watch {
             tenure,
             pid,
             transport: config.transport,
-            bounds: config.bounds(),
+            bounds,
         };
         // Before its threads: a job that goes through the rings needs none.
         facts.crew.ready(lane, tenure, pid, clock::since(facts.begin), wire);

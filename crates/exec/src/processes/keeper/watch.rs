@@ -1,5 +1,5 @@
-//! The keeper's loop. It sleeps in `poll` on the workers' pidfds, what they print, and
-//! its own bell, until the next deadline, and looks now and then whether workers take up
+//! The keeper's loop. It sleeps in `poll` on the workers' pidfds, what they print, who connects
+//! and its own bell, until the next deadline, and looks now and then whether workers take up
 //! what they are given.
 
 use std::collections::BTreeSet;
