@@ -141,7 +141,7 @@ fn draw(width: f64, rows: &[Row<'_>], domain: &Domain, unit: &str) -> Canvas {
                 canvas.line("grid", (x, end - 20.0), (x, end - 4.0));
             }),
         }
-        canvas.text("tick", Anchor::Middle, (x, bottom + 18.0), &tick(unit, value));
+        canvas.tick_label((x, bottom + 18.0), &tick(unit, value));
     }
     canvas.line("axis", (left, bottom), (right, bottom));
     for (index, row) in rows.iter().enumerate() {

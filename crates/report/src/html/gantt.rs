@@ -144,9 +144,7 @@ fn panel(canvas: &mut Canvas, (left, top): (f64, f64), width: f64, panel: &Panel
         let at = x.at(tick);
         canvas.line("grid", (at, top + HEAD), (at, bottom));
         let label = super::input::tick("us", tick);
-        if at + text_width(&label) / 2.0 <= left + width {
-            canvas.text("tick", Anchor::Middle, (at, bottom + 17.0), &label);
-        }
+        canvas.tick_label((at, bottom + 17.0), &label);
     }
     let mut y = top + HEAD;
     for lane in &panel.lanes {
@@ -197,6 +195,26 @@ mod tests {
         let spans = [span("wait", 0.0, 5.0), span("wait", 1.0, 6.0), span("wait", 5.0, 7.0)];
         let rows = rows(&spans);
         assert_eq!(rows.iter().map(Vec::len).collect::<Vec<_>>(), [2, 1]);
+    }
+
+    /// "40 ms" lay beyond the right edge of a telephone when the axis ended a little after 40 ms.
+    #[test]
+    fn labels_of_ticks_are_whole_wherever_the_axis_ends() {
+        for wall in (38_000..46_000).step_by(20).map(f64::from) {
+            let lanes = vec![Lane { name: "w 0".into(), spans: vec![span("compute", 0.0, 1.0)] }];
+            let text = draw(344.0, &[Panel { name: "p".into(), wall, lanes }]);
+            let text = text.finish("i", "t", "d").0;
+            let ticks: Vec<&str> = text.split("class=\"tick\"").skip(1).collect();
+            assert!(ticks.len() > 2, "{text}");
+            for tick in ticks {
+                let (_, x) = tick.split_once("x=\"").unwrap();
+                let x: f64 = x.split('"').next().unwrap().parse().unwrap();
+                let label = tick.split(['>', '<']).nth(1).unwrap();
+                // What DejaVu Sans takes for it.
+                let end = x + label.chars().count() as f64 * 7.4 / 2.0;
+                assert!(end <= 344.0, "{label} ends at {end} with {wall} us");
+            }
+        }
     }
 
     #[test]

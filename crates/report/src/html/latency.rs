@@ -139,7 +139,7 @@ fn draw(width: f64, series: &[Series<'_>], cells: &[Cell<'_>]) -> Option<Canvas>
     let slot = field.x.0 + room / 2.0;
     let from = if none { field.x.0 + room + 30.0 } else { field.x.0 + 16.0 };
     let domain = (*payloads.first()?, *payloads.last()?);
-    let x = Scale::log(domain, (from, field.x.1 - 14.0));
+    let x = Scale::log(domain, (from, field.x.1 - 18.0));
     let ends = cells.iter().flat_map(|cell| [cell.p50, cell.ci95[0], cell.ci95[1]]);
     let y = Scale::log(log_domain(ends)?, field.y);
     let unit = cells.first()?.unit;

@@ -70,7 +70,7 @@ impl Axes<'_> {
         for (value, label) in self.x_ticks {
             let x = self.x.at(*value);
             canvas.line("axis", (x, bottom), (x, bottom + 5.0));
-            canvas.text("tick", Anchor::Middle, (x, bottom + 19.0), label);
+            canvas.tick_label((x, bottom + 19.0), label);
         }
         canvas.line("axis", (left, bottom), (right, bottom));
         canvas.text("title", Anchor::End, (right, bottom + 39.0), self.x_title);

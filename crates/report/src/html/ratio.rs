@@ -192,7 +192,7 @@ fn draw(width: f64, rows: &[Row<'_>], tolerance: Option<f64>) -> Canvas {
     }
     for (ratio, label) in ticks(reach, scale) {
         let x = scale.at(ratio);
-        canvas.text("tick", Anchor::Middle, (x, bottom + 18.0), &label);
+        canvas.tick_label((x, bottom + 18.0), &label);
     }
     canvas.line("axis", (left, bottom), (right, bottom));
     let titles = [(left, Anchor::Start, "← head less"), (right, Anchor::End, "head more →")];

@@ -156,9 +156,10 @@ fn draw(width: f64, bars: &[Bar]) -> Canvas {
         let at = x.at(value);
         canvas.line("grid", (at, bottom), (at, bottom + 5.0));
         let label = tick("us", value);
-        let anchor = if value == 0.0 { Anchor::Start } else { Anchor::Middle };
-        if at + text_width(&label) / 2.0 <= width {
-            canvas.text("tick", anchor, (at, bottom + 18.0), &label);
+        match value {
+            // A narrow picture has it at the left edge.
+            0.0 => canvas.text("tick", Anchor::Start, (at, bottom + 18.0), &label),
+            _ => canvas.tick_label((at, bottom + 18.0), &label),
         }
     }
     canvas.line("axis", (left, bottom), (right, bottom));

@@ -53,6 +53,15 @@ impl Canvas {
         });
     }
 
+    /// The label of a tick, below its place on a horizontal axis. Left out where it might be
+    /// cut off at the right edge: of the fonts that a page may get, the widest counts.
+    pub(crate) fn tick_label(&mut self, (x, y): (f64, f64), label: &str) {
+        let half = label.chars().count() as f64 * WIDEST / 2.0;
+        if x + half <= self.width {
+            self.text("tick", Anchor::Middle, (x, y), label);
+        }
+    }
+
     /// Text at one side of a position; `y` is its base line.
     pub(crate) fn text(&mut self, class: &str, anchor: Anchor, (x, y): (f64, f64), text: &str) {
         let anchor = match anchor {
@@ -125,6 +134,9 @@ pub(crate) fn marker(class: &str, shape: usize, (x, y): (f64, f64)) -> Markup {
     let points = corners.iter().map(|(dx, dy)| format!("{},{}", r(x + dx * s), r(y + dy * s)));
     html! { polygon class=(class) points=(points.collect::<Vec<_>>().join(" ")) {} }
 }
+
+/// Width of a character of a tick's label, 12 pixels high, in DejaVu Sans: "40 ms" has 7.4.
+const WIDEST: f64 = 7.6;
 
 /// About how wide a text of the figures is; their font is 13 pixels high.
 pub(crate) fn text_width(text: &str) -> f64 {
