@@ -1,10 +1,12 @@
 //! How often workers that die are replaced.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
-use brigade_exec::{PoolError, StartMethod};
+use brigade_exec::{Pool, PoolError, StartMethod};
 use brigade_proto::{JobError, JobSpec, Status};
 use rustix::process::Signal;
 use tempfile::TempDir;
@@ -15,11 +17,13 @@ use crate::util::{Belongings, Setup, result, wait_until, workers};
 pub(crate) const TESTS: &[Test] = &[
     ("a pool without progress gives up", no_progress),
     ("a pool whose new workers cannot start gives up", no_more_workers),
+    ("a job in hand is not given up for the deaths of idle workers", one_at_work),
     ("the death of all busy workers at once ends no pool", all_busy),
     ("the death of all idle workers at once ends no pool", all_idle),
     ("jobs that kill, side by side, end no pool", side_by_side),
     ("a job that kills may be tried more often than workers are replaced", one_bad_job),
     ("a worker that is killed before it is ready is replaced", killed_at_the_door),
+    ("a pool whose directory was cleared gets new workers", cleared),
     ("a worker that is stopped before its program begins keeps nobody waiting", stopped_unborn),
 ];
 
@@ -94,6 +98,50 @@ fn stopped_unborn(setup: Setup) {
     if !stopped {
         println!("no worker was caught before its program began");
     }
+    before.assert_same();
+}
+
+/// Kills workers that have nothing to do, one after the other, more often than is allowed in a row
+/// without progress, while the one worker that has something is `busy`.
+fn kill_the_idle(pool: &Pool, busy: u32) {
+    let mut killed = vec![busy];
+    while killed.len() <= 5 {
+        let fresh = || workers().into_iter().find(|pid| !killed.contains(pid));
+        let seen = || fresh().is_some() || pool.status().gave_up.is_some();
+        wait_until("a new worker", seen, || format!("{:?}", pool.status()));
+        assert!(pool.status().gave_up.is_none(), "with a job in hand: {:?}", pool.status());
+        let pid = fresh().unwrap();
+        kill(pid);
+        killed.push(pid);
+    }
+}
+
+fn one_at_work(setup: Setup) {
+    let before = Belongings::now();
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().to_str().unwrap();
+    let pool = setup.builder().workers(2).max_restarts(2).heartbeat(Duration::from_secs(3));
+    let pool = pool.build().unwrap();
+    for round in 0..2 {
+        let job = pool.submit(JobSpec::new("gate").input(path.as_bytes())).unwrap();
+        let begun = || directory.path().read_dir().unwrap().count();
+        wait_until("it has begun", || begun() == 1, || format!("{}", begun()));
+        let file = directory.path().read_dir().unwrap().next().unwrap().unwrap();
+        let name = file.file_name().into_string().unwrap();
+        let busy = name.rsplit('-').next().unwrap().parse().unwrap();
+        // In the second round it hangs, which is found out after three seconds.
+        if round == 1 {
+            signal(busy, Signal::STOP);
+        }
+        kill_the_idle(&pool, busy);
+        fs::write(directory.path().join("open"), "").unwrap();
+        let outcome = job.wait();
+        assert_eq!((outcome.status(), outcome.attempts), (Status::Ok, 1 + round));
+        for file in directory.path().read_dir().unwrap() {
+            fs::remove_file(file.unwrap().path()).unwrap();
+        }
+    }
+    pool.close();
     before.assert_same();
 }
 
@@ -194,4 +242,43 @@ fn killed_at_the_door(setup: Setup) {
     assert_eq!(pool.status().restarts, 1);
     let jobs = (0..50).map(|_| JobSpec::new("echo"));
     assert!(pool.map(jobs).all(|outcome| outcome.result.is_ok()));
+}
+
+/// Where this process listens, in the private directory.
+fn listeners() -> BTreeSet<PathBuf> {
+    let own: Vec<String> = fs::read_dir("/proc/self/fd")
+        .unwrap()
+        .flatten()
+        .filter_map(|entry| Some(fs::read_link(entry.path()).ok()?.display().to_string()))
+        .collect();
+    let table = fs::read_to_string("/proc/net/unix").unwrap();
+    let of = |line: &str| {
+        // Num RefCount Protocol Flags Type St Inode Path
+        let mut fields = line.split_whitespace().skip(6);
+        let inode = format!("socket:[{}]", fields.next()?);
+        let path = PathBuf::from(fields.next()?);
+        let is_own = own.contains(&inode) && path.starts_with(brigade_ipc::runtime_dir::path());
+        (is_own && path.exists()).then_some(path)
+    };
+    // What it has accepted has the same path.
+    table.lines().filter_map(of).collect()
+}
+
+/// As some programs do with what lies in a temporary directory for long.
+fn cleared(setup: Setup) {
+    let before = Belongings::now();
+    let pool = setup.pool();
+    let found = listeners();
+    assert!(!found.is_empty(), "where do workers report?");
+    found.iter().for_each(|path| fs::remove_file(path).unwrap());
+    let old = workers();
+    assert_eq!(old.len(), 2);
+    old.iter().copied().for_each(kill);
+    let replaced = || workers().len() == 2 && workers().iter().all(|pid| !old.contains(pid));
+    wait_until("two new workers", replaced, || format!("{:?}", pool.status()));
+    let jobs = (0..50).map(|_| JobSpec::new("echo"));
+    assert!(pool.map(jobs).all(|outcome| outcome.result.is_ok()));
+    assert!(pool.status().gave_up.is_none(), "{:?}", pool.status());
+    pool.close();
+    before.assert_same();
 }

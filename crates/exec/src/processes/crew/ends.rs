@@ -49,6 +49,8 @@ pub(in super::super) struct Death {
     pub(in super::super) why: Option<Why>,
     /// What it had in hand, and when the kernel was called, if it was.
     pub(in super::super) current: Option<(JobId, Option<Nanos>)>,
+    /// What the workers of other lanes, which live, say that they have in hand.
+    pub(in super::super) others: Vec<(usize, JobId)>,
     /// The end of what it printed.
     pub(in super::super) last_words: String,
     pub(in super::super) cpu_ns: u64,
@@ -211,9 +213,11 @@ impl Crew {
     pub(in super::super) fn lost(&self, lane: usize, death: &Death) -> Next {
         let now = clock::now();
         let mut state = self.lock();
-        // What it published before it died counts.
+        // What it published before it died counts, and so does what others have done.
         let before = state.ended.len();
-        self.collect_from(&mut state, lane);
+        for lane in 0..state.lanes.len() {
+            self.collect_from(&mut state, lane);
+        }
         stamp(&mut state, before);
         let entry = &mut state.lanes[lane];
         entry.ready = false;
@@ -277,15 +281,20 @@ impl Crew {
             state.progress();
         } else if death.why.is_none() {
             state.deaths.death(death.worker, death.youngest);
-            // Else a job has one try less: --retries sees to it that this comes to an end.
-            if !is_paid_for {
+            if is_paid_for {
+                // A job has one try less: --retries sees to it that this comes to an end.
+                state.idle_deaths.end();
+            } else {
                 state.idle_deaths.death(death.worker, death.youngest);
             }
         }
         let deaths = state.idle_deaths.length();
+        let is_at_work = state.is_at_work(&death.others);
+        // Who was and is not: its answer, or its death, is on the way.
+        let was_at_work = std::mem::replace(&mut state.was_at_work, is_at_work);
         let next = if state.closing || killing {
             Next::Leave
-        } else if deaths > self.limits.max_restarts {
+        } else if deaths > self.limits.max_restarts && !is_at_work && !was_at_work {
             Next::GiveUp { deaths }
         } else {
             Next::Restart(pause(state.deaths.length()))

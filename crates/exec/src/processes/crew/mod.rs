@@ -90,6 +90,8 @@ struct State {
     deaths: Streak,
     /// Those for which no job pays.
     idle_deaths: Streak,
+    /// At the last death the worker of another lane had a job in hand.
+    was_at_work: bool,
     /// Why, if it did.
     gave_up: Option<JobError>,
     /// Callers that wait for room in the queue.
@@ -198,6 +200,11 @@ impl State {
         self.idle_deaths.end();
     }
 
+    /// Whether any of these lanes has the job that its worker says it has in hand.
+    fn is_at_work(&self, said: &[(usize, JobId)]) -> bool {
+        said.iter().any(|&(lane, job)| self.lanes[lane].has(job))
+    }
+
     /// A lane, if its worker still is the one that is meant.
     fn lane(&mut self, lane: usize, tenure: u64) -> Option<&mut Lane> {
         let lane = &mut self.lanes[lane];
@@ -236,6 +243,7 @@ impl Crew {
                 closing: false,
                 deaths: Streak::default(),
                 idle_deaths: Streak::default(),
+                was_at_work: false,
                 gave_up: None,
                 waiting_for_room: 0,
                 is_led: false,

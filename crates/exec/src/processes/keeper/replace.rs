@@ -119,6 +119,7 @@ impl Watch {
             how,
             why,
             current,
+            others: Vec::new(),
             last_words,
             cpu_ns: reaped.cpu_ns(),
             peak_rss_bytes: own_peak(reaped.usage.peak_rss_bytes),
@@ -129,6 +130,7 @@ impl Watch {
     /// Has a dead worker replaced. `start_error`: it was never ready, and why.
     fn replace(&mut self, lane: usize, mut death: Death, start_error: Option<PoolError>) {
         death.youngest = self.tenures;
+        death.others = self.in_hand();
         match self.facts.crew.lost(lane, &death) {
             Next::Restart(pause) if !self.leaving => {
                 // If others get work done, a lane in which no worker starts goes on trying,
@@ -148,6 +150,15 @@ impl Watch {
                 self.give_up(start_error.unwrap_or(no_progress));
             }
         }
+    }
+
+    /// What living workers say that they have in hand, by lane.
+    fn in_hand(&self) -> Vec<(usize, JobId)> {
+        let of = |(lane, seat): (usize, &Seat)| match seat {
+            Seat::Taken(kid) if kid.life.is_working() => Some((lane, kid.current()?.0)),
+            _ => None,
+        };
+        self.seats.iter().enumerate().filter_map(of).collect()
     }
 
     pub(super) fn give_up(&mut self, error: PoolError) {
