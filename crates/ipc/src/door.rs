@@ -130,6 +130,11 @@ impl Caller {
         if greeting.len == 0 {
             return Err(Refusal::Broken("it has hung up".to_owned()));
         }
+        if greeting.is_short {
+            let error = shortage::of_descriptors();
+            let why = format!("no channel to it: {error}{}", shortage::remedy(&error));
+            return Err(Refusal::Shortage(why));
+        }
         if greeting.is_cut {
             return Err(malformed("a packet that is too long"));
         }
@@ -197,7 +202,10 @@ impl Accepted {
     /// # Errors
     /// When the worker has died meanwhile or there is no memory for the station.
     pub fn welcome(self, welcome: Welcome, bells: &BellsRegion) -> Result<Admitted, Refusal> {
-        let no_memory = || Refusal::Shortage(shortage::of_shared_memory(0));
+        let no_memory = || {
+            let why = shortage::of_shared_memory(0);
+            Refusal::Shortage(format!("no shared memory for it: {why}"))
+        };
         let station = Pass::memory().ok_or_else(no_memory)?;
         answer(&self.requests, &Ok(welcome), &[station.as_fd(), bells.as_fd()])?;
         // The worker goes on meanwhile.

@@ -98,8 +98,8 @@ pub enum Refusal {
     /// The connection broke.
     #[error("{0}")]
     Broken(String),
-    /// The coordinator has no shared memory for a worker.
-    #[error("there is no shared memory for it: {0}")]
+    /// The coordinator has no shared memory for a worker, or no descriptors.
+    #[error("{0}")]
     Shortage(String),
 }
 

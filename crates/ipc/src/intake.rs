@@ -8,7 +8,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use brigade_proto::{Buffer, limits};
-use brigade_sys::socket;
+use brigade_sys::{shortage, socket};
 use serde::de::DeserializeOwned;
 
 use crate::allowance::{Allowance, Room};
@@ -62,6 +62,9 @@ impl Intake {
         })?;
         if received.len == 0 {
             return Err(RecvError::Disconnected);
+        }
+        if received.is_short {
+            return Err(RecvError::Io(shortage::of_descriptors()));
         }
         if received.is_cut {
             return Err(garbled("a packet that is too long"));

@@ -71,6 +71,11 @@ pub fn of_shared_memory(bytes: u64) -> String {
     "the operating system has refused it; brigade doctor shows the limits".to_owned()
 }
 
+/// The error that [`remedy`] helps against, for where the kernel only hints at it.
+pub fn of_descriptors() -> io::Error {
+    Errno::MFILE.into()
+}
+
 /// What helps against an error of the operating system, to be put behind it; empty if
 /// nothing is known.
 pub fn remedy(error: &io::Error) -> &'static str {

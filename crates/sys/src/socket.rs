@@ -95,6 +95,8 @@ pub struct Packet {
     /// It was longer than the buffer, or had more descriptors than
     /// [`MAX_DESCRIPTORS`]; the rest is lost.
     pub is_cut: bool,
+    /// Descriptors that came with it are lost: this process can have no more of them.
+    pub is_short: bool,
     /// What came with it.
     pub descriptors: Vec<OwnedFd>,
 }
@@ -135,8 +137,10 @@ fn receive_with(socket: &OwnedFd, buffer: &mut [u8], flags: RecvFlags) -> io::Re
             descriptors.extend(found);
         }
     }
-    let is_cut = received.flags.intersects(ReturnFlags::TRUNC | ReturnFlags::CTRUNC);
-    Ok(Packet { len: received.bytes, is_cut, descriptors })
+    let lost = received.flags.contains(ReturnFlags::CTRUNC);
+    let is_cut = received.flags.contains(ReturnFlags::TRUNC) || lost;
+    let is_short = lost && descriptors.len() < MAX_DESCRIPTORS;
+    Ok(Packet { len: received.bytes, is_cut, is_short, descriptors })
 }
 
 /// Sends a packet. Waits while the other side reads nothing and its buffer is full.
@@ -246,6 +250,40 @@ mod tests {
         // All copies of it: a receiver hears of the end.
         drop((one, packet));
         assert_eq!(receive(&other, &mut buffer).unwrap().len, 0);
+    }
+
+    #[test]
+    fn descriptors_that_have_no_room_are_missed() {
+        const LIMITED: &str = "BRIGADE_TEST_LIMITED";
+        if std::env::var_os(LIMITED).is_none() {
+            // The limit is the whole process's.
+            let own = std::env::current_exe().unwrap();
+            let name = "socket::tests::descriptors_that_have_no_room_are_missed";
+            let done = std::process::Command::new("sh")
+                .args([
+                    "-c",
+                    "ulimit -n 64; exec \"$0\" --exact \"$1\"",
+                    own.to_str().unwrap(),
+                    name,
+                ])
+                .env(LIMITED, "1")
+                .output()
+                .unwrap();
+            let said = String::from_utf8_lossy(&done.stdout);
+            assert!(done.status.success() && said.contains("1 passed"), "{said}");
+            return;
+        }
+        let (one, other) = pair().unwrap();
+        send(&one, b"hello", &[one.as_fd(), one.as_fd()]).unwrap();
+        send(&one, b"hello", &[one.as_fd()]).unwrap();
+        let mut hoard: Vec<_> = (0..).map_while(|_| one.try_clone().ok()).collect();
+        assert!(!hoard.is_empty());
+        hoard.pop();
+        let packet = receive(&other, &mut [0; 8]).unwrap();
+        assert!(packet.is_short && packet.is_cut, "{packet:?}");
+        assert_eq!((packet.len, packet.descriptors.len()), (5, 1));
+        drop(packet);
+        assert!(!receive(&other, &mut [0; 8]).unwrap().is_short);
     }
 
     #[test]

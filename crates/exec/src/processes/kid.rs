@@ -30,7 +30,7 @@ pub(super) struct Kid {
     pub(super) invitation: Invitation,
     /// Its connection, from when it has connected until it has said who it is.
     pub(super) caller: Option<Caller>,
-    /// What it is doing; since it was let in.
+    /// What it is doing; since it has shaken hands.
     page: Option<StatusPage>,
     /// Since it was let in.
     link: Option<JoinHandle<()>>,
@@ -42,7 +42,7 @@ pub(super) struct Ended {
     /// In words that fit after "worker".
     pub(super) how: String,
     pub(super) reaped: Reaped,
-    /// It was never let in.
+    /// It has not even shaken hands.
     pub(super) early: bool,
 }
 
@@ -69,8 +69,12 @@ impl Kid {
     }
 
     /// It has shaken hands.
-    pub(super) fn let_in(&mut self, page: StatusPage, link: JoinHandle<()>) {
+    pub(super) fn has_greeted(&mut self, page: StatusPage) {
         self.page = Some(page);
+    }
+
+    /// It is listened to.
+    pub(super) fn let_in(&mut self, link: JoinHandle<()>) {
         self.link = Some(link);
         self.life.let_in();
     }
@@ -80,7 +84,7 @@ impl Kid {
         self.pid == pid && self.child.is_some() && self.caller.is_none() && self.life.is_starting()
     }
 
-    /// Whether it was ever let in.
+    /// Whether it has ever shaken hands.
     pub(super) fn has_been_in(&self) -> bool {
         self.page.is_some()
     }
@@ -169,7 +173,7 @@ impl Kid {
                 format!("was stopped, or did not take up a job, for {limit:?} (--heartbeat)")
             }
             Some(Cause::Refused(Refusal::Shortage(why))) => {
-                format!("was given up, as there is no shared memory for it: {why}")
+                format!("was given up, as there is {why}")
             }
             Some(_) => describe(reaped.status),
             None => describe_unasked(reaped.status),
@@ -207,7 +211,7 @@ impl Kid {
                 PoolError::Refused { reason: reason.clone() }
             }
             Some(Cause::Refused(Refusal::Shortage(why))) => PoolError::Setup {
-                what: "shared memory for a worker".to_owned(),
+                what: "what a worker is reached by".to_owned(),
                 source: std::io::Error::other(why.clone()),
             },
             _ => PoolError::DiedEarly { death: how.to_owned(), stderr: self.words.tail() },

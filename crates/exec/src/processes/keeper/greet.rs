@@ -4,12 +4,11 @@
 //! nothing is looked at again when there is something to be read.
 
 use std::sync::Arc;
-use std::thread;
 use std::time::Duration;
 
 use brigade_ipc::{Accepted, Admitted, Outputs, Refusal, Welcome};
-use brigade_proto::WorkerId;
-use brigade_sys::{affinity, clock};
+use brigade_proto::{Nanos, WorkerId};
+use brigade_sys::{affinity, clock, shortage};
 
 use super::watch::{DYING_LIMIT, Seat, Watch};
 use crate::Transport;
@@ -19,25 +18,37 @@ use crate::processes::life::Cause;
 use crate::processes::link::{Link, Served};
 
 /// How long it is waited if nobody can be let in for want of descriptors.
-const SHORT_OF_DESCRIPTORS: Duration = Duration::from_millis(10);
+const SHORT_OF_DESCRIPTORS: Duration = Duration::from_millis(50);
+/// How many may connect before the keeper looks after something else.
+const AT_A_TIME: usize = 16;
 
 impl Watch {
     /// Lets in who has connected, as far as it was invited.
     pub(super) fn open_door(&mut self) {
-        loop {
+        for _ in 0..AT_A_TIME {
             let Some(listener) = self.agency.listener() else { return };
             match listener.accept() {
-                Ok(Some(caller)) => self.strangers.push(caller),
-                Ok(None) => break,
+                Ok(Some(caller)) => {
+                    self.shut_until = None;
+                    self.strangers.push(caller);
+                    self.know_strangers();
+                }
+                Ok(None) => return,
                 Err(error) => {
-                    // It stays readable. Not a busy loop:
-                    tracing::warn!(%error, "a worker cannot be let in yet");
-                    thread::sleep(SHORT_OF_DESCRIPTORS);
-                    break;
+                    if self.shut_until.is_none() {
+                        let remedy = shortage::remedy(&error);
+                        tracing::warn!("a worker cannot be let in yet: {error}{remedy}");
+                    }
+                    self.shut_until = Some(clock::after(SHORT_OF_DESCRIPTORS));
+                    return;
                 }
             }
         }
-        self.know_strangers();
+    }
+
+    /// Until when nobody is let in, for want of descriptors.
+    pub(super) fn is_shut_until(&self) -> Option<Nanos> {
+        self.shut_until.filter(|until| *until > clock::now())
     }
 
     /// Shows those who have connected to their lanes. Who is not known is sent away, unless
@@ -55,7 +66,10 @@ impl Watch {
                 // It has mostly said who it is as well.
                 self.greet(lane);
             } else if self.seats.iter().any(|seat| matches!(seat, Seat::Asked(..))) {
-                self.strangers.push(caller);
+                // A worker connects once.
+                if self.strangers.iter().all(|other| other.pid() != caller.pid()) {
+                    self.strangers.push(caller);
+                }
             } else {
                 tracing::debug!(pid = caller.pid(), "who has connected was not invited");
             }
@@ -110,7 +124,8 @@ impl Watch {
         if !config.pin && config.workers < affinity::allowed() {
             pass.tell_core();
         }
-        let page = pass.page();
+        // If something here is missing for it, it is not to blame.
+        kid.has_greeted(pass.page());
         let mail = Arc::new(Mailbox::new(requests));
         let outputs = Arc::new(Outputs::new(Arc::clone(&facts.crew.budget)));
         let wire = has_rings.then(|| Wire { pass, outputs: Arc::clone(&outputs), regions: 0 });
@@ -126,7 +141,7 @@ impl Watch {
         // Before its threads: a job that goes through the rings needs none.
         facts.crew.ready(lane, tenure, pid, clock::since(facts.begin), wire);
         match link.start(Served { mail, replies, outputs }) {
-            Ok(thread) => kid.let_in(page, thread),
+            Ok(thread) => kid.let_in(thread),
             Err(error) => {
                 facts.crew.unready(lane, tenure);
                 kid.kill(Cause::Offence(Some(format!("got no thread of its own: {error}"))));

@@ -47,6 +47,8 @@ pub(super) struct Watch {
     pub(super) agency: Agency,
     /// Who has connected and may be a worker that the fork server has still to tell of.
     pub(super) strangers: Vec<Caller>,
+    /// Nobody can be let in for want of descriptors, and that was said; tried again then.
+    pub(super) shut_until: Option<Nanos>,
     /// Workers started so far.
     pub(super) tenures: u64,
     /// A worker has been ready.
@@ -79,6 +81,7 @@ impl Watch {
             seats: (0..lanes).map(|_| Seat::Empty).collect(),
             agency: Agency::default(),
             strangers: Vec::new(),
+            shut_until: None,
             tenures: 0,
             has_served: false,
             unable: vec![0; lanes],
@@ -196,6 +199,8 @@ impl Watch {
                 Seat::Due(at) if *at > now => Some(*at),
                 Seat::Due(_) => {
                     self.hire(lane);
+                    // Those before it may be there by now.
+                    self.open_door();
                     match &self.seats[lane] {
                         Seat::Empty | Seat::Asked(..) => None,
                         Seat::Due(at) => Some(*at),
@@ -213,10 +218,12 @@ impl Watch {
     }
 
     fn sleep(&mut self, until: Option<Nanos>) {
+        let shut_until = self.is_shut_until();
+        let until = [until, shut_until].into_iter().flatten().min();
         let limit = until.map(|at| Duration::from_nanos(at.saturating_sub(clock::now())));
         let mut fds = vec![self.desk().bell.as_fd()];
         let mut sources = vec![Source::Bell];
-        if let Some(listener) = self.agency.listener() {
+        if let Some(listener) = self.agency.listener().filter(|_| shut_until.is_none()) {
             fds.push(listener.as_fd());
             sources.push(Source::Door);
         }
