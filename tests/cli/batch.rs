@@ -1,11 +1,11 @@
 //! `brigade batch`.
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufReader, Write};
 use std::process::Stdio;
 
 use serde_json::{Value, json};
 
-use crate::util::{BACKENDS, Kitchen, finish, signal};
+use crate::util::{BACKENDS, Kitchen, finish, next_line, signal};
 
 #[test]
 fn one_line_in_is_one_line_out() {
@@ -89,9 +89,7 @@ fn results_come_while_input_stays_open() {
     let mut stdout = BufReader::new(child.stdout.take().unwrap());
     for id in 0..3 {
         writeln!(stdin, r#"{{"id":{id},"kernel":"spin","params":{{"us":1}}}}"#).unwrap();
-        let mut line = String::new();
-        stdout.read_line(&mut line).unwrap();
-        let row: Value = serde_json::from_str(&line).unwrap();
+        let row: Value = serde_json::from_str(&next_line(&mut stdout)).unwrap();
         assert_eq!(row["id"], id);
     }
     // It waits for a line; a signal ends it all the same.
@@ -123,7 +121,7 @@ fn an_endless_batch_ends_quietly_when_nobody_reads() {
         while writeln!(stdin, r#"{{"kernel":"spin","params":{{"us":10}}}}"#).is_ok() {}
     });
     let mut stdout = BufReader::new(child.stdout.take().unwrap());
-    stdout.read_line(&mut String::new()).unwrap();
+    next_line(&mut stdout);
     drop(stdout);
     let done = finish(child).expect(141);
     assert!(!done.stderr.contains("error"), "{}", done.stderr);

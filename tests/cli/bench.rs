@@ -1,10 +1,10 @@
 //! `brigade bench`.
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufReader, Read};
 
 use serde_json::Value;
 
-use crate::util::{BACKENDS, Kitchen, finish, signal, wait_until};
+use crate::util::{BACKENDS, Kitchen, finish, next_line, signal, wait_until};
 
 fn cells(document: &Value) -> &Vec<Value> {
     document["experiments"].as_array().unwrap()
@@ -325,11 +325,10 @@ fn interrupt_a_bench(by: &str, code: i32) {
     let mut child = kitchen.command(command).spawn().unwrap();
     let mut stderr = BufReader::new(child.stderr.take().unwrap());
     // Six pools measure latency; with the next one the first experiment is over.
-    let mut line = String::new();
     for _ in 0..7 {
         wait_until("a pool is ready", || {
-            line.clear();
-            assert!(stderr.read_line(&mut line).unwrap() > 0, "it has ended");
+            let line = next_line(&mut stderr);
+            assert!(!line.is_empty(), "it has ended");
             line.contains("pool is ready")
         });
     }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::os::unix::process::ExitStatusExt;
 use std::process::Stdio;
 
 use serde_json::Value;
@@ -9,10 +10,15 @@ use serde_json::Value;
 use crate::util::{Kitchen, finish, signal, wait_until};
 
 fn kitchen(images: usize) -> Kitchen {
+    kitchen_of(images, 40)
+}
+
+/// With images of about so many pixels in either direction.
+fn kitchen_of(images: usize, size: usize) -> Kitchen {
     let kitchen = Kitchen::new();
     fs::create_dir(kitchen.path("in")).unwrap();
     for i in 0..images {
-        kitchen.image(&format!("in/{i}.png"), &format!("{}x40", 40 + i));
+        kitchen.image(&format!("in/{i}.png"), &format!("{}x{size}", size + i));
     }
     kitchen
 }
@@ -207,7 +213,7 @@ fn lines_may_be_added_before_jobs_with_numbers_as_ids() {
 /// The coordinator is killed again and again, at moments that depend on how far it got.
 #[test]
 fn a_killed_run_is_completed_by_the_next() {
-    let kitchen = kitchen(8);
+    let kitchen = kitchen_of(8, 160);
     let jobs: String = (0..48)
         .map(|i| {
             format!(
@@ -221,7 +227,7 @@ fn a_killed_run_is_completed_by_the_next() {
     kitchen.write("jobs", &jobs);
     kitchen.write("out/.keep", "");
     kitchen.write("sync/out/.keep", "");
-    let mut done = 0;
+    let (mut done, mut kills) = (0, 0);
     for round in 1.. {
         assert!(round < 40, "it gets nowhere");
         let mut child = kitchen.command("batch jobs --journal j --resume").spawn().unwrap();
@@ -234,11 +240,13 @@ fn a_killed_run_is_completed_by_the_next() {
             signal(child.id(), "KILL");
         }
         let status = child.wait().unwrap();
+        kills += u32::from(status.signal() == Some(9));
         done = count(&kitchen);
         if status.success() {
             break;
         }
     }
+    assert!(kills >= 2, "it was over before it was killed");
     let last = kitchen.run("batch jobs --journal j --resume").expect(0).says("48 results in it");
     assert!(last.lines().iter().all(|row| row["resumed"] == true));
     // Each result is what plain code computes, and nothing else is there.

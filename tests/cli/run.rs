@@ -1,10 +1,10 @@
 //! `brigade run` where all is well, and where it is ended early.
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufReader, Read};
 
 use serde_json::Value;
 
-use crate::util::{BACKENDS, Kitchen, digests, finish, signal, wait_until};
+use crate::util::{BACKENDS, Kitchen, digests, finish, next_line, signal, wait_until};
 
 #[test]
 fn every_backend_writes_the_same_files() {
@@ -137,9 +137,8 @@ fn stdout_closed_early_ends_quietly() {
     for backend in ["sync", "threads", "processes"] {
         let line = format!("run spin --jobs 100000 -p us=200 -b {backend} --format jsonl");
         let mut child = kitchen.command(&line).spawn().unwrap();
-        let mut first = String::new();
         let mut stdout = BufReader::new(child.stdout.take().unwrap());
-        stdout.read_line(&mut first).unwrap();
+        next_line(&mut stdout);
         drop(stdout);
         let done = finish(child).expect(141);
         assert!(done.stderr.is_empty(), "{}", done.stderr);
@@ -159,8 +158,7 @@ fn the_first_signal_lets_running_jobs_finish() {
         let line = format!("run spin --jobs 100000 -p us=2000 -b {backend} --format jsonl");
         let mut child = kitchen.command(&line).spawn().unwrap();
         let mut stdout = BufReader::new(child.stdout.take().unwrap());
-        let mut first = String::new();
-        stdout.read_line(&mut first).unwrap();
+        next_line(&mut stdout);
         signal(child.id(), name);
         let mut rest = String::new();
         stdout.read_to_string(&mut rest).unwrap();
@@ -179,27 +177,31 @@ fn the_first_signal_lets_running_jobs_finish() {
 #[test]
 fn the_second_signal_kills_running_jobs() {
     let kitchen = Kitchen::new();
-    // The first job has its result; the second would run for a minute.
+    // The first job has its result; the second would run for longer than any test may.
     kitchen.write(
         "jobs.jsonl",
         r#"{"kernel":"spin","params":{"us":1}}
-{"kernel":"spin","params":{"us":60000000}}"#,
+{"kernel":"spin","params":{"us":1000000000}}"#,
     );
-    let mut child = kitchen.command("batch jobs.jsonl -w 1 --log info").spawn().unwrap();
+    let mut child = kitchen.command("batch jobs.jsonl -w 1 --log debug").spawn().unwrap();
     let mut stdout = BufReader::new(child.stdout.take().unwrap());
-    let mut first = String::new();
-    stdout.read_line(&mut first).unwrap();
     let mut stderr = BufReader::new(child.stderr.take().unwrap());
+    let mut hear = |what: &str| {
+        wait_until(what, || {
+            let line = next_line(&mut stderr);
+            assert!(!line.is_empty(), "it has ended");
+            line.contains(what)
+        });
+    };
+    assert!(next_line(&mut stdout).contains("\"ok\""));
+    hear("job assigned job=1");
     signal(child.id(), "INT");
-    let mut line = String::new();
-    wait_until("the first signal is heard", || {
-        line.clear();
-        stderr.read_line(&mut line).unwrap();
-        line.contains("SIGINT")
-    });
+    hear("SIGINT");
     signal(child.id(), "INT");
     // So that it does not block in writing.
     let reader = std::thread::spawn(move || stderr.read_to_string(&mut String::new()));
     finish(child).expect(130);
     reader.join().unwrap().unwrap();
+    let second: Value = serde_json::from_str(&next_line(&mut stdout)).unwrap();
+    assert_eq!(second["status"], "cancelled");
 }

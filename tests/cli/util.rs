@@ -1,11 +1,13 @@
 //! A directory per test, and the program run in it.
 
 use std::fs;
-use std::io::Write;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use brigade_sys::bell::wait_readable;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -101,6 +103,18 @@ pub(crate) fn finish(child: Child) -> Done {
         stdout: String::from_utf8(output.stdout).unwrap(),
         stderr: String::from_utf8(output.stderr).unwrap(),
     }
+}
+
+/// The next line, empty at the end of the stream. It fails rather than wait for ever.
+#[track_caller]
+pub(crate) fn next_line<R: Read + AsFd>(from: &mut BufReader<R>) -> String {
+    if from.buffer().is_empty() {
+        let readable = wait_readable(&[from.get_ref().as_fd()], Some(CAP)).unwrap();
+        assert!(readable[0], "no line after {CAP:?}");
+    }
+    let mut line = String::new();
+    from.read_line(&mut line).unwrap();
+    line
 }
 
 /// Sends a signal by name.

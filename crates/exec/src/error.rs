@@ -102,10 +102,11 @@ pub enum PoolError {
         /// What differs.
         reason: String,
     },
-    /// Worker after worker died with no job completed in between.
+    /// Worker after worker died without a job in hand and with none completed in between;
+    /// those that died together count once.
     #[error(
-        "{deaths} workers in a row died with no job completed in between, the last one {death}; \
-         --max-restarts allows more"
+        "{deaths} times in a row workers died with no job completed in between, the last one \
+         {death}; --max-restarts allows more"
     )]
     NoProgress {
         /// How many.

@@ -18,7 +18,7 @@ use crate::{Backend, PoolError, SubmitError, wake_up};
 /// - tasks are taken in the order of submission;
 /// - a task whose ticket cannot be taken ([`Ticket::take`]) was cancelled and is
 ///   dropped;
-/// - spans are stamped as DESIGN defines them.
+/// - spans are stamped as [`brigade_proto::Span`] defines them.
 pub(crate) trait Executor: Send + Sync {
     /// Queues a task. Blocks while the queue is full if `block`.
     ///

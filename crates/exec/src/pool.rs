@@ -79,8 +79,9 @@ impl PoolBuilder {
         timeout: Option<Duration>,
         /// How often a job is retried after its worker died. Default: 2.
         retries: u32,
-        /// Deaths in a row without progress after which the pool gives up.
-        /// Default: 5.
+        /// How many generations of workers may die in a row without a job in hand and with none
+        /// completed in between; after more the pool gives up, unless another worker has a job
+        /// in hand. Workers that die together count once. Default: 5.
         max_restarts: u32,
         /// How long a worker process may take to take up a job. Default: 10 s.
         heartbeat: Duration,

@@ -100,7 +100,18 @@ mod tests {
         let allowance = Allowance::new(10 * MIB);
         let first = allowance.take(6 * MIB).unwrap();
         std::thread::scope(|scope| {
-            let second = scope.spawn(|| allowance.take(6 * MIB).is_some());
+            let (tell, told) = std::sync::mpsc::channel();
+            let allowance = &allowance;
+            let second = scope.spawn(move || {
+                tell.send(std::fs::read_link("/proc/thread-self").unwrap()).unwrap();
+                allowance.take(6 * MIB).is_some()
+            });
+            let stat = std::path::Path::new("/proc").join(told.recv().unwrap()).join("stat");
+            let sleeps = || std::fs::read_to_string(&stat).is_ok_and(|stat| stat.contains(") S"));
+            let begin = std::time::Instant::now();
+            while !sleeps() {
+                assert!(begin.elapsed() < PATIENCE, "it does not wait");
+            }
             drop(first);
             assert!(second.join().unwrap());
         });

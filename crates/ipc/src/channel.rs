@@ -422,6 +422,11 @@ mod tests {
         let first = receiver.fetch().unwrap();
         assert!(!first.head.is_empty());
         drop(receiver);
+        let begin = std::time::Instant::now();
+        while !blocked.is_finished() {
+            assert!(begin.elapsed().as_secs() < 60, "it still blocks");
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
         assert!(matches!(blocked.join().unwrap(), Err(SendError::Disconnected)));
     }
 

@@ -237,7 +237,8 @@ mod tests {
     }
 
     fn wait(source: &impl AsFd) {
-        wait_readable(&[source.as_fd()], None).unwrap();
+        let patience = Some(std::time::Duration::from_secs(60));
+        assert!(wait_readable(&[source.as_fd()], patience).unwrap()[0], "nothing has come");
     }
 
     fn shake(change: impl FnOnce(&mut Hello)) -> (Result<(), Refusal>, Result<Connected, Refusal>) {

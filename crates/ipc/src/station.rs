@@ -373,7 +373,12 @@ impl Station {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Instant;
+
     use super::*;
+
+    /// Nothing here takes longer, unless somebody sleeps for ever.
+    const CAP: Duration = Duration::from_secs(60);
 
     fn station() -> (Pass, Station, Bells) {
         let memory = Pass::memory().unwrap();
@@ -413,14 +418,16 @@ mod tests {
                 }
             });
             let mut buffer = [0; MAX_MESSAGE];
+            let begin = Instant::now();
             for i in 0..20_000_u32 {
                 assert!(pass.order(&i.to_le_bytes()));
                 while !patience.wait(|| pass.is_ready()) {
                     bells.leader_sleeps();
                     if !pass.is_ready() {
-                        bells.sleep_as_leader(None);
+                        bells.sleep_as_leader(Some(CAP));
                     }
                     bells.leader_wakes();
+                    assert!(begin.elapsed() < CAP, "a wake-up was lost");
                 }
                 let answer = pass.collect(&mut buffer).unwrap().unwrap();
                 assert_eq!(answer, i.to_be_bytes());
@@ -464,8 +471,10 @@ mod tests {
         bells.clerk_wants(Call::Idle);
         assert!(pass.order(b"work"));
         // Only the worker's call ends this.
+        let begin = Instant::now();
         while bells.clerk.get() != 0 {
-            bells.sleep_as_clerk(Call::Idle, None);
+            bells.sleep_as_clerk(Call::Idle, Some(CAP));
+            assert!(begin.elapsed() < CAP, "a wake-up was lost");
         }
         assert!(pass.is_ready());
         assert!(pass.order(b"leave"));

@@ -156,14 +156,14 @@ mod tests {
     fn a_command_that_hangs_is_ended_with_its_group() {
         // The sleep of the shell's child would keep the pipe open for long.
         let (mut from, to) = io::pipe().unwrap();
-        let program = Program::parse("sh -c 'sleep 1000 & wait'").unwrap();
-        let program = program.within(Some(Duration::from_millis(50)));
+        let program = Program::parse("sh -c 'sleep 1000 & echo it has forked >&2; wait'").unwrap();
+        let program = program.within(Some(Duration::from_secs(2)));
         let error = program.run(to.into(), &|| false).unwrap_err();
-        assert!(error.ends_with("was ended, as it ran for longer than 50ms"), "{error}");
+        assert!(error.ends_with("was ended, as it ran for longer than 2s"), "{error}");
         // Ends only when nobody has the other end any more.
         let mut said = String::new();
         io::Read::read_to_string(&mut from, &mut said).unwrap();
-        assert_eq!(said, "");
+        assert_eq!(said, "it has forked\n");
         let quick = Program::parse("true").unwrap().within(Some(Duration::from_secs(3600)));
         assert!(quick.run(Stdio::null(), &|| false).is_ok());
     }

@@ -109,7 +109,10 @@ mod tests {
             Ok(counter) => counter,
             // Containers often forbid it; what is tested then is that it says so.
             Err(error) => {
-                assert!(error.raw_os_error().is_some(), "{error}");
+                let known =
+                    [libc::EACCES, libc::EPERM, libc::ENOENT, libc::ENOSYS, libc::EOPNOTSUPP];
+                assert!(error.raw_os_error().is_some_and(|code| known.contains(&code)), "{error}");
+                eprintln!("NOT TESTED: {error}");
                 return;
             }
         };

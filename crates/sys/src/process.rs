@@ -312,8 +312,10 @@ pub fn uid() -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::Read;
     use std::os::unix::process::CommandExt;
     use std::process::Command;
+    use std::time::Duration;
 
     #[expect(clippy::zombie_processes, reason = "reaped through its pidfd")]
     fn sh(script: &str) -> Child {
@@ -335,18 +337,24 @@ mod tests {
     #[expect(clippy::zombie_processes, reason = "reaped through its pidfd")]
     fn a_killed_child_takes_its_group_along_and_is_reaped_once() {
         // The grandchild holds the write end of the pipe open until it dies too.
-        let (reader, writer) = io::pipe().unwrap();
+        let (mut reader, writer) = io::pipe().unwrap();
+        let is_readable = |reader: &io::PipeReader| {
+            crate::bell::wait_readable(&[reader.as_fd()], Some(Duration::from_secs(60))).unwrap()[0]
+        };
         let child = Command::new("/bin/sh")
-            .args(["-c", "sleep 1000 & wait"])
+            .args(["-c", "sleep 1000 & echo; wait"])
             .stdout(writer)
             .process_group(0)
             .spawn()
             .unwrap();
         let child = Child::watch(child.id()).unwrap();
+        assert!(is_readable(&reader), "it has forked");
+        reader.read_exact(&mut [0]).unwrap();
         child.kill_group();
         let reaped = child.reap().unwrap();
         assert_eq!(describe(reaped.status), "killed by SIGKILL");
         assert!(reaped.usage.peak_rss_bytes > 0);
+        assert!(is_readable(&reader), "the grandchild lives on");
         assert_eq!(io::read_to_string(reader).unwrap(), "");
     }
 

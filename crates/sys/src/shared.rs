@@ -203,28 +203,25 @@ impl<T: Deref<Target = [u8]>> DerefMut for Exclusive<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use brigade_proto::Buffer;
 
-    fn bytes_mut(region: &mut Vec<u8>) -> &mut [u8] {
+    fn bytes_mut(region: &mut Buffer) -> &mut [u8] {
         region
     }
 
     #[test]
     fn words_are_read_as_written_and_bounded() {
-        let mut region = vec![0_u8; 24];
-        let skew = region.as_ptr().align_offset(8);
-        region.drain(..skew);
-        if let Some(words) = Words::new(region, bytes_mut) {
-            words.store(1, 42);
-            assert_eq!(words.load(1), 42);
-            assert!(std::panic::catch_unwind(|| words.load(3)).is_err());
-            words.write(1, b"0123456789abc");
-            let mut back = [0; 13];
-            words.read(1, &mut back);
-            assert_eq!(&back, b"0123456789abc");
-            assert!(std::panic::catch_unwind(|| words.write(2, &[0; 9])).is_err());
-            words.sleep_on(0, 1, None);
-            words.sleep_on(0, 0, Some(Duration::from_millis(1)));
-            assert_eq!((words.swap(0, 5), words.load(0)), (0, 5));
-        }
+        let words = Words::new(Buffer::zeroed(24), bytes_mut).expect("it is aligned");
+        words.store(1, 42);
+        assert_eq!(words.load(1), 42);
+        assert!(std::panic::catch_unwind(|| words.load(3)).is_err());
+        words.write(1, b"0123456789abc");
+        let mut back = [0; 13];
+        words.read(1, &mut back);
+        assert_eq!(&back, b"0123456789abc");
+        assert!(std::panic::catch_unwind(|| words.write(2, &[0; 9])).is_err());
+        words.sleep_on(0, 1, None);
+        words.sleep_on(0, 0, Some(Duration::from_millis(1)));
+        assert_eq!((words.swap(0, 5), words.load(0)), (0, 5));
     }
 }

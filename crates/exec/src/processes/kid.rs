@@ -34,6 +34,7 @@ pub(super) struct Kid {
     page: Option<StatusPage>,
     /// Since it was let in.
     link: Option<JoinHandle<()>>,
+    was_let_in: bool,
     reaped: Option<Reaped>,
 }
 
@@ -64,6 +65,7 @@ impl Kid {
             caller: None,
             page: None,
             link: None,
+            was_let_in: false,
             reaped: None,
         }
     }
@@ -76,6 +78,7 @@ impl Kid {
     /// It is listened to.
     pub(super) fn let_in(&mut self, link: JoinHandle<()>) {
         self.link = Some(link);
+        self.was_let_in = true;
         self.life.let_in();
     }
 
@@ -87,6 +90,16 @@ impl Kid {
     /// Whether it has ever shaken hands.
     pub(super) fn has_been_in(&self) -> bool {
         self.page.is_some()
+    }
+
+    /// Whether it was ever listened to.
+    pub(super) fn was_let_in(&self) -> bool {
+        self.was_let_in
+    }
+
+    /// Whether this process lacked something for it.
+    pub(super) fn was_refused_for_shortage(&self) -> bool {
+        matches!(self.life.cause(), Some(Cause::Refused(Refusal::Shortage(_))))
     }
 
     /// The job that it has, or at its death had, in hand, and when its kernel was called.

@@ -143,7 +143,9 @@ fn cpu(setup: Setup) {
 
 fn files(setup: Setup) {
     let pool = setup.pool();
-    for worker in workers() {
+    let workers = workers();
+    assert_eq!(workers.len(), 2);
+    for worker in workers {
         let limits = || fs::read_to_string(format!("/proc/{worker}/limits")).unwrap();
         let is_at_most = |name: &str, most: u64| {
             let limits = limits();

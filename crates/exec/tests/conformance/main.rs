@@ -36,16 +36,14 @@ fn main() -> ExitCode {
         return code;
     }
     hostile::listen();
+    util::watch();
     // A process has one bridge (`ipc/src/bridge.rs`) from its first pool on: not what a pool
     // leaves behind.
     drop(brigade_ipc::Bells::create());
     let mut trials: Vec<Trial> = hostile::trials().collect();
     for setup in util::Setup::all() {
         for (name, test) in same::TESTS {
-            trials.push(Trial::test(format!("{setup}::{name}"), move || {
-                test(setup);
-                Ok(())
-            }));
+            trials.push(util::under_watch(format!("{setup}::{name}"), move || test(setup)));
         }
     }
     for setup in util::Setup::processes() {
@@ -62,22 +60,14 @@ fn main() -> ExitCode {
             if setup.transport == Transport::Arena { panics::TESTS_WITH_RINGS } else { &[] },
         ];
         for (name, test) in tests.into_iter().flatten() {
-            trials.push(Trial::test(format!("{setup}::{name}"), move || {
-                test(setup);
-                Ok(())
-            }));
+            trials.push(util::under_watch(format!("{setup}::{name}"), move || test(setup)));
         }
     }
     for (name, test) in fork_server::TESTS {
-        trials.push(Trial::test(format!("fork-server::{name}"), move || {
-            test();
-            Ok(())
-        }));
+        trials.push(util::under_watch(format!("fork-server::{name}"), test));
     }
-    trials.push(Trial::test("random batches are the same everywhere", || {
-        same::random_batches();
-        Ok(())
-    }));
+    let name = "random batches are the same everywhere".to_owned();
+    trials.push(util::under_watch(name, same::random_batches));
     let mut arguments = Arguments::from_args();
     // They count processes and descriptors of this process.
     arguments.test_threads = Some(1);

@@ -3,9 +3,11 @@
 
 use std::fs::File;
 use std::io::{self, Read};
+use std::os::fd::AsFd;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
+use std::time::Duration;
 
 use brigade_kernels::{Context, Inputs, Kernel, KernelError, Progress, Spec};
 use brigade_proto::JobSpec;
@@ -67,6 +69,9 @@ fn coordinator_killed(setup: Setup) {
         .unwrap();
     // Opened by who writes, too, so that this does not wait for ever if nobody does.
     let mut fifo = File::options().read(true).write(true).open(&path).unwrap();
+    let patience = Some(Duration::from_secs(60));
+    let is_there = brigade_sys::bell::wait_readable(&[fifo.as_fd()], patience).unwrap()[0];
+    assert!(is_there, "nothing runs: {:?}", coordinator.try_wait());
     let mut said = [0; 9];
     fifo.read_exact(&mut said).unwrap();
     assert_eq!(&said, b"both run\n");

@@ -12,12 +12,13 @@ use rustix::process::Signal;
 use tempfile::TempDir;
 
 use crate::supervision::{Test, kill, script, signal};
-use crate::util::{Belongings, Setup, result, wait_until, workers};
+use crate::util::{Belongings, Gate, SetAtEnd, Setup, result, wait_until, workers};
 
 pub(crate) const TESTS: &[Test] = &[
     ("a pool without progress gives up", no_progress),
     ("a pool whose new workers cannot start gives up", no_more_workers),
     ("a job in hand is not given up for the deaths of idle workers", one_at_work),
+    ("a job that a worker was told of is not given up for the deaths of idle ones", one_told),
     ("the death of all busy workers at once ends no pool", all_busy),
     ("the death of all idle workers at once ends no pool", all_idle),
     ("jobs that kill, side by side, end no pool", side_by_side),
@@ -59,6 +60,7 @@ fn stopped_unborn(setup: Setup) {
     let before = Belongings::now();
     let is_over = AtomicBool::new(false);
     let stopped = std::thread::scope(|scope| {
+        let _ends = SetAtEnd(&is_over);
         // A child is called as its starter for a tenth of a millisecond: not each is caught.
         let hunter = scope.spawn(|| {
             let is_unborn = |pid: &u32| {
@@ -75,7 +77,7 @@ fn stopped_unborn(setup: Setup) {
                                 .is_some_and(|(_, rest)| !rest.starts_with(['T', 'Z', 'X']))
                         })
                     };
-                    while is_running(pid) {}
+                    wait_until("it has stopped", || !is_running(pid), String::new);
                     if is_unborn(&pid) {
                         return true;
                     }
@@ -103,44 +105,72 @@ fn stopped_unborn(setup: Setup) {
 
 /// Kills workers that have nothing to do, one after the other, more often than is allowed in a row
 /// without progress, while the one worker that has something is `busy`.
-fn kill_the_idle(pool: &Pool, busy: u32) {
-    let mut killed = vec![busy];
-    while killed.len() <= 5 {
-        let fresh = || workers().into_iter().find(|pid| !killed.contains(pid));
-        let seen = || fresh().is_some() || pool.status().gave_up.is_some();
+fn kill_the_idle(pool: &Pool, busy: u32, killed: &mut BTreeSet<u32>) {
+    // It is called so once it has been let in.
+    let is_ready = |pid: &u32| {
+        let name = fs::read_to_string(format!("/proc/{pid}/comm"));
+        name.is_ok_and(|name| name.starts_with("brigade-"))
+    };
+    for _ in 0..5 {
+        let mut fresh = None;
+        let seen = || {
+            assert!(pool.status().gave_up.is_none(), "with a job under way: {:?}", pool.status());
+            let is_idle = |pid: &u32| *pid != busy && !killed.contains(pid) && is_ready(pid);
+            fresh = workers().into_iter().find(is_idle);
+            fresh.is_some()
+        };
         wait_until("a new worker", seen, || format!("{:?}", pool.status()));
-        assert!(pool.status().gave_up.is_none(), "with a job in hand: {:?}", pool.status());
-        let pid = fresh().unwrap();
-        kill(pid);
-        killed.push(pid);
+        kill(fresh.unwrap());
+        killed.extend(fresh);
     }
 }
 
 fn one_at_work(setup: Setup) {
     let before = Belongings::now();
-    let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().to_str().unwrap();
     let pool = setup.builder().workers(2).max_restarts(2).heartbeat(Duration::from_secs(3));
     let pool = pool.build().unwrap();
+    let mut killed = BTreeSet::new();
     for round in 0..2 {
-        let job = pool.submit(JobSpec::new("gate").input(path.as_bytes())).unwrap();
-        let begun = || directory.path().read_dir().unwrap().count();
-        wait_until("it has begun", || begun() == 1, || format!("{}", begun()));
-        let file = directory.path().read_dir().unwrap().next().unwrap().unwrap();
-        let name = file.file_name().into_string().unwrap();
-        let busy = name.rsplit('-').next().unwrap().parse().unwrap();
+        let gate = Gate::shut();
+        let job = pool.submit(gate.job()).unwrap();
+        wait_until("it has begun", || gate.begun().len() == 1, String::new);
+        let busy = gate.begun()[0];
         // In the second round it hangs, which is found out after three seconds.
         if round == 1 {
             signal(busy, Signal::STOP);
         }
-        kill_the_idle(&pool, busy);
-        fs::write(directory.path().join("open"), "").unwrap();
+        kill_the_idle(&pool, busy, &mut killed);
+        gate.open();
         let outcome = job.wait();
         assert_eq!((outcome.status(), outcome.attempts), (Status::Ok, 1 + round));
-        for file in directory.path().read_dir().unwrap() {
-            fs::remove_file(file.unwrap().path()).unwrap();
-        }
     }
+    pool.close();
+    before.assert_same();
+}
+
+fn one_told(setup: Setup) {
+    let before = Belongings::now();
+    let pool = setup.builder().workers(2).max_restarts(2).heartbeat(Duration::from_secs(3));
+    let pool = pool.build().unwrap();
+    let stopped = workers()[0];
+    signal(stopped, Signal::STOP);
+    let mut tries = [(); 2].map(|()| {
+        let gate = Gate::shut();
+        let job = pool.submit(gate.job()).unwrap();
+        (gate, job)
+    });
+    let has_begun = |(gate, _): &(Gate, _)| !gate.begun().is_empty();
+    wait_until("one has begun", || tries.iter().any(has_begun), String::new);
+    // The other one is with the worker that was stopped.
+    tries.sort_by_key(|with| !has_begun(with));
+    let [(gate, job), (other_gate, other)] = tries;
+    gate.open();
+    assert_eq!(job.wait().status(), Status::Ok);
+    kill_the_idle(&pool, stopped, &mut BTreeSet::new());
+    assert!(other_gate.begun().is_empty(), "it was to wait for who was stopped");
+    other_gate.open();
+    let outcome = other.wait();
+    assert_eq!((outcome.status(), outcome.attempts), (Status::Ok, 1), "it was never begun");
     pool.close();
     before.assert_same();
 }
@@ -176,15 +206,13 @@ fn no_more_workers(setup: Setup) {
 }
 
 fn all_busy(setup: Setup) {
-    let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().to_str().unwrap();
     let pool = setup.builder().workers(8).build().unwrap();
-    let job = || pool.submit(JobSpec::new("gate").input(path.as_bytes())).unwrap();
-    let jobs: Vec<_> = (0..8).map(|_| job()).collect();
-    let begun = || directory.path().read_dir().unwrap().count();
-    wait_until("all have begun", || begun() == 8, || format!("{}", begun()));
+    let gate = Gate::shut();
+    let jobs: Vec<_> = (0..8).map(|_| pool.submit(gate.job()).unwrap()).collect();
+    let have_begun = || gate.begun().len() == 8;
+    wait_until("all have begun", have_begun, || format!("{:?}", gate.begun()));
     workers().into_iter().for_each(kill);
-    fs::write(directory.path().join("open"), "").unwrap();
+    gate.open();
     for job in jobs {
         let outcome = job.wait();
         assert_eq!((outcome.status(), outcome.attempts), (Status::Ok, 2));

@@ -8,7 +8,7 @@ use brigade_proto::{JobError, JobSpec, Source, Status};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
-use crate::util::{Belongings, Setup, bytes, result, wait_until};
+use crate::util::{Belongings, Gate, Setup, bytes, result, wait_until};
 
 type Test = (&'static str, fn(Setup));
 
@@ -203,18 +203,22 @@ fn map_unordered(setup: Setup) {
 
 fn wait_timeout(setup: Setup) {
     let pool = setup.pool();
-    let handle = pool.submit(JobSpec::new("wait").param("ms", 50)).unwrap();
-    let outcome = match handle.wait_timeout(Duration::from_millis(1)) {
+    let Some(mut busy) = Busy::occupy(setup, &pool) else {
         // Plain synchronous code is done before one can ask.
-        Ok(outcome) => outcome,
-        Err(handle) => handle.wait(),
+        let handle = pool.submit(JobSpec::new("echo")).unwrap();
+        assert!(result(handle.wait_timeout(Duration::ZERO).unwrap()).is_ok());
+        return;
     };
-    assert!(result(outcome).is_ok());
+    let handle = busy.jobs.pop().unwrap();
+    let handle = handle.wait_timeout(Duration::from_millis(1)).expect_err("it waits at the gate");
+    busy.let_go();
+    assert!(result(handle.wait()).is_ok());
+    busy.jobs.into_iter().for_each(|job| assert!(result(job.wait()).is_ok()));
 }
 
 /// Jobs that keep every lane busy until they are let go.
 struct Busy {
-    directory: tempfile::TempDir,
+    gate: Gate,
     jobs: Vec<JobHandle>,
 }
 
@@ -224,20 +228,18 @@ impl Busy {
         if setup.backend == Backend::Sync {
             return None;
         }
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().to_str().unwrap().as_bytes();
+        let gate = Gate::shut();
         let lanes = pool.config().lanes();
-        let jobs =
-            (0..lanes).map(|_| pool.submit(JobSpec::new("gate").input(path)).unwrap()).collect();
-        let running = || std::fs::read_dir(directory.path()).unwrap().count();
+        let jobs = (0..lanes).map(|_| pool.submit(gate.job()).unwrap()).collect();
+        let running = || gate.begun().len();
         // Under the global lock the others wait for it.
         let busy = if setup.backend == Backend::ThreadsGil { 1 } else { lanes };
         wait_until("all lanes are busy", || running() == busy, || running().to_string());
-        Some(Self { directory, jobs })
+        Some(Self { gate, jobs })
     }
 
     fn let_go(&self) {
-        std::fs::write(self.directory.path().join("open"), "").unwrap();
+        self.gate.open();
     }
 }
 

@@ -4,10 +4,13 @@ use std::fmt;
 use std::fs;
 use std::os::unix::fs::FileTypeExt;
 use std::path::PathBuf;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use brigade_exec::{Backend, Pool, PoolBuilder, StartMethod, Transport};
-use brigade_proto::{Buffer, JobError, Outcome, Span};
+use brigade_proto::{Buffer, JobError, JobSpec, Outcome, Span};
+use libtest_mimic::Trial;
 
 use crate::kernels;
 
@@ -145,7 +148,11 @@ pub(crate) fn workers() -> Vec<u32> {
 }
 
 /// Waits for a condition, for at most 20 s.
-pub(crate) fn wait_until(what: &str, condition: impl Fn() -> bool, state: impl Fn() -> String) {
+pub(crate) fn wait_until(
+    what: &str,
+    mut condition: impl FnMut() -> bool,
+    state: impl Fn() -> String,
+) {
     let begin = Instant::now();
     while !condition() {
         assert!(begin.elapsed() < Duration::from_secs(20), "never: {what}\n{}", state());
@@ -183,4 +190,71 @@ pub(crate) fn bytes(len: usize, seed: u8) -> Buffer {
         *byte = (i as u8).wrapping_mul(31).wrapping_add(seed);
     }
     buffer
+}
+
+/// What jobs of the kernel `gate` wait for. To be dropped before the pool, which waits for them:
+/// they end when it is gone.
+pub(crate) struct Gate(tempfile::TempDir);
+
+impl Gate {
+    pub(crate) fn shut() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    pub(crate) fn job(&self) -> JobSpec {
+        JobSpec::new("gate").input(self.0.path().to_str().unwrap().as_bytes())
+    }
+
+    /// The processes of the jobs that wait at it.
+    pub(crate) fn begun(&self) -> Vec<u32> {
+        let files = self.0.path().read_dir().unwrap().flatten();
+        let pid = |name: std::ffi::OsString| name.to_str()?.rsplit('-').next()?.parse().ok();
+        files.filter_map(|file| pid(file.file_name())).collect()
+    }
+
+    pub(crate) fn open(&self) {
+        fs::write(self.0.path().join("open"), "").unwrap();
+    }
+}
+
+/// Sets a flag when it is dropped: a thread that goes on until then ends with the scope also where
+/// that ends by a failed assertion.
+pub(crate) struct SetAtEnd<'a>(pub(crate) &'a AtomicBool);
+
+impl Drop for SetAtEnd<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+}
+
+/// No trial takes longer, unless something hangs.
+const LONGEST_TRIAL: Duration = Duration::from_secs(300);
+
+static RUNNING: Mutex<Option<(String, Instant)>> = Mutex::new(None);
+
+/// Ends this process, and with it its workers, when a trial hangs: otherwise nobody would learn
+/// which one it was. For each trial there is [`under_watch`].
+pub(crate) fn watch() {
+    std::thread::spawn(|| {
+        loop {
+            std::thread::sleep(Duration::from_secs(1));
+            let running = RUNNING.lock().unwrap();
+            if let Some((name, _)) =
+                running.as_ref().filter(|(_, since)| since.elapsed() > LONGEST_TRIAL)
+            {
+                println!("{name} hangs");
+                std::process::abort();
+            }
+        }
+    });
+}
+
+/// A trial that may not hang.
+pub(crate) fn under_watch(name: String, test: impl FnOnce() + Send + 'static) -> Trial {
+    Trial::test(name.clone(), move || {
+        *RUNNING.lock().unwrap() = Some((name, Instant::now()));
+        test();
+        *RUNNING.lock().unwrap() = None;
+        Ok(())
+    })
 }

@@ -49,7 +49,7 @@ pub(in super::super) struct Death {
     pub(in super::super) why: Option<Why>,
     /// What it had in hand, and when the kernel was called, if it was.
     pub(in super::super) current: Option<(JobId, Option<Nanos>)>,
-    /// What the workers of other lanes, which live, say that they have in hand.
+    /// What the workers of other lanes have in hand, as they say, or said before they died.
     pub(in super::super) others: Vec<(usize, JobId)>,
     /// The end of what it printed.
     pub(in super::super) last_words: String,
@@ -213,11 +213,11 @@ impl Crew {
     pub(in super::super) fn lost(&self, lane: usize, death: &Death) -> Next {
         let now = clock::now();
         let mut state = self.lock();
+        let killing = state.stopped == Some(Stop::Kill);
         // What it published before it died counts, and so does what others have done.
+        let heard = if killing { lane..lane + 1 } else { 0..state.lanes.len() };
         let before = state.ended.len();
-        for lane in 0..state.lanes.len() {
-            self.collect_from(&mut state, lane);
-        }
+        heard.for_each(|lane| self.collect_from(&mut state, lane));
         stamp(&mut state, before);
         let entry = &mut state.lanes[lane];
         entry.ready = false;
@@ -228,7 +228,6 @@ impl Crew {
         entry.report.peak_rss_bytes = entry.report.peak_rss_bytes.max(death.peak_rss_bytes);
         let pid = entry.pid;
         let assigned = self.open_chunks(std::mem::take(&mut entry.assigned), death);
-        let killing = state.stopped == Some(Stop::Kill);
         let no_more = state.gave_up.clone().unwrap_or(JobError::Cancelled);
         let mut innocent = Vec::new();
         let (mut progress, mut is_paid_for) = (false, false);
@@ -277,6 +276,7 @@ impl Crew {
         for task in innocent.into_iter().rev() {
             state.queue.push_front(task);
         }
+        let mut counts = false;
         if progress {
             state.progress();
         } else if death.why.is_none() {
@@ -285,16 +285,13 @@ impl Crew {
                 // A job has one try less: --retries sees to it that this comes to an end.
                 state.idle_deaths.end();
             } else {
-                state.idle_deaths.death(death.worker, death.youngest);
+                counts = state.idle_deaths.death(death.worker, death.youngest);
             }
         }
         let deaths = state.idle_deaths.length();
-        let is_at_work = state.is_at_work(&death.others);
-        // Who was and is not: its answer, or its death, is on the way.
-        let was_at_work = std::mem::replace(&mut state.was_at_work, is_at_work);
         let next = if state.closing || killing {
             Next::Leave
-        } else if deaths > self.limits.max_restarts && !is_at_work && !was_at_work {
+        } else if counts && deaths > self.limits.max_restarts && !state.is_at_work(&death.others) {
             Next::GiveUp { deaths }
         } else {
             Next::Restart(pause(state.deaths.length()))

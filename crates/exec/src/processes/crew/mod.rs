@@ -90,8 +90,6 @@ struct State {
     deaths: Streak,
     /// Those for which no job pays.
     idle_deaths: Streak,
-    /// At the last death the worker of another lane had a job in hand.
-    was_at_work: bool,
     /// Why, if it did.
     gave_up: Option<JobError>,
     /// Callers that wait for room in the queue.
@@ -200,9 +198,15 @@ impl State {
         self.idle_deaths.end();
     }
 
-    /// Whether any of these lanes has the job that its worker says it has in hand.
+    /// Whether a worker has one of its jobs in hand, as it says, or was told of one and has outlived
+    /// all that died in a row: it may be stopped, and be found out. Of younger workers the word
+    /// of a job is not enough, or pools whose workers die before they take one up went on for ever.
     fn is_at_work(&self, said: &[(usize, JobId)]) -> bool {
         said.iter().any(|&(lane, job)| self.lanes[lane].has(job))
+            || self.lanes.iter().any(|lane| {
+                self.idle_deaths.is_outlived_by(lane.tenure)
+                    && lane.assigned.iter().any(|assigned| assigned.sent)
+            })
     }
 
     /// A lane, if its worker still is the one that is meant.
@@ -243,7 +247,6 @@ impl Crew {
                 closing: false,
                 deaths: Streak::default(),
                 idle_deaths: Streak::default(),
-                was_at_work: false,
                 gave_up: None,
                 waiting_for_room: 0,
                 is_led: false,

@@ -10,18 +10,25 @@ use std::time::Duration;
 #[derive(Debug, Default)]
 pub(super) struct Streak {
     length: u32,
+    /// The youngest worker when the first of them died.
+    began: u64,
     /// The youngest worker at the last death that counted.
     youngest: u64,
 }
 
 impl Streak {
     /// A worker has died. Workers are numbered in the order in which they are started;
-    /// `youngest` was started last.
-    pub(super) fn death(&mut self, worker: u64, youngest: u64) {
-        if worker > self.youngest {
+    /// `youngest` was started last. Whether it counts.
+    pub(super) fn death(&mut self, worker: u64, youngest: u64) -> bool {
+        let counts = worker > self.youngest;
+        if counts {
+            if self.length == 0 {
+                self.began = youngest;
+            }
             self.length += 1;
             self.youngest = youngest;
         }
+        counts
     }
 
     /// Something got done.
@@ -31,6 +38,11 @@ impl Streak {
 
     pub(super) fn length(&self) -> u32 {
         self.length
+    }
+
+    /// Whether a worker was there before the first of these deaths.
+    pub(super) fn is_outlived_by(&self, worker: u64) -> bool {
+        worker <= self.began
     }
 }
 
@@ -78,6 +90,10 @@ mod tests {
         assert_eq!(streak.length(), 3);
         streak.death(1, 10);
         assert_eq!(streak.length(), 3);
+        assert!(streak.is_outlived_by(8) && !streak.is_outlived_by(9));
+        streak.end();
+        streak.death(11, 12);
+        assert!(streak.is_outlived_by(12) && !streak.is_outlived_by(13));
     }
 
     #[test]

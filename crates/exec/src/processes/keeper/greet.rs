@@ -154,6 +154,8 @@ impl Watch {
     }
 
     fn on_ready(&mut self, lane: usize) {
+        // It is to be looked after from now on, whatever was to be waited for.
+        self.desk().bell.ring();
         self.has_served = true;
         self.unable[lane] = 0;
         if let Some(start) = &mut self.starting {

@@ -1,6 +1,5 @@
 //! How a lane gets its worker, and what follows from a worker's death.
 
-use std::os::unix::process::ExitStatusExt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -89,12 +88,16 @@ impl Watch {
         let left = self.facts.crew.is_leaving(lane) && reaped.status.success();
         let why = kid.why().cloned().or_else(|| left.then_some(Why::Leaving));
         let why = why.or_else(|| kid.limit(&self.facts.config));
-        let current: Option<(JobId, Option<Nanos>)> = kid.current();
+        // Who was not listened to is not to blame.
+        let current: Option<(JobId, Option<Nanos>)> = kid.current().filter(|_| kid.was_let_in());
         let is_stillborn = early && why.is_none();
         let start_error =
             is_stillborn.then(|| kid.start_error(&how, self.facts.config.start_deadline));
-        // A program that cannot start will not start the next time either.
-        let is_doomed = kid.tenure <= lanes && !kid.was_struck_down();
+        // A program that cannot start will not start the next time either. What is short now may
+        // be there again, if others go on.
+        let is_passing = self.has_served && kid.was_refused_for_shortage();
+        let is_doomed = kid.tenure <= lanes && !kid.was_struck_down() && !is_passing;
+        let is_unable = !kid.was_let_in() && why.is_none() && !kid.was_struck_down();
         let (pid, worker) = (kid.pid, kid.tenure);
         let last_words = kid.words.tail();
         self.seats[lane] = Seat::Empty;
@@ -110,9 +113,7 @@ impl Watch {
             }
             start_error => start_error,
         };
-        // What a signal has ended might have started.
-        let gave_up = is_stillborn && reaped.status.signal().is_none();
-        self.unable[lane] += u32::from(gave_up);
+        self.unable[lane] += u32::from(is_unable);
         let death = Death {
             worker,
             youngest: 0,
@@ -152,10 +153,11 @@ impl Watch {
         }
     }
 
-    /// What living workers say that they have in hand, by lane.
+    /// What workers say that they have in hand, by lane. Those too that are dead and not settled
+    /// yet: a job of theirs is going to be tried again.
     fn in_hand(&self) -> Vec<(usize, JobId)> {
         let of = |(lane, seat): (usize, &Seat)| match seat {
-            Seat::Taken(kid) if kid.life.is_working() => Some((lane, kid.current()?.0)),
+            Seat::Taken(kid) => Some((lane, kid.current()?.0)),
             _ => None,
         };
         self.seats.iter().enumerate().filter_map(of).collect()
