@@ -3,7 +3,7 @@
 one run: best of N, the two sides taking turns. Prints a Markdown table.
 
     python3 -m venv .venv && .venv/bin/pip install numpy scipy opencv-python-headless pillow safetensors
-    .venv/bin/python scripts/bench_kernels.py target/release/brigade > docs/kernels.md
+    .venv/bin/python scripts/bench_kernels.py target/release/brigade > kernels.txt
 """
 import io
 import platform
@@ -47,7 +47,7 @@ Best of {ROUNDS * REPEATS}, in ms, the two sides taking turns in one run; below 
 compute spans of `brigade batch -b sync`, which include a fresh output buffer. Measured on
 {platform.machine()}, {open('/proc/cpuinfo').read().split('model name')[1].split(chr(10))[0].strip(': 	')}, OpenCV {cv2.__version__}, NumPy {np.__version__}, Pillow {PIL.__version__}, SciPy {scipy.__version__}, by
 
-    .venv/bin/python scripts/bench_kernels.py target/release/brigade > docs/kernels.md
+    .venv/bin/python scripts/bench_kernels.py target/release/brigade > kernels.txt
 
 | kernel | Brigade | other | ratio | the other |
 | --- | ---: | ---: | ---: | --- |""")

@@ -245,7 +245,8 @@ def main():
     parser.add_argument("--max-restarts", type=int, help="default: the product's")
     parser.add_argument("--heartbeat", default="200ms", help="longer where others use the cores")
     parser.add_argument("--patience", type=float, default=600, help="seconds for one run")
-    parser.add_argument("--full", action="store_true", help="the whole matrix of issue 5")
+    parser.add_argument("--full", action="store_true", help="20,000 jobs, 2 and 8 workers, arena and shm, spawn and "
+                        "forkserver, ten seeds")
     parser.add_argument("--log", help="append what was done, as JSON lines")
     parser.add_argument("--out", help="append each storm's result, as JSON lines")
     parser.add_argument("--table", help="write the table into this file as well, as Markdown")

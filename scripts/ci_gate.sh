@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Did this change make it slower? Builds two commits, runs both in turns on this machine, and
-# ends with 0 (no), 3 (yes, found twice) or 4 (cannot be said here).
+# ends with 0 (no), 3 (yes, found twice) or, with GATE_FAIL_ON=inconclusive, 4 (cannot be said here).
 #
 #   scripts/ci_gate.sh BASE [HEAD]         # two commits; HEAD is what is checked out if not given
 #   GATE_COMMAND='run resize --jobs 40 -b processes -w 2' scripts/ci_gate.sh origin/main

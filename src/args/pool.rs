@@ -73,8 +73,9 @@ pub(crate) struct GuardArgs {
     /// kernel returns are not retried [default: 2]
     #[arg(long, value_name = "N")]
     pub(crate) retries: Option<u32>,
-    /// Give up after more than this many deaths of workers in a row with no job completed
-    /// in between [default: 5]
+    /// Give up when more than this many generations of workers in a row have died without a
+    /// job in hand, and none was completed in between; workers that die together count once,
+    /// and a pool waits for a job that another worker has in hand [default: 5]
     #[arg(long, value_name = "N")]
     pub(crate) max_restarts: Option<u32>,
     /// How long a worker may take to take up a job that it was given, before it is taken for

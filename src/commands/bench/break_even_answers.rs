@@ -204,6 +204,9 @@ fn pays_back(
                     _ => format!("starting {workers} worker processes"),
                 };
                 session.find(match &found.jobs {
+                    Some(jobs) if jobs.interval[1] <= 1.0 => {
+                        format!("{what}: {started} pays for itself with the first of them")
+                    }
                     Some(jobs) => format!(
                         "{what}: {started} has paid for itself against sync after {} of them",
                         interval(jobs)
