@@ -127,6 +127,7 @@ impl Chunk {
                     timeout: None,
                     stamps: whole.stamps,
                     attempts: whole.attempts,
+                    strays: whole.strays,
                     chunk: None,
                 });
             }

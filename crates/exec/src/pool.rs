@@ -281,6 +281,7 @@ impl Pool {
             timeout: None,
             stamps: Stamps { submitted, ..Stamps::default() },
             attempts: 0,
+            strays: 0,
             chunk: Some(Box::new(chunk)),
         };
         self.executor.submit(task, true)?;
@@ -364,6 +365,7 @@ impl Pool {
             timeout: job.timeout.or(self.config.timeout),
             stamps: Stamps { submitted, ..Stamps::default() },
             attempts: 0,
+            strays: 0,
             chunk: None,
         };
         self.executor.submit(task, block)?;

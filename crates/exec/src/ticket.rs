@@ -23,6 +23,8 @@ pub(crate) struct Task {
     pub(crate) stamps: Stamps,
     /// How many workers it was given to so far.
     pub(crate) attempts: u32,
+    /// How many of its workers died before they took it up; those are not in `attempts`.
+    pub(crate) strays: u32,
     /// It stands for these jobs, of which the first has the ticket's number.
     pub(crate) chunk: Option<Box<Chunk>>,
 }

@@ -97,11 +97,6 @@ impl Kid {
         self.was_let_in
     }
 
-    /// Whether this process lacked something for it.
-    pub(super) fn was_refused_for_shortage(&self) -> bool {
-        matches!(self.life.cause(), Some(Cause::Refused(Refusal::Shortage(_))))
-    }
-
     /// The job that it has, or at its death had, in hand, and when its kernel was called.
     pub(super) fn current(&self) -> Option<(JobId, Option<Nanos>)> {
         self.page.as_ref().and_then(StatusPage::current)

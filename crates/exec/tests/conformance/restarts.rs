@@ -24,6 +24,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("jobs that kill, side by side, end no pool", side_by_side),
     ("a job that kills may be tried more often than workers are replaced", one_bad_job),
     ("a worker that is killed before it is ready is replaced", killed_at_the_door),
+    ("a first worker that exits ends no pool of which another was ready", one_exits_at_first),
     ("a pool whose directory was cleared gets new workers", cleared),
     ("a worker that is stopped before its program begins keeps nobody waiting", stopped_unborn),
 ];
@@ -270,6 +271,20 @@ fn killed_at_the_door(setup: Setup) {
     assert_eq!(pool.status().restarts, 1);
     let jobs = (0..50).map(|_| JobSpec::new("echo"));
     assert!(pool.map(jobs).all(|outcome| outcome.result.is_ok()));
+}
+
+fn one_exits_at_first(setup: Setup) {
+    let wait = "while [ ! -e go ]; do sleep 0.01; done";
+    let or_else = format!("mkdir second 2>&- && {{ {wait}; exit 3; }}");
+    let Some((directory, program)) = worker_if(setup, "mkdir first 2>&-", &or_else) else {
+        return;
+    };
+    let pool = setup.builder().worker_program(Some(program)).start().unwrap();
+    assert!(result(pool.submit(JobSpec::new("echo")).unwrap().wait()).is_ok());
+    assert!(pool.status().startup.is_zero(), "the other one waits");
+    fs::write(directory.path().join("go"), "").unwrap();
+    pool.ready().unwrap();
+    assert_eq!(pool.status().restarts, 1);
 }
 
 /// Where this process listens, in the private directory.

@@ -49,8 +49,6 @@ pub(in super::super) struct Death {
     pub(in super::super) why: Option<Why>,
     /// What it had in hand, and when the kernel was called, if it was.
     pub(in super::super) current: Option<(JobId, Option<Nanos>)>,
-    /// What the workers of other lanes have in hand, as they say, or said before they died.
-    pub(in super::super) others: Vec<(usize, JobId)>,
     /// The end of what it printed.
     pub(in super::super) last_words: String,
     pub(in super::super) cpu_ns: u64,
@@ -231,7 +229,7 @@ impl Crew {
         let no_more = state.gave_up.clone().unwrap_or(JobError::Cancelled);
         let mut innocent = Vec::new();
         let (mut progress, mut is_paid_for) = (false, false);
-        for Assigned { mut task, bytes_in, .. } in assigned {
+        for Assigned { mut task, bytes_in, sent, .. } in assigned {
             let called = match death.current {
                 Some((job, called)) if job == task.ticket.id => Some(called),
                 _ => None,
@@ -241,6 +239,8 @@ impl Crew {
                 _ if task.ticket.is_stopping() => Some(JobError::Cancelled),
                 None => {
                     task.attempts -= 1;
+                    is_paid_for |= sent && task.strays <= self.limits.max_restarts;
+                    task.strays += u32::from(sent && death.why.is_none());
                     None
                 }
                 Some(_) => self.verdict(&task, death),
@@ -282,7 +282,7 @@ impl Crew {
         } else if death.why.is_none() {
             state.deaths.death(death.worker, death.youngest);
             if is_paid_for {
-                // A job has one try less: --retries sees to it that this comes to an end.
+                // A job has one try less, or has strayed once more: that comes to an end.
                 state.idle_deaths.end();
             } else {
                 counts = state.idle_deaths.death(death.worker, death.youngest);
@@ -291,7 +291,10 @@ impl Crew {
         let deaths = state.idle_deaths.length();
         let next = if state.closing || killing {
             Next::Leave
-        } else if counts && deaths > self.limits.max_restarts && !state.is_at_work(&death.others) {
+        } else if counts
+            && deaths > self.limits.max_restarts
+            && !state.is_any_under_way(self.limits.max_restarts)
+        {
             Next::GiveUp { deaths }
         } else {
             Next::Restart(pause(state.deaths.length()))

@@ -198,15 +198,11 @@ impl State {
         self.idle_deaths.end();
     }
 
-    /// Whether a worker has one of its jobs in hand, as it says, or was told of one and has outlived
-    /// all that died in a row: it may be stopped, and be found out. Of younger workers the word
-    /// of a job is not enough, or pools whose workers die before they take one up went on for ever.
-    fn is_at_work(&self, said: &[(usize, JobId)]) -> bool {
-        said.iter().any(|&(lane, job)| self.lanes[lane].has(job))
-            || self.lanes.iter().any(|lane| {
-                self.idle_deaths.is_outlived_by(lane.tenure)
-                    && lane.assigned.iter().any(|assigned| assigned.sent)
-            })
+    /// Whether a worker was told of a job that has not strayed more often than this. It may be at it,
+    /// or stopped and be found out.
+    fn is_any_under_way(&self, most: u32) -> bool {
+        let is_under_way = |assigned: &Assigned| assigned.sent && assigned.task.strays <= most;
+        self.lanes.iter().any(|lane| lane.assigned.iter().any(is_under_way))
     }
 
     /// A lane, if its worker still is the one that is meant.

@@ -10,8 +10,6 @@ use std::time::Duration;
 #[derive(Debug, Default)]
 pub(super) struct Streak {
     length: u32,
-    /// The youngest worker when the first of them died.
-    began: u64,
     /// The youngest worker at the last death that counted.
     youngest: u64,
 }
@@ -22,9 +20,6 @@ impl Streak {
     pub(super) fn death(&mut self, worker: u64, youngest: u64) -> bool {
         let counts = worker > self.youngest;
         if counts {
-            if self.length == 0 {
-                self.began = youngest;
-            }
             self.length += 1;
             self.youngest = youngest;
         }
@@ -38,11 +33,6 @@ impl Streak {
 
     pub(super) fn length(&self) -> u32 {
         self.length
-    }
-
-    /// Whether a worker was there before the first of these deaths.
-    pub(super) fn is_outlived_by(&self, worker: u64) -> bool {
-        worker <= self.began
     }
 }
 
@@ -86,14 +76,10 @@ mod tests {
         let mut streak = Streak::default();
         streak.death(3, 8);
         streak.death(9, 9);
-        streak.death(10, 10);
+        assert!(streak.death(10, 10));
         assert_eq!(streak.length(), 3);
-        streak.death(1, 10);
+        assert!(!streak.death(1, 10));
         assert_eq!(streak.length(), 3);
-        assert!(streak.is_outlived_by(8) && !streak.is_outlived_by(9));
-        streak.end();
-        streak.death(11, 12);
-        assert!(streak.is_outlived_by(12) && !streak.is_outlived_by(13));
     }
 
     #[test]

@@ -93,10 +93,9 @@ impl Watch {
         let is_stillborn = early && why.is_none();
         let start_error =
             is_stillborn.then(|| kid.start_error(&how, self.facts.config.start_deadline));
-        // A program that cannot start will not start the next time either. What is short now may
-        // be there again, if others go on.
-        let is_passing = self.has_served && kid.was_refused_for_shortage();
-        let is_doomed = kid.tenure <= lanes && !kid.was_struck_down() && !is_passing;
+        // A program that cannot start will not start the next time either; unless another one
+        // has.
+        let is_doomed = kid.tenure <= lanes && !kid.was_struck_down() && !self.has_served;
         let is_unable = !kid.was_let_in() && why.is_none() && !kid.was_struck_down();
         let (pid, worker) = (kid.pid, kid.tenure);
         let last_words = kid.words.tail();
@@ -120,7 +119,6 @@ impl Watch {
             how,
             why,
             current,
-            others: Vec::new(),
             last_words,
             cpu_ns: reaped.cpu_ns(),
             peak_rss_bytes: own_peak(reaped.usage.peak_rss_bytes),
@@ -131,7 +129,6 @@ impl Watch {
     /// Has a dead worker replaced. `start_error`: it was never ready, and why.
     fn replace(&mut self, lane: usize, mut death: Death, start_error: Option<PoolError>) {
         death.youngest = self.tenures;
-        death.others = self.in_hand();
         match self.facts.crew.lost(lane, &death) {
             Next::Restart(pause) if !self.leaving => {
                 // If others get work done, a lane in which no worker starts goes on trying,
@@ -151,16 +148,6 @@ impl Watch {
                 self.give_up(start_error.unwrap_or(no_progress));
             }
         }
-    }
-
-    /// What workers say that they have in hand, by lane. Those too that are dead and not settled
-    /// yet: a job of theirs is going to be tried again.
-    fn in_hand(&self) -> Vec<(usize, JobId)> {
-        let of = |(lane, seat): (usize, &Seat)| match seat {
-            Seat::Taken(kid) => Some((lane, kid.current()?.0)),
-            _ => None,
-        };
-        self.seats.iter().enumerate().filter_map(of).collect()
     }
 
     pub(super) fn give_up(&mut self, error: PoolError) {
