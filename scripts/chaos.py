@@ -41,7 +41,7 @@ from storm import (ACTIONS, SIZES, TARGETS, Storm, calm_size, machine, png, rows
 # descriptor and a mapping in the coordinator; resident memory counts the arena, which
 # is used where the jobs happen to lie. Of payloads in regions of their own (shm) the heap keeps room
 # for as many as there ever were at a time.
-GROWTH = {"descriptors": 8, "mappings": 24, "private KiB": 4096, "resident KiB": 64 << 10}
+GROWTH = {"descriptors": 16, "mappings": 24, "private KiB": 4096, "resident KiB": 64 << 10}
 SHM_GROWTH = {("shm", "private KiB"): 28 << 10}
 
 

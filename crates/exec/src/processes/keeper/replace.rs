@@ -19,6 +19,16 @@ impl Watch {
         tenure <= self.seats.len() as u64
     }
 
+    /// Whether one of those, in another lane, is still to be let in.
+    fn is_another_first_one_starting(&self, lane: usize) -> bool {
+        let mut others = self.seats.iter().enumerate().filter(|(other, _)| *other != lane);
+        others.any(|(_, seat)| match seat {
+            Seat::Asked(tenure, _) => self.is_first(*tenure),
+            Seat::Taken(kid) => self.is_first(kid.tenure) && kid.life.is_starting(),
+            Seat::Due(_) | Seat::Empty => false,
+        })
+    }
+
     /// Starts a worker in a lane.
     pub(super) fn hire(&mut self, lane: usize) {
         self.tenures += 1;
@@ -78,6 +88,7 @@ impl Watch {
     /// Draws the conclusions when a worker is dead and its link has ended.
     pub(super) fn settle(&mut self, lane: usize) {
         let lanes = self.seats.len() as u64;
+        let may_start = self.has_served || self.is_another_first_one_starting(lane);
         let Seat::Taken(kid) = &mut self.seats[lane] else {
             return;
         };
@@ -94,8 +105,8 @@ impl Watch {
         let start_error =
             is_stillborn.then(|| kid.start_error(&how, self.facts.config.start_deadline));
         // A program that cannot start will not start the next time either; unless another one
-        // has.
-        let is_doomed = kid.tenure <= lanes && !kid.was_struck_down() && !self.has_served;
+        // has, or still may.
+        let is_doomed = kid.tenure <= lanes && !kid.was_struck_down() && !may_start;
         let is_unable = !kid.was_let_in() && why.is_none() && !kid.was_struck_down();
         let (pid, worker) = (kid.pid, kid.tenure);
         let last_words = kid.words.tail();
