@@ -80,7 +80,7 @@ pub(super) fn draw(work: &Work, cells: &[Cell], session: &mut Session<'_>) {
         let mut name = work.case();
         name.extend(case(json!({"backend": backend})));
         if holds == Some(false) {
-            session.find(format!(
+            session.find_first(format!(
                 "against the course: {} work ({}), {backend}: {sentence}",
                 work.kind.name(),
                 work.kernel

@@ -127,6 +127,13 @@ impl<'a> Session<'a> {
         }
     }
 
+    /// The same of what is read first: it is not as expected.
+    pub(super) fn find_first(&mut self, sentence: String) {
+        if !self.findings.contains(&sentence) {
+            self.findings.insert(0, sentence);
+        }
+    }
+
     /// Runs the variants in blocks and keeps what they measured. Returns the new cells.
     pub(super) fn measure(
         &mut self,

@@ -66,16 +66,21 @@ pub(crate) fn page(result: &Value, source: &Source, content: Content) -> Markup 
     }
 }
 
+/// So many findings are read at once; they come in the order in which they matter.
+const MOST: usize = 10;
+
 /// Answers before figures: what was found, and what each figure says.
 fn findings(content: &Content) -> Markup {
     let figures = content.figures.iter().enumerate().filter(|_| content.answers);
     let answers: Vec<_> = figures.filter(|(_, figure)| !figure.answer.is_empty()).collect();
+    let at_once = if content.findings.len() > MOST + 2 { MOST } else { content.findings.len() };
+    let (first, rest) = content.findings.split_at(at_once);
     html! {
         @if !content.findings.is_empty() || !answers.is_empty() {
             section aria-labelledby="answers" {
                 h2 id="answers" { "Answers" }
                 ul.findings {
-                    @for finding in &content.findings { li { (finding) } }
+                    @for finding in first { li { (finding) } }
                     @for (index, figure) in answers {
                         li {
                             (figure.answer) " "
@@ -83,6 +88,12 @@ fn findings(content: &Content) -> Markup {
                                 "Figure " (index + 1) ": " (figure.title)
                             }
                         }
+                    }
+                }
+                @if !rest.is_empty() {
+                    details.more {
+                        summary { (rest.len()) " more" }
+                        ul.findings { @for finding in rest { li { (finding) } } }
                     }
                 }
             }

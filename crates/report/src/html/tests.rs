@@ -174,6 +174,18 @@ fn findings_and_warnings_come_before_the_figures() {
     assert!(page.contains("No USL curve for async: it has 1 worker count"));
 }
 
+#[test]
+fn the_first_findings_are_read_at_once_and_none_is_lost() {
+    for (count, more) in [(3, None), (12, None), (13, Some("3 more")), (31, Some("21 more"))] {
+        let mut result = bench();
+        result["findings"] = (0..count).map(|i| json!(format!("finding {i}."))).collect();
+        let page = page(&result);
+        assert!((0..count).all(|i| page.contains(&format!("finding {i}."))), "{count}");
+        assert_eq!(page.contains("details class=\"more\""), more.is_some(), "{count}");
+        assert!(more.is_none_or(|more| page.contains(more)), "{count}");
+    }
+}
+
 /// Replaces every text of a value but its schema.
 fn poison(value: &mut Value, keep: &[&str]) {
     match value {
