@@ -207,7 +207,7 @@ fn said(workers: usize, places: &[Place], never: &[String]) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use brigade_measure::experiment::{Hooks, Metric, Plan, Variant, run};
+    use brigade_measure::experiment::{Dice, Hooks, Metric, Plan, Variant, run};
 
     /// Cells whose blocks vary together by a factor of up to two, and apart by `noise`.
     fn cells(all: &[(&str, usize, u64, f64, f64)], noise: f64) -> Vec<Cell> {
@@ -256,6 +256,56 @@ mod tests {
         assert!(said[0].contains("without payload, with 2 workers"), "{said:?}");
         assert!(said[0].contains("0 ns sync; 100 µs undecided ("), "{said:?}");
         assert_eq!(said[1], "never cheapest with 2 workers: async");
+    }
+
+    /// Cells of backends that take `truth`, with noise of 3 % for a block and 5 % for a sample.
+    fn simulated(truth: &[(&str, f64)], seed: u64) -> Vec<Cell> {
+        // Nearly normal: the sum of four that are uniform.
+        let noise = |dice: &mut Dice, deviation: f64| {
+            let sum: f64 = (0..4).map(|_| dice.roll(1 << 20) as f64 / f64::from(1 << 20)).sum();
+            (deviation * (sum - 2.0) * 3_f64.sqrt()).exp()
+        };
+        let mut dice = Dice::new(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) + 1);
+        let blocks: Vec<f64> = (0..12).map(|_| noise(&mut dice, 0.03)).collect();
+        let mut variants: Vec<Variant<'_>> = truth
+            .iter()
+            .enumerate()
+            .map(|(place, &(backend, us))| {
+                let case = json!({"backend": backend, "workers": 2, "bytes": 0, "compute_us": 1.0});
+                let mut blocks = blocks.iter();
+                let mut dice = Dice::new(seed * 31 + place as u64);
+                Variant::new(super::super::case(case), move || {
+                    let block = blocks.next().copied().unwrap_or(1.0);
+                    Ok((0..5).map(|_| us * block * noise(&mut dice, 0.05)).collect())
+                })
+            })
+            .collect();
+        let plan = Plan { blocks: 12, budget: None, precision: None, seed };
+        let mut hooks = Hooks { done: &mut |_| {}, is_interrupted: &|| false };
+        run("break-even", &[Metric::us("per_job")], &mut variants, &plan, &mut hooks).cells
+    }
+
+    /// Of 400 experiments chance moves a share of 5 % by 2 points (two standard errors).
+    #[test]
+    fn of_backends_that_take_the_same_one_is_seldom_decided_for_and_intervals_hold_the_ratio() {
+        const EXPERIMENTS: u64 = 400;
+        let share = |count: u64| count as f64 / EXPERIMENTS as f64;
+        let place = |truth: &[(&str, f64)], seed| {
+            places(2, &simulated(truth, seed), seed).unwrap().remove(0)
+        };
+        let same = [("threads", 10.0), ("processes", 10.0)];
+        let wrong = (0..EXPERIMENTS).filter(|&seed| place(&same, seed).decided).count() as u64;
+        assert!(share(wrong) <= 0.08, "decided in {wrong} of {EXPERIMENTS}");
+        assert!(wrong > 0, "an interval of 95 % that is never wrong is wider than it says");
+        let (mut held, mut right) = (0, 0);
+        for seed in 0..EXPERIMENTS {
+            let found = place(&[("threads", 10.0), ("processes", 10.8)], seed);
+            let [low, high] = found.others[0].ratio.interval;
+            held += u64::from(found.cheapest == "threads" && low <= 1.08 && 1.08 <= high);
+            right += u64::from(found.decided && found.cheapest == "threads");
+        }
+        assert!((0.92..=0.98).contains(&share(held)), "held in {held} of {EXPERIMENTS}");
+        assert!(share(right) > 0.9, "right in {right} of {EXPERIMENTS}");
     }
 
     #[test]
