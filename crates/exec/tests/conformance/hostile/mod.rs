@@ -345,9 +345,21 @@ fn works_on(pool: &Pool, work: Work, end: End) {
     }
     match end {
         Ended(why) => {
+            // On a busy machine the other one may have done all jobs before this one came to what
+            // it does wrong.
+            let is_told = || {
+                if !watch::said(why) && bad == 0 {
+                    let outcome = pool.submit(JobSpec::new("echo")).unwrap().wait();
+                    if let Err(error) = outcome.result {
+                        assert!(error.to_string().contains(why), "{error}");
+                        bad += 1;
+                    }
+                }
+                watch::said(why)
+            };
+            wait_until("its end, told with the reason", is_told, watch::everything);
             // No other job was harmed.
             assert!(bad <= 1, "{bad} jobs were harmed");
-            wait_until("its end, told with the reason", || watch::said(why), watch::everything);
             assert!(pool.status().gave_up.is_none());
         }
         TimedOut | Own => assert_eq!(bad, 1),
