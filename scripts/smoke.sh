@@ -7,6 +7,8 @@ set -euo pipefail
 brigade=${1:-target/release/brigade}
 out=$(mktemp -d)
 trap 'rm -rf "$out"' EXIT
+# By which what this run has started is known.
+export BRIGADE_SMOKE=$$
 
 fail() { echo "smoke: $*" >&2; exit 1; }
 
@@ -95,5 +97,11 @@ if command -v python3 > /dev/null; then
     echo "ok: a short soak"
 fi
 
-[ -z "$(pgrep -f brigade-worker || true)" ] || fail "workers are left behind"
+# Of this run only: another Brigade may run on this machine.
+for process in /proc/[0-9]*; do
+    if grep -qa brigade "$process/cmdline" 2> /dev/null && [ "$process" != "/proc/$$" ] \
+        && grep -qaz "^BRIGADE_SMOKE=$$\$" "$process/environ" 2> /dev/null; then
+        fail "process ${process#/proc/} is left behind"
+    fi
+done
 echo "ok: exit codes, nothing left behind"
