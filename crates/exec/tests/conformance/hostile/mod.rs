@@ -24,7 +24,7 @@ use libtest_mimic::Trial;
 
 use self::mail::{Carrier, packet, sparse};
 use self::stage::Stage;
-use crate::util::{Belongings, Setup, bytes, result, wait_until};
+use crate::util::{Belongings, Setup, bytes, result, under_watch, wait_until};
 
 pub(crate) use watch::listen;
 
@@ -250,10 +250,8 @@ pub(crate) fn play() -> Option<ExitCode> {
 pub(crate) fn trials() -> impl Iterator<Item = Trial> {
     WAYS.iter().flat_map(|way| {
         way.on.iter().map(move |&transport| {
-            Trial::test(format!("hostile-{transport}::{}", way.name), move || {
-                test(way, transport);
-                Ok(())
-            })
+            let name = format!("hostile-{transport}::{}", way.name);
+            under_watch(name, move || test(way, transport))
         })
     })
 }
