@@ -122,15 +122,17 @@ impl<'a> Session<'a> {
 
     /// Keeps a sentence, once.
     pub(super) fn find(&mut self, sentence: String) {
-        if !self.findings.contains(&sentence) {
-            self.findings.push(sentence);
-        }
+        self.find_at(self.findings.len(), sentence);
     }
 
     /// The same of what is read first: it is not as expected.
     pub(super) fn find_first(&mut self, sentence: String) {
+        self.find_at(0, sentence);
+    }
+
+    fn find_at(&mut self, place: usize, sentence: String) {
         if !self.findings.contains(&sentence) {
-            self.findings.insert(0, sentence);
+            self.findings.insert(place, sentence);
         }
     }
 
