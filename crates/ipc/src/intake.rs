@@ -19,6 +19,7 @@ use crate::{packet, wire};
 #[derive(Debug)]
 pub struct Intake {
     socket: OwnedFd,
+    /// Empty until something is received: the one who does that is to pay for it.
     buffer: Vec<u8>,
     /// Of all intakes of this process.
     allowance: Arc<Allowance>,
@@ -30,7 +31,7 @@ impl Intake {
     }
 
     fn with(socket: OwnedFd, allowance: Arc<Allowance>) -> Self {
-        Self { socket, buffer: vec![0; packet::LONGEST], allowance }
+        Self { socket, buffer: Vec::new(), allowance }
     }
 
     /// Waits for a message and its payloads. Sizes are checked before anything is
@@ -57,6 +58,7 @@ impl Intake {
 
     /// The next packet: a head or a frame, and regions.
     fn fetch(&mut self) -> Result<(&[u8], Vec<Option<OwnedFd>>), RecvError> {
+        self.buffer.resize(packet::LONGEST, 0);
         let received = socket::receive(&self.socket, &mut self.buffer).map_err(|error| {
             if is_hangup(&error) { RecvError::Disconnected } else { RecvError::Io(error) }
         })?;

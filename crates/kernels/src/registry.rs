@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use brigade_proto::{Params, Value};
 
@@ -20,8 +20,9 @@ pub struct Entry {
     pub spec: Spec,
     /// The computation.
     pub kernel: Box<dyn Kernel>,
-    /// Its complete parameters when none is given, if it can do with that.
-    defaults: Option<Arc<Params>>,
+    /// Its complete parameters when none is given, if it can do with that. Made when they are
+    /// asked for: a worker never does, and every worker has a registry of its own.
+    defaults: OnceLock<Option<Arc<Params>>>,
 }
 
 impl fmt::Debug for Entry {
@@ -74,9 +75,8 @@ impl Registry {
         let place = self.entries.len();
         let earlier = self.by_name.insert(spec.name, place);
         assert!(earlier.is_none(), "two kernels are called `{}`", spec.name);
-        let default = |param: &ParamSpec| Some((param.name, param.default.clone()?));
-        let defaults = spec.params.iter().map(default).collect::<Option<Params>>().map(Arc::new);
-        self.entries.push(Entry { id: KernelId(place as u32), spec, kernel, defaults });
+        let id = KernelId(place as u32);
+        self.entries.push(Entry { id, spec, kernel, defaults: OnceLock::new() });
     }
 
     /// All kernels, in the order in which they were added.
@@ -110,6 +110,14 @@ impl Registry {
     }
 }
 
+impl Spec {
+    /// All parameters at their defaults, if each has one.
+    fn defaults(&self) -> Option<Arc<Params>> {
+        let default = |param: &ParamSpec| Some((param.name, param.default.clone()?));
+        self.params.iter().map(default).collect::<Option<Params>>().map(Arc::new)
+    }
+}
+
 impl Entry {
     /// The value of a parameter as written on a command line.
     ///
@@ -129,7 +137,7 @@ impl Entry {
     /// and on a wrong number of inputs.
     pub fn resolve(&self, given: &Params, inputs: usize) -> Result<Arc<Params>, ParamError> {
         if given.is_empty()
-            && let Some(defaults) = &self.defaults
+            && let Some(defaults) = self.defaults.get_or_init(|| self.spec.defaults())
         {
             self.check_input_count(inputs)?;
             return Ok(Arc::clone(defaults));

@@ -164,14 +164,14 @@ impl Wire {
     }
 }
 
-/// Makes `output` this process's standard output and standard error, and leaves it no
-/// standard input.
+/// Makes `input` this process's standard input, and `output` its standard output and standard
+/// error.
 ///
 /// # Errors
-/// When `/dev/null` cannot be opened.
-pub fn take_standard_streams(output: &OwnedFd) -> io::Result<()> {
-    let null = std::fs::File::open("/dev/null")?;
-    for (from, to) in [(null.as_raw_fd(), 0), (output.as_raw_fd(), 1), (output.as_raw_fd(), 2)] {
+/// When the kernel refuses.
+pub fn take_standard_streams(input: &impl AsFd, output: &impl AsFd) -> io::Result<()> {
+    let [input, output] = [input.as_fd().as_raw_fd(), output.as_fd().as_raw_fd()];
+    for (from, to) in [(input, 0), (output, 1), (output, 2)] {
         // SAFETY: the standard descriptors belong to the process as a whole; replacing
         // what they refer to is what this function is for.
         if unsafe { libc::dup2(from, to) } < 0 {

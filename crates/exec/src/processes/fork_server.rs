@@ -1,7 +1,9 @@
 //! A template process that outlasts a pool.
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::io;
+use std::os::fd::AsFd;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -9,11 +11,13 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use brigade_ipc::Invitation;
-use brigade_sys::bell::Bell;
-use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
+use brigade_proto::Nanos;
+use brigade_sys::bell::{Bell, wait_readable};
+use brigade_sys::clock;
+use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded, unbounded};
 
 use super::spawn::Started;
-use super::template::Template;
+use super::template::{MOST_ASKED, Template};
 use crate::PoolError;
 
 /// A process from which the workers of any number of pools are forked.
@@ -50,8 +54,8 @@ struct Office {
 }
 
 struct Shared {
-    /// Rung when nobody wants a worker any more.
-    closing: Bell,
+    /// Rung when there is an order, and when nobody wants a worker any more.
+    bell: Bell,
     /// The template's process id.
     pid: AtomicU32,
 }
@@ -61,6 +65,8 @@ struct Order {
     invitation: Invitation,
     /// How long it may take to start a template, and to fork.
     limit: Duration,
+    /// A template has failed it.
+    was_failed: bool,
     reply: Reply,
 }
 
@@ -115,8 +121,8 @@ impl ForkServer {
     /// Starts one of a program; `None`: this executable.
     pub(super) fn of(program: Option<&Path>) -> Result<Self, PoolError> {
         let setup = |what: &str, source| PoolError::Setup { what: what.to_owned(), source };
-        let closing = Bell::new().map_err(|error| setup("the fork server's bell", error))?;
-        let shared = Arc::new(Shared { closing, pid: AtomicU32::new(0) });
+        let bell = Bell::new().map_err(|error| setup("the fork server's bell", error))?;
+        let shared = Arc::new(Shared { bell, pid: AtomicU32::new(0) });
         let (orders, inbox) = unbounded();
         let (started, first) = bounded(1);
         let (program, own) = (program.map(Path::to_owned), Arc::clone(&shared));
@@ -129,7 +135,8 @@ impl ForkServer {
                 Ok(template) => {
                     own.pid.store(template.pid(), Ordering::Relaxed);
                     let _ = started.send(Ok(()));
-                    serve(&inbox, &own, program.as_deref(), template);
+                    let program = program.as_deref();
+                    Service::new(inbox, &own, program, template).run();
                 }
                 Err(error) => drop(started.send(Err(error))),
             })
@@ -148,57 +155,156 @@ impl ForkServer {
         answer: impl FnOnce(Result<Started, PoolError>) + Send + 'static,
     ) {
         let reply = Reply(Some(Box::new(answer)));
-        let order = Order { invitation: invitation.clone(), limit, reply };
+        let order = Order { invitation: invitation.clone(), limit, was_failed: false, reply };
         if let Some(orders) = &self.0.orders {
             // If the thread has gone, the order is dropped, which answers it.
             drop(orders.send(order));
+            self.0.shared.bell.ring();
         }
     }
 }
 
-/// Has workers forked until nobody wants any.
-fn serve(inbox: &Receiver<Order>, shared: &Shared, program: Option<&Path>, first: Template) {
-    // None: it could not be started again.
-    let mut template = Some(first);
-    for Order { invitation, limit, reply } in inbox {
-        let started = fork(&mut template, &invitation, limit, shared, program);
-        reply.give(started);
-    }
+/// What the thread that has the template does until nobody wants a worker: it asks for all that
+/// are ordered, and passes on what the template answers, without waiting for the one before it
+/// does the other.
+struct Service<'a> {
+    inbox: Receiver<Order>,
+    shared: &'a Shared,
+    program: Option<&'a Path>,
+    /// `None`: it has failed, or could not be started again.
+    template: Option<Template>,
+    /// What the template was asked for comes first.
+    orders: VecDeque<Order>,
+    /// So many it was asked for.
+    asked: usize,
+    /// When it is to have answered for the first of them.
+    due: Nanos,
 }
 
-fn fork(
-    template: &mut Option<Template>,
-    invitation: &Invitation,
-    limit: Duration,
-    shared: &Shared,
-    program: Option<&Path>,
-) -> Result<Started, PoolError> {
-    if let Some(living) = template {
-        let patience = if living.has_answered() { limit.min(PATIENCE) } else { limit };
-        match living.fork(invitation, patience, &shared.closing) {
-            Ok(started) => return Ok(started),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => return Err(gone()),
-            // It may have died, or was stopped; a new one is tried.
-            Err(error) => tracing::warn!(%error, "the fork server is started again"),
+impl<'a> Service<'a> {
+    fn new(
+        inbox: Receiver<Order>,
+        shared: &'a Shared,
+        program: Option<&'a Path>,
+        template: Template,
+    ) -> Self {
+        let template = Some(template);
+        Self { inbox, shared, program, template, orders: VecDeque::new(), asked: 0, due: 0 }
+    }
+
+    fn run(mut self) {
+        loop {
+            self.shared.bell.silence();
+            loop {
+                match self.inbox.try_recv() {
+                    Ok(order) => self.orders.push_back(order),
+                    Err(TryRecvError::Empty) => break,
+                    // Dropping an order answers it.
+                    Err(TryRecvError::Disconnected) => return,
+                }
+            }
+            self.ask();
+            self.listen();
         }
     }
-    // The old one is reaped before that.
-    drop(template.take());
-    let mut fresh = Template::start(program)?;
-    shared.pid.store(fresh.pid(), Ordering::Relaxed);
-    match fresh.fork(invitation, limit, &shared.closing) {
-        Ok(started) => {
-            *template = Some(fresh);
-            Ok(started)
+
+    /// Asks for what is ordered.
+    fn ask(&mut self) {
+        while self.asked < MOST_ASKED
+            && let Some(order) = self.orders.get(self.asked)
+        {
+            if self.template.is_none() {
+                match Template::start(self.program) {
+                    Ok(template) => {
+                        self.shared.pid.store(template.pid(), Ordering::Relaxed);
+                        self.template = Some(template);
+                    }
+                    Err(error) => {
+                        self.settle(Err(error));
+                        continue;
+                    }
+                }
+            }
+            let Some(template) = &mut self.template else { return };
+            match template.ask(&order.invitation) {
+                Ok(()) => self.asked += 1,
+                Err(error) => {
+                    self.fail(error);
+                    continue;
+                }
+            }
+            if self.asked == 1 {
+                self.begin_to_wait();
+            }
         }
-        Err(error) => Err(fresh.obituary(error, limit)),
+    }
+
+    /// Waits for an order, and for the template as long as it owes an answer.
+    fn listen(&mut self) {
+        let mut sources = vec![self.shared.bell.as_fd()];
+        let waits_for = self.template.as_ref().filter(|_| self.asked > 0);
+        sources.extend(waits_for.map(Template::as_fd));
+        let now = clock::now();
+        let left = waits_for.map(|_| Duration::from_nanos(self.due.saturating_sub(now)));
+        let heard = match wait_readable(&sources, left).as_deref() {
+            Ok(&[_, true]) => true,
+            // An order, or a signal.
+            Ok(_) if waits_for.is_none() || clock::now() < self.due => false,
+            Ok(_) => return self.fail(io::ErrorKind::TimedOut.into()),
+            Err(error) => {
+                // Only for want of kernel memory. Not a busy loop:
+                tracing::error!(%error, "cannot listen to the fork server");
+                return thread::sleep(PATIENCE / 10);
+            }
+        };
+        if let Some(template) = self.template.as_mut().filter(|_| heard) {
+            match template.answer() {
+                Ok(started) => {
+                    self.asked -= 1;
+                    self.settle(Ok(started));
+                    self.begin_to_wait();
+                }
+                Err(error) => self.fail(error),
+            }
+        }
+    }
+
+    fn begin_to_wait(&mut self) {
+        if let (Some(order), Some(template)) = (self.orders.front(), &self.template) {
+            let limit = order.limit;
+            let patience = if template.has_answered() { limit.min(PATIENCE) } else { limit };
+            self.due = clock::after(patience);
+        }
+    }
+
+    /// Answers for the first order.
+    fn settle(&mut self, started: Result<Started, PoolError>) {
+        if let Some(order) = self.orders.pop_front() {
+            order.reply.give(started);
+        }
+    }
+
+    /// The template may have died, or was stopped: for each order another one is tried, once.
+    fn fail(&mut self, error: io::Error) {
+        self.asked = 0;
+        // Reaped before there is another.
+        let (Some(template), Some(order)) = (self.template.take(), self.orders.front_mut()) else {
+            return;
+        };
+        if order.was_failed {
+            let limit = order.limit;
+            self.settle(Err(template.obituary(error, limit)));
+        } else {
+            tracing::warn!(%error, "the fork server is started again");
+            order.was_failed = true;
+        }
     }
 }
 
 impl Drop for Office {
     fn drop(&mut self) {
-        self.shared.closing.ring();
         self.orders = None;
+        self.shared.bell.ring();
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }

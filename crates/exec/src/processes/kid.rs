@@ -78,6 +78,7 @@ impl Kid {
     /// It is listened to.
     pub(super) fn let_in(&mut self, link: JoinHandle<()>) {
         self.link = Some(link);
+        self.pulse = Pulse::begin(clock::now());
         self.was_let_in = true;
         self.life.let_in();
     }

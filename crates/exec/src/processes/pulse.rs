@@ -43,6 +43,11 @@ pub(super) fn interval(limit: Duration) -> Duration {
 }
 
 impl Pulse {
+    /// Of a worker that lives now.
+    pub(super) fn begin(now: Nanos) -> Self {
+        Self { looked: now, ..Self::default() }
+    }
+
     /// Looks; returns whether the worker is to be given up. `beat` gives `None` if the worker
     /// has nothing to do that it was told of, and was not stopped.
     pub(super) fn feel(
@@ -74,7 +79,7 @@ mod tests {
 
     /// How many looks, 100 ns apart, until it is given up.
     fn looks_until_given_up(beats: impl Iterator<Item = Option<Beat>>) -> Option<usize> {
-        let mut pulse = Pulse::default();
+        let mut pulse = Pulse::begin(0);
         beats
             .enumerate()
             .find_map(|(i, beat)| pulse.feel(|| beat, 100 * (i as u64 + 1), LIMIT).then_some(i + 1))
@@ -101,6 +106,12 @@ mod tests {
         assert_eq!(looks_until_given_up((0..100).map(|_| None)), None);
         let now_and_then = (0..100).map(|i| if i % 4 == 0 { None } else { waiting(7) });
         assert_eq!(looks_until_given_up(now_and_then), None);
+    }
+
+    #[test]
+    fn one_that_has_just_begun_is_not_looked_at() {
+        let mut pulse = Pulse::begin(1000);
+        assert!(!pulse.feel(|| panic!("a look into /proc"), 1099, LIMIT));
     }
 
     #[test]

@@ -6,8 +6,10 @@
 //! `wait4` like one that was started afresh. The worker then shakes hands like any
 //! other.
 
+use std::collections::VecDeque;
+use std::fs::File;
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, ExitCode};
@@ -16,8 +18,7 @@ use std::time::Duration;
 
 use brigade_ipc::{Invitation, NONCE_ENV, PARENT_ENV, SERVER_ENV};
 use brigade_kernels::Registry;
-use brigade_sys::bell::{Bell, wait_readable};
-use brigade_sys::clock;
+use brigade_sys::bell::wait_readable;
 use brigade_sys::fork::{self, Forked, Wire};
 use brigade_sys::process::{self, Child, describe};
 
@@ -36,6 +37,8 @@ pub(super) struct Template {
     number: u32,
     /// It has forked.
     has_answered: bool,
+    /// What workers print that it was asked for and has not told of.
+    asked: VecDeque<Words>,
     /// Workers that it has told of, as far as they may still be called as it calls them.
     told: Vec<u32>,
 }
@@ -46,11 +49,21 @@ fn names(number: &str) -> [String; 2] {
     [format!("brigade-f{number}"), format!("brigade-n{number}")]
 }
 
+/// How many workers it may be asked for ahead: as many messages fit into its socket many times over.
+pub(super) const MOST_ASKED: usize = 16;
+
 /// How many workers are remembered before it is looked who has another name by now.
 const MANY: usize = 64;
 
 /// How long a template that has hung up may take to exit.
 const DYING_LIMIT: Duration = Duration::from_millis(200);
+
+/// Readable when it has answered, or is gone.
+impl AsFd for Template {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.wire.as_fd()
+    }
+}
 
 impl Template {
     /// Starts one. From a thread that lives as long as it is wanted.
@@ -76,6 +89,7 @@ impl Template {
             words,
             number,
             has_answered: false,
+            asked: VecDeque::new(),
             told: Vec::new(),
         })
     }
@@ -90,35 +104,27 @@ impl Template {
         self.has_answered
     }
 
-    /// Has a worker forked that follows an invitation. `Interrupted` when
-    /// `closing` was rung.
-    pub(super) fn fork(
-        &mut self,
-        invitation: &Invitation,
-        limit: Duration,
-        closing: &Bell,
-    ) -> io::Result<Started> {
+    /// Asks for a worker that follows an invitation. It may be asked for more before it has
+    /// answered, and forks one after another: [`MOST_ASKED`] at most, or this would wait.
+    pub(super) fn ask(&mut self, invitation: &Invitation) -> io::Result<()> {
         let (reader, writer) = io::pipe()?;
         let words = Words::of(reader)?;
         self.wire.send(invitation.to_message().as_bytes(), Some(writer.as_fd()))?;
-        drop(writer);
-        let until = clock::after(limit);
-        loop {
-            let left = Duration::from_nanos(until.saturating_sub(clock::now()));
-            let readable = wait_readable(&[self.wire.as_fd(), closing.as_fd()], Some(left))?;
-            match readable[..] {
-                [true, _] => break,
-                [_, true] => return Err(io::ErrorKind::Interrupted.into()),
-                _ if left.is_zero() => return Err(io::ErrorKind::TimedOut.into()),
-                // A signal.
-                _ => {}
-            }
-        }
+        self.asked.push_back(words);
+        Ok(())
+    }
+
+    /// The worker that it was first asked for of those that it has not told of. For when it is
+    /// readable: its answer is there, or it is gone.
+    ///
+    /// After an error it is of no use any more.
+    pub(super) fn answer(&mut self) -> io::Result<Started> {
         let answer = self.wire.receive(Some(Duration::ZERO))?;
         self.has_answered = true;
         let (answer, _) = answer.ok_or(io::ErrorKind::BrokenPipe)?;
         let answer = String::from_utf8_lossy(&answer).into_owned();
         let pid = answer.parse::<u32>().map_err(|_| io::Error::other(answer))?;
+        let words = self.asked.pop_front().ok_or_else(|| io::Error::other("it was not asked"))?;
         // Our own child, not reaped, so the pid is still this one's.
         let child = Child::watch(pid)?;
         if self.told.len() >= MANY {
@@ -129,7 +135,7 @@ impl Template {
         Ok(Started { child, words })
     }
 
-    /// Why it did not fork, when [`Template::fork`] has failed.
+    /// Why it did not fork, when it was asked and [`Template::answer`] has failed, or to ask.
     pub(super) fn obituary(mut self, error: io::Error, limit: Duration) -> PoolError {
         let what = "a worker of the fork server (--start-method spawn does without one)".to_owned();
         if error.kind() == io::ErrorKind::TimedOut {
@@ -169,11 +175,11 @@ impl Drop for Template {
 
 /// Serves as a template until the coordinator hangs up. In a process that was forked
 /// from it: what it has to do, and the parent that it must have.
-pub(super) fn serve(parent: &str, number: &str) -> Result<(Invitation, u32), ExitCode> {
-    let failed = |what: &str, error: &dyn std::fmt::Display| {
-        eprintln!("brigade fork server: cannot {what}: {error}");
-        ExitCode::FAILURE
-    };
+///
+/// Up to the fork it does what it can for all workers. What they run for the first time after it
+/// costs each of them a page fault, and as many have none of these pages: code that is not called
+/// is worth more there than code that is fast.
+fn serve(parent: &str, number: &str) -> Result<(Invitation, u32), ExitCode> {
     let parent: u32 = parent.parse().map_err(|error| failed("read its environment", &error))?;
     process::close_inherited_descriptors().map_err(|error| failed("close files", &error))?;
     process::die_with_parent(parent).map_err(|error| failed("follow its parent", &error))?;
@@ -181,6 +187,7 @@ pub(super) fn serve(parent: &str, number: &str) -> Result<(Invitation, u32), Exi
     let [own_name, worker_name] = names(number);
     process::set_name(&own_name);
     let wire = Wire::standard_input();
+    let nothing = File::open("/dev/null").map_err(|error| failed("open /dev/null", &error))?;
     brigade_ipc::rehearse().map_err(|error| failed("rehearse", &error))?;
     loop {
         let received = wire.receive(None).map_err(|error| failed("listen", &error))?;
@@ -193,11 +200,11 @@ pub(super) fn serve(parent: &str, number: &str) -> Result<(Invitation, u32), Exi
                 process::set_name(&worker_name);
                 // Replaced by what follows.
                 wire.forget();
-                fork::take_standard_streams(&output).map_err(|e| failed("take its streams", &e))?;
+                fork::take_standard_streams(&nothing, &output)
+                    .map_err(|error| failed("take its streams", &error))?;
                 fork::lead_group().map_err(|error| failed("lead a group", &error))?;
-                drop(output);
-                let order = String::from_utf8_lossy(&order).into_owned();
-                let invitation = Invitation::from_message(&order)
+                let invitation = str::from_utf8(&order).ok().and_then(Invitation::from_message);
+                let invitation = invitation
                     .ok_or_else(|| failed("read its orders", &"they are no invitation"))?;
                 return Ok((invitation, parent));
             }
@@ -207,13 +214,19 @@ pub(super) fn serve(parent: &str, number: &str) -> Result<(Invitation, u32), Exi
     }
 }
 
+fn failed(what: &str, error: &dyn std::fmt::Display) -> ExitCode {
+    eprintln!("brigade fork server: cannot {what}: {error}");
+    ExitCode::FAILURE
+}
+
 /// Runs this process as a template if a coordinator has started it as one, and as a
 /// worker where it was forked.
 pub(super) fn run_if_template(registry: &Registry) -> Option<ExitCode> {
     let number = std::env::var(TEMPLATE_ENV).ok()?;
     let parent = std::env::var(PARENT_ENV).unwrap_or_default();
+    let hello = worker::hello(registry);
     Some(match serve(&parent, &number) {
-        Ok((invitation, parent)) => worker::run(registry, invitation, parent),
+        Ok((invitation, parent)) => worker::run(registry, hello, invitation, parent),
         Err(code) => code,
     })
 }

@@ -49,14 +49,34 @@ pub fn run_if_worker(registry: &Registry) -> Option<ExitCode> {
         return Some(code);
     }
     Some(match worker_environment()? {
-        Ok((invitation, parent)) => run(registry, invitation, parent),
+        Ok((invitation, parent)) => {
+            // Programs that a kernel starts learn nothing of the coordinator.
+            process::clear_environment(&[SERVER_ENV, NONCE_ENV, PARENT_ENV]);
+            run(registry, hello(registry), invitation, parent)
+        }
         Err(refusal) => give_notice(&refusal),
     })
 }
 
-/// Runs this process as a worker to its end.
-pub(super) fn run(registry: &Registry, invitation: Invitation, parent: u32) -> ExitCode {
-    match start(registry, invitation, parent) {
+/// What a worker says of itself; of whose it is, and who, when it has found out.
+pub(super) fn hello(registry: &Registry) -> Hello {
+    Hello {
+        version: PROTOCOL_VERSION,
+        build: build_id().to_owned(),
+        nonce: 0,
+        pid: 0,
+        kernels: names(registry),
+    }
+}
+
+/// Runs this process as a worker to its end. Its environment is clear of the coordinator's words.
+pub(super) fn run(
+    registry: &Registry,
+    mut hello: Hello,
+    invitation: Invitation,
+    parent: u32,
+) -> ExitCode {
+    match start(registry, &mut hello, invitation, parent) {
         Ok(worker) => worker.serve(),
         Err(refusal) => give_notice(&refusal),
     }
@@ -69,7 +89,12 @@ fn give_notice(reason: &dyn std::fmt::Display) -> ExitCode {
 }
 
 /// What makes a process a worker, in this order.
-fn start(registry: &Registry, invitation: Invitation, parent: u32) -> Result<Worker<'_>, Refusal> {
+fn start<'r>(
+    registry: &'r Registry,
+    hello: &mut Hello,
+    invitation: Invitation,
+    parent: u32,
+) -> Result<Worker<'r>, Refusal> {
     let step = |what: &str, result: std::io::Result<()>| {
         result.map_err(|error| Refusal::Broken(format!("cannot {what}: {error}")))
     };
@@ -78,18 +103,11 @@ fn start(registry: &Registry, invitation: Invitation, parent: u32) -> Result<Wor
     step("close inherited descriptors", process::close_inherited_descriptors())?;
     // 2. No life without the coordinator.
     step("follow the coordinator", process::die_with_parent(parent))?;
-    // 3. Programs that a kernel starts learn nothing of the coordinator.
-    process::clear_environment(&[SERVER_ENV, NONCE_ENV, PARENT_ENV]);
-    // 4. Shake hands.
-    let hello = Hello {
-        version: PROTOCOL_VERSION,
-        build: build_id().to_owned(),
-        nonce: invitation.nonce(),
-        pid: process::pid(),
-        kernels: names(registry),
-    };
-    let Connected { welcome, station, requests, replies } = connect(invitation, &hello)?;
-    // 5. Be who the coordinator says.
+    // 3. Shake hands.
+    hello.nonce = invitation.nonce();
+    hello.pid = process::pid();
+    let Connected { welcome, station, requests, replies } = connect(invitation, hello)?;
+    // 4. Be who the coordinator says.
     process::set_name(&format!("brigade-{}", welcome.worker));
     if let Some(index) = welcome.pin {
         affinity::pin_thread(index as usize);
@@ -97,7 +115,7 @@ fn start(registry: &Registry, invitation: Invitation, parent: u32) -> Result<Wor
     let replies = Arc::new(Mutex::new(replies));
     let job = Arc::new(AtomicU64::new(0));
     Forward::install(&replies, welcome.log_level, &job);
-    // 6. Stay within bounds. The sandbox is the last: nothing can be opened in it.
+    // 5. Stay within bounds. The sandbox is the last: nothing can be opened in it.
     let bound = Bound::set(&welcome.bounds)?;
     bounds::shut_in(welcome.bounds.sandbox)?;
     tracing::debug!("worker started");
