@@ -18,6 +18,7 @@ map     such jobs through the pool's own map, in its own chunks (ProcessPoolExec
         1,000); two workers, per job
 array   8 MiB there and back, each byte read and written; one worker
 start   from nothing to the first result of a pool of two
+whole   the same, and until the pool has ended
 """
 
 import argparse
@@ -34,7 +35,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 TARGET = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
-WORKS = ["empty", "many", "map", "array", "start"]
+WORKS = ["empty", "many", "map", "array", "start", "whole"]
 BASE = "brigade processes"
 
 
@@ -124,13 +125,15 @@ def child(name: str, work: str, seconds: float) -> None:
     ways = python_works(name, 1 if work in ("empty", "array") else 2)
     samples: list[float] = []
     end = time.perf_counter() + seconds
-    if work == "start":
+    if work in ("start", "whole"):
         while not samples or time.perf_counter() < end:
             begin = time.perf_counter()
             pool = ways["open"]()
             ways["one"](pool, echo, 1)
-            samples.append((time.perf_counter() - begin) * 1e6)
+            first = time.perf_counter()
             ways["close"](pool)
+            over = first if work == "start" else time.perf_counter()
+            samples.append((over - begin) * 1e6)
         print(json.dumps(samples))
         return
     pool = ways["open"]()
@@ -199,7 +202,7 @@ class Peers:
         seconds = str(self.seconds)
         self.all["procspawn"] = {
             work: lambda work=work: json.loads(output([program, work, seconds]))
-            for work in ("empty", "many", "array", "start")
+            for work in ("empty", "many", "array", "start", "whole")
         }
 
     def brigade(self, given: str | None) -> None:
@@ -228,33 +231,39 @@ class Peers:
                 metric="per_job", backend=backend, mode=mode, workers=2,
             )
         )
-        start = lambda **case: (  # noqa: E731
-            lambda: bench(*"startup -w 2 --blocks 5".split(), metric="first_result", **case)
+        start = lambda metric, **case: (  # noqa: E731
+            lambda: bench(
+                *"startup -w 2 --blocks 9 -b".split(), case["backend"], metric=metric, **case
+            )
         )
+        starts = lambda **case: {  # noqa: E731
+            "start": start("first_result", workers=2, **case),
+            "whole": start("ended", workers=2, **case),
+        }
         arena = {"backend": "processes", "transport": "arena"}
         self.all["brigade threads"] = {
             "empty": latency("0", backend="threads", state="busy"),
             "many": many("one by one", "threads"),
             "map": many("map", "threads"),
             "array": latency("8MiB", backend="threads"),
-            "start": start(backend="threads", workers=2),
+            **starts(backend="threads"),
         }
         self.all[BASE] = {
             "empty": latency("0", state="busy", **arena),
             "many": many("one by one", "processes"),
             "map": many("map", "processes"),
             "array": latency("8MiB", placement="copied", **arena),
-            "start": start(start_method="spawn", workers=2),
+            **starts(backend="processes", start_method="spawn"),
         }
         self.all["brigade processes, in place"] = {
             "array": latency("8MiB", placement="in-place", **arena)
         }
-        self.all["brigade processes, forkserver"] = {
-            "start": start(start_method="forkserver", workers=2, template=None)
-        }
-        self.all["brigade processes, forkserver running"] = {
-            "start": start(start_method="forkserver", workers=2, template="already running")
-        }
+        self.all["brigade processes, forkserver"] = starts(
+            backend="processes", start_method="forkserver", template=None
+        )
+        self.all["brigade processes, forkserver running"] = starts(
+            backend="processes", start_method="forkserver", template="already running"
+        )
 
 
 def output(command: list[str]) -> str:
@@ -328,12 +337,12 @@ def report(samples: dict, names: list[str], skipped: dict[str, str]) -> None:
         if not rows:
             continue
         base = statistics.median(rows[BASE]) if BASE in rows else None
-        print(f"{work:32} {'median':>14} {'blocks':>29} {'x brigade':>11}")
+        print(f"{work:40} {'median':>14} {'blocks':>29} {'x brigade':>11}")
         for name, medians in sorted(rows.items(), key=lambda row: statistics.median(row[1])):
             median = statistics.median(medians)
             ratio = f"{median / base:11.2f}" if base else ""
             span = f"{medians[0]:.2f} .. {medians[-1]:.2f}"
-            print(f"  {name:30} {median:11.2f} us {span:>26} us {ratio}")
+            print(f"  {name:38} {median:11.2f} us {span:>26} us {ratio}")
         print()
     for name, reason in skipped.items():
         print(f"skipped: {name} ({reason})")

@@ -40,7 +40,8 @@ pub(crate) enum Experiment {
     Throughput(ThroughputArgs),
     /// What each further guard adds to a round trip: process, shared memory, pinning, limits
     Isolation(IsolationArgs),
-    /// From asking for a pool until its workers are ready, and until a first result
+    /// From asking for a pool until its workers are ready, until a first result, and until it has
+    /// ended after that
     Startup(StartupArgs),
     /// What more workers are worth: the same jobs for all, and as many for each
     Scaling(ScalingArgs),

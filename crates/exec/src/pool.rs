@@ -1,8 +1,8 @@
 use std::fmt;
 use std::ops::{Deref, DerefMut};
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use brigade_ipc::ArenaSlab;
@@ -147,7 +147,7 @@ impl PoolBuilder {
     pub fn start(self) -> Result<Pool, PoolError> {
         let Self { config, registry } = self;
         config.check()?;
-        let registry = registry.unwrap_or_else(|| Arc::new(Registry::builtin()));
+        let registry = registry.unwrap_or_else(builtin);
         let span = tracing::info_span!("pool", backend = %config.backend, workers = config.lanes());
         let _entered = span.enter();
         let executor: Arc<dyn Executor> = match config.backend {
@@ -160,6 +160,12 @@ impl PoolBuilder {
         let (next, recent) = (AtomicU64::new(0), AtomicU32::new(0));
         Ok(Pool { executor, registry, config, next, recent })
     }
+}
+
+/// The built-in kernels: one registry for all pools that name none.
+fn builtin() -> Arc<Registry> {
+    static BUILTIN: OnceLock<Arc<Registry>> = OnceLock::new();
+    Arc::clone(BUILTIN.get_or_init(|| Arc::new(Registry::builtin())))
 }
 
 impl Pool {

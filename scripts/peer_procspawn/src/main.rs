@@ -32,13 +32,13 @@ fn main() {
     let start = || Pool::new(workers).expect("a pool");
     let one = |pool: &Pool| procspawn::spawn!(in pool, (1_u64 => n) || n).join().expect("a job");
     let samples = match work.as_str() {
-        "start" => samples(enough, || {
+        "start" | "whole" => samples(enough, || {
             let begin = Instant::now();
             let pool = start();
             one(&pool);
-            let took = us(begin);
-            pool.kill();
-            took
+            let first = us(begin);
+            pool.shutdown();
+            if work == "start" { first } else { us(begin) }
         }),
         "empty" => {
             let pool = start();

@@ -21,14 +21,18 @@ const METHODS: [StartMethod; 2] = [StartMethod::Spawn, StartMethod::Forkserver];
 pub(super) enum Until {
     Ready,
     FirstResult,
+    /// A first result, and nothing is left of the pool.
+    Ended,
 }
 
-/// Ready, first result, and what a worker costs that takes the place of another.
+/// Ready, first result, its end, and what a worker costs that takes the place of another.
 pub(super) fn startup(asked: &MeasuredArgs, session: &mut Session<'_>) -> Result<(), Failure> {
     let pools = &session.pools(asked)?;
     let server = &ForkServer::start().map_err(|error| Failure::from(error).message);
-    session.expect(3);
-    for (until, metric) in [(Until::Ready, "ready"), (Until::FirstResult, "first_result")] {
+    session.expect(4);
+    let ways =
+        [(Until::Ready, "ready"), (Until::FirstResult, "first_result"), (Until::Ended, "ended")];
+    for (until, metric) in ways {
         let mut variants = Vec::new();
         for workers in pools.workers(&[1, 2]) {
             let about = json!({"workers": workers});
@@ -107,7 +111,10 @@ pub(super) fn start_variant<'a>(
         let pool = builder.start().map_err(|error| error.to_string())?;
         match until {
             Until::Ready => pool.ready().map_err(|error| error.to_string())?,
-            Until::FirstResult => drop(round_trip(&pool, JobSpec::new("noop"))?),
+            Until::FirstResult | Until::Ended => drop(round_trip(&pool, JobSpec::new("noop"))?),
+        }
+        if matches!(until, Until::Ended) {
+            drop(pool);
         }
         Ok(vec![micros(begin.elapsed())])
     };
