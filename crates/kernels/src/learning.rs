@@ -68,7 +68,7 @@ impl Kernel for Mlp {
         }
         let (rows, classes) = x.dim();
         let header = npy::header(Dtype::F32, &[rows, classes]);
-        let out = job.output(header.len() + rows * classes * 4)?;
+        let out = job.output_for_overwrite(header.len() + rows * classes * 4)?;
         let (head, data) = out.split_at_mut(header.len());
         head.copy_from_slice(&header);
         for (row, out) in x.rows().into_iter().zip(data.chunks_exact_mut(classes * 4)) {

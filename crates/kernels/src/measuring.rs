@@ -120,7 +120,7 @@ impl Kernel for Touch {
 
     fn run(&self, job: &mut Context<'_>) -> Result<Progress, KernelError> {
         let input = job.input(0)?;
-        increment(input, job.output(input.len())?);
+        increment(input, job.output_for_overwrite(input.len())?);
         Ok(Progress::Done)
     }
 }

@@ -21,6 +21,14 @@ pub(super) enum Output {
 }
 
 impl Output {
+    fn bytes_mut(&mut self) -> &mut [u8] {
+        match self {
+            Self::Heap(buffer) => buffer,
+            Self::Slab(slab) => slab.bytes_mut(),
+            Self::Apart(region) => region,
+        }
+    }
+
     /// Whether it can only go by mail.
     pub(super) fn is_apart(&self) -> bool {
         matches!(self, Self::Apart(_))
@@ -118,18 +126,27 @@ impl<'w> Sink<'w> {
     pub(super) fn into_outputs(self) -> Vec<Output> {
         self.outputs
     }
+
+    fn push(&mut self, len: usize) -> Result<&mut Output, KernelError> {
+        let bytes = len as u64;
+        self.left = self.left.checked_sub(bytes).ok_or(KernelError::Memory { bytes })?;
+        let output = self.room.output(len)?;
+        Ok(self.outputs.push_mut(output))
+    }
 }
 
 impl OutputSink for Sink<'_> {
     fn add(&mut self, len: usize) -> Result<&mut [u8], KernelError> {
-        let bytes = len as u64;
-        self.left = self.left.checked_sub(bytes).ok_or(KernelError::Memory { bytes })?;
-        let output = self.room.output(len)?;
-        Ok(match self.outputs.push_mut(output) {
-            Output::Heap(buffer) => buffer,
-            Output::Slab(slab) => slab.bytes_mut(),
-            Output::Apart(region) => region,
-        })
+        let output = self.push(len)?;
+        // The others are fresh.
+        if let Output::Slab(slab) = output {
+            slab.bytes_mut().fill(0);
+        }
+        Ok(output.bytes_mut())
+    }
+
+    fn add_for_overwrite(&mut self, len: usize) -> Result<&mut [u8], KernelError> {
+        Ok(self.push(len)?.bytes_mut())
     }
 
     fn truncate_last(&mut self, len: usize) {

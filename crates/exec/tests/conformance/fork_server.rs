@@ -16,6 +16,7 @@ pub(crate) const TESTS: &[(&str, fn())] = &[
     ("a fork server that was killed is started again", killed),
     ("a fork server that was stopped keeps nobody waiting", stopped),
     ("a pool does not wait for a fork server that was stopped to end", stopped_to_the_end),
+    ("a fork server that dies between two workers loses none", killed_at_work),
 ];
 
 fn templates() -> Vec<u32> {
@@ -119,5 +120,29 @@ fn stopped_to_the_end() {
     drop(server);
     pool.stop(Stop::Kill);
     drop(pool);
+    before.assert_same();
+}
+
+/// More than it is asked for ahead.
+const MANY: usize = 20;
+
+fn killed_at_work() {
+    let before = Belongings::now();
+    for forked in [0, 1, 5, 17] {
+        let server = ForkServer::start().unwrap();
+        wait_until("its start", || templates().len() == 1, || format!("{:?}", children()));
+        let template = templates();
+        // All that it is asked for waits for it.
+        signal(template[0], Signal::STOP);
+        let pool = Pool::builder().workers(MANY).registry(kernels::registry()).fork_server(&server);
+        let pool = pool.start_deadline(FOR_EVER).start().unwrap();
+        signal(template[0], Signal::CONT);
+        wait_until("some workers", || workers().len() >= forked, || format!("{:?}", children()));
+        kill(template[0]);
+        pool.ready().unwrap();
+        assert_eq!(workers().len(), MANY, "those that it could not tell of are gone");
+        echo(&pool);
+        drop((pool, server));
+    }
     before.assert_same();
 }

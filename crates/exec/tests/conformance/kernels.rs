@@ -53,7 +53,7 @@ impl Kernel for Echo {
     }
 }
 
-/// Gives so many bytes, all the same.
+/// Gives so many bytes, all the same. Zeros it leaves as they are.
 struct Fill;
 
 impl Kernel for Fill {
@@ -64,7 +64,10 @@ impl Kernel for Fill {
     }
     fn run(&self, job: &mut Context<'_>) -> Result<Progress, KernelError> {
         let byte = job.int("byte") as u8;
-        job.output(job.int("bytes") as usize)?.fill(byte);
+        let output = job.output(job.int("bytes") as usize)?;
+        if byte != 0 {
+            output.fill(byte);
+        }
         Ok(Progress::Done)
     }
 }

@@ -14,6 +14,7 @@ type Test = (&'static str, fn(Setup));
 
 pub(crate) const TESTS: &[Test] = &[
     ("outputs are the same bytes", outputs),
+    ("an output that its kernel leaves alone is all zero", untouched),
     ("inputs of any size come from memory and from files", sizes_and_files),
     ("errors and panics are reported and the worker goes on", errors),
     ("an input that cannot be read fails its job alone", unreadable),
@@ -41,6 +42,16 @@ fn outputs(setup: Setup) {
     assert!(none.is_empty());
     let reports = pool.close();
     assert_eq!(reports.iter().map(|report| report.jobs).sum::<u64>(), 2);
+}
+
+fn untouched(setup: Setup) {
+    let pool = setup.pool();
+    let fill = |byte: i64| JobSpec::new("fill").param("bytes", 200_000).param("byte", byte);
+    // Over and over, so that memory which one job has written comes to another.
+    for byte in [255, 0, 7, 0, 1, 0, 0] {
+        let outputs = result(pool.submit(fill(byte)).unwrap().wait()).unwrap();
+        assert_eq!(outputs, [vec![byte as u8; 200_000]]);
+    }
 }
 
 fn sizes_and_files(setup: Setup) {

@@ -54,7 +54,7 @@ impl Kernel for Spectrogram {
         let bytes = bins.checked_mul(frames).and_then(|count| count.checked_mul(4));
         let bytes = bytes.ok_or(KernelError::Memory { bytes: u64::MAX })?;
         let control = job.control();
-        let out = job.output(header.len() + bytes)?;
+        let out = job.output_for_overwrite(header.len() + bytes)?;
         let (head, data) = out.split_at_mut(header.len());
         head.copy_from_slice(&header);
         let transform = RealFftPlanner::<f64>::new().plan_fft_forward(window);

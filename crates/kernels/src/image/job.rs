@@ -53,8 +53,8 @@ pub(crate) fn load<'a>(job: &Context<'a>) -> Result<(Pixels<'a>, Format), Kernel
     codec::decode(job.input(0)?, job.int("max_pixels").unsigned_abs())
 }
 
-/// Writes an image of `shape` that `fill` computes. A raw image is computed where
-/// the output lies.
+/// Writes an image of `shape` that `fill` computes, each byte of it. A raw image is computed where
+/// the output lies, over whatever was there before.
 pub(crate) fn store(
     job: &mut Context<'_>,
     shape: Shape,
@@ -64,7 +64,7 @@ pub(crate) fn store(
     let format = Format::named(job.choice("format")).unwrap_or(input);
     if format == Format::Npy {
         let header = raw::header(shape);
-        let output = job.output(header.len() + shape.bytes())?;
+        let output = job.output_for_overwrite(header.len() + shape.bytes())?;
         let (head, body) = output.split_at_mut(header.len());
         head.copy_from_slice(&header);
         fill(body)?;

@@ -117,7 +117,7 @@ impl<'a, T: Element> Operand<'a, T> {
 }
 
 /// Adds an `.npy` output and gives its elements as a matrix in C order, to be
-/// filled in place. A vector is a matrix of one column.
+/// written in place, each of them: they are whatever was there before. A vector is a matrix of one column.
 pub(super) fn output<'c, T: Element>(
     job: &'c mut Context<'_>,
     (rows, columns): (usize, usize),
@@ -129,7 +129,7 @@ pub(super) fn output<'c, T: Element>(
         .checked_mul(columns)
         .and_then(|count| count.checked_mul(T::DTYPE.size()))
         .ok_or(KernelError::Memory { bytes: u64::MAX })?;
-    let out = job.output(header.len() + bytes)?;
+    let out = job.output_for_overwrite(header.len() + bytes)?;
     let (head, data) = out.split_at_mut(header.len());
     head.copy_from_slice(&header);
     let elements = bytemuck::try_cast_slice_mut(data)

@@ -1,0 +1,113 @@
+//! What comes by mail: regions of the arena, and jobs whose payloads go through the channel.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use brigade_ipc::wire::{Instants, Mail, Place, Reply, Request};
+use brigade_ipc::{Carriage, Payload, Received, Receiver, RecvError, SendError, Sender};
+use brigade_proto::{JobError, JobId};
+use brigade_sys::clock;
+
+use super::order::{InHand, call, no_memory};
+use super::{Leave, Worker};
+use crate::processes::sinks::{Output, Room, Sink};
+
+/// The mail channels.
+pub(in super::super) struct Mailbag {
+    requests: Receiver,
+    replies: Arc<Mutex<Sender>>,
+    /// What came while something else was waited for.
+    pending: VecDeque<(Mail, Vec<Received>)>,
+}
+
+impl Mailbag {
+    pub(super) fn new(requests: Receiver, replies: Arc<Mutex<Sender>>) -> Self {
+        Self { requests, replies, pending: VecDeque::new() }
+    }
+
+    /// The first mail that is wanted.
+    pub(in super::super) fn fetch(
+        &mut self,
+        wanted: impl Fn(&Mail) -> bool,
+    ) -> Result<(Mail, Vec<Received>), RecvError> {
+        let place = self.pending.iter().position(|(mail, _)| wanted(mail));
+        if let Some(found) = place.and_then(|place| self.pending.remove(place)) {
+            return Ok(found);
+        }
+        loop {
+            let (mail, payloads) = self.requests.recv::<Mail>()?;
+            if wanted(&mail) {
+                return Ok((mail, payloads));
+            }
+            self.pending.push_back((mail, payloads));
+        }
+    }
+
+    pub(in super::super) fn reply(
+        &self,
+        reply: Reply,
+        payloads: Vec<Payload>,
+        carriage: Carriage,
+    ) -> Result<(), SendError> {
+        let replies = self.replies.lock().unwrap_or_else(PoisonError::into_inner);
+        replies.send(reply, payloads, carriage)
+    }
+}
+
+impl Worker<'_> {
+    /// A job whose payloads come by mail and go the same way.
+    #[inline(never)]
+    pub(super) fn do_mail(&mut self) -> Result<(), Leave> {
+        let (mail, inputs) = self.mail.fetch(|mail| matches!(mail, Mail::Job(_)))?;
+        let Mail::Job(Request { job, kernel, params, timeout, shared }) = mail else {
+            unreachable!("only jobs were asked for")
+        };
+        let in_hand = clock::now();
+        self.take(job);
+        let carriage = if shared { Carriage::Shared } else { Carriage::Inline };
+        let mut sink = Sink::new(Room::of(carriage), self.bound.outputs());
+        let slices: Vec<&[u8]> = inputs.iter().map(Received::in_place).collect();
+        let job = InHand { job, kernel, params, timeout };
+        let (instants, result) =
+            call(self.registry, &self.station, &self.bound, &job, in_hand, &slices, &mut sink);
+        self.reply(job.job, instants, result, sink.into_outputs(), carriage)
+    }
+
+    #[inline(never)]
+    pub(super) fn reply(
+        &self,
+        job: JobId,
+        instants: Instants,
+        result: Result<(), JobError>,
+        outputs: Vec<Output>,
+        carriage: Carriage,
+    ) -> Result<(), Leave> {
+        let payloads: Option<Vec<Payload>> =
+            outputs.into_iter().map(Output::into_payload).collect();
+        let (error, payloads) = match (result, payloads) {
+            (Err(error), _) => (Some(error), Vec::new()),
+            (Ok(()), Some(payloads)) => (None, payloads),
+            (Ok(()), None) => (Some(no_memory()), Vec::new()),
+        };
+        let Instants { in_hand, called, returned, .. } = instants;
+        let published = clock::now();
+        let reply = Reply::Done { job, error, in_hand, called, returned, published };
+        self.mail.reply(reply, payloads, carriage)?;
+        self.done();
+        Ok(())
+    }
+
+    /// Fetches the regions that an order names and that are not known yet.
+    pub(super) fn learn_regions(&mut self, places: &[Place]) -> Result<(), Leave> {
+        let regions = places.iter().map(|place| match place {
+            Place::Slab { region, .. } => *region as usize + 1,
+            Place::Here(_) => 0,
+        });
+        let needed = regions.max().unwrap_or(0);
+        while self.inputs.count() < needed {
+            let (_, region) = self.mail.fetch(|mail| matches!(mail, Mail::Inputs))?;
+            self.inputs.add(region);
+        }
+        Ok(())
+    }
+}
