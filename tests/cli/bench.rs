@@ -81,7 +81,7 @@ fn latency_fits_a_line_for_each_way_of_three_sizes() {
 fn startup_measures_both_start_methods() {
     let kitchen = Kitchen::new();
     let done = kitchen.run("bench startup -w 2 --blocks 2 --format json").expect(0).json();
-    for metric in ["ready", "first_result"] {
+    for metric in ["ready", "first_result", "ended"] {
         for method in ["spawn", "forkserver"] {
             let cell = cells(&done)
                 .iter()
@@ -91,7 +91,7 @@ fn startup_measures_both_start_methods() {
         }
     }
     let running = |cell: &&Value| cell["case"]["template"] == "already running";
-    assert_eq!(cells(&done).iter().filter(running).count(), 2);
+    assert_eq!(cells(&done).iter().filter(running).count(), 3);
     assert!(cells(&done).iter().any(|cell| cell["metric"] == "replacement"));
 }
 

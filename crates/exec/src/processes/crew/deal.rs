@@ -1,37 +1,18 @@
 //! From the queue to a worker.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, PoisonError};
-use std::time::Duration;
+use std::sync::Arc;
 
 use brigade_ipc::MAX_MESSAGE;
 use brigade_ipc::wire::{self, ChunkBody, ChunkRun, Order, Place};
-use brigade_proto::{Bytes, JobError, JobId, Nanos, Source, Stamps, WorkerId};
+use brigade_proto::{Bytes, JobId, Nanos, Source, Stamps};
 use brigade_sys::{clock, usage};
 
 use super::{Assigned, Chore, Crew, Lane, State};
 use crate::chunk::Chunk;
 use crate::load;
 use crate::log::{is_chatty, tell_assigned};
-use crate::ticket::{End, Task};
-
-/// What a lane's runner is to do.
-pub(in super::super) enum Errand {
-    /// To deliver a job.
-    Job(Delivery),
-    /// To send a region of the arena.
-    Region(usize),
-}
-
-/// A job whose inputs a lane's runner is to fetch, and to send if they do not fit
-/// the arena.
-pub(in super::super) struct Delivery {
-    pub(in super::super) job: JobId,
-    pub(in super::super) kernel: u32,
-    pub(in super::super) params: Arc<brigade_proto::Params>,
-    pub(in super::super) inputs: Vec<Source>,
-    pub(in super::super) timeout: Option<Duration>,
-}
+use crate::ticket::Task;
 
 /// Bytes of a chunk's description that surely fit an order.
 const ROOM_FOR_RUNS: usize = 300;
@@ -279,7 +260,7 @@ impl Crew {
 
     /// Sends an assigned job through the ring, if all its inputs are where an order
     /// can name them.
-    fn order(&self, index: usize, lane: &mut Lane, place: usize) -> bool {
+    pub(super) fn order(&self, index: usize, lane: &mut Lane, place: usize) -> bool {
         let Lane { wire, assigned, errands, .. } = lane;
         let (Some(wire), Some(assigned)) = (wire, assigned.get_mut(place)) else {
             return false;
@@ -348,121 +329,6 @@ impl Crew {
                 *source = Source::Bytes(bytes);
             }
         }
-    }
-
-    /// The next errand of a lane's runner. Waits for one; `None` when there will be
-    /// no more.
-    pub(in super::super) fn next_errand(&self, lane: usize, tenure: u64) -> Option<Errand> {
-        let mut state = self.lock();
-        loop {
-            let closing = state.closing;
-            let entry = state.lane(lane, tenure).filter(|entry| entry.ready)?;
-            while let Some(chore) = entry.errands.pop_front() {
-                let job = match chore {
-                    Chore::Region(region) => return Some(Errand::Region(region)),
-                    Chore::Job(job) => job,
-                };
-                let Some(place) = entry.find(job) else { continue };
-                let task = &entry.assigned[place].task;
-                return Some(Errand::Job(Delivery {
-                    job,
-                    kernel: task.kernel.0,
-                    params: Arc::clone(&task.params),
-                    inputs: task.inputs.clone(),
-                    timeout: task.timeout,
-                }));
-            }
-            if closing || self.is_served(entry) {
-                return None;
-            }
-            state = self.errands[lane].wait(state).unwrap_or_else(PoisonError::into_inner);
-        }
-    }
-
-    /// All inputs of a job are in the arena now; sends it. False if the order does
-    /// not fit a ring's slot.
-    pub(in super::super) fn placed(
-        &self,
-        lane: usize,
-        tenure: u64,
-        job: JobId,
-        inputs: Vec<Bytes>,
-    ) -> bool {
-        let mut state = self.lock();
-        let Some(entry) = state.lane(lane, tenure) else {
-            // Its worker has died meanwhile; the job is somewhere else.
-            return true;
-        };
-        let Some(place) = entry.find(job) else {
-            return true;
-        };
-        entry.assigned[place].task.inputs = inputs.into_iter().map(Source::Bytes).collect();
-        let sent = self.order(lane, entry, place);
-        self.collect(&mut state);
-        self.release(state);
-        sent
-    }
-
-    /// A job's inputs are in the mail's payloads; it is about to be sent.
-    pub(in super::super) fn encoded(&self, lane: usize, tenure: u64, job: JobId, bytes_in: u64) {
-        let mut state = self.lock();
-        if let Some(entry) = state.lane(lane, tenure)
-            && let Some(place) = entry.find(job)
-        {
-            let assigned = &mut entry.assigned[place];
-            assigned.task.stamps.encoded = clock::now();
-            assigned.bytes_in = bytes_in;
-            assigned.sent = true;
-        }
-    }
-
-    /// There is a job in the mail: a worker with rings has to be told.
-    pub(in super::super) fn posted(&self, lane: usize, tenure: u64) {
-        let mut state = self.lock();
-        if let Some(wire) = state.lane(lane, tenure).and_then(|entry| entry.wire.as_mut()) {
-            let mut buffer = [0; 16];
-            if let Ok(Some(len)) = wire::encode_order(&Order::Mail, &mut buffer) {
-                wire.pass.order(&buffer[..len]);
-            }
-        }
-    }
-
-    /// A job cannot be delivered: an input cannot be read, or does not fit.
-    pub(in super::super) fn undeliverable(
-        &self,
-        lane: usize,
-        tenure: u64,
-        job: JobId,
-        error: JobError,
-    ) {
-        let mut state = self.lock();
-        let Some(entry) = state.lane(lane, tenure) else {
-            return;
-        };
-        let Some(Assigned { mut task, bytes_in, .. }) =
-            entry.find(job).and_then(|place| entry.assigned.remove(place))
-        else {
-            return;
-        };
-        let pid = entry.pid;
-        // Another one may be delivered in its place.
-        entry.given -= 1;
-        let is_over = self.is_served(entry) && entry.assigned.is_empty();
-        state.progress();
-        let stamps = &mut task.stamps;
-        stamps.collected = clock::now();
-        if stamps.encoded == 0 {
-            stamps.encoded = stamps.collected;
-        }
-        let worker = Some(WorkerId(lane as u32));
-        let end = End { result: Err(error), worker, pid, bytes_in, chunk: None };
-        state.ended.push((task, end));
-        if is_over {
-            self.dismiss(&mut state, lane);
-        }
-        self.deal(&mut state);
-        self.release(state);
-        self.bells.call_leader();
     }
 
     /// Tells a worker that there will be no more jobs.

@@ -10,7 +10,9 @@
 mod close;
 mod deal;
 mod ends;
+mod errands;
 mod hold;
+mod state;
 mod streak;
 mod wait;
 
@@ -19,21 +21,22 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
-use brigade_ipc::{Arena, Bells, Budget, Call, Outputs, Pass, Sender};
-use brigade_proto::{JobError, JobId, Nanos};
+use brigade_ipc::{Arena, Bells, Budget, Call};
+use brigade_proto::{JobId, Nanos};
 use brigade_sys::{affinity, clock};
 
 use smallvec::SmallVec;
 
 use self::streak::Streak;
 use super::keeper::Keeper;
-use crate::executor::Stop;
-use crate::ticket::{End, Task, Ticket, Wanted};
+use crate::ticket::{Task, Ticket, Wanted};
 use crate::{PoolConfig, SubmitError, Transport};
 
-pub(super) use deal::{Delivery, Errand};
 pub(super) use ends::{Death, Done, Next, Why};
+pub(super) use errands::{Delivery, Errand};
 use hold::Hold;
+use state::{Assigned, Chore, Current, Lane, State};
+pub(super) use state::{Mailbox, Wire};
 pub(super) use streak::pause;
 
 /// The jobs and lanes of a pool.
@@ -74,161 +77,6 @@ struct Limits {
     retries: u32,
     max_restarts: u32,
     max_jobs: Option<u64>,
-}
-
-struct State {
-    queue: VecDeque<Box<Task>>,
-    /// Jobs whose worker died with them in hand; they are tried again with no other job
-    /// behind them.
-    suspects: VecDeque<Box<Task>>,
-    lanes: Vec<Lane>,
-    /// No jobs are accepted any more.
-    stopped: Option<Stop>,
-    /// All jobs are done; workers may go.
-    closing: bool,
-    /// Workers that died by themselves since a job was last completed: all of them.
-    deaths: Streak,
-    /// Those for which no job pays.
-    idle_deaths: Streak,
-    /// Why, if it did.
-    gave_up: Option<JobError>,
-    /// Callers that wait for room in the queue.
-    waiting_for_room: usize,
-    /// A caller sleeps on the leader's bell.
-    is_led: bool,
-    /// Callers that wait and do not lead.
-    followers: usize,
-    /// When the clerk was last said to want a call.
-    call: Call,
-    /// The last job was submitted by somebody who does not come to wait for it.
-    is_unattended: bool,
-    /// What is held back from workers that sleep.
-    hold: Hold,
-    /// Jobs that have ended, to be reported when the lock is released.
-    ended: SmallVec<[(Box<Task>, End); 1]>,
-    /// Jobs that were cancelled in the queue and are reported already.
-    dropped: usize,
-}
-
-#[derive(Default)]
-struct Lane {
-    /// Counts the worker processes in this lane; a message from an earlier one is
-    /// recognised by it.
-    tenure: u64,
-    pid: u32,
-    ready: bool,
-    /// Its worker was told to leave.
-    leaving: bool,
-    assigned: VecDeque<Assigned>,
-    /// What its runner has to do.
-    errands: VecDeque<Chore>,
-    /// Jobs given to the present process.
-    given: u64,
-    /// How many it may have.
-    share: Option<u64>,
-    /// It holds so much memory that it is to be replaced.
-    outgrown: bool,
-    /// The worker's rings, if it has any.
-    wire: Option<Wire>,
-    report: Totals,
-}
-
-/// How a worker with rings is reached.
-pub(super) struct Wire {
-    pub(super) pass: Pass,
-    pub(super) outputs: Arc<Outputs>,
-    /// Regions of the arena that the worker was sent, or will be.
-    pub(super) regions: usize,
-}
-
-/// A worker's mail channel, until it is closed.
-pub(super) struct Mailbox(Mutex<Option<Sender>>);
-
-impl Mailbox {
-    pub(super) fn new(sender: Sender) -> Self {
-        Self(Mutex::new(Some(sender)))
-    }
-
-    /// Uses the channel; `None` if it is closed. Not under the lock: a worker that does
-    /// not read its mail blocks whoever sends, and nobody else.
-    pub(super) fn with<T>(&self, send: impl FnOnce(&Sender) -> T) -> Option<T> {
-        let sender = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        sender.as_ref().map(send)
-    }
-
-    /// Closes it: a worker that gets its jobs by mail leaves.
-    pub(super) fn close(&self) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = None;
-    }
-}
-
-#[derive(Default)]
-struct Totals {
-    jobs: u64,
-    busy_ns: u64,
-    ready_ns: u64,
-    cpu_ns: u64,
-    peak_rss_bytes: u64,
-}
-
-struct Assigned {
-    task: Box<Task>,
-    bytes_in: u64,
-    /// The worker was told of it.
-    sent: bool,
-    /// When its kernel was called, as the worker said when it was first asked.
-    called: Option<Nanos>,
-}
-
-/// What only a runner may do, because it can block.
-enum Chore {
-    /// Fetch the inputs of an assigned job, and send it if need be.
-    Job(JobId),
-    /// Send a region of the arena.
-    Region(usize),
-}
-
-/// The job that a worker has in hand, and when its kernel was called.
-type Current = Option<(JobId, Option<Nanos>)>;
-
-impl State {
-    /// A job came to its end, if a bad one.
-    fn progress(&mut self) {
-        self.deaths.end();
-        self.idle_deaths.end();
-    }
-
-    /// Whether a worker was told of a job that has not strayed more often than this. It may be at it,
-    /// or stopped and be found out.
-    fn is_any_under_way(&self, most: u32) -> bool {
-        let is_under_way = |assigned: &Assigned| assigned.sent && assigned.task.strays <= most;
-        self.lanes.iter().any(|lane| lane.assigned.iter().any(is_under_way))
-    }
-
-    /// A lane, if its worker still is the one that is meant.
-    fn lane(&mut self, lane: usize, tenure: u64) -> Option<&mut Lane> {
-        let lane = &mut self.lanes[lane];
-        (lane.tenure == tenure).then_some(lane)
-    }
-}
-
-impl Lane {
-    /// Whether it has a job that another worker died of.
-    fn is_on_trial(&self) -> bool {
-        self.assigned.iter().any(|assigned| assigned.task.attempts > 1)
-    }
-
-    fn find(&self, job: JobId) -> Option<usize> {
-        self.assigned.iter().position(|assigned| assigned.task.ticket.id == job)
-    }
-
-    /// Whether a job is assigned to it, alone or in a chunk.
-    fn has(&self, job: JobId) -> bool {
-        self.assigned.iter().any(|Assigned { task, .. }| {
-            let count = task.chunk.as_ref().map_or(1, |chunk| chunk.count as u64);
-            job.0.checked_sub(task.ticket.id.0).is_some_and(|place| place < count)
-        })
-    }
 }
 
 impl Crew {

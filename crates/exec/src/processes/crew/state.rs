@@ -1,0 +1,168 @@
+//! What a crew keeps its books in: the queue, and of each lane what its worker has.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use brigade_ipc::{Call, Outputs, Pass, Sender};
+use brigade_proto::{JobError, JobId, Nanos};
+use smallvec::SmallVec;
+
+use super::hold::Hold;
+use super::streak::Streak;
+use crate::executor::Stop;
+use crate::ticket::{End, Task};
+
+pub(super) struct State {
+    pub(super) queue: VecDeque<Box<Task>>,
+    /// Jobs whose worker died with them in hand; they are tried again with no other job
+    /// behind them.
+    pub(super) suspects: VecDeque<Box<Task>>,
+    pub(super) lanes: Vec<Lane>,
+    /// No jobs are accepted any more.
+    pub(super) stopped: Option<Stop>,
+    /// All jobs are done; workers may go.
+    pub(super) closing: bool,
+    /// Workers that died by themselves since a job was last completed: all of them.
+    pub(super) deaths: Streak,
+    /// Those for which no job pays.
+    pub(super) idle_deaths: Streak,
+    /// Why, if it did.
+    pub(super) gave_up: Option<JobError>,
+    /// Callers that wait for room in the queue.
+    pub(super) waiting_for_room: usize,
+    /// A caller sleeps on the leader's bell.
+    pub(super) is_led: bool,
+    /// Callers that wait and do not lead.
+    pub(super) followers: usize,
+    /// When the clerk was last said to want a call.
+    pub(super) call: Call,
+    /// The last job was submitted by somebody who does not come to wait for it.
+    pub(super) is_unattended: bool,
+    /// What is held back from workers that sleep.
+    pub(super) hold: Hold,
+    /// Jobs that have ended, to be reported when the lock is released.
+    pub(super) ended: SmallVec<[(Box<Task>, End); 1]>,
+    /// Jobs that were cancelled in the queue and are reported already.
+    pub(super) dropped: usize,
+}
+
+#[derive(Default)]
+pub(super) struct Lane {
+    /// Counts the worker processes in this lane; a message from an earlier one is
+    /// recognised by it.
+    pub(super) tenure: u64,
+    pub(super) pid: u32,
+    pub(super) ready: bool,
+    /// Its worker was told to leave.
+    pub(super) leaving: bool,
+    pub(super) assigned: VecDeque<Assigned>,
+    /// What its runner has to do.
+    pub(super) errands: VecDeque<Chore>,
+    /// Jobs given to the present process.
+    pub(super) given: u64,
+    /// How many it may have.
+    pub(super) share: Option<u64>,
+    /// It holds so much memory that it is to be replaced.
+    pub(super) outgrown: bool,
+    /// The worker's rings, if it has any.
+    pub(super) wire: Option<Wire>,
+    pub(super) report: Totals,
+}
+
+/// How a worker with rings is reached.
+pub(in super::super) struct Wire {
+    pub(in super::super) pass: Pass,
+    pub(in super::super) outputs: Arc<Outputs>,
+    /// Regions of the arena that the worker was sent, or will be.
+    pub(in super::super) regions: usize,
+}
+
+/// A worker's mail channel, until it is closed.
+pub(in super::super) struct Mailbox(Mutex<Option<Sender>>);
+
+impl Mailbox {
+    pub(in super::super) fn new(sender: Sender) -> Self {
+        Self(Mutex::new(Some(sender)))
+    }
+
+    /// Uses the channel; `None` if it is closed. Not under the lock: a worker that does
+    /// not read its mail blocks whoever sends, and nobody else.
+    pub(in super::super) fn with<T>(&self, send: impl FnOnce(&Sender) -> T) -> Option<T> {
+        let sender = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        sender.as_ref().map(send)
+    }
+
+    /// Closes it: a worker that gets its jobs by mail leaves.
+    pub(in super::super) fn close(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+}
+
+#[derive(Default)]
+pub(super) struct Totals {
+    pub(super) jobs: u64,
+    pub(super) busy_ns: u64,
+    pub(super) ready_ns: u64,
+    pub(super) cpu_ns: u64,
+    pub(super) peak_rss_bytes: u64,
+}
+
+pub(super) struct Assigned {
+    pub(super) task: Box<Task>,
+    pub(super) bytes_in: u64,
+    /// The worker was told of it.
+    pub(super) sent: bool,
+    /// When its kernel was called, as the worker said when it was first asked.
+    pub(super) called: Option<Nanos>,
+}
+
+/// What only a runner may do, because it can block.
+pub(super) enum Chore {
+    /// Fetch the inputs of an assigned job, and send it if need be.
+    Job(JobId),
+    /// Send a region of the arena.
+    Region(usize),
+}
+
+/// The job that a worker has in hand, and when its kernel was called.
+pub(super) type Current = Option<(JobId, Option<Nanos>)>;
+
+impl State {
+    /// A job came to its end, if a bad one.
+    pub(super) fn progress(&mut self) {
+        self.deaths.end();
+        self.idle_deaths.end();
+    }
+
+    /// Whether a worker was told of a job that has not strayed more often than this. It may be at it,
+    /// or stopped and be found out.
+    pub(super) fn is_any_under_way(&self, most: u32) -> bool {
+        let is_under_way = |assigned: &Assigned| assigned.sent && assigned.task.strays <= most;
+        self.lanes.iter().any(|lane| lane.assigned.iter().any(is_under_way))
+    }
+
+    /// A lane, if its worker still is the one that is meant.
+    pub(super) fn lane(&mut self, lane: usize, tenure: u64) -> Option<&mut Lane> {
+        let lane = &mut self.lanes[lane];
+        (lane.tenure == tenure).then_some(lane)
+    }
+}
+
+impl Lane {
+    /// Whether it has a job that another worker died of.
+    pub(super) fn is_on_trial(&self) -> bool {
+        self.assigned.iter().any(|assigned| assigned.task.attempts > 1)
+    }
+
+    pub(super) fn find(&self, job: JobId) -> Option<usize> {
+        self.assigned.iter().position(|assigned| assigned.task.ticket.id == job)
+    }
+
+    /// Whether a job is assigned to it, alone or in a chunk.
+    pub(super) fn has(&self, job: JobId) -> bool {
+        self.assigned.iter().any(|Assigned { task, .. }| {
+            let count = task.chunk.as_ref().map_or(1, |chunk| chunk.count as u64);
+            job.0.checked_sub(task.ticket.id.0).is_some_and(|place| place < count)
+        })
+    }
+}

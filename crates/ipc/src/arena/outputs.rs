@@ -1,0 +1,131 @@
+//! The coordinator's side of a worker's outputs.
+
+use std::ops::Range;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use brigade_proto::{Bytes, Lend};
+use ipc_channel::ipc::IpcSharedMemory;
+
+use super::{Budget, MAX_REGIONS, range};
+use crate::channel::Payload;
+use crate::fresh;
+use crate::wire::Place;
+
+/// Slabs of which a worker is told with an order that it can have them back.
+pub(super) const RETURNED_AT_ONCE: usize = 24;
+
+/// The regions in which one worker's outputs lie, as the coordinator sees them.
+#[derive(Debug)]
+pub struct Outputs(Arc<OutputsInner>);
+
+#[derive(Debug)]
+struct OutputsInner {
+    budget: Arc<Budget>,
+    regions: Mutex<Vec<Arc<IpcSharedMemory>>>,
+    /// Slabs that nobody here uses any more; the worker is told with its next job.
+    returned: Mutex<Vec<u32>>,
+    any_returned: AtomicU32,
+}
+
+impl Drop for OutputsInner {
+    fn drop(&mut self) {
+        let regions = self.regions.get_mut().unwrap_or_else(PoisonError::into_inner);
+        self.budget.give(regions.iter().map(|region| region.len()).sum());
+    }
+}
+
+impl Outputs {
+    /// No regions yet.
+    pub fn new(budget: Arc<Budget>) -> Self {
+        Self(Arc::new(OutputsInner {
+            budget,
+            regions: Mutex::default(),
+            returned: Mutex::default(),
+            any_returned: AtomicU32::new(0),
+        }))
+    }
+
+    /// One more region, on its way to the worker; `None` when the budget is spent.
+    pub fn grow(&self, bytes: u64) -> Option<Payload> {
+        let mut regions = self.0.regions.lock().unwrap_or_else(PoisonError::into_inner);
+        if regions.len() >= MAX_REGIONS {
+            return None;
+        }
+        let present = regions.iter().map(|region| region.len()).sum();
+        let mine = self.0.budget.region(usize::try_from(bytes).ok()?, present)?;
+        let Some(theirs) = fresh::again(&mine) else {
+            self.0.budget.give(mine.len());
+            return None;
+        };
+        regions.push(Arc::new(mine));
+        Some(Payload::Shared(theirs))
+    }
+
+    /// The bytes of an output where they are, or as they came. `None` if there is
+    /// no such place.
+    pub fn find(&self, place: Place) -> Option<Bytes> {
+        let (region, offset, len, slab) = match place {
+            Place::Here(bytes) => return Some(Bytes::from(&bytes[..])),
+            Place::Slab { region, offset, len, slab } => (region, offset, len, slab),
+        };
+        let regions = self.0.regions.lock().unwrap_or_else(PoisonError::into_inner);
+        let region = Arc::clone(regions.get(region as usize)?);
+        drop(regions);
+        let range = range(offset, len).filter(|range| range.end <= region.len())?;
+        Some(Bytes::lent(Arc::new(Lease { outputs: Arc::clone(&self.0), region, range, slab })))
+    }
+
+    /// Some of the slabs that the worker can have back: enough to keep up with any job, and
+    /// few enough for its message.
+    pub fn returned(&self) -> Vec<u32> {
+        self.take_returned(RETURNED_AT_ONCE)
+    }
+
+    /// Those that the worker can have back as well as [`Outputs::returned`], with a message
+    /// that is longer.
+    pub fn more_returned(&self) -> Vec<u32> {
+        self.take_returned(usize::MAX)
+    }
+
+    /// Of slabs that the worker can have back, and that it could not be told of.
+    #[cold]
+    pub fn not_returned(&self, slabs: &[u32]) {
+        let mut returned = self.0.returned.lock().unwrap_or_else(PoisonError::into_inner);
+        returned.extend_from_slice(slabs);
+        self.0.any_returned.store(returned.len() as u32, Ordering::Release);
+    }
+
+    fn take_returned(&self, most: usize) -> Vec<u32> {
+        if self.0.any_returned.load(Ordering::Acquire) == 0 {
+            return Vec::new();
+        }
+        let mut returned = self.0.returned.lock().unwrap_or_else(PoisonError::into_inner);
+        let rest = returned.len().saturating_sub(most);
+        let slabs = returned.split_off(rest);
+        self.0.any_returned.store(returned.len() as u32, Ordering::Release);
+        slabs
+    }
+}
+
+/// An output in place.
+struct Lease {
+    outputs: Arc<OutputsInner>,
+    region: Arc<IpcSharedMemory>,
+    range: Range<usize>,
+    slab: u32,
+}
+
+impl Lend for Lease {
+    fn bytes(&self) -> &[u8] {
+        &self.region[self.range.clone()]
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        let mut returned = self.outputs.returned.lock().unwrap_or_else(PoisonError::into_inner);
+        returned.push(self.slab);
+        self.outputs.any_returned.store(returned.len() as u32, Ordering::Release);
+    }
+}

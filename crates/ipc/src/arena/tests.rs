@@ -1,0 +1,107 @@
+use super::outputs::RETURNED_AT_ONCE;
+use super::*;
+use crate::channel::Received;
+
+fn budget(limit: u64) -> Arc<Budget> {
+    Budget::new(Some(limit), || 0)
+}
+
+fn received(payload: Payload) -> Vec<Received> {
+    match payload {
+        Payload::Shared(region) => {
+            let len = region.len();
+            vec![Received::Shared(region, len)]
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn an_input_is_seen_where_it_was_written() {
+    let arena = Arena::new(budget(64 << 20));
+    let mut shelf = InputShelf::default();
+    let mut slab = arena.take(5_000_000).unwrap();
+    slab.fill(7);
+    slab.truncate(4_000_000);
+    shelf.add(received(arena.payload(slab.region()).unwrap()));
+    let bytes = Bytes::lent(Arc::new(slab));
+    let Some(Place::Slab { region, offset, len, .. }) = arena.place(&bytes) else {
+        panic!("it is in the arena")
+    };
+    assert_eq!(shelf.find(region, offset, len).unwrap(), &bytes[..]);
+    assert!(shelf.find(region, offset, u64::MAX).is_none());
+    assert!(shelf.find(region, offset + 1, 1).is_none());
+    assert!(shelf.find(region + 1, 0, 1).is_none());
+    // Another pool's arena is not this one's.
+    assert!(Arena::new(budget(0)).place(&bytes).is_none());
+}
+
+#[test]
+fn an_output_is_lent_and_its_slab_used_again() {
+    let budget = budget(64 << 20);
+    let outputs = Outputs::new(Arc::clone(&budget));
+    let mut shelf = OutputShelf::default();
+    assert!(shelf.take(100).is_none());
+    assert!(shelf.add(received(outputs.grow(3_000_000).unwrap())));
+    let mut places = Vec::new();
+    for round in 0..100_u8 {
+        let mut slab = shelf.take(3_000_000).unwrap();
+        assert!(slab.bytes_mut().iter().all(|&byte| byte == round), "what was there before");
+        slab.bytes_mut().fill(round + 1);
+        let place = shelf.lend(slab);
+        places.push(place.clone());
+        let bytes = outputs.find(place).unwrap();
+        assert!(bytes.iter().all(|&byte| byte == round + 1));
+        assert!(shelf.take(3_000_000).is_none(), "the region holds one");
+        drop(bytes);
+        shelf.take_back(&outputs.returned());
+        // Nonsense changes nothing.
+        shelf.take_back(&[0, 7, u32::MAX]);
+    }
+    assert!(places.windows(2).all(|pair| pair[0] == pair[1]));
+    assert!(budget.used() > 0);
+    drop(outputs);
+    assert_eq!(budget.used(), 0);
+}
+
+#[test]
+fn what_many_jobs_gave_back_is_returned_at_once_and_never_lost() {
+    let outputs = Outputs::new(budget(64 << 20));
+    outputs.grow(1000).unwrap();
+    let leases = (0..1000).map(|slab| Place::Slab { region: 0, offset: 0, len: 8, slab });
+    drop(leases.map(|place| outputs.find(place).unwrap()).collect::<Vec<_>>());
+    let mut first = outputs.returned();
+    assert_eq!(first.len(), RETURNED_AT_ONCE);
+    outputs.not_returned(&first.split_off(10));
+    first.extend(outputs.more_returned());
+    first.sort_unstable();
+    assert_eq!(first, (0..1000).collect::<Vec<_>>());
+    assert!(outputs.returned().is_empty());
+}
+
+#[test]
+fn impossible_places_are_not_found() {
+    let outputs = Outputs::new(budget(64 << 20));
+    outputs.grow(1000).unwrap();
+    let place = |region, offset, len| Place::Slab { region, offset, len, slab: 0 };
+    assert!(outputs.find(place(0, 0, 1000)).is_some());
+    for (region, offset, len) in
+        [(1, 0, 1), (0, 1, 1), (0, 0, 1 << 40), (0, u64::MAX - 63, 64), (0, 64, u64::MAX)]
+    {
+        assert!(outputs.find(place(region, offset, len)).is_none());
+    }
+}
+
+#[test]
+fn a_budget_is_kept() {
+    let budget = budget(2 << 20);
+    let arena = Arena::new(Arc::clone(&budget));
+    let first = arena.take(900_000).unwrap();
+    let second = arena.take(900_000).unwrap();
+    assert!(arena.take(900_000).is_none());
+    drop((first, second));
+    assert!(arena.take(900_000).is_some());
+    assert!(arena.trim() > 0);
+    drop(arena);
+    assert_eq!(budget.used(), 0);
+}
