@@ -18,7 +18,8 @@ map     such jobs through the pool's own map, in its own chunks (ProcessPoolExec
         1,000); two workers, per job
 array   8 MiB there and back, each byte read and written; one worker
 start   from nothing to the first result of a pool of two
-whole   the same, and until the pool has ended
+whole   the same, and until the pool has ended; "numpy": in a program that has imported it, of
+        which there is more to fork
 """
 
 import argparse
@@ -37,6 +38,7 @@ ROOT = Path(__file__).resolve().parent.parent
 TARGET = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
 WORKS = ["empty", "many", "map", "array", "start", "whole"]
 BASE = "brigade processes"
+NUMPY = ", numpy"
 
 
 # ---- Python's pools: what a child process runs --------------------------------------
@@ -57,7 +59,7 @@ def executor(name: str, workers: int):
     import concurrent.futures as futures
     import multiprocessing as mp
 
-    family, _, method = name.partition(" ")
+    family, _, method = name.removesuffix(NUMPY).partition(" ")
     if family == "ThreadPoolExecutor":
         return futures.ThreadPoolExecutor(workers)
     if family == "loky":
@@ -122,6 +124,8 @@ def python_works(name: str, workers: int) -> dict:
 
 def child(name: str, work: str, seconds: float) -> None:
     """Prints samples of one work on one of Python's pools."""
+    if name.endswith(NUMPY):
+        import numpy  # noqa: F401
     ways = python_works(name, 1 if work in ("empty", "array") else 2)
     samples: list[float] = []
     end = time.perf_counter() + seconds
@@ -170,6 +174,7 @@ class Peers:
         self.python("ThreadPoolExecutor", None)
         for method in ("fork", "forkserver", "spawn"):
             self.python(f"ProcessPoolExecutor {method}", None)
+        self.python(f"ProcessPoolExecutor fork{NUMPY}", "numpy", ["start", "whole"])
         self.python("multiprocessing.Pool", None)
         self.python("loky", "loky")
         self.python("mpire", "mpire", [work for work in WORKS if work != "map"])

@@ -5,7 +5,8 @@
     .venv/bin/python scripts/bench_peers.py > OUT/peers.txt
     scripts/fill_bench.py OUT
 
-Only the blocks between ``` change; what the figures mean is written by hand, and has to be
+Only the blocks between ``` change, of those under Peers the first (starts may be of a run of their
+own); what the figures mean is written by hand, and has to be
 read again afterwards.
 """
 
