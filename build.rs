@@ -1,13 +1,14 @@
 //! Links the unwinder into the program where that can be done.
 //!
 //! A worker that is spawned starts the program, and a shared library costs each start: it is looked
-//! for, mapped and relocated, and the constructor of `libgcc_s` asks the processor what it is, which
-//! takes a virtual machine ten times as long as all of these. Of `libgcc_s` a Rust program needs the
-//! unwinder only, which is in `libgcc_eh.a` as well. A worker is ready 7 % sooner without the
-//! library.
+//! for, mapped and relocated, and the constructor of `libgcc_s` asks the processor what it is, where
+//! each question to that is a trip to the hypervisor in a virtual machine. Of `libgcc_s` a Rust program
+//! needs the unwinder only, which is in `libgcc_eh.a` as well. Two workers are ready in 0.92 of the
+//! time without it.
 //!
 //! Nothing is lost where this finds no archive, or where the linker takes the shared library all the
-//! same: the program is linked as it always is.
+//! same: the program is linked as it always is. What is lost where it does: the archive of gcc 12 needs
+//! glibc 2.35, all else here 2.34.
 
 use std::path::PathBuf;
 use std::process::Command;

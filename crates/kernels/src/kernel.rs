@@ -23,7 +23,8 @@ use crate::{Context, KernelError, ParamSpec, Size};
 ///     fn run(&self, job: &mut Context<'_>) -> Result<Progress, KernelError> {
 ///         let by = job.int("by") as u8;
 ///         let input = job.input(0)?;
-///         let output = job.output(input.len())?;
+///         // Each byte of it is written.
+///         let output = job.output_for_overwrite(input.len())?;
 ///         for (to, from) in output.iter_mut().zip(input) {
 ///             *to = from.wrapping_add(by);
 ///         }

@@ -228,6 +228,9 @@ impl<'a> Service<'a> {
             let Some(template) = &mut self.template else { return };
             match template.ask(&order.invitation) {
                 Ok(()) => self.asked += 1,
+                // Those that it was asked for come first: if it has gone, that is heard next, and
+                // if there are no descriptors, there may be some by then.
+                Err(_) if self.asked > 0 => return,
                 Err(error) => {
                     self.fail(error);
                     continue;

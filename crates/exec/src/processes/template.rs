@@ -128,8 +128,9 @@ impl Template {
         // Our own child, not reaped, so the pid is still this one's.
         let child = Child::watch(pid)?;
         if self.told.len() >= MANY {
-            let [_, fresh] = names(&self.number.to_string());
-            self.told.retain(|&pid| process::name(pid) == fresh);
+            // One that has not run yet still has the template's.
+            let names = names(&self.number.to_string());
+            self.told.retain(|&pid| names.contains(&process::name(pid)));
         }
         self.told.push(pid);
         Ok(Started { child, words })
@@ -141,8 +142,8 @@ impl Template {
         if error.kind() == io::ErrorKind::TimedOut {
             return PoolError::StartTimeout { after: limit };
         }
-        if error.kind() == io::ErrorKind::Other {
-            // It lives, and says why.
+        if !matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset) {
+            // It lives, and says why, or could not be asked.
             return PoolError::Setup { what, source: error };
         }
         let Some(child) = self.child.take() else {
@@ -165,6 +166,8 @@ impl Drop for Template {
     fn drop(&mut self) {
         // Killed and reaped.
         drop(self.child.take());
+        // Descriptors, of which it takes some to reap the others.
+        self.asked.clear();
         // What it has forked and could not tell of any more.
         let strays = process::reap_strays(&names(&self.number.to_string()), &self.told);
         if strays > 0 {
