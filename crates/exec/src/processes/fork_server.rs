@@ -175,8 +175,6 @@ struct Service<'a> {
     template: Option<Template>,
     /// What the template was asked for comes first.
     orders: VecDeque<Order>,
-    /// So many it was asked for.
-    asked: usize,
     /// When it is to have answered for the first of them.
     due: Nanos,
 }
@@ -189,7 +187,7 @@ impl<'a> Service<'a> {
         template: Template,
     ) -> Self {
         let template = Some(template);
-        Self { inbox, shared, program, template, orders: VecDeque::new(), asked: 0, due: 0 }
+        Self { inbox, shared, program, template, orders: VecDeque::new(), due: 0 }
     }
 
     fn run(mut self) {
@@ -208,10 +206,15 @@ impl<'a> Service<'a> {
         }
     }
 
+    /// For how many of the orders the template was asked.
+    fn asked(&self) -> usize {
+        self.template.as_ref().map_or(0, Template::owes)
+    }
+
     /// Asks for what is ordered.
     fn ask(&mut self) {
-        while self.asked < MOST_ASKED
-            && let Some(order) = self.orders.get(self.asked)
+        while self.asked() < MOST_ASKED
+            && let Some(order) = self.orders.get(self.asked())
         {
             if self.template.is_none() {
                 match Template::start(self.program) {
@@ -227,16 +230,16 @@ impl<'a> Service<'a> {
             }
             let Some(template) = &mut self.template else { return };
             match template.ask(&order.invitation) {
-                Ok(()) => self.asked += 1,
+                Ok(()) => {}
                 // Those that it was asked for come first: if it has gone, that is heard next, and
                 // if there are no descriptors, there may be some by then.
-                Err(_) if self.asked > 0 => return,
+                Err(_) if template.owes() > 0 => return,
                 Err(error) => {
                     self.fail(error);
                     continue;
                 }
             }
-            if self.asked == 1 {
+            if template.owes() == 1 {
                 self.begin_to_wait();
             }
         }
@@ -245,7 +248,7 @@ impl<'a> Service<'a> {
     /// Waits for an order, and for the template as long as it owes an answer.
     fn listen(&mut self) {
         let mut sources = vec![self.shared.bell.as_fd()];
-        let waits_for = self.template.as_ref().filter(|_| self.asked > 0);
+        let waits_for = self.template.as_ref().filter(|template| template.owes() > 0);
         sources.extend(waits_for.map(Template::as_fd));
         let now = clock::now();
         let left = waits_for.map(|_| Duration::from_nanos(self.due.saturating_sub(now)));
@@ -263,7 +266,6 @@ impl<'a> Service<'a> {
         if let Some(template) = self.template.as_mut().filter(|_| heard) {
             match template.answer() {
                 Ok(started) => {
-                    self.asked -= 1;
                     self.settle(Ok(started));
                     self.begin_to_wait();
                 }
@@ -289,7 +291,6 @@ impl<'a> Service<'a> {
 
     /// The template may have died, or was stopped: for each order another one is tried, once.
     fn fail(&mut self, error: io::Error) {
-        self.asked = 0;
         // Reaped before there is another.
         let (Some(template), Some(order)) = (self.template.take(), self.orders.front_mut()) else {
             return;

@@ -99,6 +99,11 @@ impl Template {
         self.child.as_ref().map_or(0, Child::pid)
     }
 
+    /// How many workers it was asked for and has not told of.
+    pub(super) fn owes(&self) -> usize {
+        self.asked.len()
+    }
+
     /// Whether it has started, and forked before.
     pub(super) fn has_answered(&self) -> bool {
         self.has_answered
