@@ -1,27 +1,31 @@
-//! Links the unwinder into the program where that can be done.
-//!
-//! A worker that is spawned starts the program, and a shared library costs each start: it is looked
-//! for, mapped and relocated, and the constructor of `libgcc_s` asks the processor what it is, where
-//! each question to that is a trip to the hypervisor in a virtual machine. Of `libgcc_s` a Rust program
-//! needs the unwinder only, which is in `libgcc_eh.a` as well. Two workers are ready in 0.92 of the
-//! time without it.
-//!
-//! Nothing is lost where this finds no archive, or where the linker takes the shared library all the
-//! same: the program is linked as it always is. What is lost where it does: the archive of gcc 12 needs
-//! glibc 2.35, all else here 2.34.
+//! How the program is linked, where that can be told: with the unwinder in it, and with the code of a
+//! job's way together. Where it cannot, the program is linked as it always is.
 
 use std::path::PathBuf;
 use std::process::Command;
 
 fn main() {
     println!("cargo:rerun-if-changed=build.rs");
-    println!("cargo:rerun-if-env-changed=CC");
     let target = |what: &str| std::env::var(format!("CARGO_CFG_TARGET_{what}")).unwrap_or_default();
     let is_native = std::env::var("HOST") == std::env::var("TARGET");
     // The libraries of another machine are not this compiler's.
     if !is_native || target("OS") != "linux" || target("ENV") != "gnu" {
         return;
     }
+    link_unwinder();
+    lay_out();
+}
+
+/// A worker that is spawned starts the program, and a shared library costs each start: it is looked
+/// for, mapped and relocated, and the constructor of `libgcc_s` asks the processor what it is, where
+/// each question to that is a trip to the hypervisor in a virtual machine. Of `libgcc_s` a Rust program
+/// needs the unwinder only, which is in `libgcc_eh.a` as well. Two workers are ready in 0.92 of the
+/// time without it.
+///
+/// Nothing is lost where there is no archive, or where the linker takes the shared library all the
+/// same. What is lost where it does not: the archive of gcc 12 needs glibc 2.35, all else here 2.34.
+fn link_unwinder() {
+    println!("cargo:rerun-if-env-changed=CC");
     let Some(directory) = directory_of("libgcc_eh.a") else { return };
     println!("cargo:rustc-link-search=native={}", directory.display());
     println!("cargo:rustc-link-lib=static:-bundle=gcc_eh");
@@ -34,4 +38,20 @@ fn directory_of(library: &str) -> Option<PathBuf> {
     let path = PathBuf::from(String::from_utf8(found.stdout).ok()?.trim());
     // It says what it was asked for if it has none.
     path.is_absolute().then(|| path.parent().map(PathBuf::from))?
+}
+
+/// Has the linker follow job.ld, which says what for. The linkers of Rust and of GNU do; another
+/// one that somebody has chosen may not know how.
+fn lay_out() {
+    println!("cargo:rerun-if-changed=job.ld");
+    println!("cargo:rerun-if-env-changed=RUSTC_LINKER");
+    let is_chosen = std::env::var_os("RUSTC_LINKER").is_some()
+        || std::env::var("CARGO_ENCODED_RUSTFLAGS").is_ok_and(|flags| flags.contains("link"));
+    let is_release = std::env::var("PROFILE").is_ok_and(|profile| profile == "release");
+    if let Ok(directory) = std::env::var("CARGO_MANIFEST_DIR")
+        && is_release
+        && !is_chosen
+    {
+        println!("cargo:rustc-link-arg=-Wl,-T,{directory}/job.ld");
+    }
 }

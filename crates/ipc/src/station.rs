@@ -6,10 +6,11 @@ use std::hint;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use brigade_proto::{JobId, Nanos};
 use brigade_sys::affinity::{self, Neighbour};
+use brigade_sys::clock;
 use brigade_sys::shared::Words;
 use ipc_channel::ipc::IpcSharedMemory;
 
@@ -72,12 +73,12 @@ impl Patience {
         if self.yields.is_zero() {
             return ready();
         }
-        let begin = Instant::now();
+        let begin = clock::now();
         loop {
             if ready() {
                 return true;
             }
-            if begin.elapsed() >= self.yields {
+            if clock::since(begin) >= self.yields {
                 return false;
             }
             thread::yield_now();

@@ -58,7 +58,7 @@ pub fn decode_order(bytes: &[u8]) -> Result<Order, CodecError> {
         [PLAIN, places, slabs, 0, ..] => {
             plain_order(bytes, *places, *slabs).ok_or_else(|| nonsense("an order"))
         }
-        [ANY, rest @ ..] => super::decode(rest),
+        [ANY, rest @ ..] => decode_any(rest),
         _ => Err(nonsense("an order")),
     }
 }
@@ -113,7 +113,7 @@ pub fn decode_answer(bytes: &[u8]) -> Result<Answer, CodecError> {
         [PLAIN, places, 0, 0, 0, 0, 0, 0, ..] => {
             plain(*places).ok_or_else(|| nonsense("an answer"))
         }
-        [ANY, rest @ ..] => super::decode(rest),
+        [ANY, rest @ ..] => decode_any(rest),
         _ => Err(nonsense("an answer")),
     }
 }
@@ -125,6 +125,11 @@ fn any<M: serde::Serialize>(message: &M, buffer: &mut [u8]) -> Result<Option<usi
     };
     *tag = ANY;
     Ok(super::encode_into(message, rest)?.map(|len| len + 1))
+}
+
+#[cold]
+fn decode_any<M: serde::de::DeserializeOwned>(bytes: &[u8]) -> Result<M, CodecError> {
+    super::decode(bytes)
 }
 
 #[cold]

@@ -100,15 +100,19 @@ impl Crew {
                 Err(corrupt) => Err(format!("wrote {} into its ring", corrupt.what())),
             };
             if let Err(what) = offence {
-                // Nothing that it says is believed any more.
-                let entry = &mut state.lanes[lane];
-                entry.wire = None;
-                entry.ready = false;
-                if let Some(keeper) = self.keeper.get() {
-                    keeper.offend(lane, entry.tenure, Some(foreign::breach(&what)));
-                }
-                return;
+                return self.offend(state, lane, &what);
             }
+        }
+    }
+
+    /// Nothing that a worker says is believed any more.
+    #[cold]
+    fn offend(&self, state: &mut State, lane: usize, what: &str) {
+        let entry = &mut state.lanes[lane];
+        entry.wire = None;
+        entry.ready = false;
+        if let Some(keeper) = self.keeper.get() {
+            keeper.offend(lane, entry.tenure, Some(foreign::breach(what)));
         }
     }
 

@@ -104,6 +104,11 @@ impl Worker<'_> {
             Place::Here(_) => 0,
         });
         let needed = regions.max().unwrap_or(0);
+        if self.inputs.count() < needed { self.fetch_regions(needed) } else { Ok(()) }
+    }
+
+    #[cold]
+    fn fetch_regions(&mut self, needed: usize) -> Result<(), Leave> {
         while self.inputs.count() < needed {
             let (_, region) = self.mail.fetch(|mail| matches!(mail, Mail::Inputs))?;
             self.inputs.add(region);

@@ -194,6 +194,7 @@ impl Worker<'_> {
         }
     }
 
+    #[inline(never)]
     fn take_orders(&mut self, patience: Patience) -> Result<(), Leave> {
         let mut buffer = [0; MAX_MESSAGE];
         loop {
