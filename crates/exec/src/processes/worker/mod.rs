@@ -178,6 +178,8 @@ impl Worker<'_> {
             Some(patience) => self.take_orders(patience),
             None => self.take_mail(),
         };
+        // The process ends now, and the kernel takes everything at once.
+        std::mem::forget(self);
         match leave {
             Err(Leave::Because(reason)) => give_notice(&reason),
             Err(Leave::Quietly) | Ok(()) => {
