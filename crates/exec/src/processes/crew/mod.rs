@@ -95,6 +95,7 @@ impl Crew {
                 waiting_for_room: 0,
                 is_led: false,
                 followers: 0,
+                looks: 0,
                 call: Call::Never,
                 is_unattended: false,
                 hold: Hold::new(

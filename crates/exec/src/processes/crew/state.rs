@@ -34,6 +34,8 @@ pub(super) struct State {
     pub(super) is_led: bool,
     /// Callers that wait and do not lead.
     pub(super) followers: usize,
+    /// Counts the looks of callers that wait and do not sleep yet.
+    pub(super) looks: u64,
     /// When the clerk was last said to want a call.
     pub(super) call: Call,
     /// The last job was submitted by somebody who does not come to wait for it.

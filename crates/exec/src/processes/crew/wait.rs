@@ -97,6 +97,7 @@ impl Crew {
     /// Collects if nobody else is at it.
     fn attend(&self) {
         if let Ok(mut state) = self.state.try_lock() {
+            state.looks = state.looks.wrapping_add(1);
             self.collect(&mut state);
             self.release(state);
         }
@@ -124,7 +125,7 @@ impl Crew {
     /// The clerk's life: one thread of the pool.
     pub(in super::super) fn clerk(&self) {
         let mut idle_since = Some(clock::now());
-        let mut is_called = false;
+        let (mut is_called, mut looks) = (false, 0);
         loop {
             let mut state = self.lock();
             self.collect(&mut state);
@@ -148,8 +149,13 @@ impl Crew {
                 self.deal_out(&mut state);
             }
             // It was called because no caller attends to this; until one does, it is
-            // better called at once. Not if it only looks after what is held back.
-            let is_needed = busy && !state.is_led && !state.hold.is_minded;
+            // better called at once. Not if it only looks after what is held back. A caller
+            // that does is told by its looks: to call the clerk beside it would take ten times
+            // as long as the rest of an empty job, and go on, as there is a next job under way
+            // each time that the clerk comes.
+            let is_attended = looks != state.looks;
+            looks = state.looks;
+            let is_needed = busy && !state.is_led && !is_attended && !state.hold.is_minded;
             let call = if is_needed { Call::Always } else { Call::Idle };
             state.call = call;
             self.bells.clerk_wants(call);
