@@ -41,7 +41,8 @@ fn directory_of(library: &str) -> Option<PathBuf> {
 }
 
 /// Has the linker follow job.ld, which says what for. The linkers of Rust and of GNU do; another
-/// one that somebody has chosen may not know how.
+/// one that somebody has chosen may not know how, and is left alone, as is what the C compiler calls
+/// if it fails at it.
 fn lay_out() {
     println!("cargo:rerun-if-changed=job.ld");
     println!("cargo:rerun-if-env-changed=RUSTC_LINKER");
@@ -51,7 +52,25 @@ fn lay_out() {
     if let Ok(directory) = std::env::var("CARGO_MANIFEST_DIR")
         && is_release
         && !is_chosen
+        && can_follow(&format!("{directory}/job.ld")).is_some()
     {
-        println!("cargo:rustc-link-arg=-Wl,-T,{directory}/job.ld");
+        // Not behind -Wl, which would take a path with a comma apart.
+        println!("cargo:rustc-link-arg=-T{directory}/job.ld");
     }
+}
+
+/// Links a program of one line with a script; `None` if that fails.
+fn can_follow(script: &str) -> Option<()> {
+    let directory = PathBuf::from(std::env::var_os("OUT_DIR")?);
+    let (source, program) = (directory.join("trial.c"), directory.join("trial"));
+    std::fs::write(&source, "int main(void) { return 0; }\n").ok()?;
+    let compiler = std::env::var("CC").unwrap_or_else(|_| "cc".to_owned());
+    let linked = Command::new(compiler)
+        .arg(format!("-T{script}"))
+        .arg(&source)
+        .arg("-o")
+        .arg(&program)
+        .output()
+        .ok()?;
+    linked.status.success().then_some(())
 }

@@ -150,10 +150,12 @@ impl Crew {
             }
             // It was called because no caller attends to this; until one does, it is
             // better called at once. Not if it only looks after what is held back. A caller
-            // that does is told by its looks: to call the clerk beside it would take ten times
-            // as long as the rest of an empty job, and go on, as there is a next job under way
-            // each time that the clerk comes.
-            let is_attended = looks != state.looks;
+            // that has looked since the clerk last did attends, if nobody else waits for what
+            // it may leave: to call the clerk beside it would take ten times as long as the
+            // rest of an empty job, and go on, as there is a next job under way each time that
+            // the clerk comes.
+            let are_others = state.followers > 0 || state.is_unattended;
+            let is_attended = looks != state.looks && !are_others;
             looks = state.looks;
             let is_needed = busy && !state.is_led && !is_attended && !state.hold.is_minded;
             let call = if is_needed { Call::Always } else { Call::Idle };
