@@ -6,6 +6,7 @@ use std::process::Command;
 
 fn main() {
     println!("cargo:rerun-if-changed=build.rs");
+    println!("cargo:rerun-if-env-changed=CC");
     let target = |what: &str| std::env::var(format!("CARGO_CFG_TARGET_{what}")).unwrap_or_default();
     let is_native = std::env::var("HOST") == std::env::var("TARGET");
     // The libraries of another machine are not this compiler's.
@@ -25,16 +26,19 @@ fn main() {
 /// Nothing is lost where there is no archive, or where the linker takes the shared library all the
 /// same. What is lost where it does not: the archive of gcc 12 needs glibc 2.35, all else here 2.34.
 fn link_unwinder() {
-    println!("cargo:rerun-if-env-changed=CC");
     let Some(directory) = directory_of("libgcc_eh.a") else { return };
     println!("cargo:rustc-link-search=native={}", directory.display());
     println!("cargo:rustc-link-lib=static:-bundle=gcc_eh");
 }
 
-/// Where the C compiler, which links the program too, has a library; `None` if it has none.
+/// The C compiler, which links the program too.
+fn compiler() -> Command {
+    Command::new(std::env::var("CC").unwrap_or_else(|_| "cc".to_owned()))
+}
+
+/// Where the C compiler has a library; `None` if it has none.
 fn directory_of(library: &str) -> Option<PathBuf> {
-    let compiler = std::env::var("CC").unwrap_or_else(|_| "cc".to_owned());
-    let found = Command::new(compiler).arg(format!("-print-file-name={library}")).output().ok()?;
+    let found = compiler().arg(format!("-print-file-name={library}")).output().ok()?;
     let path = PathBuf::from(String::from_utf8(found.stdout).ok()?.trim());
     // It says what it was asked for if it has none.
     path.is_absolute().then(|| path.parent().map(PathBuf::from))?
@@ -64,13 +68,7 @@ fn can_follow(script: &str) -> Option<()> {
     let directory = PathBuf::from(std::env::var_os("OUT_DIR")?);
     let (source, program) = (directory.join("trial.c"), directory.join("trial"));
     std::fs::write(&source, "int main(void) { return 0; }\n").ok()?;
-    let compiler = std::env::var("CC").unwrap_or_else(|_| "cc".to_owned());
-    let linked = Command::new(compiler)
-        .arg(format!("-T{script}"))
-        .arg(&source)
-        .arg("-o")
-        .arg(&program)
-        .output()
-        .ok()?;
+    let linked =
+        compiler().arg(format!("-T{script}")).arg(&source).arg("-o").arg(&program).output().ok()?;
     linked.status.success().then_some(())
 }

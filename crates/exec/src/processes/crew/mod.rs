@@ -95,7 +95,7 @@ impl Crew {
                 waiting_for_room: 0,
                 is_led: false,
                 followers: 0,
-                looks: 0,
+                has_looked: false,
                 call: Call::Never,
                 is_unattended: false,
                 hold: Hold::new(

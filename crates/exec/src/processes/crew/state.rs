@@ -34,8 +34,8 @@ pub(super) struct State {
     pub(super) is_led: bool,
     /// Callers that wait and do not lead.
     pub(super) followers: usize,
-    /// Counts the looks of callers that wait and do not sleep yet.
-    pub(super) looks: u64,
+    /// A caller that waits and does not sleep yet has looked since the clerk last did.
+    pub(super) has_looked: bool,
     /// When the clerk was last said to want a call.
     pub(super) call: Call,
     /// The last job was submitted by somebody who does not come to wait for it.
@@ -134,6 +134,12 @@ impl State {
     pub(super) fn progress(&mut self) {
         self.deaths.end();
         self.idle_deaths.end();
+    }
+
+    /// Whether somebody waits for what nobody but the clerk may come for: another caller that
+    /// sleeps, or a listener on a channel.
+    pub(super) fn relies_on_the_clerk(&self) -> bool {
+        self.followers > 0 || self.is_unattended
     }
 
     /// Whether a worker was told of a job that has not strayed more often than this. It may be at it,

@@ -97,7 +97,7 @@ impl Crew {
     /// Collects if nobody else is at it.
     fn attend(&self) {
         if let Ok(mut state) = self.state.try_lock() {
-            state.looks = state.looks.wrapping_add(1);
+            state.has_looked = true;
             self.collect(&mut state);
             self.release(state);
         }
@@ -106,14 +106,11 @@ impl Crew {
     /// Says what the clerk is to be called for. Who changes that looks at the rings
     /// after it.
     pub(super) fn see_to_the_clerk(&self, state: &mut State) {
-        let call = if state.is_led && state.followers == 0 && !state.is_unattended {
-            // Workers call the leader.
-            Call::Idle
-        } else if state.followers > 0 || state.is_unattended {
+        let call = if state.relies_on_the_clerk() {
             Call::Always
         } else {
-            // Callers are busy submitting; the clerk is called when a worker has
-            // nothing left to do.
+            // Workers call the leader; or callers are busy submitting, and the clerk is
+            // called when a worker has nothing left to do.
             Call::Idle
         };
         if state.call != call {
@@ -125,7 +122,7 @@ impl Crew {
     /// The clerk's life: one thread of the pool.
     pub(in super::super) fn clerk(&self) {
         let mut idle_since = Some(clock::now());
-        let (mut is_called, mut looks) = (false, 0);
+        let mut is_called = false;
         loop {
             let mut state = self.lock();
             self.collect(&mut state);
@@ -154,9 +151,8 @@ impl Crew {
             // it may leave: to call the clerk beside it would take ten times as long as the
             // rest of an empty job, and go on, as there is a next job under way each time that
             // the clerk comes.
-            let are_others = state.followers > 0 || state.is_unattended;
-            let is_attended = looks != state.looks && !are_others;
-            looks = state.looks;
+            let has_looked = std::mem::take(&mut state.has_looked);
+            let is_attended = has_looked && !state.relies_on_the_clerk();
             let is_needed = busy && !state.is_led && !is_attended && !state.hold.is_minded;
             let call = if is_needed { Call::Always } else { Call::Idle };
             state.call = call;

@@ -196,6 +196,7 @@ impl Worker<'_> {
         }
     }
 
+    // A function of its own, so that job.ld can name it.
     #[inline(never)]
     fn take_orders(&mut self, patience: Patience) -> Result<(), Leave> {
         let mut buffer = [0; MAX_MESSAGE];
