@@ -4,7 +4,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use brigade_proto::{Bytes, JobError, Outcome, Spans, Status};
-use brigade_report::{Files, JobRow, Micros, SpansUs};
+use brigade_report::{Files, JobRow, Micros, NoteNames, SpansUs};
 use brigade_sys::clock;
 use serde_json::Value;
 
@@ -45,6 +45,7 @@ pub(crate) fn settle(
     row.attempts = outcome.attempts;
     row.bytes_in = outcome.bytes_in;
     row.bytes_out = outcome.bytes_out();
+    row.notes = NoteNames(outcome.notes);
     let spans = outcome.stamps.spans();
     row.spans_us = SpansUs(spans);
     row.total_us = Micros(spans.total());
@@ -158,6 +159,7 @@ fn row(info: &JobInfo, status: Status) -> JobRow {
         pid: None,
         attempts: 0,
         resumed: false,
+        notes: NoteNames::default(),
         digest: None,
         bytes_in: 0,
         bytes_out: 0,

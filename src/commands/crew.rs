@@ -9,7 +9,7 @@ use brigade_exec::{Backend, Pool, PoolConfig};
 use brigade_kernels::Registry;
 use brigade_measure::summary::{Run, Summary};
 use brigade_proto::Nanos;
-use brigade_report::{RunConfig, RunEnd, RunReport};
+use brigade_report::{RunConfig, RunEnd, RunReport, units};
 use brigade_sys::{clock, heap};
 
 use crate::console;
@@ -127,7 +127,13 @@ impl Account {
             results,
         };
         report.end(out, &end)?;
-        out.flush()
+        out.flush()?;
+        // Once for a run, however many jobs it concerns.
+        for (note, &jobs) in &self.summary.notes {
+            let of = units::count(self.summary.counts.total(), "job");
+            console::say(format_args!("note: {} ({jobs} of {of})", note.text()));
+        }
+        Ok(())
     }
 }
 

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::vec;
 
 use brigade_kernels::KernelId;
-use brigade_proto::{Bytes, JobError, JobId, Nanos, Outcome, Params, Source, Stamps, WorkerId};
+use brigade_proto::{
+    Bytes, JobError, JobId, Nanos, Notes, Outcome, Params, Source, Stamps, WorkerId,
+};
 
 use crate::load::TINY;
 use crate::ticket::{Basket, End, Listener, Task, Ticket};
@@ -37,12 +39,12 @@ pub(crate) struct ChunkEnd {
     /// How many of its jobs were run: the first ones. The worker had no room for the outputs
     /// of the next one.
     pub(crate) run: usize,
-    /// Jobs that failed or have outputs, in order.
+    /// Jobs that failed, have outputs or notes, in order.
     pub(crate) others: Vec<Other>,
 }
 
 /// A job's place in its chunk, and what became of it.
-type Other = (u32, Result<Vec<Bytes>, JobError>);
+type Other = (u32, Notes, Result<Vec<Bytes>, JobError>);
 
 /// Whether a job may go in a chunk: nothing large to carry, and no clock of its own.
 pub(crate) fn is_chunkable(inputs: &[Source], has_timeout: bool) -> bool {
@@ -204,6 +206,7 @@ impl Iterator for Outcomes {
         self.next += 1;
         let mut stamps = self.stamps;
         let instant = self.returned.as_chunks().0.get(place).filter(|_| place < self.run);
+        let mut notes = Notes::default();
         let result = match (&self.result, instant) {
             (Ok(()), Some(instant)) => {
                 // After the one before it, and not after the answer.
@@ -213,8 +216,11 @@ impl Iterator for Outcomes {
                 stamps.called = self.called;
                 stamps.returned = returned;
                 self.called = returned;
-                match self.others.next_if(|(other, _)| *other as usize == place) {
-                    Some((_, result)) => result,
+                match self.others.next_if(|(other, ..)| *other as usize == place) {
+                    Some((_, own, result)) => {
+                        notes = own;
+                        result
+                    }
                     None => Ok(Vec::new()),
                 }
             }
@@ -234,6 +240,7 @@ impl Iterator for Outcomes {
             pid: self.pid,
             attempts: self.attempts,
             bytes_in: self.bytes_in.get(place).copied().unwrap_or(0),
+            notes,
         })
     }
 }

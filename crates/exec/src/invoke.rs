@@ -6,7 +6,7 @@ use std::sync::Once;
 use std::time::Duration;
 
 use brigade_kernels::{Context, Control, Entry, KernelError, Progress};
-use brigade_proto::{JobError, Nanos, limits};
+use brigade_proto::{JobError, Nanos, Notes, limits};
 use brigade_sys::clock;
 
 /// A kernel call that may be interrupted by waits.
@@ -18,7 +18,7 @@ pub(crate) struct Call<'a> {
 /// What a step of a call came to.
 pub(crate) enum Step {
     Wait(Duration),
-    Finished(Result<(), CallError>),
+    Finished(Result<Notes, CallError>),
 }
 
 /// Why a call did not succeed.
@@ -48,7 +48,7 @@ impl<'a> Call<'a> {
             caught.panic.take()
         });
         match result {
-            Ok(Ok(Progress::Done)) => Step::Finished(Ok(())),
+            Ok(Ok(Progress::Done)) => Step::Finished(Ok(context.notes())),
             Ok(Ok(Progress::Wait(time))) => {
                 context.next_round();
                 Step::Wait(time)
@@ -135,9 +135,9 @@ impl Deadline<'_> {
     /// than its timeout has timed out, whether or not it noticed.
     pub(crate) fn judge(
         &self,
-        result: Result<(), CallError>,
+        result: Result<Notes, CallError>,
         returned: Nanos,
-    ) -> Result<(), JobError> {
+    ) -> Result<Notes, JobError> {
         if let Some(after) = self.timeout
             && Duration::from_nanos(returned.saturating_sub(self.called)) >= after
         {
@@ -147,7 +147,7 @@ impl Deadline<'_> {
             Err(CallError::Failed(error)) => Err(error),
             Err(CallError::NoMemory(error)) => Err(JobError::Kernel { message: error.to_string() }),
             _ if (self.cancelled)() => Err(JobError::Cancelled),
-            Ok(()) => Ok(()),
+            Ok(notes) => Ok(notes),
             // Nobody asked it to; a kernel that says so all the same has failed.
             Err(CallError::Stopped) => {
                 Err(JobError::Kernel { message: KernelError::Stopped.to_string() })
@@ -168,7 +168,7 @@ pub(crate) fn run_to_end(
     call: &mut Call<'_>,
     deadline: &Deadline<'_>,
     mut sleep: impl FnMut(Duration),
-) -> (Nanos, Result<(), CallError>) {
+) -> (Nanos, Result<Notes, CallError>) {
     loop {
         match call.step() {
             Step::Wait(time) => {

@@ -5,7 +5,7 @@ use std::iter::FusedIterator;
 use std::sync::Arc;
 
 use brigade_kernels::KernelId;
-use brigade_proto::{JobError, JobId, JobSpec, Outcome, Params, Stamps};
+use brigade_proto::{JobError, JobId, JobSpec, Notes, Outcome, Params, Stamps};
 use brigade_sys::clock;
 
 use crate::chunk::{Batch, Chunk, Pace, bytes_of, is_chunkable};
@@ -219,6 +219,7 @@ fn refusal(error: &SubmitError) -> Outcome {
         pid: 0,
         attempts: 0,
         bytes_in: 0,
+        notes: Notes::default(),
     }
 }
 

@@ -6,7 +6,9 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use brigade_kernels::KernelId;
-use brigade_proto::{Bytes, JobError, JobId, Nanos, Outcome, Params, Source, Stamps, WorkerId};
+use brigade_proto::{
+    Bytes, JobError, JobId, Nanos, Notes, Outcome, Params, Source, Stamps, WorkerId,
+};
 use crossbeam_channel::Sender;
 
 use crate::chunk::{Batch, Chunk, ChunkEnd};
@@ -46,6 +48,7 @@ impl Task {
             pid: end.pid,
             attempts: self.attempts,
             bytes_in: end.bytes_in,
+            notes: end.notes,
         };
         self.ticket.finish(outcome);
     }
@@ -53,7 +56,7 @@ impl Task {
     /// Reports that the job ended without being run.
     pub(crate) fn finish_unrun(mut self, error: JobError) {
         self.stamps.collected = brigade_sys::clock::now();
-        self.finish(End { result: Err(error), worker: None, pid: 0, bytes_in: 0, chunk: None });
+        self.finish(End::unrun(error));
     }
 }
 
@@ -62,8 +65,7 @@ impl Drop for Task {
     fn drop(&mut self) {
         if std::thread::panicking() {
             let reason = "the thread that had the job in hand has panicked".to_owned();
-            let result = Err(JobError::PoolGaveUp { reason });
-            self.finish(End { result, worker: None, pid: 0, bytes_in: 0, chunk: None });
+            self.finish(End::unrun(JobError::PoolGaveUp { reason }));
         }
     }
 }
@@ -74,8 +76,27 @@ pub(crate) struct End {
     pub(crate) worker: Option<WorkerId>,
     pub(crate) pid: u32,
     pub(crate) bytes_in: u64,
+    pub(crate) notes: Notes,
     /// If the task stands for a chunk and its result is good.
     pub(crate) chunk: Option<Box<ChunkEnd>>,
+}
+
+impl End {
+    /// The end of a job that no worker has run.
+    fn unrun(error: JobError) -> Self {
+        Self::failed(error, None, 0, 0)
+    }
+
+    /// The end of a job that has no result.
+    pub(crate) fn failed(
+        error: JobError,
+        worker: Option<WorkerId>,
+        pid: u32,
+        bytes_in: u64,
+    ) -> Self {
+        let notes = Notes::default();
+        Self { result: Err(error), worker, pid, bytes_in, notes, chunk: None }
+    }
 }
 
 /// Who hears of the outcome.
@@ -266,6 +287,7 @@ impl Ticket {
             pid: 0,
             attempts: 0,
             bytes_in: 0,
+            notes: Notes::default(),
         });
     }
 
@@ -353,6 +375,7 @@ mod tests {
             pid: 0,
             attempts: 1,
             bytes_in: 0,
+            notes: Notes::default(),
         }
     }
 

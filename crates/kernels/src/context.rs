@@ -1,6 +1,7 @@
+use std::cell::Cell;
 use std::sync::atomic::{AtomicU8, Ordering};
 
-use brigade_proto::{Buffer, Params, Value, limits};
+use brigade_proto::{Buffer, Note, Notes, Params, Value, limits};
 
 use crate::KernelError;
 
@@ -80,6 +81,7 @@ pub struct Context<'a> {
     sink: &'a mut dyn OutputSink,
     control: &'a dyn Control,
     round: u32,
+    notes: Cell<Notes>,
 }
 
 impl<'a> Context<'a> {
@@ -93,7 +95,7 @@ impl<'a> Context<'a> {
         sink: &'a mut dyn OutputSink,
         control: &'a dyn Control,
     ) -> Self {
-        Self { params, inputs, sink, control, round: 0 }
+        Self { params, inputs, sink, control, round: 0, notes: Cell::default() }
     }
 
     /// All inputs. Each starts at a multiple of 64.
@@ -207,6 +209,19 @@ impl<'a> Context<'a> {
     /// before they know the length.
     pub fn truncate_output(&mut self, len: usize) {
         self.sink.truncate_last(len);
+    }
+
+    /// Remarks that the result, although right, does not carry everything that the input held.
+    /// The remark reaches the caller in the job's outcome; a command says it once per run.
+    pub fn note(&self, note: Note) {
+        let mut notes = self.notes.get();
+        notes.add(note);
+        self.notes.set(notes);
+    }
+
+    /// What was remarked so far.
+    pub fn notes(&self) -> Notes {
+        self.notes.get()
     }
 
     /// How often the kernel has returned [`Progress::Wait`](crate::Progress::Wait).

@@ -14,7 +14,7 @@
 
 use std::collections::BTreeMap;
 
-use brigade_proto::{Nanos, Outcome, Span, Spans, Status, WorkerId};
+use brigade_proto::{Nanos, Note, Outcome, Span, Spans, Status, WorkerId};
 
 use crate::lane::{Lane, LaneTimes, Visit};
 
@@ -65,6 +65,7 @@ pub struct Tally {
     bytes_out: u64,
     retries: u64,
     resumed: u64,
+    notes: BTreeMap<Note, u64>,
     lanes: BTreeMap<WorkerId, Lane>,
 }
 
@@ -76,6 +77,9 @@ impl Tally {
         self.spans = self.spans + outcome.stamps.spans();
         self.bytes_in += outcome.bytes_in;
         self.bytes_out += outcome.bytes_out();
+        for note in outcome.notes.iter() {
+            *self.notes.entry(note).or_default() += 1;
+        }
         self.retries += u64::from(outcome.attempts.saturating_sub(1));
         if let Some(worker) = outcome.worker
             && let Some(visit) = Visit::of(&outcome.stamps)
@@ -116,6 +120,7 @@ impl Tally {
             bytes_out: self.bytes_out,
             retries: self.retries,
             resumed: self.resumed,
+            notes: self.notes.clone(),
             wall: run.wall,
             workers: run.ready.len(),
             restarts: run.restarts,
@@ -160,6 +165,8 @@ pub struct Summary {
     pub retries: u64,
     /// Jobs, of those that are ok, whose result was there from an earlier run.
     pub resumed: u64,
+    /// How many jobs had each remark.
+    pub notes: BTreeMap<Note, u64>,
     /// Pool creation asked for until the last result was where it should be.
     pub wall: Nanos,
     /// How many workers.
@@ -219,7 +226,7 @@ fn ratio(a: u64, b: u64) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use brigade_proto::{Buffer, JobError, JobId, Stamps};
+    use brigade_proto::{Buffer, JobError, JobId, Notes, Stamps};
 
     use super::*;
 
@@ -242,6 +249,7 @@ mod tests {
             pid: 1,
             attempts: 1,
             bytes_in: 5,
+            notes: Notes::default(),
         }
     }
 

@@ -11,6 +11,7 @@ mod error;
 mod ids;
 mod job;
 pub mod limits;
+mod notes;
 mod outcome;
 mod params;
 mod span;
@@ -20,6 +21,7 @@ pub use bytes::{Bytes, Lend};
 pub use error::JobError;
 pub use ids::{JobId, WorkerId};
 pub use job::{JobSpec, Source};
+pub use notes::{Note, Notes};
 pub use outcome::{Outcome, Status};
 pub use params::{Params, Value};
 pub use span::{Nanos, Span, Spans, Stamps};
@@ -27,4 +29,4 @@ pub use span::{Nanos, Span, Spans, Stamps};
 /// Version of the messages between a coordinator and its workers. A worker of
 /// another version is refused in the handshake. Raise it with every change to
 /// what crosses the process boundary.
-pub const PROTOCOL_VERSION: u32 = 4;
+pub const PROTOCOL_VERSION: u32 = 5;

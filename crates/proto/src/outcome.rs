@@ -2,7 +2,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Bytes, JobError, JobId, Stamps, WorkerId};
+use crate::{Bytes, JobError, JobId, Notes, Stamps, WorkerId};
 
 /// How a job ended, in one word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -59,6 +59,8 @@ pub struct Outcome {
     pub attempts: u32,
     /// Bytes of all inputs.
     pub bytes_in: u64,
+    /// What its kernel remarked on a result that is right but not everything; none if it failed.
+    pub notes: Notes,
 }
 
 impl Outcome {

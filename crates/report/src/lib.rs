@@ -14,8 +14,8 @@ pub mod trace;
 pub mod units;
 
 pub use run::{
-    Files, JobRow, Micros, ParamValues, ProcessConfig, RUN_SCHEMA, RunConfig, RunEnd, RunReport,
-    SpansUs,
+    Files, JobRow, Micros, NoteNames, ParamValues, ProcessConfig, RUN_SCHEMA, RunConfig, RunEnd,
+    RunReport, SpansUs,
 };
 pub use run_human::RunHuman;
 pub use run_json::{RunJson, RunJsonl};

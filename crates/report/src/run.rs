@@ -4,7 +4,7 @@ use std::io;
 
 use brigade_exec::{PoolConfig, Sandbox, WorkerReport};
 use brigade_measure::summary::Summary;
-use brigade_proto::{Nanos, Params, Span, Spans, Status, Value};
+use brigade_proto::{Nanos, Note, Notes, Params, Span, Spans, Status, Value};
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
@@ -62,6 +62,10 @@ pub struct JobRow {
     pub spans_us: SpansUs,
     /// Submitted until its outcome was in hand.
     pub total_us: Micros,
+    /// What its result does not carry of its input, or how far it can be trusted: a list of
+    /// names.
+    #[serde(skip_serializing_if = "NoteNames::is_empty")]
+    pub notes: NoteNames,
     /// Why it has no result.
     pub error: Option<String>,
     /// The end of what the worker printed that died of it.
@@ -76,6 +80,22 @@ impl JobRow {
             [] => format!("job {}", self.id),
             files => files.join(" "),
         }
+    }
+}
+
+/// The names of a job's notes, as a list.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct NoteNames(pub Notes);
+
+impl NoteNames {
+    fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl Serialize for NoteNames {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.0.iter().map(Note::name))
     }
 }
 

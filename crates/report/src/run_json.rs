@@ -1,6 +1,7 @@
 //! A run as JSON: one object (`run --format json`), or one line per job (`batch`,
 //! `run --format jsonl`).
 
+use std::collections::BTreeMap;
 use std::io::{self, Write};
 
 use brigade_exec::WorkerReport;
@@ -142,6 +143,9 @@ struct SummaryRow<'a> {
     #[serde(skip_serializing_if = "is_zero")]
     resumed: u64,
     restarts: u64,
+    /// How many jobs had each remark.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    notes: BTreeMap<&'static str, u64>,
     peak_rss_bytes: Option<u64>,
     ended_early: Option<&'a str>,
 }
@@ -189,6 +193,7 @@ impl<'a> SummaryRow<'a> {
             retries: summary.retries,
             resumed: summary.resumed,
             restarts: summary.restarts,
+            notes: summary.notes.iter().map(|(note, &jobs)| (note.name(), jobs)).collect(),
             peak_rss_bytes: summary.peak_rss_bytes,
             ended_early,
         }

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use brigade_kernels::HeapSink;
-use brigade_proto::{Bytes, JobError, Nanos, Stamps, WorkerId};
+use brigade_proto::{Bytes, JobError, Nanos, Notes, Stamps, WorkerId};
 use brigade_sys::clock;
 
 use crate::executor::WorkerReport;
@@ -63,9 +63,9 @@ impl Lane {
         task.stamps.encoded = clock::now();
         task.stamps.in_hand = task.stamps.encoded;
         match loaded {
-            Ok(inputs) => Some(Ready { task, inputs }),
+            Ok(inputs) => Some(Ready { task, inputs, notes: Notes::default() }),
             Err(error) => {
-                self.end(Ready { task, inputs: Vec::new() }, Err(error));
+                self.end(Ready { task, inputs: Vec::new(), notes: Notes::default() }, Err(error));
                 None
             }
         }
@@ -73,7 +73,7 @@ impl Lane {
 
     /// Reports a job that has been run.
     pub(super) fn end(&self, ready: Ready, result: Result<Vec<Bytes>, JobError>) {
-        let Ready { mut task, inputs } = ready;
+        let Ready { mut task, inputs, notes } = ready;
         let stamps = &mut task.stamps;
         stamps.published = clock::now();
         stamps.collected = stamps.published;
@@ -85,7 +85,7 @@ impl Lane {
         }
         let bytes_in = load::total(&inputs);
         let worker = Some(self.worker);
-        task.finish(End { result, worker, pid: self.pid, bytes_in, chunk: None });
+        task.finish(End { result, worker, pid: self.pid, bytes_in, notes, chunk: None });
     }
 
     pub(super) fn report(&self) -> WorkerReport {
@@ -105,6 +105,8 @@ impl Lane {
 pub(super) struct Ready {
     pub(super) task: Task,
     pub(super) inputs: Vec<Bytes>,
+    /// What its kernel remarked, once it has returned.
+    notes: Notes,
 }
 
 impl Ready {
@@ -117,10 +119,11 @@ impl Ready {
         &mut self,
         called: Nanos,
         returned: Nanos,
-        result: Result<(), JobError>,
+        result: Result<Notes, JobError>,
         sink: HeapSink,
     ) -> Result<Vec<Bytes>, JobError> {
         self.task.stamps = Stamps { called, returned, ..self.task.stamps };
-        result.map(|()| sink.into_outputs().into_iter().map(Bytes::from).collect())
+        self.notes = result?;
+        Ok(sink.into_outputs().into_iter().map(Bytes::from).collect())
     }
 }

@@ -2,7 +2,7 @@
 //! worker did wrong, in words that fit after "it": the worker is ended for it.
 
 use brigade_ipc::wire::{self, Place};
-use brigade_proto::{Bytes, JobError, JobId, Nanos, limits};
+use brigade_proto::{Bytes, JobError, JobId, Nanos, Notes, limits};
 
 use crate::chunk::ChunkEnd;
 
@@ -74,17 +74,18 @@ pub(super) fn chunk(
         [] => Vec::new(),
         rest => wire::decode_others(rest, count).map_err(|_| nonsense())?,
     };
-    if !others.is_sorted_by_key(|(place, _)| *place)
+    if !others.is_sorted_by_key(|(place, ..)| *place)
         || others.windows(2).any(|pair| pair[0].0 == pair[1].0)
-        || others.last().is_some_and(|(place, _)| *place as usize >= run)
+        || others.last().is_some_and(|(place, ..)| *place as usize >= run)
     {
         return Err(nonsense());
     }
     let others = others
         .into_iter()
-        .map(|(place, result)| {
+        .map(|(place, notes, result)| {
             Ok((
                 place,
+                Notes::from_bits(notes.bits()),
                 match result {
                     Ok(places) => Ok(outputs(places, &find)?),
                     Err(what) => Err(error(what)?),
@@ -118,21 +119,29 @@ mod tests {
 
     #[test]
     fn a_chunk_says_of_each_job_at_most_once_and_in_order() {
-        let of = |places: &[u32]| places.iter().map(|&i| (i, Ok(vec![here()]))).collect();
+        let of = |places: &[u32]| {
+            places.iter().map(|&i| (i, Notes::default(), Ok(vec![here()]))).collect()
+        };
         assert_eq!(ends(&of(&[0, 2])).unwrap().others.len(), 2);
         for wrong in [&[2, 0][..], &[1, 1], &[3], &[u32::MAX], &[0, 1, 2, 3]] {
             assert!(ends(&of(wrong)).is_err(), "{wrong:?}");
         }
         let nowhere = Place::Slab { region: 0, offset: 0, len: 1, slab: 0 };
-        assert!(ends(&vec![(0, Ok(vec![nowhere]))]).unwrap_err().contains("slab"));
-        assert!(ends(&vec![(0, Ok(vec![here(); 17]))]).unwrap_err().contains("17 outputs"));
+        assert!(
+            ends(&vec![(0, Notes::default(), Ok(vec![nowhere]))]).unwrap_err().contains("slab")
+        );
+        assert!(
+            ends(&vec![(0, Notes::default(), Ok(vec![here(); 17]))])
+                .unwrap_err()
+                .contains("17 outputs")
+        );
     }
 
     #[test]
     fn a_chunk_says_nothing_of_jobs_that_were_not_run() {
         let ends = |run: usize, place: u32| {
             let instants = [vec![0; 8 * run], vec![0xff; 8 * (3 - run)]].concat();
-            let others: ChunkOthers = vec![(place, Ok(vec![here()]))];
+            let others: ChunkOthers = vec![(place, Notes::default(), Ok(vec![here()]))];
             let said = [instants, encode_bulk(&others).unwrap()].concat();
             chunk(3, vec![Bytes::from(&said[..])], find)
         };

@@ -136,13 +136,13 @@ impl Link {
                     let payloads = region.into_iter().collect();
                     served.mail.with(|mail| mail.send(Mail::Outputs, payloads, Carriage::Shared));
                 }
-                Reply::Done { job, error, in_hand, called, returned, published } => {
+                Reply::Done { job, error, notes, in_hand, called, returned, published } => {
                     let result = match error {
                         Some(error) => Err(error),
                         None => Ok(payloads.into_iter().map(Into::into).collect()),
                     };
                     let instants = Instants { in_hand, called, returned, published };
-                    let done = Done { job, result, instants };
+                    let done = Done { job, result, notes, instants };
                     if let Err(what) = self.crew.complete(self.lane, self.tenure, done) {
                         return Some(foreign::breach(&what));
                     }

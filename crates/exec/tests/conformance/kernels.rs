@@ -5,12 +5,15 @@ use std::time::{Duration, Instant};
 
 use brigade_kernels::{Context, Inputs, Kernel, KernelError, ParamSpec, Progress, Registry, Spec};
 
+use brigade_proto::Note;
+
 use crate::{limits, orphans, sandbox};
 
 pub(crate) fn registry() -> Registry {
     Registry::empty()
         .with(Echo)
         .with(Fill)
+        .with(Remark)
         .with(Fail)
         .with(Panic)
         .with(Wait)
@@ -48,6 +51,24 @@ impl Kernel for Echo {
                 *to = from.wrapping_add(1);
             }
             job.truncate_output(input.len());
+        }
+        Ok(Progress::Done)
+    }
+}
+
+/// Remarks on its result, and has an output only if it is asked for one.
+struct Remark;
+
+impl Kernel for Remark {
+    fn spec(&self) -> Spec {
+        Spec::new("remark", "Remarks that a profile was dropped")
+            .param(ParamSpec::int("bytes", 0..=1 << 20, "Length of its output").default(0_i64))
+    }
+
+    fn run(&self, job: &mut Context<'_>) -> Result<Progress, KernelError> {
+        job.note(Note::IccDropped);
+        if job.int("bytes") > 0 {
+            job.output(job.int("bytes") as usize)?;
         }
         Ok(Progress::Done)
     }

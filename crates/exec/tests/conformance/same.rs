@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use brigade_exec::{Backend, JobHandle, Pool, Stop, SubmitError};
-use brigade_proto::{JobError, JobSpec, Source, Status};
+use brigade_proto::{JobError, JobSpec, Note, Source, Status};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
@@ -15,6 +15,7 @@ type Test = (&'static str, fn(Setup));
 pub(crate) const TESTS: &[Test] = &[
     ("outputs are the same bytes", outputs),
     ("an output that its kernel leaves alone is all zero", untouched),
+    ("what a kernel remarks is in the outcome", remarks),
     ("inputs of any size come from memory and from files", sizes_and_files),
     ("errors and panics are reported and the worker goes on", errors),
     ("an input that cannot be read fails its job alone", unreadable),
@@ -51,6 +52,21 @@ fn untouched(setup: Setup) {
     for byte in [255, 0, 7, 0, 1, 0, 0] {
         let outputs = result(pool.submit(fill(byte)).unwrap().wait()).unwrap();
         assert_eq!(outputs, [vec![byte as u8; 200_000]]);
+    }
+}
+
+fn remarks(setup: Setup) {
+    let pool = setup.pool();
+    let remark = |bytes: i64| JobSpec::new("remark").param("bytes", bytes);
+    for bytes in [0, 1, 1000, 1 << 20] {
+        let outcome = pool.submit(remark(bytes)).unwrap().wait();
+        assert!(outcome.notes.contains(Note::IccDropped), "{bytes}");
+        assert_eq!(outcome.notes.iter().count(), 1);
+    }
+    // In chunks, beside jobs without a remark.
+    let jobs = (0..40).map(|i| if i % 2 == 0 { remark(i % 4) } else { JobSpec::new("echo") });
+    for (i, outcome) in pool.map(jobs).enumerate() {
+        assert_eq!(outcome.notes.contains(Note::IccDropped), i % 2 == 0, "{i}");
     }
 }
 

@@ -8,7 +8,7 @@
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
-use brigade_proto::{JobId, Params};
+use brigade_proto::{JobId, Notes, Params};
 
 use super::{Answer, CodecError, Order, Place};
 
@@ -86,13 +86,14 @@ fn plain_order(bytes: &[u8], places: u8, slabs: u8) -> Option<Order> {
 /// # Errors
 /// When it cannot be encoded at all.
 pub fn encode_answer(answer: &Answer, buffer: &mut [u8]) -> Result<Option<usize>, CodecError> {
-    let Answer { job, error, outputs } = answer;
+    let Answer { job, error, notes, outputs } = answer;
     if error.is_none()
         && let Ok(places) = u8::try_from(outputs.len())
         && let Some((head, body)) = buffer.split_at_mut_checked(16)
         && let Some(used) = write_places(outputs, body)
     {
-        head[..8].copy_from_slice(&[PLAIN, places, 0, 0, 0, 0, 0, 0]);
+        head[..4].copy_from_slice(&[PLAIN, places, 0, 0]);
+        head[4..8].copy_from_slice(&notes.bits().to_le_bytes());
         head[8..].copy_from_slice(&job.0.to_le_bytes());
         return Ok(Some(16 + used));
     }
@@ -107,12 +108,11 @@ pub fn decode_answer(bytes: &[u8]) -> Result<Answer, CodecError> {
     let plain = |places: u8| {
         let (outputs, rest) = read_places(usize::from(places), bytes.get(16..)?)?;
         let job = JobId(u64_at(bytes, 8)?);
-        rest.is_empty().then_some(Answer { job, error: None, outputs })
+        let notes = Notes::from_bits(u32_at(bytes, 4)?);
+        rest.is_empty().then_some(Answer { job, error: None, notes, outputs })
     };
     match bytes {
-        [PLAIN, places, 0, 0, 0, 0, 0, 0, ..] => {
-            plain(*places).ok_or_else(|| nonsense("an answer"))
-        }
+        [PLAIN, places, 0, 0, ..] => plain(*places).ok_or_else(|| nonsense("an answer")),
         [ANY, rest @ ..] => decode_any(rest),
         _ => Err(nonsense("an answer")),
     }
@@ -230,10 +230,12 @@ mod tests {
         fn answers_read_back(
             job: u64,
             cancelled: bool,
+            notes: u32,
             outputs in prop::collection::vec(place(), 0..5),
         ) {
             let error = cancelled.then_some(JobError::Cancelled);
-            let answer = Answer { job: JobId(job), error, outputs };
+            let notes = Notes::from_bits(notes);
+            let answer = Answer { job: JobId(job), error, notes, outputs };
             let mut buffer = [0; 300];
             let len = encode_answer(&answer, &mut buffer).unwrap().unwrap();
             let back = decode_answer(&buffer[..len]).unwrap();

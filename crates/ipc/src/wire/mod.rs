@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bincode::config::{Configuration, Limit};
-use brigade_proto::{JobError, JobId, Nanos, Params, limits};
+use brigade_proto::{JobError, JobId, Nanos, Notes, Params, limits};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -130,11 +130,11 @@ pub struct ChunkRun {
     pub inputs: Vec<Vec<serde_bytes::ByteBuf>>,
 }
 
-/// What a worker says of the jobs of a chunk that failed or have outputs: their
+/// What a worker says of the jobs of a chunk that failed, have outputs or notes: their
 /// places in the chunk. Follows, in the answer's only output, the instants at which
 /// the kernels returned, eight little-endian bytes each; [`NOT_RUN`] for those at the end
 /// that were not run.
-pub type ChunkOthers = Vec<(u32, Result<Vec<Place>, JobError>)>;
+pub type ChunkOthers = Vec<(u32, Notes, Result<Vec<Place>, JobError>)>;
 
 /// Stands for the instant at which the kernel of a job returned that was not run, because
 /// there was no room for its outputs or those of a job before it.
@@ -220,6 +220,8 @@ pub struct Answer {
     pub job: JobId,
     /// Why it failed, if it did.
     pub error: Option<JobError>,
+    /// What its kernel remarked.
+    pub notes: Notes,
     /// Where its outputs are.
     pub outputs: Vec<Place>,
 }
@@ -296,6 +298,8 @@ pub enum Reply {
         job: JobId,
         /// Why it failed, if it did.
         error: Option<JobError>,
+        /// What its kernel remarked.
+        notes: Notes,
         /// The worker has the job in hand.
         in_hand: Nanos,
         /// The kernel was called.
@@ -359,6 +363,7 @@ mod tests {
         let answer = Answer {
             job: JobId(1),
             error: None,
+            notes: Notes::default(),
             outputs: vec![Place::Slab { region: 1, offset: 2, len: 3, slab: 4 }],
         };
         let mut buffer = [0; 100];
@@ -379,16 +384,21 @@ mod tests {
     #[test]
     fn ends_of_a_chunk_read_back_and_are_bounded() {
         let error = JobError::Kernel { message: "no".to_owned() };
-        let others: ChunkOthers =
-            vec![(3, Ok(vec![Place::Here(b"x".to_vec().into())])), (300, Err(error))];
+        let others: ChunkOthers = vec![
+            (3, Notes::from_bits(1), Ok(vec![Place::Here(b"x".to_vec().into())])),
+            (300, Notes::default(), Err(error)),
+        ];
         let bytes = encode_bulk(&others).unwrap();
         assert_eq!(decode_others(&bytes, 2).unwrap(), others);
         assert!(decode_others(&bytes, 1).is_err());
         assert!(decode_others(&bytes[..bytes.len() - 1], 2).is_err());
         assert!(decode_others(&[&bytes[..], &[0]].concat(), 2).is_err());
         // One job with a million empty outputs.
-        let many: ChunkOthers =
-            vec![(0, Ok(vec![Place::Here(serde_bytes::ByteBuf::new()); 1 << 20]))];
+        let many: ChunkOthers = vec![(
+            0,
+            Notes::default(),
+            Ok(vec![Place::Here(serde_bytes::ByteBuf::new()); 1 << 20]),
+        )];
         assert!(decode_others(&encode_bulk(&many).unwrap(), 2).is_err());
     }
 

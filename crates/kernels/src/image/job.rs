@@ -1,6 +1,6 @@
 //! What all image kernels have in common: parameters, reading, writing.
 
-use brigade_proto::Buffer;
+use brigade_proto::{Buffer, Note};
 
 use super::codec::{self, Format};
 use super::pixels::{Pixels, Shape};
@@ -69,6 +69,9 @@ pub(crate) fn store(
         head.copy_from_slice(&header);
         fill(body)?;
     } else {
+        if format == Format::Jpeg && shape.channels == 4 {
+            job.note(Note::AlphaDropped);
+        }
         let quality = job.int("quality") as u8;
         let len = shape.bytes();
         let mut buffer =

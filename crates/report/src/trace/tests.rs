@@ -5,7 +5,7 @@ use brigade_measure::summary::Tally;
 use brigade_proto::WorkerId;
 
 use super::*;
-use crate::run::{Files, SpansUs};
+use crate::run::{Files, NoteNames, SpansUs};
 
 const BEGIN: Nanos = 1_000_000;
 
@@ -20,6 +20,7 @@ fn row(id: u64, worker: u32, stamps: &Stamps) -> JobRow {
         worker: Some(worker),
         pid: Some(100 + worker),
         resumed: false,
+        notes: NoteNames::default(),
         attempts: 1,
         digest: Some("d1".to_owned()),
         bytes_in: 0,

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use brigade_ipc::MAX_MESSAGE;
 use brigade_ipc::wire::{self, Answer, Instants};
-use brigade_proto::{Bytes, JobError, JobId, Nanos, WorkerId};
+use brigade_proto::{Bytes, JobError, JobId, Nanos, Notes, WorkerId};
 use brigade_sys::clock;
 
 use super::super::foreign;
@@ -20,6 +20,7 @@ use crate::ticket::{End, Task};
 pub(in super::super) struct Done {
     pub(in super::super) job: JobId,
     pub(in super::super) result: Result<Vec<Bytes>, JobError>,
+    pub(in super::super) notes: Notes,
     pub(in super::super) instants: Instants,
 }
 
@@ -120,14 +121,14 @@ impl Crew {
         let (instants, answer) =
             message.split_first_chunk().ok_or("gave an answer that is too short")?;
         let instants = Instants::read(instants);
-        let Answer { job, error, outputs } = wire::decode_answer(answer)
+        let Answer { job, error, notes, outputs } = wire::decode_answer(answer)
             .map_err(|error| format!("gave an answer that is none: {error}"))?;
         let result = match (error, &state.lanes[lane].wire) {
             (Some(error), _) => Err(error),
             (None, Some(wire)) => Ok(foreign::outputs(outputs, |place| wire.outputs.find(place))?),
             (None, None) => Ok(Vec::new()),
         };
-        self.end(state, lane, Done { job, result, instants })
+        self.end(state, lane, Done { job, result, notes, instants })
     }
 
     /// A worker has answered by mail.
@@ -206,7 +207,8 @@ impl Crew {
             tell_finished(task.ticket.id, lane, result.is_ok());
         }
         let worker = Some(WorkerId(lane as u32));
-        state.ended.push((task, End { result, worker, pid, bytes_in, chunk }));
+        let notes = done.notes;
+        state.ended.push((task, End { result, worker, pid, bytes_in, notes, chunk }));
         Ok(())
     }
 
@@ -256,7 +258,7 @@ impl Crew {
                     stamps.called = called.flatten().unwrap_or(0);
                     stamps.collected = now;
                     let worker = Some(WorkerId(lane as u32));
-                    let end = End { result: Err(error), worker, pid, bytes_in, chunk: None };
+                    let end = End::failed(error, worker, pid, bytes_in);
                     state.ended.push((task, end));
                     progress = true;
                 }

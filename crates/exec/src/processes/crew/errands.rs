@@ -134,7 +134,7 @@ impl Crew {
             stamps.encoded = stamps.collected;
         }
         let worker = Some(WorkerId(lane as u32));
-        let end = End { result: Err(error), worker, pid, bytes_in, chunk: None };
+        let end = End::failed(error, worker, pid, bytes_in);
         state.ended.push((task, end));
         if is_over {
             self.dismiss(&mut state, lane);

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use brigade_ipc::wire::{Instants, Mail, Place, Reply, Request};
 use brigade_ipc::{Carriage, Payload, Received, Receiver, RecvError, SendError, Sender};
-use brigade_proto::{JobError, JobId};
+use brigade_proto::{JobError, JobId, Notes};
 use brigade_sys::clock;
 
 use super::order::{InHand, call, no_memory};
@@ -78,20 +78,20 @@ impl Worker<'_> {
         &self,
         job: JobId,
         instants: Instants,
-        result: Result<(), JobError>,
+        result: Result<Notes, JobError>,
         outputs: Vec<Output>,
         carriage: Carriage,
     ) -> Result<(), Leave> {
         let payloads: Option<Vec<Payload>> =
             outputs.into_iter().map(Output::into_payload).collect();
-        let (error, payloads) = match (result, payloads) {
-            (Err(error), _) => (Some(error), Vec::new()),
-            (Ok(()), Some(payloads)) => (None, payloads),
-            (Ok(()), None) => (Some(no_memory()), Vec::new()),
+        let (error, notes, payloads) = match (result, payloads) {
+            (Err(error), _) => (Some(error), Notes::default(), Vec::new()),
+            (Ok(notes), Some(payloads)) => (None, notes, payloads),
+            (Ok(_), None) => (Some(no_memory()), Notes::default(), Vec::new()),
         };
         let Instants { in_hand, called, returned, .. } = instants;
         let published = clock::now();
-        let reply = Reply::Done { job, error, in_hand, called, returned, published };
+        let reply = Reply::Done { job, error, notes, in_hand, called, returned, published };
         self.mail.reply(reply, payloads, carriage)?;
         self.done();
         Ok(())

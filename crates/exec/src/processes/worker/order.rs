@@ -7,7 +7,7 @@ use std::time::Duration;
 use brigade_ipc::wire::{self, Answer, ChunkBody, ChunkOthers, Instants, Place};
 use brigade_ipc::{Carriage, MAX_MESSAGE, Station};
 use brigade_kernels::{Context, Entry, KernelId, OutputSink, Registry};
-use brigade_proto::{Buffer, JobError, JobId, Nanos, Params};
+use brigade_proto::{Buffer, JobError, JobId, Nanos, Notes, Params};
 use brigade_sys::clock;
 
 use super::{Leave, Worker};
@@ -66,7 +66,7 @@ impl Worker<'_> {
         &mut self,
         job: JobId,
         mut instants: Instants,
-        result: Result<(), JobError>,
+        result: Result<Notes, JobError>,
         outputs: Vec<Output>,
     ) -> Result<(), Leave> {
         let tiny = outputs.iter().map(|output| match output {
@@ -77,19 +77,22 @@ impl Worker<'_> {
         if tiny.sum::<usize>() > ROOM_FOR_PLACES {
             return self.reply(job, instants, result, outputs, Carriage::Shared);
         }
-        let error = result.err();
+        let (error, notes) = match result {
+            Ok(notes) => (None, notes),
+            Err(error) => (Some(error), Notes::default()),
+        };
         let places = match &error {
             Some(_) => Vec::new(),
             None => outputs.into_iter().filter_map(|o| o.into_place(&mut self.outputs)).collect(),
         };
-        let answer = Answer { job, error, outputs: places };
+        let answer = Answer { job, error, notes, outputs: places };
         let mut buffer = [0; MAX_MESSAGE];
         let (head, body) = buffer.split_at_mut(Instants::BYTES);
         let len = wire::encode_answer(&answer, body)
             .map_err(|error| Leave::Because(error.to_string()))?;
         let (Some(len), Some(head)) = (len, head.first_chunk_mut()) else {
             // Outputs would have fitted: a long error message.
-            let result = answer.error.map_or(Ok(()), Err);
+            let result = answer.error.map_or(Ok(notes), Err);
             return self.reply(job, instants, result, Vec::new(), Carriage::Shared);
         };
         instants.published = clock::now();
@@ -150,13 +153,13 @@ impl Worker<'_> {
                 said.extend_from_slice(&returned.to_le_bytes());
                 called = returned;
                 match result {
-                    Ok(()) if outputs.is_empty() => {}
-                    Ok(()) => {
+                    Ok(notes) if outputs.is_empty() && notes.is_empty() => {}
+                    Ok(notes) => {
                         let places = outputs.into_iter().map(|o| o.into_place(&mut self.outputs));
                         let result = places.collect::<Option<Vec<_>>>().ok_or_else(no_memory);
-                        others.push((place, result));
+                        others.push((place, notes, result));
                     }
-                    Err(error) => others.push((place, Err(error))),
+                    Err(error) => others.push((place, Notes::default(), Err(error))),
                 }
                 place += 1;
             }
@@ -173,7 +176,7 @@ impl Worker<'_> {
         let result = match sink.add_for_overwrite(said.len()) {
             Ok(output) => {
                 output.copy_from_slice(&said);
-                Ok(())
+                Ok(Notes::default())
             }
             Err(_) => Err(no_memory()),
         };
@@ -195,7 +198,7 @@ pub(super) fn call(
     in_hand: Nanos,
     inputs: &[&[u8]],
     sink: &mut dyn OutputSink,
-) -> (Instants, Result<(), JobError>) {
+) -> (Instants, Result<Notes, JobError>) {
     let entry = registry.get(KernelId(job.kernel));
     let called = clock::now();
     station.call(called);
@@ -213,7 +216,7 @@ fn run_entry(
     called: Nanos,
     inputs: &[&[u8]],
     sink: &mut dyn OutputSink,
-) -> (Nanos, Result<(), JobError>) {
+) -> (Nanos, Result<Notes, JobError>) {
     let Some(entry) = entry else {
         let message = "its worker has no such kernel".to_owned();
         return (called, Err(JobError::Transport { message }));

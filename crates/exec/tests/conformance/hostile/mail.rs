@@ -4,7 +4,7 @@ use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use brigade_ipc::wire::{self, Reply};
-use brigade_proto::{JobError, JobId};
+use brigade_proto::{JobError, JobId, Notes};
 use brigade_sys::socket;
 use serde::Serialize;
 use serde_bytes::ByteBuf;
@@ -53,7 +53,15 @@ fn envelope(head: &[u8], regions: u8) -> Vec<u8> {
 }
 
 fn done(job: JobId, error: Option<JobError>) -> Reply {
-    Reply::Done { job, error, in_hand: 0, called: 0, returned: 0, published: 0 }
+    Reply::Done {
+        job,
+        error,
+        notes: Notes::default(),
+        in_hand: 0,
+        called: 0,
+        returned: 0,
+        published: 0,
+    }
 }
 
 impl Stage {

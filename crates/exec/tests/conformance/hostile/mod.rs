@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 
 use brigade_exec::{Backend, Pool, PoolBuilder, PoolError, StartMethod, Transport};
 use brigade_ipc::wire::Place;
-use brigade_proto::{JobError, JobSpec, Status};
+use brigade_proto::{JobError, JobSpec, Notes, Status};
 use libtest_mimic::Trial;
 
 use self::mail::{Carrier, packet, sparse};
@@ -169,16 +169,19 @@ const WAYS: &[Way] = &[
     }),
     inside!("too many ends for a chunk", RINGS, Chunks, Ended("with nonsense"), |s| {
         ring::chunk(s, |count| {
-            let others = (0..=count).map(|place| (place, Ok(Vec::new()))).collect();
+            let others =
+                (0..=count).map(|place| (place, Notes::default(), Ok(Vec::new()))).collect();
             ring::with_others(count, &others)
         });
     }),
     inside!("the end of a job that is not in its chunk", RINGS, Chunks, Ended("nonsense"), |s| {
-        ring::chunk(s, |count| ring::with_others(count, &vec![(count, Ok(Vec::new()))]));
+        ring::chunk(s, |count| {
+            ring::with_others(count, &vec![(count, Notes::default(), Ok(Vec::new()))])
+        });
     }),
     inside!("has no room for any chunk", RINGS, Chunks, Harmless, ring::runs_no_chunk),
     inside!("an end of a job that was not run", RINGS, Chunks, Ended("nonsense"), |s| {
-        ring::chunk(s, |count| ring::none_run(count, &vec![(0, Ok(Vec::new()))]));
+        ring::chunk(s, |count| ring::none_run(count, &vec![(0, Notes::default(), Ok(Vec::new()))]));
     }),
     inside!("never takes a job", ANY, Mixed, Ended("did not take up a job"), ring::silent),
     inside!("never rings", RINGS, Bare, Ended("did not take up a job"), ring::never_rings),

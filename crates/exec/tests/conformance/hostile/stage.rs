@@ -10,7 +10,7 @@ use brigade_ipc::wire::{Answer, Instants, Mail, Order, Place, Reply, decode_orde
 use brigade_ipc::{
     Carriage, Connected, Hello, MAX_MESSAGE, Patience, build_id, connect, worker_environment,
 };
-use brigade_proto::{JobError, JobId, PROTOCOL_VERSION};
+use brigade_proto::{JobError, JobId, Notes, PROTOCOL_VERSION};
 use brigade_sys::{clock, process};
 use rustix::process::{PidfdFlags, PidfdGetfdFlags, getpid, pidfd_getfd, pidfd_open};
 
@@ -129,13 +129,21 @@ impl Stage {
         if self.has_rings {
             let mut buffer = [0; MAX_MESSAGE];
             let (head, body) = buffer.split_at_mut(Instants::BYTES);
-            let answer = Answer { job, error, outputs };
+            let answer = Answer { job, error, notes: Notes::default(), outputs };
             let len = encode_answer(&answer, body).unwrap().unwrap();
             instants.write(head.first_chunk_mut().unwrap());
             self.connected.station.publish(&buffer[..Instants::BYTES + len]);
         } else {
             let Instants { in_hand, called, returned, published } = instants;
-            let reply = Reply::Done { job, error, in_hand, called, returned, published };
+            let reply = Reply::Done {
+                job,
+                error,
+                notes: Notes::default(),
+                in_hand,
+                called,
+                returned,
+                published,
+            };
             self.connected.replies.send(reply, Vec::new(), Carriage::Shared).unwrap();
         }
     }
