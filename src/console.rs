@@ -3,7 +3,7 @@
 
 use std::fmt;
 use std::fs::File;
-use std::io::{self, BufWriter, IsTerminal, StdoutLock, Write};
+use std::io::{self, BufWriter, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
@@ -102,7 +102,7 @@ impl Drop for Progress {
 /// A reader that went away (`| head`) is no error: what is written afterwards goes
 /// to the file alone, or nowhere.
 pub(crate) struct Results {
-    stdout: Option<BufWriter<StdoutLock<'static>>>,
+    stdout: Option<BufWriter<Box<dyn Write>>>,
     file: Option<Beside>,
     closed: bool,
 }
@@ -118,7 +118,7 @@ impl Beside {
     fn writer(&mut self) -> io::Result<&mut BufWriter<File>> {
         let open = match self.open.take() {
             Some(open) => open,
-            None => BufWriter::new(File::create(&self.path)?),
+            None => BufWriter::new(files::open_in_place(&self.path)?),
         };
         Ok(self.open.insert(open))
     }
@@ -127,8 +127,26 @@ impl Beside {
 impl Results {
     /// Standard output alone.
     pub(crate) fn stdout() -> Self {
-        let stdout = Some(BufWriter::new(io::stdout().lock()));
-        Self { stdout, file: None, closed: false }
+        Self::to(Box::new(io::stdout().lock()))
+    }
+
+    fn to(stream: Box<dyn Write>) -> Self {
+        Self { stdout: Some(BufWriter::new(stream)), file: None, closed: false }
+    }
+
+    /// To standard error in the place of standard output, which holds the result of a job.
+    pub(crate) fn on_stderr(self) -> Self {
+        Self { file: self.file, ..Self::to(Box::new(io::stderr())) }
+    }
+
+    /// To standard output alone, of the two.
+    pub(crate) fn stdout_only(&mut self) -> Part<'_> {
+        Part { results: self, stdout: true }
+    }
+
+    /// To the file alone, of the two.
+    pub(crate) fn file_only(&mut self) -> Part<'_> {
+        Part { results: self, stdout: false }
     }
 
     /// To `file` as well; it must not be one that the run reads or writes.
@@ -145,6 +163,8 @@ impl Results {
         }
         let file = match file {
             None => None,
+            // It gets all that already.
+            Some(path) if files::is_stdout(path) => None,
             Some(path) => {
                 files::try_in_place(path).map_err(|error| {
                     Failure::usage(format!("cannot write --output {}: {error}", path.display()))
@@ -160,7 +180,10 @@ impl Results {
         self.closed && self.file.is_none()
     }
 
-    fn each(&mut self, mut write: impl FnMut(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
+    fn on_stdout(
+        &mut self,
+        mut write: impl FnMut(&mut dyn Write) -> io::Result<()>,
+    ) -> io::Result<()> {
         if let Some(stdout) = &mut self.stdout
             && let Err(error) = write(stdout)
         {
@@ -171,6 +194,13 @@ impl Results {
             }
             self.closed = true;
         }
+        Ok(())
+    }
+
+    fn on_file(
+        &mut self,
+        mut write: impl FnMut(&mut dyn Write) -> io::Result<()>,
+    ) -> io::Result<()> {
         if let Some(file) = &mut self.file
             && let Err(error) = file.writer().and_then(|file| write(file))
         {
@@ -180,18 +210,43 @@ impl Results {
     }
 }
 
+/// One of the two places of [`Results`].
+pub(crate) struct Part<'a> {
+    results: &'a mut Results,
+    stdout: bool,
+}
+
+impl Part<'_> {
+    fn on(&mut self, write: impl FnMut(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
+        if self.stdout { self.results.on_stdout(write) } else { self.results.on_file(write) }
+    }
+}
+
+impl Write for Part<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.on(|to| to.write_all(bytes))?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.on(|to| to.flush())
+    }
+}
+
 fn annotate(what: &str, error: &io::Error) -> io::Error {
     io::Error::other(format!("cannot write {what}: {error}"))
 }
 
 impl Write for Results {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.each(|to| to.write_all(bytes))?;
+        self.on_stdout(|to| to.write_all(bytes))?;
+        self.on_file(|to| to.write_all(bytes))?;
         Ok(bytes.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.each(|to| to.flush())
+        self.on_stdout(|to| to.flush())?;
+        self.on_file(|to| to.flush())
     }
 }
 

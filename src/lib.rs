@@ -44,6 +44,7 @@ pub mod fuzz;
 mod journal;
 mod ledger;
 mod log;
+mod missing;
 mod plan;
 mod settle;
 mod signals;

@@ -9,9 +9,9 @@ use brigade_sys::clock;
 use serde_json::Value;
 
 use crate::exit::Failure;
-use crate::journal::{Done, Entry, Name};
+use crate::journal::{Done, Entry};
 use crate::ledger::Ledger;
-use crate::write::{Draft, Placed};
+use crate::write::{self, Draft, Place, Placed};
 
 /// What the commands know of a job that its outcome does not tell.
 #[derive(Clone, Debug, Default)]
@@ -110,13 +110,17 @@ fn put(
 }
 
 /// Enters a job whose result is there from an earlier run.
-pub(crate) fn settle_resumed(info: &JobInfo, done: Done, ledger: &mut Ledger) -> JobRow {
+pub(crate) fn settle_resumed(
+    info: &JobInfo,
+    done: Done,
+    outputs: &[PathBuf],
+    ledger: &mut Ledger,
+) -> JobRow {
     ledger.enter_resumed();
-    let outputs: Vec<PathBuf> = done.outputs.iter().map(Name::path).collect();
     // As it is called in this run, if that is the same file.
-    let output = match (&info.output, &outputs[..]) {
+    let output = match (&info.output, outputs) {
         (Some(path), [_]) => names(std::slice::from_ref(path)),
-        _ => names(&outputs),
+        _ => names(outputs),
     };
     JobRow {
         output,
@@ -200,6 +204,10 @@ impl Drafts {
     fn write(path: &Path, outputs: &[Bytes]) -> Result<(Self, String), (PathBuf, io::Error)> {
         let mut drafts = Vec::with_capacity(outputs.len());
         let mut hasher = blake3::Hasher::new();
+        if outputs.len() > 1 && write::look(path).is_ok_and(|found| found == Place::Special) {
+            let several = io::Error::other("it is no file, and the result is several files");
+            return Err((path.to_owned(), several));
+        }
         for (index, output) in outputs.iter().enumerate() {
             let path = if outputs.len() == 1 { path.to_owned() } else { numbered(path, index) };
             let draft = Draft::of(&path).and_then(|mut draft| {

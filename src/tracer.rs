@@ -40,9 +40,10 @@ pub(crate) fn open<'a>(
             "--trace {show} would overwrite {other}, which the run reads or writes"
         )));
     }
-    // What is renamed over a device or a link takes its place.
-    if path.symlink_metadata().is_ok_and(|found| !found.is_file()) {
-        return Err(Failure::usage(format!("cannot write --trace {show}: it is not a file")));
+    if write::is_stdout(path) {
+        return Err(Failure::usage(format!(
+            "cannot write --trace {show}: standard output holds the report; name a file"
+        )));
     }
     let draft = Draft::of(path)
         .map_err(|error| Failure::usage(format!("cannot write --trace {show}: {error}")))?;

@@ -12,7 +12,8 @@ A line:
    \"output\": \"b.png\", \"timeout_ms\": 5000}
 Only kernel is required. id is any JSON and comes back with the result; without it, it is the
 line's number. Paths are relative to the current directory; the directory of output must exist.
-Without output the result is digested, but not written. Empty lines are skipped.
+Without output the result is digested, but not written. Empty lines are skipped; a batch without
+any other is told on standard error, and is no failure.
 
 A line that is not a valid job, or whose job fails, gets a result line that says why, with the
 number of the line; the others run. Lines are read as workers become free: a batch may be endless.

@@ -221,7 +221,7 @@ pub(crate) struct ParadigmsArgs {
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  brigade bench all --budget 5m --format json --output all.json && brigade report all.json
+  brigade bench all --budget 5m --output all.json && brigade report all.json
   brigade bench all -b sync,processes --start-method forkserver")]
 pub(crate) struct AllArgs {
     #[command(flatten)]
@@ -264,9 +264,9 @@ pub(crate) struct PlanArgs {
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Report")]
 pub(crate) struct BenchReportArgs {
-    /// Form of the results
-    #[arg(long, value_enum, default_value_t)]
-    pub(crate) format: ListFormat,
+    /// Form of the results [default: human]
+    #[arg(long, value_enum)]
+    pub(crate) format: Option<ListFormat>,
     #[command(flatten)]
     pub(crate) output: OutputArgs,
     #[command(flatten)]

@@ -51,7 +51,7 @@ pub(crate) struct AbArgs {
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  brigade bench latency --output base.json --format json
+  brigade bench latency --output base.json
   brigade compare base.json head.json
   brigade compare base.json head.json --tolerance 10% --relative
 
@@ -82,9 +82,9 @@ pub(crate) struct VerdictArgs {
     /// What ends with an exit code other than 0: worse (3) alone, or inconclusive (4) too
     #[arg(long, value_enum, value_name = "VERDICT", default_value = "inconclusive")]
     pub(crate) fail_on: FailOn,
-    /// Form of the verdict
-    #[arg(long, value_enum, default_value_t)]
-    pub(crate) format: ListFormat,
+    /// Form of the verdict [default: human]
+    #[arg(long, value_enum)]
+    pub(crate) format: Option<ListFormat>,
     #[command(flatten)]
     pub(crate) output: OutputArgs,
     #[command(flatten)]

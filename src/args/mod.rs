@@ -26,7 +26,7 @@ pub(crate) use run::{RunArgs, RunFormat};
 
 const EXAMPLES: &str = "\
 Examples:
-  brigade run blur photos/*.jpg -p sigma=2 -o blurred    blur photographs, one job each
+  brigade run blur photos/*.jpg -p sigma=2 -o blurred/   blur photographs, one job each
   brigade run spin --jobs 200 -p us=5000                 no file at hand: 200 synthetic jobs
   brigade run blur --jobs 50 --backend threads           the same on threads
   brigade batch jobs.jsonl > results.jsonl               one job per line of JSON
@@ -153,9 +153,24 @@ pub(crate) enum ListFormat {
 /// Where results go besides standard output.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct OutputArgs {
-    /// Write what goes to standard output to this file as well
+    /// Write what goes to standard output to this file as well; as JSON if its name ends in
+    /// .json, unless --format says otherwise
     #[arg(long, value_name = "FILE", help_heading = "Report")]
     pub(crate) output: Option<PathBuf>,
+}
+
+impl OutputArgs {
+    /// What the name of the file ends in.
+    pub(crate) fn extension(&self) -> Option<&str> {
+        self.output.as_ref()?.extension()?.to_str()
+    }
+
+    /// Forms of what goes to standard output and to the file beside it.
+    pub(crate) fn formats(&self, given: Option<ListFormat>) -> (ListFormat, ListFormat) {
+        let stdout = given.unwrap_or_default();
+        let is_json = given.is_none() && self.extension() == Some("json");
+        (stdout, if is_json { ListFormat::Json } else { stdout })
+    }
 }
 
 /// As [`percent`], and a bare number is in percent too.

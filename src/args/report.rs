@@ -6,7 +6,7 @@ use clap::Args;
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  brigade bench latency --format json --output latency.json
+  brigade bench latency --output latency.json
   brigade report latency.json                     writes latency.html
   brigade report latency.json -o report.html
   brigade report ab.json -o - | gzip > ab.html.gz

@@ -11,19 +11,20 @@ use super::{JournalArgs, OutputArgs, PoolArgs, TraceArgs};
 Without -o the results are computed, checked and digested, but not written.
 
 A kernel that reads two inputs (`brigade kernels matmul`) takes the files in pairs: A1 B1 A2 B2.
-A kernel that reads none (spin) runs --jobs N times.
+A kernel that reads none (spin) runs --jobs N times. Where no file is given to a kernel that reads
+some, it runs on made-up ones only with --synthetic, --jobs or --size.
 
 Examples:
   brigade run blur a.png -p sigma=2 -o blurred.png     one file
-  brigade run resize *.jpg -p width=640 -o small --ext webp
+  brigade run resize *.jpg -p width=640 -o small/ --ext webp
                                                        a directory of files, in another format
   brigade run blur --jobs 100 --size 1920x1080         100 jobs on one synthetic image
   brigade run matmul a.npy b.npy -o product.npy        two inputs, one job
   brigade run spin --jobs 200 -p us=2000 -b threads    on threads
   brigade run blur *.png --keep-going --format json    digests, spans and errors of every job
   brigade run blur *.png --trace run.trace.json        where the time went: open it in Perfetto
-  brigade run blur *.png -o out --journal blur.journal --resume
-                                                       say it again after an interruption: goes on
+  brigade run blur *.png -o out/ --journal blur.journal --resume
+                                                       run the same command again to continue
 
 Exit codes: 0 all well; 1 some job failed; 2 wrong command line, file or parameter, found before
 any job started; 5 the pool could not start or gave up; 130/143 interrupted.")]
@@ -46,6 +47,10 @@ pub(crate) struct RunArgs {
     #[arg(short, long, help_heading = "Job")]
     pub(crate) keep_going: bool,
 
+    /// Run on made-up inputs; --jobs and --size imply it. Without one of the three, a kernel
+    /// that reads files refuses to run without files
+    #[arg(long, help_heading = "Synthetic inputs")]
+    pub(crate) synthetic: bool,
     /// How many jobs to run on synthetic inputs [default: 1]
     #[arg(long, value_name = "N", help_heading = "Synthetic inputs")]
     #[arg(value_parser = clap::value_parser!(u64).range(1..))]
@@ -57,21 +62,26 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "N", help_heading = "Synthetic inputs")]
     pub(crate) seed: Option<u64>,
 
-    /// Where results are written: a file if there is one job, else a directory, made if it
-    /// does not exist, in which each result has its input's name. A file appears whole or
-    /// not at all
+    /// Where results are written. A directory if OUT ends with / or is one, whatever the number
+    /// of jobs; a file if OUT is one; if nothing is there, a file for one job and a directory for
+    /// several, which is made. In a directory each result has its input's name. A file appears
+    /// whole or not at all; links are followed, devices and pipes are written directly
     #[arg(short, value_name = "OUT", help_heading = "Results")]
     pub(crate) out: Option<PathBuf>,
-    /// Write results in this format: png, jpg, webp, tiff or npy [default: the input's]
+    /// Write results in this format: png, jpg, webp, tiff or npy [default: that of the file's
+    /// name after -o, else the input's]
     #[arg(long, value_name = "EXT", requires = "out", help_heading = "Results")]
     pub(crate) ext: Option<String>,
-    /// Replace files that exist; without it they are refused before any job starts
+    /// Replace files that exist; without it they are refused before any job starts. A replaced
+    /// file keeps its mode and owner, a link stays a link to it; other hard links keep what was
+    /// there
     #[arg(long, requires = "out", help_heading = "Results")]
     pub(crate) force: bool,
 
-    /// Form of the report on standard output
-    #[arg(long, value_enum, default_value_t, help_heading = "Report")]
-    pub(crate) format: RunFormat,
+    /// Form of the report [default: human; in a file --output *.json or *.jsonl what its name
+    /// says]
+    #[arg(long, value_enum, help_heading = "Report")]
+    pub(crate) format: Option<RunFormat>,
     #[command(flatten)]
     pub(crate) output: OutputArgs,
     #[command(flatten)]
@@ -93,6 +103,20 @@ pub(crate) enum RunFormat {
     Json,
     /// One line of JSON per job as it ends, and a last line with the summary
     Jsonl,
+}
+
+impl RunArgs {
+    /// Forms of the report on standard output and in the file beside it.
+    pub(crate) fn formats(&self) -> (RunFormat, RunFormat) {
+        let stdout = self.format.unwrap_or_default();
+        let file = match self.output.extension() {
+            _ if self.format.is_some() => stdout,
+            Some("json") => RunFormat::Json,
+            Some("jsonl") => RunFormat::Jsonl,
+            _ => stdout,
+        };
+        (stdout, file)
+    }
 }
 
 /// `NAME=VALUE`.

@@ -19,6 +19,7 @@ use crate::console::{Progress, Results, say};
 use crate::exit::{Exit, Failure};
 use crate::journal::{self, Entry, Fate, Journal};
 use crate::ledger::Ledger;
+use crate::missing;
 use crate::settle::{JobInfo, settle, settle_resumed, settle_unrun};
 use crate::signals::Interrupt;
 use crate::tracer;
@@ -74,8 +75,7 @@ pub(crate) fn run(args: &BatchArgs, registry: Registry) -> Result<Exit, Failure>
 
 /// The lines of a file or of standard input.
 fn open(path: &Path) -> Result<Receiver<Read>, Failure> {
-    let cannot =
-        |error: io::Error| Failure::usage(format!("cannot read batch {}: {error}", path.display()));
+    let cannot = |error: io::Error| Failure::usage(missing::cannot_read("batch", path, &error));
     if path == Path::new("-") {
         return batch_reader::start(BufReader::new(io::stdin())).map_err(cannot);
     }
@@ -146,6 +146,10 @@ impl Batch<'_> {
                 recv(bell) -> _ => {}
             }
         }
+        if self.taken == 0 && self.ended.is_none() && self.interrupt.signal().is_none() {
+            let batch = self.args.file.display();
+            say(format_args!("note: the batch {batch} has no lines: no job was run"));
+        }
         Ok(self.ended)
     }
 
@@ -176,9 +180,10 @@ impl Batch<'_> {
             Ok(job) => job,
             Err(reason) => return self.refuse(&info, reason),
         };
-        if let Fate::Done(done) = fate {
+        if let Fate::Done(done, files) = fate {
             self.release(&info);
-            let (place, row) = (self.taken, settle_resumed(&info, *done, self.ledger));
+            let row = settle_resumed(&info, *done, &files, self.ledger);
+            let place = self.taken;
             self.taken += 1;
             return self.report(place, row);
         }

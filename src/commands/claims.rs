@@ -1,12 +1,12 @@
 //! Which outputs of a batch are spoken for.
 
 use std::collections::HashSet;
-use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use crate::compact::Seen;
-use crate::write;
+use crate::missing;
+use crate::write::{self, Place};
 
 /// Two lines may not write the same file.
 ///
@@ -37,13 +37,18 @@ impl Claims {
         if path.file_name().is_none() {
             return Err(format!("cannot write `{show}`: it is not the name of a file"));
         }
-        if !directory.is_dir() {
-            let directory = directory.display();
-            return Err(format!("cannot write {show}: {directory} is not a directory"));
+        if let Some(why) = missing::no_directory(directory) {
+            return Err(format!("cannot write {show}: {why}"));
         }
-        let found = fs::symlink_metadata(path);
-        if found.as_ref().is_ok_and(|found| !(found.is_file() || found.is_symlink())) {
-            return Err(format!("cannot write {show}: it is not a file"));
+        if write::is_stdout(path) {
+            return Err(format!(
+                "cannot write {show}: standard output holds the result lines; name a file"
+            ));
+        }
+        let found = write::look(path).map_err(|error| format!("cannot write {show}: {error}"))?;
+        if found == Place::Special {
+            // Nothing is replaced there, and several may write to it.
+            return Ok(());
         }
         let is_first = match self {
             Self::InFlight(outputs) => outputs.insert(fingerprint(path)),
@@ -52,11 +57,10 @@ impl Claims {
         if !is_first {
             return Err(format!("an earlier line has the same output {show}"));
         }
-        if found.is_ok() && !replace {
+        if found == Place::Taken && !replace {
             self.release(path);
-            return Err(format!(
-                "{show} exists; --force replaces it, unless an earlier line has written it"
-            ));
+            let exists = write::exists(path);
+            return Err(format!("{exists}, unless an earlier line has written it"));
         }
         Ok(())
     }
@@ -78,6 +82,8 @@ fn fingerprint(path: &Path) -> [u8; 16] {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]

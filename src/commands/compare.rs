@@ -13,7 +13,7 @@ use super::verdict;
 use crate::args::CompareArgs;
 use crate::console;
 use crate::exit::{Exit, Failure};
-use crate::exports;
+use crate::{exports, missing};
 
 pub(crate) fn run(args: &CompareArgs) -> Result<Exit, Failure> {
     let begin = Instant::now();
@@ -61,8 +61,10 @@ pub(crate) fn run(args: &CompareArgs) -> Result<Exit, Failure> {
 
 fn read(path: &Path) -> Result<Saved, Failure> {
     let wrong = |error: String| Failure::usage(format!("{}: {error}", path.display()));
-    let bytes = fs::read(path).map_err(|error| wrong(error.to_string()))?;
-    let value: Value = serde_json::from_slice(&bytes)
-        .map_err(|error| wrong(format!("it is not a result of Brigade: {error}")))?;
+    let bytes = fs::read(path)
+        .map_err(|error| Failure::usage(missing::cannot_read("result", path, &error)))?;
+    let value: Value = serde_json::from_slice(&bytes).map_err(|error| {
+        wrong(format!("it is not JSON of Brigade ({error}); was it saved without --format json?"))
+    })?;
     Saved::read(&value).map_err(wrong)
 }

@@ -8,16 +8,20 @@ use serde_json::Value;
 use crate::args::ReportArgs;
 use crate::console::{self, Results};
 use crate::exit::{Exit, Failure};
-use crate::write;
+use crate::{missing, write};
 
 pub(crate) fn run(args: &ReportArgs) -> Result<Exit, Failure> {
     let path = &args.result;
     let wrong = |why: &dyn std::fmt::Display| {
         Failure::usage(format!("there is no report of {}: {why}", path.display()))
     };
-    let bytes = fs::read(path).map_err(|error| wrong(&error))?;
-    let result: Value = serde_json::from_slice(&bytes)
-        .map_err(|error| wrong(&format_args!("it is not a result of Brigade: {error}")))?;
+    let bytes = fs::read(path)
+        .map_err(|error| Failure::usage(missing::cannot_read("result", path, &error)))?;
+    let result: Value = serde_json::from_slice(&bytes).map_err(|error| {
+        wrong(&format_args!(
+            "it is not JSON of Brigade ({error}); was it saved without --format json?"
+        ))
+    })?;
     let page = render(&result, &source(path)).map_err(|error| wrong(&error))?;
 
     if args.output.as_deref() == Some(Path::new("-")) {

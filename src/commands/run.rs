@@ -1,11 +1,11 @@
 use std::collections::HashMap;
-use std::io::Write;
+use std::io::{self, Write};
 
 use brigade_exec::{Pool, PoolConfig, PoolError, Stop, SubmitError};
 use brigade_kernels::Registry;
 use brigade_measure::host::Host;
 use brigade_proto::{JobId, Outcome, Status};
-use brigade_report::{ParamValues, RunConfig, RunHuman, RunJson, RunJsonl, RunReport};
+use brigade_report::{JobRow, ParamValues, RunConfig, RunHuman, RunJson, RunJsonl, RunReport};
 use crossbeam_channel::{Receiver, Sender};
 
 use super::crew::{Crew, Window};
@@ -30,26 +30,27 @@ pub(crate) fn run(args: &RunArgs, registry: Registry) -> Result<Exit, Failure> {
     let used = paths.iter().chain(&args.output.output);
     let trace = tracer::open(args.trace.trace.as_deref(), used, config.title())?;
     let mut results = Results::open(args.output.output.as_deref(), &paths)?;
+    if plan.is_on_stdout() {
+        results = results.on_stderr();
+    }
     let used = paths.iter().chain(&args.output.output).chain(&args.trace.trace);
     let mut journal = Journal::open(&args.journal, used)?;
     let past = journal.as_mut().map(|journal| Past::of(journal, args, &plan)).transpose()?;
     plan.prepare()?;
     journal.as_mut().map_or(Ok(()), Journal::begin)?;
-    let mut report: Box<dyn RunReport> = match args.format {
-        RunFormat::Human => Box::new(RunHuman::new("--format json lists all")),
-        RunFormat::Json => Box::new(RunJson::default()),
-        RunFormat::Jsonl => Box::new(RunJsonl { summary: true }),
-    };
+    let (on_stdout, in_file) = args.formats();
+    let mut report = report(on_stdout);
+    let mut aside = (in_file != on_stdout).then(|| self::report(in_file));
     // Now, before this run itself loads the machine; and only for who wants it.
-    let host = match args.format {
-        RunFormat::Human => serde_json::Value::Null,
-        RunFormat::Json | RunFormat::Jsonl => serde_json::json!(Host::read()),
+    let host = match (on_stdout, in_file) {
+        (RunFormat::Human, RunFormat::Human) => serde_json::Value::Null,
+        _ => serde_json::json!(Host::read()),
     };
     let window = Window::new(&pool);
     let crew = Crew::start(pool, registry, trace, journal)?;
     let account = crew.work(|pool, ledger, interrupt| {
         let (sender, outcomes) = crossbeam_channel::unbounded();
-        let progress = Progress::start(Some(plan.len()), args.format == RunFormat::Human);
+        let progress = Progress::start(Some(plan.len()), on_stdout == RunFormat::Human);
         let round = Round {
             args,
             plan: &plan,
@@ -62,14 +63,31 @@ pub(crate) fn run(args: &RunArgs, registry: Registry) -> Result<Exit, Failure> {
             window,
             ledger,
             report: &mut *report,
+            aside: aside.as_deref_mut(),
             results: &mut results,
             progress,
             ended: None,
         };
         round.run()
     })?;
-    account.report(&mut *report, &mut results, host, &config, plan.results())?;
+    let where_to = plan.results();
+    match aside {
+        None => account.report(&mut *report, &mut results, host, &config, where_to)?,
+        Some(mut aside) => {
+            let (out, place) = (&mut results.stdout_only(), where_to.clone());
+            account.report(&mut *report, out, host.clone(), &config, place)?;
+            account.report(&mut *aside, &mut results.file_only(), host, &config, where_to)?;
+        }
+    }
     Ok(account.exit)
+}
+
+fn report(format: RunFormat) -> Box<dyn RunReport> {
+    match format {
+        RunFormat::Human => Box::new(RunHuman::new("--format json lists all")),
+        RunFormat::Json => Box::new(RunJson::default()),
+        RunFormat::Jsonl => Box::new(RunJsonl { summary: true }),
+    }
 }
 
 fn describe(args: &RunArgs, pool: &PoolConfig, plan: &RunPlan) -> RunConfig {
@@ -98,6 +116,8 @@ struct Round<'a> {
     window: Window,
     ledger: &'a mut Ledger,
     report: &'a mut dyn RunReport,
+    /// Of the file beside standard output, where it has another form.
+    aside: Option<&'a mut (dyn RunReport + 'static)>,
     results: &'a mut Results,
     progress: Progress,
     ended: Option<Ended>,
@@ -184,10 +204,11 @@ impl Round<'_> {
             (Some(past), Some(journal)) => {
                 let output = self.plan.output(job);
                 let (entry, fate) = past.look_up(journal, job, &spec, output.as_deref())?;
-                if let Fate::Done(done) = fate {
-                    let row = settle_resumed(&self.info(job, Some(entry)), *done, self.ledger);
+                if let Fate::Done(done, files) = fate {
+                    let info = self.info(job, Some(entry));
+                    let row = settle_resumed(&info, *done, &files, self.ledger);
                     self.progress.job(true);
-                    self.report.job(self.results, row)?;
+                    self.tell(row)?;
                     return Ok(true);
                 }
                 journal.accept(&entry, output.as_deref());
@@ -231,13 +252,23 @@ impl Round<'_> {
         self.window.learn(row.bytes_out);
         let (status, ok) = (row.status, row.status == Status::Ok);
         self.progress.job(ok);
-        self.report.job(self.results, row)?;
+        self.tell(row)?;
         if self.results.is_pointless() {
             self.end(Ended::NobodyReads);
         } else if !ok && status != Status::Cancelled && !self.args.keep_going {
             self.end(Ended::JobFailed);
         }
         Ok(())
+    }
+
+    fn tell(&mut self, row: JobRow) -> io::Result<()> {
+        match &mut self.aside {
+            None => self.report.job(self.results, row),
+            Some(aside) => {
+                aside.job(&mut self.results.file_only(), row.clone())?;
+                self.report.job(&mut self.results.stdout_only(), row)
+            }
+        }
     }
 
     fn end(&mut self, why: Ended) {
@@ -256,7 +287,7 @@ impl Round<'_> {
         for job in next..self.plan.len() {
             let info = self.info(job, None);
             let row = settle_unrun(&info, Status::Cancelled, reason.to_owned(), self.ledger);
-            self.report.job(self.results, row)?;
+            self.tell(row)?;
         }
         Ok(())
     }

@@ -7,8 +7,9 @@ use brigade_proto::JobSpec;
 
 use crate::args::RunArgs;
 use crate::exit::Failure;
-use crate::journal::{self, Digest, Entry, Fate, Journal};
+use crate::journal::{self, Digest, Entry, Fate, Job, Journal};
 use crate::plan::{PlannedInputs, RunPlan};
+use crate::write::{self, Place};
 
 /// The jobs of a run in its journal.
 pub(super) struct Past {
@@ -41,7 +42,9 @@ impl Past {
         for job in 0..plan.len() {
             let (spec, output) = (plan.spec(job), plan.output(job));
             let name = journal.enter(&spec, output.as_deref(), None);
-            let Some(output) = output.filter(|output| output.symlink_metadata().is_ok()) else {
+            let Some(output) = output
+                .filter(|output| write::look(output).is_ok_and(|found| found == Place::Taken))
+            else {
                 continue;
             };
             let entry = past.entry(name, &spec);
@@ -49,10 +52,8 @@ impl Past {
             if !matches!(fate, Fate::New) {
                 past.own.insert(job);
             } else if !args.force {
-                let show = output.display();
-                return Err(Failure::usage(format!(
-                    "{show} exists, and is not what the journal says; --force replaces it"
-                )));
+                let exists = write::exists(&output);
+                return Err(Failure::usage(format!("{exists}; it is not what the journal says")));
             }
             past.known.insert(job, (entry, fate));
         }
@@ -61,7 +62,7 @@ impl Past {
         Ok(past)
     }
 
-    fn entry(&self, job: Digest, spec: &JobSpec) -> Entry {
+    fn entry(&self, job: Job, spec: &JobSpec) -> Entry {
         Entry { job, with: self.same.unwrap_or_else(|| journal::with(spec)) }
     }
 

@@ -1,6 +1,6 @@
 //! What `ab` and `compare` have in common: how a verdict is said.
 
-use std::io::Write;
+use std::io::{self, Write};
 use std::path::PathBuf;
 
 use brigade_measure::comparison::{Compared, Comparison, Verdict};
@@ -38,15 +38,21 @@ pub(super) fn write(
     args: &VerdictArgs,
     results: &mut Results,
 ) -> Result<(), Failure> {
-    match args.format {
-        ListFormat::Human => comparison_human::human(results, comparison)?,
-        ListFormat::Json => {
-            serde_json::to_writer(&mut *results, comparison).map_err(std::io::Error::from)?;
-            results.write_all(b"\n")?;
-        }
-    }
+    let (stdout, file) = args.output.formats(args.format);
+    say(comparison, stdout, &mut results.stdout_only())?;
+    say(comparison, file, &mut results.file_only())?;
     results.flush()?;
     exports::write(&args.exports.export, Document::Comparison(comparison), results)
+}
+
+fn say(comparison: &Comparison, format: ListFormat, out: &mut dyn Write) -> io::Result<()> {
+    match format {
+        ListFormat::Human => comparison_human::human(out, comparison),
+        ListFormat::Json => {
+            serde_json::to_writer(&mut *out, comparison)?;
+            out.write_all(b"\n")
+        }
+    }
 }
 
 /// What `doctor` finds that would spoil a measurement.

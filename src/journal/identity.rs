@@ -2,22 +2,31 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use brigade_proto::{JobSpec, Source};
 
+use super::base::Base;
 use super::record::Digest;
 use crate::compact::Seen;
 
 /// A job in a journal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Entry {
-    /// Which job it is: its kernel, its files by name, its id, and, of several that are the
-    /// same, the how manieth.
-    pub(crate) job: Digest,
+    pub(crate) job: Job,
     /// Its parameters and what is in its inputs.
     pub(crate) with: Digest,
+}
+
+/// Which job it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Job {
+    /// Its kernel, its files by name, its id, and, of several that are the same, the how
+    /// manieth.
+    pub(super) digest: Digest,
+    /// What it was called when the journal lay in another directory, if there is a result by
+    /// that name alone: the number of that directory.
+    pub(super) earlier: Option<(Digest, usize)>,
 }
 
 /// Tells jobs of one run apart.
@@ -29,23 +38,16 @@ pub(super) struct Census {
 }
 
 impl Census {
-    /// Which job it is. `id` is what its line calls it, if it does.
+    /// Which job it is, by names relative to `base`, and how many equal ones were before it.
+    /// `id` is what its line calls it, if it does.
     pub(super) fn enter(
         &mut self,
+        base: &Base,
         spec: &JobSpec,
         output: Option<&Path>,
         id: Option<&serde_json::Value>,
-    ) -> Digest {
-        let mut name = blake3::Hasher::new();
-        add(&mut name, spec.kernel.as_bytes());
-        for source in &spec.inputs {
-            match source {
-                Source::File(path) => add(&mut name, absolute(path).as_os_str().as_bytes()),
-                Source::Bytes(_) => add(&mut name, b""),
-            }
-        }
-        add(&mut name, output.map(absolute).unwrap_or_default().as_os_str().as_bytes());
-        add(&mut name, id.map(ToString::to_string).unwrap_or_default().as_bytes());
+    ) -> (Digest, u32) {
+        let name = name(base, spec, output, id);
         let digest = Digest::from(name.finalize());
         let before = if self.seen.insert(&digest.0) {
             0
@@ -54,9 +56,43 @@ impl Census {
             *count += 1;
             *count
         };
-        name.update(&before.to_le_bytes());
-        name.finalize().into()
+        (numbered(name, before), before)
     }
+}
+
+/// The same for names relative to another directory: which jobs are equal does not depend on it.
+pub(super) fn digest(
+    base: &Base,
+    spec: &JobSpec,
+    output: Option<&Path>,
+    id: Option<&serde_json::Value>,
+    before: u32,
+) -> Digest {
+    numbered(name(base, spec, output, id), before)
+}
+
+fn numbered(mut name: blake3::Hasher, before: u32) -> Digest {
+    name.update(&before.to_le_bytes());
+    name.finalize().into()
+}
+
+fn name(
+    base: &Base,
+    spec: &JobSpec,
+    output: Option<&Path>,
+    id: Option<&serde_json::Value>,
+) -> blake3::Hasher {
+    let mut name = blake3::Hasher::new();
+    add(&mut name, spec.kernel.as_bytes());
+    for source in &spec.inputs {
+        match source {
+            Source::File(path) => add(&mut name, &base.key(path)),
+            Source::Bytes(_) => add(&mut name, b""),
+        }
+    }
+    add(&mut name, &output.map(|path| base.key(path)).unwrap_or_default());
+    add(&mut name, id.map(ToString::to_string).unwrap_or_default().as_bytes());
+    name
 }
 
 /// What a job is done with.

@@ -1,6 +1,7 @@
 //! What a run has done, on disk, so that another run can go on after it: see README.md
 //! beside this file for the format and for what holds at which moment.
 
+mod base;
 mod identity;
 mod past;
 mod record;
@@ -13,16 +14,18 @@ use std::io::{self, BufRead, BufReader, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use brigade_proto::{JobSpec, Status};
+use brigade_report::units;
 
 use crate::args::JournalArgs;
 use crate::console::say;
 use crate::exit::{Exit, Failure};
 use crate::write::{self, RunId};
+use base::Base;
 use identity::{Census, absolute, digest_of_files};
-pub(crate) use identity::{Entry, with};
+pub(crate) use identity::{Entry, Job, with};
 use past::{Past, Results};
-use record::{Chain, Record, SCHEMA};
-pub(crate) use record::{Digest, Done, Name};
+use record::{Chain, Name, Record, SCHEMA};
+pub(crate) use record::{Digest, Done};
 use scan::{End, Unreadable, scan};
 
 /// A journal that this process alone writes.
@@ -35,6 +38,10 @@ pub(crate) struct Journal {
     good: u64,
     /// Records that are not written yet: they go with the next that has to be.
     pending: Vec<u8>,
+    /// What names in it are relative to.
+    base: Base,
+    /// The same in earlier sessions, where it was another directory, the latest first.
+    earlier_bases: Vec<Base>,
     /// Jobs that earlier runs have a result of.
     earlier: Results,
     census: Census,
@@ -58,8 +65,8 @@ struct Again {
 pub(crate) enum Fate {
     /// There is nothing to go by.
     New,
-    /// Its result is there.
-    Done(Box<Done>),
+    /// Its result is there, in these files.
+    Done(Box<Done>, Vec<PathBuf>),
     /// Its result is not there any more, or is another job's by now: it has to be run
     /// again, and may replace what it wrote.
     Again,
@@ -124,21 +131,27 @@ impl Journal {
         let mut past = Past::default();
         let end = scan(BufReader::new(&mut file), |line, record| past.learn(line, record))
             .map_err(|error: Unreadable| format!("--journal {show} {error}"))?;
-        let End { good, torn, chain } = end;
+        let End { good, torn, chain, is_absolute } = end;
+        let base = if is_absolute { Base::None } else { Base::of_journal(path) };
         if torn > 0 {
             file.set_len(good).map_err(cannot)?;
             say(format_args!(
                 "note: the last {torn} bytes of {show} are an unfinished record, and were dropped"
             ));
         }
-        past.clear_up();
+        past.clear_up(&base);
         let unfinished = past.unfinished.len();
+        let earlier_bases: Vec<Base> = match base {
+            Base::None => Vec::new(),
+            Base::Directory(_) => {
+                let bases = past.bases.iter().rev().cloned().map(Base::Directory);
+                bases.filter(|earlier| *earlier != base).collect()
+            }
+        };
         let earlier = past.results();
         if resume && good > 0 {
-            let done = earlier.len();
-            say(format_args!(
-                "going on with {show}: {done} results in it, {unfinished} jobs begun without one"
-            ));
+            let done = units::count(earlier.len() as u64, "job");
+            say(format_args!("resuming {show}: {done} done, {unfinished} unfinished"));
         }
         let mut journal = Self {
             path: path.to_owned(),
@@ -146,6 +159,8 @@ impl Journal {
             chain,
             good,
             pending: Vec::new(),
+            base,
+            earlier_bases,
             earlier,
             census: Census::default(),
             directories: HashSet::new(),
@@ -154,7 +169,11 @@ impl Journal {
         if good == 0 {
             journal.note(&Record::Journal { schema: SCHEMA.to_owned() });
         }
-        journal.note(&Record::Session { pid: std::process::id(), run: RunId::own() });
+        let base = match &journal.base {
+            Base::None => None,
+            Base::Directory(directory) => Some(Name::from(&**directory)),
+        };
+        journal.note(&Record::Session { pid: std::process::id(), run: RunId::own(), base });
         Ok(journal)
     }
 
@@ -172,8 +191,17 @@ impl Journal {
         spec: &JobSpec,
         output: Option<&Path>,
         id: Option<&serde_json::Value>,
-    ) -> Digest {
-        self.census.enter(spec, output, id)
+    ) -> Job {
+        let (digest, before) = self.census.enter(&self.base, spec, output, id);
+        let mut job = Job { digest, earlier: None };
+        if self.earlier.line_of(digest).is_none() {
+            let mut bases = self.earlier_bases.iter().enumerate();
+            job.earlier = bases.find_map(|(number, base)| {
+                let digest = identity::digest(base, spec, output, id, before);
+                self.earlier.line_of(digest).map(|_| (digest, number))
+            });
+        }
+        job
     }
 
     /// No job has been entered yet.
@@ -186,14 +214,19 @@ impl Journal {
     /// # Errors
     /// When the journal cannot be read.
     pub(crate) fn fate(&mut self, entry: &Entry) -> Result<Fate, Failure> {
-        let Some(line) = self.earlier.line_of(entry.job) else {
+        let (digest, base) = match entry.job.earlier {
+            Some((digest, number)) => (digest, &self.earlier_bases[number]),
+            None => (entry.job.digest, &self.base),
+        };
+        let base = base.clone();
+        let Some(line) = self.earlier.line_of(digest) else {
             return Ok(Fate::New);
         };
         let done = self.recall(line).map_err(|error| self.failed("read", &error))?;
-        if done.job != entry.job {
+        if done.job != digest {
             return Ok(Fate::New);
         }
-        let paths: Vec<PathBuf> = done.outputs.iter().map(Name::path).collect();
+        let paths: Vec<PathBuf> = done.outputs.iter().map(|name| base.path(name)).collect();
         let is_there = paths.is_empty()
             || digest_of_files(&paths).is_ok_and(|digest| digest.to_string() == done.digest);
         if done.with != entry.with {
@@ -204,7 +237,7 @@ impl Journal {
             self.again.gone += 1;
             return Ok(Fate::New);
         }
-        Ok(Fate::Done(Box::new(done)))
+        Ok(Fate::Done(Box::new(done), paths))
     }
 
     fn recall(&mut self, line: u64) -> io::Result<Done> {
@@ -220,8 +253,10 @@ impl Journal {
 
     /// A job is about to be handed out.
     pub(crate) fn accept(&mut self, entry: &Entry, output: Option<&Path>) {
-        let output = output.map(|path| Name::from(&*absolute(path)));
-        self.note(&Record::Accepted { job: entry.job, with: entry.with, output });
+        // Its temporary file is beside the file itself, wherever links to it are.
+        let output = output
+            .map(|path| self.base.name(&write::follow(path).unwrap_or_else(|_| path.to_owned())));
+        self.note(&Record::Accepted { job: entry.job.digest, with: entry.with, output });
     }
 
     /// Temporary files for this output of a job that was accepted are about to be made. That
@@ -232,7 +267,8 @@ impl Journal {
     /// When that cannot be written.
     pub(crate) fn expect_drafts(&mut self, output: &Path) -> Result<(), Failure> {
         let mut hasher = DefaultHasher::new();
-        absolute(output).parent().hash(&mut hasher);
+        let place = write::follow(output).unwrap_or_else(|_| output.to_owned());
+        absolute(&place).parent().hash(&mut hasher);
         if self.directories.contains(&hasher.finish()) {
             return Ok(());
         }
@@ -256,9 +292,9 @@ impl Journal {
         row: &brigade_report::JobRow,
     ) -> Result<(), Failure> {
         self.note(&Record::Done(Done {
-            job: entry.job,
+            job: entry.job.digest,
             with: entry.with,
-            outputs: outputs.iter().map(|path| Name::from(&*absolute(path))).collect(),
+            outputs: outputs.iter().map(|path| self.base.name(path)).collect(),
             digest: row.digest.clone().unwrap_or_default(),
             bytes_in: row.bytes_in,
             bytes_out: row.bytes_out,
@@ -272,7 +308,7 @@ impl Journal {
     /// # Errors
     /// When that cannot be written.
     pub(crate) fn failed_job(&mut self, entry: &Entry, status: Status) -> Result<(), Failure> {
-        self.note(&Record::Failed { job: entry.job, status: status.to_string() });
+        self.note(&Record::Failed { job: entry.job.digest, status: status.to_string() });
         self.flush()
     }
 
@@ -305,10 +341,12 @@ impl Journal {
     pub(crate) fn close(mut self) -> Result<(), Failure> {
         let Again { changed, gone } = self.again;
         if changed > 0 {
-            say(format_args!("{changed} jobs had other inputs or parameters, and were run again"));
+            let changed = units::count(changed, "job");
+            say(format_args!("{changed} run again, with other inputs or parameters than before"));
         }
         if gone > 0 {
-            say(format_args!("{gone} results were gone or had been changed: run again"));
+            let gone = units::count(gone, "job");
+            say(format_args!("{gone} run again, whose results were gone or had been changed"));
         }
         self.flush()?;
         self.file.sync_data().map_err(|error| self.failed("write", &error))

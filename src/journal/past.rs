@@ -4,6 +4,7 @@ use std::collections::{BTreeSet, HashSet};
 use std::fs;
 use std::path::PathBuf;
 
+use super::base::Base;
 use super::record::{Digest, Record};
 use crate::write::{self, RunId};
 
@@ -14,7 +15,9 @@ pub(super) struct Past {
     /// Begun and neither done nor failed.
     pub(super) unfinished: HashSet<Digest>,
     runs: BTreeSet<RunId>,
-    /// Where they wrote.
+    /// Where the journal lay in its sessions, the last one last.
+    pub(super) bases: Vec<PathBuf>,
+    /// Where they wrote, as the journal names it.
     directories: BTreeSet<PathBuf>,
 }
 
@@ -26,8 +29,12 @@ impl Past {
     pub(super) fn learn(&mut self, line: u64, record: Record) {
         match record {
             Record::Journal { .. } => {}
-            Record::Session { run, .. } => {
+            Record::Session { run, base, .. } => {
                 self.runs.insert(run);
+                if let Some(base) = base.map(|name| name.path()) {
+                    self.bases.retain(|known| *known != base);
+                    self.bases.push(base);
+                }
             }
             Record::Accepted { job, output, .. } => {
                 if let Some(parent) = output.map(|name| name.path())
@@ -51,8 +58,15 @@ impl Past {
 
     /// Removes the temporary files of earlier runs that were killed. None of them lives: this
     /// one has the lock that a run keeps to its end.
-    pub(super) fn clear_up(&self) {
-        for directory in &self.directories {
+    pub(super) fn clear_up(&self, base: &Base) {
+        // It was killed here, or before the journal was moved.
+        let earlier = self.bases.iter().cloned().map(Base::Directory);
+        let bases: BTreeSet<Base> = earlier.chain([base.clone()]).collect();
+        let directories: BTreeSet<PathBuf> = bases
+            .iter()
+            .flat_map(|base| self.directories.iter().map(|directory| base.join(directory)))
+            .collect();
+        for directory in &directories {
             for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
                 let writer = write::writer_of(&entry.file_name());
                 if writer.is_some_and(|run| self.runs.contains(&run)) {

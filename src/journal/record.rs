@@ -9,7 +9,10 @@ use serde::{Deserialize, Serialize};
 use crate::write::RunId;
 
 /// Name and version of the format.
-pub(super) const SCHEMA: &str = "brigade.journal.v1";
+pub(super) const SCHEMA: &str = "brigade.journal.v2";
+
+/// The version before, which names all files absolutely: it is gone on with as it is.
+pub(super) const ABSOLUTE_SCHEMA: &str = "brigade.journal.v1";
 
 /// What a journal can say.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -19,7 +22,14 @@ pub(super) enum Record {
     Journal { schema: String },
     /// A coordinator begins, or goes on. Its temporary files have the number of the run in
     /// their names; the process id is for people.
-    Session { pid: u32, run: RunId },
+    Session {
+        pid: u32,
+        run: RunId,
+        /// The directory of the journal in this session, absolute: names in it are relative to
+        /// this. None in the version before.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        base: Option<Name>,
+    },
     /// A job is about to be handed out.
     Accepted { job: Digest, with: Digest, output: Option<Name> },
     /// Its result is computed, and complete in temporary files: they are given their names
@@ -35,7 +45,8 @@ pub(super) enum Record {
 pub(crate) struct Done {
     pub(super) job: Digest,
     pub(super) with: Digest,
-    /// The files that hold the result, absolute; none if none was wanted.
+    /// The files that hold the result, as [`Base::name`](super::base::Base) has them; none if
+    /// none was wanted.
     pub(crate) outputs: Vec<Name>,
     /// BLAKE3 of the output bytes, of several outputs one after another, in hexadecimal.
     pub(crate) digest: String,

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io::{self, BufRead, Read};
 
-use super::record::{Chain, Record, SCHEMA, json_of};
+use super::record::{ABSOLUTE_SCHEMA, Chain, Record, SCHEMA, json_of};
 
 /// No record is longer, in bytes: a line that is, is none.
 const MAX_LINE: u64 = 1 << 20;
@@ -16,6 +16,12 @@ pub(super) struct End {
     /// Bytes after them: a record that was not written to its end.
     pub(super) torn: u64,
     pub(super) chain: Chain,
+    /// Whether it is of the version that names all files absolutely.
+    pub(super) is_absolute: bool,
+}
+
+fn is_known(schema: &str) -> bool {
+    [SCHEMA, ABSOLUTE_SCHEMA].contains(&schema)
 }
 
 /// Why a file cannot be gone on with.
@@ -64,7 +70,7 @@ pub(super) fn scan(
     mut reader: impl BufRead,
     mut each: impl FnMut(u64, Record),
 ) -> Result<End, Unreadable> {
-    let mut end = End { good: 0, torn: 0, chain: Chain::START };
+    let mut end = End { good: 0, torn: 0, chain: Chain::START, is_absolute: false };
     let mut line = Vec::new();
     for number in 1.. {
         line.clear();
@@ -75,11 +81,13 @@ pub(super) fn scan(
         let text = line.strip_suffix(b"\n");
         let record = text.and_then(|text| end.chain.read(text));
         match record {
-            Some(Record::Journal { schema }) if number == 1 && schema == SCHEMA => {}
+            Some(Record::Journal { schema }) if number == 1 && is_known(&schema) => {
+                end.is_absolute = schema == ABSOLUTE_SCHEMA;
+            }
             Some(record) if number > 1 => each(end.good, record),
             _ if number == 1 => {
                 return match foreign_schema(text.unwrap_or(&line)) {
-                    Some(schema) if schema != SCHEMA => Err(Unreadable::Version(schema)),
+                    Some(schema) if !is_known(&schema) => Err(Unreadable::Version(schema)),
                     // So short that it may be a beginning.
                     _ if text.is_none() && is_beginning(&line) => Ok(End { torn: len, ..end }),
                     _ => Err(Unreadable::NoJournal),

@@ -21,7 +21,7 @@ fn done(seed: u8) -> Done {
 fn records(seeds: &[u8]) -> Vec<Record> {
     let first = Record::Journal { schema: SCHEMA.to_owned() };
     let rest = seeds.iter().map(|&seed| match seed % 4 {
-        0 => Record::Session { pid: seed.into(), run: RunId(seed.into()) },
+        0 => Record::Session { pid: seed.into(), run: RunId(seed.into()), base: None },
         1 => Record::Accepted { job: digest(seed), with: digest(0), output: None },
         2 => Record::Failed { job: digest(seed), status: "crashed".to_owned() },
         _ => Record::Done(done(seed)),
@@ -107,10 +107,10 @@ fn a_line_that_is_moved_or_repeated_is_noticed() {
 
 #[test]
 fn another_version_is_named() {
-    let other = Record::Journal { schema: "brigade.journal.v2".to_owned() };
+    let other = Record::Journal { schema: "brigade.journal.v3".to_owned() };
     let bytes = written(&[other]).concat();
     let error = scanned(&bytes).unwrap_err();
-    assert!(error.to_string().contains("`brigade.journal.v2`"), "{error}");
+    assert!(error.to_string().contains("`brigade.journal.v3`"), "{error}");
     assert!(matches!(scanned(b"{\"id\": 1}\n"), Err(Unreadable::NoJournal)));
 }
 
@@ -128,7 +128,7 @@ fn one_job_is_another_by_its_place_among_equals_and_its_files() {
     let mut census = Census::default();
     let spec = JobSpec::new("noop");
     let mut enter = |spec: &JobSpec, output: Option<&str>, id: Option<&serde_json::Value>| {
-        census.enter(spec, output.map(Path::new), id)
+        census.enter(&Base::None, spec, output.map(Path::new), id).0
     };
     let id = serde_json::json!({"a": 1});
     let all = [
@@ -141,12 +141,16 @@ fn one_job_is_another_by_its_place_among_equals_and_its_files() {
     ];
     let different: HashSet<_> = all.into_iter().collect();
     assert_eq!(different.len(), all.len());
-    assert_eq!(Census::default().enter(&spec, None, None), all[0], "and the same in each run");
+    assert_eq!(
+        Census::default().enter(&Base::None, &spec, None, None).0,
+        all[0],
+        "and the same in each run"
+    );
     assert_ne!(with(&spec), with(&JobSpec::new("noop").param("us", 1)));
 }
 
 fn entry(seed: u8) -> Entry {
-    Entry { job: digest(seed), with: digest(0) }
+    Entry { job: Job { digest: digest(seed), earlier: None }, with: digest(0) }
 }
 
 /// In a container every coordinator has the same process id.
@@ -158,7 +162,7 @@ fn drafts_of_dead_runs_go_and_those_of_others_stay() {
     let name = Name::from(&*out.join("a.png"));
     let dead = [
         Record::Journal { schema: SCHEMA.to_owned() },
-        Record::Session { pid: std::process::id(), run: RunId(7) },
+        Record::Session { pid: std::process::id(), run: RunId(7), base: None },
         Record::Accepted { job: digest(1), with: digest(0), output: Some(name) },
     ];
     std::fs::write(&path, written(&dead).concat()).unwrap();
@@ -210,4 +214,59 @@ fn of_several_ends_of_a_job_the_last_counts() {
     assert_eq!(results.len(), 2);
     let lines = [1, 2, 3, 4].map(|seed| results.line_of(digest(seed)));
     assert_eq!(lines, [None, Some(50), Some(60), None]);
+}
+
+#[test]
+fn a_journal_of_the_first_version_is_gone_on_with_as_it_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let (path, output) = (dir.path().join("j"), dir.path().join("out.bin"));
+    std::fs::write(&output, "result").unwrap();
+    let spec = JobSpec::new("noop");
+    let (job, _) = Census::default().enter(&Base::None, &spec, Some(&output), None);
+    let old = [
+        Record::Journal { schema: record::ABSOLUTE_SCHEMA.to_owned() },
+        Record::Session { pid: 1, run: RunId(7), base: None },
+        Record::Done(Done {
+            job,
+            with: with(&spec),
+            outputs: vec![Name::from(&*output)],
+            digest: blake3::hash(b"result").to_string(),
+            ..done(1)
+        }),
+    ];
+    std::fs::write(&path, written(&old).concat()).unwrap();
+    let mut journal = Journal::open_at(&path, true).unwrap();
+    let job = journal.enter(&spec, Some(&output), None);
+    let fate = journal.fate(&Entry { job, with: with(&spec) }).unwrap();
+    assert!(matches!(fate, Fate::Done(_, files) if files == [output.clone()]));
+    journal.accept(&Entry { job, with: with(&spec) }, Some(&output));
+    journal.begin().unwrap();
+    // What is added is what that version reads.
+    let text = std::fs::read_to_string(&path).unwrap();
+    assert!(!text.contains("base") && text.contains(&format!("\"{}\"", output.display())));
+}
+
+#[test]
+fn drafts_are_removed_where_the_directory_is_now() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("out");
+    std::fs::create_dir(&out).unwrap();
+    let killed = [
+        Record::Journal { schema: SCHEMA.to_owned() },
+        Record::Session {
+            pid: 1,
+            run: RunId(7),
+            base: Some(Name::from(Path::new("/where/it/was"))),
+        },
+        Record::Accepted {
+            job: digest(1),
+            with: digest(0),
+            output: Some(Name::from(Path::new("out/a.png"))),
+        },
+    ];
+    std::fs::write(dir.path().join("j"), written(&killed).concat()).unwrap();
+    let part = out.join(format!(".brigade-{}-0.part", RunId(7)));
+    std::fs::write(&part, "half").unwrap();
+    drop(Journal::open_at(&dir.path().join("j"), true).unwrap());
+    assert!(!part.exists());
 }

@@ -15,6 +15,19 @@ fn image_format(extension: &str) -> Option<&'static str> {
     }
 }
 
+/// Whether files with this extension are something that kernels read or write.
+pub(super) fn is_known(extension: &str) -> bool {
+    let others = ["json", "wav", "bin"];
+    image_format(extension).is_some()
+        || others.iter().any(|other| other.eq_ignore_ascii_case(extension))
+}
+
+/// Whether two extensions stand for one format, as jpg and jpeg do.
+pub(super) fn is_same(one: &str, other: &str) -> bool {
+    one.eq_ignore_ascii_case(other)
+        || (image_format(one).is_some() && image_format(one) == image_format(other))
+}
+
 /// Makes `entry` write the format that a file with this extension should have, by
 /// setting its parameter `format` where it has one.
 ///

@@ -14,6 +14,7 @@ use brigade_proto::{Buffer, JobSpec, Params, Source};
 
 use crate::args::RunArgs;
 use crate::exit::Failure;
+use crate::{missing, write};
 
 pub(crate) use format::choose as choose_format;
 use outputs::Naming;
@@ -85,6 +86,11 @@ impl RunPlan {
         spec
     }
 
+    /// Whether the result of the one job goes to standard output.
+    pub(crate) fn is_on_stdout(&self) -> bool {
+        matches!(&self.naming, Some(Naming::File(path)) if write::is_stdout(path))
+    }
+
     /// Makes the output directory, if there is one to make: when everything else is known
     /// to be right.
     pub(crate) fn prepare(&self) -> Result<(), Failure> {
@@ -113,6 +119,7 @@ pub(crate) fn run(
     }
     let mut params = parse_params(args, entry)?;
     let inputs = if args.inputs.is_empty() {
+        refuse_nothing(args, entry)?;
         synthetic(args, entry)?
     } else {
         PlannedInputs::Files(group_files(args, entry)?)
@@ -128,6 +135,19 @@ pub(crate) fn run(
     let params = entry.resolve(&params, per_job).map_err(Failure::usage)?;
     let params = Arc::unwrap_or_clone(params);
     Ok(RunPlan { kernel: entry.spec.name, params, inputs, naming })
+}
+
+/// An empty list of files, as of a pattern that matches none, must not pass for made-up inputs.
+fn refuse_nothing(args: &RunArgs, entry: &Entry) -> Result<(), Failure> {
+    let is_wanted = args.synthetic || args.jobs.is_some() || args.size.is_some();
+    if is_wanted || entry.spec.inputs.min == 0 {
+        return Ok(());
+    }
+    Err(Failure::usage(format!(
+        "no input files for `{}`; name them, or run it on made-up ones with --synthetic, --jobs N \
+         or --size S",
+        entry.spec.name
+    )))
 }
 
 fn parse_params(args: &RunArgs, entry: &Entry) -> Result<Params, Failure> {
@@ -156,6 +176,7 @@ fn parse_params(args: &RunArgs, entry: &Entry) -> Result<Params, Failure> {
 /// The input files, checked, in groups of as many as the kernel reads.
 fn group_files(args: &RunArgs, entry: &Entry) -> Result<Vec<Vec<PathBuf>>, Failure> {
     let given = [
+        ("--synthetic", args.synthetic),
         ("--jobs", args.jobs.is_some()),
         ("--size", args.size.is_some()),
         ("--seed", args.seed.is_some()),
@@ -184,7 +205,7 @@ fn group_files(args: &RunArgs, entry: &Entry) -> Result<Vec<Vec<PathBuf>>, Failu
 fn check_input(path: &Path) -> Result<(), Failure> {
     let name = path.display();
     let metadata = fs::metadata(path)
-        .map_err(|error| Failure::usage(format!("cannot read input {name}: {error}")))?;
+        .map_err(|error| Failure::usage(missing::cannot_read("input", path, &error)))?;
     if metadata.is_dir() {
         return Err(Failure::usage(format!(
             "cannot read input {name}: it is a directory; name its files, as in {}/*",

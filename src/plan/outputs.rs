@@ -1,18 +1,22 @@
 //! Where results go. Found out, and refused where it would go wrong, before any
 //! job starts.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::ffi::OsStr;
+use std::fmt::Display;
 use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use brigade_kernels::Entry;
+use brigade_kernels::{Entry, OutputFormat};
 use brigade_proto::Params;
 
 use super::{PlannedInputs, format};
 use crate::args::RunArgs;
 use crate::exit::Failure;
-use crate::write;
+use crate::missing;
+use crate::write::{self, Place};
 
 /// How outputs are called.
 #[derive(Debug)]
@@ -75,18 +79,26 @@ impl Naming {
     /// Makes the directory and tries whether files can be made in it.
     pub(super) fn prepare(&self) -> Result<(), Failure> {
         let directory = self.directory();
-        let made = match self {
-            Self::Directory { .. } => fs::create_dir_all(directory),
-            // A file's directory is not made: a wrong name would go unnoticed.
-            Self::File(_) => Ok(()),
-        };
-        made.and_then(|()| write::probe(directory)).map_err(|error| {
+        let cannot = |error: &dyn Display| {
             Failure::usage(format!(
                 "cannot write to {} (-o {}): {error}",
                 directory.display(),
                 self.target().display()
             ))
-        })
+        };
+        match self {
+            Self::Directory { .. } => {
+                fs::create_dir_all(directory).and_then(|()| write::probe(directory))
+            }
+            // A file's directory is not made: a wrong name would go unnoticed.
+            Self::File(path) => {
+                if let Some(why) = missing::no_directory(directory) {
+                    return Err(cannot(&why));
+                }
+                write::try_to_replace(path)
+            }
+        }
+        .map_err(|error| cannot(&error))
     }
 }
 
@@ -106,14 +118,21 @@ pub(super) fn plan(
         PlannedInputs::Files(jobs) => jobs.len() as u64,
         PlannedInputs::Synthetic { jobs, .. } => *jobs,
     };
-    let is_directory = jobs > 1
-        || args.ext.is_some()
-        || out.is_dir()
-        || out.as_os_str().as_encoded_bytes().ends_with(b"/");
-    let wanted = match &args.ext {
-        Some(extension) => Some(extension.trim_start_matches('.').to_owned()),
-        None if is_directory => None,
-        None => out.extension().map(|extension| extension.to_string_lossy().into_owned()),
+    let is_directory = is_directory(out, entry, jobs)?;
+    let own = out.extension().filter(|_| !is_directory).map(OsStr::to_string_lossy);
+    let wanted = match (&args.ext, own) {
+        (Some(extension), own) => {
+            let extension = extension.trim_start_matches('.');
+            if own.is_some_and(|own| !format::is_same(&own, extension)) {
+                return Err(Failure::usage(format!(
+                    "--ext {extension} and the name -o {} contradict; leave --ext out, or end the \
+                     name with / for a directory",
+                    out.display()
+                )));
+            }
+            Some(extension.to_owned())
+        }
+        (None, own) => own.map(Cow::into_owned),
     };
     if let Some(extension) = &wanted {
         format::choose(entry, params, extension).map_err(Failure::usage)?;
@@ -128,6 +147,38 @@ pub(super) fn plan(
     };
     check(args, &naming, inputs, jobs)?;
     Ok(naming)
+}
+
+/// Whether results go into a directory: by the name and by what is there, so that one input more
+/// never turns a file into a directory unnoticed.
+fn is_directory(out: &Path, entry: &Entry, jobs: u64) -> Result<bool, Failure> {
+    if out.as_os_str().as_encoded_bytes().ends_with(b"/") || out.is_dir() {
+        return Ok(true);
+    }
+    if jobs == 1 {
+        return Ok(false);
+    }
+    let show = out.display();
+    let wrong = |why: &str| {
+        Failure::usage(format!("-o {show} {why}, and there are {jobs} jobs; name a directory"))
+    };
+    match out.symlink_metadata() {
+        Ok(found) if found.is_symlink() => Err(wrong("is a link to no directory")),
+        Ok(_) => Err(wrong("is not a directory")),
+        Err(_) if looks_like_a_file(out, entry) => Err(Failure::usage(format!(
+            "-o {show} looks like the name of a file, and there are {jobs} jobs; end it with / \
+             for a directory"
+        ))),
+        Err(_) => Ok(true),
+    }
+}
+
+fn looks_like_a_file(out: &Path, entry: &Entry) -> bool {
+    let Some(extension) = out.extension().map(OsStr::to_string_lossy) else { return false };
+    match entry.spec.output_format {
+        OutputFormat::Fixed(own) if own.eq_ignore_ascii_case(&extension) => true,
+        _ => format::is_known(&extension),
+    }
 }
 
 /// Refuses two results of one name, files that exist, and a result that takes the
@@ -154,7 +205,7 @@ fn check(
     let mut written_by = HashMap::new();
     for job in 0..jobs {
         let path = naming.output(job, files(job));
-        let place = identity(&path);
+        let place = if path.is_symlink() { write::identity(&path) } else { identity(&path) };
         let show = path.display();
         // Synthetic jobs are numbered: their names differ by construction.
         if let Some(first) = files(job).first()
@@ -174,16 +225,19 @@ fn check(
                 input.display()
             )));
         }
-        match fs::symlink_metadata(&path) {
-            Err(_) => {}
-            Ok(found) if !(found.is_file() || found.is_symlink()) => {
-                return Err(Failure::usage(format!("cannot write {show}: it is not a file")));
-            }
+        match write::look(&path) {
             // With --resume it may be this job's own: the journal knows.
-            Ok(_) if !args.force && !args.journal.resume => {
-                return Err(Failure::usage(format!("{show} exists; --force replaces it")));
+            Ok(Place::Taken) if !args.force && !args.journal.resume => {
+                return Err(Failure::usage(write::exists(&path)));
             }
             Ok(_) => {}
+            // That its directory is not there, or is none, is told when it is to be made.
+            Err(error)
+                if !matches!(error.kind(), ErrorKind::NotADirectory | ErrorKind::NotFound) =>
+            {
+                return Err(Failure::usage(format!("cannot write {show}: {error}")));
+            }
+            Err(_) => {}
         }
     }
     Ok(())

@@ -44,7 +44,7 @@ fn one_job_writes_a_file_and_several_a_directory() {
     assert_eq!(outputs(&dir, "grayscale @/a.png -o @/o.png"), ["o.png"]);
     assert_eq!(outputs(&dir, "grayscale @/a.png -o @/there"), ["there/a.png"]);
     assert_eq!(outputs(&dir, "grayscale @/a.png -o @/new/"), ["new/a.png"]);
-    assert_eq!(outputs(&dir, "grayscale @/a.png --ext webp -o @/w"), ["w/a.webp"]);
+    assert_eq!(outputs(&dir, "grayscale @/a.png --ext webp -o @/w/"), ["w/a.webp"]);
     assert_eq!(
         outputs(&dir, "grayscale @/a.png @/b.JPG @/c -o @/o"),
         ["o/a.png", "o/b.JPG", "o/c"]
@@ -53,6 +53,59 @@ fn one_job_writes_a_file_and_several_a_directory() {
     assert_eq!(outputs(&dir, "grayscale --jobs 1 --size 8x8 -o @/s.png"), ["s.png"]);
     let numbered = outputs(&dir, "grayscale --jobs 11 --size 8x8 -o @/n");
     assert_eq!((&numbered[0][..], &numbered[10][..]), ("n/grayscale-00.npy", "n/grayscale-10.npy"));
+}
+
+/// What OUT is depends on its name and on what is there, and several inputs never turn what was a
+/// file into a directory.
+#[test]
+fn out_is_a_file_or_a_directory_by_its_name_and_what_is_there() {
+    let dir = files(&["a.png", "b.png", "old.png", "there/x"]);
+    std::os::unix::fs::symlink("there", dir.path().join("link")).unwrap();
+    std::os::unix::fs::symlink("no", dir.path().join("dangling")).unwrap();
+    for (line, expected) in [
+        ("@/a.png -o @/name.jpg --ext jpg", "name.jpg"),
+        ("@/a.png -o @/name.jpeg --ext jpg", "name.jpeg"),
+        ("@/a.png -o @/name --ext jpg", "name"),
+        ("@/a.png -o @/name.jpg/ --ext jpg", "name.jpg/a.jpg"),
+        ("@/a.png -o @/there --ext jpg", "there/a.jpg"),
+        ("@/a.png -o @/link", "link/a.png"),
+        ("@/a.png -o @/old.png --force", "old.png"),
+        ("@/a.png @/b.png -o @/some.d", "some.d/a.png"),
+    ] {
+        assert_eq!(outputs(&dir, &format!("grayscale {line}"))[0], expected, "{line}");
+    }
+    for (line, expected) in [
+        ("@/a.png -o @/other.jpg --ext png", "--ext png and the name -o"),
+        ("@/a.png @/b.png -o @/out.png", "end it with / for a directory"),
+        ("@/a.png @/b.png -o @/out.JPG --ext png", "end it with / for a directory"),
+        ("--jobs 2 -o @/out.npy", "end it with / for a directory"),
+        ("@/a.png @/b.png -o @/old.png --force", "is not a directory, and there are 2 jobs"),
+        ("@/a.png @/b.png -o @/dangling", "is a link to no directory"),
+        ("@/a.png -o @/no/o.png", "there is no directory"),
+        ("@/a.png -o @/a.png/o.png", "is not a directory"),
+    ] {
+        let error = plan(&dir, &format!("grayscale {line}")).unwrap_err();
+        assert!(error.contains(expected), "{line}: {error}");
+    }
+    assert!(!dir.path().join("out.png").exists());
+}
+
+#[test]
+fn nothing_to_read_is_no_reason_to_make_something_up() {
+    let dir = files(&["a.png"]);
+    for line in ["blur", "blur --seed 3", "matmul", "touch"] {
+        let error = plan(&dir, line).unwrap_err();
+        assert!(error.contains("no input files") && error.contains("--synthetic"), "{error}");
+    }
+    for line in ["blur --synthetic", "blur --jobs 1", "blur --size 8x8", "noop", "spin", "wait"] {
+        assert_eq!(plan(&dir, line).unwrap().len(), 1, "{line}");
+    }
+    assert!(plan(&dir, "blur @/a.png --synthetic").unwrap_err().contains("--synthetic is for"));
+    for (line, expected) in
+        [("blur @/no/*.jpg", "no file matches"), ("blur @/a[0-9].png", "no file matches")]
+    {
+        assert!(plan(&dir, line).unwrap_err().contains(expected), "{line}");
+    }
 }
 
 #[test]
@@ -84,7 +137,7 @@ fn what_would_go_wrong_is_refused_before_the_start() {
         ("grayscale @/a.png -o @/o.bmp", "cannot write .bmp"),
         ("grayscale @/a.png -o @/o.jpg -p format=png", "contradict"),
         ("grayscale @/a.png -o -", "-o -"),
-        ("grayscale @/a.png -o @/no/o.png", "No such file"),
+        ("grayscale @/a.png -o @/no/o.png", "there is no directory"),
         ("grayscale @/a.png -o @/a.png/o.png", "cannot write"),
         ("grayscale @/a.png --jobs 2", "--jobs"),
         ("grayscale @/a.png -p sigma=2", "no parameter `sigma`"),

@@ -1,15 +1,17 @@
 //! Files that appear whole or not at all.
 
 mod place;
+mod target;
 mod temporary;
 
-use std::fs::{self, File};
+use std::fs::{self, File, Metadata, Permissions};
 use std::io::{self, BufWriter, ErrorKind, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::OFlags;
 
+pub(crate) use target::{Place, exists, follow, is_stdout, look, open_in_place};
 use temporary::Temporary;
 pub(crate) use temporary::{RunId, writer_of};
 
@@ -25,20 +27,44 @@ pub(crate) fn atomically(path: &Path, bytes: &[u8], replace: bool) -> io::Result
 }
 
 /// A file that is not there until it is published: a temporary one beside its place,
-/// which goes out of the way if it is dropped before that.
+/// which goes out of the way if it is dropped before that. A device or a pipe has nothing of that:
+/// what is written is there.
 pub(crate) struct Draft {
     file: BufWriter<File>,
-    temporary: Temporary,
+    /// As it was named.
     path: PathBuf,
+    goes: Goes,
+}
+
+/// How what is written gets where it belongs.
+enum Goes {
+    /// By a new name.
+    Beside {
+        temporary: Temporary,
+        /// Of the file itself, where `path` is a link to it.
+        place: PathBuf,
+        /// What was there at first.
+        old: Option<Attributes>,
+    },
+    Directly,
 }
 
 impl Draft {
     /// # Errors
     /// When no file can be made there.
     pub(crate) fn of(path: &Path) -> io::Result<Self> {
-        check_place(path)?;
-        let (temporary, file) = Temporary::beside(path)?;
-        Ok(Self { file: BufWriter::new(file), temporary, path: path.to_owned() })
+        let (file, goes) = match look(path)? {
+            Place::Special => (target::open_special(path)?, Goes::Directly),
+            Place::Free | Place::Taken => {
+                let place = follow(path)?;
+                let old = file_at(&place);
+                // Until it has the mode of what it replaces, it is nobody else's.
+                let mode = if old.is_some() { 0o600 } else { 0o666 };
+                let (temporary, file) = Temporary::beside(&place, mode)?;
+                (file, Goes::Beside { temporary, place, old })
+            }
+        };
+        Ok(Self { file: BufWriter::new(file), path: path.to_owned(), goes })
     }
 
     /// What it will be.
@@ -51,14 +77,17 @@ impl Draft {
     /// # Errors
     /// When it cannot be written, or exists and `replace` is false.
     pub(crate) fn publish(self, replace: bool) -> io::Result<()> {
+        let file = self.file.into_inner()?;
+        let Goes::Beside { temporary, place, old } = self.goes else { return Ok(()) };
+        keep_attributes(&file, file_at(&place).or(old));
         // Some file systems tell of a full disk only when the file is closed.
-        drop(self.file.into_inner()?);
+        drop(file);
         if replace {
-            fs::rename(self.temporary.path(), &self.path)?;
+            fs::rename(temporary.path(), &place)?;
         } else {
-            place::put_new(self.temporary.path(), &self.path)?;
+            put_new(&temporary, &place, &self.path)?;
         }
-        self.temporary.forget();
+        temporary.forget();
         Ok(())
     }
 
@@ -68,8 +97,13 @@ impl Draft {
     /// # Errors
     /// As for [`Draft::publish`].
     pub(crate) fn place(self, replace: bool) -> io::Result<Placed> {
-        drop(self.file.into_inner()?);
-        let (temporary, path) = (self.temporary, self.path);
+        let file = self.file.into_inner()?;
+        let named = self.path;
+        let Goes::Beside { temporary, place: path, old } = self.goes else {
+            return Ok(Placed { path: named, before: Before::Lost });
+        };
+        keep_attributes(&file, file_at(&path).or(old));
+        drop(file);
         let exchanged = if replace {
             place::exchange(temporary.path(), &path)
         } else {
@@ -84,7 +118,7 @@ impl Draft {
                 return Err(ErrorKind::IsADirectory.into());
             }
             Err(error) if error.kind() == ErrorKind::NotFound => {
-                place::put_new(temporary.path(), &path)?;
+                put_new(&temporary, &path, &named)?;
                 temporary.forget();
                 Before::Nothing
             }
@@ -97,6 +131,48 @@ impl Draft {
             Err(error) => return Err(error),
         };
         Ok(Placed { path, before })
+    }
+}
+
+/// Gives a file its name, where nothing is; what is there is told as it was named.
+fn put_new(temporary: &Temporary, place: &Path, named: &Path) -> io::Result<()> {
+    place::put_new(temporary.path(), place).map_err(|error| {
+        if error.kind() == ErrorKind::AlreadyExists && named.is_symlink() {
+            return io::Error::new(error.kind(), exists(named));
+        }
+        error
+    })
+}
+
+/// Who may do what with a file.
+#[derive(Clone, Copy)]
+struct Attributes {
+    mode: u32,
+    uid: u32,
+    gid: u32,
+}
+
+/// Those of the file in a place, if one is there.
+fn file_at(place: &Path) -> Option<Attributes> {
+    let found = place.symlink_metadata().ok().filter(Metadata::is_file)?;
+    Some(Attributes { mode: found.mode() & 0o777, uid: found.uid(), gid: found.gid() })
+}
+
+/// Gives a new file the owner and the mode of the one that it replaces, as far as this user may
+/// and the file system can: where not, it is open to fewer, never to more.
+fn keep_attributes(file: &File, old: Option<Attributes>) {
+    let (Some(old), Ok(new)) = (old, file.metadata()) else { return };
+    let mut mode = old.mode;
+    let is_owner_kept = new.uid() == old.uid || fchown(file, Some(old.uid), Some(old.gid)).is_ok();
+    let is_group_kept =
+        (is_owner_kept && new.gid() == old.gid) || fchown(file, None, Some(old.gid)).is_ok();
+    if !is_group_kept {
+        // Another group than the old one may do what all may.
+        mode = (mode & !0o070) | ((mode & 0o007) << 3);
+    }
+    if new.mode() & 0o777 != mode {
+        // The temporary file is its owner's alone: that is what is left.
+        let _ = file.set_permissions(Permissions::from_mode(mode));
     }
 }
 
@@ -149,7 +225,7 @@ pub(crate) fn probe(directory: &Path) -> io::Result<()> {
     let nameless = OFlags::TMPFILE.bits().cast_signed();
     match File::options().write(true).custom_flags(nameless).open(directory) {
         Ok(_) => Ok(()),
-        Err(_) => Temporary::beside(&directory.join("probe")).map(drop),
+        Err(_) => Temporary::beside(&directory.join("probe"), 0o600).map(drop),
     }
 }
 
@@ -158,8 +234,11 @@ pub(crate) fn probe(directory: &Path) -> io::Result<()> {
 /// # Errors
 /// When it cannot.
 pub(crate) fn try_to_replace(path: &Path) -> io::Result<()> {
-    check_place(path)?;
-    probe(directory(path))
+    match look(path)? {
+        // The other end of a pipe would notice.
+        Place::Special => Ok(()),
+        Place::Free | Place::Taken => probe(directory(&follow(path)?)),
+    }
 }
 
 /// Whether a file can be written here as it is, without a trace.
@@ -167,21 +246,10 @@ pub(crate) fn try_to_replace(path: &Path) -> io::Result<()> {
 /// # Errors
 /// When it cannot.
 pub(crate) fn try_in_place(path: &Path) -> io::Result<()> {
-    match path.metadata() {
-        Ok(found) if found.is_dir() => Err(ErrorKind::IsADirectory.into()),
-        Ok(found) if found.is_file() => File::options().write(true).open(path).map(drop),
-        // The other end of a pipe would notice.
-        Ok(_) => Ok(()),
-        Err(error) if error.kind() == ErrorKind::NotFound => probe(directory(path)),
-        Err(error) => Err(error),
-    }
-}
-
-/// What is renamed over a device, or a link to one, takes its place.
-fn check_place(path: &Path) -> io::Result<()> {
-    match path.metadata() {
-        Ok(found) if !found.is_file() => Err(io::Error::other("it is not a file")),
-        _ => Ok(()),
+    match look(path)? {
+        Place::Special => Ok(()),
+        Place::Taken => File::options().write(true).open(path).map(drop),
+        Place::Free => probe(directory(&follow(path)?)),
     }
 }
 
@@ -194,7 +262,9 @@ fn directory(path: &Path) -> &Path {
 
 /// What `path` will be once it is written: two names for one file compare equal.
 pub(crate) fn identity(path: &Path) -> PathBuf {
-    let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    // What cannot be followed cannot be written either, and is told then.
+    let path = follow(path).unwrap_or_else(|_| path.to_owned());
+    let absolute = std::path::absolute(&path).unwrap_or(path);
     match (absolute.parent(), absolute.file_name()) {
         (Some(parent), Some(name)) => match parent.canonicalize() {
             Ok(parent) => parent.join(name),
@@ -205,74 +275,4 @@ pub(crate) fn identity(path: &Path) -> PathBuf {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_file_is_kept_unless_it_may_be_replaced() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("x");
-        atomically(&path, b"one", false).unwrap();
-        assert!(atomically(&path, b"two", false).is_err());
-        assert_eq!(fs::read(&path).unwrap(), b"one");
-        atomically(&path, b"three", true).unwrap();
-        assert_eq!(fs::read(&path).unwrap(), b"three");
-        assert!(atomically(&dir.path().join("no/x"), b"", true).is_err());
-        let mut dropped = Draft::of(&path).unwrap();
-        dropped.write_all(b"four").unwrap();
-        drop(dropped);
-        assert_eq!(fs::read(&path).unwrap(), b"three");
-        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "nothing else is left");
-    }
-
-    #[test]
-    fn what_was_replaced_comes_back() {
-        let dir = tempfile::tempdir().unwrap();
-        let draft = |name: &str| {
-            let mut draft = Draft::of(&dir.path().join(name)).unwrap();
-            draft.write_all(b"new").unwrap();
-            draft
-        };
-        fs::write(dir.path().join("old"), "old").unwrap();
-        let placed = [draft("old").place(true).unwrap(), draft("none").place(true).unwrap()];
-        for name in ["old", "none"] {
-            assert_eq!(fs::read(dir.path().join(name)).unwrap(), b"new");
-        }
-        assert!(draft("old").place(false).is_err());
-        placed.into_iter().for_each(Placed::undo);
-        assert_eq!(fs::read(dir.path().join("old")).unwrap(), b"old");
-        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "nothing else is left");
-        drop(draft("old").place(true).unwrap());
-        assert_eq!(fs::read(dir.path().join("old")).unwrap(), b"new");
-        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "nor what was replaced");
-    }
-
-    #[test]
-    fn trying_leaves_no_trace() {
-        let dir = tempfile::tempdir().unwrap();
-        let (new, old) = (dir.path().join("new"), dir.path().join("old"));
-        fs::write(&old, "kept").unwrap();
-        for path in [&new, &old] {
-            try_in_place(path).unwrap();
-            try_to_replace(path).unwrap();
-        }
-        assert_eq!(fs::read(&old).unwrap(), b"kept");
-        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
-        for wrong in [dir.path(), &dir.path().join("no/x"), &old.join("x")] {
-            assert!(try_in_place(wrong).is_err() && try_to_replace(wrong).is_err());
-        }
-        let device = Path::new("/dev/null");
-        assert!(try_in_place(device).is_ok() && try_to_replace(device).is_err());
-        assert!(atomically(device, b"x", true).is_err());
-    }
-
-    #[test]
-    fn one_file_has_one_identity() {
-        let dir = tempfile::tempdir().unwrap();
-        fs::create_dir(dir.path().join("sub")).unwrap();
-        let plain = identity(&dir.path().join("x"));
-        assert_eq!(identity(&dir.path().join("sub/../x")), plain);
-        assert_eq!(identity(&dir.path().join("./x")), plain);
-        assert_ne!(identity(&dir.path().join("sub/x")), plain);
-    }
-}
+mod tests;

@@ -4,6 +4,7 @@ use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::fs::{self, File};
 use std::io;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::OnceLock;
@@ -74,15 +75,16 @@ const TRIES: usize = 100;
 pub(super) struct Temporary(PathBuf);
 
 impl Temporary {
-    /// A new one in the directory of `path`.
-    pub(super) fn beside(path: &Path) -> io::Result<(Self, File)> {
+    /// A new one in the directory of `path`, with this mode less the umask.
+    pub(super) fn beside(path: &Path, mode: u32) -> io::Result<(Self, File)> {
         let mut tries = 0;
         loop {
             // Not made from the file's own name, which may be as long as names can be.
             let number = NEXT.fetch_add(1, Ordering::Relaxed);
             let name = OsString::from(format!(".brigade-{}-{number}.part", RunId::own()));
             let path = path.with_file_name(name);
-            match File::create_new(&path) {
+            let made = File::options().write(true).create_new(true).mode(mode).open(&path);
+            match made {
                 // Only now is it ours, to be removed.
                 Ok(file) => return Ok((Self(path), file)),
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists && tries < TRIES => {
@@ -119,7 +121,7 @@ mod tests {
     #[test]
     fn a_temporary_file_tells_whose_it_is() {
         let dir = tempfile::tempdir().unwrap();
-        let (temporary, _) = Temporary::beside(&dir.path().join("b.png")).unwrap();
+        let (temporary, _) = Temporary::beside(&dir.path().join("b.png"), 0o666).unwrap();
         assert_eq!(writer_of(temporary.path().file_name().unwrap()), Some(RunId::own()));
         for other in [
             "b.png",
@@ -146,7 +148,7 @@ mod tests {
         for path in &taken {
             fs::write(path, "another's").unwrap();
         }
-        let (temporary, _) = Temporary::beside(&place).unwrap();
+        let (temporary, _) = Temporary::beside(&place, 0o666).unwrap();
         assert!(!taken.iter().any(|path| path == temporary.path()));
         drop(temporary);
         for path in &taken {

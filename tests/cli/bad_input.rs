@@ -94,14 +94,17 @@ fn a_directory_or_file_without_permission_is_exit_2() {
 fn a_result_that_cannot_be_written_is_a_failed_job() {
     let kitchen = Kitchen::new();
     kitchen.image("a.png", "8x8");
-    // The directory can be written, but no file system takes this name.
+    // No file system takes this name: that can be known before anything is computed.
     let name = format!("{}.png", "x".repeat(300));
     let done = kitchen.run(&format!("run blur a.png -b threads -o out/{name}")).expect(2);
     assert!(done.stderr.contains("out"), "a file's directory is not made");
     fs::create_dir(kitchen.path("out")).unwrap();
-    let done = kitchen.run(&format!("run blur a.png -b threads -o out/{name}")).expect(1);
+    let done = kitchen.run(&format!("run blur a.png -b threads -o out/{name}")).expect(2);
+    done.says("cannot write out/xxx");
+    // A disk that is full is not.
+    let done = kitchen.run("run blur a.png -b threads -o /dev/full").expect(1);
     let line = done.stdout.lines().next().unwrap();
-    assert!(line.starts_with("failed: a.png: cannot write out/xxx"), "{done:#?}");
+    assert!(line.starts_with("failed: a.png: cannot write /dev/full: No space"), "{done:#?}");
     assert!(kitchen.list("out").is_empty(), "nothing partial");
 }
 

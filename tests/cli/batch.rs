@@ -44,7 +44,7 @@ fn a_wrong_line_fails_with_its_number_and_the_rest_runs() {
         (r#"{"kernel":"spin","parms":{}}"#, "parms"),
         (r#"{"kernel":"blur","inputs":["no.png"]}"#, "no.png"),
         (r#"{"kernel":"blur","inputs":["a.png"],"output":"old.png"}"#, "--force"),
-        (r#"{"kernel":"blur","inputs":["a.png"],"output":"no/b.png"}"#, "no is not a directory"),
+        (r#"{"kernel":"blur","inputs":["a.png"],"output":"no/b.png"}"#, "there is no directory no"),
     ];
     let mut input = String::new();
     for (line, _) in wrong {
@@ -134,7 +134,12 @@ fn a_batch_that_cannot_be_read_is_exit_2() {
     kitchen.run("batch no.jsonl").expect(2).says("no.jsonl");
     kitchen.run("batch .").expect(2).says("directory");
     kitchen.run("batch - --output no/such.jsonl").expect(2).says("--output");
-    assert!(kitchen.run("batch -").expect(0).stdout.is_empty());
+    // Nothing is wrong with an empty stream, but it is told.
+    kitchen.write("empty.jsonl", "\n  \n");
+    for line in ["batch -", "batch empty.jsonl"] {
+        let done = kitchen.run(line).expect(0).says("has no lines: no job was run");
+        assert!(done.stdout.is_empty());
+    }
 }
 
 #[test]

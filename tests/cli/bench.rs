@@ -248,7 +248,7 @@ fn break_even_answers_for_each_payload() {
     assert!(said.contains("with 4.00 KiB of payload 2 worker processes are at least"), "{said}");
     let text = kitchen.run(&format!("{command} --blocks 1")).expect(0).stdout;
     assert!(text.contains("processes / threads, 2 workers"), "{text}");
-    assert!(text.contains("no break-even: 1 blocks"), "{text}");
+    assert!(text.contains("no break-even: 1 block,"), "{text}");
 }
 
 #[test]

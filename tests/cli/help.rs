@@ -54,7 +54,8 @@ fn kernels_are_listed_and_shown() {
     let table = kitchen.run("kernels").expect(0).stdout;
     assert!(table.contains("blur") && table.contains("image"));
     let one = kitchen.run("kernels resize").expect(0).stdout;
-    for word in ["width", "filter", "brigade run resize"] {
+    let means = "(default 0: in proportion to the height; half if that is 0 too)";
+    for word in ["width", "filter", "brigade run resize", "-p width=800", means] {
         assert!(one.contains(word), "{one}");
     }
     let all = kitchen.run("kernels --format json").expect(0).json();

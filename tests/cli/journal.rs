@@ -41,7 +41,7 @@ fn a_second_run_leaves_out_what_the_first_has_done() {
     let first = kitchen.run("run blur in/0.png in/1.png -o out --journal j --format json");
     assert_eq!(resumed(&first.expect(0).json()), [false, false]);
     let before = kitchen.read("out/0.png");
-    let second = kitchen.run(&format!("{BLUR} --resume")).expect(0).says("2 results in it");
+    let second = kitchen.run(&format!("{BLUR} --resume")).expect(0).says("2 jobs done");
     let json = second.json();
     assert_eq!(resumed(&json), [true, true, false]);
     assert_eq!((&json["summary"]["ok"], &json["summary"]["resumed"]), (&3.into(), &2.into()));
@@ -65,7 +65,7 @@ fn what_has_changed_is_run_again() {
     kitchen.image("other.png", "50x50");
     kitchen.write("in/1.png", kitchen.read("other.png"));
     let again = kitchen.run(&format!("{BLUR} --resume")).expect(0);
-    let again = again.says("1 jobs had other inputs or parameters, and were run again");
+    let again = again.says("1 job run again, with other inputs or parameters");
     assert_eq!(resumed(&again.json()), [true, false, true]);
     kitchen.run("run blur in/1.png -o alone.png").expect(0);
     assert_eq!(kitchen.read("out/1.png"), kitchen.read("alone.png"));
@@ -96,7 +96,7 @@ fn a_torn_end_is_dropped_and_other_damage_is_refused() {
     let again =
         kitchen.run(&format!("{BLUR} --resume --force")).expect(0).says("unfinished record");
     assert_eq!(resumed(&again.json()).iter().filter(|&&resumed| resumed).count(), 2);
-    kitchen.run(&format!("{BLUR} --resume")).expect(0).says("3 results in it");
+    kitchen.run(&format!("{BLUR} --resume")).expect(0).says("3 jobs done");
 
     let mut damaged = journal.clone();
     damaged[journal.len() / 2] ^= 1;
@@ -187,7 +187,7 @@ fn a_batch_goes_on_by_what_its_lines_say() {
     // A failed job is tried again; it was no result.
     let bad = "{\"kernel\":\"panic\"}\n";
     kitchen.feed("batch - --journal k", bad).expect(1);
-    let again = kitchen.feed("batch - --journal k --resume", bad).expect(1).says("0 results in it");
+    let again = kitchen.feed("batch - --journal k --resume", bad).expect(1).says("0 jobs done");
     assert_eq!(again.lines()[0]["status"], "failed");
 }
 
@@ -208,6 +208,41 @@ fn lines_may_be_added_before_jobs_with_numbers_as_ids() {
     let told: Vec<bool> =
         again.iter().map(|row| row["resumed"].as_bool().unwrap_or(false)).collect();
     assert_eq!(told, [false, true, true, true]);
+}
+
+/// A journal names what lies beside it relative to its own directory.
+#[test]
+fn a_directory_that_is_moved_with_its_journal_is_gone_on_with() {
+    let kitchen = kitchen(3);
+    let work = |place: &str| {
+        let line = "run blur in/0.png in/1.png in/2.png -o out --journal j --resume --format json";
+        let child = kitchen.command(line).current_dir(kitchen.path(place)).spawn();
+        resumed(&finish(child.unwrap()).expect(0).json())
+    };
+    fs::create_dir(kitchen.path("one")).unwrap();
+    fs::rename(kitchen.path("in"), kitchen.path("one/in")).unwrap();
+    assert_eq!(work("one"), [false; 3]);
+    fs::rename(kitchen.path("one"), kitchen.path("two")).unwrap();
+    let before = kitchen.read("two/out/0.png");
+    assert_eq!(work("two"), [true; 3]);
+    assert_eq!(kitchen.read("two/out/0.png"), before);
+    let journal = String::from_utf8(kitchen.read("two/j")).unwrap();
+    assert!(journal.contains("\"out/0.png\""), "{journal}");
+    // From another directory, by other words for the same files.
+    let line = "run blur two/in/0.png two/in/1.png two/in/2.png -o two/out --format json --resume";
+    let again = kitchen.run(&format!("{line} --journal two/j")).expect(0).json();
+    assert_eq!(resumed(&again), [true; 3]);
+    // The journal alone, away from its files.
+    fs::create_dir(kitchen.path("kept")).unwrap();
+    fs::rename(kitchen.path("two/j"), kitchen.path("kept/j")).unwrap();
+    let again = kitchen.run(&format!("{line} --journal kept/j")).expect(0).json();
+    assert_eq!(resumed(&again), [true; 3]);
+    // A copy whose results are gone is computed there, and the first is left alone.
+    fs::rename(kitchen.path("kept/j"), kitchen.path("two/j")).unwrap();
+    fs::rename(kitchen.path("two"), kitchen.path("three")).unwrap();
+    fs::remove_dir_all(kitchen.path("three/out")).unwrap();
+    assert_eq!(work("three"), [false; 3]);
+    assert_eq!(kitchen.read("three/out/0.png"), before);
 }
 
 /// The coordinator is killed again and again, at moments that depend on how far it got.
@@ -247,7 +282,7 @@ fn a_killed_run_is_completed_by_the_next() {
         }
     }
     assert!(kills >= 2, "it was over before it was killed");
-    let last = kitchen.run("batch jobs --journal j --resume").expect(0).says("48 results in it");
+    let last = kitchen.run("batch jobs --journal j --resume").expect(0).says("48 jobs done");
     assert!(last.lines().iter().all(|row| row["resumed"] == true));
     // Each result is what plain code computes, and nothing else is there.
     let rows: BTreeMap<String, String> = last.lines().iter().map(of_row).collect();

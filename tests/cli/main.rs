@@ -10,6 +10,7 @@ mod faults;
 mod help;
 mod journal;
 mod limits;
+mod outputs;
 mod pressure;
 mod refused;
 mod report;

@@ -23,10 +23,10 @@ fn what_is_not_a_result_is_exit_2_and_leaves_nothing() {
     kitchen.write("kernels.json", r#"{"schema": "brigade.kernels.v1"}"#);
     kitchen.write("empty.json", "");
     for (file, says) in [
-        ("page.json", "not a result of Brigade"),
+        ("page.json", "was it saved without --format json?"),
         ("list.json", "names no schema"),
         ("kernels.json", "brigade.bench.v1"),
-        ("empty.json", "not a result of Brigade"),
+        ("empty.json", "was it saved without --format json?"),
         ("none.json", "No such file"),
     ] {
         let done = kitchen.run(&format!("report {file}")).expect(2);

@@ -47,8 +47,9 @@ pub enum PoolError {
     },
     /// This process may not have as many descriptors as the workers need.
     #[error(
-        "{workers} workers need about {needed} descriptors, and this process may have {limit}; \
-         raise ulimit -n, or use fewer --workers"
+        "{} need about {needed} descriptors, and this process may have {limit}; \
+         raise ulimit -n, or use fewer --workers",
+        brigade_proto::count(*workers, "worker")
     )]
     TooFewDescriptors {
         /// How many workers.

@@ -105,8 +105,24 @@ fn install_hook() {
 
 fn describe(info: &PanicHookInfo<'_>) -> (String, String) {
     let message = info.payload_as_str().unwrap_or("a value that is not text");
-    let location = info.location().map(ToString::to_string).unwrap_or_default();
+    let location = info
+        .location()
+        .map(|at| format!("{}:{}:{}", without_machine(at.file()), at.line(), at.column()));
+    let location = location.unwrap_or_default();
     (limits::cut(message, limits::MAX_ERROR_BYTES).to_owned(), location)
+}
+
+/// A source file from its crate's directory on: what is before that is a directory of the machine
+/// that the program was built on.
+fn without_machine(file: &str) -> &str {
+    if !file.starts_with('/') {
+        return file;
+    }
+    // Without a `src` the name alone is left.
+    match file.rfind("/src/") {
+        Some(end) => &file[file[..end].rfind('/').map_or(0, |slash| slash + 1)..],
+        None => file.rsplit('/').next().unwrap_or(file),
+    }
 }
 
 /// When a call has to end.
@@ -178,6 +194,27 @@ pub(crate) fn run_to_end(
                 }
             }
             Step::Finished(result) => return (clock::now(), result),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_location_names_no_directory_of_the_machine_that_built_it() {
+        for (file, expected) in [
+            ("crates/kernels/src/faults.rs", "crates/kernels/src/faults.rs"),
+            ("/home/me/brigade/crates/kernels/src/faults.rs", "kernels/src/faults.rs"),
+            (
+                "/root/.cargo/registry/src/index.crates.io-1949cf8c6b5b557f/zune-jpeg-0.5.0/src/a/b.rs",
+                "zune-jpeg-0.5.0/src/a/b.rs",
+            ),
+            ("/rustc/0123abcd/library/core/src/slice/mod.rs", "core/src/slice/mod.rs"),
+            ("/tmp/kernel.rs", "kernel.rs"),
+        ] {
+            assert_eq!(without_machine(file), expected);
         }
     }
 }

@@ -45,8 +45,9 @@ impl Kernel for Spin {
             )
             .param(ParamSpec::int("us", 0..=MAX_US, "how long, in microseconds").default(1000))
             .param(
-                ParamSpec::int("steps", 0..=i64::MAX, "so many steps, whatever us says, if not 0")
-                    .default(0),
+                ParamSpec::int("steps", 0..=i64::MAX, "so many steps, whatever us says")
+                    .default(0)
+                    .default_means("us says how long", 1_000_000),
             )
             .inputs(Inputs::between(0, 1, "any bytes, if reading them is to be part of the job"))
             .output(OutputFormat::Fixed("bin"), "the time asked for: 8 bytes, little-endian, in us")

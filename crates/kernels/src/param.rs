@@ -12,6 +12,9 @@ pub struct ParamSpec {
     pub kind: ParamKind,
     /// The value when none is given; `None`: one must be given.
     pub default: Option<Value>,
+    /// What the default stands for, where it is no value like the others, and a value to show
+    /// in examples in its place.
+    pub default_means: Option<(&'static str, Value)>,
     /// What it means, with its unit.
     pub doc: &'static str,
 }
@@ -31,7 +34,7 @@ pub enum ParamKind {
 
 impl ParamSpec {
     fn new(name: &'static str, kind: ParamKind, doc: &'static str) -> Self {
-        Self { name, kind, default: None, doc }
+        Self { name, kind, default: None, default_means: None, doc }
     }
 
     /// A whole number within `range`.
@@ -66,6 +69,13 @@ impl ParamSpec {
         self
     }
 
+    /// Says what the default stands for, as in 0 for "as the height asks", and what an example
+    /// shows in its place.
+    pub fn default_means(mut self, meaning: &'static str, example: impl Into<Value>) -> Self {
+        self.default_means = Some((meaning, example.into()));
+        self
+    }
+
     /// Reads a value as written on a command line. `None` if it is not allowed.
     pub fn parse(&self, text: &str) -> Option<Value> {
         let value = match &self.kind {
@@ -79,9 +89,12 @@ impl ParamSpec {
 
     /// Type, range and default in words: "a real number from 0.1 to 100 (default 2)".
     pub fn allowed(&self) -> String {
-        match &self.default {
-            Some(default) => format!("{} (default {default})", self.kind),
-            None => self.kind.to_string(),
+        match (&self.default, &self.default_means) {
+            (Some(default), Some((meaning, _))) => {
+                format!("{} (default {default}: {meaning})", self.kind)
+            }
+            (Some(default), None) => format!("{} (default {default})", self.kind),
+            (None, _) => self.kind.to_string(),
         }
     }
 }

@@ -89,10 +89,7 @@ fn last_line(words: &str) -> String {
 }
 
 fn attempts_text(attempts: u32) -> String {
-    match attempts {
-        1 => "1 attempt".to_owned(),
-        n => format!("{n} attempts"),
-    }
+    crate::count(attempts, "attempt")
 }
 
 /// In the largest unit that divides it: `256 MiB`.

@@ -7,6 +7,7 @@
 
 mod buffer;
 mod bytes;
+mod count;
 mod error;
 mod ids;
 mod job;
@@ -18,6 +19,7 @@ mod span;
 
 pub use buffer::Buffer;
 pub use bytes::{Bytes, Lend};
+pub use count::{Number, count};
 pub use error::JobError;
 pub use ids::{JobId, WorkerId};
 pub use job::{JobSpec, Source};

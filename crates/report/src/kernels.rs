@@ -129,9 +129,9 @@ fn examples(spec: &Spec) -> Vec<String> {
         return vec![format!("brigade run {name} --jobs 100{params}")];
     }
     let (files, out) = match (spec.output_format, spec.inputs.min) {
-        (OutputFormat::LikeInput, _) => ("photos/*.jpg", "out"),
-        (OutputFormat::Fixed(_), 2..) => ("a.npy b.npy", "out"),
-        (OutputFormat::Fixed(_), _) => ("FILE...", "out"),
+        (OutputFormat::LikeInput, _) => ("photos/*.jpg", "out/"),
+        (OutputFormat::Fixed(_), 2..) => ("a.npy b.npy", "out/"),
+        (OutputFormat::Fixed(_), _) => ("FILE...", "out/"),
     };
     vec![
         format!("brigade run {name} {files}{params} -o {out}"),
@@ -140,6 +140,9 @@ fn examples(spec: &Spec) -> Vec<String> {
 }
 
 fn example_value(param: &ParamSpec) -> Option<String> {
+    if let Some((_, example)) = &param.default_means {
+        return Some(example.to_string());
+    }
     if let Some(default) = &param.default {
         return Some(default.to_string());
     }

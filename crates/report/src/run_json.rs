@@ -127,8 +127,10 @@ impl WorkerRow {
 struct SummaryRow<'a> {
     jobs: u64,
     ok: u64,
-    /// All that is not ok.
+    /// Failed, crashed and timed out: all that had a result to give and did not.
     failed: u64,
+    /// Never begun, or ended by a signal.
+    cancelled: u64,
     by_status: ByStatus,
     jobs_per_s: f64,
     compute_us: Micros,
@@ -175,7 +177,8 @@ impl<'a> SummaryRow<'a> {
         Self {
             jobs: summary.counts.total(),
             ok,
-            failed: summary.counts.not_ok(),
+            failed: failed + crashed + timed_out,
+            cancelled,
             by_status: ByStatus { ok, failed, crashed, timed_out, cancelled },
             jobs_per_s: rounded(summary.jobs_per_s()),
             compute_us: Micros(summary.compute_sum()),

@@ -1,6 +1,7 @@
 //! Quantities as people read them.
 
 use brigade_proto::Nanos;
+pub use brigade_proto::count;
 
 /// A time with three significant digits: `417 ns`, `38.2 ms`, `1.25 s`, `3 min 20 s`.
 ///
@@ -91,11 +92,6 @@ pub fn quantity(value: f64, unit: &str) -> String {
     format!("{} {prefix}{unit}", digits(value / scale))
 }
 
-/// `1 job`, `2 jobs`.
-pub fn count(n: u64, one: &str) -> String {
-    if n == 1 { format!("1 {one}") } else { format!("{n} {one}s") }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -127,6 +123,6 @@ mod tests {
             (quantity(1.5, "ratio").as_str(), quantity(f64::NAN, "us").as_str()),
             ("1.50 ratio", "-")
         );
-        assert_eq!((count(1, "job"), count(0, "job")), ("1 job".into(), "0 jobs".into()));
+        assert_eq!((count(1_u64, "job"), count(0_u64, "job")), ("1 job".into(), "0 jobs".into()));
     }
 }

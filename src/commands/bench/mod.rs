@@ -19,7 +19,7 @@ mod throughput;
 mod timeline;
 mod work;
 
-use std::io::Write;
+use std::io::{self, Write};
 use std::sync::Arc;
 
 use brigade_kernels::Registry;
@@ -130,10 +130,9 @@ fn finish(
         timelines: session.timelines,
         ..Bench::new(host, session.common.plan.seed, session.cells)
     };
-    match report.format {
-        ListFormat::Human => bench::human(results, &bench)?,
-        ListFormat::Json => bench::json(results, &bench)?,
-    }
+    let (stdout, file) = report.output.formats(report.format);
+    say(&bench, stdout, &mut results.stdout_only())?;
+    say(&bench, file, &mut results.file_only())?;
     results.flush()?;
     exports::write(&report.exports.export, Document::Bench(&bench), results)?;
     if let Some(path) = &report.trace {
@@ -146,6 +145,13 @@ fn finish(
     }
     let ended = if failed { Exit::JobFailed } else { Exit::Ok };
     Ok(interrupted.unwrap_or(ended))
+}
+
+fn say(bench: &Bench, format: ListFormat, out: &mut dyn Write) -> io::Result<()> {
+    match format {
+        ListFormat::Human => bench::human(out, bench),
+        ListFormat::Json => bench::json(out, bench),
+    }
 }
 
 fn case(value: Value) -> Map<String, Value> {

@@ -88,8 +88,9 @@ pub(super) fn scaling(args: &ScalingArgs, session: &mut Session<'_>) -> Result<(
     }
     if counts.iter().any(|&count| count > usable) {
         session.find(format!(
-            "more than {usable} workers share the cores that there are: those figures, and fits \
-             that they take part in, tell what oversubscription costs"
+            "more than {} share the cores that there are: those figures, and fits \
+             that they take part in, tell what oversubscription costs",
+            brigade_report::units::count(usable, "worker")
         ));
     }
     Ok(())
@@ -214,5 +215,5 @@ fn said_of_fit(who: &str, usl: &Usl) -> String {
 }
 
 fn workers(count: usize) -> String {
-    brigade_report::units::count(count as u64, "worker")
+    brigade_report::units::count(count, "worker")
 }

@@ -60,7 +60,7 @@ pub(super) fn chunk(
     answer: Vec<Bytes>,
     find: impl Fn(Place) -> Option<Bytes>,
 ) -> Result<ChunkEnd, String> {
-    let nonsense = || format!("answered {count} jobs with nonsense");
+    let nonsense = || format!("answered {} with nonsense", brigade_proto::count(count, "job"));
     let [said] = <[Bytes; 1]>::try_from(answer).map_err(|_| nonsense())?;
     if said.len() > count * (size_of::<Nanos>() + limits::MAX_HEAD_BYTES) {
         return Err(nonsense());

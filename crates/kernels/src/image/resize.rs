@@ -15,10 +15,12 @@ pub(super) struct Resize;
 impl Kernel for Resize {
     fn spec(&self) -> Spec {
         let own = [
-            ParamSpec::int("width", 0..=65535, "New width in pixels; 0: as the height asks")
-                .default(0_i64),
-            ParamSpec::int("height", 0..=65535, "New height in pixels; 0: as the width asks")
-                .default(0_i64),
+            ParamSpec::int("width", 0..=65535, "New width in pixels")
+                .default(0_i64)
+                .default_means("in proportion to the height; half if that is 0 too", 800_i64),
+            ParamSpec::int("height", 0..=65535, "New height in pixels")
+                .default(0_i64)
+                .default_means("in proportion to the width; half if that is 0 too", 600_i64),
             ParamSpec::choice(
                 "filter",
                 &["nearest", "bilinear", "catmull-rom", "lanczos3"],

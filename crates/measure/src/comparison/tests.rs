@@ -64,7 +64,7 @@ fn a_comparison_of_before_there_were_blocks_in_it_is_still_read() {
     let second = SecondRound {
         seed: 3,
         verdict: Verdict::Inconclusive,
-        why: "interrupted after 1 blocks".to_owned(),
+        why: "interrupted after 1 block".to_owned(),
         blocks: 1,
         ratio: estimate,
         aa: estimate,

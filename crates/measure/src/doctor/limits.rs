@@ -1,5 +1,6 @@
 //! How many workers there can be.
 
+use brigade_proto::count;
 use std::path::{Path, PathBuf};
 
 use brigade_sys::shortage::{DESCRIPTORS_BESIDES, DESCRIPTORS_PER_WORKER};
@@ -39,10 +40,11 @@ fn descriptors(limit: Rlimit, cores: u64) -> Finding {
         Some(room) if room < cores => (
             Warning,
             format!(
-                "That is enough for about {room} workers, fewer than the {cores} usable cores."
+                "That is enough for about {}, fewer than the {cores} usable cores.",
+                count(room, "worker")
             ),
         ),
-        Some(room) => (Good, format!("That is enough for about {room} workers.")),
+        Some(room) => (Good, format!("That is enough for about {}.", count(room, "worker"))),
     };
     let finding = Finding::new(Limits, "open files", value, verdict, meaning);
     match verdict {
@@ -70,14 +72,16 @@ fn tasks(user: Option<u64>, group: Option<u64>, cores: u64) -> Finding {
         Some(room) if room < cores => finding(
             Warning,
             format!(
-                "With threads counted, that is enough for about {room} workers, fewer than the \
-                 {cores} usable cores."
+                "With threads counted, that is enough for about {}, fewer than the {cores} usable \
+                 cores.",
+                count(room, "worker")
             ),
         )
         .advise("raise ulimit -u, or the container's --pids-limit"),
-        Some(room) => {
-            finding(Good, format!("With threads counted, that is enough for about {room} workers."))
-        }
+        Some(room) => finding(
+            Good,
+            format!("With threads counted, that is enough for about {}.", count(room, "worker")),
+        ),
         None => finding(Good, "That is enough for any number of workers.".to_owned()),
     }
 }

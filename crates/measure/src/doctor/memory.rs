@@ -1,5 +1,6 @@
 //! Memory of the machine and of this process.
 
+use brigade_proto::count;
 use sysinfo::{MemoryRefreshKind, RefreshKind, System};
 
 use super::Group::Memory;
@@ -45,7 +46,7 @@ fn memory(total: u64, available: u64, limit: Option<u64>, workers: u64) -> Findi
     );
     let each = bound / workers.max(1);
     let finding = |verdict, meaning| Finding::new(Memory, "memory", value, verdict, meaning);
-    let share = format!("That is {} for each of {workers} workers", mib(each));
+    let share = format!("That is {} for each of {}", mib(each), count(workers, "worker"));
     if each >= PER_WORKER {
         finding(Good, format!("{share}, which is enough for any of the built-in kernels."))
     } else if each >= LEAST_PER_WORKER {

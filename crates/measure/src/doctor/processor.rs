@@ -1,5 +1,6 @@
 //! Cores, clocks, and who else uses them.
 
+use brigade_proto::count;
 use brigade_sys::cores::Cores;
 use sysinfo::System;
 
@@ -58,7 +59,7 @@ fn cores(cores: Cores) -> Finding {
 
 fn load(load: f64, cores: Cores) -> Finding {
     let share = load / cores.present as f64;
-    let value = format!("{load:.2} in the last minute, {} cores", cores.present);
+    let value = format!("{load:.2} in the last minute, {}", count(cores.present, "core"));
     let finding = |verdict, meaning: &str| Finding::new(Processor, "load", value, verdict, meaning);
     if share < 0.1 {
         finding(Good, "Nothing else competes for the cores.")

@@ -5,6 +5,7 @@ use crate::comparison::{Estimate, Verdict};
 use crate::stats::{
     detectable_by_rank, hodges_lehmann, signed_rank_blocks_needed, signed_rank_interval,
 };
+use brigade_proto::count;
 
 /// What a verdict means.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -122,7 +123,8 @@ fn verdict(ratio: Estimate, aa: Estimate, rules: &Rules) -> (Verdict, String) {
 
 fn too_few(blocks: usize, confidence: f64) -> String {
     let needed = signed_rank_blocks_needed(confidence);
-    format!("{blocks} blocks were run and {needed} are needed: give a longer --budget")
+    let run = count(blocks, "block");
+    format!("{run} run, {needed} are needed: give a longer --budget")
 }
 
 fn too_noisy(ratio: Option<Estimate>, rules: &Rules) -> String {

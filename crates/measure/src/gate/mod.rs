@@ -9,6 +9,7 @@
 mod judge;
 mod looks;
 
+use brigade_proto::count;
 use std::time::{Duration, Instant};
 
 pub use judge::{Judgement, Rules, judge};
@@ -202,11 +203,11 @@ pub fn round(metrics: usize, rules: &Rules, limits: &Limits, hooks: &mut Hooks<'
 
 /// What is said of a metric whose round was stopped.
 fn stop(judgement: &mut Judgement, stopped: &Stopped) {
-    let blocks = judgement.blocks;
+    let blocks = count(judgement.blocks, "block");
     judgement.verdict = Verdict::Inconclusive;
     judgement.why = match stopped {
-        Stopped::Interrupted => format!("interrupted after {blocks} blocks"),
-        Stopped::Failed(error) => format!("{error}, after {blocks} blocks"),
+        Stopped::Interrupted => format!("interrupted after {blocks}"),
+        Stopped::Failed(error) => format!("{error}, after {blocks}"),
     };
 }
 

@@ -93,7 +93,7 @@ fn a_base_that_differs_from_itself_is_no_base() {
 fn too_few_blocks_say_how_many_are_needed() {
     let judgement = &simulate(&RULES, 0.5, 0.01, 5, 1).judgements[0];
     assert_eq!(judgement.verdict, Verdict::Inconclusive);
-    assert_eq!(judgement.why, "5 blocks were run and 8 are needed: give a longer --budget");
+    assert_eq!(judgement.why, "5 blocks run, 8 are needed: give a longer --budget");
 }
 
 #[test]

@@ -18,6 +18,7 @@ mod resample;
 mod speedup;
 mod usl;
 
+use brigade_proto::count;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
@@ -150,7 +151,8 @@ fn paired<'a>(
     match paired {
         None => refused("there are no figures".to_owned()),
         Some(blocks) if blocks < LEAST_BLOCKS => refused(format!(
-            "{blocks} blocks, an interval needs {LEAST_BLOCKS}: --blocks {LEAST_BLOCKS}"
+            "{}, an interval needs {LEAST_BLOCKS}: --blocks {LEAST_BLOCKS}",
+            count(blocks, "block")
         )),
         Some(blocks) => Ok(blocks),
     }

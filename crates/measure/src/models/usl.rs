@@ -1,5 +1,6 @@
 //! Throughput by number of workers that wait for one another.
 
+use brigade_proto::count;
 use serde::Serialize;
 
 use super::linear::Linear;
@@ -60,7 +61,8 @@ pub(super) fn check(of: &'static str, throughputs: &[AtWorkers]) -> Result<(), R
     let counts = distinct(throughputs.iter().map(|at| at.workers));
     if counts < NEEDED || throughputs.iter().any(|at| at.workers == 0) {
         let reason = format!(
-            "{counts} worker counts, a fit needs {NEEDED} from 1 on: --workers 1,2,3,4,6,8"
+            "{}, a fit needs {NEEDED} from 1 on: --workers 1,2,3,4,6,8",
+            count(counts, "worker count")
         );
         return Err(Refused { of, reason });
     }

@@ -68,12 +68,12 @@ fn suite<W: Write>(xml: &mut Writer<W>, comparison: &Comparison) -> io::Result<(
                 xml.create_element(element).with_attributes(attributes).write_empty()?;
             }
             let figures = format!(
-                "{}: {}; base {}, head {}, {} blocks",
+                "{}: {}; base {}, head {}, {}",
                 cell.verdict,
                 change(&cell.ratio),
                 quantity(cell.base, &cell.unit),
                 quantity(cell.head, &cell.unit),
-                cell.blocks
+                crate::units::count(cell.blocks, "block")
             );
             text(xml, "system-out", &figures)
         })?;

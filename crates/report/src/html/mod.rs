@@ -155,9 +155,14 @@ fn of_run(result: &Value) -> Content {
         let wall = input::number(result, "wall_us").unwrap_or(0.0);
         let rate = number("jobs_per_s")
             .map_or(String::new(), |rate| format!(", {} a second", crate::units::digits(rate)));
-        let jobs = crate::units::count((ok + failed) as u64, "job");
+        // Results of earlier versions count what was cancelled as failed.
+        let cancelled = number("cancelled").unwrap_or(0.0);
+        let jobs = crate::units::count((ok + failed + cancelled) as u64, "job");
         let wall = input::quantity("us", wall);
-        content.findings.push(format!("{jobs} in {wall}{rate}; {failed} failed."));
+        content.findings.push(format!(
+            "{jobs} in {wall}{rate}; {failed} failed{}.",
+            if cancelled > 0.0 { format!(", {cancelled} cancelled") } else { String::new() }
+        ));
     }
     if let (Some(speedup), Some(efficiency)) = (number("speedup"), number("efficiency")) {
         let sentence = format!(

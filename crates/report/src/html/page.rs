@@ -107,7 +107,8 @@ fn summary(result: &Value) -> Option<String> {
     let lines = host_lines(host);
     let said = |term: &str| Some(lines.iter().find(|(name, _)| *name == term)?.1.clone());
     let version = said("Brigade").map(|version| format!("Brigade {version}"));
-    let cores = said("Cores").map(|cores| format!("{cores} cores"));
+    let cores = said("Cores")
+        .map(|cores| if cores == "1" { "1 core".to_owned() } else { format!("{cores} cores") });
     let parts = [version, said("Processor"), cores, said("System")].into_iter().flatten();
     Some(parts.collect::<Vec<_>>().join(" · ")).filter(|line| !line.is_empty())
 }

@@ -1,0 +1,86 @@
+//! How files are called in a journal: those below its directory relative to it, so that the
+//! directory can be moved, and the others absolutely.
+
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Component, Path, PathBuf};
+
+use super::identity::absolute;
+use super::record::Name;
+
+/// What names in a journal are relative to.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Base {
+    /// Nothing: a journal of the first version.
+    None,
+    /// This directory, absolute.
+    Directory(PathBuf),
+}
+
+impl Base {
+    /// Of a journal that is kept in this file.
+    pub(super) fn of_journal(path: &Path) -> Self {
+        match absolute(path).parent() {
+            Some(directory) => Self::Directory(directory.to_owned()),
+            None => Self::None,
+        }
+    }
+
+    /// What a file is called.
+    pub(super) fn name(&self, path: &Path) -> Name {
+        Name::from(&*self.relative(path))
+    }
+
+    /// The bytes of the name that say which file it is.
+    pub(super) fn key(&self, path: &Path) -> Vec<u8> {
+        self.relative(path).into_os_string().as_bytes().to_vec()
+    }
+
+    fn relative(&self, path: &Path) -> PathBuf {
+        let path = absolute(path);
+        let Self::Directory(base) = self else { return path };
+        match path.strip_prefix(base) {
+            Ok(below) if below.components().all(|part| matches!(part, Component::Normal(_))) => {
+                below.to_owned()
+            }
+            _ => path,
+        }
+    }
+
+    /// The file that a name stands for.
+    pub(super) fn path(&self, name: &Name) -> PathBuf {
+        self.join(&name.path())
+    }
+
+    /// The same of a name that is read already.
+    pub(super) fn join(&self, name: &Path) -> PathBuf {
+        match self {
+            Self::None => name.to_owned(),
+            // An absolute name is the whole path.
+            Self::Directory(base) => base.join(name),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_lies_below_the_journal_is_named_from_there() {
+        let base = Base::of_journal(Path::new("/w/p/j"));
+        for (path, name) in [
+            ("/w/p/out/a.png", "out/a.png"),
+            ("/w/p/../q/a.png", "/w/p/../q/a.png"),
+            ("/w/pp/a.png", "/w/pp/a.png"),
+            ("/w/a.png", "/w/a.png"),
+        ] {
+            let got = base.name(Path::new(path));
+            assert_eq!(got, Name::Text(name.to_owned()), "{path}");
+            assert_eq!(base.path(&got), Path::new(path));
+            assert_eq!(Base::None.name(Path::new(path)), Name::Text(path.to_owned()));
+        }
+        let moved = Base::of_journal(Path::new("/elsewhere/j"));
+        let name = base.name(Path::new("/w/p/out/a.png"));
+        assert_eq!(moved.path(&name), Path::new("/elsewhere/out/a.png"));
+    }
+}
