@@ -5,6 +5,7 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use brigade_proto::limits::MAX_BUFFER_BYTES;
@@ -23,8 +24,12 @@ const DESCRIPTORS: u64 = 1024;
 /// When the operating system refuses.
 pub fn bound_files(core_dumps: bool) -> io::Result<()> {
     lower(Resource::Nofile, DESCRIPTORS)?;
-    // A job's largest output may be a memory file of its own.
-    lower(Resource::Fsize, MAX_BUFFER_BYTES)?;
+    // A job's largest output may be a memory file of its own: as much as may be asked for, whatever
+    // `ulimit -f` is set to.
+    let most = getrlimit(Resource::Fsize)
+        .maximum
+        .map_or(MAX_BUFFER_BYTES, |max| max.min(MAX_BUFFER_BYTES));
+    setrlimit(Resource::Fsize, Rlimit { current: Some(most), maximum: Some(most) })?;
     if !core_dumps {
         lower(Resource::Core, 0)?;
     }
@@ -36,6 +41,23 @@ fn lower(resource: Resource, most: u64) -> io::Result<()> {
     let Rlimit { current, maximum } = getrlimit(resource);
     let most = [current, maximum].into_iter().flatten().fold(most, u64::min);
     Ok(setrlimit(resource, Rlimit { current: Some(most), maximum: Some(most) })?)
+}
+
+/// Calls something that makes shared memory, with the limit of file sizes (`ulimit -f`) as high as
+/// it may be: it counts memory files too, and is not meant for them. Files that other threads
+/// write at that moment may get larger than the limit, but not than the hard one.
+pub fn with_large_files<T>(make: impl FnOnce() -> T) -> T {
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    let before = getrlimit(Resource::Fsize);
+    if before.current == before.maximum {
+        return make();
+    }
+    let _one = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let before = getrlimit(Resource::Fsize);
+    let _ = setrlimit(Resource::Fsize, Rlimit { current: before.maximum, ..before.clone() });
+    let made = make();
+    let _ = setrlimit(Resource::Fsize, before);
+    made
 }
 
 /// The private memory of this process: heap, stacks and private mappings, used or not,

@@ -1,11 +1,13 @@
 //! Child processes: seen through their pidfd, ended with their whole group, and
 //! reaped with what they used.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
+use std::sync::{Mutex, PoisonError};
 
 use crate::tether::Tether;
 use crate::usage::Usage;
@@ -55,7 +57,9 @@ impl Child {
             .and_then(Pid::from_raw)
             .ok_or_else(|| io::Error::other("not a process id"))?;
         let pidfd = pidfd_open(pid, PidfdFlags::empty())?;
-        Ok(Self { pid, pidfd, is_reaped: false, _tether: Tether::tie(pid)? })
+        let child = Self { pid, pidfd, is_reaped: false, _tether: Tether::tie(pid)? };
+        OWN.lock().unwrap_or_else(PoisonError::into_inner).insert(child.pid());
+        Ok(child)
     }
 
     /// The process id.
@@ -75,6 +79,16 @@ impl Child {
         // start the group may not be set yet in a child that is not a worker.
         let _ = kill_process_group(self.pid, Signal::KILL);
         let _ = rustix::process::pidfd_send_signal(&self.pidfd, Signal::KILL);
+    }
+
+    /// Stops the child and its group.
+    pub fn stop_group(&self) {
+        let _ = kill_process_group(self.pid, Signal::STOP);
+    }
+
+    /// Has the child and its group go on after [`Child::stop_group`].
+    pub fn continue_group(&self) {
+        let _ = kill_process_group(self.pid, Signal::CONT);
     }
 
     /// Takes the end of the child. Blocks until it has ended. Whatever is left of
@@ -101,7 +115,9 @@ impl Child {
         }
         info?;
         let _ = kill_process_group(self.pid, Signal::KILL);
-        wait4(self.pid)
+        let reaped = wait4(self.pid);
+        OWN.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.pid());
+        reaped
     }
 }
 
@@ -221,12 +237,26 @@ pub fn die_with_parent(parent: u32) -> io::Result<()> {
     }
 }
 
+/// Has the kernel end this process rather than another when memory runs out: a worker can be
+/// replaced, and its coordinator cannot. What is started by this process inherits that.
+///
+/// Without `/proc` nothing changes.
+pub fn be_killed_first() {
+    // Any process may raise its own; 1000 is the most.
+    let _ = std::fs::write("/proc/self/oom_score_adj", "1000");
+}
+
 /// Whether a process was stopped by a signal and has not been continued. One that a debugger
 /// holds is not. Linux only; elsewhere never.
 pub fn is_stopped(pid: u32) -> bool {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    state(pid) == Some('T')
+}
+
+/// The letter that says what a process does; `None` where there is no such process, or no `/proc`.
+fn state(pid: u32) -> Option<char> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // The name before the state may hold anything, closing brackets too.
-    stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('T'))
+    stat.rsplit_once(") ")?.1.chars().next()
 }
 
 /// Removes variables from this process's environment, so that programs that it
@@ -257,6 +287,46 @@ pub fn reap_strays(names: &[String], known: &[u32]) -> usize {
         })
         .count()
 }
+
+/// Reaps children that this process has not started: what was orphaned becomes the child of
+/// process 1, and stays a zombie until that waits for it. Does nothing in another process.
+#[derive(Debug, Default)]
+pub struct Orphans {
+    /// Zombies of the last look. One of this process's own is reaped by who started it, in less
+    /// time than passes between two looks.
+    seen: Vec<u32>,
+    is_first_process: bool,
+}
+
+impl Orphans {
+    /// How often to look.
+    pub const LOOK: std::time::Duration = std::time::Duration::from_secs(1);
+
+    /// Whether there is anything to be done: this process is the first one of a container.
+    pub fn here() -> Option<Self> {
+        (pid() == 1).then(|| Self { is_first_process: true, ..Self::default() })
+    }
+
+    /// Reaps those that were zombies at the last look already; returns how many. Two looks have to be
+    /// [`Orphans::LOOK`] apart.
+    pub fn reap(&mut self) -> usize {
+        let own = OWN.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let is_zombie = |pid: &u32| !own.contains(pid) && state(*pid) == Some('Z');
+        let zombies: Vec<u32> = children().into_iter().filter(is_zombie).collect();
+        let stale = zombies.iter().filter(|pid| self.is_first_process && self.seen.contains(pid));
+        let pids = stale.filter_map(|&pid| Pid::from_raw(pid.cast_signed()));
+        let reaped = pids.filter(|&pid| {
+            rustix::process::waitpid(Some(pid), rustix::process::WaitOptions::NOHANG)
+                .is_ok_and(|ended| ended.is_some())
+        });
+        let count = reaped.count();
+        self.seen = zombies;
+        count
+    }
+}
+
+/// Children that are watched, and reaped by who watches them.
+static OWN: Mutex<BTreeSet<u32>> = Mutex::new(BTreeSet::new());
 
 /// Kills children of this process that were stopped before they began to execute their program:
 /// until then a child is called as the thread that starts it, which waits for it, and nobody else

@@ -22,6 +22,9 @@ pub const DESCRIPTORS_BESIDES: u64 = 32;
 /// Below this a look at what is free would cost more than the memory.
 const WORTH_A_LOOK: u64 = 8 << 20;
 
+/// A file of which a pool's shared memory consists may have as many bytes.
+const LEAST_FILE: u64 = 4 << 20;
+
 /// Whether `bytes` more can be used. A guess: others use memory too. To go on without
 /// would end some process by SIGBUS or by the kernel's choice.
 pub fn has_room(bytes: u64) -> bool {
@@ -58,6 +61,14 @@ pub fn of_shared_memory(bytes: u64) -> String {
             return format!("{error}{}", remedy(&error));
         }
         Ok(file) => drop(file),
+    }
+    let largest = getrlimit(Resource::Fsize).maximum;
+    if let Some(most) = largest.filter(|&most| most < bytes.max(LEAST_FILE)) {
+        return format!(
+            "files are limited to {} KiB, and shared memory counts as one; raise ulimit -f, or use \
+             --backend threads",
+            most >> 10
+        );
     }
     if let Some(free) = available().filter(|&free| free < bytes) {
         return format!(

@@ -12,6 +12,7 @@ use crossbeam_channel::{Receiver, Sender, TrySendError};
 use super::lane::Lane;
 use crate::executor::{Executor, Status, Stop, WorkerReport};
 use crate::invoke::{self, Call, Deadline};
+use crate::stall::{self, Ticking};
 use crate::ticket::{Task, Ticket};
 use crate::{PoolConfig, PoolError, SubmitError};
 
@@ -147,6 +148,7 @@ impl Shared {
 /// Runs a task to its end on this thread.
 pub(super) fn run(registry: &Registry, lane: &Lane, task: Task, gil: Option<&Mutex<()>>) {
     let _span = tracing::debug_span!("job", id = task.ticket.id.0).entered();
+    let _ticking = task.timeout.map(|_| Ticking::begin());
     let Some(mut ready) = lane.take(task) else {
         return;
     };
@@ -161,7 +163,7 @@ pub(super) fn run(registry: &Registry, lane: &Lane, task: Task, gil: Option<&Mut
     let called = clock::now();
     let (returned, judged) = {
         let stopping = || ticket.is_stopping();
-        let deadline = Deadline { timeout: ready.task.timeout, called, cancelled: &stopping };
+        let deadline = Deadline::new(ready.task.timeout, called, &stall::here, &stopping);
         let slices = ready.slices();
         let context = Context::new(&params, &slices, &mut sink, &deadline);
         let (returned, result) =
@@ -202,6 +204,7 @@ impl Executor for Threads {
 
     fn stop(&self, how: Stop) {
         self.shared.stopping.store(true, Ordering::Release);
+        self.shared.lanes.iter().for_each(Lane::stop_reading);
         self.cancel_backlog();
         if how == Stop::Kill {
             self.shared.lanes.iter().for_each(Lane::stop_running);

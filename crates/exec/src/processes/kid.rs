@@ -111,6 +111,16 @@ impl Kid {
         }
     }
 
+    /// Stops it and its process group until [`Kid::go_on`].
+    pub(super) fn stop(&self) {
+        self.child.iter().for_each(Child::stop_group);
+    }
+
+    /// Has it and its process group go on.
+    pub(super) fn go_on(&self) {
+        self.child.iter().for_each(Child::continue_group);
+    }
+
     /// Kills it for a reason that is not its own fault.
     pub(super) fn end(&mut self, why: Why) {
         self.kill(Cause::Deliberate(why));
@@ -187,6 +197,15 @@ impl Kid {
             Some(_) => describe(reaped.status),
             None => describe_unasked(reaped.status),
         };
+        // It has given up by itself, without a job, and said why: its set-up has failed.
+        let said = self.words.tail();
+        let said = said.trim().lines().last().filter(|_| {
+            self.has_been_in()
+                && self.life.cause().is_none_or(|cause| matches!(cause, Cause::Lingered))
+                && self.current().is_none()
+                && reaped.status.code().is_some_and(|code| code != 0)
+        });
+        let how = said.map_or(how.clone(), |said| format!("{how}; it said: {said}"));
         Some(Ended { how, reaped, early: !self.has_been_in() })
     }
 
