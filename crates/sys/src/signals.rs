@@ -1,6 +1,8 @@
 //! Signals that are ignored, and what one does that is not handled.
 
-use rustix::process::{Resource, getrlimit};
+use rustix::process::Resource;
+
+use crate::limits;
 
 /// Whether a signal is ignored by this process. One that was ignored when it started is meant to
 /// be: `nohup` does so, and a shell without job control for what it starts in the background.
@@ -16,8 +18,8 @@ pub fn is_ignored(signal: i32) -> bool {
 /// Has a file that grows beyond `ulimit -f` be an error (`EFBIG`) where it is written, instead of
 /// the end of this process by SIGXFSZ. Not if somebody handles that signal, or there is no limit.
 pub fn let_large_files_fail() {
-    let limit = getrlimit(Resource::Fsize);
-    if limit.current.or(limit.maximum).is_some() {
+    let limit = limits::get(Resource::Fsize).ok();
+    if limit.is_some_and(|limit| limit.current.or(limit.maximum).is_some()) {
         ignore_unless_handled(libc::SIGXFSZ);
     }
 }

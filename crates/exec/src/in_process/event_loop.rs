@@ -13,6 +13,7 @@ use tokio::task::{JoinSet, LocalSet};
 use super::lane::Lane;
 use crate::executor::{Executor, Status, Stop, WorkerReport};
 use crate::invoke::{Call, CallError, Deadline, Step};
+use crate::log::{is_chatty, tell_called};
 use crate::stall::{self, Ticking};
 use crate::ticket::{Task, Ticket};
 use crate::{PoolConfig, PoolError, SubmitError};
@@ -111,6 +112,9 @@ impl Shared {
         let ticket = Arc::clone(&ready.task.ticket);
         let params = Arc::clone(&ready.task.params);
         let mut sink = HeapSink::default();
+        if is_chatty() {
+            tell_called(entry.spec.name);
+        }
         let called = clock::now();
         let (returned, judged) = {
             let stopping = || ticket.is_stopping();

@@ -12,6 +12,7 @@ use crossbeam_channel::{Receiver, Sender, TrySendError};
 use super::lane::Lane;
 use crate::executor::{Executor, Status, Stop, WorkerReport};
 use crate::invoke::{self, Call, Deadline};
+use crate::log::{is_chatty, tell_called};
 use crate::stall::{self, Ticking};
 use crate::ticket::{Task, Ticket};
 use crate::{PoolConfig, PoolError, SubmitError};
@@ -159,6 +160,9 @@ pub(super) fn run(registry: &Registry, lane: &Lane, task: Task, gil: Option<&Mut
     let ticket = Arc::clone(&ready.task.ticket);
     let params = Arc::clone(&ready.task.params);
     let mut sink = HeapSink::default();
+    if is_chatty() {
+        tell_called(entry.spec.name);
+    }
     let mut held = lock();
     let called = clock::now();
     let (returned, judged) = {

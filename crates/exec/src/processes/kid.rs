@@ -14,6 +14,7 @@ use super::crew::Why;
 use super::life::{Cause, Life};
 use super::pulse::Pulse;
 use super::spawn::{Started, Words};
+use crate::error::telling_line;
 use crate::{PoolConfig, PoolError};
 
 /// A worker process, from its start until it is reaped and its link has ended.
@@ -198,8 +199,7 @@ impl Kid {
             None => describe_unasked(reaped.status),
         };
         // It has given up by itself, without a job, and said why: its set-up has failed.
-        let said = self.words.tail();
-        let said = said.trim().lines().last().filter(|_| {
+        let said = telling_line(&self.words.tail()).filter(|_| {
             self.has_been_in()
                 && self.life.cause().is_none_or(|cause| matches!(cause, Cause::Lingered))
                 && self.current().is_none()

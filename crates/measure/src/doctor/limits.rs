@@ -2,8 +2,9 @@
 
 use std::path::PathBuf;
 
+use brigade_sys::limits;
 use brigade_sys::shortage::{DESCRIPTORS_BESIDES, DESCRIPTORS_PER_WORKER};
-use rustix::process::{Resource, Rlimit, getrlimit};
+use rustix::process::{Resource, Rlimit};
 
 use super::Finding;
 use super::Group::Limits;
@@ -18,11 +19,13 @@ const TASKS_BESIDES: u64 = 64;
 
 pub(super) fn examine() -> Vec<Finding> {
     let cores = brigade_sys::cores::usable().usable as u64;
+    // What is not told is taken for no limit.
+    let limit = |resource| limits::get(resource).unwrap_or(Rlimit { current: None, maximum: None });
     vec![
-        descriptors(getrlimit(Resource::Nofile), cores),
-        tasks(getrlimit(Resource::Nproc).current, brigade_sys::cores::task_limit(), cores),
+        descriptors(limit(Resource::Nofile), cores),
+        tasks(limit(Resource::Nproc).current, brigade_sys::cores::task_limit(), cores),
         runtime_directory(brigade_ipc::runtime_dir::chosen()),
-        file_size(getrlimit(Resource::Fsize)),
+        file_size(limit(Resource::Fsize)),
     ]
 }
 
