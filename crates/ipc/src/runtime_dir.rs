@@ -123,9 +123,9 @@ fn ensure(path: &Path) -> io::Result<()> {
     // Not through a link that somebody else has put there.
     let found = fs::symlink_metadata(path)?;
     if !found.is_dir() || found.uid() != process::uid() || found.mode() & 0o077 != 0 {
-        return Err(io::Error::other(format!(
-            "it is there, and is not a directory that is yours alone (mode 0700)"
-        )));
+        return Err(io::Error::other(
+            "it is there, and is not a directory that is yours alone (mode 0700)",
+        ));
     }
     Ok(())
 }

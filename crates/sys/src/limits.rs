@@ -82,7 +82,7 @@ pub fn with_large_files<T>(make: impl FnOnce() -> T) -> T {
     }
     let _one = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     let Ok(before) = get(Resource::Fsize) else { return make() };
-    let _ = setrlimit(Resource::Fsize, Rlimit { current: before.maximum, ..before.clone() });
+    let _ = setrlimit(Resource::Fsize, Rlimit { current: before.maximum, ..before });
     let made = make();
     let _ = setrlimit(Resource::Fsize, before);
     made

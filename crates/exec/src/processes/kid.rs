@@ -36,8 +36,13 @@ pub(super) struct Kid {
     /// Since it was let in.
     link: Option<JoinHandle<()>>,
     was_let_in: bool,
+    /// Since when it is dead and could not be reaped.
+    held: Option<Nanos>,
     reaped: Option<Reaped>,
 }
+
+/// What is made of a death of which nobody tells: it was killed.
+const UNKNOWN_DEATH: i32 = 9;
 
 /// A worker that is no more.
 pub(super) struct Ended {
@@ -67,6 +72,7 @@ impl Kid {
             page: None,
             link: None,
             was_let_in: false,
+            held: None,
             reaped: None,
         }
     }
@@ -150,19 +156,34 @@ impl Kid {
         }
     }
 
-    /// Its pidfd says that it has ended: takes its last words and its remains.
+    /// Its pidfd says that it has ended: takes its last words and its remains. A tracer may hold
+    /// these: nobody waits for it, the keeper looks again ([`Kid::is_held`]).
     pub(super) fn bury(&mut self, link_limit: Duration) {
-        let Some(child) = self.child.take() else {
+        let Some(mut child) = self.child.take() else {
             return;
         };
         self.words.listen();
-        let reaped = child.reap().unwrap_or_else(|error| {
-            // Somebody else in this process waits for any child. It is dead; how it died
-            // is lost.
-            tracing::error!(pid = self.pid, %error, "worker was reaped by somebody else");
-            let status = ExitStatusExt::from_raw(0);
-            Reaped { status, usage: Usage::default() }
-        });
+        let lost =
+            |status| Reaped { status: ExitStatusExt::from_raw(status), usage: Usage::default() };
+        let reaped = match child.try_reap() {
+            Ok(Some(reaped)) => reaped,
+            Ok(None) => {
+                let since = *self.held.get_or_insert_with(clock::now);
+                if clock::since(since) < process::HELD_LIMIT {
+                    self.child = Some(child);
+                    return;
+                }
+                tracing::warn!(pid = self.pid, "worker is dead, and a tracer holds it");
+                child.abandon();
+                lost(UNKNOWN_DEATH)
+            }
+            Err(error) => {
+                // Somebody else in this process waits for any child. It is dead; how it died
+                // is lost.
+                tracing::error!(pid = self.pid, %error, "worker was reaped by somebody else");
+                lost(0)
+            }
+        };
         self.reaped = Some(reaped);
         self.life.reaped(clock::after(link_limit));
         if self.link.is_none() {
@@ -170,6 +191,11 @@ impl Kid {
             self.caller = None;
             self.life.heard_out();
         }
+    }
+
+    /// Whether it is dead and a tracer holds it, so that it has to be looked at again.
+    pub(super) fn is_held(&self) -> bool {
+        self.held.is_some() && self.child.is_some()
     }
 
     /// Its end, once it is dead and everything that it said has been heard.

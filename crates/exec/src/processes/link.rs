@@ -315,3 +315,22 @@ fn failed(error: &SendError) -> Undelivered {
         other => Undelivered::Job(JobError::Transport { message: other.to_string() }),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_runner_that_reads_is_not_waited_for_and_one_that_sends_is() {
+        let stage = Stage::default();
+        stage.while_reading(|| assert!(!stage.wait_for_end(), "it may read for ever"));
+        thread::scope(|scope| {
+            let waits = scope.spawn(|| stage.wait_for_end());
+            while !waits.is_finished() {
+                // Working until here.
+                stage.set(Step::Over);
+            }
+            assert!(waits.join().unwrap());
+        });
+    }
+}

@@ -12,7 +12,7 @@ use brigade_ipc::{Caller, Invitation};
 use brigade_proto::Nanos;
 use brigade_sys::bell::wait_readable;
 use brigade_sys::clock;
-use brigade_sys::process::Orphans;
+use brigade_sys::process::{HELD_LOOK, Orphans};
 use crossbeam_channel::{Receiver, Sender};
 
 use super::hire::Agency;
@@ -234,9 +234,17 @@ impl Watch {
                 }
                 Seat::Taken(kid) => {
                     kid.life.put_off(stopped);
+                    if kid.is_held() {
+                        kid.bury(LINK_LIMIT);
+                        if !kid.is_held() {
+                            // Its end is settled before the next sleep.
+                            self.facts.keeper.0.bell.ring();
+                        }
+                    }
+                    let held = kid.is_held().then(|| now + HELD_LOOK.as_nanos() as u64);
                     let is_working = kid.life.is_working();
                     let work = is_working.then(|| self.facts.mind(lane, kid, now, stopped));
-                    [work.flatten(), kid.keep_deadline(now)].into_iter().flatten().min()
+                    [held, work.flatten(), kid.keep_deadline(now)].into_iter().flatten().min()
                 }
             };
             next = [next, due].into_iter().flatten().min();
@@ -266,7 +274,7 @@ impl Watch {
         }
         for (lane, seat) in self.seats.iter().enumerate() {
             let Seat::Taken(kid) = seat else { continue };
-            if let Some(child) = &kid.child {
+            if let Some(child) = kid.child.as_ref().filter(|_| !kid.is_held()) {
                 fds.push(child.pidfd());
                 sources.push(Source::Life(lane));
             }
