@@ -104,10 +104,11 @@ impl Life {
     /// So much time counts for nobody: this whole process was stopped.
     pub(super) fn put_off(&mut self, by: Nanos) {
         match &mut self.phase {
-            Phase::Starting { until } | Phase::Leaving { until } | Phase::Dead { until } => {
+            Phase::Starting { until } | Phase::Leaving { until } => {
                 *until = until.saturating_add(by);
             }
-            Phase::Working | Phase::Killed => {}
+            // Who is dead is not harmed by being heard out no longer.
+            Phase::Working | Phase::Killed | Phase::Dead { .. } => {}
         }
     }
 
