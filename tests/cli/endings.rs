@@ -4,7 +4,7 @@
 use std::fs;
 use std::io::{BufReader, Read, Write};
 use std::os::unix::process::CommandExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -73,8 +73,8 @@ fn the_time_limit_counts_for_reading_too() {
     let kitchen = Kitchen::new();
     fifo(&kitchen);
     kitchen.write("x", "x");
-    for backend in BACKENDS.iter().chain(&PROCESSES[1..]) {
-        let line = "run touch fifo x --timeout 300ms --keep-going --format json -b";
+    let check = &|backend: &str| {
+        let line = "run touch fifo x --timeout 2s --keep-going --format json -b";
         let done = kitchen.run(&format!("{line} {backend}")).expect(1);
         let jobs = done.json()["jobs"].as_array().unwrap().clone();
         let job = |input: &str| jobs.iter().find(|job| job["input"] == input).unwrap();
@@ -82,7 +82,13 @@ fn the_time_limit_counts_for_reading_too() {
         assert_eq!(job("fifo")["status"], "timed-out", "{backend}");
         let error = job("fifo")["error"].as_str().unwrap();
         assert!(error.contains("while reading fifo; --timeout"), "{error}");
-    }
+    };
+    // Beside each other, as they wait.
+    std::thread::scope(|scope| {
+        for backend in BACKENDS.iter().chain(&PROCESSES[1..]) {
+            scope.spawn(move || check(backend));
+        }
+    });
 }
 
 #[test]
@@ -348,4 +354,61 @@ fn process_1_reaps_what_it_adopts() {
     let statuses: Vec<String> = done.lines().iter().map(|row| row["status"].to_string()).collect();
     assert!(statuses.contains(&"\"crashed\"".to_owned()), "{done:#?}");
     assert!(statuses.contains(&"\"ok\"".to_owned()), "{done:#?}");
+}
+
+/// A control group of this test, removed at the end.
+struct Group(PathBuf);
+
+impl Group {
+    /// One whose processes may have so many bytes together; `None` where none may be made.
+    fn of(bytes: u64) -> Option<Self> {
+        let name = format!("brigade-test-{}", std::process::id());
+        let kinds = [
+            ("/sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.memsw.limit_in_bytes"),
+            ("/sys/fs/cgroup", "memory.max", "memory.swap.max"),
+        ];
+        kinds.iter().find_map(|(root, limit, with_swap)| {
+            let path = Path::new(root).join(&name);
+            fs::create_dir(&path).ok()?;
+            let group = Self(path);
+            fs::write(group.0.join(limit), bytes.to_string()).ok()?;
+            // If there is no swap there is nothing to forbid.
+            let swap = if limit.ends_with("max") { 0 } else { bytes };
+            let _ = fs::write(group.0.join(with_swap), swap.to_string());
+            Some(group)
+        })
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        // Until the last process has left it.
+        for _ in 0..500 {
+            if fs::remove_dir(&self.0).is_ok() {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+}
+
+#[test]
+fn a_coordinator_survives_when_its_control_group_runs_out_of_memory() {
+    let Some(group) = Group::of(200 << 20) else {
+        eprintln!("skipped: no control group with a limit of memory may be made here");
+        return;
+    };
+    let kitchen = Kitchen::new();
+    let hog = "{\"kernel\":\"hog\",\"params\":{\"mib\":1024}}\n";
+    let noop = "{\"kernel\":\"noop\"}\n";
+    kitchen.write("jobs", [noop, hog, noop, hog, noop].concat());
+    let script = format!("echo $$ > '{}/cgroup.procs'", group.0.display());
+    let line = "batch jobs --ordered --retries 0";
+    for method in ["spawn", "forkserver"] {
+        let done = after(&kitchen, &script, &format!("{line} --start-method {method}")).expect(1);
+        let rows = done.lines();
+        let statuses: Vec<&str> = rows.iter().map(|row| row["status"].as_str().unwrap()).collect();
+        assert_eq!(statuses, ["ok", "crashed", "ok", "crashed", "ok"], "{done:#?}");
+        assert!(rows[1]["error"].as_str().unwrap().contains("SIGKILL"), "{done:#?}");
+    }
 }

@@ -10,6 +10,7 @@ pub mod cores;
 pub mod fork;
 pub mod heap;
 pub mod limits;
+pub mod orphans;
 pub mod patient;
 pub mod perf;
 pub mod process;

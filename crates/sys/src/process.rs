@@ -308,7 +308,7 @@ pub fn is_stopped(pid: u32) -> bool {
 }
 
 /// The letter that says what a process does; `None` where there is no such process, or no `/proc`.
-fn state(pid: u32) -> Option<char> {
+pub(crate) fn state(pid: u32) -> Option<char> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // The name before the state may hold anything, closing brackets too.
     stat.rsplit_once(") ")?.1.chars().next()
@@ -343,45 +343,8 @@ pub fn reap_strays(names: &[String], known: &[u32]) -> usize {
         .count()
 }
 
-/// Reaps children that this process has not started: what was orphaned becomes the child of
-/// process 1, and stays a zombie until that waits for it. Does nothing in another process.
-#[derive(Debug, Default)]
-pub struct Orphans {
-    /// Zombies of the last look. One of this process's own is reaped by who started it, in less
-    /// time than passes between two looks.
-    seen: Vec<u32>,
-    is_first_process: bool,
-}
-
-impl Orphans {
-    /// How often to look.
-    pub const LOOK: Duration = Duration::from_secs(1);
-
-    /// Whether there is anything to be done: this process is the first one of a container.
-    pub fn here() -> Option<Self> {
-        (pid() == 1).then(|| Self { is_first_process: true, ..Self::default() })
-    }
-
-    /// Reaps those that were zombies at the last look already; returns how many. Two looks have to be
-    /// [`Orphans::LOOK`] apart.
-    pub fn reap(&mut self) -> usize {
-        let own = OWN.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let is_zombie = |pid: &u32| !own.contains(pid) && state(*pid) == Some('Z');
-        let zombies: Vec<u32> = children().into_iter().filter(is_zombie).collect();
-        let stale = zombies.iter().filter(|pid| self.is_first_process && self.seen.contains(pid));
-        let pids = stale.filter_map(|&pid| Pid::from_raw(pid.cast_signed()));
-        let reaped = pids.filter(|&pid| {
-            rustix::process::waitpid(Some(pid), rustix::process::WaitOptions::NOHANG)
-                .is_ok_and(|ended| ended.is_some())
-        });
-        let count = reaped.count();
-        self.seen = zombies;
-        count
-    }
-}
-
 /// Children that are watched, and reaped by who watches them.
-static OWN: Mutex<BTreeSet<u32>> = Mutex::new(BTreeSet::new());
+pub(crate) static OWN: Mutex<BTreeSet<u32>> = Mutex::new(BTreeSet::new());
 
 /// Kills children of this process that were stopped before they began to execute their program:
 /// until then a child is called as the thread that starts it, which waits for it, and nobody else
@@ -395,7 +358,7 @@ pub fn kill_unborn(names: &[&str]) -> usize {
 }
 
 /// The children of this process.
-fn children() -> Vec<u32> {
+pub(crate) fn children() -> Vec<u32> {
     let Ok(tasks) = std::fs::read_dir("/proc/self/task") else {
         return Vec::new();
     };

@@ -12,7 +12,8 @@ use brigade_ipc::{Caller, Invitation};
 use brigade_proto::Nanos;
 use brigade_sys::bell::wait_readable;
 use brigade_sys::clock;
-use brigade_sys::process::{HELD_LOOK, Orphans};
+use brigade_sys::orphans::Orphans;
+use brigade_sys::process::HELD_LOOK;
 use crossbeam_channel::{Receiver, Sender};
 
 use super::hire::Agency;
