@@ -1,5 +1,9 @@
-//! SIGINT and SIGTERM: the first lets running jobs finish, the second kills them,
-//! the third ends this process.
+//! SIGINT, SIGTERM and SIGHUP: the first lets running jobs finish, the second kills them,
+//! the third ends this process. SIGTSTP (Ctrl-Z): workers stop with this process.
+//!
+//! One that was ignored when this process started stays ignored (`nohup`, `trap '' INT`, `&` in a
+//! script). SIGQUIT ends this process at once, and workers with it, as for any program; a pipe
+//! without a reader is an error where it is written (Rust ignores SIGPIPE).
 
 use std::io;
 use std::sync::Arc;
@@ -7,12 +11,17 @@ use std::sync::atomic::{AtomicBool, AtomicI32, AtomicUsize, Ordering};
 use std::thread;
 
 use brigade_exec::{Pool, Stop};
+use brigade_sys::signals::{is_ignored, stop_by};
 use crossbeam_channel::{Receiver, Sender};
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGTSTP};
 use signal_hook::iterator::{Handle, Signals};
+use signal_hook::low_level::emulate_default_handler;
 
 use crate::console;
 use crate::exit::{Exit, Failure};
+
+/// Those that end a run.
+const ENDS: [i32; 3] = [SIGINT, SIGTERM, SIGHUP];
 
 /// Whether somebody wants the run to end.
 pub(crate) struct Interrupt {
@@ -34,7 +43,11 @@ impl Interrupt {
 
 /// The signal's name.
 pub(crate) fn name(signal: i32) -> &'static str {
-    if signal == SIGINT { "SIGINT" } else { "SIGTERM" }
+    match signal {
+        SIGINT => "SIGINT",
+        SIGHUP => "SIGHUP",
+        _ => "SIGTERM",
+    }
 }
 
 /// Calls `run` while signals are turned into stops of `pool`.
@@ -42,7 +55,8 @@ pub(crate) fn name(signal: i32) -> &'static str {
 /// # Errors
 /// When signals cannot be watched.
 pub(crate) fn watch<T>(pool: &Pool, run: impl FnOnce(&Interrupt) -> T) -> io::Result<T> {
-    let mut signals = Signals::new([SIGINT, SIGTERM])?;
+    let wanted = ENDS.into_iter().chain([SIGTSTP]).filter(|&signal| !is_ignored(signal));
+    let mut signals = Signals::new(wanted)?;
     // Ends the watching thread, also when `run` panics.
     let _watching = Watching(signals.handle());
     let (ring, bell) = crossbeam_channel::bounded(1);
@@ -50,12 +64,26 @@ pub(crate) fn watch<T>(pool: &Pool, run: impl FnOnce(&Interrupt) -> T) -> io::Re
     thread::scope(|scope| {
         let _ends_before_scope = Watching(signals.handle());
         thread::Builder::new().name("signals".to_owned()).spawn_scoped(scope, || {
-            for (count, signal) in signals.forever().enumerate() {
-                handle(pool, &interrupt, &ring, count, signal);
+            let mut count = 0;
+            for signal in signals.forever() {
+                if signal == SIGTSTP {
+                    suspend(pool);
+                } else {
+                    handle(pool, &interrupt, &ring, count, signal);
+                    count += 1;
+                }
             }
         })?;
         Ok(run(&interrupt))
     })
+}
+
+/// Stops the workers, then this process; has the workers go on when it goes on.
+fn suspend(pool: &Pool) {
+    pool.pause();
+    // Returns when this process was continued.
+    stop_by(SIGTSTP);
+    pool.resume();
 }
 
 fn handle(pool: &Pool, interrupt: &Interrupt, ring: &Sender<()>, count: usize, signal: i32) {
@@ -75,7 +103,7 @@ fn handle(pool: &Pool, interrupt: &Interrupt, ring: &Sender<()>, count: usize, s
             pool.stop(Stop::Kill);
         }
         // A kernel inside this process that never looks cannot be ended otherwise.
-        _ => drop(signal_hook::low_level::emulate_default_handler(signal)),
+        _ => drop(emulate_default_handler(signal)),
     }
 }
 
@@ -87,7 +115,7 @@ impl Drop for Watching {
     }
 }
 
-/// Set by the first SIGINT or SIGTERM; the second ends this process. For what has no
+/// Set by the first SIGINT, SIGTERM or SIGHUP; the second ends this process. For what has no
 /// pool to stop.
 #[derive(Clone)]
 pub(crate) struct Flag {
@@ -100,7 +128,7 @@ impl Flag {
     pub(crate) fn watch() -> Result<Self, Failure> {
         let signal = Arc::new(AtomicUsize::new(0));
         let seen = Arc::new(AtomicBool::new(false));
-        for number in [SIGINT, SIGTERM] {
+        for number in ENDS.into_iter().filter(|&signal| !is_ignored(signal)) {
             // In this order: the second finds what the first has set.
             signal_hook::flag::register_conditional_default(number, Arc::clone(&seen))
                 .and_then(|_| signal_hook::flag::register(number, Arc::clone(&seen)))

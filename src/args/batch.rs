@@ -26,7 +26,7 @@ Examples:
   brigade batch jobs.jsonl --journal jobs.journal --resume   say it again after an interruption
 
 Exit codes: 0 all well; 1 some line failed; 2 wrong command line or file, found before any job
-started; 5 the pool could not start or gave up; 130/143 interrupted; 141 nobody reads the results.")]
+started; 5 the pool could not start or gave up; 129/130/143 interrupted; 141 nobody reads the results.")]
 pub(crate) struct BatchArgs {
     /// A file with one JSON object per line; - is standard input
     #[arg(value_name = "FILE|-")]

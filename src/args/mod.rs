@@ -43,6 +43,7 @@ Exit codes:
   4        a comparison is inconclusive
   5        the pool of workers could not start, or gave up
   130/143  interrupted by SIGINT (Ctrl-C) or SIGTERM: running jobs were finished and written
+  129      the same by SIGHUP: the terminal was closed
   141      the reader of the results went away before all jobs had run (`| head`)";
 
 /// Runs CPU-bound jobs in worker processes (or threads, or one after another),

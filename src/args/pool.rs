@@ -53,7 +53,8 @@ pub(crate) struct LaneArgs {
     #[arg(long)]
     pub(crate) pin: bool,
     /// End a job whose kernel runs for longer, as in 500ms, 5s, 2m: a worker process is
-    /// killed and replaced, other backends ask the kernel to stop [default: no limit]
+    /// killed and replaced, other backends ask the kernel to stop. Reading its inputs may take as
+    /// long again; time in which all is stopped or frozen does not count [default: no limit]
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub(crate) timeout: Option<Duration>,
 }

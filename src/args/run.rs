@@ -27,7 +27,7 @@ Examples:
                                                        run the same command again to continue
 
 Exit codes: 0 all well; 1 some job failed; 2 wrong command line, file or parameter, found before
-any job started; 5 the pool could not start or gave up; 130/143 interrupted.")]
+any job started; 5 the pool could not start or gave up; 129/130/143 interrupted.")]
 pub(crate) struct RunArgs {
     /// The kernel; `brigade kernels` lists them
     pub(crate) kernel: String,

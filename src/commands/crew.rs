@@ -8,9 +8,11 @@ use std::time::Duration;
 use brigade_exec::{Backend, Pool, PoolConfig};
 use brigade_kernels::Registry;
 use brigade_measure::summary::{Run, Summary};
-use brigade_proto::Nanos;
-use brigade_report::{RunConfig, RunEnd, RunReport, units};
+use brigade_proto::{Nanos, count};
+use brigade_report::{RunConfig, RunEnd, RunReport};
 use brigade_sys::{clock, heap};
+
+use signal_hook::consts::SIGHUP;
 
 use crate::console;
 use crate::exit::{Exit, Failure};
@@ -44,6 +46,8 @@ impl Crew {
         journal: Option<Journal>,
     ) -> Result<Self, Failure> {
         let begin = clock::now();
+        // An output that is too large for `ulimit -f` is an error of its job.
+        brigade_sys::signals::let_large_files_fail();
         let tracer = trace.map(|blank| blank.begin(begin, &config)).transpose()?;
         if config.backend == Backend::Processes {
             heap::use_one_heap();
@@ -81,7 +85,12 @@ impl Crew {
         let run = Run { wall: last - begin, ready, shutdown, restarts, peak_rss_bytes };
         let summary = ledger.tally().summary(&run);
         let traced = ledger.close(&summary, &workers);
-        let reason = reason?;
+        // Where there was a terminal there is none any more: what could not be written to it is
+        // nothing to tell.
+        let reason = match reason {
+            Err(_) if signal == Some(SIGHUP) => None,
+            reason => reason?,
+        };
         // The gravest reason wins: a pool that gave up explains cancelled jobs.
         let (exit, ended_early) = match (status.gave_up, signal, reason) {
             (Some(error), ..) => {
@@ -126,14 +135,14 @@ impl Account {
             ended_early: self.ended_early.clone(),
             results,
         };
-        report.end(out, &end)?;
-        out.flush()?;
         // Once for a run, however many jobs it concerns.
         for (note, &jobs) in &self.summary.notes {
-            let of = units::count(self.summary.counts.total(), "job");
+            let of = count(self.summary.counts.total(), "job");
             console::say(format_args!("note: {} ({jobs} of {of})", note.text()));
         }
-        Ok(())
+        let written = report.end(out, &end).and_then(|()| out.flush());
+        // As above.
+        if self.exit == Exit::Interrupted(SIGHUP) { Ok(()) } else { written }
     }
 }
 

@@ -6,6 +6,7 @@ mod batch;
 mod bench;
 mod bench_options;
 mod compare;
+mod endings;
 mod faults;
 mod help;
 mod journal;

@@ -130,10 +130,26 @@ pub enum PoolError {
 }
 
 fn last_words(stderr: &str) -> String {
-    match stderr.trim().lines().last() {
-        Some(line) => format!("; it said: {line}"),
-        None => String::new(),
+    telling_line(stderr).map_or_else(String::new, |line| format!("; it said: {line}"))
+}
+
+/// The line of what a worker printed that says why it ended: what it says on purpose, its panic, or
+/// the last line.
+pub(crate) fn telling_line(printed: &str) -> Option<String> {
+    let lines = || printed.lines().map(str::trim).filter(|line| !line.is_empty());
+    let is_notice = |line: &str| {
+        line.starts_with("brigade worker:") || line.starts_with("brigade fork server:")
+    };
+    if let Some(notice) = lines().rfind(|line| is_notice(line)) {
+        return Some(notice.to_owned());
     }
+    let mut rest = lines().skip_while(|line| !line.contains(" panicked at "));
+    if let Some(place) = rest.next() {
+        // Its message is on the next line, and after it there is a backtrace.
+        let message = rest.next().unwrap_or_default();
+        return Some(format!("{place} {message}").trim().to_owned());
+    }
+    lines().next_back().map(str::to_owned)
 }
 
 /// Why a job was not accepted.
@@ -162,4 +178,22 @@ pub enum SubmitError {
     /// The pool is closed or gave up.
     #[error("the pool is closed")]
     Closed,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::telling_line;
+
+    #[test]
+    fn the_line_that_says_why_is_found() {
+        let panicked = "hello\n\nthread 'main' (7) panicked at src/x.rs:1:2:\nno such luck\nstack \
+                        backtrace:\n  0: main\nnote: RUST_BACKTRACE=full\n";
+        let line = "thread 'main' (7) panicked at src/x.rs:1:2: no such luck";
+        assert_eq!(telling_line(panicked).as_deref(), Some(line));
+        let notice = "brigade worker: cannot follow the coordinator: no\nlater noise\n";
+        let line = "brigade worker: cannot follow the coordinator: no";
+        assert_eq!(telling_line(notice).as_deref(), Some(line));
+        assert_eq!(telling_line("one\ntwo\n\n").as_deref(), Some("two"));
+        assert_eq!(telling_line("\n"), None);
+    }
 }

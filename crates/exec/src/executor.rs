@@ -54,6 +54,13 @@ pub(crate) trait Executor: Send + Sync {
     /// A running job was cancelled: end it if that is possible.
     fn cancel_running(&self, ticket: &Arc<Ticket>);
 
+    /// Stops worker processes until [`Executor::resume`]. Threads of this process need nothing:
+    /// they stop with it.
+    fn pause(&self) {}
+
+    /// Has worker processes go on.
+    fn resume(&self) {}
+
     /// Ends the run early. Idempotent.
     fn stop(&self, how: Stop);
 

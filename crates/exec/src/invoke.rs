@@ -9,6 +9,8 @@ use brigade_kernels::{Context, Control, Entry, KernelError, Progress};
 use brigade_proto::{JobError, Nanos, Notes, limits};
 use brigade_sys::clock;
 
+use crate::stall::{Frozen, Stopwatch};
+
 /// A kernel call that may be interrupted by waits.
 pub(crate) struct Call<'a> {
     entry: &'a Entry,
@@ -128,21 +130,31 @@ fn without_machine(file: &str) -> &str {
 /// When a call has to end.
 pub(crate) struct Deadline<'a> {
     /// Since the kernel was called; `None`: never.
-    pub(crate) timeout: Option<Duration>,
-    pub(crate) called: Nanos,
+    timeout: Option<(Duration, Stopwatch<'a>)>,
     /// Whether somebody else wants it to end.
-    pub(crate) cancelled: &'a (dyn Fn() -> bool + Sync),
+    cancelled: &'a (dyn Fn() -> bool + Sync),
 }
 
-impl Deadline<'_> {
+impl<'a> Deadline<'a> {
+    pub(crate) fn new(
+        timeout: Option<Duration>,
+        called: Nanos,
+        frozen: Frozen<'a>,
+        cancelled: &'a (dyn Fn() -> bool + Sync),
+    ) -> Self {
+        let timeout = timeout.map(|timeout| (timeout, Stopwatch::start(called, frozen)));
+        Self { timeout, cancelled }
+    }
+
     pub(crate) fn is_over(&self) -> bool {
-        self.timeout.is_some_and(|timeout| clock::since(self.called) >= timeout)
+        let timeout = self.timeout.as_ref();
+        timeout.is_some_and(|(timeout, watch)| watch.is_over(clock::now(), *timeout))
     }
 
     /// How much of a wait is left before the deadline.
     pub(crate) fn shorten(&self, wait: Duration) -> Duration {
-        match self.timeout {
-            Some(timeout) => wait.min(timeout.saturating_sub(clock::since(self.called))),
+        match &self.timeout {
+            Some((timeout, watch)) => wait.min(timeout.saturating_sub(watch.at(clock::now()))),
             None => wait,
         }
     }
@@ -154,10 +166,10 @@ impl Deadline<'_> {
         result: Result<Notes, CallError>,
         returned: Nanos,
     ) -> Result<Notes, JobError> {
-        if let Some(after) = self.timeout
-            && Duration::from_nanos(returned.saturating_sub(self.called)) >= after
+        if let Some((after, watch)) = &self.timeout
+            && watch.is_over(returned, *after)
         {
-            return Err(JobError::TimedOut { after });
+            return Err(JobError::TimedOut { after: *after });
         }
         match result {
             Err(CallError::Failed(error)) => Err(error),
@@ -188,9 +200,18 @@ pub(crate) fn run_to_end(
     loop {
         match call.step() {
             Step::Wait(time) => {
-                sleep(deadline.shorten(time));
-                if deadline.should_stop() {
-                    return (clock::now(), Err(CallError::Stopped));
+                let end = clock::after(time);
+                // Again if it was shortened and the deadline has moved since: this process was
+                // stopped meanwhile.
+                loop {
+                    let left = Duration::from_nanos(end.saturating_sub(clock::now()));
+                    sleep(deadline.shorten(left));
+                    if deadline.should_stop() {
+                        return (clock::now(), Err(CallError::Stopped));
+                    }
+                    if clock::now() >= end {
+                        break;
+                    }
                 }
             }
             Step::Finished(result) => return (clock::now(), result),

@@ -17,6 +17,7 @@ mod log;
 mod map;
 mod pool;
 mod processes;
+mod stall;
 mod ticket;
 mod wake_up;
 

@@ -6,9 +6,13 @@ use std::io::{self, Read};
 use std::ops::DerefMut;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use brigade_ipc::{Arena, ArenaSlab, Carriage, Payload, Region};
 use brigade_proto::{Buffer, Bytes, JobError, Source, limits};
+use brigade_sys::{clock, patient};
+
+use crate::stall::{Frozen, Stopwatch};
 
 /// Memory that a file is read into.
 pub(crate) trait Target: DerefMut<Target = [u8]> {
@@ -33,21 +37,53 @@ impl Target for ArenaSlab {
     }
 }
 
+/// When reading an input is given up. The inputs of a job have as much time as its kernel has
+/// (`--timeout`), and that is counted apart: a job whose input comes late is not to blame for it
+/// when it computes.
+pub(crate) struct Limit<'a> {
+    /// Of all inputs of the job together.
+    end: Option<(Stopwatch<'a>, Duration)>,
+    is_stopped: &'a dyn Fn() -> bool,
+}
+
+impl<'a> Limit<'a> {
+    pub(crate) fn begin(
+        timeout: Option<Duration>,
+        is_stopped: &'a dyn Fn() -> bool,
+        frozen: Frozen<'a>,
+    ) -> Self {
+        let end = timeout.map(|timeout| (Stopwatch::start(clock::now(), frozen), timeout));
+        Self { end, is_stopped }
+    }
+
+    /// Why nobody waits for the input any more.
+    fn over(&self, path: &Path) -> Option<JobError> {
+        if (self.is_stopped)() {
+            return Some(JobError::Cancelled);
+        }
+        let (begin, after) = self.end.as_ref()?;
+        let is_over = begin.is_over(clock::now(), *after);
+        is_over.then(|| JobError::InputTimedOut { path: path.to_owned(), after: *after })
+    }
+}
+
 /// The bytes of all inputs of a job on the heap.
-pub(crate) fn load(inputs: &[Source]) -> Result<Vec<Bytes>, JobError> {
+pub(crate) fn load(inputs: &[Source], limit: &Limit<'_>) -> Result<Vec<Bytes>, JobError> {
     inputs
         .iter()
         .map(|source| match source {
             Source::Bytes(bytes) => Ok(bytes.clone()),
-            Source::File(path) => {
-                read(path, Buffer::try_zeroed).map(Bytes::from).map_err(|e| unread(path, &e))
-            }
+            Source::File(path) => read(path, limit, Buffer::try_zeroed).map(Bytes::from),
         })
         .collect()
 }
 
 /// The bytes of an input on their way to a worker process, and how many they are.
-pub(crate) fn payload(source: &Source, carriage: Carriage) -> Result<(Payload, u64), JobError> {
+pub(crate) fn payload(
+    source: &Source,
+    carriage: Carriage,
+    limit: &Limit<'_>,
+) -> Result<(Payload, u64), JobError> {
     let in_memory = |bytes: Bytes| {
         let len = bytes.len() as u64;
         (Payload::Bytes(bytes), len)
@@ -55,11 +91,10 @@ pub(crate) fn payload(source: &Source, carriage: Carriage) -> Result<(Payload, u
     match (source, carriage) {
         (Source::Bytes(bytes), _) => Ok(in_memory(bytes.clone())),
         (Source::File(path), Carriage::Inline) => {
-            let bytes = read(path, Buffer::try_zeroed).map_err(|error| unread(path, &error))?;
-            Ok(in_memory(bytes.into()))
+            Ok(in_memory(read(path, limit, Buffer::try_zeroed)?.into()))
         }
         (Source::File(path), Carriage::Shared) => {
-            let region = read(path, Region::zeroed).map_err(|error| unread(path, &error))?;
+            let region = read(path, limit, Region::zeroed)?;
             match region.len() as u64 {
                 // There is no mapping of no bytes, so nothing that is aligned.
                 0 => Ok(in_memory(Bytes::default())),
@@ -74,7 +109,11 @@ pub(crate) const TINY: usize = 128;
 
 /// The bytes of an input where an order can name them: tiny, or in the arena.
 /// `None` when the arena is full.
-pub(crate) fn place(source: &Source, arena: &Arena) -> Result<Option<Bytes>, JobError> {
+pub(crate) fn place(
+    source: &Source,
+    arena: &Arena,
+    limit: &Limit<'_>,
+) -> Result<Option<Bytes>, JobError> {
     match source {
         Source::Bytes(bytes) if is_placed(bytes, arena) => Ok(Some(bytes.clone())),
         Source::Bytes(bytes) => Ok(arena.take(bytes.len()).map(|mut slab| {
@@ -83,7 +122,7 @@ pub(crate) fn place(source: &Source, arena: &Arena) -> Result<Option<Bytes>, Job
         })),
         Source::File(path) => {
             let full = std::cell::Cell::new(false);
-            let slab = read(path, |len| {
+            let slab = read(path, limit, |len| {
                 let slab = arena.take(len);
                 full.set(slab.is_none());
                 slab
@@ -91,7 +130,7 @@ pub(crate) fn place(source: &Source, arena: &Arena) -> Result<Option<Bytes>, Job
             match slab {
                 Ok(slab) => Ok(Some(Bytes::lent(Arc::new(slab)))),
                 Err(_) if full.get() => Ok(None),
-                Err(error) => Err(unread(path, &error)),
+                Err(error) => Err(error),
             }
         }
     }
@@ -102,31 +141,49 @@ pub(crate) fn is_placed(bytes: &Bytes, arena: &Arena) -> bool {
     bytes.len() <= TINY || arena.place(bytes).is_some()
 }
 
-fn unread(path: &Path, error: &io::Error) -> JobError {
-    JobError::Read { path: path.to_owned(), message: error.to_string() }
-}
+/// Most bytes of an input that does not say how long it is. `/dev/zero` has no end, and would
+/// take all memory; a larger result of a program is better kept in a file.
+const LONGEST_STREAM: usize = 1 << 30;
 
-fn read<T: Target>(path: &Path, take: impl Fn(usize) -> Option<T>) -> io::Result<T> {
-    let mut file = File::open(path)?;
-    let metadata = file.metadata()?;
+fn read<T: Target>(
+    path: &Path,
+    limit: &Limit<'_>,
+    take: impl Fn(usize) -> Option<T>,
+) -> Result<T, JobError> {
+    let unread =
+        |error: io::Error| JobError::Read { path: path.to_owned(), message: error.to_string() };
+    let file = loop {
+        // At once, whatever it is: to open a pipe that nobody writes to would wait for a writer,
+        // and nothing could end that.
+        match patient::open(path) {
+            Ok(file) => break file,
+            // Another program has a lease on it, and is asked to give it up.
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                limit.over(path).map_or(Ok(()), Err)?;
+                std::thread::sleep(patient::LOOK);
+            }
+            Err(error) => return Err(unread(error)),
+        }
+    };
+    let metadata = file.metadata().map_err(unread)?;
     if metadata.is_dir() {
-        return Err(io::ErrorKind::IsADirectory.into());
+        return Err(unread(io::ErrorKind::IsADirectory.into()));
     }
     let make = |len: u64| {
         usize::try_from(len)
             .ok()
             .filter(|_| len <= limits::MAX_BUFFER_BYTES)
             .and_then(&take)
-            .ok_or_else(|| io::Error::other(format!("no memory for its {len} bytes")))
+            .ok_or_else(|| unread(io::Error::other(format!("no memory for its {len} bytes"))))
     };
     if !metadata.is_file() {
         // A pipe or device has no length to go by.
-        let mut bytes = Vec::new();
-        file.take(limits::MAX_BUFFER_BYTES + 1).read_to_end(&mut bytes)?;
+        let bytes = stream(path, file, limit, LONGEST_STREAM)?;
         let mut target = make(bytes.len() as u64)?;
         target[..bytes.len()].copy_from_slice(&bytes);
         return Ok(target);
     }
+    let mut file = file;
     let mut target = make(metadata.len())?;
     let mut filled = 0;
     while let room = &mut target[filled..]
@@ -137,12 +194,52 @@ fn read<T: Target>(path: &Path, take: impl Fn(usize) -> Option<T>) -> io::Result
             Ok(0) => break,
             Ok(n) => filled += n,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
+            Err(error) => return Err(unread(error)),
         }
     }
     target.truncate(filled);
     Ok(target)
 }
+
+/// What comes from a pipe or a device until its end.
+fn stream(
+    path: &Path,
+    mut file: File,
+    limit: &Limit<'_>,
+    longest: usize,
+) -> Result<Vec<u8>, JobError> {
+    let unread = |message: String| JobError::Read { path: path.to_owned(), message };
+    let (mut bytes, mut chunk) = (Vec::new(), vec![0; 64 << 10]);
+    loop {
+        // A pipe that had no writer yet has one when it is readable; until then a read would
+        // take it for ended.
+        while !patient::is_readable(&file).map_err(|error| unread(error.to_string()))? {
+            limit.over(path).map_or(Ok(()), Err)?;
+        }
+        // Also where something always is there to be read.
+        limit.over(path).map_or(Ok(()), Err)?;
+        match file.read(&mut chunk) {
+            Ok(0) => return Ok(bytes),
+            Ok(n) if n > longest - bytes.len() => {
+                return Err(unread(format!(
+                    "it is no regular file, and gives more than {} MiB; store that in a file",
+                    longest >> 20
+                )));
+            }
+            Ok(n) => {
+                bytes.try_reserve(n).map_err(|error| unread(error.to_string()))?;
+                bytes.extend_from_slice(&chunk[..n]);
+            }
+            Err(error) => match error.kind() {
+                io::ErrorKind::Interrupted | io::ErrorKind::WouldBlock => {}
+                _ => return Err(unread(error.to_string())),
+            },
+        }
+    }
+}
+
+/// For what is in memory, which is not waited for.
+pub(crate) const NEVER: Limit<'static> = Limit { end: None, is_stopped: &|| false };
 
 /// Bytes of all inputs together.
 pub(crate) fn total(inputs: &[Bytes]) -> u64 {
@@ -152,12 +249,62 @@ pub(crate) fn total(inputs: &[Bytes]) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rustix::fs::{CWD, Mode};
+    use std::io::Write;
+    use std::path::PathBuf;
+
+    fn fifo(directory: &tempfile::TempDir) -> PathBuf {
+        let path = directory.path().join("fifo");
+        rustix::fs::mkfifoat(CWD, &path, Mode::RUSR | Mode::WUSR).unwrap();
+        path
+    }
+
+    #[test]
+    fn a_pipe_is_waited_for_until_it_has_a_writer_and_read_to_its_end() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = fifo(&directory);
+        let writer = std::thread::spawn({
+            let path = path.clone();
+            move || {
+                // After the reader has found nobody there.
+                std::thread::sleep(patient::LOOK);
+                let mut pipe = File::options().write(true).open(path).unwrap();
+                pipe.write_all(b"one ").unwrap();
+                std::thread::sleep(patient::LOOK * 2);
+                pipe.write_all(&[b'x'; 200_000]).unwrap();
+            }
+        });
+        let bytes = read(&path, &NEVER, Buffer::try_zeroed).unwrap();
+        writer.join().unwrap();
+        assert_eq!((bytes.len(), &bytes[..5]), (200_004, &b"one x"[..]));
+    }
+
+    #[test]
+    fn a_pipe_without_a_writer_is_given_up_when_the_job_is_stopped_or_out_of_time() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = fifo(&directory);
+        let after = Duration::from_millis(10);
+        let limit = Limit::begin(Some(after), &|| false, &|_| 0);
+        let timed_out = JobError::InputTimedOut { path: path.clone(), after };
+        assert_eq!(load(&[path.clone().into()], &limit).unwrap_err(), timed_out);
+        let looks = std::cell::Cell::new(0);
+        let is_stopped = || looks.replace(looks.get() + 1) == 2;
+        let limit = Limit::begin(None, &is_stopped, &|_| 0);
+        assert_eq!(load(&[path.into()], &limit).unwrap_err(), JobError::Cancelled);
+    }
+
+    #[test]
+    fn what_has_no_end_is_not_read_until_the_memory_is_gone() {
+        let path = Path::new("/dev/zero");
+        let error = stream(path, patient::open(path).unwrap(), &NEVER, 1 << 20).unwrap_err();
+        assert!(error.to_string().contains("more than 1 MiB"), "{error}");
+    }
 
     #[test]
     fn files_and_devices_are_read_whole_and_directories_refused() {
         let own = std::env::current_exe().unwrap();
         let expected = std::fs::read(&own).unwrap();
-        let read = |path: &str| read(Path::new(path), Buffer::try_zeroed);
+        let read = |path: &str| read(Path::new(path), &NEVER, Buffer::try_zeroed);
         assert_eq!(read(own.to_str().unwrap()).unwrap()[..], expected[..]);
         assert_eq!(read("/dev/null").unwrap().len(), 0);
         // Says that it is empty and is not.
@@ -171,10 +318,10 @@ mod tests {
         let own = std::env::current_exe().unwrap();
         let arena = Arena::new(brigade_ipc::Budget::new(Some(4 << 20), || 0));
         assert!(std::fs::metadata(&own).unwrap().len() > 4 << 20);
-        assert!(place(&own.into(), &arena).unwrap().is_none());
-        assert!(place(&Source::File("/nowhere".into()), &arena).is_err());
+        assert!(place(&own.into(), &arena, &NEVER).unwrap().is_none());
+        assert!(place(&Source::File("/nowhere".into()), &arena, &NEVER).is_err());
         let bytes = Bytes::from(&[7; 1000][..]);
-        let placed = place(&bytes.clone().into(), &arena).unwrap().unwrap();
+        let placed = place(&bytes.clone().into(), &arena, &NEVER).unwrap().unwrap();
         assert_eq!(placed, bytes);
         assert!(is_placed(&placed, &arena) && !is_placed(&bytes, &arena));
     }

@@ -75,7 +75,8 @@ impl PoolBuilder {
         depth: usize,
         /// Jobs that may wait for a worker; `submit` blocks beyond. Default: 1024.
         queue: usize,
-        /// How long a kernel may run. Default: no limit.
+        /// How long a kernel may run, and how long reading the inputs of its job may take. Time in
+        /// which this process was stopped or frozen does not count. Default: no limit.
         timeout: Option<Duration>,
         /// How often a job is retried after its worker died. Default: 2.
         retries: u32,
@@ -326,6 +327,19 @@ impl Pool {
     /// later jobs are refused.
     pub fn stop(&self, how: Stop) {
         self.executor.stop(how);
+    }
+
+    /// Stops worker processes (SIGSTOP) until [`Pool::resume`]: for a program that is about to stop
+    /// itself, because a terminal asks it to (Ctrl-Z). Workers are in process groups of their
+    /// own, which a terminal does not know.
+    pub fn pause(&self) {
+        self.executor.pause();
+    }
+
+    /// Has worker processes go on after [`Pool::pause`]. The time between counts against no limit
+    /// if the calling process was stopped in it.
+    pub fn resume(&self) {
+        self.executor.resume();
     }
 
     /// Finishes what was accepted, ends the workers and tells what they did.

@@ -70,12 +70,12 @@ impl Listener {
     /// # Errors
     /// When the directory or the socket cannot be made.
     pub fn bind() -> io::Result<Self> {
-        runtime_dir::prepare()?;
+        let directory = runtime_dir::prepare()?;
         // Not in a directory of its own, as ipc-channel does it: that takes longer than all
         // else here.
         let socket = tempfile::Builder::new()
             .prefix("pool-")
-            .make_in(runtime_dir::path(), |path| socket::listen(path))?;
+            .make_in(directory, |path| socket::listen(path))?;
         let path = socket.path();
         let name = path.to_str().map(str::to_owned).ok_or_else(|| {
             io::Error::other(format!("{} is not UTF-8; set XDG_RUNTIME_DIR", path.display()))

@@ -6,7 +6,7 @@ use std::os::fd::OwnedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Once;
 
-use brigade_sys::{shortage, socket};
+use brigade_sys::{limits, shortage, socket};
 use ipc_channel::ipc::IpcSharedMemory;
 
 use crate::bridge;
@@ -57,7 +57,7 @@ pub(crate) fn caught<T>(call: impl FnOnce() -> T) -> Option<T> {
     install_hook();
     EXPECTED.set(true);
     // What it was making is dropped on the way.
-    let made = catch_unwind(AssertUnwindSafe(call));
+    let made = catch_unwind(AssertUnwindSafe(|| limits::with_large_files(call)));
     EXPECTED.set(false);
     made.ok()
 }

@@ -2,9 +2,11 @@
 //!
 //! ipc-channel makes its sockets in directories under the temporary directory, where others may
 //! look. Brigade points it to a directory of mode 0700 that is the user's own:
-//! `$XDG_RUNTIME_DIR/brigade`, or `brigade-UID` in the temporary directory. It is
-//! kept from run to run; the socket of a pool is removed with the pool, and what a killed
-//! process has left there by the next start.
+//! `$XDG_RUNTIME_DIR/brigade`; where that cannot be used (`sudo` and `su` leave the variable as it
+//! was, containers have no such directory, a path is too long), `brigade-UID` in `/tmp`, in the
+//! temporary directory, or in `/dev/shm`. Whether it can be used is found out by making a socket
+//! there. It is kept from run to run; the socket of a pool is removed with the pool, and what a
+//! killed process has left there by the next start.
 //!
 //! ipc-channel takes the place from the `tempfile` crate, which can be told one
 //! place per process, for good: a program that uses `tempfile` itself finds its
@@ -15,9 +17,9 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::sync::Once;
+use std::sync::{Mutex, Once, PoisonError};
 
-use brigade_sys::process;
+use brigade_sys::{process, socket};
 
 /// Longest path of a socket, in bytes; longer ones are cut silently.
 const MAX_SOCKET_PATH: usize = 107;
@@ -26,12 +28,64 @@ const SOCKET_SUFFIX: usize = 18;
 /// The name of ipc-channel's sockets in their directories.
 const SOCKET: &str = "socket";
 
-/// Where this user's sockets lie.
+/// Where this user's sockets lie, or would if that were possible.
 pub fn path() -> PathBuf {
-    match std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from).filter(|path| path.is_dir()) {
-        Some(runtime) => runtime.join("brigade"),
-        None => PathBuf::from("/tmp").join(format!("brigade-{}", process::uid())),
+    chosen().map_or_else(|_| candidates().remove(0), |(path, _)| path)
+}
+
+/// The directory that is used, and why better ones are not.
+///
+/// # Errors
+/// When there is none, with each that was tried.
+pub fn chosen() -> io::Result<(PathBuf, Vec<String>)> {
+    static CHOSEN: Mutex<Option<(PathBuf, Vec<String>)>> = Mutex::new(None);
+    let mut chosen = CHOSEN.lock().unwrap_or_else(PoisonError::into_inner);
+    // Somebody may have cleared it away since.
+    if let Some((path, refused)) = chosen.take_if(|(path, _)| ensure(path).is_ok()) {
+        *chosen = Some((path.clone(), refused.clone()));
+        return Ok((path, refused));
     }
+    let found = first_usable(candidates())?;
+    Ok(chosen.insert(found).clone())
+}
+
+/// The best first.
+fn candidates() -> Vec<PathBuf> {
+    let own = format!("brigade-{}", process::uid());
+    let runtime = std::env::var_os("XDG_RUNTIME_DIR").filter(|path| !path.is_empty());
+    let mut paths: Vec<PathBuf> =
+        runtime.map(|path| Path::new(&path).join("brigade")).into_iter().collect();
+    let bases = [PathBuf::from("/tmp"), std::env::temp_dir(), PathBuf::from("/dev/shm")];
+    for path in bases.map(|base| base.join(&own)) {
+        // An empty TMPDIR, or one that is relative, is none.
+        if path.is_absolute() && !paths.contains(&path) {
+            paths.push(path);
+        }
+    }
+    paths
+}
+
+fn first_usable(candidates: Vec<PathBuf>) -> io::Result<(PathBuf, Vec<String>)> {
+    let mut refused = Vec::new();
+    for path in candidates {
+        match ensure(&path).and_then(|()| probe(&path)) {
+            Ok(()) => return Ok((path, refused)),
+            Err(error) => refused.push(format!("{}: {error}", path.display())),
+        }
+    }
+    let tried = refused.join("; ");
+    Err(io::Error::other(format!(
+        "no directory for a socket ({tried}); set XDG_RUNTIME_DIR to a directory of yours that can \
+         be written and has a short name"
+    )))
+}
+
+/// Makes a socket as a pool does, and removes it.
+fn probe(directory: &Path) -> io::Result<()> {
+    let probe = tempfile::Builder::new()
+        .prefix("probe-")
+        .make_in(directory, |path| socket::listen(path))?;
+    probe.close()
 }
 
 /// By how many bytes the path of a directory is too long for sockets in it; 0: it is not.
@@ -42,10 +96,9 @@ pub fn excess(path: &Path) -> usize {
 /// Makes the directory if it is not there, and has ipc-channel use it.
 ///
 /// # Errors
-/// When it cannot be made, is somebody else's, or its path is too long.
-pub(crate) fn prepare() -> io::Result<()> {
-    let path = path();
-    ensure(&path)?;
+/// When no directory can be used, with each that was tried.
+pub fn prepare() -> io::Result<PathBuf> {
+    let (path, _) = chosen()?;
     static ANNOUNCED: Once = Once::new();
     ANNOUNCED.call_once(|| {
         remove_stale(&path);
@@ -53,15 +106,14 @@ pub(crate) fn prepare() -> io::Result<()> {
         // sockets lie there.
         let _ = tempfile::env::override_temp_dir(&path);
     });
-    Ok(())
+    Ok(path)
 }
 
 fn ensure(path: &Path) -> io::Result<()> {
     let excess = excess(path);
     if excess > 0 {
         return Err(io::Error::other(format!(
-            "{} is too long for a socket by {excess} bytes; set XDG_RUNTIME_DIR to a shorter directory",
-            path.display()
+            "the path is too long for a socket by {excess} bytes"
         )));
     }
     match DirBuilder::new().mode(0o700).create(path) {
@@ -71,11 +123,9 @@ fn ensure(path: &Path) -> io::Result<()> {
     // Not through a link that somebody else has put there.
     let found = fs::symlink_metadata(path)?;
     if !found.is_dir() || found.uid() != process::uid() || found.mode() & 0o077 != 0 {
-        return Err(io::Error::other(format!(
-            "{} is not a directory that is yours alone; remove it, or set XDG_RUNTIME_DIR to one \
-             that is",
-            path.display()
-        )));
+        return Err(io::Error::other(
+            "it is there, and is not a directory that is yours alone (mode 0700)",
+        ));
     }
     Ok(())
 }
@@ -124,6 +174,24 @@ mod tests {
         let deep = base.path().join("x".repeat(80));
         assert!(ensure(&deep).unwrap_err().to_string().contains("too long"));
         assert!(!deep.exists());
+    }
+
+    #[test]
+    fn the_first_that_can_be_used_is_and_the_others_are_named() {
+        let base = tempfile::tempdir_in("/tmp").unwrap();
+        let (missing, long) = (base.path().join("no/brigade"), base.path().join("x".repeat(90)));
+        let file = base.path().join("file");
+        fs::write(&file, "").unwrap();
+        let good = base.path().join("good");
+        let bad = vec![missing.clone(), long.clone(), file.clone()];
+        let (used, refused) = first_usable([bad.clone(), vec![good.clone()]].concat()).unwrap();
+        assert_eq!((used, refused.len()), (good.clone(), 3), "{refused:?}");
+        assert_eq!(fs::read_dir(&good).unwrap().count(), 0, "the probe is removed");
+        let error = first_usable(bad).unwrap_err().to_string();
+        for path in [missing, long, file] {
+            assert!(error.contains(path.to_str().unwrap()), "{error}");
+        }
+        assert!(error.contains("XDG_RUNTIME_DIR"), "{error}");
     }
 
     #[test]

@@ -12,6 +12,7 @@ use brigade_proto::{JobId, Nanos};
 use brigade_sys::affinity::{self, Neighbour};
 use brigade_sys::clock;
 use brigade_sys::shared::Words;
+use brigade_sys::stall::Watch;
 use ipc_channel::ipc::IpcSharedMemory;
 
 use crate::fresh;
@@ -91,6 +92,7 @@ impl Patience {
 pub struct Bells {
     leader: Flag<Memory>,
     clerk: Flag<Memory>,
+    memory: Arc<Memory>,
 }
 
 /// When the clerk wants to be woken.
@@ -106,10 +108,20 @@ pub enum Call {
 
 const BELL_WORDS: usize = 64;
 
+/// What the coordinator knows of time that counts for nobody, for the workers: a line of its own.
+/// `ASKED` is 0 while the others are written.
+const ASKED: usize = 32;
+const LOOKED: usize = 33;
+const FROZEN: usize = 34;
+
 impl Bells {
     fn on(memory: Memory) -> Self {
         let memory = Arc::new(memory);
-        Self { leader: Flag::new(Arc::clone(&memory), 0), clerk: Flag::new(memory, 16) }
+        Self {
+            leader: Flag::new(Arc::clone(&memory), 0),
+            clerk: Flag::new(Arc::clone(&memory), 16),
+            memory,
+        }
     }
 
     /// New bells, and their other half, to be sent to each worker.
@@ -120,6 +132,28 @@ impl Bells {
 
     pub(crate) fn open(region: IpcSharedMemory) -> Option<Self> {
         Some(Self::on(open(region, BELL_WORDS)?))
+    }
+
+    /// Tells the workers what is known of time that counts for nobody. By one thread.
+    pub fn tell_stalls(&self, watch: Watch) {
+        self.memory.store(ASKED, 0);
+        self.memory.store(LOOKED, watch.looked);
+        self.memory.store(FROZEN, watch.frozen);
+        self.memory.store(ASKED, watch.asked);
+    }
+
+    fn stalls(&self) -> Watch {
+        let load = |word| self.memory.load(word);
+        let mut watch = Watch::default();
+        // Bounded: the coordinator may have been stopped while it wrote.
+        for _ in 0..50 {
+            let asked = load(ASKED);
+            watch = Watch { looked: load(LOOKED), asked, frozen: load(FROZEN) };
+            if asked != 0 && load(ASKED) == asked {
+                break;
+            }
+        }
+        watch
     }
 
     /// The leader is about to sleep; it looks at the rings after this.
@@ -315,6 +349,11 @@ impl Station {
     /// Calls the kernel now.
     pub fn call(&self, at: Nanos) {
         self.memory.store(CALLED, at);
+    }
+
+    /// Time up to an instant that counts for no job, as the coordinator knows it.
+    pub fn frozen(&self, now: Nanos) -> Nanos {
+        self.bells.stalls().frozen(now)
     }
 
     /// Has published the result.

@@ -54,6 +54,15 @@ pub enum JobError {
         /// The timeout.
         after: Duration,
     },
+    /// An input had not been read after as long as the kernel may run: a pipe without a
+    /// writer, a file system that does not answer.
+    #[error("timed out after {after:?} while reading {}; --timeout sets the limit", path.display())]
+    InputTimedOut {
+        /// The file.
+        path: PathBuf,
+        /// The timeout.
+        after: Duration,
+    },
     /// The job wanted more memory than a job may have. It is not tried again.
     #[error("memory limit: it wanted more than {}; --memory-limit sets the limit", size_text(*limit))]
     MemoryLimit {
@@ -113,7 +122,7 @@ impl JobError {
             | Self::MemoryLimit { .. }
             | Self::CpuLimit { .. } => Status::Failed,
             Self::Crashed { .. } => Status::Crashed,
-            Self::TimedOut { .. } => Status::TimedOut,
+            Self::TimedOut { .. } | Self::InputTimedOut { .. } => Status::TimedOut,
             Self::Cancelled | Self::PoolGaveUp { .. } => Status::Cancelled,
         }
     }

@@ -5,10 +5,13 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use brigade_proto::limits::MAX_BUFFER_BYTES;
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::process::{Resource, Rlimit, setrlimit};
+
+use crate::sandbox;
 
 /// What ends a process that has used its processor time, see [`CpuTimer`].
 const CPU_SIGNAL: i32 = libc::SIGPROF;
@@ -23,19 +26,66 @@ const DESCRIPTORS: u64 = 1024;
 /// When the operating system refuses.
 pub fn bound_files(core_dumps: bool) -> io::Result<()> {
     lower(Resource::Nofile, DESCRIPTORS)?;
-    // A job's largest output may be a memory file of its own.
-    lower(Resource::Fsize, MAX_BUFFER_BYTES)?;
+    // A job's largest output may be a memory file of its own: as much as may be asked for, whatever
+    // `ulimit -f` is set to.
+    let most =
+        get(Resource::Fsize)?.maximum.map_or(MAX_BUFFER_BYTES, |max| max.min(MAX_BUFFER_BYTES));
+    setrlimit(Resource::Fsize, Rlimit { current: Some(most), maximum: Some(most) })?;
     if !core_dumps {
         lower(Resource::Core, 0)?;
     }
     Ok(())
 }
 
+/// A limit of this process. Not by rustix, which panics where a container forbids to ask.
+///
+/// # Errors
+/// When the operating system does not tell.
+pub fn get(resource: Resource) -> io::Result<Rlimit> {
+    let number = match resource {
+        Resource::As => libc::RLIMIT_AS,
+        Resource::Core => libc::RLIMIT_CORE,
+        Resource::Data => libc::RLIMIT_DATA,
+        Resource::Fsize => libc::RLIMIT_FSIZE,
+        Resource::Nofile => libc::RLIMIT_NOFILE,
+        Resource::Nproc => libc::RLIMIT_NPROC,
+        _ => return Err(io::ErrorKind::Unsupported.into()),
+    };
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: `limit` is live and of the type that is written.
+    if unsafe { libc::getrlimit(number, &raw mut limit) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    let finite = |value: libc::rlim_t| (value != libc::RLIM_INFINITY).then_some(value);
+    Ok(Rlimit { current: finite(limit.rlim_cur), maximum: finite(limit.rlim_max) })
+}
+
 /// Sets a limit for good, unless it is lower already.
 fn lower(resource: Resource, most: u64) -> io::Result<()> {
-    let Rlimit { current, maximum } = getrlimit(resource);
+    let Rlimit { current, maximum } = get(resource)?;
     let most = [current, maximum].into_iter().flatten().fold(most, u64::min);
     Ok(setrlimit(resource, Rlimit { current: Some(most), maximum: Some(most) })?)
+}
+
+/// Calls something that makes shared memory, with the limit of file sizes (`ulimit -f`) as high as
+/// it may be: it counts memory files too, and is not meant for them. Files that other threads
+/// write at that moment may get larger than the limit, but not than the hard one.
+pub fn with_large_files<T>(make: impl FnOnce() -> T) -> T {
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    if sandbox::is_entered() {
+        // It may not ask. Its limit is as high as it may be, see `bound_files`.
+        return make();
+    }
+    let Ok(before) = get(Resource::Fsize) else { return make() };
+    if before.current == before.maximum {
+        return make();
+    }
+    let _one = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let Ok(before) = get(Resource::Fsize) else { return make() };
+    let _ = setrlimit(Resource::Fsize, Rlimit { current: before.maximum, ..before });
+    let made = make();
+    let _ = setrlimit(Resource::Fsize, before);
+    made
 }
 
 /// The private memory of this process: heap, stacks and private mappings, used or not,

@@ -1,17 +1,22 @@
 //! Child processes: seen through their pidfd, ended with their whole group, and
 //! reaped with what they used.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
+use std::sync::{Mutex, PoisonError};
 
+use std::time::{Duration, Instant};
+
+use crate::bell::wait_readable;
 use crate::tether::Tether;
 use crate::usage::Usage;
 use rustix::process::{
-    Pid, PidfdFlags, Signal, getpid, getppid, kill_process_group, pidfd_open,
-    set_parent_process_death_signal,
+    Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, getpid, getppid, kill_process_group,
+    pidfd_open, set_parent_process_death_signal, waitid,
 };
 
 /// A child process that leads its own process group, not yet reaped.
@@ -27,6 +32,11 @@ pub struct Child {
     is_reaped: bool,
     _tether: Tether,
 }
+
+/// How long a dead child is waited for that a tracer holds.
+pub const HELD_LIMIT: Duration = Duration::from_secs(2);
+/// How often to look meanwhile.
+pub const HELD_LOOK: Duration = Duration::from_millis(20);
 
 /// How a child ended and what it used in its whole life.
 #[derive(Clone, Copy, Debug)]
@@ -55,7 +65,9 @@ impl Child {
             .and_then(Pid::from_raw)
             .ok_or_else(|| io::Error::other("not a process id"))?;
         let pidfd = pidfd_open(pid, PidfdFlags::empty())?;
-        Ok(Self { pid, pidfd, is_reaped: false, _tether: Tether::tie(pid)? })
+        let child = Self { pid, pidfd, is_reaped: false, _tether: Tether::tie(pid)? };
+        OWN.lock().unwrap_or_else(PoisonError::into_inner).insert(child.pid());
+        Ok(child)
     }
 
     /// The process id.
@@ -77,31 +89,81 @@ impl Child {
         let _ = rustix::process::pidfd_send_signal(&self.pidfd, Signal::KILL);
     }
 
-    /// Takes the end of the child. Blocks until it has ended. Whatever is left of
-    /// its process group is killed first.
+    /// Stops the child and its group.
+    pub fn stop_group(&self) {
+        let _ = kill_process_group(self.pid, Signal::STOP);
+    }
+
+    /// Has the child and its group go on after [`Child::stop_group`].
+    pub fn continue_group(&self) {
+        let _ = kill_process_group(self.pid, Signal::CONT);
+    }
+
+    /// Takes the end of the child. Waits until it has ended. Whatever is left of its process group
+    /// is killed first.
     ///
     /// # Errors
-    /// When somebody else has waited for the child.
+    /// When somebody else has waited for the child, or a tracer holds it for longer than
+    /// [`HELD_LIMIT`].
     pub fn reap(mut self) -> io::Result<Reaped> {
+        wait_readable(&[self.pidfd()], None)?;
         self.take()
     }
 
-    fn take(&mut self) -> io::Result<Reaped> {
-        self.is_reaped = true;
+    /// Takes the end of the child if it has ended. `None`: it has not, or it is dead and a tracer
+    /// (`strace`, a debugger) has not let go of it yet; nobody else can have it until then.
+    ///
+    /// # Errors
+    /// When somebody else has waited for the child.
+    pub fn try_reap(&mut self) -> io::Result<Option<Reaped>> {
         // While the leader is a zombie its group id is still taken.
-        let mut info = rustix::process::waitid(
-            rustix::process::WaitId::PidFd(self.pidfd.as_fd()),
-            rustix::process::WaitIdOptions::EXITED | rustix::process::WaitIdOptions::NOWAIT,
-        );
-        while matches!(info, Err(rustix::io::Errno::INTR)) {
-            info = rustix::process::waitid(
-                rustix::process::WaitId::PidFd(self.pidfd.as_fd()),
-                rustix::process::WaitIdOptions::EXITED | rustix::process::WaitIdOptions::NOWAIT,
-            );
+        let ended = loop {
+            let only_look = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT | WaitIdOptions::NOHANG;
+            match waitid(WaitId::PidFd(self.pidfd.as_fd()), only_look) {
+                Err(rustix::io::Errno::INTR) => {}
+                ended => break ended,
+            }
+        };
+        let reaped = match ended {
+            Ok(None) => return Ok(None),
+            Ok(Some(_)) => {
+                let _ = kill_process_group(self.pid, Signal::KILL);
+                wait4(self.pid)
+            }
+            Err(error) => Err(error.into()),
+        };
+        self.disown();
+        reaped.map(Some)
+    }
+
+    /// Leaves the end of a dead child to whoever holds it. It stays a zombie until this process
+    /// ends, at most.
+    pub fn abandon(mut self) {
+        self.disown();
+    }
+
+    fn disown(&mut self) {
+        self.is_reaped = true;
+        OWN.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.pid());
+    }
+
+    /// Reaps a child that has ended, or is about to.
+    fn take(&mut self) -> io::Result<Reaped> {
+        let begin = Instant::now();
+        loop {
+            if let Some(reaped) = self.try_reap()? {
+                return Ok(reaped);
+            }
+            let left = HELD_LIMIT.saturating_sub(begin.elapsed());
+            if left.is_zero() {
+                self.disown();
+                return Err(io::Error::other("it is dead, and a tracer holds it"));
+            }
+            if wait_readable(&[self.pidfd()], Some(left))?[0] {
+                // Dead, and held.
+                std::thread::sleep(HELD_LOOK);
+            }
         }
-        info?;
-        let _ = kill_process_group(self.pid, Signal::KILL);
-        wait4(self.pid)
     }
 }
 
@@ -121,10 +183,19 @@ fn wait4(pid: Pid) -> io::Result<Reaped> {
     loop {
         // SAFETY: both pointers are to live, writable memory of the right type.
         let got = unsafe {
-            libc::wait4(pid.as_raw_nonzero().get(), &raw mut status, 0, usage.as_mut_ptr())
+            libc::wait4(
+                pid.as_raw_nonzero().get(),
+                &raw mut status,
+                libc::WNOHANG,
+                usage.as_mut_ptr(),
+            )
         };
-        if got >= 0 {
+        if got > 0 {
             break;
+        }
+        if got == 0 {
+            // It was there a moment ago.
+            return Err(io::ErrorKind::WouldBlock.into());
         }
         let error = io::Error::last_os_error();
         if error.kind() != io::ErrorKind::Interrupted {
@@ -221,12 +292,26 @@ pub fn die_with_parent(parent: u32) -> io::Result<()> {
     }
 }
 
+/// Has the kernel end this process rather than another when memory runs out: a worker can be
+/// replaced, and its coordinator cannot. What is started by this process inherits that.
+///
+/// Without `/proc` nothing changes.
+pub fn be_killed_first() {
+    // Any process may raise its own; 1000 is the most.
+    let _ = std::fs::write("/proc/self/oom_score_adj", "1000");
+}
+
 /// Whether a process was stopped by a signal and has not been continued. One that a debugger
 /// holds is not. Linux only; elsewhere never.
 pub fn is_stopped(pid: u32) -> bool {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    state(pid) == Some('T')
+}
+
+/// The letter that says what a process does; `None` where there is no such process, or no `/proc`.
+pub(crate) fn state(pid: u32) -> Option<char> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // The name before the state may hold anything, closing brackets too.
-    stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('T'))
+    stat.rsplit_once(") ")?.1.chars().next()
 }
 
 /// Removes variables from this process's environment, so that programs that it
@@ -258,6 +343,9 @@ pub fn reap_strays(names: &[String], known: &[u32]) -> usize {
         .count()
 }
 
+/// Children that are watched, and reaped by who watches them.
+pub(crate) static OWN: Mutex<BTreeSet<u32>> = Mutex::new(BTreeSet::new());
+
 /// Kills children of this process that were stopped before they began to execute their program:
 /// until then a child is called as the thread that starts it, which waits for it, and nobody else
 /// knows of it. Only of threads called one of `names`. Returns how many there were.
@@ -270,7 +358,7 @@ pub fn kill_unborn(names: &[&str]) -> usize {
 }
 
 /// The children of this process.
-fn children() -> Vec<u32> {
+pub(crate) fn children() -> Vec<u32> {
     let Ok(tasks) = std::fs::read_dir("/proc/self/task") else {
         return Vec::new();
     };
@@ -314,8 +402,9 @@ mod tests {
     use super::*;
     use std::io::Read;
     use std::os::unix::process::CommandExt;
-    use std::process::Command;
-    use std::time::Duration;
+    use std::process::{Command, Stdio};
+
+    use crate::sandbox::attempts;
 
     #[expect(clippy::zombie_processes, reason = "reaped through its pidfd")]
     fn sh(script: &str) -> Child {
@@ -339,7 +428,7 @@ mod tests {
         // The grandchild holds the write end of the pipe open until it dies too.
         let (mut reader, writer) = io::pipe().unwrap();
         let is_readable = |reader: &io::PipeReader| {
-            crate::bell::wait_readable(&[reader.as_fd()], Some(Duration::from_secs(60))).unwrap()[0]
+            wait_readable(&[reader.as_fd()], Some(Duration::from_secs(60))).unwrap()[0]
         };
         let child = Command::new("/bin/sh")
             .args(["-c", "sleep 1000 & echo; wait"])
@@ -364,7 +453,7 @@ mod tests {
         assert!(!is_stopped(child.pid()));
         let pid = Pid::from_raw(child.pid().cast_signed()).unwrap();
         rustix::process::kill_process(pid, Signal::STOP).unwrap();
-        let begin = std::time::Instant::now();
+        let begin = Instant::now();
         while !is_stopped(child.pid()) {
             assert!(begin.elapsed().as_secs() < 20, "it is not seen to be stopped");
         }
@@ -379,6 +468,43 @@ mod tests {
         let pid = child.pid();
         drop(child);
         assert!(Child::watch(pid).is_err(), "not even a zombie is left");
+    }
+
+    /// A process of its own, as a process is not kept from its own children.
+    #[test]
+    fn a_dead_child_that_a_tracer_holds_keeps_nobody_waiting() {
+        const TRACED: &str = "BRIGADE_TEST_TRACED";
+        if let Ok(pid) = std::env::var(TRACED) {
+            attempts::trace(pid.parse().unwrap()).unwrap();
+            eprintln!("traced");
+            io::stdin().read_to_end(&mut Vec::new()).unwrap();
+            return;
+        }
+        let mut child = sh("exec sleep 1000");
+        let name = "process::tests::a_dead_child_that_a_tracer_holds_keeps_nobody_waiting";
+        let mut tracer = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", name, "--nocapture"])
+            .env(TRACED, child.pid().to_string())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut said = String::new();
+        let mut output = io::BufReader::new(tracer.stderr.take().unwrap());
+        while !said.contains("traced") {
+            assert!(io::BufRead::read_line(&mut output, &mut said).unwrap() > 0, "{said}");
+        }
+        assert!(child.try_reap().unwrap().is_none(), "it lives");
+        child.kill_group();
+        let is_dead = || wait_readable(&[child.pidfd()], Some(Duration::from_secs(60))).unwrap()[0];
+        assert!(is_dead());
+        for _ in 0..3 {
+            assert!(child.try_reap().unwrap().is_none(), "it is dead, and held");
+        }
+        drop(tracer.stdin.take());
+        tracer.wait().unwrap();
+        assert_eq!(describe(child.reap().unwrap().status), "killed by SIGKILL");
     }
 
     #[test]

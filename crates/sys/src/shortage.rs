@@ -9,9 +9,9 @@ use std::io;
 
 use rustix::fs::{MemfdFlags, memfd_create};
 use rustix::io::Errno;
-use rustix::process::{Resource, getrlimit};
+use rustix::process::Resource;
 
-use crate::{cores, sandbox};
+use crate::{cores, limits, sandbox};
 
 /// Descriptors that a coordinator may hold for one worker: pidfd, channels, shared
 /// memory, pipes.
@@ -21,6 +21,9 @@ pub const DESCRIPTORS_BESIDES: u64 = 32;
 
 /// Below this a look at what is free would cost more than the memory.
 const WORTH_A_LOOK: u64 = 8 << 20;
+
+/// A file of which a pool's shared memory consists may have as many bytes.
+const LEAST_FILE: u64 = 4 << 20;
 
 /// Whether `bytes` more can be used. A guess: others use memory too. To go on without
 /// would end some process by SIGBUS or by the kernel's choice.
@@ -59,13 +62,21 @@ pub fn of_shared_memory(bytes: u64) -> String {
         }
         Ok(file) => drop(file),
     }
+    let largest = limits::get(Resource::Fsize).ok().and_then(|limit| limit.maximum);
+    if let Some(most) = largest.filter(|&most| most < bytes.max(LEAST_FILE)) {
+        return format!(
+            "files are limited to {} KiB, and shared memory counts as one; raise ulimit -f, or use \
+             --backend threads",
+            most >> 10
+        );
+    }
     if let Some(free) = available().filter(|&free| free < bytes) {
         return format!(
             "only {} MiB of memory are free; fewer --workers or smaller jobs need less",
             free >> 20
         );
     }
-    if let Some(limit) = getrlimit(Resource::As).current {
+    if let Some(limit) = limits::get(Resource::As).ok().and_then(|limit| limit.current) {
         return format!("the address space is limited to {} MiB; raise ulimit -v", limit >> 20);
     }
     "the operating system has refused it; brigade doctor shows the limits".to_owned()
@@ -93,7 +104,7 @@ pub fn remedy(error: &io::Error) -> &'static str {
 /// Descriptors that this process has open, and how many it may have; `None` where that
 /// cannot be told or there is no limit.
 pub fn descriptors() -> Option<(u64, u64)> {
-    let limit = getrlimit(Resource::Nofile).current?;
+    let limit = limits::get(Resource::Nofile).ok()?.current?;
     let directory = "/proc/self/fd";
     let open = match fs::metadata(directory).ok()?.len() {
         // Linux before 6.2 does not say how many. One of those found is the directory itself.

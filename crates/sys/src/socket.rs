@@ -16,6 +16,8 @@ use rustix::net::{
     accept_with, bind, recvmsg, sendmsg, socket_with,
 };
 
+use crate::limits;
+
 /// Descriptors of one packet; the kernel drops those beyond.
 pub const MAX_DESCRIPTORS: usize = 64;
 
@@ -194,7 +196,7 @@ pub fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
 /// When there are too many descriptors, or no memory.
 pub fn memory(len: u64) -> io::Result<OwnedFd> {
     let memory = memfd_create("brigade", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
-    ftruncate(&memory, len)?;
+    limits::with_large_files(|| ftruncate(&memory, len))?;
     fcntl_add_seals(&memory, SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL)?;
     Ok(memory)
 }

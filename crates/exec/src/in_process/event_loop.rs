@@ -13,6 +13,8 @@ use tokio::task::{JoinSet, LocalSet};
 use super::lane::Lane;
 use crate::executor::{Executor, Status, Stop, WorkerReport};
 use crate::invoke::{Call, CallError, Deadline, Step};
+use crate::log::{is_chatty, tell_called};
+use crate::stall::{self, Ticking};
 use crate::ticket::{Task, Ticket};
 use crate::{PoolConfig, PoolError, SubmitError};
 
@@ -100,6 +102,7 @@ impl Shared {
             }
             return;
         }
+        let _ticking = task.timeout.map(|_| Ticking::begin());
         let Some(mut ready) = self.lane.take(task) else {
             return;
         };
@@ -109,20 +112,31 @@ impl Shared {
         let ticket = Arc::clone(&ready.task.ticket);
         let params = Arc::clone(&ready.task.params);
         let mut sink = HeapSink::default();
+        if is_chatty() {
+            tell_called(entry.spec.name);
+        }
         let called = clock::now();
         let (returned, judged) = {
             let stopping = || ticket.is_stopping();
-            let deadline = Deadline { timeout: ready.task.timeout, called, cancelled: &stopping };
+            let deadline = Deadline::new(ready.task.timeout, called, &stall::here, &stopping);
             let slices = ready.slices();
             let context = Context::new(&params, &slices, &mut sink, &deadline);
             let mut call = Call::new(entry, context);
-            let result = loop {
-                match call.step() {
+            let result = 'call: loop {
+                let end = match call.step() {
                     Step::Finished(result) => break result,
-                    Step::Wait(time) => self.wait(&ticket, deadline.shorten(time)).await,
-                }
-                if ticket.is_stopping() || deadline.is_over() {
-                    break Err(CallError::Stopped);
+                    Step::Wait(time) => clock::after(time),
+                };
+                // As in `invoke::run_to_end`.
+                loop {
+                    let left = Duration::from_nanos(end.saturating_sub(clock::now()));
+                    self.wait(&ticket, deadline.shorten(left)).await;
+                    if ticket.is_stopping() || deadline.is_over() {
+                        break 'call Err(CallError::Stopped);
+                    }
+                    if clock::now() >= end {
+                        break;
+                    }
                 }
             };
             let returned = clock::now();
@@ -163,6 +177,7 @@ impl Executor for EventLoop {
 
     fn stop(&self, how: Stop) {
         self.shared.stopping.store(true, Ordering::Release);
+        self.shared.lane.stop_reading();
         if how == Stop::Kill {
             self.shared.lane.stop_running();
         }

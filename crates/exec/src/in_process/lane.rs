@@ -1,7 +1,7 @@
 //! What `sync`, `async` and `threads` have in common: a job's way from its task
 //! to its outcome within one process.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use brigade_kernels::HeapSink;
@@ -9,8 +9,9 @@ use brigade_proto::{Bytes, JobError, Nanos, Notes, Stamps, WorkerId};
 use brigade_sys::clock;
 
 use crate::executor::WorkerReport;
-use crate::load;
+use crate::load::{self, Limit};
 use crate::log::{is_chatty, tell_finished};
+use crate::stall;
 use crate::ticket::{End, Task, Ticket};
 
 /// One execution lane and what it has done.
@@ -24,6 +25,8 @@ pub(super) struct Lane {
     pub(super) cpu_ns: AtomicU64,
     /// Jobs that were taken and have not ended: one, but for an event loop.
     running: Mutex<Vec<Arc<Ticket>>>,
+    /// The pool stops: no input is waited for any more.
+    is_stopping: AtomicBool,
 }
 
 impl Lane {
@@ -36,6 +39,7 @@ impl Lane {
             ready_ns: AtomicU64::new(0),
             cpu_ns: AtomicU64::new(0),
             running: Mutex::default(),
+            is_stopping: AtomicBool::new(false),
         }
     }
 
@@ -50,6 +54,11 @@ impl Lane {
         }
     }
 
+    /// Ends jobs that have not begun, because they wait for an input.
+    pub(super) fn stop_reading(&self) {
+        self.is_stopping.store(true, Ordering::Release);
+    }
+
     /// Takes a task and reads its inputs. `None` if it has ended already: it was
     /// cancelled, or an input cannot be read.
     pub(super) fn take(&self, mut task: Task) -> Option<Ready> {
@@ -59,7 +68,9 @@ impl Lane {
         self.running().push(Arc::clone(&task.ticket));
         task.attempts = 1;
         task.stamps.assigned = clock::now();
-        let loaded = load::load(&task.inputs);
+        let is_stopped = || self.is_stopping.load(Ordering::Acquire) || task.ticket.is_stopping();
+        let limit = Limit::begin(task.timeout, &is_stopped, &stall::here);
+        let loaded = load::load(&task.inputs, &limit);
         task.stamps.encoded = clock::now();
         task.stamps.in_hand = task.stamps.encoded;
         match loaded {

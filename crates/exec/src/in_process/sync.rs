@@ -42,6 +42,7 @@ impl Executor for Sync {
 
     fn stop(&self, how: Stop) {
         self.stopping.store(1, Ordering::Release);
+        self.lane.stop_reading();
         if how == Stop::Kill {
             self.lane.stop_running();
         }

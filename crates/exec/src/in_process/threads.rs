@@ -12,6 +12,8 @@ use crossbeam_channel::{Receiver, Sender, TrySendError};
 use super::lane::Lane;
 use crate::executor::{Executor, Status, Stop, WorkerReport};
 use crate::invoke::{self, Call, Deadline};
+use crate::log::{is_chatty, tell_called};
+use crate::stall::{self, Ticking};
 use crate::ticket::{Task, Ticket};
 use crate::{PoolConfig, PoolError, SubmitError};
 
@@ -147,6 +149,7 @@ impl Shared {
 /// Runs a task to its end on this thread.
 pub(super) fn run(registry: &Registry, lane: &Lane, task: Task, gil: Option<&Mutex<()>>) {
     let _span = tracing::debug_span!("job", id = task.ticket.id.0).entered();
+    let _ticking = task.timeout.map(|_| Ticking::begin());
     let Some(mut ready) = lane.take(task) else {
         return;
     };
@@ -157,11 +160,14 @@ pub(super) fn run(registry: &Registry, lane: &Lane, task: Task, gil: Option<&Mut
     let ticket = Arc::clone(&ready.task.ticket);
     let params = Arc::clone(&ready.task.params);
     let mut sink = HeapSink::default();
+    if is_chatty() {
+        tell_called(entry.spec.name);
+    }
     let mut held = lock();
     let called = clock::now();
     let (returned, judged) = {
         let stopping = || ticket.is_stopping();
-        let deadline = Deadline { timeout: ready.task.timeout, called, cancelled: &stopping };
+        let deadline = Deadline::new(ready.task.timeout, called, &stall::here, &stopping);
         let slices = ready.slices();
         let context = Context::new(&params, &slices, &mut sink, &deadline);
         let (returned, result) =
@@ -202,6 +208,7 @@ impl Executor for Threads {
 
     fn stop(&self, how: Stop) {
         self.shared.stopping.store(true, Ordering::Release);
+        self.shared.lanes.iter().for_each(Lane::stop_reading);
         self.cancel_backlog();
         if how == Stop::Kill {
             self.shared.lanes.iter().for_each(Lane::stop_running);

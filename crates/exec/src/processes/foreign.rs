@@ -33,6 +33,7 @@ pub(super) fn error(error: JobError) -> Result<JobError, String> {
             error
         }
         JobError::Read { .. }
+        | JobError::InputTimedOut { .. }
         | JobError::Crashed { .. }
         | JobError::Cancelled
         | JobError::PoolGaveUp { .. } => {

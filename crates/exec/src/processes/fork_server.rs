@@ -14,6 +14,7 @@ use brigade_ipc::Invitation;
 use brigade_proto::Nanos;
 use brigade_sys::bell::{Bell, wait_readable};
 use brigade_sys::clock;
+use brigade_sys::stall::Watch;
 use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded, unbounded};
 
 use super::spawn::Started;
@@ -177,6 +178,8 @@ struct Service<'a> {
     orders: VecDeque<Order>,
     /// When it is to have answered for the first of them.
     due: Nanos,
+    /// That does not count in which this process was stopped, and the template perhaps with it.
+    watch: Watch,
 }
 
 impl<'a> Service<'a> {
@@ -187,7 +190,15 @@ impl<'a> Service<'a> {
         template: Template,
     ) -> Self {
         let template = Some(template);
-        Self { inbox, shared, program, template, orders: VecDeque::new(), due: 0 }
+        Self {
+            inbox,
+            shared,
+            program,
+            template,
+            orders: VecDeque::new(),
+            due: 0,
+            watch: Watch::default(),
+        }
     }
 
     fn run(mut self) {
@@ -252,10 +263,16 @@ impl<'a> Service<'a> {
         sources.extend(waits_for.map(Template::as_fd));
         let now = clock::now();
         let left = waits_for.map(|_| Duration::from_nanos(self.due.saturating_sub(now)));
+        self.watch.look(now, waits_for.map(|_| self.due));
         let heard = match wait_readable(&sources, left).as_deref() {
             Ok(&[_, true]) => true,
             // An order, or a signal.
             Ok(_) if waits_for.is_none() || clock::now() < self.due => false,
+            // It was not this thread's time that has passed.
+            Ok(_) if self.watch.pending(clock::now()) > 0 => {
+                self.due = self.due.saturating_add(self.watch.pending(clock::now()));
+                false
+            }
             Ok(_) => return self.fail(io::ErrorKind::TimedOut.into()),
             Err(error) => {
                 // Only for want of kernel memory. Not a busy loop:

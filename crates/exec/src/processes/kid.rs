@@ -14,6 +14,7 @@ use super::crew::Why;
 use super::life::{Cause, Life};
 use super::pulse::Pulse;
 use super::spawn::{Started, Words};
+use crate::error::telling_line;
 use crate::{PoolConfig, PoolError};
 
 /// A worker process, from its start until it is reaped and its link has ended.
@@ -35,8 +36,13 @@ pub(super) struct Kid {
     /// Since it was let in.
     link: Option<JoinHandle<()>>,
     was_let_in: bool,
+    /// Since when it is dead and could not be reaped.
+    held: Option<Nanos>,
     reaped: Option<Reaped>,
 }
+
+/// What is made of a death of which nobody tells: it was killed.
+const UNKNOWN_DEATH: i32 = 9;
 
 /// A worker that is no more.
 pub(super) struct Ended {
@@ -66,6 +72,7 @@ impl Kid {
             page: None,
             link: None,
             was_let_in: false,
+            held: None,
             reaped: None,
         }
     }
@@ -111,6 +118,16 @@ impl Kid {
         }
     }
 
+    /// Stops it and its process group until [`Kid::go_on`].
+    pub(super) fn stop(&self) {
+        self.child.iter().for_each(Child::stop_group);
+    }
+
+    /// Has it and its process group go on.
+    pub(super) fn go_on(&self) {
+        self.child.iter().for_each(Child::continue_group);
+    }
+
     /// Kills it for a reason that is not its own fault.
     pub(super) fn end(&mut self, why: Why) {
         self.kill(Cause::Deliberate(why));
@@ -139,19 +156,34 @@ impl Kid {
         }
     }
 
-    /// Its pidfd says that it has ended: takes its last words and its remains.
+    /// Its pidfd says that it has ended: takes its last words and its remains. A tracer may hold
+    /// these: nobody waits for it, the keeper looks again ([`Kid::is_held`]).
     pub(super) fn bury(&mut self, link_limit: Duration) {
-        let Some(child) = self.child.take() else {
+        let Some(mut child) = self.child.take() else {
             return;
         };
         self.words.listen();
-        let reaped = child.reap().unwrap_or_else(|error| {
-            // Somebody else in this process waits for any child. It is dead; how it died
-            // is lost.
-            tracing::error!(pid = self.pid, %error, "worker was reaped by somebody else");
-            let status = ExitStatusExt::from_raw(0);
-            Reaped { status, usage: Usage::default() }
-        });
+        let lost =
+            |status| Reaped { status: ExitStatusExt::from_raw(status), usage: Usage::default() };
+        let reaped = match child.try_reap() {
+            Ok(Some(reaped)) => reaped,
+            Ok(None) => {
+                let since = *self.held.get_or_insert_with(clock::now);
+                if clock::since(since) < process::HELD_LIMIT {
+                    self.child = Some(child);
+                    return;
+                }
+                tracing::warn!(pid = self.pid, "worker is dead, and a tracer holds it");
+                child.abandon();
+                lost(UNKNOWN_DEATH)
+            }
+            Err(error) => {
+                // Somebody else in this process waits for any child. It is dead; how it died
+                // is lost.
+                tracing::error!(pid = self.pid, %error, "worker was reaped by somebody else");
+                lost(0)
+            }
+        };
         self.reaped = Some(reaped);
         self.life.reaped(clock::after(link_limit));
         if self.link.is_none() {
@@ -159,6 +191,11 @@ impl Kid {
             self.caller = None;
             self.life.heard_out();
         }
+    }
+
+    /// Whether it is dead and a tracer holds it, so that it has to be looked at again.
+    pub(super) fn is_held(&self) -> bool {
+        self.held.is_some() && self.child.is_some()
     }
 
     /// Its end, once it is dead and everything that it said has been heard.
@@ -187,6 +224,14 @@ impl Kid {
             Some(_) => describe(reaped.status),
             None => describe_unasked(reaped.status),
         };
+        // It has given up by itself, without a job, and said why: its set-up has failed.
+        let said = telling_line(&self.words.tail()).filter(|_| {
+            self.has_been_in()
+                && self.life.cause().is_none_or(|cause| matches!(cause, Cause::Lingered))
+                && self.current().is_none()
+                && reaped.status.code().is_some_and(|code| code != 0)
+        });
+        let how = said.map_or(how.clone(), |said| format!("{how}; it said: {said}"));
         Some(Ended { how, reaped, early: !self.has_been_in() })
     }
 

@@ -101,6 +101,17 @@ impl Life {
         }
     }
 
+    /// So much time counts for nobody: this whole process was stopped.
+    pub(super) fn put_off(&mut self, by: Nanos) {
+        match &mut self.phase {
+            Phase::Starting { until } | Phase::Leaving { until } => {
+                *until = until.saturating_add(by);
+            }
+            // Who is dead is not harmed by being heard out no longer.
+            Phase::Working | Phase::Killed | Phase::Dead { .. } => {}
+        }
+    }
+
     /// It is to be killed, which the caller does.
     pub(super) fn kill(&mut self, cause: Cause) {
         if self.is_ending() {
@@ -182,6 +193,7 @@ mod tests {
         HeardOut,
         Exit(Nanos),
         Look(Nanos),
+        PutOff(Nanos),
     }
 
     fn event() -> impl Strategy<Value = Event> {
@@ -194,7 +206,8 @@ mod tests {
             Just(Event::Learn),
             Just(Event::HeardOut),
             soon.clone().prop_map(Event::Exit),
-            soon.prop_map(Event::Look),
+            soon.clone().prop_map(Event::Look),
+            soon.prop_map(Event::PutOff),
         ]
     }
 
@@ -207,6 +220,7 @@ mod tests {
             Event::Learn => life.learn(Cause::Offence(Some("it lied".to_owned()))),
             Event::HeardOut => life.heard_out(),
             Event::Exit(later) => life.reaped(*now + later),
+            Event::PutOff(by) => life.put_off(by),
             Event::Look(later) => {
                 *now += later;
                 return life.look(*now);

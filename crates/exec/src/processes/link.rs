@@ -4,7 +4,7 @@
 //! already goes through the worker's rings and touches neither.
 
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 
 use brigade_ipc::wire::{Instants, Mail, Reply, Request};
@@ -15,8 +15,9 @@ use brigade_sys::clock;
 use super::crew::{Crew, Delivery, Done, Errand, Mailbox};
 use super::keeper::{Event, Keeper};
 use super::{foreign, forward, net};
+use crate::Transport;
 use crate::config::LEAST_MEMORY;
-use crate::{Transport, load};
+use crate::load::{self, Limit};
 
 /// Everything that the threads of a link need.
 pub(super) struct Link {
@@ -73,13 +74,16 @@ impl Link {
     /// Returns what the worker did wrong, if it did.
     fn run(self, mut served: Served) -> Option<String> {
         let link = Arc::new(self);
+        let stage = Arc::new(Stage::default());
         let runner = {
             let (link, mail) = (Arc::clone(&link), Arc::clone(&served.mail));
+            let stage = Arc::clone(&stage);
             thread::Builder::new().name(format!("runner-{}", link.lane)).spawn(move || {
                 let fallen = |what: String| {
                     link.keeper.offend(link.lane, link.tenure, Some(given_up(&what)));
                 };
-                net::guard("runner", || link.run_errands(&mail), fallen);
+                net::guard("runner", || link.run_errands(&mail, &stage), fallen);
+                stage.set(Step::Over);
             })
         };
         let offence = match runner {
@@ -91,8 +95,10 @@ impl Link {
                     // runner that is blocked, so it is not waited for here.
                     link.keeper.offend(link.lane, link.tenure, None);
                 }
-                // Sends fail from here on, so it ends.
-                let _ = runner.join();
+                // Sends fail from here on, so it ends; but what it reads may keep it for ever.
+                if stage.wait_for_end() {
+                    let _ = runner.join();
+                }
                 offence
             }
             Err(error) => Some(format!("got no thread of its own: {error}")),
@@ -151,7 +157,7 @@ impl Link {
         }
     }
 
-    fn run_errands(&self, mail: &Mailbox) {
+    fn run_errands(&self, mail: &Mailbox, stage: &Stage) {
         while let Some(errand) = self.crew.next_errand(self.lane, self.tenure) {
             let delivery = match errand {
                 Errand::Job(delivery) => delivery,
@@ -159,7 +165,7 @@ impl Link {
                 Errand::Region(_) => return,
             };
             let job = delivery.job;
-            match self.deliver(mail, delivery) {
+            match self.deliver(mail, delivery, stage) {
                 Ok(()) => {}
                 // Its jobs are retried when its death is known.
                 Err(Undelivered::WorkerGone) => return,
@@ -186,11 +192,15 @@ impl Link {
         matches!(mail.with(send), Some(Ok(())))
     }
 
-    fn deliver(&self, mail: &Mailbox, errand: Delivery) -> Result<(), Undelivered> {
+    fn deliver(&self, mail: &Mailbox, errand: Delivery, stage: &Stage) -> Result<(), Undelivered> {
+        let is_stopped = || !self.crew.is_awaited(self.lane, self.tenure, errand.job);
+        let frozen = |now| self.crew.stalls.frozen(now);
+        let limit = Limit::begin(errand.timeout, &is_stopped, &frozen);
         if self.has_rings() {
             let mut placed = Vec::with_capacity(errand.inputs.len());
             for source in &errand.inputs {
-                match load::place(source, &self.crew.arena).map_err(Undelivered::Job)? {
+                let read = || load::place(source, &self.crew.arena, &limit);
+                match stage.while_reading(read).map_err(Undelivered::Job)? {
                     Some(bytes) => placed.push(bytes),
                     None => break,
                 }
@@ -210,14 +220,18 @@ impl Link {
         let mut bytes_in = 0;
         let mut payloads = Vec::with_capacity(errand.inputs.len());
         for source in &errand.inputs {
-            let (payload, bytes) = load::payload(source, carriage).map_err(Undelivered::Job)?;
+            let read = || load::payload(source, carriage, &limit);
+            let (payload, bytes) = stage.while_reading(read).map_err(Undelivered::Job)?;
             payloads.push(payload.place(carriage).map_err(|error| failed(&error))?);
             bytes_in += bytes;
         }
         if carriage == Carriage::Inline {
             self.check_memory(bytes_in).map_err(Undelivered::Job)?;
         }
-        self.crew.encoded(self.lane, self.tenure, errand.job, bytes_in);
+        if !self.crew.encoded(self.lane, self.tenure, errand.job, bytes_in) {
+            // The job has ended meanwhile, or its worker has.
+            return Ok(());
+        }
         let request = Request {
             job: errand.job,
             kernel: errand.kernel,
@@ -242,6 +256,49 @@ impl Link {
     }
 }
 
+/// What a runner is doing, for the link that waits for its end.
+#[derive(Default)]
+struct Stage {
+    step: Mutex<Step>,
+    changed: Condvar,
+}
+
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum Step {
+    /// Something that the end of its worker puts an end to.
+    #[default]
+    Working,
+    /// Reading an input, which may take for ever: a file system that does not answer holds whoever
+    /// reads there, and nothing can be done about it.
+    Reading,
+    Over,
+}
+
+impl Stage {
+    fn lock(&self) -> MutexGuard<'_, Step> {
+        self.step.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn set(&self, step: Step) {
+        *self.lock() = step;
+        self.changed.notify_all();
+    }
+
+    fn while_reading<T>(&self, read: impl FnOnce() -> T) -> T {
+        self.set(Step::Reading);
+        let read = read();
+        self.set(Step::Working);
+        read
+    }
+
+    /// Waits until the runner is over or reads; whether it is over. One that reads ends by itself
+    /// when it has read: its worker is no more then, and the crew has nothing for it.
+    fn wait_for_end(&self) -> bool {
+        let wait = self.changed.wait_while(self.lock(), |step| *step == Step::Working);
+        *wait.unwrap_or_else(PoisonError::into_inner) == Step::Over
+    }
+}
+
 /// What is told of a worker whose thread in this process has panicked.
 fn given_up(what: &str) -> String {
     format!("was given up: the pool's {what}")
@@ -256,5 +313,24 @@ fn failed(error: &SendError) -> Undelivered {
     match error {
         SendError::Disconnected => Undelivered::WorkerGone,
         other => Undelivered::Job(JobError::Transport { message: other.to_string() }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_runner_that_reads_is_not_waited_for_and_one_that_sends_is() {
+        let stage = Stage::default();
+        stage.while_reading(|| assert!(!stage.wait_for_end(), "it may read for ever"));
+        thread::scope(|scope| {
+            let waits = scope.spawn(|| stage.wait_for_end());
+            while !waits.is_finished() {
+                // Working until here.
+                stage.set(Step::Over);
+            }
+            assert!(waits.join().unwrap());
+        });
     }
 }

@@ -32,14 +32,15 @@ mod spawn;
 mod template;
 mod worker;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, Once, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use brigade_ipc::{ArenaSlab, Bells, SERVER_ENV};
+use brigade_ipc::{ArenaSlab, Bells, SERVER_ENV, runtime_dir};
 use brigade_kernels::Registry;
 use brigade_sys::sandbox;
 use brigade_sys::shortage::{self, DESCRIPTORS_BESIDES, DESCRIPTORS_PER_WORKER};
+use brigade_sys::signals;
 
 use self::crew::Crew;
 use self::keeper::{Event, Keeper};
@@ -64,6 +65,9 @@ impl Processes {
         check_sandbox(config.sandbox)?;
         check_descriptors(config.workers)?;
         let setup = |what: &str, source| PoolError::Setup { what: what.to_owned(), source };
+        prepare_runtime_dir()
+            .map_err(|error| setup("the private directory for the workers' socket", error))?;
+        signals::let_large_files_fail();
         let (bells, theirs) = Bells::create().ok_or_else(|| {
             setup("shared memory", std::io::Error::other(shortage::of_shared_memory(0)))
         })?;
@@ -106,6 +110,23 @@ impl Processes {
             }
         }
     }
+}
+
+/// Says once where sockets lie, if that is not where they should.
+fn prepare_runtime_dir() -> std::io::Result<()> {
+    static TOLD: Once = Once::new();
+    runtime_dir::prepare()?;
+    let (path, refused) = runtime_dir::chosen()?;
+    TOLD.call_once(|| {
+        if !refused.is_empty() {
+            let refused = refused.join("; ");
+            tracing::info!(
+                "sockets lie in {}, as others cannot be used: {refused}",
+                path.display()
+            );
+        }
+    });
+    Ok(())
 }
 
 /// A worker that starts workers of its own would go on for ever.
@@ -172,6 +193,14 @@ impl Executor for Processes {
 
     fn ready(&self) -> Result<(), Arc<PoolError>> {
         self.keeper.started()
+    }
+
+    fn pause(&self) {
+        self.keeper.pause();
+    }
+
+    fn resume(&self) {
+        self.keeper.tell(Event::Resume);
     }
 
     fn stop(&self, how: Stop) {

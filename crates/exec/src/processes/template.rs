@@ -192,6 +192,8 @@ fn serve(parent: &str, number: &str) -> Result<(Invitation, u32), ExitCode> {
     process::close_inherited_descriptors().map_err(|error| failed("close files", &error))?;
     process::die_with_parent(parent).map_err(|error| failed("follow its parent", &error))?;
     process::clear_environment(&[TEMPLATE_ENV, SERVER_ENV, NONCE_ENV, PARENT_ENV]);
+    // Workers inherit it.
+    process::be_killed_first();
     let [own_name, worker_name] = names(number);
     process::set_name(&own_name);
     let wire = Wire::standard_input();

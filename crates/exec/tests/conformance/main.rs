@@ -14,6 +14,7 @@ mod panics;
 mod restarts;
 mod same;
 mod sandbox;
+mod set_up;
 mod storm;
 mod supervision;
 mod trials;
@@ -28,6 +29,7 @@ fn main() -> ExitCode {
     if let Some(code) = hostile::play() {
         return code;
     }
+    set_up::handicap();
     // This executable is its own worker program.
     if let Some(code) = brigade_exec::run_if_worker(&kernels::registry()) {
         return code;
@@ -55,6 +57,7 @@ fn main() -> ExitCode {
             limits::TESTS,
             crowded::TESTS,
             sandbox::TESTS,
+            set_up::TESTS,
             orphans::TESTS,
             panics::TESTS,
             if setup.transport == Transport::Arena { panics::TESTS_WITH_RINGS } else { &[] },

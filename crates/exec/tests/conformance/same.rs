@@ -29,6 +29,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("wait_timeout gives the handle back", wait_timeout),
     ("a queued job is cancelled at once", cancel_queued),
     ("a running job is cancelled", cancel_running),
+    ("a job whose input does not come is cancelled, and stopped", cancel_reading),
     ("draining finishes what runs and cancels what waits", drain),
     ("killing ends what runs", kill),
     ("nothing is left behind", nothing_left),
@@ -151,6 +152,40 @@ fn timeout_noticed(setup: Setup) {
     assert!(result(pool.submit(JobSpec::new("busy")).unwrap().wait()).is_ok());
     // A kernel that looks does not cost its worker.
     assert_eq!(pool.status().restarts, 0);
+}
+
+/// A pipe that nobody writes to.
+fn cancel_reading(setup: Setup) {
+    let before = Belongings::now();
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("fifo");
+    rustix::fs::mkfifoat(rustix::fs::CWD, &path, rustix::fs::Mode::RUSR).unwrap();
+    let is_open = || {
+        let open = std::fs::read_dir("/proc/self/fd").unwrap().flatten();
+        open.filter_map(|fd| std::fs::read_link(fd.path()).ok()).any(|open| open == path)
+    };
+    let opened = |wanted: bool| {
+        let what = if wanted { "it waits for the pipe" } else { "it waits no more" };
+        wait_until(what, || is_open() == wanted, String::new);
+    };
+    let pool = setup.pool();
+    let job = || JobSpec::new("echo").input(path.clone());
+    // There the thread that submits is the one that reads.
+    if setup.backend != Backend::Sync {
+        let handle = pool.submit(job()).unwrap();
+        opened(true);
+        handle.cancel();
+        assert_eq!(result(handle.wait()).unwrap_err(), JobError::Cancelled);
+        opened(false);
+    }
+    std::thread::scope(|scope| {
+        let submitted = scope.spawn(|| pool.submit(job()).unwrap().wait());
+        opened(true);
+        pool.stop(Stop::Drain);
+        assert_eq!(submitted.join().unwrap().result.unwrap_err(), JobError::Cancelled);
+    });
+    drop(pool);
+    before.assert_same();
 }
 
 fn timeout_late(setup: Setup) {

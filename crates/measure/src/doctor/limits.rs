@@ -1,29 +1,32 @@
 //! How many workers there can be.
 
-use brigade_proto::count;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
+use brigade_proto::count;
+use brigade_sys::limits;
 use brigade_sys::shortage::{DESCRIPTORS_BESIDES, DESCRIPTORS_PER_WORKER};
-use rustix::fs::{Access, access};
-use rustix::process::{Resource, Rlimit, getrlimit};
+use rustix::process::{Resource, Rlimit};
 
 use super::Finding;
 use super::Group::Limits;
-use super::Verdict::{Good, Warning};
+use super::Verdict::{Good, Note, Warning};
 
 /// Threads that a worker costs, its own and the coordinator's for it.
 const TASKS_PER_WORKER: u64 = 8;
+/// What the smallest region of a pool's shared memory has.
+const LEAST_FILE: u64 = 4 << 20;
 /// Tasks of the coordinator, and what else the user runs.
 const TASKS_BESIDES: u64 = 64;
 
 pub(super) fn examine() -> Vec<Finding> {
     let cores = brigade_sys::cores::usable().usable as u64;
-    let directory = brigade_ipc::runtime_dir::path();
-    let ready = is_ready(&directory);
+    // What is not told is taken for no limit.
+    let limit = |resource| limits::get(resource).unwrap_or(Rlimit { current: None, maximum: None });
     vec![
-        descriptors(getrlimit(Resource::Nofile), cores),
-        tasks(getrlimit(Resource::Nproc).current, brigade_sys::cores::task_limit(), cores),
-        runtime_directory(directory, ready),
+        descriptors(limit(Resource::Nofile), cores),
+        tasks(limit(Resource::Nproc).current, brigade_sys::cores::task_limit(), cores),
+        runtime_directory(brigade_ipc::runtime_dir::chosen()),
+        file_size(limit(Resource::Fsize)),
     ]
 }
 
@@ -86,24 +89,50 @@ fn tasks(user: Option<u64>, group: Option<u64>, cores: u64) -> Finding {
     }
 }
 
-/// Whether sockets can be made in the directory, or it in the one above.
-fn is_ready(directory: &Path) -> bool {
-    let writable = |path: &Path| access(path, Access::WRITE_OK | Access::EXEC_OK).is_ok();
-    if directory.exists() { writable(directory) } else { directory.parent().is_some_and(writable) }
+/// Shared memory is made of files without a name, which this limit counts.
+fn file_size(limit: Rlimit) -> Finding {
+    let value = |bytes: Option<u64>| bytes.map_or("unlimited".into(), super::mib);
+    let text = format!("{} (hard limit {})", value(limit.current), value(limit.maximum));
+    let finding = |verdict, meaning| Finding::new(Limits, "file size", text, verdict, meaning);
+    match limit.maximum {
+        None => finding(Good, "Shared memory, which it counts too, may be of any size."),
+        Some(most) if most >= LEAST_FILE => {
+            finding(Note, "It counts shared memory too: a job with larger inputs or outputs fails.")
+                .advise("raise ulimit -f")
+        }
+        Some(_) => finding(
+            Warning,
+            "It counts shared memory too, and a pool of worker processes needs more.",
+        )
+        .advise("raise ulimit -f, or use --backend threads"),
+    }
 }
 
-fn runtime_directory(directory: PathBuf, ready: bool) -> Finding {
-    let value = directory.display().to_string();
-    let finding =
-        |verdict, meaning: &str| Finding::new(Limits, "runtime directory", value, verdict, meaning);
-    let advice = "set XDG_RUNTIME_DIR to a directory of yours with a short name";
-    if brigade_ipc::runtime_dir::excess(&directory) > 0 {
-        finding(Warning, "The path is too long for a socket, so worker processes cannot connect.")
-            .advise(advice)
-    } else if ready {
-        finding(Good, "Worker processes connect through a socket there, which only you can reach.")
-    } else {
-        finding(Warning, "It cannot be written, so worker processes cannot connect.").advise(advice)
+/// Which directory is used, and why better ones are not; found out by making a socket there.
+fn runtime_directory(chosen: std::io::Result<(PathBuf, Vec<String>)>) -> Finding {
+    let finding = |value: String, verdict, meaning: String| {
+        Finding::new(Limits, "runtime directory", value, verdict, meaning)
+    };
+    let advice = "set XDG_RUNTIME_DIR to a directory of yours that can be written and has a short \
+                  name";
+    match chosen {
+        Ok((directory, refused)) if refused.is_empty() => finding(
+            directory.display().to_string(),
+            Good,
+            "Worker processes connect through a socket there, which only you can reach.".to_owned(),
+        ),
+        Ok((directory, refused)) => finding(
+            directory.display().to_string(),
+            Note,
+            format!("It is used because others cannot be: {}.", refused.join("; ")),
+        )
+        .advise(advice),
+        Err(error) => finding(
+            "none".to_owned(),
+            Warning,
+            format!("Worker processes cannot connect: {error}."),
+        )
+        .advise(advice),
     }
 }
 
@@ -140,15 +169,23 @@ mod tests {
     }
 
     #[test]
+    fn limits_of_file_sizes() {
+        let verdict = |maximum| file_size(Rlimit { current: Some(4096), maximum }).verdict;
+        assert_eq!(verdict(None), Good);
+        assert_eq!(verdict(Some(1 << 30)), Note);
+        assert_eq!(verdict(Some(4096)), Warning);
+    }
+
+    #[test]
     fn directories() {
-        let verdict = |path: &str, ready| runtime_directory(path.into(), ready).verdict;
-        assert_eq!(verdict("/run/user/1000/brigade", true), Good);
-        assert_eq!(verdict("/run/user/1000/brigade", false), Warning);
-        assert_eq!(verdict(&format!("/{}", "x".repeat(88)), true), Good);
-        assert_eq!(verdict(&format!("/{}", "x".repeat(89)), true), Warning);
-        let here = tempfile::tempdir().unwrap();
-        assert!(is_ready(here.path()));
-        assert!(is_ready(&here.path().join("new")));
-        assert!(!is_ready(&here.path().join("no/new")));
+        let here = PathBuf::from("/run/user/1000/brigade");
+        assert_eq!(runtime_directory(Ok((here.clone(), Vec::new()))).verdict, Good);
+        let refused = vec!["/run/user/0/brigade: Permission denied".to_owned()];
+        let found = runtime_directory(Ok((here, refused)));
+        assert_eq!(found.verdict, Note);
+        assert!(found.meaning.contains("/run/user/0/brigade: Permission denied"));
+        let found = runtime_directory(Err(std::io::Error::other("/tmp: full")));
+        assert_eq!((found.verdict, found.value.as_str()), (Warning, "none"));
+        assert!(found.meaning.contains("/tmp: full"));
     }
 }

@@ -1,7 +1,11 @@
 //! What a sandbox denies and safe code has no words for: for tests that try it.
 
+use std::collections::BTreeMap;
+use std::env::consts::ARCH;
 use std::io;
 use std::ptr;
+
+use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, TargetArch};
 
 /// Forks a process that ends at once, and takes its end. The caller has one thread.
 ///
@@ -29,4 +33,24 @@ pub fn trace(pid: u32) -> io::Result<()> {
     // not this one's memory.
     let got = unsafe { libc::ptrace(libc::PTRACE_SEIZE, pid.cast_signed(), null, null) };
     if got < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// Has a system call refused from here on (EPERM), as the profile of a container may do:
+/// `close_range` or `prlimit64`.
+///
+/// # Errors
+/// When there is no seccomp, or the call is another.
+pub fn refuse(call: &str) -> io::Result<()> {
+    let number = match call {
+        "close_range" => libc::SYS_close_range,
+        "prlimit64" => libc::SYS_prlimit64,
+        _ => return Err(io::ErrorKind::InvalidInput.into()),
+    };
+    let calls = BTreeMap::from([(number, Vec::new())]);
+    let refuse = SeccompAction::Errno(libc::EPERM as u32);
+    let arch = TargetArch::try_from(ARCH).map_err(io::Error::other)?;
+    let program: BpfProgram = SeccompFilter::new(calls, SeccompAction::Allow, refuse, arch)
+        .and_then(TryInto::try_into)
+        .map_err(io::Error::other)?;
+    seccompiler::apply_filter(&program).map_err(io::Error::other)
 }

@@ -10,7 +10,7 @@ use crate::PoolError;
 use crate::executor::{Stop, WorkerReport};
 
 impl Crew {
-    /// No further jobs; those that wait in the queue are cancelled. Returns false
+    /// No further jobs; those that wait in the queue, or for an input, are cancelled. Returns false
     /// if that has happened before.
     pub(in super::super) fn stop(&self, how: Stop) -> bool {
         self.refuse(how, &JobError::Cancelled)
@@ -22,6 +22,7 @@ impl Crew {
         state.stopped = state.stopped.max(Some(how));
         let mut queue = std::mem::take(&mut state.queue);
         queue.append(&mut state.suspects);
+        self.give_up_reading(&mut state, error);
         self.make_room(&state);
         self.release(state);
         let count = queue.len();

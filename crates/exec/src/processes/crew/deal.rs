@@ -324,7 +324,7 @@ impl Crew {
         }
         for source in &mut task.inputs {
             if matches!(source, Source::Bytes(_))
-                && let Ok(Some(bytes)) = load::place(source, &self.arena)
+                && let Ok(Some(bytes)) = load::place(source, &self.arena, &load::NEVER)
             {
                 *source = Source::Bytes(bytes);
             }

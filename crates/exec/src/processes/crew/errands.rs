@@ -1,5 +1,6 @@
 //! What a lane's runner does: it fetches inputs, and sends by mail what does not go through rings.
 
+use std::collections::VecDeque;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
@@ -7,7 +8,7 @@ use brigade_ipc::wire::{self, Order};
 use brigade_proto::{Bytes, JobError, JobId, Params, Source, WorkerId};
 use brigade_sys::clock;
 
-use super::{Assigned, Chore, Crew};
+use super::{Assigned, Chore, Crew, State};
 use crate::ticket::End;
 
 /// What a lane's runner is to do.
@@ -82,16 +83,55 @@ impl Crew {
         sent
     }
 
-    /// A job's inputs are in the mail's payloads; it is about to be sent.
-    pub(in super::super) fn encoded(&self, lane: usize, tenure: u64, job: JobId, bytes_in: u64) {
+    /// A job's inputs are in the mail's payloads; it is about to be sent. False if it is not to
+    /// be: it has ended meanwhile.
+    pub(in super::super) fn encoded(
+        &self,
+        lane: usize,
+        tenure: u64,
+        job: JobId,
+        bytes_in: u64,
+    ) -> bool {
         let mut state = self.lock();
-        if let Some(entry) = state.lane(lane, tenure)
-            && let Some(place) = entry.find(job)
-        {
-            let assigned = &mut entry.assigned[place];
-            assigned.task.stamps.encoded = clock::now();
-            assigned.bytes_in = bytes_in;
-            assigned.sent = true;
+        let Some(entry) = state.lane(lane, tenure) else { return false };
+        let Some(place) = entry.find(job) else { return false };
+        let assigned = &mut entry.assigned[place];
+        assigned.task.stamps.encoded = clock::now();
+        assigned.bytes_in = bytes_in;
+        assigned.sent = true;
+        true
+    }
+
+    /// Whether somebody still waits for the inputs of a job.
+    pub(in super::super) fn is_awaited(&self, lane: usize, tenure: u64, job: JobId) -> bool {
+        let mut state = self.lock();
+        let entry = state.lane(lane, tenure).filter(|entry| entry.ready);
+        let assigned = entry.and_then(|entry| Some(&entry.assigned[entry.find(job)?]));
+        assigned.is_some_and(|assigned| !assigned.task.ticket.is_stopping())
+    }
+
+    /// Ends the jobs whose inputs are not there yet: one may be a pipe that nobody will ever
+    /// write to, or on a file system that does not answer. Who reads it finds out, or is not
+    /// waited for ([`link`](super::super::link)).
+    pub(super) fn give_up_reading(&self, state: &mut State, error: &JobError) {
+        for lane in 0..state.lanes.len() {
+            let entry = &mut state.lanes[lane];
+            if entry.errands.is_empty() && entry.assigned.iter().all(|assigned| assigned.sent) {
+                continue;
+            }
+            entry.errands.retain(|chore| matches!(chore, Chore::Region(_)));
+            let (told, unread): (VecDeque<_>, VecDeque<_>) =
+                std::mem::take(&mut entry.assigned).into_iter().partition(|a| a.sent);
+            entry.assigned = told;
+            entry.given -= unread.len() as u64;
+            let pid = entry.pid;
+            for Assigned { mut task, bytes_in, .. } in unread {
+                let now = clock::now();
+                task.stamps.encoded = now;
+                task.stamps.collected = now;
+                let worker = Some(WorkerId(lane as u32));
+                state.ended.push((task, End::failed(error.clone(), worker, pid, bytes_in)));
+            }
         }
     }
 

@@ -29,6 +29,7 @@ use smallvec::SmallVec;
 
 use self::streak::Streak;
 use super::keeper::Keeper;
+use crate::stall;
 use crate::ticket::{Task, Ticket, Wanted};
 use crate::{PoolConfig, SubmitError, Transport};
 
@@ -63,7 +64,9 @@ pub(super) struct Crew {
     /// Of the arena transport: where payloads are, what wakes the coordinator.
     pub(super) arena: Arena,
     pub(super) budget: Arc<Budget>,
-    bells: Bells,
+    pub(super) bells: Bells,
+    /// Time that counts for no job; the keeper looks.
+    pub(super) stalls: stall::Shared,
     spin: Option<Duration>,
     /// A worker had to be woken for the last job.
     has_woken: AtomicBool,
@@ -116,6 +119,7 @@ impl Crew {
             arena: Arena::new(Arc::clone(&budget)),
             budget,
             bells,
+            stalls: stall::Shared::default(),
             spin: config.spin,
             has_woken: AtomicBool::new(false),
             keeper: OnceLock::new(),
@@ -273,12 +277,14 @@ impl Crew {
     }
 
     /// When the keeper has to look at a worker's job again, or the job whose time
-    /// is over. `current` is what the worker's status page says.
+    /// is over. `current` is what the worker's status page says; so much time before `now` counts
+    /// for no job.
     pub(super) fn time_limit(
         &self,
         lane: usize,
         current: Option<(JobId, Option<Nanos>)>,
         now: Nanos,
+        stopped: Nanos,
         grace: Duration,
     ) -> TimeLimit {
         let mut state = self.lock();
@@ -292,7 +298,9 @@ impl Crew {
                 // A worker cannot put it off by saying something else later on, or that
                 // it is yet to come.
                 Some((job, Some(called))) if job == id => {
-                    *assigned.called.get_or_insert(called.min(now))
+                    let called = assigned.called.get_or_insert(called.min(now));
+                    *called = called.saturating_add(stopped).min(now);
+                    *called
                 }
                 // Not called yet, so not before now.
                 _ => now,

@@ -2,6 +2,7 @@
 
 use brigade_proto::Nanos;
 use brigade_sys::process;
+use brigade_sys::stall::TICK;
 
 use super::{Facts, GRACE};
 use crate::processes::crew::{TimeLimit, Why};
@@ -11,8 +12,14 @@ use crate::processes::pulse::{self, Beat};
 
 impl Facts {
     /// Sees to the job that a worker has in hand, and to whether it takes up what it was
-    /// given; returns when to look again.
-    pub(super) fn mind(&self, lane: usize, kid: &mut Kid, now: Nanos) -> Option<Nanos> {
+    /// given; returns when to look again. So much time before `now` counts for nobody.
+    pub(super) fn mind(
+        &self,
+        lane: usize,
+        kid: &mut Kid,
+        now: Nanos,
+        stopped: Nanos,
+    ) -> Option<Nanos> {
         let heartbeat = self.config.heartbeat;
         let (pid, current) = (kid.pid, kid.current());
         let beat = || {
@@ -28,9 +35,10 @@ impl Facts {
             return None;
         }
         let look = now + pulse::interval(heartbeat).as_nanos() as u64;
-        match self.crew.time_limit(lane, kid.current(), now, GRACE) {
+        match self.crew.time_limit(lane, kid.current(), now, stopped, GRACE) {
             TimeLimit::None => Some(look),
-            TimeLimit::At(at) => Some(at.min(look)),
+            // Often enough to notice that this process was stopped meanwhile.
+            TimeLimit::At(at) => Some(at.min(look).min(now + TICK.as_nanos() as u64)),
             // Its kernel had no chance to end in time.
             TimeLimit::Over(..) if process::is_stopped(pid) => {
                 kid.kill(Cause::Hung(heartbeat));

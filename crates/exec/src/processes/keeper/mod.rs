@@ -17,6 +17,7 @@ use brigade_ipc::BellsRegion;
 use brigade_proto::Nanos;
 use brigade_sys::bell::Bell;
 use brigade_sys::clock;
+use brigade_sys::stall::TICK;
 use crossbeam_channel::{Receiver, Sender};
 
 use self::watch::Watch;
@@ -40,6 +41,10 @@ pub(super) enum Event {
     Cancel { lane: usize, ticket: Arc<Ticket> },
     /// Every worker is to die.
     KillAll,
+    /// Every worker is to be stopped; then `done` is dropped.
+    Pause { done: Sender<()> },
+    /// Every worker is to go on.
+    Resume,
     /// A thread that serves all workers has panicked.
     Fallen { what: String },
     /// All jobs are done, workers are to leave.
@@ -49,6 +54,9 @@ pub(super) enum Event {
 /// How long after its timeout a job is left to notice it before its worker is
 /// killed.
 const GRACE: Duration = Duration::from_millis(50);
+
+/// How long it is waited until workers are stopped: the keeper may be starting one.
+const PAUSE_LIMIT: Duration = Duration::from_secs(1);
 
 /// Reaches the keeper from other threads.
 #[derive(Clone)]
@@ -89,9 +97,18 @@ impl Keeper {
     /// time.
     pub(super) fn mind(&self, timeout: Duration) {
         let due = clock::now().saturating_add((timeout + GRACE).as_nanos() as u64);
-        if due < self.0.wake_at.load(Ordering::SeqCst) {
+        // Before that it is to notice whether this process is stopped.
+        let tick = clock::after(TICK * 2);
+        if due.min(tick) < self.0.wake_at.load(Ordering::SeqCst) {
             self.0.bell.ring();
         }
+    }
+
+    /// Stops all workers, and waits until they are, but not for long.
+    pub(super) fn pause(&self) {
+        let (done, paused) = crossbeam_channel::bounded(0);
+        self.tell(Event::Pause { done });
+        let _ = paused.recv_timeout(PAUSE_LIMIT);
     }
 
     /// Waits until all workers are ready.

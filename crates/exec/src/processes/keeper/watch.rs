@@ -12,6 +12,8 @@ use brigade_ipc::{Caller, Invitation};
 use brigade_proto::Nanos;
 use brigade_sys::bell::wait_readable;
 use brigade_sys::clock;
+use brigade_sys::orphans::Orphans;
+use brigade_sys::process::HELD_LOOK;
 use crossbeam_channel::{Receiver, Sender};
 
 use super::hire::Agency;
@@ -61,6 +63,8 @@ pub(super) struct Watch {
     pub(super) leaving: bool,
     /// Because a thread of the pool has panicked.
     has_fallen: bool,
+    /// If this process has to see to orphans, and when it looks for them next.
+    orphans: Option<(Orphans, Nanos)>,
 }
 
 /// The pool's start, while it lasts.
@@ -88,6 +92,7 @@ impl Watch {
             starting: Some(Start { _over: over, missing: (0..lanes).collect() }),
             leaving: false,
             has_fallen: false,
+            orphans: Orphans::here().map(|orphans| (orphans, 0)),
         }
     }
 
@@ -102,7 +107,13 @@ impl Watch {
             }
             // Until the deadlines are known, every new one has to ring.
             self.desk().wake_at.store(u64::MAX, Ordering::SeqCst);
-            let next = self.keep_deadlines();
+            let now = clock::now();
+            // What the look below will find, when it is known when the next one is to come.
+            let stopped = self.facts.crew.stalls.pending(now);
+            let next = self.keep_deadlines(now, stopped);
+            let next = [next, self.see_to_orphans(now)].into_iter().flatten().min();
+            let watch = self.facts.crew.stalls.look(now, next);
+            self.facts.crew.bells.tell_stalls(watch);
             self.desk().wake_at.store(next.unwrap_or(u64::MAX - 1), Ordering::SeqCst);
             if self.leaving && self.seats.iter().all(|seat| matches!(seat, Seat::Empty)) {
                 if self.has_fallen {
@@ -152,6 +163,22 @@ impl Watch {
                 }
                 Event::Cancel { lane, ticket } => self.on_cancel(lane, &ticket),
                 Event::KillAll => self.kill_all(),
+                Event::Pause { done } => {
+                    for seat in &self.seats {
+                        if let Seat::Taken(kid) = seat {
+                            kid.stop();
+                        }
+                    }
+                    // Its sender waits for that.
+                    drop(done);
+                }
+                Event::Resume => {
+                    for seat in &self.seats {
+                        if let Seat::Taken(kid) = seat {
+                            kid.go_on();
+                        }
+                    }
+                }
                 Event::Close => {
                     self.leaving = true;
                     for seat in &mut self.seats {
@@ -190,8 +217,7 @@ impl Watch {
     }
 
     /// Does what is due; returns when the next thing is.
-    fn keep_deadlines(&mut self) -> Option<Nanos> {
-        let now = clock::now();
+    fn keep_deadlines(&mut self, now: Nanos, stopped: Nanos) -> Option<Nanos> {
         let mut next: Option<Nanos> = None;
         for lane in 0..self.seats.len() {
             let due = match &mut self.seats[lane] {
@@ -208,13 +234,33 @@ impl Watch {
                     }
                 }
                 Seat::Taken(kid) => {
-                    let work = kid.life.is_working().then(|| self.facts.mind(lane, kid, now));
-                    [work.flatten(), kid.keep_deadline(now)].into_iter().flatten().min()
+                    kid.life.put_off(stopped);
+                    if kid.is_held() {
+                        kid.bury(LINK_LIMIT);
+                        if !kid.is_held() {
+                            // Its end is settled before the next sleep.
+                            self.facts.keeper.0.bell.ring();
+                        }
+                    }
+                    let held = kid.is_held().then(|| now + HELD_LOOK.as_nanos() as u64);
+                    let is_working = kid.life.is_working();
+                    let work = is_working.then(|| self.facts.mind(lane, kid, now, stopped));
+                    [held, work.flatten(), kid.keep_deadline(now)].into_iter().flatten().min()
                 }
             };
             next = [next, due].into_iter().flatten().min();
         }
         next
+    }
+
+    /// As the first process of a container; returns when to look again.
+    fn see_to_orphans(&mut self, now: Nanos) -> Option<Nanos> {
+        let (orphans, due) = self.orphans.as_mut()?;
+        if *due <= now {
+            orphans.reap();
+            *due = now + Orphans::LOOK.as_nanos() as u64;
+        }
+        Some(*due)
     }
 
     fn sleep(&mut self, until: Option<Nanos>) {
@@ -229,7 +275,7 @@ impl Watch {
         }
         for (lane, seat) in self.seats.iter().enumerate() {
             let Seat::Taken(kid) = seat else { continue };
-            if let Some(child) = &kid.child {
+            if let Some(child) = kid.child.as_ref().filter(|_| !kid.is_held()) {
                 fds.push(child.pidfd());
                 sources.push(Source::Life(lane));
             }

@@ -49,6 +49,7 @@ pub fn run_if_worker(registry: &Registry) -> Option<ExitCode> {
         Ok((invitation, parent)) => {
             // Programs that a kernel starts learn nothing of the coordinator.
             process::clear_environment(&[SERVER_ENV, NONCE_ENV, PARENT_ENV]);
+            process::be_killed_first();
             run(registry, hello(registry), invitation, parent)
         }
         Err(refusal) => give_notice(&refusal),

@@ -15,6 +15,7 @@ use crate::invoke::{self, Call, Deadline};
 use crate::log::{is_chatty, tell_called, tell_returned};
 use crate::processes::bounds::{Bound, make_way_if_starved};
 use crate::processes::sinks::{Output, Room, Sink};
+use crate::stall::Frozen;
 
 /// Encoded places of outputs that surely fit an answer.
 const ROOM_FOR_PLACES: usize = 400;
@@ -142,8 +143,15 @@ impl Worker<'_> {
                 let room = Room::Arena { shelf: &mut self.outputs, mail: &mut self.mail };
                 let mut sink = Sink::new(room, self.bound.outputs());
                 let bound = &self.bound;
-                let (returned, result) =
-                    run_entry(entry, bound, &run.params, None, called, &slices, &mut sink);
+                let (returned, result) = run_entry(
+                    entry,
+                    bound,
+                    &run.params,
+                    None,
+                    (called, &|_| 0),
+                    &slices,
+                    &mut sink,
+                );
                 let outputs = sink.into_outputs();
                 if result.is_ok() && outputs.iter().any(Output::is_apart) {
                     // No room for outputs that an answer can name. This job and the rest go
@@ -202,8 +210,9 @@ pub(super) fn call(
     let entry = registry.get(KernelId(job.kernel));
     let called = clock::now();
     station.call(called);
+    let frozen = |now| station.frozen(now);
     let (returned, result) =
-        run_entry(entry, bound, &job.params, job.timeout, called, inputs, sink);
+        run_entry(entry, bound, &job.params, job.timeout, (called, &frozen), inputs, sink);
     (Instants { in_hand, called, returned, published: 0 }, result)
 }
 
@@ -213,7 +222,7 @@ fn run_entry(
     bound: &Bound,
     params: &Params,
     timeout: Option<Duration>,
-    called: Nanos,
+    (called, frozen): (Nanos, Frozen<'_>),
     inputs: &[&[u8]],
     sink: &mut dyn OutputSink,
 ) -> (Nanos, Result<Notes, JobError>) {
@@ -226,7 +235,7 @@ fn run_entry(
         tell_called(entry.spec.name);
     }
     let never = || false;
-    let deadline = Deadline { timeout, called, cancelled: &never };
+    let deadline = Deadline::new(timeout, called, frozen, &never);
     let context = Context::new(params, inputs, sink, &deadline);
     let mut call = Call::new(entry, context);
     let (returned, result) = bound.time(|| invoke::run_to_end(&mut call, &deadline, thread::sleep));

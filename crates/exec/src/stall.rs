@@ -1,0 +1,135 @@
+//! How long something has taken, without the time in which this process was stopped or frozen:
+//! a job must not have timed out because its container was paused. The rule is in
+//! [`brigade_sys::stall`].
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use brigade_proto::Nanos;
+use brigade_sys::clock;
+use brigade_sys::stall::{TICK, Watch};
+
+/// Time up to an instant that counts for nobody.
+pub(crate) type Frozen<'a> = &'a (dyn Fn(Nanos) -> Nanos + Sync);
+
+/// Measures from an instant on.
+pub(crate) struct Stopwatch<'a> {
+    begin: Nanos,
+    before: Nanos,
+    frozen: Frozen<'a>,
+}
+
+impl<'a> Stopwatch<'a> {
+    pub(crate) fn start(begin: Nanos, frozen: Frozen<'a>) -> Self {
+        Self { begin, before: frozen(begin), frozen }
+    }
+
+    /// At an instant, or later if that is asked for.
+    pub(crate) fn at(&self, now: Nanos) -> Duration {
+        let stopped = (self.frozen)(now).saturating_sub(self.before);
+        Duration::from_nanos(now.saturating_sub(self.begin).saturating_sub(stopped))
+    }
+
+    /// Whether more than `limit` has passed. The look at the clock that has passed mostly decides.
+    pub(crate) fn is_over(&self, now: Nanos, limit: Duration) -> bool {
+        Duration::from_nanos(now.saturating_sub(self.begin)) >= limit && self.at(now) >= limit
+    }
+}
+
+/// A watch that many threads look at, and one of them keeps.
+#[derive(Debug, Default)]
+pub(crate) struct Shared(Mutex<Watch>);
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Watch> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn frozen(&self, now: Nanos) -> Nanos {
+        self.lock().frozen(now)
+    }
+
+    /// See [`Watch::pending`].
+    pub(crate) fn pending(&self, now: Nanos) -> Nanos {
+        self.lock().pending(now)
+    }
+
+    /// See [`Watch::look`].
+    pub(crate) fn look(&self, now: Nanos, next: Option<Nanos>) -> Watch {
+        let mut watch = self.lock();
+        watch.look(now, next);
+        *watch
+    }
+}
+
+/// Of the backends that run kernels in this process: no thread of theirs looks at the clock
+/// regularly, so there is one while jobs with a time limit run.
+static HERE: Shared = Shared(Mutex::new(Watch { looked: 0, asked: 0, frozen: 0 }));
+static TICKER: Mutex<Ticker> = Mutex::new(Ticker { users: 0, is_running: false });
+
+struct Ticker {
+    users: usize,
+    is_running: bool,
+}
+
+/// Time up to an instant that counts for no job in this process.
+pub(crate) fn here(now: Nanos) -> Nanos {
+    HERE.frozen(now)
+}
+
+/// Keeps the clock watched as long as it lives.
+pub(crate) struct Ticking(());
+
+impl Ticking {
+    pub(crate) fn begin() -> Self {
+        let mut ticker = TICKER.lock().unwrap_or_else(PoisonError::into_inner);
+        ticker.users += 1;
+        if !ticker.is_running {
+            let now = clock::now();
+            HERE.look(now, Some(now + TICK.as_nanos() as u64));
+            // Without the thread, all time counts.
+            ticker.is_running =
+                thread::Builder::new().name("stall-watch".to_owned()).spawn(tick).is_ok();
+            if !ticker.is_running {
+                HERE.look(now, None);
+            }
+        }
+        Self(())
+    }
+}
+
+impl Drop for Ticking {
+    fn drop(&mut self) {
+        TICKER.lock().unwrap_or_else(PoisonError::into_inner).users -= 1;
+    }
+}
+
+fn tick() {
+    loop {
+        thread::sleep(TICK);
+        let mut ticker = TICKER.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = clock::now();
+        let next = (ticker.users > 0).then(|| now + TICK.as_nanos() as u64);
+        HERE.look(now, next);
+        if next.is_none() {
+            ticker.is_running = false;
+            return;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stopwatch_does_not_count_what_counts_for_nobody() {
+        let frozen = |now: Nanos| if now >= 500 { 300 } else { 100 };
+        let watch = Stopwatch::start(200, &frozen);
+        assert_eq!(watch.at(400), Duration::from_nanos(200));
+        assert_eq!(watch.at(600), Duration::from_nanos(200));
+        assert!(watch.is_over(400, Duration::from_nanos(200)));
+        assert!(!watch.is_over(600, Duration::from_nanos(201)));
+    }
+}
