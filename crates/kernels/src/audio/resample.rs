@@ -1,6 +1,6 @@
 use brigade_proto::Buffer;
 
-use super::wav::{self, Sound};
+use super::wav::{self, Format, Sound};
 use crate::{
     Context, Family, Inputs, Kernel, KernelError, OutputFormat, ParamSpec, Progress, Size, Spec,
 };
@@ -24,7 +24,7 @@ impl Kernel for Resample {
                  filter drives beyond the format's range is clipped.",
             )
             .param(ParamSpec::int("rate", 1000..=384_000, "samples a second").default(16_000))
-            .inputs(Inputs::exactly(1, "a WAV file, 8 to 32 bit or float"))
+            .inputs(Inputs::exactly(1, "a WAV file, integers of 8 to 32 bits or floats"))
             .output(OutputFormat::Fixed("wav"), "a WAV file of the same format at the new rate")
             .default_size("480000")
     }
@@ -32,7 +32,7 @@ impl Kernel for Resample {
     fn run(&self, job: &mut Context<'_>) -> Result<Progress, KernelError> {
         let sound = wav::read(job.input(0)?)?;
         let rate = job.int("rate") as usize;
-        let from = sound.spec.sample_rate as usize;
+        let from = sound.format.rate as usize;
         if from > 384_000 {
             return Err(KernelError::input(format!(
                 "the sound has {from} samples a second; up to 384000 are converted"
@@ -45,8 +45,9 @@ impl Kernel for Resample {
             job.check_stop()?;
             channels.push(filter.apply(channel));
         }
-        let spec = hound::WavSpec { sample_rate: rate as u32, ..sound.spec };
-        job.put(&wav::write(&Sound { spec, channels })?)?;
+        let format = Format { rate: rate as u32, ..sound.format };
+        let sound = Sound { format, channels };
+        sound.write(job.output(sound.file_len()?)?)?;
         Ok(Progress::Done)
     }
 
@@ -186,6 +187,23 @@ mod tests {
     fn a_constant_stays_as_it_is() {
         let y = Filter::new(3, 5).apply(&[0.5; 1000]);
         assert!(y[100..500].iter().all(|y| (y - 0.5).abs() < 2e-3), "{:?}", &y[300..310]);
+    }
+
+    /// `scipy.signal.resample_poly(x, 1, 3)` of the same file.
+    #[test]
+    fn a_file_with_an_odd_chunk_becomes_what_scipy_makes_of_it() {
+        let bytes = include_bytes!("../../tests/files/wav/wav_odd_chunk.wav");
+        let y = Filter::new(1, 3).apply(&wav::read(bytes).unwrap().channels[0]);
+        assert_eq!(y.len(), 1000);
+        for (at, expected) in [
+            (0, 0.030_891_533_747_881_83),
+            (1, 0.266_179_915_726_492_9),
+            (499, -0.569_410_085_622_547_5),
+            (998, 0.312_507_962_217_704_94),
+            (999, 0.266_179_915_726_492_86),
+        ] {
+            assert!((y[at] - expected).abs() < 1e-9, "{at}: {} instead of {expected}", y[at]);
+        }
     }
 
     #[test]

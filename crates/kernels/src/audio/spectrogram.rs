@@ -29,7 +29,7 @@ impl Kernel for Spectrogram {
                 ParamSpec::choice("taper", &["hann", "hamming", "boxcar"], "window function")
                     .default("hann"),
             )
-            .inputs(Inputs::exactly(1, "a WAV file, 8 to 32 bit or float"))
+            .inputs(Inputs::exactly(1, "a WAV file, integers of 8 to 32 bits or floats"))
             .output(
                 OutputFormat::Fixed("npy"),
                 "magnitudes, f32, (window/2 + 1 frequencies, frames)",
@@ -81,6 +81,13 @@ impl Kernel for Spectrogram {
                     tile[column] = value.norm_sqr().sqrt() as f32;
                 }
             }
+            // Sounds of floats may be as loud as they like.
+            if tile.iter().any(|magnitude| !magnitude.is_finite()) {
+                return Err(KernelError::Numeric(
+                    "the sound is so loud that its spectrum is beyond what float32 holds"
+                        .to_owned(),
+                ));
+            }
             for (row, tile) in data.chunks_exact_mut(frames * 4).zip(tile.chunks_exact(FRAMES)) {
                 let row = &mut row[first * 4..(first + count) * 4];
                 for (to, magnitude) in row.chunks_exact_mut(4).zip(tile) {
@@ -100,8 +107,7 @@ fn mono(mut channels: Vec<Vec<f64>>) -> Vec<f64> {
     if channels.len() == 1 {
         return channels.swap_remove(0);
     }
-    // A last sample that some channels lack is dropped.
-    let len = channels.iter().map(Vec::len).min().unwrap_or(0);
+    let len = channels.first().map_or(0, Vec::len);
     let count = channels.len() as f64;
     (0..len).map(|i| channels.iter().map(|channel| channel[i]).sum::<f64>() / count).collect()
 }
