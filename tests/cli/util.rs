@@ -5,10 +5,13 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Once};
 use std::time::{Duration, Instant};
 
 use brigade_sys::bell::wait_readable;
 use serde_json::Value;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 use tempfile::TempDir;
 
 /// No test takes longer, unless something hangs.
@@ -17,6 +20,20 @@ const CAP: Duration = Duration::from_secs(120);
 /// A fresh directory in which the program runs.
 pub(crate) struct Kitchen {
     dir: TempDir,
+}
+
+/// Has the programs that the tests start begin with the signals' default actions. The shell that
+/// started the tests may ignore SIGINT (it does for jobs in the background), Brigade then ignores
+/// it as well, and the tests that send it would wait in vain. A signal that this process catches is
+/// at its default again in a program that it starts; here it still ends this process.
+fn default_signals() {
+    static DONE: Once = Once::new();
+    DONE.call_once(|| {
+        for signal in [SIGHUP, SIGINT, SIGQUIT, SIGTERM] {
+            let always = Arc::new(AtomicBool::new(true));
+            signal_hook::flag::register_conditional_default(signal, always).unwrap();
+        }
+    });
 }
 
 /// What came of a run of the program.
@@ -29,6 +46,7 @@ pub(crate) struct Done {
 
 impl Kitchen {
     pub(crate) fn new() -> Self {
+        default_signals();
         Self { dir: tempfile::tempdir().unwrap() }
     }
 
