@@ -22,5 +22,6 @@ pub mod signals;
 pub mod slab;
 pub mod socket;
 pub mod stall;
+pub mod storage;
 pub mod tether;
 pub mod usage;
