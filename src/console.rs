@@ -20,7 +20,14 @@ static BAR: Mutex<Option<ProgressBar>> = Mutex::new(None);
 /// there is nowhere to tell it.
 pub(crate) fn write(text: &[u8]) {
     let bar = BAR.lock().unwrap_or_else(PoisonError::into_inner).clone();
-    let write = || drop(io::stderr().lock().write_all(text));
+    let write = || {
+        if cfg!(test) {
+            // Shown if the test fails.
+            eprint!("{}", String::from_utf8_lossy(text));
+        } else {
+            drop(io::stderr().lock().write_all(text));
+        }
+    };
     match bar {
         Some(bar) => bar.suspend(write),
         None => write(),
@@ -127,6 +134,10 @@ impl Beside {
 impl Results {
     /// Standard output alone.
     pub(crate) fn stdout() -> Self {
+        if cfg!(test) {
+            // The test runner's own.
+            return Self::to(Box::new(io::sink()));
+        }
         Self::to(Box::new(io::stdout().lock()))
     }
 

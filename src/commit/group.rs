@@ -54,11 +54,9 @@ impl Group {
         self.jobs.push(job);
     }
 
-    /// Brings the beginning of the journal to the disk, for what is written to it later may get
-    /// there in any order; and the directories that results will be in.
+    /// Brings to the disk that the journal is there, and the directories that results will be in.
     pub(super) fn begin(&mut self) -> Result<(), Failure> {
         if let Some(journal) = &self.journal {
-            journal.sync()?;
             self.directories.push(journal.directory());
         }
         self.sync_names(false)

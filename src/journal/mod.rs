@@ -39,6 +39,8 @@ pub(crate) struct Journal {
     /// Whether its last session did not come to its end: then the last that it wrote may be
     /// missing, whatever of its results is there.
     is_cut: bool,
+    /// Whether nothing was in it.
+    is_new: bool,
     /// What names in it are relative to.
     base: Base,
     /// The same in earlier sessions, where it was another directory, the latest first.
@@ -160,6 +162,7 @@ impl Journal {
             writer: Writer::new(path, stored, good, chain, version).map_err(cannot)?,
             file,
             is_cut,
+            is_new: good == 0,
             base,
             earlier_bases,
             earlier,
@@ -170,11 +173,6 @@ impl Journal {
         if good == 0 {
             journal.writer.add(&Record::Journal { schema: SCHEMA.to_owned() });
         }
-        let base = match &journal.base {
-            Base::None => None,
-            Base::Directory(directory) => Some(Name::from(&**directory)),
-        };
-        journal.writer.add(&Record::Session { pid: std::process::id(), run: RunId::own(), base });
         Ok(journal)
     }
 
@@ -183,6 +181,15 @@ impl Journal {
     /// # Errors
     /// When that cannot be written.
     pub(crate) fn begin(&self) -> Result<(), Failure> {
+        if self.is_new {
+            // It is known by its first line. What comes later may get to the disk in any order.
+            self.writer.sync()?;
+        }
+        let base = match &self.base {
+            Base::None => None,
+            Base::Directory(directory) => Some(Name::from(&**directory)),
+        };
+        self.writer.add(&Record::Session { pid: std::process::id(), run: RunId::own(), base });
         self.writer.write().map(drop)
     }
 

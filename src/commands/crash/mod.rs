@@ -1,0 +1,178 @@
+//! Losses of power. A run is recorded, operation by operation. For each moment of it, images are
+//! made of what a disk may hold when the power fails there, and the run is resumed on each.
+
+mod disk;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use brigade_kernels::Registry;
+use clap::Parser;
+
+use super::{batch, run};
+use crate::args::{Cli, Command};
+use crate::exit::Exit;
+use crate::write::disk::record::{self, Operation};
+use disk::{Dice, Disk, Image, Loss};
+
+/// A directory with inputs, and something in it that is none of the run's business.
+struct Scene {
+    dir: tempfile::TempDir,
+}
+
+impl Scene {
+    fn new(images: usize) -> Self {
+        let scene = Self { dir: tempfile::tempdir().unwrap() };
+        fs::create_dir(scene.path("in")).unwrap();
+        for image in 0..images {
+            scene.input(image, 4);
+        }
+        fs::write(scene.path("notes"), "mine").unwrap();
+        scene
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    fn input(&self, image: usize, size: usize) {
+        let size = format!("{}x{size}", 4 + image);
+        let name = format!("ROOT/in/{image:02}.png");
+        let line = format!(
+            "run grayscale -b sync --jobs 1 --force --durability none --size {size} -o {name}"
+        );
+        assert_eq!(self.run(&line), Exit::Ok);
+    }
+
+    /// Runs `brigade LINE` in this process; ROOT is the directory.
+    fn run(&self, line: &str) -> Exit {
+        let root = self.dir.path().to_str().unwrap();
+        let line = format!("brigade {}", line.replace("ROOT", root));
+        let exit = match Cli::try_parse_from(line.split(' ')).unwrap().command {
+            Command::Run(args) => run::run(&args, Registry::builtin()),
+            Command::Batch(args) => batch::run(&args, Registry::builtin()),
+            _ => unreachable!("{line}"),
+        };
+        exit.unwrap_or_else(|failure| {
+            eprintln!("{}", failure.message);
+            failure.exit
+        })
+    }
+
+    /// The results that are there.
+    fn outputs(&self) -> BTreeMap<PathBuf, Vec<u8>> {
+        let mut image = Image::of(self.dir.path());
+        image.files.retain(|path, _| path.parent() == Some(&self.path("out")));
+        image.files
+    }
+}
+
+/// What a run promises of the moment before a loss of power.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Promise {
+    /// What has its name is whole, and what is reported is there.
+    Durable,
+    Nothing,
+}
+
+/// Records `line`, and resumes it with `again` on images of each moment. Returns how many images
+/// there were.
+fn images(scene: &Scene, line: &str, again: &str, promise: Promise) -> usize {
+    let root = scene.dir.path();
+    let before = Image::of(root);
+    let old = scene.outputs();
+    let mut disk = Disk::of(root);
+    let (exit, operations) = record::of(root, || scene.run(line));
+    assert_eq!(exit, Exit::Ok);
+    let expected = scene.outputs();
+    assert!(expected.len() >= 10, "{expected:?}");
+    let mut dice = Dice(1);
+    let mut reported: Vec<PathBuf> = Vec::new();
+    let mut count = 0;
+    for moment in 0..=operations.len() {
+        if moment > 0 {
+            disk.apply(&operations[moment - 1]);
+            if let Operation::Report(paths) = &operations[moment - 1] {
+                reported.extend_from_slice(paths);
+            }
+        }
+        for loss in [Loss::Nothing, Loss::Everything, Loss::Contents] {
+            let image = disk.image(loss, &mut dice);
+            let context =
+                format!("{loss:?} after {moment} operations: {:?}", operations[..moment].last());
+            image.put(root);
+            if promise == Promise::Durable {
+                keeps_its_promise(&image, &old, &expected, &reported, &context);
+            }
+            let done: Vec<u64> = reported.iter().map(|path| number(path)).collect();
+            assert_eq!(scene.run(again), Exit::Ok, "{context}");
+            let mut found = scene.outputs();
+            assert_eq!(
+                found.keys().collect::<Vec<_>>(),
+                expected.keys().collect::<Vec<_>>(),
+                "{context}"
+            );
+            found.retain(|path, bytes| *bytes != expected[path]);
+            assert!(found.is_empty(), "{context}: {found:?}");
+            let others = Image::of(root);
+            for (path, bytes) in
+                before.files.iter().filter(|(path, _)| !expected.contains_key(*path))
+            {
+                assert!(path.ends_with("j") || others.files[path] == *bytes, "{context}: {path:?}");
+            }
+            if promise == Promise::Durable {
+                let after: Vec<u64> = reported.iter().map(|path| number(path)).collect();
+                assert_eq!(done, after, "{context}: what was reported was made again");
+            }
+            count += 1;
+        }
+    }
+    assert_eq!(reported.len(), expected.len());
+    count
+}
+
+fn number(path: &Path) -> u64 {
+    path.metadata().map_or(0, |found| found.ino())
+}
+
+fn keeps_its_promise(
+    image: &Image,
+    old: &BTreeMap<PathBuf, Vec<u8>>,
+    expected: &BTreeMap<PathBuf, Vec<u8>>,
+    reported: &[PathBuf],
+    context: &str,
+) {
+    for (path, whole) in expected {
+        let found = image.files.get(path);
+        let is_told = reported.contains(path);
+        match found {
+            Some(bytes) if bytes == whole => {}
+            found => {
+                assert!(!is_told, "{context}: {path:?} is reported");
+                assert!(
+                    found == old.get(path),
+                    "{context}: {path:?} is neither whole nor as it was"
+                );
+            }
+        }
+    }
+}
+
+const RUN: &str = "run blur -p sigma=1 -b sync -o ROOT/out --journal ROOT/j --keep-going";
+
+fn run_line(images: usize) -> String {
+    let inputs = (0..images).map(|image| format!(" ROOT/in/{image:02}.png"));
+    format!("{RUN}{}", inputs.collect::<String>())
+}
+
+#[test]
+fn a_run_is_resumed_after_a_loss_of_power() {
+    for durability in ["batch", "sync"] {
+        let scene = Scene::new(17);
+        let line = format!("{} --durability {durability}", run_line(17));
+        let count = images(&scene, &line, &format!("{line} --resume"), Promise::Durable);
+        assert!(count >= 300, "{count} images");
+    }
+}
