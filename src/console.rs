@@ -21,16 +21,25 @@ static BAR: Mutex<Option<ProgressBar>> = Mutex::new(None);
 pub(crate) fn write(text: &[u8]) {
     let bar = BAR.lock().unwrap_or_else(PoisonError::into_inner).clone();
     let write = || {
-        if cfg!(test) {
-            // Shown if the test fails.
-            eprint!("{}", String::from_utf8_lossy(text));
-        } else {
-            drop(io::stderr().lock().write_all(text));
-        }
+        drop(if cfg!(test) { Shown.write_all(text) } else { io::stderr().lock().write_all(text) });
     };
     match bar {
         Some(bar) => bar.suspend(write),
         None => write(),
+    }
+}
+
+/// In a unit test, what is shown if it fails.
+struct Shown;
+
+impl Write for Shown {
+    fn write(&mut self, text: &[u8]) -> io::Result<usize> {
+        eprint!("{}", String::from_utf8_lossy(text));
+        Ok(text.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 
@@ -135,8 +144,7 @@ impl Results {
     /// Standard output alone.
     pub(crate) fn stdout() -> Self {
         if cfg!(test) {
-            // The test runner's own.
-            return Self::to(Box::new(io::sink()));
+            return Self::to(Box::new(Shown));
         }
         Self::to(Box::new(io::stdout().lock()))
     }

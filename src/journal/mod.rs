@@ -11,7 +11,8 @@ mod writer;
 use std::collections::HashSet;
 use std::fs::{File, TryLockError};
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::io::{self, BufRead, BufReader, Seek, SeekFrom};
+use std::io::{self, BufRead, BufReader, Read};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use brigade_proto::{JobSpec, Status};
@@ -267,10 +268,9 @@ impl Journal {
         Ok(Fate::Done(Box::new(done), paths))
     }
 
-    fn recall(&mut self, line: u64) -> io::Result<Done> {
-        self.file.seek(SeekFrom::Start(line))?;
+    fn recall(&self, line: u64) -> io::Result<Done> {
         let mut text = Vec::new();
-        BufReader::new(&mut self.file).read_until(b'\n', &mut text)?;
+        BufReader::new(ReadFrom { file: &self.file, at: line }).read_until(b'\n', &mut text)?;
         let json = record::json_of(&text).unwrap_or_default();
         match serde_json::from_slice(json)? {
             Record::Done(done) => Ok(done),
@@ -349,6 +349,20 @@ impl Journal {
             say(format_args!("{gone} run again, whose results were gone or had been changed"));
         }
         self.writer.end()
+    }
+}
+
+/// A file from this place on. Its own place is moved by what is written at its end meanwhile.
+struct ReadFrom<'a> {
+    file: &'a File,
+    at: u64,
+}
+
+impl Read for ReadFrom<'_> {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        let len = self.file.read_at(bytes, self.at)?;
+        self.at += len as u64;
+        Ok(len)
     }
 }
 
