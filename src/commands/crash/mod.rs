@@ -90,7 +90,7 @@ fn images(scene: &Scene, line: &str, again: &str, promise: Promise) -> usize {
     let (exit, operations) = record::of(root, || scene.run(line));
     assert_eq!(exit, Exit::Ok);
     let expected = scene.outputs();
-    assert!(expected.len() >= 10, "{expected:?}");
+    assert!(!expected.is_empty());
     let mut dice = Dice(1);
     let mut reported: Vec<PathBuf> = Vec::new();
     let mut count = 0;
@@ -236,6 +236,30 @@ fn results_that_do_not_wait_for_others_are_on_the_disk_as_well() {
     let scene = Scene::new(IMAGES);
     let line = batch_line(&scene, "sync");
     assert!(images(&scene, &line, &format!("{line} --resume"), Promise::Durable) >= 300);
+}
+
+/// So few files are synced one by one.
+#[test]
+fn a_single_result_is_on_the_disk_before_it_is_reported() {
+    let scene = Scene::new(1);
+    fs::create_dir(scene.path("out")).unwrap();
+    let line = "run blur ROOT/in/00.png -b sync -o ROOT/out/00.png --journal ROOT/j";
+    assert!(images(&scene, line, &format!("{line} --resume"), Promise::Durable) >= 50);
+    // And without a journal; nothing goes on after that.
+    let line = "run blur ROOT/in/00.png -b sync -o ROOT/new/00.png";
+    fs::create_dir(scene.path("new")).unwrap();
+    let mut disk = Disk::of(scene.dir.path());
+    let (_, operations) = record::of(scene.dir.path(), || scene.run(line));
+    let whole = fs::read(scene.path("new/00.png")).unwrap();
+    let mut is_reported = false;
+    for operation in &operations {
+        disk.apply(operation);
+        is_reported |= matches!(operation, Operation::Report(_));
+        let image = disk.image(Loss::Everything, &mut Dice(5));
+        let found = image.files.get(&scene.path("new/00.png"));
+        assert!(found.map_or(!is_reported, |found| *found == whole));
+    }
+    assert!(is_reported);
 }
 
 /// Then results may be missing or torn, but they are found, and made again.
