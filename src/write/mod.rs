@@ -418,6 +418,19 @@ pub(crate) fn try_in_place(path: &Path) -> io::Result<()> {
     }
 }
 
+/// Waits until what was written to a file as it is, and its name, are on the disk.
+///
+/// # Errors
+/// When they cannot be brought there.
+pub(crate) fn sync_in_place(path: &Path, file: &File) -> io::Result<()> {
+    // A device or a pipe has nothing of that.
+    if !file.metadata()?.is_file() {
+        return Ok(());
+    }
+    disk::sync_data(file)?;
+    disk::sync_directory(directory(&follow(path)?))
+}
+
 /// The directory that a file is in.
 pub(crate) fn directory(path: &Path) -> &Path {
     match path.parent() {
