@@ -113,7 +113,7 @@ fn own_path(file: &File) -> PathBuf {
 pub(super) fn give_name(stored: &Stored, to: &Path) -> io::Result<()> {
     let flags = AtFlags::SYMLINK_FOLLOW;
     linkat(CWD, own_path(&stored.0), CWD, to, flags).inspect_err(|&errno| {
-        if !matches!(errno, Errno::EXIST | Errno::NOSPC | Errno::DQUOT) {
+        if super::place::is_lacking(&errno.into()) {
             NAMES_ARE_NEEDED.store(true, Ordering::Relaxed);
         }
     })?;
