@@ -7,6 +7,7 @@ use std::io::{self, BufWriter, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
+use brigade_proto::printable;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 
 use crate::exit::{Exit, Failure};
@@ -46,12 +47,7 @@ impl Write for Shown {
 /// Says something on standard error, on a line of its own: names of files and what workers
 /// say may hold anything.
 pub(crate) fn say(message: impl fmt::Display) {
-    let mut line = "brigade: ".to_owned();
-    for c in message.to_string().chars() {
-        if c.is_control() { line.extend(c.escape_default()) } else { line.push(c) }
-    }
-    line.push('\n');
-    write(line.as_bytes());
+    write(format!("brigade: {}\n", printable(&message.to_string())).as_bytes());
 }
 
 /// How far the run is, on standard error, if somebody watches.

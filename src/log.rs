@@ -2,6 +2,7 @@
 
 use std::io;
 
+use brigade_proto::printable;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
@@ -36,7 +37,10 @@ impl<'a> MakeWriter<'a> for Lines {
 
 impl io::Write for Lines {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        console::write(line);
+        // Names of files and what workers say may hold anything.
+        let text = String::from_utf8_lossy(line);
+        let text = text.strip_suffix('\n').unwrap_or(&text);
+        console::write(format!("{}\n", printable(text)).as_bytes());
         Ok(line.len())
     }
 

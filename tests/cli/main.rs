@@ -16,5 +16,6 @@ mod pressure;
 mod refused;
 mod report;
 mod run;
+mod shown;
 mod trace;
 mod util;

@@ -15,6 +15,7 @@ pub mod limits;
 mod notes;
 mod outcome;
 mod params;
+mod printable;
 mod span;
 
 pub use buffer::Buffer;
@@ -26,6 +27,7 @@ pub use job::{JobSpec, Source};
 pub use notes::{Note, Notes};
 pub use outcome::{Outcome, Status};
 pub use params::{Params, Value};
+pub use printable::{is_printable, printable};
 pub use span::{Nanos, Span, Spans, Stamps};
 
 /// Version of the messages between a coordinator and its workers. A worker of

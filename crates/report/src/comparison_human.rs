@@ -5,6 +5,9 @@ use std::io::{self, Write};
 
 use brigade_measure::comparison::{Comparison, Verdict};
 
+use brigade_proto::printable;
+
+use crate::clean;
 use crate::comparison_words::{change, overall, reason, smallest};
 use crate::formats::Document;
 use crate::units::quantity;
@@ -16,18 +19,25 @@ const HEADS: [&str; 7] = ["", "", "change", "detectable", "A/A", "base", "head"]
 /// # Errors
 /// When `out` fails.
 pub fn human(out: &mut dyn Write, comparison: &Comparison) -> io::Result<()> {
+    clean::lines(out, |out| write(out, comparison))
+}
+
+fn write(out: &mut dyn Write, comparison: &Comparison) -> io::Result<()> {
     let names = Document::Comparison(comparison).names();
     let mut rows = vec![HEADS.map(str::to_owned)];
     for (cell, name) in comparison.cells.iter().zip(&names) {
-        rows.push([
-            cell.verdict.to_string(),
-            name.clone(),
-            change(&cell.ratio),
-            smallest(cell.detectable),
-            cell.aa.as_ref().map_or_else(|| "-".to_owned(), change),
-            quantity(cell.base, &cell.unit),
-            quantity(cell.head, &cell.unit),
-        ]);
+        rows.push(
+            [
+                cell.verdict.to_string(),
+                name.clone(),
+                change(&cell.ratio),
+                smallest(cell.detectable),
+                cell.aa.as_ref().map_or_else(|| "-".to_owned(), change),
+                quantity(cell.base, &cell.unit),
+                quantity(cell.head, &cell.unit),
+            ]
+            .map(|cell| printable(&cell)),
+        );
     }
     table(out, &rows)?;
     writeln!(out)?;
@@ -35,10 +45,10 @@ pub fn human(out: &mut dyn Write, comparison: &Comparison) -> io::Result<()> {
         if cell.verdict >= Verdict::Inconclusive {
             let reason = reason(cell, comparison.tolerance);
             let reason = reason.split_whitespace().collect::<Vec<_>>().join(" ");
-            writeln!(out, "{}: {name}: {reason}", cell.verdict)?;
+            writeln!(out, "{}: {}: {reason}", cell.verdict, printable(name))?;
         }
     }
-    writeln!(out, "{}", overall(comparison))
+    writeln!(out, "{}", printable(&overall(comparison)))
 }
 
 /// Columns as wide as their widest cell; what it is and how it changed to the left,

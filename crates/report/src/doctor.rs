@@ -6,7 +6,7 @@ use brigade_measure::doctor::{Finding, Group, Verdict};
 use brigade_measure::host::Host;
 use serde::Serialize;
 
-use crate::units;
+use crate::{clean, units};
 
 /// Name and version of the JSON schema of `doctor`.
 pub const DOCTOR_SCHEMA: &str = "brigade.doctor.v1";
@@ -24,6 +24,10 @@ const TEXT: usize = 11;
 /// # Errors
 /// When `out` cannot be written.
 pub fn human(out: &mut dyn Write, host: &Host, findings: &[Finding]) -> io::Result<()> {
+    clean::lines(out, |out| write_all(out, host, findings))
+}
+
+fn write_all(out: &mut dyn Write, host: &Host, findings: &[Finding]) -> io::Result<()> {
     machine(out, host)?;
     let mut group = None;
     for finding in findings {

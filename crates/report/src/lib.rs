@@ -1,6 +1,7 @@
 //! Brigade's output formats.
 
 pub mod bench;
+mod clean;
 pub mod comparison_human;
 mod comparison_words;
 pub mod doctor;

@@ -4,8 +4,9 @@ use std::io::{self, Write};
 
 use brigade_exec::WorkerReport;
 use brigade_measure::summary::Summary;
-use brigade_proto::Status;
+use brigade_proto::{Status, printable};
 
+use crate::clean;
 use crate::run::{JobRow, RunEnd, RunReport};
 use crate::units;
 
@@ -41,12 +42,18 @@ impl RunReport for RunHuman {
     }
 
     fn end(&mut self, out: &mut dyn Write, end: &RunEnd<'_>) -> io::Result<()> {
+        clean::lines(out, |out| self.write(out, end))
+    }
+}
+
+impl RunHuman {
+    fn write(&self, out: &mut dyn Write, end: &RunEnd<'_>) -> io::Result<()> {
         for row in &self.failed {
-            let error = one_line(row.error.as_deref().unwrap_or_default());
+            let error = printable(row.error.as_deref().unwrap_or_default());
             match row.line {
                 // The error names the line.
                 Some(_) => writeln!(out, "{}: {error}", row.status)?,
-                None => writeln!(out, "{}: {}: {error}", row.status, row.subject())?,
+                None => writeln!(out, "{}: {}: {error}", row.status, printable(&row.subject()))?,
             }
         }
         if self.unlisted > 0 {
@@ -59,22 +66,15 @@ impl RunReport for RunHuman {
     }
 }
 
-/// An error message on one line, whatever a kernel put into it.
-fn one_line(text: &str) -> String {
-    let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    // What a worker says is not to move the cursor about.
-    line.replace(char::is_control, "\u{fffd}")
-}
-
 fn summary(out: &mut dyn Write, end: &RunEnd<'_>) -> io::Result<()> {
     let summary = end.summary;
     writeln!(out, "{}", end.config.title())?;
     let mut line = |name: &str, text: &str| writeln!(out, "  {name:<14} {text}");
     line("jobs", &jobs(summary))?;
     if let Some(reason) = &end.ended_early {
-        line("ended early", reason)?;
+        line("ended early", &printable(reason))?;
     }
-    line("results", &end.results)?;
+    line("results", &printable(&end.results))?;
     line(
         "wall time",
         &format!(

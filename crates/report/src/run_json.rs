@@ -10,6 +10,7 @@ use brigade_measure::summary::{Counts, Summary};
 use serde::Serialize;
 use serde_json::Value;
 
+use crate::clean;
 use crate::run::{JobRow, Micros, RUN_SCHEMA, RunConfig, RunEnd, RunReport};
 
 /// One JSON object, written when the run is over.
@@ -48,7 +49,7 @@ impl RunReport for RunJsonl {
 
 /// Writes `value` as one line.
 fn line(out: &mut dyn Write, value: &impl Serialize) -> io::Result<()> {
-    serde_json::to_writer(&mut *out, value)?;
+    clean::json(out, value)?;
     out.write_all(b"\n")
 }
 

@@ -14,6 +14,8 @@ use brigade_measure::host::Host;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
+use crate::clean;
+
 /// The schema of [`json`].
 pub const BENCH_SCHEMA: &str = "brigade.bench.v1";
 
@@ -70,7 +72,7 @@ impl Bench {
 /// # Errors
 /// When `out` fails.
 pub fn json(out: &mut dyn Write, bench: &Bench) -> io::Result<()> {
-    serde_json::to_writer(&mut *out, bench)?;
+    clean::json(out, bench)?;
     out.write_all(b"\n")
 }
 
@@ -80,6 +82,10 @@ pub fn json(out: &mut dyn Write, bench: &Bench) -> io::Result<()> {
 /// # Errors
 /// When `out` fails.
 pub fn human(out: &mut dyn Write, bench: &Bench) -> io::Result<()> {
+    clean::lines(out, |out| write(out, bench))
+}
+
+fn write(out: &mut dyn Write, bench: &Bench) -> io::Result<()> {
     let of = |experiment: &str| {
         let cells = bench.experiments.iter().filter(|cell| cell.experiment == experiment);
         cells.collect::<Vec<_>>()

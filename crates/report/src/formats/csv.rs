@@ -3,7 +3,11 @@
 
 use std::io::{self, Write};
 
+use brigade_proto::printable;
+use serde_json::{Map, Value};
+
 use super::Document;
+use crate::clean;
 
 pub(super) fn write(out: &mut dyn Write, document: Document<'_>) -> io::Result<()> {
     let mut csv = csv::Writer::from_writer(out);
@@ -38,13 +42,13 @@ pub(super) fn write(out: &mut dyn Write, document: Document<'_>) -> io::Result<(
                     cell.aa.as_ref().map_or(String::new(), |aa| number(of(aa)))
                 };
                 csv.write_record([
-                    name,
-                    cell.experiment.clone(),
-                    cell.metric.clone(),
-                    cell.unit.clone(),
-                    serde_json::to_string(&cell.case)?,
+                    text(&name),
+                    text(&cell.experiment),
+                    text(&cell.metric),
+                    text(&cell.unit),
+                    case(&cell.case)?,
                     cell.verdict.to_string(),
-                    cell.why.clone(),
+                    text(&cell.why),
                     cell.blocks.to_string(),
                     number(cell.base),
                     number(cell.head),
@@ -81,11 +85,11 @@ pub(super) fn write(out: &mut dyn Write, document: Document<'_>) -> io::Result<(
             ])?;
             for (cell, name) in bench.experiments.iter().zip(names) {
                 csv.write_record([
-                    name,
-                    cell.experiment.clone(),
-                    cell.metric.to_owned(),
-                    cell.unit.to_owned(),
-                    serde_json::to_string(&cell.case)?,
+                    text(&name),
+                    text(&cell.experiment),
+                    text(cell.metric),
+                    text(cell.unit),
+                    case(&cell.case)?,
                     cell.n.to_string(),
                     number(cell.min),
                     number(cell.p50),
@@ -94,7 +98,7 @@ pub(super) fn write(out: &mut dyn Write, document: Document<'_>) -> io::Result<(
                     number(cell.mean),
                     number(cell.ci95[0]),
                     number(cell.ci95[1]),
-                    cell.error.clone().unwrap_or_default(),
+                    text(cell.error.as_deref().unwrap_or_default()),
                 ])?;
             }
         }
@@ -106,4 +110,43 @@ pub(super) fn write(out: &mut dyn Write, document: Document<'_>) -> io::Result<(
 /// and Rust read.
 fn number(value: f64) -> String {
     if value.is_nan() { String::new() } else { value.to_string() }
+}
+
+/// It begins with a brace, and stays JSON.
+fn case(case: &Map<String, Value>) -> io::Result<String> {
+    let mut text = Vec::new();
+    clean::json(&mut text, case)?;
+    Ok(String::from_utf8_lossy(&text).into_owned())
+}
+
+/// A text as it is, but that a spreadsheet takes one that begins like a formula for one: this gets
+/// an apostrophe before it, which says that it is a text. What is not shown as itself is written as
+/// in a program. Figures are no texts: `-0.5` stays.
+fn text(text: &str) -> String {
+    let begins_a_formula = text.starts_with(['=', '+', '-', '@', '\t', '\r']);
+    let text = printable(text);
+    if begins_a_formula { format!("'{text}") } else { text }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_is_no_formula() {
+        for (given, expected) in [
+            ("=1+1", "'=1+1"),
+            ("+1", "'+1"),
+            ("-x", "'-x"),
+            ("@SUM(A1)", "'@SUM(A1)"),
+            ("\t=1", "'\\t=1"),
+            ("a=1", "a=1"),
+            ("a\u{9b}\n", "a\\u{9b}\\n"),
+            ("::error::x", "\\u{3a}:error::x"),
+            ("", ""),
+        ] {
+            assert_eq!(text(given), expected);
+        }
+        assert_eq!(number(-0.5), "-0.5");
+    }
 }

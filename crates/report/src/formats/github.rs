@@ -8,6 +8,7 @@ use std::io::{self, Write};
 use brigade_measure::comparison::{Comparison, Verdict};
 
 use super::Document;
+use crate::clean;
 use crate::comparison_words::{overall, reason};
 
 /// GitHub shows ten annotations of a kind for a step and drops the others in silence.
@@ -45,6 +46,7 @@ fn issue(out: &mut dyn Write, command: &str, title: &str, message: &str) -> io::
 /// As `escapeData` in packages/core/src/command.ts of actions/toolkit. `%` comes first:
 /// what the others insert has one.
 fn data(text: &str) -> String {
+    let text = clean::escaped(text, &['\r', '\n']);
     text.replace('%', "%25").replace('\r', "%0D").replace('\n', "%0A")
 }
 
@@ -60,6 +62,7 @@ mod tests {
     #[test]
     fn what_would_end_a_command_or_a_property_is_escaped() {
         assert_eq!(data("100 %,\r\na:b %0A"), "100 %25,%0D%0Aa:b %250A");
+        assert_eq!(data("a\u{9b}\u{202e}"), "a\\u{9b}\\u{202e}");
         assert_eq!(property("100 %,\r\na:b"), "100 %25%2C%0D%0Aa%3Ab");
     }
 }

@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use serde::Serialize;
 
 use super::Document;
+use crate::clean;
 
 pub(super) fn whole(out: &mut dyn Write, document: Document<'_>) -> io::Result<()> {
     match document {
@@ -39,6 +40,6 @@ pub(super) fn lines(out: &mut dyn Write, document: Document<'_>) -> io::Result<(
 }
 
 fn line(out: &mut dyn Write, value: &impl Serialize) -> io::Result<()> {
-    serde_json::to_writer(&mut *out, value)?;
+    clean::json(out, value)?;
     out.write_all(b"\n")
 }

@@ -4,6 +4,7 @@
 use std::io::{self, Write};
 
 use brigade_measure::comparison::{Comparison, Verdict};
+use brigade_proto::is_printable;
 use quick_xml::Writer;
 use quick_xml::events::{BytesDecl, BytesText, Event};
 
@@ -89,8 +90,17 @@ fn text<W: Write>(xml: &mut Writer<W>, element: &str, text: &str) -> io::Result<
     Ok(())
 }
 
-/// Without the characters that XML 1.0 cannot contain in any form (section 2.2).
+/// Without the characters that XML 1.0 cannot contain in any form (section 2.2), and with those
+/// that are not shown as themselves as in a program.
 fn legal(text: &str) -> String {
-    let is_legal = |c: char| matches!(c, '\t' | '\n' | '\r' | ' '..='\u{fffd}' | '\u{10000}'..);
-    text.chars().map(|c| if is_legal(c) { c } else { '\u{fffd}' }).collect()
+    let mut legal = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '\t' | '\n' | '\r' => legal.push(c),
+            ..' ' | '\u{fffe}' | '\u{ffff}' => legal.push('\u{fffd}'),
+            _ if is_printable(c) => legal.push(c),
+            _ => legal.extend(c.escape_default()),
+        }
+    }
+    legal
 }

@@ -4,6 +4,7 @@
 use std::io::{self, Write};
 
 use brigade_measure::comparison::{Comparison, Verdict};
+use brigade_proto::is_printable;
 
 use super::Document;
 use crate::bench::Bench;
@@ -99,7 +100,8 @@ fn plain(text: &str) -> String {
                 plain.push('\\');
                 plain.push(c);
             }
-            _ => plain.push(c),
+            _ if is_printable(c) => plain.push(c),
+            _ => plain.extend(c.escape_default()),
         }
     }
     plain

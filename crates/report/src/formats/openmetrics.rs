@@ -8,7 +8,7 @@ use brigade_measure::comparison::{Comparison, Verdict};
 
 use super::Document;
 use super::figure::Figure;
-use crate::units;
+use crate::{clean, units};
 
 /// Samples of one name: they must not be interleaved with others.
 struct Family {
@@ -130,6 +130,7 @@ fn word(text: &str) -> String {
 }
 
 fn escaped(text: &str) -> String {
+    let text = clean::escaped(text, &['\n']);
     text.replace('\\', "\\\\").replace('\n', "\\n").replace('"', "\\\"")
 }
 

@@ -29,7 +29,7 @@ mod timelines;
 use brigade_measure::comparison::COMPARE_SCHEMA;
 use serde_json::Value;
 
-use crate::{RUN_SCHEMA, bench::BENCH_SCHEMA};
+use crate::{RUN_SCHEMA, bench::BENCH_SCHEMA, clean};
 use figure::Figure;
 
 /// Where a result is from.
@@ -110,7 +110,8 @@ pub fn render(result: &Value, source: &Source) -> Result<String, NotAResult> {
         content.warnings.push(cut.into());
     }
     content.warnings.extend(input::texts(result, "warnings").into_iter().map(str::to_owned));
-    Ok(page::page(result, source, content).into_string())
+    // Names and messages may hold anything; tags hold nothing that is not shown as itself.
+    Ok(clean::escaped(&page::page(result, source, content).into_string(), &['\n', '\t']))
 }
 
 fn bench(result: &Value) -> Content {
