@@ -4,12 +4,13 @@
 use std::fmt;
 use std::io::Cursor;
 
-use brigade_proto::Buffer;
+use brigade_proto::{Buffer, Note, Notes};
 use image::codecs::{jpeg, png, tiff, webp};
 use image::metadata::Orientation;
 use image::{ColorType, ExtendedColorType, ImageDecoder, ImageEncoder, ImageError, Limits};
 
 use super::complete;
+use super::exif::{self, Exif};
 use super::pixels::{Pixels, Shape};
 use super::raw;
 use crate::KernelError;
@@ -90,13 +91,23 @@ pub(super) fn check_size(width: u64, height: u64, max_pixels: u64) -> Result<(),
     Ok(())
 }
 
+/// An image that was read.
+#[derive(Debug)]
+pub(crate) struct Decoded<'a> {
+    pub(crate) pixels: Pixels<'a>,
+    /// The format of the file.
+    pub(crate) format: Format,
+    /// What of the file the pixels do not carry.
+    pub(crate) notes: Notes,
+}
+
 /// Reads an image of any format. `.npy` data in C order is used where it lies.
-pub(crate) fn decode(bytes: &[u8], max_pixels: u64) -> Result<(Pixels<'_>, Format), KernelError> {
+pub(crate) fn decode(bytes: &[u8], max_pixels: u64) -> Result<Decoded<'_>, KernelError> {
     let format = Format::detect(bytes)?;
     let cursor = Cursor::new(bytes);
     let failed = |error: ImageError| read_error(format, bytes, &error);
-    let pixels = match format {
-        Format::Npy => raw::read(bytes, max_pixels)?,
+    let (pixels, notes) = match format {
+        Format::Npy => (raw::read(bytes, max_pixels)?, Notes::default()),
         Format::Png => {
             // Before the decoder allocates its rows.
             if let Some((width, height)) = complete::png_size(bytes) {
@@ -119,7 +130,7 @@ pub(crate) fn decode(bytes: &[u8], max_pixels: u64) -> Result<(Pixels<'_>, Forma
             read(decoder, format, bytes, max_pixels)?
         }
     };
-    Ok((pixels, format))
+    Ok(Decoded { pixels, format, notes })
 }
 
 /// What a decoder may allocate: the widest pixels that there are (4 floats),
@@ -135,7 +146,7 @@ fn read<'a>(
     format: Format,
     bytes: &[u8],
     max_pixels: u64,
-) -> Result<Pixels<'a>, KernelError> {
+) -> Result<(Pixels<'a>, Notes), KernelError> {
     let (width, height) = decoder.dimensions();
     check_size(width.into(), height.into(), max_pixels)?;
     if !complete::is_complete(format, bytes) {
@@ -144,9 +155,11 @@ fn read<'a>(
     let failed = |error: ImageError| read_error(format, bytes, &error);
     let limits = memory_limits(u64::from(width) * u64::from(height));
     decoder.set_limits(limits).map_err(failed)?;
-    // A wrong EXIF block is no reason to refuse the picture.
-    let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
     let color = decoder.color_type();
+    let (orientation, mut notes) = metadata(&mut decoder);
+    if color.bytes_per_pixel() > color.channel_count() {
+        notes.add(Note::DepthReduced);
+    }
     let channels = if color.has_alpha() { 4 } else { usize::from(color.channel_count()) };
     let shape = Shape::new(width as usize, height as usize, channels)?;
 
@@ -156,9 +169,37 @@ fn read<'a>(
     decoder.read_image(&mut buffer).map_err(failed)?;
     let buffer = to_8_bits(buffer, color, shape)?;
     if orientation == Orientation::NoTransforms {
-        return Ok(Pixels::owned(shape, buffer));
+        return Ok((Pixels::owned(shape, buffer), notes));
     }
-    upright(&buffer, shape, orientation)
+    Ok((upright(&buffer, shape, orientation)?, notes))
+}
+
+/// Which way up the picture is, and what its file says beside it. Blocks that cannot be read are
+/// no reason to refuse the picture.
+fn metadata(decoder: &mut impl ImageDecoder) -> (Orientation, Notes) {
+    let mut notes = Notes::default();
+    if matches!(decoder.icc_profile(), Ok(Some(_)) | Err(_)) {
+        notes.add(Note::IccDropped);
+    }
+    if matches!(decoder.xmp_metadata(), Ok(Some(_)) | Err(_)) {
+        notes.add(Note::MetadataDropped);
+    }
+    let orientation = match decoder.exif_metadata() {
+        Ok(Some(block)) => {
+            let Exif { orientation, more } = exif::read(&block);
+            if more {
+                notes.add(Note::MetadataDropped);
+            }
+            orientation
+        }
+        // A TIFF has it among its own tags.
+        Ok(None) => decoder.orientation().unwrap_or(Orientation::NoTransforms),
+        Err(_) => {
+            notes.add(Note::MetadataDropped);
+            Orientation::NoTransforms
+        }
+    };
+    (orientation, notes)
 }
 
 /// One line that says what is wrong with the file.

@@ -48,9 +48,24 @@ pub(crate) fn filter(
         .output(OutputFormat::LikeInput, "an image of 8 bits a channel, without metadata")
 }
 
-/// Reads input 0.
+/// Reads input 0, and remarks what of it is not read.
 pub(crate) fn load<'a>(job: &Context<'a>) -> Result<(Pixels<'a>, Format), KernelError> {
-    codec::decode(job.input(0)?, job.int("max_pixels").unsigned_abs())
+    let decoded = codec::decode(job.input(0)?, job.int("max_pixels").unsigned_abs())?;
+    for note in decoded.notes.iter() {
+        job.note(note);
+    }
+    Ok((decoded.pixels, decoded.format))
+}
+
+/// [`load`] for a kernel whose result is not an image, so that nothing is lost with the colour
+/// profile and other data beside the pixels.
+pub(crate) fn load_values<'a>(job: &Context<'a>) -> Result<Pixels<'a>, KernelError> {
+    let decoded = codec::decode(job.input(0)?, job.int("max_pixels").unsigned_abs())?;
+    let beside = [Note::IccDropped, Note::MetadataDropped];
+    for note in decoded.notes.iter().filter(|note| !beside.contains(note)) {
+        job.note(note);
+    }
+    Ok(decoded.pixels)
 }
 
 /// Writes an image of `shape` that `fill` computes, each byte of it. A raw image is computed where

@@ -6,6 +6,7 @@ mod codec;
 mod codec_tests;
 mod complete;
 mod equalize;
+mod exif;
 mod gaussian;
 mod grayscale;
 mod histogram;
@@ -25,7 +26,7 @@ pub(crate) mod testing;
 
 use crate::Kernel;
 
-pub(crate) use job::{filter, load, reader, store, synthesize};
+pub(crate) use job::{filter, load, load_values, reader, store, synthesize};
 pub(crate) use pixels::{BLOCK, Pixels, block, try_vec};
 pub(crate) use sobel::gradients;
 
