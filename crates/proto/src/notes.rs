@@ -26,11 +26,13 @@ pub enum Note {
     IllConditioned,
     /// Finite inputs gave infinite or undefined results.
     Overflow,
+    /// Samples of a pixel beside its colours and alpha were left out.
+    SamplesDropped,
 }
 
 impl Note {
     /// Every note, in the order of their bits.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::DepthReduced,
         Self::MorePages,
         Self::MoreFrames,
@@ -40,6 +42,7 @@ impl Note {
         Self::Clipped,
         Self::IllConditioned,
         Self::Overflow,
+        Self::SamplesDropped,
     ];
 
     /// The name used in JSON: `icc-dropped`.
@@ -54,6 +57,7 @@ impl Note {
             Self::Clipped => "clipped",
             Self::IllConditioned => "ill-conditioned",
             Self::Overflow => "overflow",
+            Self::SamplesDropped => "samples-dropped",
         }
     }
 
@@ -71,6 +75,7 @@ impl Note {
                 "the matrix is nearly singular: few digits of the result are right, or none"
             }
             Self::Overflow => "finite inputs gave infinite results or NaN",
+            Self::SamplesDropped => "samples beside the colours and alpha were not read",
         }
     }
 

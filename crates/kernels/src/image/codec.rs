@@ -5,14 +5,14 @@ use std::fmt;
 use std::io::Cursor;
 
 use brigade_proto::{Buffer, Note, Notes};
-use image::codecs::{jpeg, png, tiff, webp};
+use image::codecs::{jpeg, png, webp};
 use image::metadata::Orientation;
 use image::{ColorType, ExtendedColorType, ImageDecoder, ImageEncoder, ImageError, Limits};
 
 use super::complete;
 use super::exif::{self, Exif};
 use super::pixels::{Pixels, Shape};
-use super::raw;
+use super::{raw, tiff};
 use crate::KernelError;
 
 /// A file format for images.
@@ -125,10 +125,7 @@ pub(crate) fn decode(bytes: &[u8], max_pixels: u64) -> Result<Decoded<'_>, Kerne
             let decoder = webp::WebPDecoder::new(cursor).map_err(failed)?;
             read(decoder, format, bytes, max_pixels)?
         }
-        Format::Tiff => {
-            let decoder = tiff::TiffDecoder::new(cursor).map_err(failed)?;
-            read(decoder, format, bytes, max_pixels)?
-        }
+        Format::Tiff => tiff::read(bytes, max_pixels)?,
     };
     Ok(Decoded { pixels, format, notes })
 }
@@ -192,8 +189,7 @@ fn metadata(decoder: &mut impl ImageDecoder) -> (Orientation, Notes) {
             }
             orientation
         }
-        // A TIFF has it among its own tags.
-        Ok(None) => decoder.orientation().unwrap_or(Orientation::NoTransforms),
+        Ok(None) => Orientation::NoTransforms,
         Err(_) => {
             notes.add(Note::MetadataDropped);
             Orientation::NoTransforms
@@ -219,8 +215,7 @@ fn read_error(format: Format, bytes: &[u8], error: &ImageError) -> KernelError {
     }
 }
 
-/// Deeper samples are scaled to 8 bits: 16 bits by 1/257, floats from 0..=1,
-/// both rounded. Grey with alpha becomes RGB with alpha.
+/// Samples of 16 bits are scaled to 8 by 1/257, rounded. Grey with alpha becomes RGB with alpha.
 fn to_8_bits(buffer: Buffer, color: ColorType, shape: Shape) -> Result<Buffer, KernelError> {
     let len = shape.bytes();
     if buffer.len() == len && matches!(color, ColorType::L8 | ColorType::Rgb8 | ColorType::Rgba8) {
@@ -232,10 +227,6 @@ fn to_8_bits(buffer: Buffer, color: ColorType, shape: Shape) -> Result<Buffer, K
         ColorType::L16 | ColorType::La16 | ColorType::Rgb16 | ColorType::Rgba16 => &|at| {
             let value = deep(at, 2).try_into().map_or(0, u16::from_ne_bytes);
             ((u32::from(value) + 128) / 257) as u8
-        },
-        ColorType::Rgb32F | ColorType::Rgba32F => &|at| {
-            let value = deep(at, 4).try_into().map_or(0.0, f32::from_ne_bytes);
-            (value * 255.0 + 0.5) as u8
         },
         other => {
             return Err(KernelError::input(format!("unsupported pixel type {other:?}")));
@@ -256,7 +247,7 @@ fn to_8_bits(buffer: Buffer, color: ColorType, shape: Shape) -> Result<Buffer, K
 }
 
 /// Turns the image as its EXIF orientation says.
-fn upright<'a>(
+pub(super) fn upright<'a>(
     bytes: &[u8],
     shape: Shape,
     orientation: Orientation,
@@ -318,9 +309,7 @@ pub(crate) fn encode(
         Format::WebP => webp::WebPEncoder::new_lossless(&mut out)
             .write_image(bytes, width, height, color)
             .map_err(failed)?,
-        Format::Tiff => tiff::TiffEncoder::new(Cursor::new(&mut out))
-            .write_image(bytes, width, height, color)
-            .map_err(failed)?,
+        Format::Tiff => return tiff::write(bytes, shape),
         Format::Jpeg => return super::jpeg::encode(bytes, shape, quality),
         Format::Npy => out.extend_from_slice(bytes),
     }

@@ -23,6 +23,7 @@ mod sharpen;
 mod sobel;
 #[cfg(test)]
 pub(crate) mod testing;
+mod tiff;
 
 use crate::Kernel;
 
