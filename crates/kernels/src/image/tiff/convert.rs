@@ -148,19 +148,22 @@ impl Converter {
         let mut clipped = false;
         let pixels = from.chunks_exact(self.step * self.width);
         for (to, from) in to.chunks_exact_mut(channels).zip(pixels) {
-            let sample = |index: usize| {
-                (self.to_unit)(&from[index * self.width..][..self.width], self.largest)
+            let mut undefined = false;
+            let mut sample = |index: usize| {
+                let value = (self.to_unit)(&from[index * self.width..][..self.width], self.largest);
+                undefined |= value.is_nan();
+                if value.is_nan() { 0.0 } else { value }
             };
             let associated = self.alpha.filter(|alpha| alpha.associated);
             let divisor = associated.map(|alpha| sample(alpha.sample));
+            let alpha = self.alpha.map(|alpha| sample(alpha.sample));
             let mut color = |index: usize| {
-                let value = match divisor {
-                    // Light without cover cannot be said with straight alpha.
-                    Some(0.0) => sample(index) * f64::INFINITY,
-                    Some(alpha) => sample(index) / alpha,
-                    None => sample(index),
+                let value = match (sample(index), divisor) {
+                    (0.0, Some(0.0)) => 0.0,
+                    // Light without cover, which straight alpha cannot say, becomes infinite.
+                    (value, Some(alpha)) => value / alpha,
+                    (value, None) => value,
                 };
-                let value = if divisor == Some(0.0) && sample(index) == 0.0 { 0.0 } else { value };
                 clipped |= !(0.0..=ALMOST_ONE).contains(&value);
                 value.clamp(0.0, 1.0)
             };
@@ -172,11 +175,11 @@ impl Converter {
                 Color::Rgb => (0..3).for_each(|place| to[place] = byte(color(place))),
                 _ => to[..3].fill(byte(color(0))),
             }
-            if let Some(alpha) = self.alpha {
-                let alpha = sample(alpha.sample);
+            if let Some(alpha) = alpha {
                 clipped |= !(0.0..=1.0).contains(&alpha);
                 to[3] = byte(alpha);
             }
+            clipped |= undefined;
         }
         self.clipped |= clipped;
     }

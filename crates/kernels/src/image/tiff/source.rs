@@ -119,14 +119,20 @@ fn unpack_lzw(
     data: &mut &[u8],
     mut row: &mut [u8],
 ) -> Result<(), KernelError> {
+    let mut idle = 0;
     while !row.is_empty() {
         let step = decoder.decode_bytes(data, row);
         *data = &data[step.consumed_in..];
         row = &mut row[step.consumed_out..];
+        // A step that ends with a code which clears the table, read from bits that were taken
+        // before, calls itself no progress; so does one that writes without taking more bytes.
+        // Readers that believe it call whole tiles truncated.
+        idle = if step.consumed_in + step.consumed_out == 0 { idle + 1 } else { 0 };
         match step.status {
-            Ok(LzwStatus::Ok) => {}
             _ if row.is_empty() => {}
-            Ok(LzwStatus::NoProgress | LzwStatus::Done) => return Err(truncated()),
+            Ok(LzwStatus::Done) => return Err(truncated()),
+            Ok(_) if idle > 2 => return Err(truncated()),
+            Ok(_) => {}
             Err(_) => return Err(damaged("its LZW data is wrong")),
         }
     }
