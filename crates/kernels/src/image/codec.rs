@@ -5,14 +5,17 @@ use std::fmt;
 use std::io::Cursor;
 
 use brigade_proto::{Buffer, Note, Notes};
-use image::codecs::{jpeg, png, webp};
+use image::codecs::jpeg::JpegDecoder;
+use image::codecs::png::{CompressionType, FilterType, PngEncoder};
+use image::codecs::webp::WebPEncoder;
 use image::metadata::Orientation;
 use image::{ColorType, ExtendedColorType, ImageDecoder, ImageEncoder, ImageError, Limits};
 
 use super::complete;
 use super::exif::{self, Exif};
+use super::guard::guarded;
 use super::pixels::{Pixels, Shape};
-use super::{raw, tiff};
+use super::{png, raw, tiff, webp};
 use crate::KernelError;
 
 /// A file format for images.
@@ -108,23 +111,12 @@ pub(crate) fn decode(bytes: &[u8], max_pixels: u64) -> Result<Decoded<'_>, Kerne
     let failed = |error: ImageError| read_error(format, bytes, &error);
     let (pixels, notes) = match format {
         Format::Npy => (raw::read(bytes, max_pixels)?, Notes::default()),
-        Format::Png => {
-            // Before the decoder allocates its rows.
-            if let Some((width, height)) = complete::png_size(bytes) {
-                check_size(width.into(), height.into(), max_pixels)?;
-            }
-            let limits = memory_limits(max_pixels);
-            let decoder = png::PngDecoder::with_limits(cursor, limits).map_err(failed)?;
-            read(decoder, format, bytes, max_pixels)?
-        }
+        Format::Png => guarded(format, || png::read(bytes, max_pixels))?,
         Format::Jpeg => {
-            let decoder = jpeg::JpegDecoder::new(cursor).map_err(failed)?;
+            let decoder = JpegDecoder::new(cursor).map_err(failed)?;
             read(decoder, format, bytes, max_pixels)?
         }
-        Format::WebP => {
-            let decoder = webp::WebPDecoder::new(cursor).map_err(failed)?;
-            read(decoder, format, bytes, max_pixels)?
-        }
+        Format::WebP => guarded(format, || webp::read(bytes, max_pixels))?,
         Format::Tiff => tiff::read(bytes, max_pixels)?,
     };
     Ok(Decoded { pixels, format, notes })
@@ -199,7 +191,7 @@ fn metadata(decoder: &mut impl ImageDecoder) -> (Orientation, Notes) {
 }
 
 /// One line that says what is wrong with the file.
-fn read_error(format: Format, bytes: &[u8], error: &ImageError) -> KernelError {
+pub(super) fn read_error(format: Format, bytes: &[u8], error: &ImageError) -> KernelError {
     let ended = matches!(error, ImageError::IoError(e)
         if e.kind() == std::io::ErrorKind::UnexpectedEof);
     if ended || !complete::is_complete(format, bytes) {
@@ -301,12 +293,12 @@ pub(crate) fn encode(
     let failed = |error: ImageError| KernelError::input(format!("cannot write {format}: {error}"));
     match format {
         Format::Png => {
-            let (level, filter) = (png::CompressionType::Fast, png::FilterType::Sub);
-            png::PngEncoder::new_with_quality(&mut out, level, filter)
+            let (level, filter) = (CompressionType::Fast, FilterType::Sub);
+            PngEncoder::new_with_quality(&mut out, level, filter)
                 .write_image(bytes, width, height, color)
                 .map_err(failed)?;
         }
-        Format::WebP => webp::WebPEncoder::new_lossless(&mut out)
+        Format::WebP => WebPEncoder::new_lossless(&mut out)
             .write_image(bytes, width, height, color)
             .map_err(failed)?,
         Format::Tiff => return tiff::write(bytes, shape),

@@ -3,6 +3,8 @@
 
 use image::metadata::Orientation;
 
+use super::tiff::File;
+
 /// What matters of a block of EXIF data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Exif {
@@ -12,33 +14,25 @@ pub(super) struct Exif {
     pub(super) more: bool,
 }
 
+/// The tag that says which way up the picture is.
+const ORIENTATION: u16 = 0x0112;
+
 /// Reads a block, with or without the `Exif\0\0` that JPEG puts before it: some writers of WebP
 /// and PNG put it there, too. A damaged block is no reason to refuse the picture: it counts as one
 /// without orientation.
 pub(super) fn read(block: &[u8]) -> Exif {
+    // A block of EXIF data is a TIFF file without a picture.
     let block = block.strip_prefix(b"Exif\0\0").unwrap_or(block);
+    let directory = File::open(block).and_then(|(file, first)| file.directory(first));
+    let Ok(directory) = directory else {
+        return Exif { orientation: Orientation::NoTransforms, more: !block.is_empty() };
+    };
+    let number = directory.number(ORIENTATION).ok().flatten().unwrap_or(1);
+    let orientation = u8::try_from(number).ok().and_then(Orientation::from_exif);
     Exif {
-        orientation: Orientation::from_exif_chunk(block).unwrap_or(Orientation::NoTransforms),
-        more: !block.is_empty() && !is_orientation_alone(block),
+        orientation: orientation.unwrap_or(Orientation::NoTransforms),
+        more: directory.next != 0 || directory.tags().any(|(tag, _)| tag != ORIENTATION),
     }
-}
-
-/// One directory with one entry, the orientation, and none after it.
-fn is_orientation_alone(block: &[u8]) -> bool {
-    let big = block.starts_with(b"MM");
-    let short = |at: usize| {
-        let bytes = block.get(at..at + 2)?.try_into().ok()?;
-        Some(if big { u16::from_be_bytes(bytes) } else { u16::from_le_bytes(bytes) })
-    };
-    let long = |at: usize| {
-        let bytes = block.get(at..at + 4)?.try_into().ok()?;
-        Some(if big { u32::from_be_bytes(bytes) } else { u32::from_le_bytes(bytes) } as usize)
-    };
-    let Some(first) = long(4) else { return false };
-    let (entries, tag) = (short(first), short(first.saturating_add(2)));
-    // Writers leave out the offset of the next directory at times.
-    let next = long(first.saturating_add(14)).unwrap_or(0);
-    entries == Some(1) && tag == Some(0x0112) && next == 0
 }
 
 #[cfg(test)]

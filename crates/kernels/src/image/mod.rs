@@ -9,6 +9,7 @@ mod equalize;
 mod exif;
 mod gaussian;
 mod grayscale;
+mod guard;
 mod histogram;
 mod job;
 mod jpeg;
@@ -17,6 +18,7 @@ mod median_histogram;
 mod median_network;
 mod pattern;
 mod pixels;
+mod png;
 mod raw;
 mod resize;
 mod sharpen;
@@ -24,6 +26,7 @@ mod sobel;
 #[cfg(test)]
 pub(crate) mod testing;
 mod tiff;
+mod webp;
 
 use crate::Kernel;
 

@@ -54,6 +54,7 @@ mod tag {
     pub(super) const INK_SET: u16 = 332;
     pub(super) const EXTRA_SAMPLES: u16 = 338;
     pub(super) const SAMPLE_FORMAT: u16 = 339;
+    pub(super) const SOFTWARE: u16 = 305;
     pub(super) const ICC_PROFILE: u16 = 34_675;
     pub(super) const DNG_VERSION: u16 = 50_706;
     /// XMP, IPTC, Photoshop's blocks, EXIF, GPS, and where on the ground the picture is.
@@ -124,7 +125,9 @@ fn beside(file: &File<'_>, directory: &Directory<'_>, notes: &mut Notes) {
     if directory.has(tag::ICC_PROFILE) {
         notes.add(Note::IccDropped);
     }
-    if directory.tags().any(|(tag, text)| text || tag::METADATA.contains(&tag)) {
+    let kept =
+        |(tag, text): (u16, bool)| tag == tag::SOFTWARE || !text && !tag::METADATA.contains(&tag);
+    if !directory.tags().all(kept) {
         notes.add(Note::MetadataDropped);
     }
     let mut next = directory.next;

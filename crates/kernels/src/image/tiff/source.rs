@@ -10,6 +10,8 @@ use weezl::{BitOrder, LzwStatus};
 use super::layout::{Compression, Layout};
 use super::{damaged, truncated};
 use crate::KernelError;
+use crate::image::codec::Format;
+use crate::image::guard::guarded;
 
 type Bytes<'a> =
     std::iter::Map<std::iter::Copied<std::slice::Iter<'a, u8>>, fn(u8) -> Result<u8, Infallible>>;
@@ -85,11 +87,14 @@ impl<'a> Source<'a> {
             Self::Lzw { decoder, data } => unpack_lzw(decoder, data, row)?,
             Self::Deflate(decoder) => decoder.read_exact(row).map_err(|error| inflating(&error))?,
             Self::PackBits { data, run } => unpack_bits(data, run, row)?,
-            Self::Group4 { decoder, width } => match decoder.advance() {
-                Ok(DecodeStatus::Incomplete) => paint(decoder.transition(), *width, row),
-                Ok(DecodeStatus::End) => return Err(truncated()),
-                Err(_) => return Err(damaged("its fax data is wrong")),
-            },
+            Self::Group4 { decoder, width } => guarded(Format::Tiff, || {
+                match decoder.advance() {
+                    Ok(DecodeStatus::Incomplete) => paint(decoder.transition(), *width, row),
+                    Ok(DecodeStatus::End) => return Err(truncated()),
+                    Err(_) => return Err(damaged("its fax data is wrong")),
+                }
+                Ok(())
+            })?,
         }
         Ok(())
     }
