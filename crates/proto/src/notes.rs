@@ -18,7 +18,7 @@ pub enum Note {
     IccDropped,
     /// EXIF, XMP or text was dropped. The EXIF orientation is applied and does not count.
     MetadataDropped,
-    /// The output format has no alpha.
+    /// The output has no alpha: it is of a format or of a kind that has none.
     AlphaDropped,
     /// Samples outside the range of the result were cut to it.
     Clipped,
@@ -69,7 +69,7 @@ impl Note {
             Self::MoreFrames => "only the first frame was read",
             Self::IccDropped => "the colour profile (ICC) was not kept",
             Self::MetadataDropped => "metadata (EXIF, XMP, text) was not kept",
-            Self::AlphaDropped => "the output format has no transparency: alpha was dropped",
+            Self::AlphaDropped => "the output has no transparency: alpha was dropped",
             Self::Clipped => "values outside the range of the output were cut to it",
             Self::IllConditioned => {
                 "the matrix is nearly singular: few digits of the result are right, or none"

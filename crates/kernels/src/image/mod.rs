@@ -30,7 +30,7 @@ mod webp;
 
 use crate::Kernel;
 
-pub(crate) use job::{filter, load, load_values, reader, store, synthesize};
+pub(crate) use job::{drop_alpha, filter, load, load_values, reader, store, synthesize};
 pub(crate) use pixels::{BLOCK, Pixels, block, try_vec};
 pub(crate) use sobel::gradients;
 
