@@ -5,13 +5,13 @@ use std::fmt;
 use std::io::Cursor;
 
 use brigade_proto::Buffer;
-use image::codecs::{jpeg, png, tiff, webp};
+use image::codecs::{png, tiff, webp};
 use image::metadata::Orientation;
 use image::{ColorType, ExtendedColorType, ImageDecoder, ImageEncoder, ImageError, Limits};
 
-use super::complete;
 use super::pixels::{Pixels, Shape};
 use super::raw;
+use super::{complete, jpeg};
 use crate::KernelError;
 
 /// A file format for images.
@@ -107,8 +107,8 @@ pub(crate) fn decode(bytes: &[u8], max_pixels: u64) -> Result<(Pixels<'_>, Forma
             read(decoder, format, bytes, max_pixels)?
         }
         Format::Jpeg => {
-            let decoder = jpeg::JpegDecoder::new(cursor).map_err(failed)?;
-            read(decoder, format, bytes, max_pixels)?
+            let picture = jpeg::decode(bytes, max_pixels)?;
+            turn(picture.shape, picture.bytes, picture.orientation)?
         }
         Format::WebP => {
             let decoder = webp::WebPDecoder::new(cursor).map_err(failed)?;
@@ -154,11 +154,18 @@ fn read<'a>(
     let no_memory = KernelError::Memory { bytes: len };
     let mut buffer = usize::try_from(len).ok().and_then(Buffer::try_zeroed).ok_or(no_memory)?;
     decoder.read_image(&mut buffer).map_err(failed)?;
-    let buffer = to_8_bits(buffer, color, shape)?;
+    turn(shape, to_8_bits(buffer, color, shape)?, orientation)
+}
+
+fn turn<'a>(
+    shape: Shape,
+    bytes: Buffer,
+    orientation: Orientation,
+) -> Result<Pixels<'a>, KernelError> {
     if orientation == Orientation::NoTransforms {
-        return Ok(Pixels::owned(shape, buffer));
+        return Ok(Pixels::owned(shape, bytes));
     }
-    upright(&buffer, shape, orientation)
+    upright(&bytes, shape, orientation)
 }
 
 /// One line that says what is wrong with the file.
@@ -280,7 +287,7 @@ pub(crate) fn encode(
         Format::Tiff => tiff::TiffEncoder::new(Cursor::new(&mut out))
             .write_image(bytes, width, height, color)
             .map_err(failed)?,
-        Format::Jpeg => return super::jpeg::encode(bytes, shape, quality),
+        Format::Jpeg => return jpeg::encode(bytes, shape, quality),
         Format::Npy => out.extend_from_slice(bytes),
     }
     Ok(out)
