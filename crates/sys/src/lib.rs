@@ -9,6 +9,7 @@ pub mod clock;
 pub mod cores;
 pub mod fork;
 pub mod heap;
+pub mod libjpeg;
 pub mod limits;
 pub mod orphans;
 pub mod patient;

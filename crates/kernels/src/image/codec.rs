@@ -2,20 +2,16 @@
 //! its own header before anything is allocated for it.
 
 use std::fmt;
-use std::io::Cursor;
 
-use brigade_proto::{Buffer, Note, Notes};
-use image::codecs::jpeg::JpegDecoder;
+use brigade_proto::{Buffer, Notes};
 use image::codecs::png::{CompressionType, FilterType, PngEncoder};
 use image::codecs::webp::WebPEncoder;
 use image::metadata::Orientation;
-use image::{ColorType, ExtendedColorType, ImageDecoder, ImageEncoder, ImageError, Limits};
+use image::{ExtendedColorType, ImageEncoder, ImageError};
 
-use super::complete;
-use super::exif::{self, Exif};
 use super::guard::guarded;
 use super::pixels::{Pixels, Shape};
-use super::{png, raw, tiff, webp};
+use super::{jpeg, png, raw, tiff, webp};
 use crate::KernelError;
 
 /// A file format for images.
@@ -107,14 +103,12 @@ pub(crate) struct Decoded<'a> {
 /// Reads an image of any format. `.npy` data in C order is used where it lies.
 pub(crate) fn decode(bytes: &[u8], max_pixels: u64) -> Result<Decoded<'_>, KernelError> {
     let format = Format::detect(bytes)?;
-    let cursor = Cursor::new(bytes);
-    let failed = |error: ImageError| read_error(format, bytes, &error);
     let (pixels, notes) = match format {
         Format::Npy => (raw::read(bytes, max_pixels)?, Notes::default()),
         Format::Png => guarded(format, || png::read(bytes, max_pixels))?,
         Format::Jpeg => {
-            let decoder = JpegDecoder::new(cursor).map_err(failed)?;
-            read(decoder, format, bytes, max_pixels)?
+            let picture = jpeg::decode(bytes, max_pixels)?;
+            (turn(picture.shape, picture.bytes, picture.orientation)?, picture.notes)
         }
         Format::WebP => guarded(format, || webp::read(bytes, max_pixels))?,
         Format::Tiff => tiff::read(bytes, max_pixels)?,
@@ -122,124 +116,20 @@ pub(crate) fn decode(bytes: &[u8], max_pixels: u64) -> Result<Decoded<'_>, Kerne
     Ok(Decoded { pixels, format, notes })
 }
 
-/// What a decoder may allocate: the widest pixels that there are (4 floats),
-/// twice, and room for metadata.
-fn memory_limits(pixels: u64) -> Limits {
-    let mut limits = Limits::no_limits();
-    limits.max_alloc = Some(pixels.saturating_mul(32).saturating_add(64 << 20));
-    limits
-}
-
-fn read<'a>(
-    mut decoder: impl ImageDecoder,
-    format: Format,
-    bytes: &[u8],
-    max_pixels: u64,
-) -> Result<(Pixels<'a>, Notes), KernelError> {
-    let (width, height) = decoder.dimensions();
-    check_size(width.into(), height.into(), max_pixels)?;
-    if !complete::is_complete(format, bytes) {
-        return Err(KernelError::input(format!("truncated {format}")));
-    }
-    let failed = |error: ImageError| read_error(format, bytes, &error);
-    let limits = memory_limits(u64::from(width) * u64::from(height));
-    decoder.set_limits(limits).map_err(failed)?;
-    let color = decoder.color_type();
-    let (orientation, mut notes) = metadata(&mut decoder);
-    if color.bytes_per_pixel() > color.channel_count() {
-        notes.add(Note::DepthReduced);
-    }
-    let channels = if color.has_alpha() { 4 } else { usize::from(color.channel_count()) };
-    let shape = Shape::new(width as usize, height as usize, channels)?;
-
-    let len = decoder.total_bytes();
-    let no_memory = KernelError::Memory { bytes: len };
-    let mut buffer = usize::try_from(len).ok().and_then(Buffer::try_zeroed).ok_or(no_memory)?;
-    decoder.read_image(&mut buffer).map_err(failed)?;
-    let buffer = to_8_bits(buffer, color, shape)?;
+/// The picture as its orientation says.
+pub(super) fn turn<'a>(
+    shape: Shape,
+    bytes: Buffer,
+    orientation: Orientation,
+) -> Result<Pixels<'a>, KernelError> {
     if orientation == Orientation::NoTransforms {
-        return Ok((Pixels::owned(shape, buffer), notes));
+        return Ok(Pixels::owned(shape, bytes));
     }
-    Ok((upright(&buffer, shape, orientation)?, notes))
-}
-
-/// Which way up the picture is, and what its file says beside it. Blocks that cannot be read are
-/// no reason to refuse the picture.
-fn metadata(decoder: &mut impl ImageDecoder) -> (Orientation, Notes) {
-    let mut notes = Notes::default();
-    if matches!(decoder.icc_profile(), Ok(Some(_)) | Err(_)) {
-        notes.add(Note::IccDropped);
-    }
-    if matches!(decoder.xmp_metadata(), Ok(Some(_)) | Err(_)) {
-        notes.add(Note::MetadataDropped);
-    }
-    let orientation = match decoder.exif_metadata() {
-        Ok(Some(block)) => {
-            let Exif { orientation, more } = exif::read(&block);
-            if more {
-                notes.add(Note::MetadataDropped);
-            }
-            orientation
-        }
-        Ok(None) => Orientation::NoTransforms,
-        Err(_) => {
-            notes.add(Note::MetadataDropped);
-            Orientation::NoTransforms
-        }
-    };
-    (orientation, notes)
-}
-
-/// One line that says what is wrong with the file.
-pub(super) fn read_error(format: Format, bytes: &[u8], error: &ImageError) -> KernelError {
-    let ended = matches!(error, ImageError::IoError(e)
-        if e.kind() == std::io::ErrorKind::UnexpectedEof);
-    if ended || !complete::is_complete(format, bytes) {
-        return KernelError::input(format!("truncated {format}"));
-    }
-    let text = error.to_string().split_whitespace().collect::<Vec<_>>().join(" ");
-    if text.contains("unexpected end of file") || text.contains("failed to fill whole buffer") {
-        return KernelError::input(format!("truncated {format}"));
-    }
-    match error {
-        ImageError::Unsupported(_) => KernelError::input(format!("unsupported {format}: {text}")),
-        _ => KernelError::input(format!("damaged {format}: {text}")),
-    }
-}
-
-/// Samples of 16 bits are scaled to 8 by 1/257, rounded. Grey with alpha becomes RGB with alpha.
-fn to_8_bits(buffer: Buffer, color: ColorType, shape: Shape) -> Result<Buffer, KernelError> {
-    let len = shape.bytes();
-    if buffer.len() == len && matches!(color, ColorType::L8 | ColorType::Rgb8 | ColorType::Rgba8) {
-        return Ok(buffer);
-    }
-    let deep = |at: usize, width: usize| &buffer[at * width..][..width];
-    let sample: &dyn Fn(usize) -> u8 = match color {
-        ColorType::L8 | ColorType::La8 | ColorType::Rgb8 | ColorType::Rgba8 => &|at| buffer[at],
-        ColorType::L16 | ColorType::La16 | ColorType::Rgb16 | ColorType::Rgba16 => &|at| {
-            let value = deep(at, 2).try_into().map_or(0, u16::from_ne_bytes);
-            ((u32::from(value) + 128) / 257) as u8
-        },
-        other => {
-            return Err(KernelError::input(format!("unsupported pixel type {other:?}")));
-        }
-    };
-    let mut out = Buffer::try_zeroed(len).ok_or(KernelError::Memory { bytes: len as u64 })?;
-    if color.channel_count() == 2 {
-        for (i, pixel) in out.as_chunks_mut::<4>().0.iter_mut().enumerate() {
-            let grey = sample(2 * i);
-            *pixel = [grey, grey, grey, sample(2 * i + 1)];
-        }
-    } else {
-        for (i, to) in out.iter_mut().enumerate() {
-            *to = sample(i);
-        }
-    }
-    Ok(out)
+    upright(&bytes, shape, orientation)
 }
 
 /// Turns the image as its EXIF orientation says.
-pub(super) fn upright<'a>(
+fn upright<'a>(
     bytes: &[u8],
     shape: Shape,
     orientation: Orientation,
@@ -302,7 +192,7 @@ pub(crate) fn encode(
             .write_image(bytes, width, height, color)
             .map_err(failed)?,
         Format::Tiff => return tiff::write(bytes, shape),
-        Format::Jpeg => return super::jpeg::encode(bytes, shape, quality),
+        Format::Jpeg => return jpeg::encode(bytes, shape, quality),
         Format::Npy => out.extend_from_slice(bytes),
     }
     Ok(out)

@@ -4,9 +4,10 @@ mod blur;
 mod codec;
 #[cfg(test)]
 mod codec_tests;
-mod complete;
 mod equalize;
 mod exif;
+#[cfg(test)]
+mod files_tests;
 mod gaussian;
 mod grayscale;
 mod guard;

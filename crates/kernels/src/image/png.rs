@@ -10,7 +10,7 @@ use brigade_proto::{Buffer, Note, Notes};
 use image::metadata::Orientation;
 use png::{BitDepth, ColorType, Decoder, DecodingError, Limits, Transformations};
 
-use super::codec::{check_size, upright};
+use super::codec::{check_size, turn};
 use super::exif;
 use super::pixels::{Pixels, Shape};
 use crate::KernelError;
@@ -179,11 +179,7 @@ pub(super) fn read(bytes: &[u8], max_pixels: u64) -> Result<(Pixels<'static>, No
         }
         out
     };
-    let Chunks { orientation, notes, .. } = chunks;
-    if orientation == Orientation::NoTransforms {
-        return Ok((Pixels::owned(shape, pixels), notes));
-    }
-    Ok((upright(&pixels, shape, orientation)?, notes))
+    Ok((turn(shape, pixels, chunks.orientation)?, chunks.notes))
 }
 
 fn failed(error: &DecodingError) -> KernelError {

@@ -4,14 +4,14 @@
 //! allocates for a chunk or a frame what it claims.
 
 use std::borrow::Cow;
-use std::io::Cursor;
+use std::io::{Cursor, ErrorKind};
 
 use brigade_proto::{Buffer, Note, Notes};
 use image::codecs::webp::WebPDecoder;
 use image::metadata::Orientation;
 use image::{ImageDecoder, ImageError};
 
-use super::codec::{Format, check_size, read_error, upright};
+use super::codec::{check_size, turn};
 use super::exif;
 use super::pixels::{Pixels, Shape};
 use crate::KernelError;
@@ -200,7 +200,6 @@ pub(super) fn read(bytes: &[u8], max_pixels: u64) -> Result<(Pixels<'static>, No
         }
         _ => Cow::Borrowed(bytes),
     };
-    let failed = |error: ImageError| read_error(Format::WebP, &bytes, &error);
     let decoder = WebPDecoder::new(Cursor::new(&bytes[..])).map_err(failed)?;
     let channels = if decoder.color_type().has_alpha() { 4 } else { 3 };
     let shape = Shape::new(chunks.width as usize, chunks.height as usize, channels)?;
@@ -210,9 +209,16 @@ pub(super) fn read(bytes: &[u8], max_pixels: u64) -> Result<(Pixels<'static>, No
     let len = shape.bytes();
     let mut buffer = Buffer::try_zeroed(len).ok_or(KernelError::Memory { bytes: len as u64 })?;
     decoder.read_image(&mut buffer).map_err(failed)?;
-    let Chunks { orientation, notes, .. } = chunks;
-    if orientation == Orientation::NoTransforms {
-        return Ok((Pixels::owned(shape, buffer), notes));
+    Ok((turn(shape, buffer, chunks.orientation)?, chunks.notes))
+}
+
+fn failed(error: ImageError) -> KernelError {
+    match &error {
+        ImageError::IoError(error) if error.kind() == ErrorKind::UnexpectedEof => truncated(),
+        error => {
+            // Some messages have several lines.
+            let text = error.to_string();
+            damaged(&text.split_whitespace().collect::<Vec<_>>().join(" "))
+        }
     }
-    Ok((upright(&buffer, shape, orientation)?, notes))
 }

@@ -84,7 +84,9 @@ pub(super) struct Layout<'a> {
 
 impl<'a> Layout<'a> {
     pub(super) fn read(directory: &Directory<'a>, max_pixels: u64) -> Result<Self, KernelError> {
-        let number = |tag: u16, default: u64| Ok(directory.number(tag)?.unwrap_or(default));
+        let number = |tag: u16, default: u64| -> Result<u64, KernelError> {
+            Ok(directory.number(tag)?.unwrap_or(default))
+        };
         let width = number(tag::WIDTH, 0)?;
         let height = number(tag::HEIGHT, 0)?;
         check_size(width, height, max_pixels)?;
@@ -135,7 +137,7 @@ impl<'a> Layout<'a> {
         } else {
             (tag::STRIP_OFFSETS, tag::STRIP_LENGTHS)
         };
-        let table = |tag: u16| {
+        let table = |tag: u16| -> Result<Numbers<'a>, KernelError> {
             directory.numbers(tag)?.ok_or_else(|| damaged(&format!("tag {tag} is missing")))
         };
         let fits = |number: u64| usize::try_from(number).map_err(|_| truncated());
@@ -275,7 +277,7 @@ fn samples_format(
     directory: &Directory<'_>,
     samples: usize,
 ) -> Result<(Sample, usize), KernelError> {
-    let same = |tag: u16, default: u64, what: &str| {
+    let same = |tag: u16, default: u64, what: &str| -> Result<u64, KernelError> {
         let Some(numbers) = directory.numbers(tag)? else { return Ok(default) };
         // One number may stand for all.
         if numbers.len() != 1 && numbers.len() < samples {

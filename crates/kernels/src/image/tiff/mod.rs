@@ -16,7 +16,7 @@ mod write;
 use brigade_proto::{Buffer, Note, Notes};
 use image::metadata::Orientation;
 
-use super::codec::upright;
+use super::codec::turn;
 use super::pixels::{Pixels, Shape};
 use crate::KernelError;
 use convert::Converter;
@@ -111,10 +111,7 @@ pub(super) fn read(bytes: &[u8], max_pixels: u64) -> Result<(Pixels<'static>, No
     }
     let orientation =
         Orientation::from_exif(layout.orientation).unwrap_or(Orientation::NoTransforms);
-    if orientation == Orientation::NoTransforms {
-        return Ok((Pixels::owned(shape, out), notes));
-    }
-    Ok((upright(&out, shape, orientation)?, notes))
+    Ok((turn(shape, out, orientation)?, notes))
 }
 
 /// Pages that are followed to see whether one is more than a smaller copy of the first.

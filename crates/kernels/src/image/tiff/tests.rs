@@ -1,1 +1,1 @@
-//! Values of files that are made here, tag by tag.
+
