@@ -81,7 +81,26 @@ pub enum ParamError {
         /// All parameters with their ranges and defaults.
         allowed: String,
     },
-    /// The value is of the wrong type or out of range.
+    /// The value is of the wrong type.
+    #[error(
+        "`{kernel}` cannot take {name}={value}: {expected} is expected, {given} was given; {name} is \
+         {allowed}"
+    )]
+    WrongType {
+        /// The kernel.
+        kernel: String,
+        /// The parameter.
+        name: String,
+        /// What was given, as it was written.
+        value: String,
+        /// The type of the parameter, in words.
+        expected: &'static str,
+        /// The type of what was given, in words.
+        given: &'static str,
+        /// Type, range and default.
+        allowed: String,
+    },
+    /// The value is out of range.
     #[error("`{kernel}` cannot take {name}={value}: {name} is {allowed}")]
     BadValue {
         /// The kernel.
