@@ -82,10 +82,7 @@ pub enum ParamError {
         allowed: String,
     },
     /// The value is of the wrong type.
-    #[error(
-        "`{kernel}` cannot take {name}={value}: {expected} is expected, {given} was given; {name} is \
-         {allowed}"
-    )]
+    #[error("`{kernel}` cannot take {name}={value}: {types}; {name} is {allowed}")]
     WrongType {
         /// The kernel.
         kernel: String,
@@ -93,10 +90,8 @@ pub enum ParamError {
         name: String,
         /// What was given, as it was written.
         value: String,
-        /// The type of the parameter, in words.
-        expected: &'static str,
-        /// The type of what was given, in words.
-        given: &'static str,
+        /// The types: "a number is expected, a string was given".
+        types: String,
         /// Type, range and default.
         allowed: String,
     },
