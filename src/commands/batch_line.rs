@@ -103,7 +103,8 @@ fn param_value(entry: &Entry, name: &str, json: &RawValue) -> Result<Value, Stri
     };
     let text = limits::cut(text, 40);
     let checked = match value {
-        Some(value) => entry.check_param(name, &value, text),
+        // As it was written: a journal knows the job by it.
+        Some(value) => entry.check_param(name, &value, text).map(|_| value),
         None => Err(entry.wrong_type(name, text, what)),
     };
     checked.map_err(|error| error.to_string())

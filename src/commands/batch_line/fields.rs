@@ -56,10 +56,12 @@ impl<'a> Fields<'a> {
         serde_json::from_str(value.get()).map_err(|error| wrong(name, &error))
     }
 
-    /// The fields of a field that is an object; none if it is missing.
+    /// The fields of a field that is an object; none if it is missing or `null`.
     pub(super) fn within(&self, name: &str) -> Result<Self, String> {
         let Some(value) = self.get(name) else { return Ok(Self::default()) };
-        let inner: Self = serde_json::from_str(value.get()).map_err(|error| wrong(name, &error))?;
+        let inner: Option<Self> =
+            serde_json::from_str(value.get()).map_err(|error| wrong(name, &error))?;
+        let inner = inner.unwrap_or_default();
         inner.refuse_twice("parameter")?;
         Ok(inner)
     }
