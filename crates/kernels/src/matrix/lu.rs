@@ -1,4 +1,4 @@
-use brigade_proto::{Buffer, Note};
+use brigade_proto::{Buffer, Note, count};
 use ndarray::linalg::general_mat_mul;
 use ndarray::{Array2, ArrayViewMut2, Axis, s};
 
@@ -59,7 +59,8 @@ fn solve<T: Element>(job: &mut Context<'_>) -> Result<Progress, KernelError> {
     }
     if b.shape().0 != n {
         return Err(KernelError::input(format!(
-            "A has {n} rows and b has {}; they must be as many",
+            "A has {} and b has {}; they must be as many",
+            count(n, "row"),
             b.shape().0
         )));
     }

@@ -12,6 +12,8 @@ mod literals;
 #[cfg(test)]
 mod tests;
 
+use brigade_proto::count;
+
 use crate::KernelError;
 
 pub(crate) use dtype::Dtype;
@@ -69,8 +71,8 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<Array<'_>, KernelError> {
     }
     if data.len() > len {
         return Err(KernelError::input(format!(
-            ".npy file with {} bytes behind its array of shape {shape:?}",
-            data.len() - len
+            ".npy file with {} behind its array of shape {shape:?}",
+            count(data.len() - len, "byte")
         )));
     }
     Ok(Array { dtype, is_big_endian, shape, fortran, data })

@@ -45,7 +45,7 @@ fn every_damage_has_its_message() {
         (b"\x93NUMPY\x07\x00\x00\x00".to_vec(), "version 7"),
         (b"\x93NUMPY\x01\x00\xff\xff{".to_vec(), "truncated"),
         (file(good, &[0; 23]), "needs 24 bytes, 23 are there"),
-        (file(good, &[0; 25]), "1 bytes behind"),
+        (file(good, &[0; 25]), "1 byte behind"),
         (file(&good.replace("<f8", "<c16"), &[0; 48]), "<c16 (complex128) is not supported"),
         (b"PK\x03\x04".to_vec(), "a .npz archive"),
         (b"\x80\x04\x95".to_vec(), "a pickle"),
