@@ -263,8 +263,10 @@ def blame(kernel, loaded, error, name):
     a, *rest = [exact(array, np.float64) for array in loaded]
     if kernel in ("matmul", "matvec") and a.shape[-1] != rest[0].shape[0]:
         return None if "shapes do not fit" in error else "another reason is right"
-    if kernel in ("lu-solve", "cholesky") and (a.ndim != 2 or a.shape[0] != a.shape[1]):
+    # A vector is a matrix of one column.
+    if kernel in ("lu-solve", "cholesky") and a.size != len(a) ** 2:
         return None if "square" in error else "another reason is right"
+    a = a.reshape(len(a), -1)
     if kernel == "lu-solve" and len(a) != len(rest[0]):
         return None if "they must be as many" in error else "another reason is right"
     if "singular" in error:

@@ -21,8 +21,8 @@ impl Kernel for LuSolve {
             .details(
                 "Blocked right-looking elimination: Golub and Van Loan, Matrix Computations, 4th \
                  edition, section 3.6. Agrees with numpy.linalg.solve to rounding. Types are those \
-                 of matmul. Remarks `ill-conditioned` where scipy.linalg.solve warns: the estimated \
-                 reciprocal condition number is below the machine's epsilon.",
+                 of matmul. Remarks `ill-conditioned`, as scipy.linalg.solve warns, where the \
+                 estimated reciprocal condition number is below the machine's epsilon.",
             )
             .inputs(Inputs::exactly(
                 2,
