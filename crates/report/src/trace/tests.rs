@@ -3,6 +3,7 @@ use std::collections::BTreeMap;
 use brigade_measure::lane::LaneTimes;
 use brigade_measure::summary::Tally;
 use brigade_proto::WorkerId;
+use serde_json::Value;
 
 use super::*;
 use crate::files::{FileBytes, Files};
