@@ -4,9 +4,8 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use brigade_proto::{Bytes, JobError, Outcome, Spans, Status};
-use brigade_report::{Files, JobRow, Micros, NoteNames, SpansUs};
+use brigade_report::{FileBytes, Files, Id, JobRow, Micros, NoteNames, SpansUs};
 use brigade_sys::clock;
-use serde_json::Value;
 
 use crate::exit::Failure;
 use crate::journal::{Done, Entry};
@@ -16,7 +15,7 @@ use crate::write::{self, Draft, Place, Placed};
 /// What the commands know of a job that its outcome does not tell.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct JobInfo {
-    pub(crate) id: Value,
+    pub(crate) id: Id,
     /// Whether the id is one that the line gives itself: else it is its number.
     pub(crate) is_named: bool,
     pub(crate) line: Option<u64>,
@@ -104,7 +103,8 @@ fn put(
     }
     let published = drafts.publish(info.replace);
     if published.is_ok() {
-        row.output = names(&paths);
+        row.output = Files::of(&paths);
+        row.output_bytes = FileBytes::of(&paths);
     }
     Ok(published)
 }
@@ -118,12 +118,13 @@ pub(crate) fn settle_resumed(
 ) -> JobRow {
     ledger.enter_resumed();
     // As it is called in this run, if that is the same file.
-    let output = match (&info.output, outputs) {
-        (Some(path), [_]) => names(std::slice::from_ref(path)),
-        _ => names(outputs),
+    let outputs = match (&info.output, outputs) {
+        (Some(path), [_]) => std::slice::from_ref(path),
+        _ => outputs,
     };
     JobRow {
-        output,
+        output: Files::of(outputs),
+        output_bytes: FileBytes::of(outputs),
         digest: Some(done.digest),
         bytes_in: done.bytes_in,
         bytes_out: done.bytes_out,
@@ -156,8 +157,10 @@ fn row(info: &JobInfo, status: Status) -> JobRow {
         id: info.id.clone(),
         line: info.line,
         kernel: info.kernel.clone(),
-        input: names(&info.inputs),
+        input: Files::of(&info.inputs),
+        input_bytes: FileBytes::of(&info.inputs),
         output: Files::default(),
+        output_bytes: FileBytes::default(),
         status,
         worker: None,
         pid: None,
@@ -179,11 +182,6 @@ fn last_words(error: &JobError) -> Option<String> {
         JobError::Crashed { last_words, .. } if !last_words.is_empty() => Some(last_words.clone()),
         _ => None,
     }
-}
-
-/// JSON has no place for names that are not UTF-8: what is not is replaced.
-fn names(paths: &[PathBuf]) -> Files {
-    Files(paths.iter().map(|path| path.to_string_lossy().into_owned()).collect())
 }
 
 fn digest(outputs: &[Bytes]) -> String {

@@ -1,6 +1,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
-use std::io::{self, BufReader, IsTerminal, Write};
+use std::io::{self, BufRead, BufReader, IsTerminal, Write};
+use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 
 use brigade_exec::{Pool, Stop, SubmitError};
@@ -10,7 +11,7 @@ use brigade_report::{JobRow, RunConfig, RunHuman, RunJsonl, RunReport};
 use crossbeam_channel::{Receiver, Sender, never, select};
 
 use super::batch_line::{self, Parsed};
-use super::batch_reader::{self, MAX_LINE, Read};
+use super::batch_reader::{self, Read};
 use super::claims::Claims;
 use super::crew::{Crew, Window};
 use crate::args::BatchArgs;
@@ -80,10 +81,18 @@ fn open(path: &Path) -> Result<Receiver<Read>, Failure> {
         return batch_reader::start(BufReader::new(io::stdin())).map_err(cannot);
     }
     let file = File::open(path).map_err(cannot)?;
-    if file.metadata().map_err(cannot)?.is_dir() {
+    let found = file.metadata().map_err(cannot)?;
+    if found.is_dir() {
         return Err(cannot(io::ErrorKind::IsADirectory.into()));
     }
-    batch_reader::start(BufReader::new(file)).map_err(cannot)
+    let mut file = BufReader::new(file);
+    // Before any worker starts. What is typed or comes through a pipe would have to be waited for.
+    if found.is_file() || (found.file_type().is_char_device() && !file.get_ref().is_terminal()) {
+        let beginning = file.fill_buf().map_err(cannot)?;
+        batch_reader::refuse_beginning(beginning)
+            .map_err(|why| Failure::usage(format!("{} is no batch: {why}", path.display())))?;
+    }
+    batch_reader::start(file).map_err(cannot)
 }
 
 /// A batch at work. Lines are taken while there is room in the window; results
@@ -156,9 +165,16 @@ impl Batch<'_> {
     fn take(&mut self, read: Read) -> Result<(), Failure> {
         let (number, text) = match read {
             Read::Line(number, text) => (number, text),
-            Read::TooLong(number) => {
+            Read::Refused(number, why) => {
                 let info = JobInfo { id: number.into(), line: Some(number), ..JobInfo::default() };
-                return self.refuse(&info, format!("longer than {MAX_LINE} bytes"));
+                return self.refuse(&info, why);
+            }
+            Read::NoBatch(why) => {
+                let batch = self.args.file.display();
+                say(format_args!("error: {batch} is no batch: {why}"));
+                let exit = if self.taken == 0 { Exit::Usage } else { Exit::JobFailed };
+                self.end(exit, format!("{batch} is no batch"));
+                return Ok(());
             }
             Read::Failed(error) => {
                 let batch = self.args.file.display();
