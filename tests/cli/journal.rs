@@ -154,13 +154,7 @@ fn a_journal_that_cannot_be_written_ends_the_run() {
     let line = format!(
         "trap '' XFSZ; ulimit -f 1; exec {brigade} run noop -b threads --jobs 500 --journal j --format json"
     );
-    let command = std::process::Command::new("sh")
-        .args(["-c", &line])
-        .current_dir(kitchen.path(""))
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn();
-    finish(command.unwrap()).expect(1).says("cannot write the journal j");
+    finish(kitchen.shell(&line).spawn().unwrap()).expect(1).says("cannot write the journal j");
     // What is in it is whole.
     let again = kitchen.run("run noop --jobs 500 --journal j --resume --format json").expect(0);
     assert_eq!(again.json()["summary"]["ok"], 500);

@@ -20,6 +20,8 @@ pub mod sandbox;
 pub mod shared;
 pub mod shortage;
 pub mod signals;
+#[cfg(test)]
+mod skip;
 pub mod slab;
 pub mod socket;
 pub mod stall;
