@@ -33,6 +33,7 @@
 
 mod args;
 mod commands;
+mod commit;
 mod compact;
 mod config;
 mod console;

@@ -2,7 +2,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::{JournalArgs, OutputArgs, PoolArgs, TraceArgs};
+use super::{DurabilityArgs, JournalArgs, OutputArgs, PoolArgs, TraceArgs};
 
 /// Run one job per line of JSON, and write one line of JSON per result
 #[derive(Debug, Args)]
@@ -45,6 +45,8 @@ pub(crate) struct BatchArgs {
     /// Accepted because `run` has it: a batch always goes on after a failed job
     #[arg(short, long, help_heading = "Results")]
     pub(crate) keep_going: bool,
+    #[command(flatten)]
+    pub(crate) durability: DurabilityArgs,
     #[command(flatten)]
     pub(crate) output: OutputArgs,
     #[command(flatten)]

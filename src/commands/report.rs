@@ -30,7 +30,7 @@ pub(crate) fn run(args: &ReportArgs) -> Result<Exit, Failure> {
             path.display()
         )));
     }
-    write::atomically(&output, page.as_bytes(), true).map_err(|error| {
+    write::atomically(&output, page.as_bytes()).map_err(|error| {
         Failure::usage(format!("cannot write the page to {}: {error}", output.display()))
     })?;
     console::say(format_args!("the page is in {}", output.display()));

@@ -30,6 +30,12 @@ pub(crate) struct Job {
     pub(super) earlier: Option<(Digest, usize)>,
 }
 
+impl Job {
+    pub(crate) fn digest(&self) -> Digest {
+        self.digest
+    }
+}
+
 /// Tells jobs of one run apart.
 #[derive(Debug, Default)]
 pub(super) struct Census {

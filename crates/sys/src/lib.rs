@@ -25,5 +25,6 @@ mod skip;
 pub mod slab;
 pub mod socket;
 pub mod stall;
+pub mod storage;
 pub mod tether;
 pub mod usage;
