@@ -1,8 +1,11 @@
-"""What the modules of check_files.py share: running Brigade, and comparing pixels."""
+"""What modules of check_files.py share whose files are images: running Brigade, and comparing
+pixels."""
+import collections
 import json
 import os
 import subprocess
 import sys
+import tempfile
 
 REQUIREMENTS = "numpy pillow tifffile imagecodecs"
 
@@ -64,3 +67,25 @@ def compare(path, got, expected, tolerance=0):
     return (f"{np.count_nonzero(difference > tolerance)} of {difference.size} values differ, by up "
             f"to {difference.max()}: at {tuple(map(int, place))} {got[place]} instead of "
             f"{expected[place]}")
+
+
+def check_images(brigade, paths, expected, differ=compare, is_damaged=lambda path: False):
+    """What `check` gives: how many files are read as `expected(path)` has them, how many are
+    refused and why, and what is wrong. A whole file that is called damaged is wrong, too."""
+    right, refused, wrong = 0, collections.Counter(), []
+    with tempfile.TemporaryDirectory(prefix="brigade-out-") as out:
+        results = read_images(brigade, paths, out)
+    for path in paths:
+        name, got = os.path.basename(path), results[path]
+        if isinstance(got, str):
+            if "unsupported" in got or is_damaged(path):
+                refused[got] += 1
+            else:
+                wrong.append(f"{name}: {got}")
+            continue
+        fault = differ(path, got, expected(path))
+        if fault:
+            wrong.append(f"{name}: {fault}")
+        else:
+            right += 1
+    return right, refused, wrong

@@ -1,5 +1,9 @@
 """TIFF files over types of samples, colours, planes, compression, predictors, strips and tiles,
-byte orders and alpha; read by tifffile, and Pillow where it has what tifffile lacks."""
+byte orders and alpha, for check_files.py; read by tifffile, and by Pillow what tifffile does not.
+
+    python3 -m venv .venv && .venv/bin/pip install numpy pillow tifffile imagecodecs
+    .venv/bin/python scripts/check_files.py tiff 500
+"""
 import os
 
 import imagecodecs
@@ -8,8 +12,6 @@ import PIL.Image
 import tifffile
 
 import files_common
-
-REQUIREMENTS = files_common.REQUIREMENTS
 
 # How far a value may be from the reference, where both round a quotient.
 CALCULATED = 1
@@ -278,6 +280,10 @@ def turned(out, orientation):
     if orientation in (3, 4, 7, 8):
         out = out[::-1]
     return out
+
+
+def check(brigade, paths):
+    return files_common.check_images(brigade, paths, expected, compare)
 
 
 def compare(path, got, wanted):

@@ -20,10 +20,26 @@ static BAR: Mutex<Option<ProgressBar>> = Mutex::new(None);
 /// there is nowhere to tell it.
 pub(crate) fn write(text: &[u8]) {
     let bar = BAR.lock().unwrap_or_else(PoisonError::into_inner).clone();
-    let write = || drop(io::stderr().lock().write_all(text));
+    let write = || {
+        drop(if cfg!(test) { Shown.write_all(text) } else { io::stderr().lock().write_all(text) });
+    };
     match bar {
         Some(bar) => bar.suspend(write),
         None => write(),
+    }
+}
+
+/// In a unit test, what is shown if it fails.
+struct Shown;
+
+impl Write for Shown {
+    fn write(&mut self, text: &[u8]) -> io::Result<usize> {
+        eprint!("{}", String::from_utf8_lossy(text));
+        Ok(text.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 
@@ -127,6 +143,9 @@ impl Beside {
 impl Results {
     /// Standard output alone.
     pub(crate) fn stdout() -> Self {
+        if cfg!(test) {
+            return Self::to(Box::new(Shown));
+        }
         Self::to(Box::new(io::stdout().lock()))
     }
 

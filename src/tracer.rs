@@ -17,7 +17,7 @@ use brigade_sys::clock;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 
 use crate::exit::Failure;
-use crate::write::{self, Draft};
+use crate::write::{self, Draft, Replace};
 
 /// Opens the file of a timeline, if one is wanted; it must not be one that the run
 /// reads or writes.
@@ -45,7 +45,7 @@ pub(crate) fn open<'a>(
             "cannot write --trace {show}: standard output holds the report; name a file"
         )));
     }
-    let draft = Draft::of(path)
+    let draft = Draft::of(path, Replace::Always)
         .map_err(|error| Failure::usage(format!("cannot write --trace {show}: {error}")))?;
     Ok(Some(Blank { draft, title, memory: Sampler::start()? }))
 }
@@ -104,7 +104,7 @@ impl Tracer {
         self.samples()?;
         self.trace
             .end(summary, workers)
-            .and_then(|draft| draft.publish(true))
+            .and_then(|draft| draft.finish()?.publish_durably())
             .map_err(annotate(&self.path))
     }
 }

@@ -157,3 +157,27 @@ fn files_can_be_read_in_one_sitting() {
         assert!(lines <= 600, "{} has {lines} lines: two ideas in one room?", path.display());
     }
 }
+
+/// A newcomer, a reviewer and the continuous integration run the same tests.
+#[test]
+fn the_command_for_all_tests_is_the_same_everywhere() {
+    const COMMAND: &str = "cargo test --workspace --locked --no-fail-fast";
+    for name in ["README.md", "CONTRIBUTING.md", ".ci/run", "scripts/repeat_tests.sh"] {
+        let text = fs::read_to_string(root().join(name)).unwrap();
+        let found: Vec<_> =
+            text.lines().filter(|line| line.contains("cargo test --workspace")).collect();
+        assert!(!found.is_empty(), "{name} names no command");
+        for line in found {
+            assert!(line.contains(COMMAND), "{name}: {line}");
+        }
+    }
+}
+
+/// Programs that tests start have a private runtime directory (`Kitchen::program`).
+#[test]
+fn tests_of_the_command_line_start_programs_in_one_place() {
+    for (path, text) in sources(&root().join("tests/cli")) {
+        let starts = text.contains("Command::new");
+        assert!(!starts || path.ends_with("util.rs"), "{} starts a program", path.display());
+    }
+}

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use crate::compact::Seen;
 use crate::missing;
-use crate::write::{self, Place};
+use crate::write::{self, Place, Replace};
 
 /// Two lines may not write the same file.
 ///
@@ -28,7 +28,7 @@ impl Claims {
     ///
     /// # Errors
     /// Why it cannot.
-    pub(super) fn claim(&mut self, path: &Path, replace: bool) -> Result<(), String> {
+    pub(super) fn claim(&mut self, path: &Path, replace: Replace) -> Result<(), String> {
         let show = path.display();
         let directory = match path.parent() {
             Some(parent) if !parent.as_os_str().is_empty() => parent,
@@ -57,7 +57,7 @@ impl Claims {
         if !is_first {
             return Err(format!("an earlier line has the same output {show}"));
         }
-        if found == Place::Taken && !replace {
+        if found == Place::Taken && replace == Replace::Never {
             self.release(path);
             let exists = write::exists(path);
             return Err(format!("{exists}, unless an earlier line has written it"));
@@ -92,11 +92,12 @@ mod tests {
         let (path, same) = (dir.path().join("x"), dir.path().join("./x"));
         for force in [false, true] {
             let mut claims = Claims::new(force);
-            claims.claim(&path, force).unwrap();
-            assert!(claims.claim(&same, force).unwrap_err().contains("an earlier line"));
+            let replace = if force { Replace::Always } else { Replace::Never };
+            claims.claim(&path, replace).unwrap();
+            assert!(claims.claim(&same, replace).unwrap_err().contains("an earlier line"));
             fs::write(&path, "result").unwrap();
             claims.release(&path);
-            let said = claims.claim(&same, force).unwrap_err();
+            let said = claims.claim(&same, replace).unwrap_err();
             assert!(said.contains("an earlier line"), "{said}");
             fs::remove_file(&path).unwrap();
         }
@@ -108,11 +109,13 @@ mod tests {
         let path = dir.path().join("x");
         fs::write(&path, "mine").unwrap();
         let mut claims = Claims::new(false);
-        assert!(claims.claim(&path, false).unwrap_err().contains("--force"));
+        assert!(claims.claim(&path, Replace::Never).unwrap_err().contains("--force"));
         // A result of an earlier run of this job.
-        claims.claim(&path, true).unwrap();
-        assert!(claims.claim(dir.path(), true).unwrap_err().contains("not a file"));
-        assert!(claims.claim(&path.join("y"), true).unwrap_err().contains("not a directory"));
+        claims.claim(&path, Replace::Remains).unwrap();
+        assert!(claims.claim(dir.path(), Replace::Always).unwrap_err().contains("not a file"));
+        assert!(
+            claims.claim(&path.join("y"), Replace::Always).unwrap_err().contains("not a directory")
+        );
     }
 
     #[test]
@@ -121,7 +124,7 @@ mod tests {
         let mut claims = Claims::new(false);
         for number in 0..1000 {
             let path = dir.path().join(number.to_string());
-            claims.claim(&path, false).unwrap();
+            claims.claim(&path, Replace::Never).unwrap();
             claims.release(&path);
         }
         assert!(matches!(claims, Claims::InFlight(outputs) if outputs.is_empty()));

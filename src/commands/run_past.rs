@@ -1,6 +1,6 @@
 //! What an earlier run has made of the jobs of this one.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::path::Path;
 
 use brigade_proto::JobSpec;
@@ -9,14 +9,12 @@ use crate::args::RunArgs;
 use crate::exit::Failure;
 use crate::journal::{self, Digest, Entry, Fate, Job, Journal};
 use crate::plan::{PlannedInputs, RunPlan};
-use crate::write::{self, Place};
+use crate::write::{self, Place, Replace};
 
 /// The jobs of a run in its journal.
 pub(super) struct Past {
     /// What had to be found out before the first job: whose files exist.
     known: HashMap<u64, (Entry, Fate)>,
-    /// Jobs that may replace what they wrote earlier.
-    own: HashSet<u64>,
     /// Synthetic jobs are all done with the same.
     same: Option<Digest>,
 }
@@ -33,7 +31,6 @@ impl Past {
     ) -> Result<Self, Failure> {
         let mut past = Self {
             known: HashMap::new(),
-            own: HashSet::new(),
             same: match plan.inputs {
                 PlannedInputs::Synthetic { .. } => Some(journal::with(&plan.spec(0))),
                 PlannedInputs::Files(_) => None,
@@ -49,9 +46,7 @@ impl Past {
             };
             let entry = past.entry(name, &spec);
             let fate = journal.fate(&entry)?;
-            if !matches!(fate, Fate::New) {
-                past.own.insert(job);
-            } else if !args.force {
+            if journal.replace(&fate) == Replace::Never && !args.force {
                 let exists = write::exists(&output);
                 return Err(Failure::usage(format!("{exists}; it is not what the journal says")));
             }
@@ -80,10 +75,5 @@ impl Past {
         }
         let entry = self.entry(name, spec);
         Ok((entry, journal.fate(&entry)?))
-    }
-
-    /// Whether a job may replace its output, because it wrote what is there.
-    pub(super) fn is_own(&self, job: u64) -> bool {
-        self.own.contains(&job)
     }
 }

@@ -5,6 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use brigade_proto::{JobSpec, Source};
+use brigade_report::Id;
 
 use super::base::Base;
 use super::record::Digest;
@@ -29,6 +30,12 @@ pub(crate) struct Job {
     pub(super) earlier: Option<(Digest, usize)>,
 }
 
+impl Job {
+    pub(crate) fn digest(&self) -> Digest {
+        self.digest
+    }
+}
+
 /// Tells jobs of one run apart.
 #[derive(Debug, Default)]
 pub(super) struct Census {
@@ -45,7 +52,7 @@ impl Census {
         base: &Base,
         spec: &JobSpec,
         output: Option<&Path>,
-        id: Option<&serde_json::Value>,
+        id: Option<&Id>,
     ) -> (Digest, u32) {
         let name = name(base, spec, output, id);
         let digest = Digest::from(name.finalize());
@@ -65,7 +72,7 @@ pub(super) fn digest(
     base: &Base,
     spec: &JobSpec,
     output: Option<&Path>,
-    id: Option<&serde_json::Value>,
+    id: Option<&Id>,
     before: u32,
 ) -> Digest {
     numbered(name(base, spec, output, id), before)
@@ -76,12 +83,7 @@ fn numbered(mut name: blake3::Hasher, before: u32) -> Digest {
     name.finalize().into()
 }
 
-fn name(
-    base: &Base,
-    spec: &JobSpec,
-    output: Option<&Path>,
-    id: Option<&serde_json::Value>,
-) -> blake3::Hasher {
+fn name(base: &Base, spec: &JobSpec, output: Option<&Path>, id: Option<&Id>) -> blake3::Hasher {
     let mut name = blake3::Hasher::new();
     add(&mut name, spec.kernel.as_bytes());
     for source in &spec.inputs {
@@ -91,7 +93,7 @@ fn name(
         }
     }
     add(&mut name, &output.map(|path| base.key(path)).unwrap_or_default());
-    add(&mut name, id.map(ToString::to_string).unwrap_or_default().as_bytes());
+    add(&mut name, id.map(Id::compact).unwrap_or_default().as_bytes());
     name
 }
 

@@ -92,9 +92,9 @@ impl RunPlan {
     }
 
     /// Makes the output directory, if there is one to make: when everything else is known
-    /// to be right.
-    pub(crate) fn prepare(&self) -> Result<(), Failure> {
-        self.naming.as_ref().map_or(Ok(()), Naming::prepare)
+    /// to be right. Returns the directories that have a new entry.
+    pub(crate) fn prepare(&self) -> Result<Vec<PathBuf>, Failure> {
+        self.naming.as_ref().map_or(Ok(Vec::new()), Naming::prepare)
     }
 
     /// Where the results are, in words.

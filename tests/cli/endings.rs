@@ -5,13 +5,13 @@ use std::fs;
 use std::io::{BufReader, Read, Write};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::time::Duration;
 
 use rustix::fs::{CWD, Mode};
 use serde_json::Value;
 
-use crate::util::{BACKENDS, Done, Kitchen, finish, next_line, signal, wait_until};
+use crate::util::{BACKENDS, Done, Kitchen, finish, next_line, signal, skip, wait_until};
 
 const PROCESSES: [&str; 3] =
     ["processes", "processes --transport shm", "processes --start-method forkserver"];
@@ -118,24 +118,16 @@ fn pipes_with_a_writer_are_read_whole() {
     }
     let brigade = env!("CARGO_BIN_EXE_brigade");
     let script = format!("{brigade} run touch <(cat file) --format json");
-    let mut bash = Command::new("bash");
-    bash.args(["-c", &script]).current_dir(kitchen.path("")).stdin(Stdio::null());
-    let child = bash.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    let job = finish(child).expect(0).json()["jobs"][0].clone();
+    let child = kitchen.program("bash").args(["-c", &script]).spawn();
+    let job = finish(child.unwrap()).expect(0).json()["jobs"][0].clone();
     assert_eq!(job["digest"], expected["digest"]);
 }
 
 /// Starts a batch through a shell that has done something to signals before.
 fn batch_after(kitchen: &Kitchen, script: &str) -> (Child, BufReader<std::process::ChildStdout>) {
-    let mut command = Command::new("sh");
     let brigade = env!("CARGO_BIN_EXE_brigade");
-    command
-        .args(["-c", &format!("{script}; exec {brigade} batch - -w 1")])
-        .current_dir(kitchen.path(""))
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
-    let mut child = command.spawn().unwrap();
+    let mut command = kitchen.shell(&format!("{script}; exec {brigade} batch - -w 1"));
+    let mut child = command.stdin(Stdio::piped()).spawn().unwrap();
     let mut stdout = BufReader::new(child.stdout.take().unwrap());
     child.stdin.as_mut().unwrap().write_all(b"{\"kernel\":\"noop\"}\n").unwrap();
     // From here on signals are watched.
@@ -259,14 +251,7 @@ fn a_stop_from_the_terminal_stops_the_workers_too() {
 /// Runs `brigade LINE` after a command of a shell.
 fn after(kitchen: &Kitchen, script: &str, line: &str) -> Done {
     let brigade = env!("CARGO_BIN_EXE_brigade");
-    let child = Command::new("sh")
-        .args(["-c", &format!("{script}; exec {brigade} {line}")])
-        .current_dir(kitchen.path(""))
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn();
-    finish(child.unwrap())
+    finish(kitchen.shell(&format!("{script}; exec {brigade} {line}")).spawn().unwrap())
 }
 
 #[test]
@@ -316,22 +301,19 @@ fn a_runtime_directory_that_cannot_be_used_is_no_obstacle() {
 
 #[test]
 fn process_1_reaps_what_it_adopts() {
-    let is_possible = Command::new("unshare").args(["--pid", "--fork", "true"]).status();
-    if !is_possible.is_ok_and(|status| status.success()) {
-        eprintln!("skipped: no process namespace may be made here");
-        return;
-    }
     let kitchen = Kitchen::new();
+    let is_possible = kitchen.program("unshare").args(["--pid", "--fork", "true"]).status();
+    if !is_possible.is_ok_and(|status| status.success()) {
+        return skip("namespaces", "no process namespace may be made here");
+    }
     let brigade = env!("CARGO_BIN_EXE_brigade");
     // The shell becomes the coordinator, and what it has started is no child that Brigade knows.
     let script = format!("sleep 2 & exec {brigade} batch - -w 1");
-    let mut unshare = Command::new("unshare")
+    let mut unshare = kitchen
+        .program("unshare")
         .args(["--pid", "--fork", "--mount-proc", "sh", "-c", &script])
-        .current_dir(kitchen.path(""))
         .process_group(0)
         .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
         .spawn()
         .unwrap();
     let named = |pids: Vec<u32>, wanted: &str| {
@@ -395,8 +377,7 @@ impl Drop for Group {
 #[test]
 fn a_coordinator_survives_when_its_control_group_runs_out_of_memory() {
     let Some(group) = Group::of(200 << 20) else {
-        eprintln!("skipped: no control group with a limit of memory may be made here");
-        return;
+        return skip("cgroup", "no control group with a limit of memory may be made here");
     };
     let kitchen = Kitchen::new();
     let hog = "{\"kernel\":\"hog\",\"params\":{\"mib\":1024}}\n";

@@ -76,14 +76,56 @@ fn what_has_changed_is_run_again() {
     // A parameter.
     let again = kitchen.run(&format!("{BLUR} --resume -p sigma=1")).expect(0);
     assert_eq!(resumed(&again.json()), [false, false, false]);
-    // A result that somebody else has written: nothing is touched.
-    kitchen.write("out/0.png", "mine");
+    // A result that is not what it was, whatever has changed it.
+    let whole = kitchen.read("out/0.png");
+    for left in [&b""[..], b"x", &whole[..20]] {
+        kitchen.write("out/0.png", left);
+        let again = kitchen.run(&format!("{BLUR} --resume -p sigma=1")).expect(0);
+        assert_eq!(resumed(&again.says("had been changed").json()), [false, true, true]);
+        assert_eq!(kitchen.read("out/0.png"), whole);
+    }
+}
+
+/// What no job of the journal has written is somebody else's.
+#[test]
+fn a_file_that_the_journal_does_not_know_is_refused() {
+    let kitchen = kitchen(3);
+    kitchen.run("run blur in/0.png in/1.png -o out --journal j").expect(0);
+    kitchen.write("out/2.png", "mine");
     let journal = kitchen.read("j");
-    kitchen.run(&format!("{BLUR} --resume -p sigma=1")).expect(2).says("--force replaces it");
-    assert_eq!(kitchen.read("out/0.png"), b"mine");
-    assert_eq!(kitchen.read("j"), journal);
-    kitchen.run(&format!("{BLUR} --resume -p sigma=1 --force")).expect(0);
-    assert_ne!(kitchen.read("out/0.png"), b"mine");
+    let refused = kitchen.run(&format!("{BLUR} --resume")).expect(2);
+    refused.says("it is not what the journal says");
+    assert_eq!((kitchen.read("out/2.png"), kitchen.read("j")), (b"mine".to_vec(), journal.clone()));
+    // Where the end of the journal is missing, it may be a result, but for what is in it.
+    kitchen.write("j", &journal[..journal.len() - 9]);
+    let failed = kitchen.run(&format!("{BLUR} --resume --keep-going")).expect(1);
+    let failed = failed.says("unfinished record");
+    let json = failed.json();
+    assert_eq!(resumed(&json), [true, true, false]);
+    let said = json["jobs"][2]["error"].as_str().unwrap();
+    assert!(said.contains("not what this job computes; --force"), "{said}");
+    assert_eq!(kitchen.read("out/2.png"), b"mine");
+    // And by now the journal has its end, and says that the place is taken.
+    kitchen.run(&format!("{BLUR} --resume")).expect(2).says("--force replaces it");
+    kitchen.run(&format!("{BLUR} --resume --force")).expect(0);
+    assert_ne!(kitchen.read("out/2.png"), b"mine");
+}
+
+/// A job that fails on a new input leaves what it had made of the old one, and may replace it.
+#[test]
+fn what_a_job_wrote_before_it_failed_is_its_own() {
+    let kitchen = kitchen(1);
+    let line = "run blur in/0.png -o out/0.png --journal j --resume";
+    fs::create_dir(kitchen.path("out")).unwrap();
+    kitchen.run(line).expect(0);
+    let (input, before) = (kitchen.read("in/0.png"), kitchen.read("out/0.png"));
+    kitchen.write("in/0.png", &input[..40]);
+    kitchen.run(line).expect(1);
+    assert_eq!(kitchen.read("out/0.png"), before);
+    kitchen.image("other.png", "50x50");
+    kitchen.write("in/0.png", kitchen.read("other.png"));
+    kitchen.run(line).expect(0);
+    assert_ne!(kitchen.read("out/0.png"), before);
 }
 
 #[test]
@@ -91,10 +133,10 @@ fn a_torn_end_is_dropped_and_other_damage_is_refused() {
     let kitchen = kitchen(3);
     kitchen.run(BLUR).expect(0);
     let journal = kitchen.read("j");
-    // In the middle of the last record: that job is run again.
-    kitchen.write("j", &journal[..journal.len() - 9]);
-    let again =
-        kitchen.run(&format!("{BLUR} --resume --force")).expect(0).says("unfinished record");
+    // In the middle of the last result: that job is run again.
+    let last = journal.windows(8).rposition(|window| window == b" {\"done\"").unwrap();
+    kitchen.write("j", &journal[..last + 20]);
+    let again = kitchen.run(&format!("{BLUR} --resume")).expect(0).says("unfinished record");
     assert_eq!(resumed(&again.json()).iter().filter(|&&resumed| resumed).count(), 2);
     kitchen.run(&format!("{BLUR} --resume")).expect(0).says("3 jobs done");
 
@@ -154,13 +196,7 @@ fn a_journal_that_cannot_be_written_ends_the_run() {
     let line = format!(
         "trap '' XFSZ; ulimit -f 1; exec {brigade} run noop -b threads --jobs 500 --journal j --format json"
     );
-    let command = std::process::Command::new("sh")
-        .args(["-c", &line])
-        .current_dir(kitchen.path(""))
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn();
-    finish(command.unwrap()).expect(1).says("cannot write the journal j");
+    finish(kitchen.shell(&line).spawn().unwrap()).expect(1).says("cannot write the journal j");
     // What is in it is whole.
     let again = kitchen.run("run noop --jobs 500 --journal j --resume --format json").expect(0);
     assert_eq!(again.json()["summary"]["ok"], 500);

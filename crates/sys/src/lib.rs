@@ -20,8 +20,11 @@ pub mod sandbox;
 pub mod shared;
 pub mod shortage;
 pub mod signals;
+#[cfg(test)]
+mod skip;
 pub mod slab;
 pub mod socket;
 pub mod stall;
+pub mod storage;
 pub mod tether;
 pub mod usage;

@@ -138,7 +138,7 @@ fn finish(
     if let Some(path) = &report.trace {
         let mut timeline = Vec::new();
         trace::bench(&mut timeline, &bench)?;
-        write::atomically(path, &timeline, true).map_err(|error| Failure {
+        write::atomically(path, &timeline).map_err(|error| Failure {
             exit: Exit::JobFailed,
             message: format!("cannot write --trace {}: {error}", path.display()),
         })?;

@@ -8,7 +8,7 @@ use brigade_exec::Transport;
 use brigade_kernels::{Context, Inputs, Kernel, KernelError, ParamSpec, Progress, Spec};
 use brigade_proto::{JobError, JobSpec, Status};
 
-use crate::util::{Belongings, Setup, bytes, result, wait_until, workers};
+use crate::util::{Belongings, Setup, all_ok, bytes, result, wait_until, workers};
 
 type Test = (&'static str, fn(Setup));
 
@@ -87,7 +87,7 @@ fn memory(setup: Setup) {
         assert_eq!((bad.attempts, bad.status()), (1, Status::Failed), "{how}");
         assert_eq!(result(bad).unwrap_err(), JobError::MemoryLimit { limit: LIMIT }, "{how}");
     }
-    assert!(pool.map((0..20).map(|_| JobSpec::new("echo"))).all(|o| o.result.is_ok()));
+    all_ok(&pool, (0..20).map(|_| JobSpec::new("echo")));
     assert!(pool.status().gave_up.is_none());
     pool.close();
     before.assert_same();

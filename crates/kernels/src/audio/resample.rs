@@ -1,4 +1,4 @@
-use brigade_proto::Buffer;
+use brigade_proto::{Buffer, Note};
 
 use super::wav::{self, Format, Sound};
 use crate::{
@@ -21,7 +21,7 @@ impl Kernel for Resample {
                 "Polyphase filtering with a Kaiser-windowed sinc (Crochiere and Rabiner, Multirate \
                  Digital Signal Processing, 1983). Agrees with scipy.signal.resample_poly(x, up, \
                  down) with its default window. Channels and sample format are kept; what the \
-                 filter drives beyond the format's range is clipped.",
+                 filter drives beyond the format's range is clipped, with a remark.",
             )
             .param(ParamSpec::int("rate", 1000..=384_000, "samples a second").default(16_000))
             .inputs(Inputs::exactly(1, "a WAV file, integers of 8 to 32 bits or floats"))
@@ -47,7 +47,9 @@ impl Kernel for Resample {
         }
         let format = Format { rate: rate as u32, ..sound.format };
         let sound = Sound { format, channels };
-        sound.write(job.output(sound.file_len()?)?)?;
+        if sound.write(job.output(sound.file_len()?)?)? {
+            job.note(Note::Clipped);
+        }
         Ok(Progress::Done)
     }
 

@@ -236,6 +236,7 @@ impl Crew {
         entry.given = 0;
         entry.share = self.limits.max_jobs.map(|max| share(max, tenure));
         entry.outgrown = false;
+        entry.offence = None;
         entry.wire = wire;
         if entry.report.ready_ns == 0 {
             entry.report.ready_ns = since_start.as_nanos() as u64;

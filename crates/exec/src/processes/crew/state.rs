@@ -68,6 +68,9 @@ pub(super) struct Lane {
     pub(super) outgrown: bool,
     /// The worker's rings, if it has any.
     pub(super) wire: Option<Wire>,
+    /// What the present process wrote into its ring that is against the protocol, in words that
+    /// fit after "worker".
+    pub(super) offence: Option<String>,
     pub(super) report: Totals,
 }
 

@@ -88,8 +88,9 @@ impl Sound {
         len.ok_or(KernelError::Memory { bytes: u64::MAX })
     }
 
-    /// Writes the file into `to`, which has its length and is all zero.
-    pub(super) fn write(&self, to: &mut [u8]) -> Result<(), KernelError> {
+    /// Writes the file into `to`, which has its length and is all zero. Whether samples were cut
+    /// to the range of integers.
+    pub(super) fn write(&self, to: &mut [u8]) -> Result<bool, KernelError> {
         let data = self.data_len()?;
         let head = self.format.head(data as u64);
         let (start, rest) = to.split_at_mut(head.len());
