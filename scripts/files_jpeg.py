@@ -10,8 +10,6 @@ import subprocess
 import files_common
 import numpy as np
 
-REQUIREMENTS = files_common.REQUIREMENTS
-
 SIDES = [1, 2, 7, 8, 9, 15, 16, 17, 31, 33, 40, 64, 65, 97, 130]
 SAMPLING = [
     "1x1", "2x1", "2x2", "1x2", "4x1", "4x2", "1x4", "4x4", "3x1", "3x3", "2x1,1x1,1x1",
@@ -125,3 +123,7 @@ def compare(path, got, right):
 def is_damaged(path):
     """Whether the file has to be refused."""
     return not quiet(path)
+
+
+def check(brigade, paths):
+    return files_common.check_images(brigade, paths, expected, compare, is_damaged)

@@ -8,6 +8,7 @@ use brigade_proto::{Note, Notes};
 use image::metadata::Orientation;
 
 use crate::KernelError;
+use crate::image::exif;
 
 /// What the segments say.
 #[derive(Debug)]
@@ -151,10 +152,10 @@ impl Reader {
         Ok(())
     }
 
-    fn exif(&mut self, exif: &[u8]) {
-        // A wrong EXIF block is no reason to refuse the picture.
-        self.orientation = self.orientation.or_else(|| Orientation::from_exif_chunk(exif));
-        if exif_entries(exif) != Some(1) || self.orientation.is_none() {
+    fn exif(&mut self, block: &[u8]) {
+        let exif = exif::read(block);
+        self.orientation.get_or_insert(exif.orientation);
+        if exif.more {
             self.notes.add(Note::MetadataDropped);
         }
     }
@@ -189,16 +190,6 @@ fn huffman_tables(mut content: &[u8]) -> Result<(), KernelError> {
     }
     // What is left over, the decoder refuses.
     Ok(())
-}
-
-/// How many entries the first directory of an EXIF block has.
-fn exif_entries(exif: &[u8]) -> Option<u16> {
-    let little = exif.starts_with(b"II");
-    let offset = exif.get(4..8)?.try_into().ok()?;
-    let offset = if little { u32::from_le_bytes(offset) } else { u32::from_be_bytes(offset) };
-    let offset = usize::try_from(offset).ok()?;
-    let count = exif.get(offset..offset.checked_add(2)?)?.try_into().ok()?;
-    Some(if little { u16::from_le_bytes(count) } else { u16::from_be_bytes(count) })
 }
 
 fn find(bytes: &[u8], byte: u8) -> Option<usize> {

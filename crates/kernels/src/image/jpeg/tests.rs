@@ -3,7 +3,7 @@ use std::path::{Path, PathBuf};
 
 use brigade_proto::Note;
 
-use super::super::codec::{Format, decode};
+use super::super::codec::{Decoded, Format, decode};
 use super::*;
 
 /// Files made with libjpeg-turbo's `cjpeg`; what its `djpeg` reads from each lies beside it.
@@ -28,7 +28,7 @@ fn refusal(bytes: &[u8]) -> String {
 fn difference(path: &Path) -> u8 {
     let (shape, bytes) = read(&fs::read(path).unwrap()).unwrap();
     let png = fs::read(path.with_extension("png")).unwrap();
-    let (expected, format) = decode(&png, 1 << 20).unwrap();
+    let Decoded { pixels: expected, format, .. } = decode(&png, 1 << 20).unwrap();
     assert_eq!(format, Format::Png);
     assert_eq!((shape.width, shape.height), (expected.shape.width, expected.shape.height));
     // A PNG of a grey picture may hold three equal channels.
