@@ -19,8 +19,8 @@ AT_ONCE = 200
 
 
 def run_jobs(brigade, kernel, paths, out, *options):
-    """The jobs of `brigade run KERNEL PATHS`, in order, with their outputs below `out`."""
-    jobs = []
+    """The jobs of `brigade run KERNEL PATHS` by their input, with their outputs below `out`."""
+    jobs = {}
     for start in range(0, len(paths), AT_ONCE):
         part = os.path.join(out, str(start)) + os.sep
         os.makedirs(part)
@@ -29,7 +29,7 @@ def run_jobs(brigade, kernel, paths, out, *options):
              "--keep-going", "--format", "json", *options],
             capture_output=True, text=True, check=False)
         try:
-            jobs += json.loads(done.stdout)["jobs"]
+            jobs |= {job["input"]: job for job in json.loads(done.stdout)["jobs"]}
         except ValueError:
             sys.exit(f"{kernel}: exit code {done.returncode}: {done.stderr}")
     if len(jobs) != len(paths):
@@ -48,7 +48,8 @@ def read_images(brigade, paths, out):
     """What Brigade reads of images: {path: array or message}."""
     jobs = run_jobs(brigade, "sharpen", paths, out, "-p", "amount=0", "--ext", "npy")
     results = {}
-    for path, job in zip(paths, jobs):
+    for path in paths:
+        job = jobs[path]
         ok = job["status"] == "ok"
         results[path] = np.load(job["output"]) if ok else message(job)
     return results
