@@ -149,7 +149,7 @@ impl Batch<'_> {
             let room =
                 self.flight.len() + self.early.len() < self.window.size() && commits.has_room();
             // Nothing will come to wait for.
-            if !room || self.flight.is_empty() {
+            if self.flight.is_empty() && commits.has_room() {
                 commits.hurry();
             }
             // With --ordered one slow job must not hold all: it is in flight, and

@@ -175,7 +175,7 @@ impl Round<'_> {
                 is_ready = true;
             }
             let commits = self.ledger.commits();
-            if self.flight.is_empty() || !commits.has_room() {
+            if self.flight.is_empty() && commits.has_room() {
                 // Nothing will come to wait for.
                 commits.hurry();
             }
