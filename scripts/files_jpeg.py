@@ -1,5 +1,6 @@
 """JPEG files over sampling factors, scripts of scans, restart intervals, progression and colour,
-made by libjpeg-turbo's cjpeg and read by its djpeg (apt install libjpeg-turbo-progs).
+made by libjpeg-turbo's cjpeg and read by its djpeg. Needs both (apt install libjpeg-turbo-progs), and
+Python with numpy.
 
 One file in twenty is damaged afterwards, with its end mark kept: those have to be refused.
 """
@@ -114,16 +115,12 @@ def expected(path):
     return np.frombuffer(pixels, np.uint8).reshape(shape)
 
 
+def check(brigade, paths):
+    return files_common.check_images(brigade, paths, expected, compare,
+                                     is_damaged=lambda path: not quiet(path))
+
+
 def compare(path, got, right):
     if isinstance(right, str):
         return "a damaged file was taken for whole"
     return files_common.compare(path, got, right)
-
-
-def is_damaged(path):
-    """Whether the file has to be refused."""
-    return not quiet(path)
-
-
-def check(brigade, paths):
-    return files_common.check_images(brigade, paths, expected, compare, is_damaged)

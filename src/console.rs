@@ -194,6 +194,17 @@ impl Results {
         Ok(Self { file, ..Self::stdout() })
     }
 
+    /// Everything is written: brings the file beside standard output to the disk.
+    ///
+    /// # Errors
+    /// When it cannot be.
+    pub(crate) fn finish(&mut self) -> io::Result<()> {
+        self.flush()?;
+        let Some(Beside { path, open: Some(open) }) = &self.file else { return Ok(()) };
+        files::sync_in_place(path, open.get_ref())
+            .map_err(|error| annotate(&path.display().to_string(), &error))
+    }
+
     /// Whether nobody will ever see what is written from here on.
     pub(crate) fn is_pointless(&self) -> bool {
         self.closed && self.file.is_none()

@@ -14,7 +14,7 @@ use super::batch_line::{self, Parsed};
 use super::batch_reader::{self, Read};
 use super::claims::Claims;
 use super::crew::{Crew, Window};
-use crate::args::BatchArgs;
+use crate::args::{BatchArgs, Durability};
 use crate::commit::{Commits, Committed};
 use crate::config;
 use crate::console::{Progress, Results, say};
@@ -71,7 +71,7 @@ pub(crate) fn run(args: &BatchArgs, registry: Registry) -> Result<Exit, Failure>
         };
         batch.run()
     })?;
-    results.flush()?;
+    if durability == Durability::None { results.flush() } else { results.finish() }?;
     let place = "one line each on standard output".to_owned();
     let mut summary = Vec::new();
     account.report(&mut closing, &mut summary, serde_json::Value::Null, &described, place)?;
@@ -149,7 +149,7 @@ impl Batch<'_> {
             let room =
                 self.flight.len() + self.early.len() < self.window.size() && commits.has_room();
             // Nothing will come to wait for.
-            if !room || self.flight.is_empty() {
+            if self.flight.is_empty() && commits.has_room() {
                 commits.hurry();
             }
             // With --ordered one slow job must not hold all: it is in flight, and

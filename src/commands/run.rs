@@ -10,7 +10,7 @@ use crossbeam_channel::{Receiver, Sender, select};
 
 use super::crew::{Crew, Window};
 use super::run_past::Past;
-use crate::args::{RunArgs, RunFormat};
+use crate::args::{Durability, RunArgs, RunFormat};
 use crate::commit::{Commits, Committed};
 use crate::config;
 use crate::console::{Progress, Results};
@@ -82,6 +82,9 @@ pub(crate) fn run(args: &RunArgs, registry: Registry) -> Result<Exit, Failure> {
             account.report(&mut *report, out, host.clone(), &config, place)?;
             account.report(&mut *aside, &mut results.file_only(), host, &config, where_to)?;
         }
+    }
+    if args.durability.durability != Durability::None {
+        results.finish()?;
     }
     Ok(account.exit)
 }
@@ -172,7 +175,7 @@ impl Round<'_> {
                 is_ready = true;
             }
             let commits = self.ledger.commits();
-            if self.flight.is_empty() || !commits.has_room() {
+            if self.flight.is_empty() && commits.has_room() {
                 // Nothing will come to wait for.
                 commits.hurry();
             }

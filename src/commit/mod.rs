@@ -132,7 +132,8 @@ impl Commits {
         }
     }
 
-    /// Whether more jobs may be begun: their results will be open files.
+    /// Whether more jobs may be begun: their results will be open files. If not, there is a whole
+    /// group that does not wait for more.
     pub(crate) fn has_room(&self) -> bool {
         self.waiting < self.most
     }

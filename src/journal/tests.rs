@@ -52,7 +52,7 @@ fn synced(records: &[Record], each: usize) -> Vec<Vec<u8>> {
     lines
 }
 
-fn says_synced(line: &Vec<u8>) -> bool {
+fn says_synced(line: &[u8]) -> bool {
     record::synced(line.strip_suffix(b"\n").unwrap()).is_some()
 }
 
@@ -99,7 +99,7 @@ proptest! {
         len: prop::sample::Index,
     ) {
         let lines = synced(&records(&seeds), each);
-        let synced = lines.iter().rposition(says_synced);
+        let synced = lines.iter().rposition(|line| says_synced(line));
         let mut bytes = lines.concat();
         let on_disk: usize = lines[..synced.unwrap_or(1)].iter().map(Vec::len).sum();
         let from = on_disk + from.index(bytes.len() - on_disk + 1);
@@ -131,7 +131,7 @@ proptest! {
             // Only what nothing behind it says to be on the disk can pass for lost.
             Ok((found, _)) => {
                 // The first line behind it goes with it, if what parts them was changed.
-                let sure = lines.iter().skip(line + 2).any(says_synced);
+                let sure = lines.iter().skip(line + 2).any(|line| says_synced(line));
                 prop_assert!(!sure, "line {line}");
                 prop_assert_eq!(found.len(), usize::saturating_sub(line, 1));
             }

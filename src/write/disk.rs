@@ -112,11 +112,10 @@ fn own_path(file: &File) -> PathBuf {
 /// When that is taken, or it cannot be done.
 pub(super) fn give_name(stored: &Stored, to: &Path) -> io::Result<()> {
     let flags = AtFlags::SYMLINK_FOLLOW;
-    linkat(CWD, own_path(&stored.0), CWD, to, flags).map_err(|errno| {
-        if !matches!(errno, Errno::EXIST | Errno::NOSPC | Errno::DQUOT) {
+    linkat(CWD, own_path(&stored.0), CWD, to, flags).inspect_err(|&errno| {
+        if super::place::is_lacking(&errno.into()) {
             NAMES_ARE_NEEDED.store(true, Ordering::Relaxed);
         }
-        errno
     })?;
     note!(Link(record::id(&stored.0), to.to_owned()));
     Ok(())

@@ -30,7 +30,7 @@ pub(super) fn put_new(from: &Path, to: &Path) -> io::Result<()> {
 
 /// Whether it may be the way that failed: where it is something else, the next way says so.
 pub(super) fn is_lacking(error: &io::Error) -> bool {
-    [Errno::INVAL, Errno::NOSYS, Errno::OPNOTSUPP, Errno::PERM, Errno::MLINK]
+    [Errno::INVAL, Errno::NOSYS, Errno::OPNOTSUPP, Errno::PERM, Errno::MLINK, Errno::XDEV]
         .iter()
         .any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
 }

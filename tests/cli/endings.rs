@@ -147,9 +147,12 @@ fn a_signal_that_was_ignored_at_the_start_stays_ignored() {
         drop(stdin);
         finish(child).expect(0);
         // The same without the trap.
-        let (child, _stdout) = batch_after(&kitchen, ":");
+        let (mut child, _stdout) = batch_after(&kitchen, ":");
+        // Open until it has ended: the end of its input would end it as well.
+        let stdin = child.stdin.take();
         signal(child.id(), ignored);
         finish(child).expect(code).says(&format!("SIG{ignored}"));
+        drop(stdin);
     }
 }
 

@@ -10,5 +10,6 @@ pub(crate) fn skip(what: &str, why: &str) {
     let is_required = required.split(' ').any(|name| [what, "all"].contains(&name));
     assert!(!is_required, "not tested, and BRIGADE_REQUIRE={required}: {why}");
     // Not a macro: the harness shows what those print of red tests only.
-    writeln!(std::io::stderr(), "skipped: {why}").unwrap();
+    let mut terminal = std::io::stderr();
+    writeln!(terminal, "skipped: {why}").unwrap();
 }

@@ -133,7 +133,7 @@ fn finish(
     let (stdout, file) = report.output.formats(report.format);
     say(&bench, stdout, &mut results.stdout_only())?;
     say(&bench, file, &mut results.file_only())?;
-    results.flush()?;
+    results.finish()?;
     exports::write(&report.exports.export, Document::Bench(&bench), results)?;
     if let Some(path) = &report.trace {
         let mut timeline = Vec::new();
