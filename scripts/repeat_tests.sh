@@ -45,7 +45,8 @@ if [ ${#only[@]} -eq 0 ]; then
     tests=(cargo test --workspace --locked --no-fail-fast)
     "${tests[@]}" --no-run >"$logs/build" 2>&1 || { tail -n 40 "$logs/build"; exit 1; }
 else
-    cargo test --locked -p brigade-exec --test conformance --no-run >"$logs/build" 2>&1 ||
+    # Built as with the others: the features of a crate alone would have everything built once more.
+    cargo test --workspace --locked --no-fail-fast --test conformance --no-run >"$logs/build" 2>&1 ||
         { tail -n 40 "$logs/build"; exit 1; }
     program=$(sed -n 's/.*Executable .*(\(.*\))$/\1/p' "$logs/build")
     tests=("$(realpath "$program")" ${only[0]:+"${only[0]}"})
@@ -76,7 +77,7 @@ for ((i = 1; i <= runs; i++)); do
     begin=$SECONDS
     setsid "${tests[@]}" >"$log" 2>&1 </dev/null &
     run=$!
-    # Kept in mind: a test that is red is named, one that could not be run at all is told by cargo.
+    # A test that is red is named; of one that could not be run at all Cargo tells.
     if wait "$run"; then
         colour=green names=
     else
