@@ -50,7 +50,7 @@ else
         { tail -n 40 "$logs/build"; exit 1; }
     program=$(sed -n 's/.*Executable .*(\(.*\))$/\1/p' "$logs/build")
     tests=("$(realpath "$program")" ${only[0]:+"${only[0]}"})
-    if ! "${tests[@]}" --list | grep -q ': test$'; then
+    if [ "$("${tests[@]}" --list | grep -c ': test$')" = 0 ]; then
         echo "no trial's name contains '${only[0]}'" >&2
         exit 2
     fi

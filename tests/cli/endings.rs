@@ -218,37 +218,50 @@ fn time_in_which_all_was_stopped_counts_for_no_job() {
 #[test]
 fn a_job_that_takes_too_long_has_timed_out_after_a_stop_too() {
     let kitchen = Kitchen::new();
-    for backend in ["processes", "threads"] {
-        let (child, stderr) = waiting(&kitchen, 600_000, &format!("--timeout 2s -b {backend}"));
-        let all = [vec![child.id()], children(child.id())].concat();
-        all.iter().for_each(|&pid| signal(pid, "STOP"));
-        std::thread::sleep(Duration::from_secs(3));
-        all.iter().for_each(|&pid| signal(pid, "CONT"));
-        assert_eq!(job(child, stderr)["status"], "timed-out", "{backend}");
-    }
+    std::thread::scope(|scope| {
+        for backend in ["processes", "threads"] {
+            let kitchen = &kitchen;
+            scope.spawn(move || {
+                let flags = format!("--timeout 2s -b {backend}");
+                let (child, stderr) = waiting(kitchen, 600_000, &flags);
+                let all = [vec![child.id()], children(child.id())].concat();
+                all.iter().for_each(|&pid| signal(pid, "STOP"));
+                std::thread::sleep(Duration::from_secs(3));
+                all.iter().for_each(|&pid| signal(pid, "CONT"));
+                assert_eq!(job(child, stderr)["status"], "timed-out", "{backend}");
+            });
+        }
+    });
 }
 
 #[test]
 fn a_stop_from_the_terminal_stops_the_workers_too() {
     let kitchen = Kitchen::new();
-    for backend in PROCESSES {
-        let (child, stderr) = waiting(&kitchen, 1500, &format!("--timeout 3s -b {backend}"));
-        // A template waits for orders, and uses nothing.
-        let all: Vec<u32> = [vec![child.id()], children(child.id())]
-            .concat()
-            .into_iter()
-            .filter(|&pid| state(pid).is_some_and(|(name, _)| !name.starts_with("brigade-f")))
-            .collect();
-        assert_eq!(all.len(), 2, "a coordinator and a worker");
-        signal(child.id(), "TSTP");
-        let are = |what: char| all.iter().all(|&pid| state(pid).is_some_and(|(_, is)| is == what));
-        wait_until("all are stopped", || are('T'));
-        std::thread::sleep(STOPPED);
-        assert!(are('T'), "and stay so");
-        signal(child.id(), "CONT");
-        let job = job(child, stderr);
-        assert_eq!((&job["status"], &job["attempts"]), (&"ok".into(), &1.into()), "{job}");
-    }
+    std::thread::scope(|scope| {
+        for backend in PROCESSES {
+            let kitchen = &kitchen;
+            scope.spawn(move || stops_and_goes_on(kitchen, backend));
+        }
+    });
+}
+
+fn stops_and_goes_on(kitchen: &Kitchen, backend: &str) {
+    let (child, stderr) = waiting(kitchen, 1500, &format!("--timeout 3s -b {backend}"));
+    // A template waits for orders, and uses nothing.
+    let all: Vec<u32> = [vec![child.id()], children(child.id())]
+        .concat()
+        .into_iter()
+        .filter(|&pid| state(pid).is_some_and(|(name, _)| !name.starts_with("brigade-f")))
+        .collect();
+    assert_eq!(all.len(), 2, "a coordinator and a worker");
+    signal(child.id(), "TSTP");
+    let are = |what: char| all.iter().all(|&pid| state(pid).is_some_and(|(_, is)| is == what));
+    wait_until("all are stopped", || are('T'));
+    std::thread::sleep(STOPPED);
+    assert!(are('T'), "and stay so");
+    signal(child.id(), "CONT");
+    let job = job(child, stderr);
+    assert_eq!((&job["status"], &job["attempts"]), (&"ok".into(), &1.into()), "{job}");
 }
 
 /// Runs `brigade LINE` after a command of a shell.
