@@ -3,7 +3,7 @@
 
 use image::metadata::Orientation;
 
-use super::tiff::File;
+use super::tiff::Tiff;
 
 /// What matters of a block of EXIF data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,7 +23,7 @@ const ORIENTATION: u16 = 0x0112;
 pub(super) fn read(block: &[u8]) -> Exif {
     // A block of EXIF data is a TIFF file without a picture.
     let block = block.strip_prefix(b"Exif\0\0").unwrap_or(block);
-    let directory = File::open(block).and_then(|(file, first)| file.directory(first));
+    let directory = Tiff::open(block).and_then(|(file, first)| file.directory(first));
     let Ok(directory) = directory else {
         return Exif { orientation: Orientation::NoTransforms, more: !block.is_empty() };
     };

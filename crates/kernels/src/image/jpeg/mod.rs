@@ -65,7 +65,8 @@ fn padding(file: &[u8]) -> usize {
     let scan = &file[..file.len() - END_MARK.len()];
     let zeros = scan.iter().rev().take_while(|&&byte| byte == 0).count();
     // The last may belong to a stuffed FF.
-    let zeros = zeros - usize::from(scan[..scan.len() - zeros].ends_with(&[0xff]));
+    let stuffed = scan[..scan.len() - zeros].ends_with(&[0xff]);
+    let zeros = zeros.saturating_sub(usize::from(stuffed));
     if zeros <= MOST { zeros } else { 0 }
 }
 

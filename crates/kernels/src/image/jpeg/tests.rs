@@ -137,6 +137,16 @@ fn zeros_in_a_table_are_refused() {
 }
 
 #[test]
+fn padding_is_zeros_that_no_stuffed_byte_needs() {
+    let of = |scan: &[u8]| padding(&[scan, &END_MARK].concat());
+    assert_eq!(
+        [of(&[]), of(&[7]), of(&[7, 0, 0]), of(&[0xff, 0]), of(&[0xff, 0, 0])],
+        [0, 0, 2, 0, 1]
+    );
+    assert_eq!((of(&[7, 0xff]), of(&[0; 65])), (0, 0));
+}
+
+#[test]
 fn a_restart_mark_that_is_missing_is_refused() {
     let mut bytes = file("generated/4x1_prog1_r2.jpg");
     let at = data(&bytes);

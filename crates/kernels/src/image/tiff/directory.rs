@@ -7,7 +7,7 @@ use crate::KernelError;
 
 /// A file, and how its numbers are written.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::image) struct File<'a> {
+pub(in crate::image) struct Tiff<'a> {
     bytes: &'a [u8],
     big_endian: bool,
     /// Whether offsets have 64 bits.
@@ -16,7 +16,7 @@ pub(in crate::image) struct File<'a> {
 
 #[derive(Debug)]
 pub(in crate::image) struct Directory<'a> {
-    file: File<'a>,
+    file: Tiff<'a>,
     entries: Vec<Entry>,
     /// Where the next one is; 0 where there is none.
     pub(in crate::image) next: u64,
@@ -74,7 +74,7 @@ fn width(kind: u16) -> usize {
     }
 }
 
-impl<'a> File<'a> {
+impl<'a> Tiff<'a> {
     /// The file and where its first directory is.
     pub(in crate::image) fn open(bytes: &'a [u8]) -> Result<(Self, u64), KernelError> {
         let (big_endian, version) = match bytes.first_chunk::<4>() {

@@ -23,7 +23,7 @@ use convert::Converter;
 use layout::Layout;
 use rows::Rows;
 
-pub(super) use directory::{Directory, File};
+pub(super) use directory::{Directory, Tiff};
 pub(super) use write::write;
 
 /// Tags by their names.
@@ -76,7 +76,7 @@ fn unsupported(what: &str) -> KernelError {
 
 /// Reads the first page.
 pub(super) fn read(bytes: &[u8], max_pixels: u64) -> Result<(Pixels<'static>, Notes), KernelError> {
-    let (file, first) = File::open(bytes)?;
+    let (file, first) = Tiff::open(bytes)?;
     let directory = file.directory(first)?;
     let layout = Layout::read(&directory, max_pixels)?;
     let kept = rows::kept(&layout);
@@ -118,7 +118,7 @@ pub(super) fn read(bytes: &[u8], max_pixels: u64) -> Result<(Pixels<'static>, No
 const MAX_PAGES: usize = 1000;
 
 /// What there is beside the pixels.
-fn beside(file: &File<'_>, directory: &Directory<'_>, notes: &mut Notes) {
+fn beside(file: &Tiff<'_>, directory: &Directory<'_>, notes: &mut Notes) {
     if directory.has(tag::ICC_PROFILE) {
         notes.add(Note::IccDropped);
     }

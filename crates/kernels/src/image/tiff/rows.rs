@@ -45,7 +45,7 @@ fn rows_in(layout: &Layout<'_>, line: usize) -> usize {
 
 /// Whether the file can have as much data as its picture needs: before anything is allocated.
 pub(super) fn check(
-    file: &directory::File<'_>,
+    file: &directory::Tiff<'_>,
     layout: &Layout<'_>,
     kept: &[usize],
 ) -> Result<(), KernelError> {
@@ -73,7 +73,7 @@ pub(super) fn check(
     Ok(())
 }
 
-fn data<'a>(file: &directory::File<'a>, layout: &Layout<'a>, index: usize) -> &'a [u8] {
+fn data<'a>(file: &directory::Tiff<'a>, layout: &Layout<'a>, index: usize) -> &'a [u8] {
     match (layout.offsets.get(index), layout.lengths.get(index)) {
         (Some(at), Some(len)) => file.data(at, len),
         _ => &[],
@@ -83,7 +83,7 @@ fn data<'a>(file: &directory::File<'a>, layout: &Layout<'a>, index: usize) -> &'
 impl<'a> Rows<'a> {
     /// Of the strip or tile at `column` and `line`.
     pub(super) fn open(
-        file: &directory::File<'a>,
+        file: &directory::Tiff<'a>,
         layout: &Layout<'a>,
         kept: &[usize],
         (column, line): (usize, usize),

@@ -3,7 +3,7 @@
 use brigade_proto::{Note, Notes};
 
 use super::super::testing::Case;
-use super::{File, Shape, read, tag, write};
+use super::{Shape, Tiff, read, tag, write};
 
 /// A little-endian file with one strip from 8 on, and its directory behind it.
 #[derive(Clone)]
@@ -75,7 +75,7 @@ fn what_is_written_says_what_its_alpha_is() {
         let case = Case::random(300, 400, channels, 2);
         let shape = Shape::new(300, 400, channels).unwrap();
         let bytes = write(&case.bytes, shape).unwrap();
-        let (file, first) = File::open(&bytes).unwrap();
+        let (file, first) = Tiff::open(&bytes).unwrap();
         let directory = file.directory(first).unwrap();
         assert_eq!(directory.number(tag::EXTRA_SAMPLES).unwrap(), extra);
         let (pixels, notes) = read(&bytes, 1 << 20).unwrap();
