@@ -64,12 +64,13 @@ pub(crate) fn settle(
     if !matches!(row.status, Status::Ok | Status::Cancelled)
         && let (Some(journal), Some(entry)) = (ledger.journal(), &info.entry)
     {
-        journal.failed_job(entry, row.status)?;
+        journal.failed_job(entry.job, row.status)?;
     }
     ledger.enter(outcome, &row, since);
     let record = match (ledger.journal(), &info.entry) {
         (Some(journal), Some(entry)) if row.status == Status::Ok => {
-            Some((entry.job.digest(), journal.done(entry, &drafts.paths(), &row)))
+            let read = outcome.input_digests.as_deref();
+            Some((entry.job.digest(), journal.done(entry, &drafts.paths(), &row, read)))
         }
         _ => None,
     };

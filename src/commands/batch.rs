@@ -19,7 +19,7 @@ use crate::commit::{Commits, Committed};
 use crate::config;
 use crate::console::{Progress, Results, say};
 use crate::exit::{Exit, Failure};
-use crate::journal::{self, Entry, Fate, Journal};
+use crate::journal::{Entry, Fate, Journal, With};
 use crate::ledger::Ledger;
 use crate::missing;
 use crate::settle::{JobInfo, concluded, settle, settle_resumed, settle_unrun};
@@ -208,7 +208,7 @@ impl Batch<'_> {
         if self.args.force {
             info.replace = Replace::Always;
         }
-        let job = match job.and_then(|job| self.claim(&info).map(|()| job)) {
+        let mut job = match job.and_then(|job| self.claim(&info).map(|()| job)) {
             Ok(job) => job,
             Err(reason) => return self.refuse(&info, reason),
         };
@@ -220,7 +220,8 @@ impl Batch<'_> {
             return self.report(place, row);
         }
         if let (Some(journal), Some(entry)) = (self.ledger.journal(), &info.entry) {
-            journal.accept(entry, info.output.as_deref());
+            journal.accept(entry.job, info.output.as_deref());
+            job.digest_inputs = true;
         }
         match self.pool.submit_to(job, &self.sender) {
             Ok(id) => {
@@ -328,10 +329,9 @@ impl Batch<'_> {
 fn look_up(journal: &mut Journal, job: &JobSpec, info: &mut JobInfo) -> Result<Fate, Failure> {
     // A line's number is no name: lines may be added before it.
     let id = info.is_named.then_some(&info.id);
-    let entry =
-        Entry { job: journal.enter(job, info.output.as_deref(), id), with: journal::with(job) };
+    let entry = Entry { job: journal.enter(job, info.output.as_deref(), id), with: With::of(job) };
+    let fate = journal.fate(entry.job, &entry.with)?;
     info.entry = Some(entry);
-    let fate = journal.fate(&entry)?;
     info.replace = journal.replace(&fate);
     Ok(fate)
 }

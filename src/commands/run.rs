@@ -131,7 +131,7 @@ struct Round<'a> {
 }
 
 /// What the journal makes of a job, if one is kept.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Default)]
 struct Known {
     entry: Option<Entry>,
     replace: Replace,
@@ -232,12 +232,13 @@ impl Round<'_> {
             self.ended = Some(Ended::Stopped);
             return Ok(false);
         }
-        let spec = self.plan.spec(job);
+        let mut spec = self.plan.spec(job);
         let known = match (&mut self.past, self.ledger.journal()) {
             (Some(past), Some(journal)) => {
                 let output = self.plan.output(job);
                 let (entry, fate) = past.look_up(journal, job, &spec, output.as_deref())?;
-                let known = Known { entry: Some(entry), replace: journal.replace(&fate) };
+                let name = entry.job;
+                let known = Known { replace: journal.replace(&fate), entry: Some(entry) };
                 if let Fate::Done(done, files) = fate {
                     let info = self.info(job, known);
                     let row = settle_resumed(&info, *done, &files, self.ledger);
@@ -245,7 +246,8 @@ impl Round<'_> {
                     self.tell(row)?;
                     return Ok(true);
                 }
-                journal.accept(&entry, output.as_deref());
+                journal.accept(name, output.as_deref());
+                spec.digest_inputs = true;
                 known
             }
             _ => Known::default(),

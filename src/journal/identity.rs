@@ -11,14 +11,6 @@ use super::base::Base;
 use super::record::Digest;
 use crate::compact::Seen;
 
-/// A job in a journal.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Entry {
-    pub(crate) job: Job,
-    /// Its parameters and what is in its inputs.
-    pub(crate) with: Digest,
-}
-
 /// Which job it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Job {
@@ -97,24 +89,70 @@ fn name(base: &Base, spec: &JobSpec, output: Option<&Path>, id: Option<&Id>) -> 
     name
 }
 
-/// What a job is done with.
-pub(crate) fn with(spec: &JobSpec) -> Digest {
-    let mut hasher = blake3::Hasher::new();
-    for (name, value) in spec.params.iter() {
-        add(&mut hasher, name.as_bytes());
-        add(&mut hasher, format!("{value:?}").as_bytes());
-    }
-    for source in &spec.inputs {
-        match source {
-            Source::Bytes(bytes) => add(&mut hasher, bytes),
-            Source::File(path) => match digest_of_files(std::slice::from_ref(path)) {
-                Ok(digest) => add(&mut hasher, digest.as_bytes()),
-                // The job will fail of it, and tell.
-                Err(error) => add(&mut hasher, error.to_string().as_bytes()),
-            },
+/// A job in a journal.
+#[derive(Clone, Debug)]
+pub(crate) struct Entry {
+    pub(crate) job: Job,
+    pub(crate) with: With,
+}
+
+/// What a job is done with: its parameters and what is in its inputs.
+#[derive(Clone, Debug)]
+pub(crate) enum With {
+    Known(Digest),
+    /// What is in its files is known when they have been read.
+    Files {
+        parameters: Vec<u8>,
+        inputs: Vec<Source>,
+    },
+}
+
+impl With {
+    pub(crate) fn of(spec: &JobSpec) -> Self {
+        let mut parameters = Vec::new();
+        for (name, value) in spec.params.iter() {
+            for part in [name.as_bytes(), format!("{value:?}").as_bytes()] {
+                parameters.extend((part.len() as u64).to_le_bytes());
+                parameters.extend(part);
+            }
         }
+        let inputs = spec.inputs.clone();
+        let has_files = inputs.iter().any(|source| matches!(source, Source::File(_)));
+        let with = Self::Files { parameters, inputs };
+        if has_files { with } else { Self::Known(with.now()) }
     }
-    hasher.finalize().into()
+
+    /// As the files are now.
+    pub(crate) fn now(&self) -> Digest {
+        self.digest(|path| match digest_of_files(std::slice::from_ref(path)) {
+            Ok(digest) => digest.as_bytes().to_vec(),
+            // The job will fail of it, and tell.
+            Err(error) => error.to_string().into_bytes(),
+        })
+    }
+
+    /// As the files were when they were read, by what the outcome of the job tells of each.
+    pub(crate) fn read(&self, digests: Option<&[[u8; 32]]>) -> Digest {
+        let mut digests = digests.unwrap_or_default().iter();
+        // What was not told is no file's digest: the job will be run again.
+        self.digest(|_| digests.next().map_or_else(|| b"unknown".to_vec(), |known| known.to_vec()))
+    }
+
+    fn digest(&self, mut file: impl FnMut(&PathBuf) -> Vec<u8>) -> Digest {
+        let (parameters, inputs) = match self {
+            Self::Known(digest) => return *digest,
+            Self::Files { parameters, inputs } => (parameters, inputs),
+        };
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(parameters);
+        for source in inputs {
+            match source {
+                Source::Bytes(bytes) => add(&mut hasher, bytes),
+                Source::File(path) => add(&mut hasher, &file(path)),
+            }
+        }
+        hasher.finalize().into()
+    }
 }
 
 /// With its length, so that two parts cannot pass for two others.

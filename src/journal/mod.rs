@@ -24,7 +24,7 @@ use crate::exit::Failure;
 use crate::write::{self, Replace, RunId, disk};
 use base::Base;
 use identity::{Census, absolute, digest_of_files};
-pub(crate) use identity::{Entry, Job, with};
+pub(crate) use identity::{Entry, Job, With};
 use past::{Known, Past, Results};
 pub(crate) use record::{Digest, Done};
 use record::{Name, Record, SCHEMA};
@@ -232,10 +232,10 @@ impl Journal {
     ///
     /// # Errors
     /// When the journal cannot be read.
-    pub(crate) fn fate(&mut self, entry: &Entry) -> Result<Fate, Failure> {
-        let (digest, base) = match entry.job.earlier {
+    pub(crate) fn fate(&mut self, job: Job, with: &With) -> Result<Fate, Failure> {
+        let (digest, base) = match job.earlier {
             Some((digest, number)) => (digest, &self.earlier_bases[number]),
-            None => (entry.job.digest, &self.base),
+            None => (job.digest, &self.base),
         };
         let base = base.clone();
         let Some(Known { line, has_failed }) = self.earlier.of(digest) else {
@@ -249,7 +249,7 @@ impl Journal {
             // What an earlier run has made of other inputs is there, perhaps.
             return Ok(Fate::Again);
         }
-        if done.with != entry.with {
+        if done.with != with.now() {
             self.again.changed += 1;
             return Ok(Fate::Again);
         }
@@ -274,11 +274,13 @@ impl Journal {
     }
 
     /// A job is about to be handed out.
-    pub(crate) fn accept(&self, entry: &Entry, output: Option<&Path>) {
+    pub(crate) fn accept(&self, job: Job, output: Option<&Path>) {
         // Its temporary file is beside the file itself, wherever links to it are.
         let output = output
             .map(|path| self.base.name(&write::follow(path).unwrap_or_else(|_| path.to_owned())));
-        self.writer.add(&Record::Accepted { job: entry.job.digest, with: entry.with, output });
+        // Older versions read something there, and make nothing of it.
+        let with = (!self.writer.tells()).then_some(Digest([0; 16]));
+        self.writer.add(&Record::Accepted { job: job.digest, with, output });
     }
 
     /// Temporary files for this output of a job that was accepted are about to be made. That
@@ -308,10 +310,11 @@ impl Journal {
         entry: &Entry,
         outputs: &[PathBuf],
         row: &brigade_report::JobRow,
+        input_digests: Option<&[[u8; 32]]>,
     ) -> Done {
         Done {
             job: entry.job.digest,
-            with: entry.with,
+            with: entry.with.read(input_digests),
             outputs: outputs.iter().map(|path| self.base.name(path)).collect(),
             digest: row.digest.clone().unwrap_or_default(),
             bytes_in: row.bytes_in,
@@ -324,8 +327,8 @@ impl Journal {
     ///
     /// # Errors
     /// When that cannot be written.
-    pub(crate) fn failed_job(&self, entry: &Entry, status: Status) -> Result<(), Failure> {
-        self.writer.add(&Record::Failed { job: entry.job.digest, status: status.to_string() });
+    pub(crate) fn failed_job(&self, job: Job, status: Status) -> Result<(), Failure> {
+        self.writer.add(&Record::Failed { job: job.digest, status: status.to_string() });
         self.writer.write().map(drop)
     }
 

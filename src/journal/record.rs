@@ -34,7 +34,13 @@ pub(super) enum Record {
         base: Option<Name>,
     },
     /// A job is about to be handed out.
-    Accepted { job: Digest, with: Digest, output: Option<Name> },
+    Accepted {
+        job: Digest,
+        /// Nothing by now: what is in its inputs is known when they are read.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        with: Option<Digest>,
+        output: Option<Name>,
+    },
     /// Its result is computed, and complete in temporary files: they are given their names
     /// after this is written.
     Done(Done),

@@ -23,7 +23,11 @@ fn records(seeds: &[u8]) -> Vec<Record> {
     let first = Record::Journal { schema: SCHEMA.to_owned() };
     let rest = seeds.iter().map(|&seed| match seed % 4 {
         0 => Record::Session { pid: seed.into(), run: RunId(seed.into()), base: None },
-        1 => Record::Accepted { job: digest(seed), with: digest(0), output: None },
+        1 => Record::Accepted {
+            job: digest(seed),
+            with: (seed % 8 == 1).then(|| digest(0)),
+            output: None,
+        },
         2 => Record::Failed { job: digest(seed), status: "crashed".to_owned() },
         _ => Record::Done(done(seed)),
     });
@@ -202,11 +206,12 @@ fn one_job_is_another_by_its_place_among_equals_and_its_files() {
         all[3],
         "however it is spaced"
     );
+    let with = |spec: &JobSpec| With::of(spec).now();
     assert_ne!(with(&spec), with(&JobSpec::new("noop").param("us", 1)));
 }
 
-fn entry(seed: u8) -> Entry {
-    Entry { job: Job { digest: digest(seed), earlier: None }, with: digest(0) }
+fn job(seed: u8) -> Job {
+    Job { digest: digest(seed), earlier: None }
 }
 
 /// In a container every coordinator has the same process id.
@@ -219,7 +224,7 @@ fn drafts_of_dead_runs_go_and_those_of_others_stay() {
     let dead = [
         Record::Journal { schema: SCHEMA.to_owned() },
         Record::Session { pid: std::process::id(), run: RunId(7), base: None },
-        Record::Accepted { job: digest(1), with: digest(0), output: Some(name) },
+        Record::Accepted { job: digest(1), with: Some(digest(0)), output: Some(name) },
     ];
     std::fs::write(&path, written(&dead).concat()).unwrap();
     let part = |run: u64| out.join(format!(".brigade-{}-0.part", RunId(run)));
@@ -241,7 +246,7 @@ fn a_directory_is_on_file_before_a_draft_is_in_it() {
     journal.begin().unwrap();
     let on_file = || std::fs::read_to_string(&path).unwrap();
     for (seed, output) in [(1, "/one/a"), (2, "/one/b"), (3, "/two/a")] {
-        journal.accept(&entry(seed), Some(Path::new(output)));
+        journal.accept(job(seed), Some(Path::new(output)));
         let before = on_file();
         journal.expect_drafts(Path::new(output)).unwrap();
         let directory = Path::new(output).parent().unwrap().to_str().unwrap();
@@ -338,7 +343,7 @@ fn a_journal_of_the_first_version_is_gone_on_with_as_it_is() {
         Record::Session { pid: 1, run: RunId(7), base: None },
         Record::Done(Done {
             job,
-            with: with(&spec),
+            with: With::of(&spec).now(),
             outputs: vec![Name::from(&*output)],
             digest: blake3::hash(b"result").to_string(),
             ..done(1)
@@ -347,9 +352,9 @@ fn a_journal_of_the_first_version_is_gone_on_with_as_it_is() {
     std::fs::write(&path, written(&old).concat()).unwrap();
     let mut journal = Journal::open_at(&path, true).unwrap();
     let job = journal.enter(&spec, Some(&output), None);
-    let fate = journal.fate(&Entry { job, with: with(&spec) }).unwrap();
+    let fate = journal.fate(job, &With::of(&spec)).unwrap();
     assert!(matches!(fate, Fate::Done(_, files) if files == [output.clone()]));
-    journal.accept(&Entry { job, with: with(&spec) }, Some(&output));
+    journal.accept(job, Some(&output));
     journal.begin().unwrap();
     // What is added is what that version reads.
     let text = std::fs::read_to_string(&path).unwrap();
@@ -370,7 +375,7 @@ fn drafts_are_removed_where_the_directory_is_now() {
         },
         Record::Accepted {
             job: digest(1),
-            with: digest(0),
+            with: Some(digest(0)),
             output: Some(Name::from(Path::new("out/a.png"))),
         },
     ];

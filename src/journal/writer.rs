@@ -86,6 +86,11 @@ impl Writer {
         self.tail.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Whether this version of the journal says what is on the disk.
+    pub(super) fn tells(&self) -> bool {
+        self.tail().tells
+    }
+
     /// The file itself: to be synced, or to be read.
     pub(crate) fn file(&self) -> &File {
         &self.file

@@ -86,6 +86,46 @@ fn what_has_changed_is_run_again() {
     }
 }
 
+/// A job counts as done with what it has read, whatever was in its file when it was accepted.
+#[test]
+fn a_file_that_changes_before_it_is_read_is_known_as_it_was_read() {
+    let kitchen = kitchen(1);
+    kitchen.image("new.png", "50x50");
+    kitchen.write("bad.png", "no image");
+    let gate = kitchen.path("gate.png");
+    rustix::fs::mknodat(rustix::fs::CWD, &gate, rustix::fs::FileType::Fifo, 0o600.into(), 0)
+        .unwrap();
+    let old = kitchen.read("in/0.png");
+    for (backend, more) in [("threads", ""), ("processes", "--depth 1")] {
+        let line = format!(
+            "run blur bad.png gate.png in/0.png -o out-{backend} --journal {backend} --keep-going \
+             -b {backend} -w 1 {more}"
+        );
+        kitchen.write("in/0.png", &old);
+        let child = kitchen.command(&line).spawn().unwrap();
+        // The first has failed, the second waits for its input, and the third waits for that.
+        wait_until("all are accepted", || {
+            let journal = fs::read_to_string(kitchen.path(backend)).unwrap_or_default();
+            journal.contains(" {\"failed\":") && journal.contains("/0.png\"}}")
+        });
+        kitchen.write("in/0.png", kitchen.read("new.png"));
+        fs::write(&gate, &old).unwrap();
+        finish(child).expect(1);
+        let output = format!("out-{backend}/0.png");
+        let made = kitchen.read(&output);
+        let again = |image: &[u8]| {
+            kitchen.write("in/0.png", image);
+            let line = format!(
+                "run blur in/0.png -o out-{backend} --journal {backend} --resume --format json"
+            );
+            resumed(&kitchen.run(&line).expect(0).json())
+        };
+        assert_eq!(again(&kitchen.read("new.png")), [true], "{backend}");
+        assert_eq!(again(&old), [false], "{backend}: its file is another now");
+        assert_ne!(kitchen.read(&output), made);
+    }
+}
+
 /// What no job of the journal has written is somebody else's.
 #[test]
 fn a_file_that_the_journal_does_not_know_is_refused() {

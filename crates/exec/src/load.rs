@@ -1,6 +1,7 @@
 //! Reading inputs. Every backend reads when the job is assigned to a worker, so
 //! that a long queue holds names, not bytes.
 
+use std::cell::RefCell;
 use std::fs::File;
 use std::io::{self, Read};
 use std::ops::DerefMut;
@@ -44,6 +45,8 @@ pub(crate) struct Limit<'a> {
     /// Of all inputs of the job together.
     end: Option<(Stopwatch<'a>, Duration)>,
     is_stopped: &'a dyn Fn() -> bool,
+    /// What was in each file that was read goes there, if that is asked for.
+    digests: Option<&'a RefCell<Vec<[u8; 32]>>>,
 }
 
 impl<'a> Limit<'a> {
@@ -53,7 +56,19 @@ impl<'a> Limit<'a> {
         frozen: Frozen<'a>,
     ) -> Self {
         let end = timeout.map(|timeout| (Stopwatch::start(clock::now(), frozen), timeout));
-        Self { end, is_stopped }
+        Self { end, is_stopped, digests: None }
+    }
+
+    /// Has what is in each file told as well: of the bytes that are read, for the file may be
+    /// another before and after that.
+    pub(crate) fn digesting(self, digests: &'a RefCell<Vec<[u8; 32]>>) -> Self {
+        Self { digests: Some(digests), ..self }
+    }
+
+    fn saw(&self, bytes: &[u8]) {
+        if let Some(digests) = self.digests {
+            digests.borrow_mut().push(blake3::hash(bytes).into());
+        }
     }
 
     /// Why nobody waits for the input any more.
@@ -181,6 +196,7 @@ fn read<T: Target>(
         let bytes = stream(path, file, limit, LONGEST_STREAM)?;
         let mut target = make(bytes.len() as u64)?;
         target[..bytes.len()].copy_from_slice(&bytes);
+        limit.saw(&bytes);
         return Ok(target);
     }
     let mut file = file;
@@ -198,6 +214,7 @@ fn read<T: Target>(
         }
     }
     target.truncate(filled);
+    limit.saw(&target);
     Ok(target)
 }
 
@@ -239,7 +256,7 @@ fn stream(
 }
 
 /// For what is in memory, which is not waited for.
-pub(crate) const NEVER: Limit<'static> = Limit { end: None, is_stopped: &|| false };
+pub(crate) const NEVER: Limit<'static> = Limit { end: None, is_stopped: &|| false, digests: None };
 
 /// Bytes of all inputs together.
 pub(crate) fn total(inputs: &[Bytes]) -> u64 {
@@ -324,5 +341,20 @@ mod tests {
         let placed = place(&bytes.clone().into(), &arena, &NEVER).unwrap().unwrap();
         assert_eq!(placed, bytes);
         assert!(is_placed(&placed, &arena) && !is_placed(&bytes, &arena));
+    }
+
+    #[test]
+    fn digests_are_of_the_bytes_that_are_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("input");
+        std::fs::write(&path, "first").unwrap();
+        let digests = RefCell::new(Vec::new());
+        let limit = Limit::begin(None, &|| false, &crate::stall::here).digesting(&digests);
+        let inputs = [path.clone().into(), Source::from(&b"in memory"[..]), path.clone().into()];
+        load(&inputs[..1], &limit).unwrap();
+        std::fs::write(&path, "second").unwrap();
+        load(&inputs[1..], &limit).unwrap();
+        let expected = [&b"first"[..], b"second"].map(|bytes| *blake3::hash(bytes).as_bytes());
+        assert_eq!(digests.take(), expected);
     }
 }

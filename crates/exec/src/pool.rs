@@ -289,6 +289,7 @@ impl Pool {
             stamps: Stamps { submitted, ..Stamps::default() },
             attempts: 0,
             strays: 0,
+            digests: None,
             chunk: Some(Box::new(chunk)),
         };
         self.executor.submit(task, true)?;
@@ -381,6 +382,7 @@ impl Pool {
             ticket: Arc::clone(&ticket),
             kernel,
             params,
+            digests: job.digest_inputs.then(Vec::new),
             inputs: job.inputs,
             timeout: job.timeout.or(self.config.timeout),
             stamps: Stamps { submitted, ..Stamps::default() },

@@ -251,6 +251,7 @@ mod tests {
                 published: at[6],
                 collected: at[7],
             },
+            input_digests: None,
             worker: Some(WorkerId(worker)),
             pid: 1,
             attempts: 1,

@@ -1,6 +1,7 @@
 //! What `sync`, `async` and `threads` have in common: a job's way from its task
 //! to its outcome within one process.
 
+use std::cell::RefCell;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -69,8 +70,13 @@ impl Lane {
         task.attempts = 1;
         task.stamps.assigned = clock::now();
         let is_stopped = || self.is_stopping.load(Ordering::Acquire) || task.ticket.is_stopping();
-        let limit = Limit::begin(task.timeout, &is_stopped, &stall::here);
+        let digests = RefCell::new(Vec::new());
+        let mut limit = Limit::begin(task.timeout, &is_stopped, &stall::here);
+        if task.digests.is_some() {
+            limit = limit.digesting(&digests);
+        }
         let loaded = load::load(&task.inputs, &limit);
+        task.saw(digests.into_inner());
         task.stamps.encoded = clock::now();
         task.stamps.in_hand = task.stamps.encoded;
         match loaded {
