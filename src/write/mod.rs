@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::OFlags;
 
 use disk::Stored;
-pub(crate) use drafts::{Drafts, FileError, FinishedDrafts, is_taken};
+pub(crate) use drafts::{Drafts, FileError, FinishedDrafts, is_taken, numbered};
 pub(crate) use target::{Place, exists, follow, is_stdout, look, open_in_place};
 use temporary::Temporary;
 pub(crate) use temporary::{RunId, writer_of};

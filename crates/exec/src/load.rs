@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use brigade_ipc::{Arena, ArenaSlab, Carriage, Payload, Region};
 use brigade_proto::{Buffer, Bytes, JobError, Source, limits};
+use brigade_sys::confine::Readable;
 use brigade_sys::{clock, patient};
 
 use crate::stall::{Frozen, Stopwatch};
@@ -37,13 +38,14 @@ impl Target for ArenaSlab {
     }
 }
 
-/// When reading an input is given up. The inputs of a job have as much time as its kernel has
+/// Which inputs are read, and when that is given up. The inputs of a job have as much time as its kernel has
 /// (`--timeout`), and that is counted apart: a job whose input comes late is not to blame for it
 /// when it computes.
 pub(crate) struct Limit<'a> {
     /// Of all inputs of the job together.
     end: Option<(Stopwatch<'a>, Duration)>,
     is_stopped: &'a dyn Fn() -> bool,
+    readable: &'a Readable,
 }
 
 impl<'a> Limit<'a> {
@@ -51,9 +53,10 @@ impl<'a> Limit<'a> {
         timeout: Option<Duration>,
         is_stopped: &'a dyn Fn() -> bool,
         frozen: Frozen<'a>,
+        readable: &'a Readable,
     ) -> Self {
         let end = timeout.map(|timeout| (Stopwatch::start(clock::now(), frozen), timeout));
-        Self { end, is_stopped }
+        Self { end, is_stopped, readable }
     }
 
     /// Why nobody waits for the input any more.
@@ -155,7 +158,7 @@ fn read<T: Target>(
     let file = loop {
         // At once, whatever it is: to open a pipe that nobody writes to would wait for a writer,
         // and nothing could end that.
-        match patient::open(path) {
+        match limit.readable.open(path) {
             Ok(file) => break file,
             // Another program has a lease on it, and is asked to give it up.
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
@@ -239,7 +242,8 @@ fn stream(
 }
 
 /// For what is in memory, which is not waited for.
-pub(crate) const NEVER: Limit<'static> = Limit { end: None, is_stopped: &|| false };
+pub(crate) const NEVER: Limit<'static> =
+    Limit { end: None, is_stopped: &|| false, readable: &Readable::Any };
 
 /// Bytes of all inputs together.
 pub(crate) fn total(inputs: &[Bytes]) -> u64 {
@@ -284,13 +288,22 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = fifo(&directory);
         let after = Duration::from_millis(10);
-        let limit = Limit::begin(Some(after), &|| false, &|_| 0);
+        let limit = Limit::begin(Some(after), &|| false, &|_| 0, &Readable::Any);
         let timed_out = JobError::InputTimedOut { path: path.clone(), after };
         assert_eq!(load(&[path.clone().into()], &limit).unwrap_err(), timed_out);
         let looks = std::cell::Cell::new(0);
         let is_stopped = || looks.replace(looks.get() + 1) == 2;
-        let limit = Limit::begin(None, &is_stopped, &|_| 0);
+        let limit = Limit::begin(None, &is_stopped, &|_| 0, &Readable::Any);
         assert_eq!(load(&[path.into()], &limit).unwrap_err(), JobError::Cancelled);
+    }
+
+    #[test]
+    fn a_pipe_is_refused_at_once_where_regular_files_alone_are_read() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = fifo(&directory);
+        let limit = Limit { readable: &Readable::Regular, ..NEVER };
+        let error = load(&[path.into()], &limit).unwrap_err();
+        assert!(error.to_string().contains("it is a pipe"), "{error}");
     }
 
     #[test]

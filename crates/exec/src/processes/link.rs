@@ -195,7 +195,7 @@ impl Link {
     fn deliver(&self, mail: &Mailbox, errand: Delivery, stage: &Stage) -> Result<(), Undelivered> {
         let is_stopped = || !self.crew.is_awaited(self.lane, self.tenure, errand.job);
         let frozen = |now| self.crew.stalls.frozen(now);
-        let limit = Limit::begin(errand.timeout, &is_stopped, &frozen);
+        let limit = Limit::begin(errand.timeout, &is_stopped, &frozen, &self.crew.readable);
         if self.has_rings() {
             let mut placed = Vec::with_capacity(errand.inputs.len());
             for source in &errand.inputs {
