@@ -3,14 +3,15 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader, IsTerminal, Write};
 use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
+use std::sync::Arc;
 
-use brigade_exec::{Pool, Stop, SubmitError};
+use brigade_exec::{Pool, Readable, Root, Stop, SubmitError};
 use brigade_kernels::Registry;
 use brigade_proto::{JobId, JobSpec, Outcome, Status};
 use brigade_report::{JobRow, RunConfig, RunHuman, RunJsonl, RunReport};
 use crossbeam_channel::{Receiver, Sender, never, select};
 
-use super::batch_line::{self, Parsed};
+use super::batch_line::{self, Allowed, Parsed};
 use super::batch_reader::{self, Read};
 use super::claims::Claims;
 use super::crew::{Crew, Window};
@@ -28,7 +29,9 @@ use crate::tracer;
 use crate::write::Replace;
 
 pub(crate) fn run(args: &BatchArgs, registry: Registry) -> Result<Exit, Failure> {
-    let config = config::pool(&args.pool)?;
+    let mut config = config::pool(&args.pool)?;
+    let files = files(args)?;
+    config.readable = Arc::clone(&files);
     let lines = open(&args.file)?;
     let mut described = RunConfig::of(&config);
     described.keep_going = true;
@@ -62,7 +65,8 @@ pub(crate) fn run(args: &BatchArgs, registry: Registry) -> Result<Exit, Failure>
             taken: 0,
             early: BTreeMap::new(),
             due: 0,
-            claims: Claims::new(args.force),
+            claims: Claims::new(args.force, Arc::clone(&files)),
+            files,
             ledger,
             results: &mut results,
             closing: &mut closing,
@@ -77,6 +81,15 @@ pub(crate) fn run(args: &BatchArgs, registry: Registry) -> Result<Exit, Failure>
     account.report(&mut closing, &mut summary, serde_json::Value::Null, &described, place)?;
     crate::console::write(&summary);
     Ok(account.exit)
+}
+
+/// Which files lines may name.
+fn files(args: &BatchArgs) -> Result<Arc<Readable>, Failure> {
+    let Some(directory) = &args.root else { return Ok(Arc::new(Readable::Regular)) };
+    let root = Root::open(directory).map_err(|error| {
+        Failure::usage(format!("cannot use --root {}: {error}", directory.display()))
+    })?;
+    Ok(Arc::new(Readable::Beneath(root)))
 }
 
 /// The lines of a file or of standard input.
@@ -120,6 +133,8 @@ struct Batch<'a> {
     /// With `--ordered`: the place whose result is written next.
     due: u64,
     claims: Claims,
+    /// Which files lines may name.
+    files: Arc<Readable>,
     ledger: &'a mut Ledger,
     results: &'a mut Results,
     closing: &'a mut RunHuman,
@@ -198,9 +213,13 @@ impl Batch<'_> {
                 return Ok(());
             }
         };
-        let backend = self.pool.config().backend;
-        let Parsed { mut info, job } =
-            batch_line::parse(number, &text, self.pool.registry(), backend);
+        let allowed = Allowed {
+            registry: self.pool.registry(),
+            backend: self.pool.config().backend,
+            faults: self.args.allow_fault_kernels,
+        };
+        let Parsed { mut info, job } = batch_line::parse(number, &text, allowed);
+        let job = job.and_then(|job| self.look_at_inputs(&info).map(|()| job));
         let fate = match (&job, self.ledger.journal()) {
             (Ok(job), Some(journal)) => look_up(journal, job, &mut info)?,
             _ => Fate::New,
@@ -239,6 +258,20 @@ impl Batch<'_> {
                 self.refuse(&info, error.to_string())
             }
         }
+    }
+
+    /// A journal reads the inputs of a job before it is run.
+    fn look_at_inputs(&mut self, info: &JobInfo) -> Result<(), String> {
+        if self.ledger.journal().is_none() {
+            return Ok(());
+        }
+        info.inputs.iter().try_for_each(|path| match self.files.open(path) {
+            // What the system says is told by the job.
+            Err(error) if error.raw_os_error().is_none() => {
+                Err(format!("cannot read {}: {error}", path.display()))
+            }
+            _ => Ok(()),
+        })
     }
 
     fn claim(&mut self, info: &JobInfo) -> Result<(), String> {

@@ -7,7 +7,7 @@ mod names;
 use std::time::Duration;
 
 use brigade_exec::{Backend, SubmitError};
-use brigade_kernels::{Entry, Registry};
+use brigade_kernels::{Entry, Family, Registry};
 use brigade_proto::{JobSpec, Params, Source, Value, limits};
 use brigade_report::Id;
 use serde_json::value::RawValue;
@@ -23,10 +23,19 @@ pub(crate) struct Parsed {
     pub(crate) job: Result<JobSpec, String>,
 }
 
+/// Which kernels a line may name.
+#[derive(Clone, Copy)]
+pub(crate) struct Allowed<'a> {
+    pub(crate) registry: &'a Registry,
+    pub(crate) backend: Backend,
+    /// Also those that go wrong on purpose.
+    pub(crate) faults: bool,
+}
+
 /// Reads line `number`. Paths are looked at later.
-pub(crate) fn parse(number: u64, text: &[u8], registry: &Registry, backend: Backend) -> Parsed {
+pub(crate) fn parse(number: u64, text: &[u8], allowed: Allowed<'_>) -> Parsed {
     let mut info = JobInfo { id: number.into(), line: Some(number), ..JobInfo::default() };
-    let job = read(text, &mut info, registry, backend);
+    let job = read(text, &mut info, allowed);
     Parsed { info, job }
 }
 
@@ -34,12 +43,8 @@ pub(crate) fn parse(number: u64, text: &[u8], registry: &Registry, backend: Back
 const KNOWN: [&str; 8] =
     ["id", "kernel", "params", "inputs", "input_bytes", "output", "output_bytes", "timeout_ms"];
 
-fn read(
-    text: &[u8],
-    info: &mut JobInfo,
-    registry: &Registry,
-    backend: Backend,
-) -> Result<JobSpec, String> {
+fn read(text: &[u8], info: &mut JobInfo, allowed: Allowed<'_>) -> Result<JobSpec, String> {
+    let Allowed { registry, backend, faults } = allowed;
     let fields = Fields::read(text)?;
     // First, so that a job with a mistake in it still has its id.
     if let Some(id) = fields.get("id") {
@@ -61,6 +66,11 @@ fn read(
     info.output = outputs.pop();
 
     let entry = registry.find(&kernel).map_err(|error| error.to_string())?;
+    if entry.spec.family == Family::Fault && !faults {
+        return Err(format!(
+            "the kernel `{kernel}` goes wrong on purpose; --allow-fault-kernels lets lines name it"
+        ));
+    }
     if entry.spec.needs_isolation && backend.is_in_process() {
         let kernel = entry.spec.name;
         return Err(SubmitError::NeedsIsolation { kernel, backend }.to_string());

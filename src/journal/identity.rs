@@ -174,7 +174,8 @@ pub(super) fn digest_of_files(paths: &[PathBuf]) -> io::Result<blake3::Hash> {
         if !path.metadata()?.is_file() {
             return Err(io::Error::other("it is not a file"));
         }
-        hasher.update_reader(std::fs::File::open(path)?)?;
+        // It may have become a pipe meanwhile, which is not waited for.
+        hasher.update_reader(brigade_sys::patient::open(path)?)?;
     }
     Ok(hasher.finalize())
 }

@@ -262,8 +262,9 @@ fn a_batch_goes_on_by_what_its_lines_say() {
     assert_eq!(rows[2]["output"], "o0.png");
     // A failed job is tried again; it was no result.
     let bad = "{\"kernel\":\"panic\"}\n";
-    kitchen.feed("batch - --journal k", bad).expect(1);
-    let again = kitchen.feed("batch - --journal k --resume", bad).expect(1).says("0 jobs done");
+    kitchen.feed("batch - --allow-fault-kernels --journal k", bad).expect(1);
+    let line = "batch - --allow-fault-kernels --journal k --resume";
+    let again = kitchen.feed(line, bad).expect(1).says("0 jobs done");
     assert_eq!(again.lines()[0]["status"], "failed");
 }
 

@@ -17,4 +17,5 @@ mod refused;
 mod report;
 mod run;
 mod trace;
+mod untrusted;
 mod util;

@@ -6,6 +6,7 @@
 pub mod affinity;
 pub mod bell;
 pub mod clock;
+pub mod confine;
 pub mod cores;
 pub mod fork;
 pub mod heap;

@@ -1,7 +1,12 @@
 use super::*;
 
 fn parsed(text: &str) -> Parsed {
-    parse(7, text.as_bytes(), &Registry::builtin(), Backend::Threads)
+    parsed_by(text.as_bytes(), false)
+}
+
+fn parsed_by(text: &[u8], faults: bool) -> Parsed {
+    let registry = Registry::builtin();
+    parse(7, text, Allowed { registry: &registry, backend: Backend::Processes, faults })
 }
 
 #[test]
@@ -75,7 +80,7 @@ fn every_mistake_is_told_and_the_id_kept() {
         assert!(!error.contains('\n'), "{error}");
         assert_eq!(parsed.info.id.to_string(), "7");
     }
-    let latin = parse(7, b"{\"kernel\":\"\xe9\"}", &Registry::builtin(), Backend::Threads);
+    let latin = parsed_by(b"{\"kernel\":\"\xe9\"}", false);
     assert_eq!(latin.job.unwrap_err(), "not UTF-8 (column 12)");
     let deep = format!(r#"{{"id":{}{},"kernel":"noop"}}"#, "[".repeat(200), "]".repeat(200));
     assert!(parsed(&deep).job.unwrap_err().contains("in each other"));

@@ -197,7 +197,7 @@ impl Link {
         let is_stopped = || !self.crew.is_awaited(self.lane, self.tenure, errand.job);
         let frozen = |now| self.crew.stalls.frozen(now);
         let digests = RefCell::new(Vec::new());
-        let mut limit = Limit::begin(errand.timeout, &is_stopped, &frozen);
+        let mut limit = Limit::begin(errand.timeout, &is_stopped, &frozen, &self.crew.readable);
         if errand.digests {
             limit = limit.digesting(&digests);
         }
