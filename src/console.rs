@@ -127,6 +127,8 @@ pub(crate) struct Results {
 /// written: a command that is refused changes nothing.
 struct Beside {
     path: PathBuf,
+    /// No result goes there.
+    _reserved: files::Reservation,
     open: Option<BufWriter<File>>,
 }
 
@@ -188,7 +190,8 @@ impl Results {
                 files::try_in_place(path).map_err(|error| {
                     Failure::usage(format!("cannot write --output {}: {error}", path.display()))
                 })?;
-                Some(Beside { path: path.to_owned(), open: None })
+                let reserved = files::reserve(path, "the --output file of this run");
+                Some(Beside { path: path.to_owned(), _reserved: reserved, open: None })
             }
         };
         Ok(Self { file, ..Self::stdout() })
@@ -200,7 +203,7 @@ impl Results {
     /// When it cannot be.
     pub(crate) fn finish(&mut self) -> io::Result<()> {
         self.flush()?;
-        let Some(Beside { path, open: Some(open) }) = &self.file else { return Ok(()) };
+        let Some(Beside { path, open: Some(open), .. }) = &self.file else { return Ok(()) };
         files::sync_in_place(path, open.get_ref())
             .map_err(|error| annotate(&path.display().to_string(), &error))
     }

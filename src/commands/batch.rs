@@ -1,6 +1,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, IsTerminal, Write};
+use std::os::fd::AsFd;
 use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 use std::sync::Arc;
@@ -26,13 +27,13 @@ use crate::missing;
 use crate::settle::{JobInfo, concluded, settle, settle_resumed, settle_unrun};
 use crate::signals::Interrupt;
 use crate::tracer;
-use crate::write::Replace;
+use crate::write::{self, Replace, Reservation};
 
 pub(crate) fn run(args: &BatchArgs, registry: Registry) -> Result<Exit, Failure> {
     let mut config = config::pool(&args.pool)?;
     let files = files(args)?;
     config.readable = Arc::clone(&files);
-    let lines = open(&args.file)?;
+    let (lines, _reserved) = open(&args.file)?;
     let mut described = RunConfig::of(&config);
     described.keep_going = true;
     let used = std::iter::once(&args.file).chain(&args.output.output);
@@ -92,11 +93,15 @@ fn files(args: &BatchArgs) -> Result<Arc<Readable>, Failure> {
     Ok(Arc::new(Readable::Beneath(root)))
 }
 
-/// The lines of a file or of standard input.
-fn open(path: &Path) -> Result<Receiver<Read>, Failure> {
+/// The lines of a file or of standard input; no result goes there.
+fn open(path: &Path) -> Result<(Receiver<Read>, Option<Reservation>), Failure> {
     let cannot = |error: io::Error| Failure::usage(missing::cannot_read("batch", path, &error));
     if path == Path::new("-") {
-        return batch_reader::start(BufReader::new(io::stdin())).map_err(cannot);
+        // That may be a file as well.
+        let stdin = io::stdin().as_fd().try_clone_to_owned().map(File::from);
+        let reserved = stdin.and_then(|stdin| write::reserve_open(&stdin, BATCH)).ok();
+        let lines = batch_reader::start(BufReader::new(io::stdin())).map_err(cannot)?;
+        return Ok((lines, reserved));
     }
     let file = File::open(path).map_err(cannot)?;
     let found = file.metadata().map_err(cannot)?;
@@ -110,8 +115,12 @@ fn open(path: &Path) -> Result<Receiver<Read>, Failure> {
         batch_reader::refuse_beginning(beginning)
             .map_err(|why| Failure::usage(format!("{} is no batch: {why}", path.display())))?;
     }
-    batch_reader::start(file).map_err(cannot)
+    let lines = batch_reader::start(file).map_err(cannot)?;
+    Ok((lines, Some(write::reserve(path, BATCH))))
 }
+
+/// What the file with the lines is called where a line would write it.
+const BATCH: &str = "the batch itself";
 
 /// A batch at work. Lines are taken while there is room in the window; results
 /// are written as they come, or in the order of the lines.

@@ -64,6 +64,9 @@ impl Claims {
                 "cannot write {show}: standard output holds the result lines; name a file"
             ));
         }
+        if let Some(what) = write::reserved(path) {
+            return Err(format!("cannot write {show}: it is {what}"));
+        }
         let found = write::look(path).map_err(|error| format!("cannot write {show}: {error}"))?;
         if found == Place::Special {
             if let Some(kind) = blocking(path) {

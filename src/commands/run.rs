@@ -27,6 +27,9 @@ pub(crate) fn run(args: &RunArgs, registry: Registry) -> Result<Exit, Failure> {
     let pool = config::pool(&args.pool)?;
     Journal::check(&args.journal)?;
     let plan = plan::run(args, &registry, pool.backend)?;
+    plan.check_apart("--journal", args.journal.journal.as_deref())?;
+    plan.check_apart("--output", args.output.output.as_deref())?;
+    plan.check_apart("--trace", args.trace.trace.as_deref())?;
     let config = describe(args, &pool, &plan);
     let paths = plan.paths();
     let used = paths.iter().chain(&args.output.output);

@@ -21,7 +21,7 @@ use brigade_report::{Id, units};
 use crate::args::JournalArgs;
 use crate::console::say;
 use crate::exit::Failure;
-use crate::write::{self, Replace, RunId, disk};
+use crate::write::{self, Replace, Reservation, RunId, disk};
 use base::Base;
 use identity::{Census, absolute, digest_of_files};
 pub(crate) use identity::{Entry, Job, With};
@@ -35,6 +35,8 @@ pub(crate) use writer::Writer;
 #[derive(Debug)]
 pub(crate) struct Journal {
     writer: Writer,
+    /// No result goes there.
+    _reserved: Reservation,
     /// Its beginning, as it was found, to be looked up in.
     file: File,
     /// Whether its last session did not come to its end: then the last that it wrote may be
@@ -161,6 +163,7 @@ impl Journal {
         }
         let journal = Self {
             writer: Writer::new(path, stored, good, chain, version).map_err(cannot)?,
+            _reserved: write::reserve(path, "the journal of this run"),
             file,
             is_cut,
             is_new: good == 0,

@@ -1,8 +1,9 @@
 //! The end of a journal, where records are added: by the run that keeps it, and by the thread that
 //! brings results to the disk.
 
-use std::fs::File;
-use std::io::{self, Write};
+use std::fs::{File, Metadata};
+use std::io::{self, ErrorKind, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -106,12 +107,30 @@ impl Writer {
     /// # Errors
     /// When they cannot be written.
     pub(crate) fn done(&self, done: impl IntoIterator<Item = Done>) -> Result<(), Failure> {
+        self.check_place()?;
         let mut tail = self.tail();
         tail.tell(false);
         for done in done {
             tail.add(&Record::Done(done));
         }
         tail.write().map_err(|error| self.failed("write", &error))
+    }
+
+    /// A journal that nobody finds any more is none: the run ends before it does what it could not
+    /// go on after.
+    fn check_place(&self) -> Result<(), Failure> {
+        let id = |found: Metadata| (found.dev(), found.ino());
+        let here = self.file.metadata().map(id).map_err(|error| self.failed("write", &error))?;
+        match self.path.metadata().map(id) {
+            Ok(there) if there == here => Ok(()),
+            // Whatever is in the way: the file itself is as it was.
+            Err(error) if error.kind() != ErrorKind::NotFound => Ok(()),
+            _ => {
+                let show = self.path.display();
+                let message = format!("the journal {show} was removed while it was in use");
+                Err(Failure { exit: Exit::JobFailed, message })
+            }
+        }
     }
 
     /// Adds that a job, whose result was added, has none: it could not be put in its place.
@@ -153,6 +172,7 @@ impl Writer {
     /// # Errors
     /// When it cannot be brought there.
     pub(super) fn end(&self) -> Result<(), Failure> {
+        self.check_place()?;
         self.sync()?;
         let mut tail = self.tail();
         tail.tell(true);

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::disk::{self, Stored};
 use super::temporary::Temporary;
-use super::{Place, Replace, directory, exists, follow, look, place, remains, target};
+use super::{Place, Replace, directory, exists, follow, look, place, remains, reserved, target};
 
 /// A file that is not there until it is published, and goes if it is dropped before that.
 /// A device or a pipe has nothing of that: what is written is there.
@@ -39,6 +39,9 @@ impl Draft {
     /// # Errors
     /// When no file can be made there.
     pub(crate) fn of(path: &Path, replace: Replace) -> io::Result<Self> {
+        if let Some(what) = reserved(path) {
+            return Err(io::Error::other(format!("it is {what}")));
+        }
         let (file, goes) = match look(path)? {
             Place::Special => (Stored::special(target::open_special(path)?), Goes::Directly),
             Place::Free | Place::Taken => {

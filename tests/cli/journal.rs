@@ -86,6 +86,101 @@ fn what_has_changed_is_run_again() {
     }
 }
 
+/// Without it, nothing could be gone on with.
+#[test]
+fn a_journal_that_is_removed_ends_the_run() {
+    for how in ["removed", "replaced"] {
+        let kitchen = kitchen(1);
+        let line = "{\"kernel\":\"blur\",\"inputs\":[\"in/0.png\"],\"output\":\"a.png\"}\n";
+        let mut child =
+            kitchen.command("batch - --journal j").stdin(Stdio::piped()).spawn().unwrap();
+        wait_until("the journal has a session", || {
+            fs::read(kitchen.path("j"))
+                .is_ok_and(|bytes| bytes.windows(8).any(|w| w == b"session\""))
+        });
+        fs::remove_file(kitchen.path("j")).unwrap();
+        if how == "replaced" {
+            kitchen.write("j", "mine");
+        }
+        std::io::Write::write_all(&mut child.stdin.take().unwrap(), line.as_bytes()).unwrap();
+        finish(child).expect(1).says("the journal j was removed while it was in use");
+        let expected: &[&str] = if how == "replaced" { &["in", "j"] } else { &["in"] };
+        assert_eq!(kitchen.list(""), expected, "no result that nobody knows of");
+    }
+}
+
+/// No result replaces what its run depends on, by whatever name.
+#[test]
+fn no_result_replaces_journal_batch_or_report() {
+    let kitchen = kitchen(2);
+    kitchen.write("d/keep", "");
+    for (target, link) in [("j", "to-j"), ("jobs", "to-jobs"), ("rows", "to-rows")] {
+        std::os::unix::fs::symlink(target, kitchen.path(link)).unwrap();
+    }
+    let outputs = [
+        "j",
+        "./j",
+        "d/../j",
+        "to-j",
+        "jobs",
+        "./jobs",
+        "to-jobs",
+        "rows",
+        "to-rows",
+        "d/../rows",
+        "trace",
+        "good.json",
+    ];
+    let lines = outputs.map(|output| {
+        format!("{{\"kernel\":\"histogram\",\"inputs\":[\"in/0.png\"],\"output\":\"{output}\"}}\n")
+    });
+    let lines = lines.concat();
+    kitchen.write("jobs", &lines);
+    for batch in ["jobs", "- < jobs"] {
+        let brigade = env!("CARGO_BIN_EXE_brigade");
+        let line = format!(
+            "exec {brigade} batch {batch} --force --ordered --journal j --output rows --trace trace"
+        );
+        let child = std::process::Command::new("sh")
+            .args(["-c", &line])
+            .current_dir(kitchen.path(""))
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn();
+        let rows = finish(child.unwrap()).expect(1).lines();
+        assert_eq!(rows.len(), outputs.len());
+        for (row, output) in rows.iter().zip(outputs) {
+            let error = row["error"].as_str().unwrap_or_default();
+            let expected = match output {
+                "good.json" => "",
+                "trace" => "it is the --trace file of this run",
+                name if name.contains("jobs") => "it is the batch itself",
+                name if name.contains("rows") => "it is the --output file of this run",
+                _ => "it is the journal of this run",
+            };
+            assert!(error.ends_with(expected) && error.is_empty() == expected.is_empty(), "{row}");
+        }
+        assert_eq!(kitchen.read("jobs"), lines.as_bytes());
+        fs::remove_file(kitchen.path("j")).unwrap();
+    }
+    // What a run would write into a directory.
+    let before = kitchen.list("");
+    fs::create_dir(kitchen.path("out")).unwrap();
+    std::os::unix::fs::symlink("../j", kitchen.path("out/1.png")).unwrap();
+    for (option, file) in [
+        ("--journal", "out/0.png"),
+        ("--journal", "j"),
+        ("--output", "out/../out/0.png"),
+        ("--trace", "out/0.png"),
+    ] {
+        let line = format!("run blur in/0.png in/1.png -o out/ --force {option} {file}");
+        kitchen.run(&line).expect(2).says("is where the result out/");
+        assert_eq!(kitchen.list("out"), ["1.png"]);
+    }
+    fs::remove_dir_all(kitchen.path("out")).unwrap();
+    assert_eq!(kitchen.list(""), before);
+}
+
 /// A job counts as done with what it has read, whatever was in its file when it was accepted.
 #[test]
 fn a_file_that_changes_before_it_is_read_is_known_as_it_was_read() {
@@ -342,7 +437,8 @@ fn a_killed_run_is_completed_by_the_next() {
     let (mut done, mut kills) = (0, 0);
     for round in 1.. {
         assert!(round < 40, "it gets nowhere");
-        let mut child = kitchen.command("batch jobs --journal j --resume").spawn().unwrap();
+        let mut child =
+            kitchen.command("batch jobs --journal j --resume --durability sync").spawn().unwrap();
         // A few records further than last time, and perhaps in the middle of the next.
         let goal = done + 1 + round % 5;
         wait_until("some jobs are done, or all", || {
