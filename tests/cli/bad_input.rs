@@ -63,7 +63,7 @@ fn an_image_bomb_is_refused_by_a_limit_that_a_flag_raises() {
     kitchen.run("run spin --max-pixels 400").expect(2).says("--max-pixels");
 }
 
-fn crc32(bytes: &[u8]) -> u32 {
+pub(crate) fn crc32(bytes: &[u8]) -> u32 {
     let mut crc = !0_u32;
     for &byte in bytes {
         crc ^= u32::from(byte);

@@ -5,6 +5,7 @@ mod bad_input;
 mod batch;
 mod bench;
 mod bench_options;
+mod bombs;
 mod compare;
 mod endings;
 mod faults;

@@ -11,7 +11,9 @@ use safetensors::tensor::{TensorView, serialize};
 use crate::image::try_vec;
 use crate::npy::{self, Dtype};
 use crate::synth::Rng;
-use crate::{Context, Family, Inputs, Kernel, KernelError, OutputFormat, Progress, Size, Spec};
+use crate::{
+    Context, Family, Inputs, Kernel, KernelError, OutputFormat, ParamSpec, Progress, Size, Spec,
+};
 
 pub(crate) fn kernels() -> Vec<Box<dyn Kernel>> {
     vec![Box::new(Mlp)]
@@ -34,6 +36,7 @@ impl Kernel for Mlp {
                  batch of float16, float32, booleans or integers is read if each of its numbers is \
                  the same there. Remarks `overflow` where a layer is beyond the largest float32.",
             )
+            .param(ParamSpec::max_bytes())
             .inputs(Inputs::exactly(
                 2,
                 "a batch, .npy, (n, features); and the layers, safetensors of f32",
@@ -60,6 +63,8 @@ impl Kernel for Mlp {
                 )));
             }
             // Two files of a few megabytes can ask for terabytes.
+            let bytes = (rows as u64).saturating_mul(out as u64).saturating_mul(4);
+            job.check_growth(bytes)?;
             let mut y = zeros(rows, out)?;
             if let Some(bias) = &layer.bias {
                 y.assign(&bias.view());
@@ -149,7 +154,12 @@ fn tensor<'a>(
 ) -> Result<CowArray<'a, f32, Ix2>, KernelError> {
     let elements = match bytemuck::try_cast_slice(bytes) {
         Ok(elements) => Cow::Borrowed(elements),
-        Err(_) => Cow::Owned(bytemuck::pod_collect_to_vec(bytes)),
+        Err(_) => {
+            let mut elements = try_vec::<f32>(bytes.len() / 4)?;
+            let whole = &bytes[..elements.len() * 4];
+            bytemuck::cast_slice_mut(&mut elements).copy_from_slice(whole);
+            Cow::Owned(elements)
+        }
     };
     matrix(elements, shape, what)
 }
@@ -190,7 +200,7 @@ fn batch(bytes: &[u8]) -> Result<CowArray<'_, f32, Ix2>, KernelError> {
     let elements = array.floats().map_err(named)?;
     if array.fortran {
         let columns = matrix(elements, (features, rows), "input 1")?;
-        return Ok(columns.into_owned().reversed_axes().into());
+        return Ok(columns.reversed_axes());
     }
     matrix(elements, (rows, features), "input 1")
 }

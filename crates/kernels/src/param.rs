@@ -1,7 +1,7 @@
 use std::fmt;
 use std::ops::RangeInclusive;
 
-use brigade_proto::Value;
+use brigade_proto::{Value, limits};
 
 /// One parameter of a kernel: its name, type, range, default and meaning.
 #[derive(Clone, Debug, PartialEq)]
@@ -33,6 +33,14 @@ pub enum ParamKind {
 }
 
 impl ParamSpec {
+    /// How large a result may become that is not bounded by the size of the inputs:
+    /// [`Context::check_growth`](crate::Context::check_growth) looks at it.
+    pub fn max_bytes() -> Self {
+        let doc = "Larger results are refused, in bytes, unless the inputs have a 16th of that";
+        Self::int("max_bytes", 1 << 20..=limits::MAX_BUFFER_BYTES.cast_signed(), doc)
+            .default(1_i64 << 30)
+    }
+
     fn new(name: &'static str, kind: ParamKind, doc: &'static str) -> Self {
         Self { name, kind, default: None, default_means: None, doc }
     }

@@ -177,6 +177,15 @@ pub(super) fn output_of<'c, P: Pod>(
         .map_err(|error| KernelError::input(error.to_string()))
 }
 
+/// So many zeros, where there is memory for them.
+pub(super) fn zeros<T: Element>(len: usize) -> Result<Vec<T>, KernelError> {
+    let mut zeros = Vec::new();
+    let memory = |_| KernelError::Memory { bytes: len as u64 * size_of::<T>() as u64 };
+    zeros.try_reserve_exact(len).map_err(memory)?;
+    zeros.resize(len, T::zero());
+    Ok(zeros)
+}
+
 /// Sides of a synthetic matrix: `512` or `640x480` (columns x rows).
 pub(super) fn sides(size: Size) -> Result<(usize, usize), KernelError> {
     match size {

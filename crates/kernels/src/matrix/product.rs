@@ -3,7 +3,9 @@ use ndarray::linalg::general_mat_mul;
 
 use super::element::Element;
 use super::operand::{self, Operand, for_dtype, is_finite, output, random, sides, synthetic};
-use crate::{Context, Family, Inputs, Kernel, KernelError, OutputFormat, Progress, Size, Spec};
+use crate::{
+    Context, Family, Inputs, Kernel, KernelError, OutputFormat, ParamSpec, Progress, Size, Spec,
+};
 
 /// Matrix times matrix.
 pub(super) struct Matmul;
@@ -18,6 +20,7 @@ impl Kernel for Matmul {
                  types of number in float64; an integer that is none there is refused.",
             )
             .param(operand::allow_nan())
+            .param(ParamSpec::max_bytes())
             .inputs(Inputs::exactly(2, "two .npy matrices: (m, k) and (k, n)"))
             .output(OutputFormat::Fixed("npy"), "the product, (m, n), of float32 or float64")
             .default_size("512")
@@ -86,6 +89,9 @@ fn operands_unless<'a, T: Element>(
 fn multiply<T: Element>(job: &mut Context<'_>) -> Result<Progress, KernelError> {
     let (a, b) = operands::<T>(job)?;
     let shape = (a.shape().0, b.shape().1);
+    // A column times a row has as many elements as both together squared.
+    let bytes = shape.0.checked_mul(shape.1).and_then(|count| count.checked_mul(size_of::<T>()));
+    job.check_growth(bytes.map_or(u64::MAX, |bytes| bytes as u64))?;
     let mut product = output::<T>(job, shape, b.is_vector)?;
     general_mat_mul(T::one(), &a.matrix, &b.matrix, T::zero(), &mut product);
     let has_overflowed = !is_finite(product.as_slice().unwrap_or_default());
@@ -109,7 +115,8 @@ fn multiply_vector<T: Element>(job: &mut Context<'_>) -> Result<Progress, Kernel
     let rows = a.shape().0;
     let mut product = output::<T>(job, (rows, 1), true)?;
     // A column of a matrix in C order, so not contiguous in general.
-    let factors = x.matrix.column(0).to_vec();
+    let mut factors: Vec<T> = operand::zeros(x.shape().0)?;
+    factors.iter_mut().zip(x.matrix.column(0)).for_each(|(to, x)| *to = *x);
     match a.matrix.is_standard_layout() {
         true => {
             for (to, row) in product.iter_mut().zip(a.matrix.rows()) {
@@ -118,7 +125,7 @@ fn multiply_vector<T: Element>(job: &mut Context<'_>) -> Result<Progress, Kernel
         }
         // Column by column, as they lie in memory.
         false => {
-            let mut sums = vec![T::zero(); rows];
+            let mut sums: Vec<T> = operand::zeros(rows)?;
             for (column, &factor) in a.matrix.columns().into_iter().zip(&factors) {
                 T::axpy(factor, column.to_slice().unwrap_or_default(), &mut sums);
             }
