@@ -126,6 +126,7 @@ impl Link {
                 Reply::Outgrown => {
                     tracing::debug!(worker = self.lane, pid = self.pid, "worker has outgrown");
                     self.crew.outgrown(self.lane, self.tenure);
+                    self.keeper.tell(Event::Outgrown { lane: self.lane, tenure: self.tenure });
                 }
                 Reply::NeedRegion { .. } if !self.has_rings() => {
                     return Some(foreign::breach("asked for memory that it has no use for"));

@@ -113,8 +113,9 @@ fn leak(setup: Setup) {
         pids.insert(outcome.pid);
         assert_eq!((outcome.attempts, outcome.status()), (1, Status::Ok), "{outcome:?}");
     }
-    // 240 MiB in steps of a little more than 32.
-    assert!((5..=20).contains(&pids.len()), "{pids:?}");
+    // 240 MiB in steps of a little more than 32: none begins another job after that, however many
+    // it was given and however late the coordinator hears of it.
+    assert!((7..=9).contains(&pids.len()), "{pids:?}");
     assert!(pool.status().gave_up.is_none());
 }
 

@@ -33,7 +33,7 @@ pub(in super::super) enum Why {
     Cancelled(JobId),
     /// The job in hand ran into a limit, and ends with this.
     Limit(JobId, JobError),
-    /// The pool stops, or the worker is replaced after its share of jobs.
+    /// The pool stops, or the worker is replaced after its share of jobs, or for its memory.
     Leaving,
 }
 

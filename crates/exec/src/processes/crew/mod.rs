@@ -254,17 +254,13 @@ impl Crew {
         self.bells.call_leader();
     }
 
-    /// A worker holds so much memory that it is to be replaced, once it has done what
-    /// it was given.
+    /// A worker holds so much memory that it is to be replaced. It begins no other job; those that
+    /// it was given go to others when it is dead.
     pub(super) fn outgrown(&self, lane: usize, tenure: u64) {
         let mut state = self.lock();
         if let Some(entry) = state.lane(lane, tenure) {
             entry.outgrown = true;
-            if entry.assigned.is_empty() {
-                self.dismiss(&mut state, lane);
-            }
-            // A worker without rings leaves when its runner does.
-            self.errands[lane].notify_all();
+            entry.note_peak();
         }
         self.release(state);
     }
