@@ -154,7 +154,7 @@ impl Finished {
         if !self.replaces {
             return beside.put_new(self.file, &self.path);
         }
-        let temporary = beside.name(self.file)?;
+        let (temporary, _locked) = beside.name(self.file)?;
         disk::rename(temporary.path(), &beside.place)?;
         temporary.forget();
         Ok(())
@@ -186,7 +186,7 @@ impl Finished {
             beside.put_new(self.file, &named)?;
             return Ok(Placed { path, before: Before::Nothing });
         }
-        let temporary = beside.name(self.file)?;
+        let (temporary, _locked) = beside.name(self.file)?;
         let before = match disk::exchange(temporary.path(), &path) {
             // The temporary name is that of the old file now.
             Ok(()) if !temporary.path().is_dir() => Before::Kept(temporary),
@@ -208,18 +208,16 @@ impl Finished {
 }
 
 impl Beside {
-    /// The name that the file has until it gets its own.
-    fn name(&mut self, file: Stored) -> io::Result<Temporary> {
+    /// The name that the file has until it gets its own; and the file, locked.
+    fn name(&mut self, file: Stored) -> io::Result<(Temporary, Stored)> {
         if let Some(temporary) = self.temporary.take() {
-            // Some file systems tell of a full disk only when the file is closed.
-            drop(file);
-            return Ok(temporary);
+            return Ok((temporary, file));
         }
         match Temporary::of_nameless(&self.place, &file) {
             Err(error) if place::is_lacking(&error) || error.kind() == ErrorKind::NotFound => {
                 self.copy(&file)
             }
-            named => named,
+            named => Ok((named?, file)),
         }
     }
 
@@ -228,15 +226,12 @@ impl Beside {
         let put = match &self.temporary {
             None => match disk::give_name(&file, &self.place) {
                 Err(error) if place::is_lacking(&error) || error.kind() == ErrorKind::NotFound => {
-                    let temporary = self.copy(&file)?;
+                    let (temporary, _locked) = self.copy(&file)?;
                     place::put_new(temporary.path(), &self.place).map(|()| temporary.forget())
                 }
                 put => put,
             },
-            Some(temporary) => {
-                drop(file);
-                place::put_new(temporary.path(), &self.place)
-            }
+            Some(temporary) => place::put_new(temporary.path(), &self.place),
         };
         let put = put.map_err(|error| match error.kind() {
             ErrorKind::AlreadyExists => io::Error::new(error.kind(), taken(named)),
@@ -251,7 +246,7 @@ impl Beside {
     }
 
     /// The same bytes with a name, where a file that was made without cannot be given one.
-    fn copy(&self, from: &Stored) -> io::Result<Temporary> {
+    fn copy(&self, from: &Stored) -> io::Result<(Temporary, Stored)> {
         let (temporary, mut to) = Temporary::beside(&self.place, 0o600)?;
         let mut bytes = vec![0; 64 << 10];
         let mut at = 0;
@@ -268,7 +263,7 @@ impl Beside {
         keep_attributes(to.file(), Some(Attributes::of(&found)));
         // What it is a copy of may be there already, and has to be.
         disk::sync_data(to.file())?;
-        Ok(temporary)
+        Ok((temporary, to))
     }
 }
 

@@ -7,6 +7,7 @@ mod drafts;
 mod place;
 mod remains;
 mod reserved;
+mod sweep;
 pub(crate) mod sync;
 mod target;
 mod temporary;

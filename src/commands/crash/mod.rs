@@ -15,6 +15,7 @@ use super::{batch, run};
 use crate::args::{Cli, Command};
 use crate::exit::Exit;
 use crate::write::disk::record::{self, Operation};
+use crate::write::writer_of;
 use disk::{Dice, Disk, Image, Loss};
 
 /// A directory with inputs, and something in it that is none of the run's business.
@@ -67,9 +68,15 @@ impl Scene {
     /// The results that are there.
     fn outputs(&self) -> BTreeMap<PathBuf, Vec<u8>> {
         let mut image = Image::of(self.dir.path());
-        image.files.retain(|path, _| path.parent() == Some(&self.path("out")));
+        // A file that has to have a name stays until the next run in its directory.
+        let is_left = |path: &Path| record::wants_names() && is_temporary(path);
+        image.files.retain(|path, _| path.parent() == Some(&self.path("out")) && !is_left(path));
         image.files
     }
+}
+
+fn is_temporary(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| writer_of(name).is_some())
 }
 
 /// What a run promises of the moment before a loss of power.
@@ -222,6 +229,13 @@ fn first_and_again(scene: &Scene, line: &str, promise: Promise) {
 #[test]
 fn a_run_is_resumed_after_a_loss_of_power() {
     first_and_again(&Scene::new(IMAGES), &run_line("batch"), Promise::Durable);
+}
+
+#[test]
+fn where_files_need_names_a_run_is_resumed_as_well() {
+    record::with_names(|| {
+        first_and_again(&Scene::new(IMAGES), &run_line("batch"), Promise::Durable);
+    });
 }
 
 #[test]
