@@ -93,33 +93,34 @@ impl Bits {
     }
 }
 
-/// A TIFF of one channel of 64-bit floats in one strip, of which 3 bytes are there.
+/// A TIFF of four channels of 32-bit floats in one strip, of which 7 bytes are there.
 fn tiff(side: u32, compression: u32) -> Vec<u8> {
     let fields = [
-        (256, 4, side),
-        (257, 4, side),
-        (258, 3, 64),
-        (259, 3, compression),
-        (262, 3, 1),
-        (273, 4, 170),
-        (274, 3, 1),
-        (277, 3, 1),
-        (278, 4, side),
-        (279, 4, if compression == 1 { side * side * 8 } else { 3 }),
-        (284, 3, 1),
-        (317, 3, 1),
-        (339, 3, 3),
+        (256, 4, 1, side),
+        (257, 4, 1, side),
+        // Four numbers, after the fields.
+        (258, 3, 4, 158),
+        (259, 3, 1, compression),
+        (262, 3, 1, 2),
+        (273, 4, 1, 166),
+        (274, 3, 1, 1),
+        (277, 3, 1, 4),
+        (278, 4, 1, side),
+        (279, 4, 1, 7),
+        (284, 3, 1, 1),
+        (339, 3, 1, 3),
     ];
     let mut file = b"II*\0\x08\0\0\0".to_vec();
     file.extend((fields.len() as u16).to_le_bytes());
-    for (tag, kind, value) in fields {
+    for (tag, kind, count, value) in fields {
         file.extend(u16::to_le_bytes(tag));
         file.extend(u16::to_le_bytes(kind));
-        file.extend(1_u32.to_le_bytes());
+        file.extend(u32::to_le_bytes(count));
         file.extend(u32::to_le_bytes(value));
     }
     file.extend([0; 4]);
-    file.extend([0x80, 0, 0]);
+    file.extend([32, 0, 32, 0, 32, 0, 32, 0]);
+    file.extend([0x80, 0, 0, 0, 0, 0, 0]);
     file
 }
 
