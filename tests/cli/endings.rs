@@ -157,7 +157,9 @@ fn waiting(
     flags: &str,
 ) -> (Child, BufReader<std::process::ChildStderr>) {
     let line = format!("run wait -p us={ms}000 -w 1 --format json --log trace {flags}");
-    let mut child = kitchen.command(&line).spawn().unwrap();
+    // A group of its own, whose parent is in another: SIGTSTP does nothing to an orphaned group, and
+    // that of these tests is one when they are started by `setsid`.
+    let mut child = kitchen.command(&line).process_group(0).spawn().unwrap();
     let mut stderr = BufReader::new(child.stderr.take().unwrap());
     wait_until("the kernel is called", || {
         let line = next_line(&mut stderr);

@@ -141,13 +141,7 @@ fn no_result_replaces_journal_batch_or_report() {
         let line = format!(
             "exec {brigade} batch {batch} --force --ordered --journal j --output rows --trace trace"
         );
-        let child = std::process::Command::new("sh")
-            .args(["-c", &line])
-            .current_dir(kitchen.path(""))
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn();
-        let rows = finish(child.unwrap()).expect(1).lines();
+        let rows = finish(kitchen.shell(&line).spawn().unwrap()).expect(1).lines();
         assert_eq!(rows.len(), outputs.len());
         for (row, output) in rows.iter().zip(outputs) {
             let error = row["error"].as_str().unwrap_or_default();
