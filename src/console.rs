@@ -20,10 +20,26 @@ static BAR: Mutex<Option<ProgressBar>> = Mutex::new(None);
 /// there is nowhere to tell it.
 pub(crate) fn write(text: &[u8]) {
     let bar = BAR.lock().unwrap_or_else(PoisonError::into_inner).clone();
-    let write = || drop(io::stderr().lock().write_all(text));
+    let write = || {
+        drop(if cfg!(test) { Shown.write_all(text) } else { io::stderr().lock().write_all(text) });
+    };
     match bar {
         Some(bar) => bar.suspend(write),
         None => write(),
+    }
+}
+
+/// In a unit test, what is shown if it fails.
+struct Shown;
+
+impl Write for Shown {
+    fn write(&mut self, text: &[u8]) -> io::Result<usize> {
+        eprint!("{}", String::from_utf8_lossy(text));
+        Ok(text.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 
@@ -111,6 +127,8 @@ pub(crate) struct Results {
 /// written: a command that is refused changes nothing.
 struct Beside {
     path: PathBuf,
+    /// No result goes there.
+    _reserved: files::Reservation,
     open: Option<BufWriter<File>>,
 }
 
@@ -127,6 +145,9 @@ impl Beside {
 impl Results {
     /// Standard output alone.
     pub(crate) fn stdout() -> Self {
+        if cfg!(test) {
+            return Self::to(Box::new(Shown));
+        }
         Self::to(Box::new(io::stdout().lock()))
     }
 
@@ -169,10 +190,22 @@ impl Results {
                 files::try_in_place(path).map_err(|error| {
                     Failure::usage(format!("cannot write --output {}: {error}", path.display()))
                 })?;
-                Some(Beside { path: path.to_owned(), open: None })
+                let reserved = files::reserve(path, "the --output file of this run");
+                Some(Beside { path: path.to_owned(), _reserved: reserved, open: None })
             }
         };
         Ok(Self { file, ..Self::stdout() })
+    }
+
+    /// Everything is written: brings the file beside standard output to the disk.
+    ///
+    /// # Errors
+    /// When it cannot be.
+    pub(crate) fn finish(&mut self) -> io::Result<()> {
+        self.flush()?;
+        let Some(Beside { path, open: Some(open), .. }) = &self.file else { return Ok(()) };
+        files::sync_in_place(path, open.get_ref())
+            .map_err(|error| annotate(&path.display().to_string(), &error))
     }
 
     /// Whether nobody will ever see what is written from here on.

@@ -90,7 +90,7 @@ pub(crate) fn write(
             results.write_all(&bytes)?;
             results.flush()?;
         } else {
-            write::atomically(file, &bytes, true).map_err(failed)?;
+            write::atomically(file, &bytes).map_err(failed)?;
         }
     }
     Ok(())

@@ -7,6 +7,7 @@ use brigade_measure::summary::{Summary, Tally};
 use brigade_proto::{Nanos, Outcome, Status};
 use brigade_report::JobRow;
 
+use crate::commit::Commits;
 use crate::journal::Journal;
 use crate::tracer::Tracer;
 
@@ -16,11 +17,17 @@ pub(crate) struct Ledger {
     /// Or why there will be none: that is no reason to end the run.
     tracer: Option<io::Result<Tracer>>,
     journal: Option<Journal>,
+    commits: Commits,
 }
 
 impl Ledger {
-    pub(crate) fn new(tracer: Option<Tracer>, journal: Option<Journal>) -> Self {
-        Self { tally: Tally::default(), tracer: tracer.map(Ok), journal }
+    pub(crate) fn new(tracer: Option<Tracer>, journal: Option<Journal>, commits: Commits) -> Self {
+        Self { tally: Tally::default(), tracer: tracer.map(Ok), journal, commits }
+    }
+
+    /// Results on their way to the disk.
+    pub(crate) fn commits(&mut self) -> &mut Commits {
+        &mut self.commits
     }
 
     /// The journal, if one is kept.
@@ -32,8 +39,7 @@ impl Ledger {
         &self.tally
     }
 
-    /// Enters a job whose result is where it should be; the work on that began at
-    /// `since`.
+    /// Enters a job that has come back from the pool; the work on its result began at `since`.
     pub(crate) fn enter(&mut self, outcome: &Outcome, row: &JobRow, since: Nanos) {
         self.tally.add(outcome, row.status);
         if let Some(Ok(tracer)) = &mut self.tracer
@@ -41,6 +47,11 @@ impl Ledger {
         {
             self.tracer = Some(Err(error));
         }
+    }
+
+    /// A job that was entered as ok has failed: its result could not be put in its place.
+    pub(crate) fn was_not_written(&mut self) {
+        self.tally.was_not_written();
     }
 
     /// Enters a job that never reached the pool.
@@ -56,9 +67,11 @@ impl Ledger {
     /// The workers are gone.
     ///
     /// # Errors
-    /// When the timeline or the journal could not be written.
+    /// When a result, the timeline or the journal could not be written.
     pub(crate) fn close(self, summary: &Summary, workers: &[WorkerReport]) -> io::Result<()> {
-        let kept = self.journal.map_or(Ok(()), Journal::close);
+        // What has come out of the pool is written whatever has ended the run.
+        let written = self.commits.finish();
+        let kept = written.and(self.journal.map_or(Ok(()), Journal::close));
         self.tracer.map_or(Ok(()), |tracer| tracer?.end(summary, workers))?;
         kept.map_err(|failure| io::Error::other(failure.message))
     }

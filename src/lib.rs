@@ -33,6 +33,7 @@
 
 mod args;
 mod commands;
+mod commit;
 mod compact;
 mod config;
 mod console;
@@ -46,6 +47,7 @@ mod ledger;
 mod log;
 mod missing;
 mod plan;
+mod saved;
 mod settle;
 mod signals;
 mod tracer;

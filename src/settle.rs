@@ -1,43 +1,44 @@
 //! The end of a job: its result is digested, written, counted, and reported.
 
-use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use brigade_proto::{Bytes, JobError, Outcome, Spans, Status};
-use brigade_report::{Files, JobRow, Micros, NoteNames, SpansUs};
+use brigade_report::{FileBytes, Files, Id, JobRow, Micros, NoteNames, SpansUs};
 use brigade_sys::clock;
-use serde_json::Value;
 
+use crate::commit::{Committed, Uncommitted};
 use crate::exit::Failure;
 use crate::journal::{Done, Entry};
 use crate::ledger::Ledger;
-use crate::write::{self, Draft, Place, Placed};
+use crate::write::{Drafts, FileError, Replace};
 
 /// What the commands know of a job that its outcome does not tell.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct JobInfo {
-    pub(crate) id: Value,
+    pub(crate) id: Id,
     /// Whether the id is one that the line gives itself: else it is its number.
     pub(crate) is_named: bool,
     pub(crate) line: Option<u64>,
     pub(crate) kernel: String,
     pub(crate) inputs: Vec<PathBuf>,
     pub(crate) output: Option<PathBuf>,
-    /// Whether an output that exists is replaced.
-    pub(crate) replace: bool,
+    /// What becomes of an output that exists.
+    pub(crate) replace: Replace,
     /// What it is in the journal, if one is kept.
     pub(crate) entry: Option<Entry>,
 }
 
-/// Writes the result of a job, if it has one and it is wanted, and enters it.
+/// Writes the result of a job, if it has one and it is wanted, and enters it. Nothing if that
+/// is on its way to the disk: then it is [`concluded`] when it comes back, as `place`.
 ///
 /// # Errors
 /// When the journal cannot be written: the result is then not put in place.
 pub(crate) fn settle(
     info: JobInfo,
+    place: u64,
     outcome: &Outcome,
     ledger: &mut Ledger,
-) -> Result<JobRow, Failure> {
+) -> Result<Option<JobRow>, Failure> {
     let since = clock::now();
     let mut row = row(&info, outcome.status());
     row.worker = outcome.worker.map(|worker| worker.0);
@@ -49,64 +50,77 @@ pub(crate) fn settle(
     let spans = outcome.stamps.spans();
     row.spans_us = SpansUs(spans);
     row.total_us = Micros(spans.total());
+    let mut drafts = Drafts::default();
     match &outcome.result {
         Err(error) => {
             row.error = Some(in_line(info.line, error.to_string()));
             row.stderr = last_words(error);
         }
-        Ok(outputs) => {
-            if let Err((path, error)) = put(&info, outputs, &mut row, ledger)? {
-                row.status = Status::Failed;
-                let message = format!("cannot write {}: {error}", path.display());
-                row.error = Some(in_line(info.line, message));
-            }
-        }
+        Ok(outputs) => match draft(&info, outputs, &mut row, ledger)? {
+            Ok(written) => drafts = written,
+            Err(failed) => not_written(&mut row, &failed),
+        },
     }
     if !matches!(row.status, Status::Ok | Status::Cancelled)
         && let (Some(journal), Some(entry)) = (ledger.journal(), &info.entry)
     {
-        journal.failed_job(entry, row.status)?;
+        journal.failed_job(entry.job, row.status)?;
     }
     ledger.enter(outcome, &row, since);
-    Ok(row)
+    let record = match (ledger.journal(), &info.entry) {
+        (Some(journal), Some(entry)) if row.status == Status::Ok => {
+            let read = outcome.input_digests.as_deref();
+            Some((entry.job.digest(), journal.done(entry, &drafts.paths(), &row, read)))
+        }
+        _ => None,
+    };
+    if drafts.len() == 0 && record.is_none() {
+        return Ok(Some(row));
+    }
+    ledger.commits().add(Uncommitted { place, row, drafts, output: info.output, record });
+    Ok(None)
 }
 
-/// Puts a result in its place, if it has one. It is in the journal before that, so that a
-/// file that is there is always known there; the other way round, a file that is not there
-/// is noticed.
-fn put(
+/// Writes a result beside its place, if it has one.
+fn draft(
     info: &JobInfo,
     outputs: &[Bytes],
     row: &mut JobRow,
     ledger: &mut Ledger,
-) -> Result<Result<(), (PathBuf, io::Error)>, Failure> {
-    let drafts = match &info.output {
-        Some(path) => {
-            if let (Some(journal), Some(_)) = (ledger.journal(), &info.entry) {
-                journal.expect_drafts(path)?;
-            }
-            match Drafts::write(path, outputs) {
-                Ok((drafts, digest)) => {
-                    row.digest = Some(digest);
-                    drafts
-                }
-                Err(failed) => return Ok(Err(failed)),
-            }
-        }
-        None => {
-            row.digest = Some(digest(outputs));
-            Drafts::default()
-        }
+) -> Result<Result<Drafts, FileError>, Failure> {
+    let Some(path) = &info.output else {
+        row.digest = Some(digest(outputs));
+        return Ok(Ok(Drafts::default()));
     };
-    let paths = drafts.paths();
-    if let (Some(journal), Some(entry)) = (ledger.journal(), &info.entry) {
-        journal.done(entry, &paths, row)?;
+    if let (Some(journal), Some(_)) = (ledger.journal(), &info.entry) {
+        journal.expect_drafts(path)?;
     }
-    let published = drafts.publish(info.replace);
-    if published.is_ok() {
-        row.output = names(&paths);
+    Ok(Drafts::write(path, outputs, info.replace).map(|(drafts, digest)| {
+        row.digest = Some(digest);
+        let paths = drafts.paths();
+        row.output = Files::of(&paths);
+        row.output_bytes = FileBytes::of(&paths);
+        drafts
+    }))
+}
+
+/// A job has come back from its way to the disk.
+pub(crate) fn concluded(job: Committed, ledger: &mut Ledger) -> JobRow {
+    ledger.commits().came_back(&job);
+    let mut row = job.row;
+    if let Err(failed) = job.result {
+        not_written(&mut row, &failed);
+        ledger.was_not_written();
     }
-    Ok(published)
+    row
+}
+
+fn not_written(row: &mut JobRow, (path, error): &FileError) {
+    row.status = Status::Failed;
+    row.output = Files::default();
+    row.output_bytes = FileBytes::default();
+    let message = format!("cannot write {}: {error}", path.display());
+    row.error = Some(in_line(row.line, message));
 }
 
 /// Enters a job whose result is there from an earlier run.
@@ -118,12 +132,13 @@ pub(crate) fn settle_resumed(
 ) -> JobRow {
     ledger.enter_resumed();
     // As it is called in this run, if that is the same file.
-    let output = match (&info.output, outputs) {
-        (Some(path), [_]) => names(std::slice::from_ref(path)),
-        _ => names(outputs),
+    let outputs = match (&info.output, outputs) {
+        (Some(path), [_]) => std::slice::from_ref(path),
+        _ => outputs,
     };
     JobRow {
-        output,
+        output: Files::of(outputs),
+        output_bytes: FileBytes::of(outputs),
         digest: Some(done.digest),
         bytes_in: done.bytes_in,
         bytes_out: done.bytes_out,
@@ -156,8 +171,10 @@ fn row(info: &JobInfo, status: Status) -> JobRow {
         id: info.id.clone(),
         line: info.line,
         kernel: info.kernel.clone(),
-        input: names(&info.inputs),
+        input: Files::of(&info.inputs),
+        input_bytes: FileBytes::of(&info.inputs),
         output: Files::default(),
+        output_bytes: FileBytes::default(),
         status,
         worker: None,
         pid: None,
@@ -181,11 +198,6 @@ fn last_words(error: &JobError) -> Option<String> {
     }
 }
 
-/// JSON has no place for names that are not UTF-8: what is not is replaced.
-fn names(paths: &[PathBuf]) -> Files {
-    Files(paths.iter().map(|path| path.to_string_lossy().into_owned()).collect())
-}
-
 fn digest(outputs: &[Bytes]) -> String {
     let mut hasher = blake3::Hasher::new();
     for output in outputs {
@@ -194,149 +206,9 @@ fn digest(outputs: &[Bytes]) -> String {
     hasher.finalize().to_string()
 }
 
-/// A result in temporary files.
-#[derive(Default)]
-struct Drafts(Vec<Draft>);
-
-impl Drafts {
-    /// One output for `path`, several for `path` with their number before the extension; and
-    /// the digest of what is in them.
-    fn write(path: &Path, outputs: &[Bytes]) -> Result<(Self, String), (PathBuf, io::Error)> {
-        let mut drafts = Vec::with_capacity(outputs.len());
-        let mut hasher = blake3::Hasher::new();
-        if outputs.len() > 1 && write::look(path).is_ok_and(|found| found == Place::Special) {
-            let several = io::Error::other("it is no file, and the result is several files");
-            return Err((path.to_owned(), several));
-        }
-        for (index, output) in outputs.iter().enumerate() {
-            let path = if outputs.len() == 1 { path.to_owned() } else { numbered(path, index) };
-            let draft = Draft::of(&path).and_then(|mut draft| {
-                copy(output, &mut hasher, &mut draft)?;
-                draft.flush()?;
-                Ok(draft)
-            });
-            drafts.push(draft.map_err(|error| (path, error))?);
-        }
-        Ok((Self(drafts), hasher.finalize().to_string()))
-    }
-
-    fn paths(&self) -> Vec<PathBuf> {
-        self.0.iter().map(|draft| draft.path().to_owned()).collect()
-    }
-
-    /// Gives them their names: all, or none.
-    fn publish(mut self, replace: bool) -> Result<(), (PathBuf, io::Error)> {
-        if self.0.len() == 1
-            && let Some(only) = self.0.pop()
-        {
-            let path = only.path().to_owned();
-            return only.publish(replace).map_err(|error| (path, error));
-        }
-        let mut placed = Vec::new();
-        for draft in self.0 {
-            let path = draft.path().to_owned();
-            match draft.place(replace) {
-                Ok(done) => placed.push(done),
-                Err(error) => {
-                    placed.into_iter().for_each(Placed::undo);
-                    return Err((path, error));
-                }
-            }
-        }
-        Ok(())
-    }
-}
-
-/// Writes what it digests: a worker that was taken over may change its result meanwhile, so
-/// each byte is read once, into memory of our own.
-fn copy(from: &[u8], hasher: &mut blake3::Hasher, to: &mut impl Write) -> io::Result<()> {
-    let mut own = vec![0; from.len().min(CHUNK)];
-    for chunk in from.chunks(CHUNK) {
-        let own = &mut own[..chunk.len()];
-        own.copy_from_slice(chunk);
-        // Not to be read from where it came from instead.
-        let own = std::hint::black_box(&*own);
-        hasher.update(own);
-        to.write_all(own)?;
-    }
-    Ok(())
-}
-
-/// Bytes that are copied at once: they stay in the cache.
-const CHUNK: usize = 64 << 10;
-
-/// `dir/a.npy` -> `dir/a.0.npy`.
-fn numbered(path: &Path, index: usize) -> PathBuf {
-    let mut name = path.file_stem().unwrap_or_default().to_owned();
-    name.push(format!(".{index}"));
-    if let Some(extension) = path.extension() {
-        name.push(".");
-        name.push(extension);
-    }
-    path.with_file_name(name)
-}
-
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-    use std::sync::atomic::{AtomicUsize, Ordering};
-
-    use brigade_proto::{Buffer, Lend};
-
     use super::*;
-
-    #[test]
-    fn several_outputs_are_numbered_and_written_all_or_not() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("a.npy");
-        let outputs = [Bytes::from(&b"0"[..]), Bytes::from(&b"1"[..])];
-        let (drafts, written_digest) = Drafts::write(&path, &outputs).unwrap();
-        assert_eq!(written_digest, digest(&outputs));
-        let written = drafts.paths();
-        assert_eq!(written, [dir.path().join("a.0.npy"), dir.path().join("a.1.npy")]);
-        assert!(!written[0].exists(), "not yet");
-        drafts.publish(false).unwrap();
-        std::fs::remove_file(&written[0]).unwrap();
-        let (drafts, _) = Drafts::write(&path, &outputs).unwrap();
-        let (failed, _) = drafts.publish(false).unwrap_err();
-        assert_eq!(failed, written[1]);
-        assert!(!written[0].exists());
-    }
-
-    #[test]
-    fn what_cannot_be_replaced_as_a_whole_is_left_as_it_was() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("a.npy");
-        let (first, second) = (dir.path().join("a.0.npy"), dir.path().join("a.1.npy"));
-        let new = [Bytes::from(&b"new"[..]), Bytes::from(&b"new"[..])];
-        std::fs::write(&first, "old").unwrap();
-        let (drafts, _) = Drafts::write(&path, &new).unwrap();
-        // Full, so that no file can take its place, as if the disk were.
-        std::fs::create_dir(&second).unwrap();
-        std::fs::write(second.join("x"), "").unwrap();
-        let (failed, _) = drafts.publish(true).unwrap_err();
-        assert_eq!(failed, second);
-        assert_eq!(std::fs::read(&first).unwrap(), b"old");
-        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 2, "nothing else is left");
-    }
-
-    /// The bytes are other ones each time that they are looked at.
-    #[test]
-    fn the_digest_is_that_of_the_bytes_that_are_written() {
-        struct Shifty([Buffer; 2], AtomicUsize);
-        impl Lend for Shifty {
-            fn bytes(&self) -> &[u8] {
-                &self.0[self.1.fetch_add(1, Ordering::Relaxed) % 2]
-            }
-        }
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("a");
-        let fill = |byte: u8| Buffer::from(&vec![byte; 3 * CHUNK / 2][..]);
-        let output = Bytes::lent(Arc::new(Shifty([fill(1), fill(2)], AtomicUsize::new(0))));
-        let (drafts, digest) = Drafts::write(&path, &[output]).unwrap();
-        drafts.publish(false).unwrap();
-        assert_eq!(digest, blake3::hash(&std::fs::read(&path).unwrap()).to_string());
-    }
 
     #[test]
     fn the_digest_is_that_of_all_bytes_in_a_row() {

@@ -17,7 +17,7 @@ use brigade_sys::clock;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 
 use crate::exit::Failure;
-use crate::write::{self, Draft};
+use crate::write::{self, Draft, Replace, Reservation};
 
 /// Opens the file of a timeline, if one is wanted; it must not be one that the run
 /// reads or writes.
@@ -45,14 +45,17 @@ pub(crate) fn open<'a>(
             "cannot write --trace {show}: standard output holds the report; name a file"
         )));
     }
-    let draft = Draft::of(path)
+    let draft = Draft::of(path, Replace::Always)
         .map_err(|error| Failure::usage(format!("cannot write --trace {show}: {error}")))?;
-    Ok(Some(Blank { draft, title, memory: Sampler::start()? }))
+    let reserved = write::reserve(path, "the --trace file of this run");
+    Ok(Some(Blank { draft, reserved, title, memory: Sampler::start()? }))
 }
 
 /// A timeline before the run has begun.
 pub(crate) struct Blank {
     draft: Draft,
+    /// No result goes there.
+    reserved: Reservation,
     title: String,
     memory: Sampler,
 }
@@ -63,13 +66,13 @@ impl Blank {
     /// # Errors
     /// When it cannot be written, as for all that follow.
     pub(crate) fn begin(self, begin: Nanos, config: &PoolConfig) -> io::Result<Tracer> {
-        let Self { draft, title, memory } = self;
+        let Self { draft, reserved, title, memory } = self;
         let path = draft.path().to_owned();
         let trace = Trace::start(draft, begin, config.lanes(), &title).map_err(annotate(&path))?;
         if config.backend.is_in_process() {
             memory.watch(None, std::process::id());
         }
-        Ok(Tracer { trace, path, memory })
+        Ok(Tracer { trace, path, _reserved: reserved, memory })
     }
 }
 
@@ -77,6 +80,7 @@ impl Blank {
 pub(crate) struct Tracer {
     trace: Trace<Draft>,
     path: PathBuf,
+    _reserved: Reservation,
     memory: Sampler,
 }
 
@@ -104,7 +108,7 @@ impl Tracer {
         self.samples()?;
         self.trace
             .end(summary, workers)
-            .and_then(|draft| draft.publish(true))
+            .and_then(|draft| draft.finish()?.publish_durably())
             .map_err(annotate(&self.path))
     }
 }

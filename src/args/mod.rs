@@ -229,6 +229,27 @@ pub(crate) struct JournalArgs {
     pub(crate) resume: bool,
 }
 
+/// What is on the disk when a result is reported.
+#[derive(Debug, Default, Args)]
+pub(crate) struct DurabilityArgs {
+    /// When results are on the disk, so that a loss of power does not take them
+    #[arg(long, value_enum, default_value_t, help_heading = "Results")]
+    pub(crate) durability: Durability,
+}
+
+/// When results are on the disk.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Durability {
+    /// Each before it is reported, without waiting for others
+    Sync,
+    /// Each before it is reported, up to 0.1 s later, together with others
+    #[default]
+    Batch,
+    /// When the system likes; the fastest. After a loss of power results may be missing, empty or
+    /// cut off: --resume with a journal finds them and runs their jobs again
+    None,
+}
+
 /// What else is written about a run.
 #[derive(Debug, Args)]
 pub(crate) struct TraceArgs {

@@ -3,7 +3,7 @@ use std::path::PathBuf;
 use brigade_kernels::Size;
 use clap::{Args, ValueEnum};
 
-use super::{JournalArgs, OutputArgs, PoolArgs, TraceArgs};
+use super::{DurabilityArgs, JournalArgs, OutputArgs, PoolArgs, TraceArgs};
 
 /// Run a kernel: one job per input file, or synthetic jobs
 #[derive(Debug, Args)]
@@ -77,6 +77,8 @@ pub(crate) struct RunArgs {
     /// there
     #[arg(long, requires = "out", help_heading = "Results")]
     pub(crate) force: bool,
+    #[command(flatten)]
+    pub(crate) durability: DurabilityArgs,
 
     /// Form of the report [default: human; in a file --output *.json or *.jsonl what its name
     /// says]

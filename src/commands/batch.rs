@@ -1,32 +1,39 @@
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
-use std::io::{self, BufReader, IsTerminal, Write};
+use std::io::{self, BufRead, BufReader, IsTerminal, Write};
+use std::os::fd::AsFd;
+use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
+use std::sync::Arc;
 
-use brigade_exec::{Pool, Stop, SubmitError};
+use brigade_exec::{Pool, Readable, Root, Stop, SubmitError};
 use brigade_kernels::Registry;
 use brigade_proto::{JobId, JobSpec, Outcome, Status};
 use brigade_report::{JobRow, RunConfig, RunHuman, RunJsonl, RunReport};
 use crossbeam_channel::{Receiver, Sender, never, select};
 
-use super::batch_line::{self, Parsed};
-use super::batch_reader::{self, MAX_LINE, Read};
+use super::batch_line::{self, Allowed, Parsed};
+use super::batch_reader::{self, Read};
 use super::claims::Claims;
 use super::crew::{Crew, Window};
-use crate::args::BatchArgs;
+use crate::args::{BatchArgs, Durability};
+use crate::commit::{Commits, Committed};
 use crate::config;
 use crate::console::{Progress, Results, say};
 use crate::exit::{Exit, Failure};
-use crate::journal::{self, Entry, Fate, Journal};
+use crate::journal::{Entry, Fate, Journal, With};
 use crate::ledger::Ledger;
 use crate::missing;
-use crate::settle::{JobInfo, settle, settle_resumed, settle_unrun};
+use crate::settle::{JobInfo, concluded, settle, settle_resumed, settle_unrun};
 use crate::signals::Interrupt;
 use crate::tracer;
+use crate::write::{self, Replace, Reservation};
 
 pub(crate) fn run(args: &BatchArgs, registry: Registry) -> Result<Exit, Failure> {
-    let config = config::pool(&args.pool)?;
-    let lines = open(&args.file)?;
+    let mut config = config::pool(&args.pool)?;
+    let files = files(args)?;
+    config.readable = Arc::clone(&files);
+    let (lines, _reserved) = open(&args.file)?;
     let mut described = RunConfig::of(&config);
     described.keep_going = true;
     let used = std::iter::once(&args.file).chain(&args.output.output);
@@ -35,9 +42,12 @@ pub(crate) fn run(args: &BatchArgs, registry: Registry) -> Result<Exit, Failure>
         Results::open(args.output.output.as_deref(), std::slice::from_ref(&args.file))?;
     let window = Window::new(&config);
     let used = std::iter::once(&args.file).chain(&args.output.output).chain(&args.trace.trace);
-    let mut journal = Journal::open(&args.journal, used)?;
-    journal.as_mut().map_or(Ok(()), Journal::begin)?;
-    let crew = Crew::start(config, registry, trace, journal)?;
+    let journal = Journal::open(&args.journal, used)?;
+    journal.as_ref().map_or(Ok(()), Journal::begin)?;
+    let durability = args.durability.durability;
+    let writer = journal.as_ref().map(Journal::writer);
+    let commits = Commits::start(durability, writer, Vec::new())?;
+    let crew = Crew::start(config, registry, trace, journal, commits)?;
     let mut closing = RunHuman::new("the result lines tell all");
     crew.pool.ready().map_err(|error| Failure::from(&*error))?;
     let account = crew.work(|pool, ledger, interrupt| {
@@ -56,7 +66,8 @@ pub(crate) fn run(args: &BatchArgs, registry: Registry) -> Result<Exit, Failure>
             taken: 0,
             early: BTreeMap::new(),
             due: 0,
-            claims: Claims::new(args.force),
+            claims: Claims::new(args.force, Arc::clone(&files)),
+            files,
             ledger,
             results: &mut results,
             closing: &mut closing,
@@ -65,7 +76,7 @@ pub(crate) fn run(args: &BatchArgs, registry: Registry) -> Result<Exit, Failure>
         };
         batch.run()
     })?;
-    results.flush()?;
+    if durability == Durability::None { results.flush() } else { results.finish() }?;
     let place = "one line each on standard output".to_owned();
     let mut summary = Vec::new();
     account.report(&mut closing, &mut summary, serde_json::Value::Null, &described, place)?;
@@ -73,18 +84,43 @@ pub(crate) fn run(args: &BatchArgs, registry: Registry) -> Result<Exit, Failure>
     Ok(account.exit)
 }
 
-/// The lines of a file or of standard input.
-fn open(path: &Path) -> Result<Receiver<Read>, Failure> {
+/// Which files lines may name.
+fn files(args: &BatchArgs) -> Result<Arc<Readable>, Failure> {
+    let Some(directory) = &args.root else { return Ok(Arc::new(Readable::Regular)) };
+    let root = Root::open(directory).map_err(|error| {
+        Failure::usage(format!("cannot use --root {}: {error}", directory.display()))
+    })?;
+    Ok(Arc::new(Readable::Beneath(root)))
+}
+
+/// The lines of a file or of standard input; no result goes there.
+fn open(path: &Path) -> Result<(Receiver<Read>, Option<Reservation>), Failure> {
     let cannot = |error: io::Error| Failure::usage(missing::cannot_read("batch", path, &error));
     if path == Path::new("-") {
-        return batch_reader::start(BufReader::new(io::stdin())).map_err(cannot);
+        // That may be a file as well.
+        let stdin = io::stdin().as_fd().try_clone_to_owned().map(File::from);
+        let reserved = stdin.and_then(|stdin| write::reserve_open(&stdin, BATCH)).ok();
+        let lines = batch_reader::start(BufReader::new(io::stdin())).map_err(cannot)?;
+        return Ok((lines, reserved));
     }
     let file = File::open(path).map_err(cannot)?;
-    if file.metadata().map_err(cannot)?.is_dir() {
+    let found = file.metadata().map_err(cannot)?;
+    if found.is_dir() {
         return Err(cannot(io::ErrorKind::IsADirectory.into()));
     }
-    batch_reader::start(BufReader::new(file)).map_err(cannot)
+    let mut file = BufReader::new(file);
+    // Before any worker starts. What is typed or comes through a pipe would have to be waited for.
+    if found.is_file() || (found.file_type().is_char_device() && !file.get_ref().is_terminal()) {
+        let beginning = file.fill_buf().map_err(cannot)?;
+        batch_reader::refuse_beginning(beginning)
+            .map_err(|why| Failure::usage(format!("{} is no batch: {why}", path.display())))?;
+    }
+    let lines = batch_reader::start(file).map_err(cannot)?;
+    Ok((lines, Some(write::reserve(path, BATCH))))
 }
+
+/// What the file with the lines is called where a line would write it.
+const BATCH: &str = "the batch itself";
 
 /// A batch at work. Lines are taken while there is room in the window; results
 /// are written as they come, or in the order of the lines.
@@ -106,6 +142,8 @@ struct Batch<'a> {
     /// With `--ordered`: the place whose result is written next.
     due: u64,
     claims: Claims,
+    /// Which files lines may name.
+    files: Arc<Readable>,
     ledger: &'a mut Ledger,
     results: &'a mut Results,
     closing: &'a mut RunHuman,
@@ -116,27 +154,37 @@ struct Batch<'a> {
 impl Batch<'_> {
     fn run(mut self) -> Result<Option<(Exit, String)>, Failure> {
         let outcomes = self.outcomes.clone();
+        let committed = self.ledger.commits().committed().clone();
         let bell = self.interrupt.bell().clone();
         let closed = never();
         loop {
             if self.interrupt.signal().is_some() {
                 self.lines = None;
             }
-            if outcomes.is_empty() {
+            if outcomes.is_empty() && committed.is_empty() {
                 self.results.flush()?;
                 self.look_for_reader();
             }
             // After the look, which may be what ends the batch.
-            if self.lines.is_none() && self.flight.is_empty() {
+            let commits = self.ledger.commits();
+            if self.lines.is_none() && self.flight.is_empty() && commits.is_empty() {
                 break;
             }
-            let room = self.flight.len() + self.early.len() < self.window.size();
+            let room =
+                self.flight.len() + self.early.len() < self.window.size() && commits.has_room();
+            // Nothing will come to wait for.
+            if self.flight.is_empty() && commits.has_room() {
+                commits.hurry();
+            }
             // With --ordered one slow job must not hold all: it is in flight, and
             // the loop waits for it alone.
             let lines = self.lines.as_ref().filter(|_| room).cloned().unwrap_or(closed.clone());
             select! {
                 recv(outcomes) -> outcome => if let Ok(outcome) = outcome {
                     self.settle(&outcome)?;
+                },
+                recv(committed) -> job => if let Ok(job) = job {
+                    self.conclude(job?)?;
                 },
                 recv(lines) -> line => match line {
                     Ok(line) => self.take(line)?,
@@ -156,9 +204,16 @@ impl Batch<'_> {
     fn take(&mut self, read: Read) -> Result<(), Failure> {
         let (number, text) = match read {
             Read::Line(number, text) => (number, text),
-            Read::TooLong(number) => {
+            Read::Refused(number, why) => {
                 let info = JobInfo { id: number.into(), line: Some(number), ..JobInfo::default() };
-                return self.refuse(&info, format!("longer than {MAX_LINE} bytes"));
+                return self.refuse(&info, why);
+            }
+            Read::NoBatch(why) => {
+                let batch = self.args.file.display();
+                say(format_args!("error: {batch} is no batch: {why}"));
+                let exit = if self.taken == 0 { Exit::Usage } else { Exit::JobFailed };
+                self.end(exit, format!("{batch} is no batch"));
+                return Ok(());
             }
             Read::Failed(error) => {
                 let batch = self.args.file.display();
@@ -167,28 +222,34 @@ impl Batch<'_> {
                 return Ok(());
             }
         };
-        let backend = self.pool.config().backend;
-        let Parsed { mut info, job } =
-            batch_line::parse(number, &text, self.pool.registry(), backend);
-        info.replace = self.args.force;
+        let allowed = Allowed {
+            registry: self.pool.registry(),
+            backend: self.pool.config().backend,
+            faults: self.args.allow_fault_kernels,
+        };
+        let Parsed { mut info, job } = batch_line::parse(number, &text, allowed);
+        let job = job.and_then(|job| self.look_at_inputs(&info).map(|()| job));
         let fate = match (&job, self.ledger.journal()) {
             (Ok(job), Some(journal)) => look_up(journal, job, &mut info)?,
             _ => Fate::New,
         };
-        info.replace |= !matches!(fate, Fate::New);
-        let job = match job.and_then(|job| self.claim(&info).map(|()| job)) {
+        if self.args.force {
+            info.replace = Replace::Always;
+        }
+        let mut job = match job.and_then(|job| self.claim(&info).map(|()| job)) {
             Ok(job) => job,
             Err(reason) => return self.refuse(&info, reason),
         };
         if let Fate::Done(done, files) = fate {
-            self.release(&info);
+            self.release(info.output.as_deref());
             let row = settle_resumed(&info, *done, &files, self.ledger);
             let place = self.taken;
             self.taken += 1;
             return self.report(place, row);
         }
         if let (Some(journal), Some(entry)) = (self.ledger.journal(), &info.entry) {
-            journal.accept(entry, info.output.as_deref());
+            journal.accept(entry.job, info.output.as_deref());
+            job.digest_inputs = true;
         }
         match self.pool.submit_to(job, &self.sender) {
             Ok(id) => {
@@ -197,15 +258,29 @@ impl Batch<'_> {
                 Ok(())
             }
             Err(SubmitError::Closed) => {
-                self.release(&info);
+                self.release(info.output.as_deref());
                 self.lines = None;
                 self.report_unrun(&info, Status::Cancelled, "not started: the run ended early")
             }
             Err(error) => {
-                self.release(&info);
+                self.release(info.output.as_deref());
                 self.refuse(&info, error.to_string())
             }
         }
+    }
+
+    /// A journal reads the inputs of a job before it is run.
+    fn look_at_inputs(&mut self, info: &JobInfo) -> Result<(), String> {
+        if self.ledger.journal().is_none() {
+            return Ok(());
+        }
+        info.inputs.iter().try_for_each(|path| match self.files.open(path) {
+            // What the system says is told by the job.
+            Err(error) if error.raw_os_error().is_none() => {
+                Err(format!("cannot read {}: {error}", path.display()))
+            }
+            _ => Ok(()),
+        })
     }
 
     fn claim(&mut self, info: &JobInfo) -> Result<(), String> {
@@ -215,8 +290,8 @@ impl Batch<'_> {
         }
     }
 
-    fn release(&mut self, info: &JobInfo) {
-        if let Some(path) = &info.output {
+    fn release(&mut self, output: Option<&Path>) {
+        if let Some(path) = output {
             self.claims.release(path);
         }
     }
@@ -242,9 +317,20 @@ impl Batch<'_> {
         let Some((place, info)) = self.flight.remove(&outcome.id) else {
             return Ok(());
         };
-        self.release(&info);
-        let row = settle(info, outcome, self.ledger)?;
-        self.window.learn(row.bytes_out);
+        self.window.learn(outcome.bytes_out());
+        let output = info.output.clone();
+        if let Some(row) = settle(info, place, outcome, self.ledger)? {
+            self.release(output.as_deref());
+            self.report(place, row)?;
+        }
+        Ok(())
+    }
+
+    /// A job is over, and its result is on the disk.
+    fn conclude(&mut self, job: Committed) -> Result<(), Failure> {
+        self.release(job.output.as_deref());
+        let place = job.place;
+        let row = concluded(job, self.ledger);
         self.report(place, row)
     }
 
@@ -285,8 +371,9 @@ impl Batch<'_> {
 fn look_up(journal: &mut Journal, job: &JobSpec, info: &mut JobInfo) -> Result<Fate, Failure> {
     // A line's number is no name: lines may be added before it.
     let id = info.is_named.then_some(&info.id);
-    let entry =
-        Entry { job: journal.enter(job, info.output.as_deref(), id), with: journal::with(job) };
+    let entry = Entry { job: journal.enter(job, info.output.as_deref(), id), with: With::of(job) };
+    let fate = journal.fate(entry.job, &entry.with)?;
     info.entry = Some(entry);
-    journal.fate(&entry)
+    info.replace = journal.replace(&fate);
+    Ok(fate)
 }

@@ -14,6 +14,7 @@ use brigade_sys::{clock, heap};
 
 use signal_hook::consts::SIGHUP;
 
+use crate::commit::Commits;
 use crate::console;
 use crate::exit::{Exit, Failure};
 use crate::journal::Journal;
@@ -44,6 +45,7 @@ impl Crew {
         registry: Registry,
         trace: Option<Blank>,
         journal: Option<Journal>,
+        commits: Commits,
     ) -> Result<Self, Failure> {
         let begin = clock::now();
         // An output that is too large for `ulimit -f` is an error of its job.
@@ -53,7 +55,7 @@ impl Crew {
             heap::use_one_heap();
         }
         let pool = Pool::builder().config(config).registry(Arc::new(registry)).start()?;
-        Ok(Self { pool, ledger: Ledger::new(tracer, journal), begin })
+        Ok(Self { pool, ledger: Ledger::new(tracer, journal, commits), begin })
     }
 
     /// Calls `work` while signals are watched; then ends the workers.

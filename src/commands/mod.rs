@@ -8,6 +8,8 @@ mod bench;
 mod claims;
 mod compare;
 mod completions;
+#[cfg(test)]
+mod crash;
 mod crew;
 mod doctor;
 mod kernels;

@@ -6,25 +6,30 @@ use brigade_kernels::Registry;
 use brigade_measure::host::Host;
 use brigade_proto::{JobId, Outcome, Status};
 use brigade_report::{JobRow, ParamValues, RunConfig, RunHuman, RunJson, RunJsonl, RunReport};
-use crossbeam_channel::{Receiver, Sender};
+use crossbeam_channel::{Receiver, Sender, select};
 
 use super::crew::{Crew, Window};
 use super::run_past::Past;
-use crate::args::{RunArgs, RunFormat};
+use crate::args::{Durability, RunArgs, RunFormat};
+use crate::commit::{Commits, Committed};
 use crate::config;
 use crate::console::{Progress, Results};
 use crate::exit::{Exit, Failure};
 use crate::journal::{Entry, Fate, Journal};
 use crate::ledger::Ledger;
 use crate::plan::{self, PlannedInputs, RunPlan};
-use crate::settle::{JobInfo, settle, settle_resumed, settle_unrun};
+use crate::settle::{JobInfo, concluded, settle, settle_resumed, settle_unrun};
 use crate::signals::Interrupt;
 use crate::tracer;
+use crate::write::Replace;
 
 pub(crate) fn run(args: &RunArgs, registry: Registry) -> Result<Exit, Failure> {
     let pool = config::pool(&args.pool)?;
     Journal::check(&args.journal)?;
     let plan = plan::run(args, &registry, pool.backend)?;
+    plan.check_apart("--journal", args.journal.journal.as_deref())?;
+    plan.check_apart("--output", args.output.output.as_deref())?;
+    plan.check_apart("--trace", args.trace.trace.as_deref())?;
     let config = describe(args, &pool, &plan);
     let paths = plan.paths();
     let used = paths.iter().chain(&args.output.output);
@@ -36,8 +41,8 @@ pub(crate) fn run(args: &RunArgs, registry: Registry) -> Result<Exit, Failure> {
     let used = paths.iter().chain(&args.output.output).chain(&args.trace.trace);
     let mut journal = Journal::open(&args.journal, used)?;
     let past = journal.as_mut().map(|journal| Past::of(journal, args, &plan)).transpose()?;
-    plan.prepare()?;
-    journal.as_mut().map_or(Ok(()), Journal::begin)?;
+    let made = plan.prepare()?;
+    journal.as_ref().map_or(Ok(()), Journal::begin)?;
     let (on_stdout, in_file) = args.formats();
     let mut report = report(on_stdout);
     let mut aside = (in_file != on_stdout).then(|| self::report(in_file));
@@ -47,7 +52,9 @@ pub(crate) fn run(args: &RunArgs, registry: Registry) -> Result<Exit, Failure> {
         _ => serde_json::json!(Host::read()),
     };
     let window = Window::new(&pool);
-    let crew = Crew::start(pool, registry, trace, journal)?;
+    let writer = journal.as_ref().map(Journal::writer);
+    let commits = Commits::start(args.durability.durability, writer, made)?;
+    let crew = Crew::start(pool, registry, trace, journal, commits)?;
     let account = crew.work(|pool, ledger, interrupt| {
         let (sender, outcomes) = crossbeam_channel::unbounded();
         let progress = Progress::start(Some(plan.len()), on_stdout == RunFormat::Human);
@@ -78,6 +85,9 @@ pub(crate) fn run(args: &RunArgs, registry: Registry) -> Result<Exit, Failure> {
             account.report(&mut *report, out, host.clone(), &config, place)?;
             account.report(&mut *aside, &mut results.file_only(), host, &config, where_to)?;
         }
+    }
+    if args.durability.durability != Durability::None {
+        results.finish()?;
     }
     Ok(account.exit)
 }
@@ -112,7 +122,7 @@ struct Round<'a> {
     sender: Sender<Outcome>,
     outcomes: Receiver<Outcome>,
     /// Jobs handed out and not settled: their places in the plan.
-    flight: HashMap<JobId, (u64, Option<Entry>)>,
+    flight: HashMap<JobId, (u64, Known)>,
     window: Window,
     ledger: &'a mut Ledger,
     report: &'a mut dyn RunReport,
@@ -121,6 +131,13 @@ struct Round<'a> {
     results: &'a mut Results,
     progress: Progress,
     ended: Option<Ended>,
+}
+
+/// What the journal makes of a job, if one is kept.
+#[derive(Clone, Default)]
+struct Known {
+    entry: Option<Entry>,
+    replace: Replace,
 }
 
 /// Why no more jobs are handed out.
@@ -134,12 +151,15 @@ enum Ended {
 
 impl Round<'_> {
     fn run(mut self) -> Result<Option<(Exit, String)>, Failure> {
+        let outcomes = self.outcomes.clone();
+        let committed = self.ledger.commits().committed().clone();
         let mut next = 0;
         let mut is_ready = false;
         loop {
             while self.ended.is_none()
                 && next < self.plan.len()
                 && self.flight.len() < self.window.size()
+                && self.ledger.commits().has_room()
             {
                 if self.hand_out(next)? {
                     next += 1;
@@ -148,21 +168,37 @@ impl Round<'_> {
                 while let Ok(outcome) = self.outcomes.try_recv() {
                     self.settle(&outcome)?;
                 }
+                while let Ok(job) = committed.try_recv() {
+                    self.conclude(job?)?;
+                }
             }
             // By now the first jobs are under way, on the workers that are.
             if !is_ready {
                 self.start()?;
                 is_ready = true;
             }
-            if self.flight.is_empty() && (self.ended.is_some() || next == self.plan.len()) {
+            let commits = self.ledger.commits();
+            if self.flight.is_empty() && commits.has_room() {
+                // Nothing will come to wait for.
+                commits.hurry();
+            }
+            if self.flight.is_empty()
+                && commits.is_empty()
+                && (self.ended.is_some() || next == self.plan.len())
+            {
                 break;
             }
-            if self.outcomes.is_empty() {
+            if self.outcomes.is_empty() && committed.is_empty() {
                 self.results.flush()?;
             }
-            // Never disconnected: `self.sender` lives.
-            if let Ok(outcome) = self.outcomes.recv() {
-                self.settle(&outcome)?;
+            // Never disconnected: `self.sender` lives, and so does what commits.
+            select! {
+                recv(outcomes) -> outcome => if let Ok(outcome) = outcome {
+                    self.settle(&outcome)?;
+                },
+                recv(committed) -> job => if let Ok(job) = job {
+                    self.conclude(job?)?;
+                },
             }
         }
         self.cancel_from(next)?;
@@ -199,26 +235,29 @@ impl Round<'_> {
             self.ended = Some(Ended::Stopped);
             return Ok(false);
         }
-        let spec = self.plan.spec(job);
-        let entry = match (&mut self.past, self.ledger.journal()) {
+        let mut spec = self.plan.spec(job);
+        let known = match (&mut self.past, self.ledger.journal()) {
             (Some(past), Some(journal)) => {
                 let output = self.plan.output(job);
                 let (entry, fate) = past.look_up(journal, job, &spec, output.as_deref())?;
+                let name = entry.job;
+                let known = Known { replace: journal.replace(&fate), entry: Some(entry) };
                 if let Fate::Done(done, files) = fate {
-                    let info = self.info(job, Some(entry));
+                    let info = self.info(job, known);
                     let row = settle_resumed(&info, *done, &files, self.ledger);
                     self.progress.job(true);
                     self.tell(row)?;
                     return Ok(true);
                 }
-                journal.accept(&entry, output.as_deref());
-                Some(entry)
+                journal.accept(name, output.as_deref());
+                spec.digest_inputs = true;
+                known
             }
-            _ => None,
+            _ => Known::default(),
         };
         match self.pool.submit_to(spec, &self.sender) {
             Ok(id) => {
-                self.flight.insert(id, (job, entry));
+                self.flight.insert(id, (job, known));
                 Ok(true)
             }
             Err(SubmitError::Closed) => {
@@ -230,7 +269,7 @@ impl Round<'_> {
         }
     }
 
-    fn info(&self, job: u64, entry: Option<Entry>) -> JobInfo {
+    fn info(&self, job: u64, known: Known) -> JobInfo {
         JobInfo {
             id: job.into(),
             is_named: false,
@@ -238,18 +277,31 @@ impl Round<'_> {
             kernel: self.plan.kernel.to_owned(),
             inputs: self.plan.files(job).to_vec(),
             output: self.plan.output(job),
-            replace: self.args.force || self.past.as_ref().is_some_and(|past| past.is_own(job)),
-            entry,
+            replace: if self.args.force { Replace::Always } else { known.replace },
+            entry: known.entry,
         }
     }
 
     fn settle(&mut self, outcome: &Outcome) -> Result<(), Failure> {
         // Not ours: a job that the pool refused and reported all the same.
-        let Some((job, entry)) = self.flight.remove(&outcome.id) else {
+        let Some((job, known)) = self.flight.remove(&outcome.id) else {
             return Ok(());
         };
-        let row = settle(self.info(job, entry), outcome, self.ledger)?;
-        self.window.learn(row.bytes_out);
+        self.window.learn(outcome.bytes_out());
+        match settle(self.info(job, known), job, outcome, self.ledger)? {
+            Some(row) => self.over(row),
+            None => Ok(()),
+        }
+    }
+
+    /// A job is over, and its result is on the disk.
+    fn conclude(&mut self, job: Committed) -> Result<(), Failure> {
+        let row = concluded(job, self.ledger);
+        self.over(row)
+    }
+
+    /// Reports a job, and draws the conclusions.
+    fn over(&mut self, row: JobRow) -> Result<(), Failure> {
         let (status, ok) = (row.status, row.status == Status::Ok);
         self.progress.job(ok);
         self.tell(row)?;
@@ -285,7 +337,7 @@ impl Round<'_> {
             _ => "not started: the run ended early",
         };
         for job in next..self.plan.len() {
-            let info = self.info(job, None);
+            let info = self.info(job, Known::default());
             let row = settle_unrun(&info, Status::Cancelled, reason.to_owned(), self.ledger);
             self.tell(row)?;
         }

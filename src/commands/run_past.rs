@@ -1,24 +1,22 @@
 //! What an earlier run has made of the jobs of this one.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::path::Path;
 
 use brigade_proto::JobSpec;
 
 use crate::args::RunArgs;
 use crate::exit::Failure;
-use crate::journal::{self, Digest, Entry, Fate, Job, Journal};
+use crate::journal::{Entry, Fate, Journal, With};
 use crate::plan::{PlannedInputs, RunPlan};
-use crate::write::{self, Place};
+use crate::write::{self, Place, Replace};
 
 /// The jobs of a run in its journal.
 pub(super) struct Past {
     /// What had to be found out before the first job: whose files exist.
-    known: HashMap<u64, (Entry, Fate)>,
-    /// Jobs that may replace what they wrote earlier.
-    own: HashSet<u64>,
+    known: HashMap<u64, Fate>,
     /// Synthetic jobs are all done with the same.
-    same: Option<Digest>,
+    same: Option<With>,
 }
 
 impl Past {
@@ -33,9 +31,8 @@ impl Past {
     ) -> Result<Self, Failure> {
         let mut past = Self {
             known: HashMap::new(),
-            own: HashSet::new(),
             same: match plan.inputs {
-                PlannedInputs::Synthetic { .. } => Some(journal::with(&plan.spec(0))),
+                PlannedInputs::Synthetic { .. } => Some(With::of(&plan.spec(0))),
                 PlannedInputs::Files(_) => None,
             },
         };
@@ -47,23 +44,20 @@ impl Past {
             else {
                 continue;
             };
-            let entry = past.entry(name, &spec);
-            let fate = journal.fate(&entry)?;
-            if !matches!(fate, Fate::New) {
-                past.own.insert(job);
-            } else if !args.force {
+            let fate = journal.fate(name, &past.with(&spec))?;
+            if journal.replace(&fate) == Replace::Never && !args.force {
                 let exists = write::exists(&output);
                 return Err(Failure::usage(format!("{exists}; it is not what the journal says")));
             }
-            past.known.insert(job, (entry, fate));
+            past.known.insert(job, fate);
         }
         // They are entered again, one by one: cheaper than to keep what they are called.
         journal.begin_anew();
         Ok(past)
     }
 
-    fn entry(&self, job: Job, spec: &JobSpec) -> Entry {
-        Entry { job, with: self.same.unwrap_or_else(|| journal::with(spec)) }
+    fn with(&self, spec: &JobSpec) -> With {
+        self.same.clone().unwrap_or_else(|| With::of(spec))
     }
 
     /// What has become of a job: asked once for each, in the order of the run.
@@ -75,15 +69,11 @@ impl Past {
         output: Option<&Path>,
     ) -> Result<(Entry, Fate), Failure> {
         let name = journal.enter(spec, output, None);
-        if let Some(known) = self.known.remove(&job) {
-            return Ok(known);
-        }
-        let entry = self.entry(name, spec);
-        Ok((entry, journal.fate(&entry)?))
-    }
-
-    /// Whether a job may replace its output, because it wrote what is there.
-    pub(super) fn is_own(&self, job: u64) -> bool {
-        self.own.contains(&job)
+        let entry = Entry { job: name, with: self.with(spec) };
+        let fate = match self.known.remove(&job) {
+            Some(known) => known,
+            None => journal.fate(name, &entry.with)?,
+        };
+        Ok((entry, fate))
     }
 }

@@ -41,7 +41,7 @@ pub(super) fn write(
     let (stdout, file) = args.output.formats(args.format);
     say(comparison, stdout, &mut results.stdout_only())?;
     say(comparison, file, &mut results.file_only())?;
-    results.flush()?;
+    results.finish()?;
     exports::write(&args.exports.export, Document::Comparison(comparison), results)
 }
 

@@ -6,38 +6,44 @@ mod identity;
 mod past;
 mod record;
 mod scan;
+mod writer;
 
 use std::collections::HashSet;
 use std::fs::{File, TryLockError};
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::io::{self, BufRead, BufReader, Seek, SeekFrom, Write};
+use std::io::{self, BufRead, BufReader, Read};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use brigade_proto::{JobSpec, Status};
-use brigade_report::units;
+use brigade_report::{Id, units};
 
 use crate::args::JournalArgs;
 use crate::console::say;
-use crate::exit::{Exit, Failure};
-use crate::write::{self, RunId};
+use crate::exit::Failure;
+use crate::write::{self, Replace, Reservation, RunId, disk};
 use base::Base;
 use identity::{Census, absolute, digest_of_files};
-pub(crate) use identity::{Entry, Job, with};
-use past::{Past, Results};
-use record::{Chain, Name, Record, SCHEMA};
+pub(crate) use identity::{Entry, Job, With};
+use past::{Known, Past, Results};
 pub(crate) use record::{Digest, Done};
-use scan::{End, Unreadable, scan};
+use record::{Name, Record, SCHEMA};
+use scan::{End, Unreadable, Version, scan};
+pub(crate) use writer::Writer;
 
 /// A journal that this process alone writes.
 #[derive(Debug)]
 pub(crate) struct Journal {
-    path: PathBuf,
+    writer: Writer,
+    /// No result goes there.
+    _reserved: Reservation,
+    /// Its beginning, as it was found, to be looked up in.
     file: File,
-    chain: Chain,
-    /// Bytes of whole records.
-    good: u64,
-    /// Records that are not written yet: they go with the next that has to be.
-    pending: Vec<u8>,
+    /// Whether its last session did not come to its end: then the last that it wrote may be
+    /// missing, whatever of its results is there.
+    is_cut: bool,
+    /// Whether nothing was in it.
+    is_new: bool,
     /// What names in it are relative to.
     base: Base,
     /// The same in earlier sessions, where it was another directory, the latest first.
@@ -67,8 +73,9 @@ pub(crate) enum Fate {
     New,
     /// Its result is there, in these files.
     Done(Box<Done>, Vec<PathBuf>),
-    /// Its result is not there any more, or is another job's by now: it has to be run
-    /// again, and may replace what it wrote.
+    /// It had a result, which is not there any more, or is not what it would be now: it has to be
+    /// run again. What is in the place of its result is its own, whatever it is: a loss of power
+    /// may have left it.
     Again,
 }
 
@@ -111,13 +118,9 @@ impl Journal {
         if path.metadata().is_ok_and(|found| !found.is_file()) {
             return Err(format!("--journal {show} is not a file"));
         }
-        let mut file = File::options()
-            .read(true)
-            .append(true)
-            .create(true)
-            .truncate(false)
-            .open(path)
-            .map_err(cannot)?;
+        let is_there = path.symlink_metadata().is_ok();
+        let stored = disk::open_to_append(path).map_err(cannot)?;
+        let mut file = stored.file().try_clone().map_err(cannot)?;
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
@@ -131,14 +134,19 @@ impl Journal {
         let mut past = Past::default();
         let end = scan(BufReader::new(&mut file), |line, record| past.learn(line, record))
             .map_err(|error: Unreadable| format!("--journal {show} {error}"))?;
-        let End { good, torn, chain, is_absolute } = end;
-        let base = if is_absolute { Base::None } else { Base::of_journal(path) };
+        let End { good, torn, chain, version } = end;
+        let base = match version {
+            Version::Absolute => Base::None,
+            Version::Unsynced | Version::Current => Base::of_journal(path),
+        };
+        past.tells_taken(version == Version::Current);
         if torn > 0 {
-            file.set_len(good).map_err(cannot)?;
+            stored.set_len(good).map_err(cannot)?;
             say(format_args!(
                 "note: the last {torn} bytes of {show} are an unfinished record, and were dropped"
             ));
         }
+        let is_cut = resume && is_there && (torn > 0 || !past.has_ended);
         past.clear_up(&base);
         let unfinished = past.unfinished.len();
         let earlier_bases: Vec<Base> = match base {
@@ -153,12 +161,12 @@ impl Journal {
             let done = units::count(earlier.len() as u64, "job");
             say(format_args!("resuming {show}: {done} done, {unfinished} unfinished"));
         }
-        let mut journal = Self {
-            path: path.to_owned(),
+        let journal = Self {
+            writer: Writer::new(path, stored, good, chain, version).map_err(cannot)?,
+            _reserved: write::reserve(path, "the journal of this run"),
             file,
-            chain,
-            good,
-            pending: Vec::new(),
+            is_cut,
+            is_new: good == 0,
             base,
             earlier_bases,
             earlier,
@@ -167,13 +175,8 @@ impl Journal {
             again: Again::default(),
         };
         if good == 0 {
-            journal.note(&Record::Journal { schema: SCHEMA.to_owned() });
+            journal.writer.add(&Record::Journal { schema: SCHEMA.to_owned() });
         }
-        let base = match &journal.base {
-            Base::None => None,
-            Base::Directory(directory) => Some(Name::from(&**directory)),
-        };
-        journal.note(&Record::Session { pid: std::process::id(), run: RunId::own(), base });
         Ok(journal)
     }
 
@@ -181,24 +184,43 @@ impl Journal {
     ///
     /// # Errors
     /// When that cannot be written.
-    pub(crate) fn begin(&mut self) -> Result<(), Failure> {
-        self.flush()
+    pub(crate) fn begin(&self) -> Result<(), Failure> {
+        if self.is_new {
+            // It is known by its first line. What comes later may get to the disk in any order.
+            self.writer.sync()?;
+        }
+        let base = match &self.base {
+            Base::None => None,
+            Base::Directory(directory) => Some(Name::from(&**directory)),
+        };
+        self.writer.add(&Record::Session { pid: std::process::id(), run: RunId::own(), base });
+        self.writer.write().map(drop)
+    }
+
+    /// What adds results to it.
+    pub(crate) fn writer(&self) -> Writer {
+        self.writer.clone()
+    }
+
+    /// What becomes of a file that is in the place of a job's result.
+    pub(crate) fn replace(&self, fate: &Fate) -> Replace {
+        match fate {
+            Fate::Done(..) | Fate::Again => Replace::Always,
+            // It may be this job's, and the record of it lost.
+            Fate::New if self.is_cut => Replace::Remains,
+            Fate::New => Replace::Never,
+        }
     }
 
     /// Which job it is: asked for once for each, in the order of the run.
-    pub(crate) fn enter(
-        &mut self,
-        spec: &JobSpec,
-        output: Option<&Path>,
-        id: Option<&serde_json::Value>,
-    ) -> Job {
+    pub(crate) fn enter(&mut self, spec: &JobSpec, output: Option<&Path>, id: Option<&Id>) -> Job {
         let (digest, before) = self.census.enter(&self.base, spec, output, id);
         let mut job = Job { digest, earlier: None };
-        if self.earlier.line_of(digest).is_none() {
+        if self.earlier.of(digest).is_none() {
             let mut bases = self.earlier_bases.iter().enumerate();
             job.earlier = bases.find_map(|(number, base)| {
                 let digest = identity::digest(base, spec, output, id, before);
-                self.earlier.line_of(digest).map(|_| (digest, number))
+                self.earlier.of(digest).map(|_| (digest, number))
             });
         }
         job
@@ -213,37 +235,40 @@ impl Journal {
     ///
     /// # Errors
     /// When the journal cannot be read.
-    pub(crate) fn fate(&mut self, entry: &Entry) -> Result<Fate, Failure> {
-        let (digest, base) = match entry.job.earlier {
+    pub(crate) fn fate(&mut self, job: Job, with: &With) -> Result<Fate, Failure> {
+        let (digest, base) = match job.earlier {
             Some((digest, number)) => (digest, &self.earlier_bases[number]),
-            None => (entry.job.digest, &self.base),
+            None => (job.digest, &self.base),
         };
         let base = base.clone();
-        let Some(line) = self.earlier.line_of(digest) else {
+        let Some(Known { line, has_failed }) = self.earlier.of(digest) else {
             return Ok(Fate::New);
         };
-        let done = self.recall(line).map_err(|error| self.failed("read", &error))?;
+        let done = self.recall(line).map_err(|error| self.writer.failed("read", &error))?;
         if done.job != digest {
             return Ok(Fate::New);
+        }
+        if has_failed {
+            // What an earlier run has made of other inputs is there, perhaps.
+            return Ok(Fate::Again);
+        }
+        if done.with != with.now() {
+            self.again.changed += 1;
+            return Ok(Fate::Again);
         }
         let paths: Vec<PathBuf> = done.outputs.iter().map(|name| base.path(name)).collect();
         let is_there = paths.is_empty()
             || digest_of_files(&paths).is_ok_and(|digest| digest.to_string() == done.digest);
-        if done.with != entry.with {
-            self.again.changed += 1;
-            return Ok(if is_there { Fate::Again } else { Fate::New });
-        }
         if !is_there {
             self.again.gone += 1;
-            return Ok(Fate::New);
+            return Ok(Fate::Again);
         }
         Ok(Fate::Done(Box::new(done), paths))
     }
 
-    fn recall(&mut self, line: u64) -> io::Result<Done> {
-        self.file.seek(SeekFrom::Start(line))?;
+    fn recall(&self, line: u64) -> io::Result<Done> {
         let mut text = Vec::new();
-        BufReader::new(&mut self.file).read_until(b'\n', &mut text)?;
+        BufReader::new(ReadFrom { file: &self.file, at: line }).read_until(b'\n', &mut text)?;
         let json = record::json_of(&text).unwrap_or_default();
         match serde_json::from_slice(json)? {
             Record::Done(done) => Ok(done),
@@ -252,11 +277,13 @@ impl Journal {
     }
 
     /// A job is about to be handed out.
-    pub(crate) fn accept(&mut self, entry: &Entry, output: Option<&Path>) {
+    pub(crate) fn accept(&self, job: Job, output: Option<&Path>) {
         // Its temporary file is beside the file itself, wherever links to it are.
         let output = output
             .map(|path| self.base.name(&write::follow(path).unwrap_or_else(|_| path.to_owned())));
-        self.note(&Record::Accepted { job: entry.job.digest, with: entry.with, output });
+        // Older versions read something there, and make nothing of it.
+        let with = (!self.writer.tells()).then_some(Digest([0; 16]));
+        self.writer.add(&Record::Accepted { job: job.digest, with, output });
     }
 
     /// Temporary files for this output of a job that was accepted are about to be made. That
@@ -272,7 +299,7 @@ impl Journal {
         if self.directories.contains(&hasher.finish()) {
             return Ok(());
         }
-        self.flush()?;
+        self.writer.write()?;
         if self.directories.len() == MAX_DIRECTORIES {
             self.directories.clear();
         }
@@ -280,65 +307,39 @@ impl Journal {
         Ok(())
     }
 
-    /// The result of a job is complete, in temporary files that are about to be given the
-    /// names `outputs`.
-    ///
-    /// # Errors
-    /// When that cannot be written: the job is then not done.
+    /// The record of the result of a job, which is complete and will be in `outputs`.
     pub(crate) fn done(
-        &mut self,
+        &self,
         entry: &Entry,
         outputs: &[PathBuf],
         row: &brigade_report::JobRow,
-    ) -> Result<(), Failure> {
-        self.note(&Record::Done(Done {
+        input_digests: Option<&[[u8; 32]]>,
+    ) -> Done {
+        Done {
             job: entry.job.digest,
-            with: entry.with,
+            with: entry.with.read(input_digests),
             outputs: outputs.iter().map(|path| self.base.name(path)).collect(),
             digest: row.digest.clone().unwrap_or_default(),
             bytes_in: row.bytes_in,
             bytes_out: row.bytes_out,
             attempts: row.attempts,
-        }));
-        self.flush()
+        }
     }
 
     /// A job ended without a result.
     ///
     /// # Errors
     /// When that cannot be written.
-    pub(crate) fn failed_job(&mut self, entry: &Entry, status: Status) -> Result<(), Failure> {
-        self.note(&Record::Failed { job: entry.job.digest, status: status.to_string() });
-        self.flush()
-    }
-
-    fn note(&mut self, record: &Record) {
-        let line = self.chain.line(record);
-        self.pending.extend(line);
-    }
-
-    fn flush(&mut self) -> Result<(), Failure> {
-        let written = self.file.write_all(&self.pending);
-        if let Err(error) = written {
-            // Whole records only, as far as it can be had.
-            let _ = self.file.set_len(self.good);
-            return Err(self.failed("write", &error));
-        }
-        self.good += self.pending.len() as u64;
-        self.pending.clear();
-        Ok(())
-    }
-
-    fn failed(&self, what: &str, error: &io::Error) -> Failure {
-        let message = format!("cannot {what} the journal {}: {error}", self.path.display());
-        Failure { exit: Exit::JobFailed, message }
+    pub(crate) fn failed_job(&self, job: Job, status: Status) -> Result<(), Failure> {
+        self.writer.add(&Record::Failed { job: job.digest, status: status.to_string() });
+        self.writer.write().map(drop)
     }
 
     /// The run is over.
     ///
     /// # Errors
     /// When the journal cannot be brought to the disk.
-    pub(crate) fn close(mut self) -> Result<(), Failure> {
+    pub(crate) fn close(self) -> Result<(), Failure> {
         let Again { changed, gone } = self.again;
         if changed > 0 {
             let changed = units::count(changed, "job");
@@ -348,8 +349,21 @@ impl Journal {
             let gone = units::count(gone, "job");
             say(format_args!("{gone} run again, whose results were gone or had been changed"));
         }
-        self.flush()?;
-        self.file.sync_data().map_err(|error| self.failed("write", &error))
+        self.writer.end()
+    }
+}
+
+/// A file from this place on. Its own place is moved by what is written at its end meanwhile.
+struct ReadFrom<'a> {
+    file: &'a File,
+    at: u64,
+}
+
+impl Read for ReadFrom<'_> {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        let len = self.file.read_at(bytes, self.at)?;
+        self.at += len as u64;
+        Ok(len)
     }
 }
 

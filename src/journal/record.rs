@@ -9,9 +9,12 @@ use serde::{Deserialize, Serialize};
 use crate::write::RunId;
 
 /// Name and version of the format.
-pub(super) const SCHEMA: &str = "brigade.journal.v2";
+pub(super) const SCHEMA: &str = "brigade.journal.v3";
 
-/// The version before, which names all files absolutely: it is gone on with as it is.
+/// The version before, which does not say what is on the disk. It is continued as it is, like:
+pub(super) const UNSYNCED_SCHEMA: &str = "brigade.journal.v2";
+
+/// The first version, which also names all files absolutely.
 pub(super) const ABSOLUTE_SCHEMA: &str = "brigade.journal.v1";
 
 /// What a journal can say.
@@ -31,13 +34,32 @@ pub(super) enum Record {
         base: Option<Name>,
     },
     /// A job is about to be handed out.
-    Accepted { job: Digest, with: Digest, output: Option<Name> },
+    Accepted {
+        job: Digest,
+        /// Nothing by now: what is in its inputs is known when they are read.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        with: Option<Digest>,
+        output: Option<Name>,
+    },
     /// Its result is computed, and complete in temporary files: they are given their names
     /// after this is written.
     Done(Done),
-    /// It ended without a result, or its result could not be put in place.
+    /// It ended without a result, or its result could not be put in place: then `status` is
+    /// [`TAKEN`] if a file of somebody else is there.
     Failed { job: Digest, status: String },
+    /// The first `bytes` bytes of the journal were on the disk before this line was written.
+    Synced {
+        bytes: u64,
+        /// The digits of the line before: so this line can be checked where that one is lost.
+        after: Chain,
+        /// Whether the run has ended, and nothing of its part of the journal is missing.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        ended: bool,
+    },
 }
+
+/// The status of a job whose result is not where a file of somebody else is.
+pub(super) const TAKEN: &str = "taken";
 
 /// A job that has a result.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -114,6 +136,22 @@ impl Name {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Chain([u8; 8]);
 
+impl Serialize for Chain {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&format!("{:016x}", u64::from_be_bytes(self.0)))
+    }
+}
+
+impl<'de> Deserialize<'de> for Chain {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let is_ours = text.len() == 16 && !text.starts_with('+');
+        let number = u64::from_str_radix(&text, 16).ok().filter(|_| is_ours);
+        let number = number.ok_or_else(|| serde::de::Error::custom("not 16 digits"))?;
+        Ok(Self(number.to_be_bytes()))
+    }
+}
+
 /// Of the checksum of a line, and the space behind it.
 const MARGIN: usize = 17;
 
@@ -149,6 +187,15 @@ impl Chain {
         let record = serde_json::from_slice(json).ok()?;
         *self = next;
         Some(record)
+    }
+}
+
+/// How many bytes of the journal were on the disk before this line was written, if it says that
+/// and can be believed, whatever is before it.
+pub(super) fn synced(line: &[u8]) -> Option<u64> {
+    match serde_json::from_slice(json_of(line)?).ok()? {
+        Record::Synced { bytes, mut after, .. } => after.read(line).map(|_| bytes),
+        _ => None,
     }
 }
 

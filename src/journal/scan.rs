@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io::{self, BufRead, Read};
 
-use super::record::{ABSOLUTE_SCHEMA, Chain, Record, SCHEMA, json_of};
+use super::record::{self, ABSOLUTE_SCHEMA, Chain, Record, SCHEMA, UNSYNCED_SCHEMA, json_of};
 
 /// No record is longer, in bytes: a line that is, is none.
 const MAX_LINE: u64 = 1 << 20;
@@ -13,15 +13,36 @@ const MAX_LINE: u64 = 1 << 20;
 pub(super) struct End {
     /// Bytes of whole records.
     pub(super) good: u64,
-    /// Bytes after them: a record that was not written to its end.
+    /// Bytes after them: what was written last, and not to its end.
     pub(super) torn: u64,
     pub(super) chain: Chain,
-    /// Whether it is of the version that names all files absolutely.
-    pub(super) is_absolute: bool,
+    pub(super) version: Version,
 }
 
-fn is_known(schema: &str) -> bool {
-    [SCHEMA, ABSOLUTE_SCHEMA].contains(&schema)
+/// The version of a journal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Version {
+    /// The first: it names all files absolutely.
+    Absolute,
+    /// The second: it does not say what is on the disk.
+    Unsynced,
+    Current,
+}
+
+impl Version {
+    const ALL: [Self; 3] = [Self::Absolute, Self::Unsynced, Self::Current];
+
+    fn schema(self) -> &'static str {
+        match self {
+            Self::Absolute => ABSOLUTE_SCHEMA,
+            Self::Unsynced => UNSYNCED_SCHEMA,
+            Self::Current => SCHEMA,
+        }
+    }
+
+    fn of(schema: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|version| version.schema() == schema)
+    }
 }
 
 /// Why a file cannot be gone on with.
@@ -64,53 +85,91 @@ impl From<io::Error> for Unreadable {
 
 /// Calls `each` with every whole record and the place at which its line begins.
 ///
-/// A last line that is no record is a torn one: its coordinator, or the machine, ended while
-/// it was being written.
+/// From the first line on that is no record, the journal is torn: its coordinator, or the machine,
+/// ended before that was on the disk, and of what was written after it any part may be missing.
+/// It is damaged if a later line says that the place was on the disk before.
 pub(super) fn scan(
     mut reader: impl BufRead,
     mut each: impl FnMut(u64, Record),
 ) -> Result<End, Unreadable> {
-    let mut end = End { good: 0, torn: 0, chain: Chain::START, is_absolute: false };
+    let mut end = End { good: 0, torn: 0, chain: Chain::START, version: Version::Current };
     let mut line = Vec::new();
     for number in 1.. {
-        line.clear();
-        let len = (&mut reader).take(MAX_LINE).read_until(b'\n', &mut line)? as u64;
+        let len = next(&mut reader, &mut line)?;
         if len == 0 {
             break;
         }
         let text = line.strip_suffix(b"\n");
         let record = text.and_then(|text| end.chain.read(text));
         match record {
-            Some(Record::Journal { schema }) if number == 1 && is_known(&schema) => {
-                end.is_absolute = schema == ABSOLUTE_SCHEMA;
+            Some(Record::Journal { schema }) if number == 1 && Version::of(&schema).is_some() => {
+                end.version = Version::of(&schema).unwrap_or(Version::Current);
             }
             Some(record) if number > 1 => each(end.good, record),
-            _ if number == 1 => {
-                return match foreign_schema(text.unwrap_or(&line)) {
-                    Some(schema) if !is_known(&schema) => Err(Unreadable::Version(schema)),
-                    // So short that it may be a beginning.
-                    _ if text.is_none() && is_beginning(&line) => Ok(End { torn: len, ..end }),
-                    _ => Err(Unreadable::NoJournal),
-                };
+            _ => {
+                end.torn = len;
+                if number == 1 {
+                    check_beginning(&line)?;
+                    // No other file is to be taken for one.
+                    let is_all = next(&mut reader, &mut line)? == 0;
+                    return if is_all { Ok(end) } else { Err(Unreadable::NoJournal) };
+                }
+                return rest(reader, end, number);
             }
-            // Nothing after it.
-            _ if reader.fill_buf()?.is_empty() => return Ok(End { torn: len, ..end }),
-            _ => return Err(Unreadable::Damaged(number)),
         }
         end.good += len;
     }
     Ok(end)
 }
 
+/// Reads on to the next end of a line, or as far as a line can be long.
+fn next(reader: &mut impl BufRead, line: &mut Vec<u8>) -> io::Result<u64> {
+    line.clear();
+    Ok(reader.take(MAX_LINE).read_until(b'\n', line)? as u64)
+}
+
+/// What is behind line `number`, which is no record.
+fn rest(mut reader: impl BufRead, mut end: End, number: u64) -> Result<End, Unreadable> {
+    let mut line = Vec::new();
+    loop {
+        let len = next(&mut reader, &mut line)?;
+        if len == 0 {
+            return Ok(end);
+        }
+        let was_synced = match end.version {
+            Version::Current => {
+                let text = line.strip_suffix(b"\n").unwrap_or(&line);
+                record::synced(text).is_some_and(|bytes| bytes > end.good)
+            }
+            // They do not say it: nothing but the last line is taken for torn.
+            Version::Absolute | Version::Unsynced => true,
+        };
+        if was_synced {
+            return Err(Unreadable::Damaged(number));
+        }
+        end.torn += len;
+    }
+}
+
+/// Whether a first line, which is no record, may be the beginning of one.
+fn check_beginning(line: &[u8]) -> Result<(), Unreadable> {
+    if let Some(schema) = foreign_schema(line)
+        && Version::of(&schema).is_none()
+    {
+        return Err(Unreadable::Version(schema));
+    }
+    // A file that has become longer, and whose bytes were not written, is filled up with zeros.
+    let end = line.iter().rposition(|&byte| byte != 0).map_or(0, |last| last + 1);
+    let is_beginning = Version::ALL.iter().any(|version| {
+        let mut chain = Chain::START;
+        let first = chain.line(&Record::Journal { schema: version.schema().to_owned() });
+        first.len() > end && first.starts_with(&line[..end])
+    });
+    if is_beginning { Ok(()) } else { Err(Unreadable::NoJournal) }
+}
+
 fn foreign_schema(line: &[u8]) -> Option<String> {
     let json: serde_json::Value = serde_json::from_slice(json_of(line)?).ok()?;
     let schema = json.get("journal")?.get("schema")?.as_str()?;
     schema.starts_with("brigade.journal.").then(|| schema.to_owned())
-}
-
-/// Whether these bytes are less than the first line of every journal.
-fn is_beginning(bytes: &[u8]) -> bool {
-    let mut chain = Chain::START;
-    let first = chain.line(&Record::Journal { schema: SCHEMA.to_owned() });
-    first.starts_with(bytes)
 }

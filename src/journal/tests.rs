@@ -1,5 +1,6 @@
 use proptest::prelude::*;
 
+use super::record::{Chain, TAKEN, UNSYNCED_SCHEMA};
 use super::*;
 
 fn digest(seed: u8) -> Digest {
@@ -22,7 +23,11 @@ fn records(seeds: &[u8]) -> Vec<Record> {
     let first = Record::Journal { schema: SCHEMA.to_owned() };
     let rest = seeds.iter().map(|&seed| match seed % 4 {
         0 => Record::Session { pid: seed.into(), run: RunId(seed.into()), base: None },
-        1 => Record::Accepted { job: digest(seed), with: digest(0), output: None },
+        1 => Record::Accepted {
+            job: digest(seed),
+            with: (seed % 8 == 1).then(|| digest(0)),
+            output: None,
+        },
         2 => Record::Failed { job: digest(seed), status: "crashed".to_owned() },
         _ => Record::Done(done(seed)),
     });
@@ -32,6 +37,27 @@ fn records(seeds: &[u8]) -> Vec<Record> {
 fn written(records: &[Record]) -> Vec<Vec<u8>> {
     let mut chain = Chain::START;
     records.iter().map(|record| chain.line(record)).collect()
+}
+
+/// The same, with a line behind each `each` that says that all before it is on the disk.
+fn synced(records: &[Record], each: usize) -> Vec<Vec<u8>> {
+    let mut chain = Chain::START;
+    let mut bytes = 0;
+    let mut lines = Vec::new();
+    for (number, record) in records.iter().enumerate() {
+        lines.push(chain.line(record));
+        bytes += lines[lines.len() - 1].len() as u64;
+        if number % each == each - 1 {
+            let line = chain.line(&Record::Synced { bytes, after: chain, ended: false });
+            bytes += line.len() as u64;
+            lines.push(line);
+        }
+    }
+    lines
+}
+
+fn says_synced(line: &[u8]) -> bool {
+    record::synced(line.strip_suffix(b"\n").unwrap()).is_some()
 }
 
 fn scanned(bytes: &[u8]) -> Result<(Vec<Record>, End), Unreadable> {
@@ -68,10 +94,35 @@ proptest! {
         prop_assert_eq!((end.good, end.torn), (good as u64, (cut - good) as u64));
     }
 
-    /// A changed byte is never read as something else.
+    /// Whatever part of what was not on the disk is lost: what is before it is read.
     #[test]
-    fn a_changed_byte_is_noticed(seeds in prop::collection::vec(0_u8.., 1..8), at: prop::sample::Index, by in 1_u8..) {
-        let lines = written(&records(&seeds));
+    fn lost_blocks_at_the_end_cost_what_is_after_them(
+        seeds in prop::collection::vec(0_u8.., 1..8),
+        each in 1_usize..4,
+        from: prop::sample::Index,
+        len: prop::sample::Index,
+    ) {
+        let lines = synced(&records(&seeds), each);
+        let synced = lines.iter().rposition(|line| says_synced(line));
+        let mut bytes = lines.concat();
+        let on_disk: usize = lines[..synced.unwrap_or(1)].iter().map(Vec::len).sum();
+        let from = on_disk + from.index(bytes.len() - on_disk + 1);
+        let to = from + len.index(bytes.len() - from + 1);
+        bytes[from..to].fill(0);
+        let (_, end) = scanned(&bytes).unwrap();
+        prop_assert!(end.good as usize >= on_disk && (end.good as usize <= from || end.torn == 0));
+        prop_assert_eq!(end.good + end.torn, bytes.len() as u64);
+    }
+
+    /// A changed byte is never read as something else. It is damage if it was on the disk.
+    #[test]
+    fn a_changed_byte_is_noticed(
+        seeds in prop::collection::vec(0_u8.., 1..8),
+        each in 1_usize..4,
+        at: prop::sample::Index,
+        by in 1_u8..,
+    ) {
+        let lines = synced(&records(&seeds), each);
         let mut bytes = lines.concat();
         let place = at.index(bytes.len());
         bytes[place] ^= by;
@@ -81,10 +132,11 @@ proptest! {
             Err(Unreadable::Damaged(number)) => prop_assert_eq!(number as usize, line + 1),
             Err(Unreadable::NoJournal | Unreadable::Version(_)) => prop_assert_eq!(line, 0),
             Err(Unreadable::Io(error)) => panic!("{error}"),
-            // Only the last line can pass for one that was not written to its end, or the last
-            // two if what parts them was changed.
+            // Only what nothing behind it says to be on the disk can pass for lost.
             Ok((found, _)) => {
-                prop_assert!(line + 2 >= lines.len());
+                // The first line behind it goes with it, if what parts them was changed.
+                let sure = lines.iter().skip(line + 2).any(|line| says_synced(line));
+                prop_assert!(!sure, "line {line}");
                 prop_assert_eq!(found.len(), usize::saturating_sub(line, 1));
             }
         }
@@ -98,19 +150,19 @@ proptest! {
 
 #[test]
 fn a_line_that_is_moved_or_repeated_is_noticed() {
-    let lines = written(&records(&[1, 2, 3]));
+    let lines = synced(&records(&[1, 2, 3]), 4);
     let order = |order: &[usize]| order.iter().flat_map(|&i| lines[i].clone()).collect::<Vec<_>>();
-    for wrong in [&[0, 2, 1, 3][..], &[0, 1, 1, 2], &[0, 2, 3]] {
+    for wrong in [&[0, 2, 1, 3, 4][..], &[0, 1, 1, 2, 3, 4], &[0, 2, 3, 4]] {
         assert!(matches!(scanned(&order(wrong)), Err(Unreadable::Damaged(2 | 3))), "{wrong:?}");
     }
 }
 
 #[test]
 fn another_version_is_named() {
-    let other = Record::Journal { schema: "brigade.journal.v3".to_owned() };
+    let other = Record::Journal { schema: "brigade.journal.v4".to_owned() };
     let bytes = written(&[other]).concat();
     let error = scanned(&bytes).unwrap_err();
-    assert!(error.to_string().contains("`brigade.journal.v3`"), "{error}");
+    assert!(error.to_string().contains("`brigade.journal.v4`"), "{error}");
     assert!(matches!(scanned(b"{\"id\": 1}\n"), Err(Unreadable::NoJournal)));
 }
 
@@ -127,15 +179,18 @@ fn names_that_are_no_text_survive() {
 fn one_job_is_another_by_its_place_among_equals_and_its_files() {
     let mut census = Census::default();
     let spec = JobSpec::new("noop");
-    let mut enter = |spec: &JobSpec, output: Option<&str>, id: Option<&serde_json::Value>| {
+    let mut enter = |spec: &JobSpec, output: Option<&str>, id: Option<&Id>| {
         census.enter(&Base::None, spec, output.map(Path::new), id).0
     };
-    let id = serde_json::json!({"a": 1});
+    let id = |text: &str| serde_json::from_str::<Id>(text).unwrap();
     let all = [
         enter(&spec, None, None),
         enter(&spec, None, None),
         enter(&spec, Some("a"), None),
-        enter(&spec, None, Some(&id)),
+        enter(&spec, None, Some(&id(r#"{"a": 1}"#))),
+        enter(&spec, None, Some(&id(r#"{"a": 1.0}"#))),
+        enter(&spec, None, Some(&id("340282366920938463463374607431768211455"))),
+        enter(&spec, None, Some(&id("340282366920938463463374607431768211454"))),
         enter(&JobSpec::new("touch"), None, None),
         enter(&JobSpec::new("noop").input(PathBuf::from("a")), None, None),
     ];
@@ -146,11 +201,17 @@ fn one_job_is_another_by_its_place_among_equals_and_its_files() {
         all[0],
         "and the same in each run"
     );
+    assert_eq!(
+        Census::default().enter(&Base::None, &spec, None, Some(&id("{\"a\":\t1}"))).0,
+        all[3],
+        "however it is spaced"
+    );
+    let with = |spec: &JobSpec| With::of(spec).now();
     assert_ne!(with(&spec), with(&JobSpec::new("noop").param("us", 1)));
 }
 
-fn entry(seed: u8) -> Entry {
-    Entry { job: Job { digest: digest(seed), earlier: None }, with: digest(0) }
+fn job(seed: u8) -> Job {
+    Job { digest: digest(seed), earlier: None }
 }
 
 /// In a container every coordinator has the same process id.
@@ -163,7 +224,7 @@ fn drafts_of_dead_runs_go_and_those_of_others_stay() {
     let dead = [
         Record::Journal { schema: SCHEMA.to_owned() },
         Record::Session { pid: std::process::id(), run: RunId(7), base: None },
-        Record::Accepted { job: digest(1), with: digest(0), output: Some(name) },
+        Record::Accepted { job: digest(1), with: Some(digest(0)), output: Some(name) },
     ];
     std::fs::write(&path, written(&dead).concat()).unwrap();
     let part = |run: u64| out.join(format!(".brigade-{}-0.part", RunId(run)));
@@ -185,7 +246,7 @@ fn a_directory_is_on_file_before_a_draft_is_in_it() {
     journal.begin().unwrap();
     let on_file = || std::fs::read_to_string(&path).unwrap();
     for (seed, output) in [(1, "/one/a"), (2, "/one/b"), (3, "/two/a")] {
-        journal.accept(&entry(seed), Some(Path::new(output)));
+        journal.accept(job(seed), Some(Path::new(output)));
         let before = on_file();
         journal.expect_drafts(Path::new(output)).unwrap();
         let directory = Path::new(output).parent().unwrap().to_str().unwrap();
@@ -212,8 +273,62 @@ fn of_several_ends_of_a_job_the_last_counts() {
     }
     let results = past.results();
     assert_eq!(results.len(), 2);
-    let lines = [1, 2, 3, 4].map(|seed| results.line_of(digest(seed)));
+    let lines = [1, 2, 3, 4].map(|seed| results.of(digest(seed)).map(|known| known.line));
     assert_eq!(lines, [None, Some(50), Some(60), None]);
+}
+
+/// What it wrote before it failed is its own; what has taken its place is not.
+#[test]
+fn a_job_that_failed_later_is_known_by_what_it_had() {
+    let failed = |status: &str| Record::Failed { job: digest(1), status: status.to_owned() };
+    for (records, expected) in [
+        (vec![failed("crashed")], Some(10)),
+        (vec![failed("crashed"), failed("timed-out")], Some(10)),
+        (vec![failed(TAKEN)], None),
+        (vec![failed("crashed"), failed(TAKEN)], None),
+    ] {
+        let mut past = Past::default();
+        past.tells_taken(true);
+        past.learn(10, Record::Done(done(1)));
+        records.into_iter().for_each(|record| past.learn(20, record));
+        let results = past.results();
+        assert_eq!(results.len(), 0);
+        let known = results.of(digest(1));
+        assert_eq!(
+            known.map(|known| (known.line, known.has_failed)),
+            expected.map(|at| (at, true))
+        );
+    }
+}
+
+/// Nothing else is taken for a beginning that was lost, and emptied.
+#[test]
+fn a_beginning_that_was_lost_is_told_from_other_files() {
+    let first = &written(&records(&[]))[0];
+    for cut in 0..first.len() {
+        let mut bytes = first[..cut].to_vec();
+        assert_eq!(scanned(&bytes).unwrap().1.torn, cut as u64);
+        bytes.extend([0; 600]);
+        assert_eq!(scanned(&bytes).unwrap().1.torn, cut as u64 + 600);
+        bytes.extend(b"\nx");
+        assert!(matches!(scanned(&bytes), Err(Unreadable::NoJournal)), "{cut}");
+    }
+    for other in [&b"\n"[..], b"\0\0\n", b"x", &vec![0; (1 << 20) + 1]] {
+        assert!(matches!(scanned(other), Err(Unreadable::NoJournal)));
+    }
+}
+
+/// They do not say what is on the disk: damage is not told from what was lost.
+#[test]
+fn older_journals_are_refused_where_more_than_the_last_line_is_wrong() {
+    let mut old = records(&[1, 2, 3]);
+    old[0] = Record::Journal { schema: UNSYNCED_SCHEMA.to_owned() };
+    let lines = written(&old);
+    let mut bytes = lines.concat();
+    bytes[lines[0].len() + 3] ^= 1;
+    assert!(matches!(scanned(&bytes), Err(Unreadable::Damaged(2))));
+    let whole: usize = lines[..3].iter().map(Vec::len).sum();
+    assert_eq!(scanned(&lines.concat()[..whole + 5]).unwrap().1.torn, 5);
 }
 
 #[test]
@@ -228,7 +343,7 @@ fn a_journal_of_the_first_version_is_gone_on_with_as_it_is() {
         Record::Session { pid: 1, run: RunId(7), base: None },
         Record::Done(Done {
             job,
-            with: with(&spec),
+            with: With::of(&spec).now(),
             outputs: vec![Name::from(&*output)],
             digest: blake3::hash(b"result").to_string(),
             ..done(1)
@@ -237,9 +352,9 @@ fn a_journal_of_the_first_version_is_gone_on_with_as_it_is() {
     std::fs::write(&path, written(&old).concat()).unwrap();
     let mut journal = Journal::open_at(&path, true).unwrap();
     let job = journal.enter(&spec, Some(&output), None);
-    let fate = journal.fate(&Entry { job, with: with(&spec) }).unwrap();
+    let fate = journal.fate(job, &With::of(&spec)).unwrap();
     assert!(matches!(fate, Fate::Done(_, files) if files == [output.clone()]));
-    journal.accept(&Entry { job, with: with(&spec) }, Some(&output));
+    journal.accept(job, Some(&output));
     journal.begin().unwrap();
     // What is added is what that version reads.
     let text = std::fs::read_to_string(&path).unwrap();
@@ -260,7 +375,7 @@ fn drafts_are_removed_where_the_directory_is_now() {
         },
         Record::Accepted {
             job: digest(1),
-            with: digest(0),
+            with: Some(digest(0)),
             output: Some(Name::from(Path::new("out/a.png"))),
         },
     ];

@@ -71,6 +71,23 @@ impl RunPlan {
         paths
     }
 
+    /// Refuses a file that a result would replace; `option` says what it is.
+    pub(crate) fn check_apart(&self, option: &str, file: Option<&Path>) -> Result<(), Failure> {
+        let Some(file) = file else { return Ok(()) };
+        let place = write::identity(file);
+        let is_named =
+            |output: &PathBuf| output.file_name() == place.file_name() || output.is_symlink();
+        let mut outputs = (0..self.len()).filter_map(|job| self.output(job));
+        match outputs.find(|output| is_named(output) && write::identity(output) == place) {
+            Some(output) => Err(Failure::usage(format!(
+                "{option} {} is where the result {} would be written; name another file",
+                file.display(),
+                output.display()
+            ))),
+            None => Ok(()),
+        }
+    }
+
     /// A job, ready to be submitted.
     pub(crate) fn spec(&self, job: u64) -> JobSpec {
         let mut spec = JobSpec::new(self.kernel);
@@ -92,9 +109,9 @@ impl RunPlan {
     }
 
     /// Makes the output directory, if there is one to make: when everything else is known
-    /// to be right.
-    pub(crate) fn prepare(&self) -> Result<(), Failure> {
-        self.naming.as_ref().map_or(Ok(()), Naming::prepare)
+    /// to be right. Returns the directories that have a new entry.
+    pub(crate) fn prepare(&self) -> Result<Vec<PathBuf>, Failure> {
+        self.naming.as_ref().map_or(Ok(Vec::new()), Naming::prepare)
     }
 
     /// Where the results are, in words.

@@ -5,7 +5,6 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::fmt::Display;
-use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
@@ -16,7 +15,7 @@ use super::{PlannedInputs, format};
 use crate::args::RunArgs;
 use crate::exit::Failure;
 use crate::missing;
-use crate::write::{self, Place};
+use crate::write::{self, Place, disk};
 
 /// How outputs are called.
 #[derive(Debug)]
@@ -76,8 +75,9 @@ impl Naming {
         }
     }
 
-    /// Makes the directory and tries whether files can be made in it.
-    pub(super) fn prepare(&self) -> Result<(), Failure> {
+    /// Makes the directory and tries whether files can be made in it. Returns the directories that
+    /// have a new entry.
+    pub(super) fn prepare(&self) -> Result<Vec<PathBuf>, Failure> {
         let directory = self.directory();
         let cannot = |error: &dyn Display| {
             Failure::usage(format!(
@@ -87,15 +87,14 @@ impl Naming {
             ))
         };
         match self {
-            Self::Directory { .. } => {
-                fs::create_dir_all(directory).and_then(|()| write::probe(directory))
-            }
+            Self::Directory { .. } => disk::make_directories(directory)
+                .and_then(|made| write::probe(directory).map(|()| made)),
             // A file's directory is not made: a wrong name would go unnoticed.
             Self::File(path) => {
                 if let Some(why) = missing::no_directory(directory) {
                     return Err(cannot(&why));
                 }
-                write::try_to_replace(path)
+                write::try_to_replace(path).map(|()| Vec::new())
             }
         }
         .map_err(|error| cannot(&error))

@@ -28,7 +28,7 @@ fn plan(dir: &TempDir, line: &str) -> Result<RunPlan, String> {
     let Command::Run(args) = cli.command else { panic!("not a run") };
     let planned = super::run(&args, &Registry::builtin(), Backend::Threads);
     // As the command does: what is left to refuse is the directory.
-    let prepared = planned.and_then(|plan| plan.prepare().map(|()| plan));
+    let prepared = planned.and_then(|plan| plan.prepare().map(|_| plan));
     prepared.map_err(|failure| failure.message)
 }
 

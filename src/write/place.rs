@@ -1,17 +1,17 @@
 //! A finished file gets its name, in one step that nobody can come between.
 
-use std::fs;
 use std::io::{self, ErrorKind};
 use std::path::Path;
 
-use rustix::fs::{CWD, RenameFlags, renameat_with};
 use rustix::io::Errno;
+
+use super::disk;
 
 /// One way to give a file a name.
 type Way = fn(&Path, &Path) -> io::Result<()>;
 
 /// The best first. The later ones are for file systems that lack the earlier ones.
-const WAYS: [Way; 3] = [rename_new, link_new, look_and_rename];
+const WAYS: [Way; 3] = [disk::rename_new, link_new, look_and_rename];
 
 /// Gives `from` the name `to`.
 ///
@@ -23,36 +23,21 @@ pub(super) fn put_new(from: &Path, to: &Path) -> io::Result<()> {
         let Some(way) = ways.next() else { return Err(Errno::NOSYS.into()) };
         match way(from, to) {
             Err(error) if is_lacking(&error) && ways.peek().is_some() => {}
-            Err(error) if error.kind() == ErrorKind::AlreadyExists => {
-                return Err(io::Error::new(error.kind(), "it exists; --force replaces it"));
-            }
             done => return done,
         }
     }
 }
 
-/// Two files swap their names.
-///
-/// # Errors
-/// When one is missing, or it cannot be done.
-pub(super) fn exchange(one: &Path, other: &Path) -> io::Result<()> {
-    Ok(renameat_with(CWD, one, CWD, other, RenameFlags::EXCHANGE)?)
-}
-
 /// Whether it may be the way that failed: where it is something else, the next way says so.
 pub(super) fn is_lacking(error: &io::Error) -> bool {
-    [Errno::INVAL, Errno::NOSYS, Errno::OPNOTSUPP, Errno::PERM, Errno::MLINK]
+    [Errno::INVAL, Errno::NOSYS, Errno::OPNOTSUPP, Errno::PERM, Errno::MLINK, Errno::XDEV]
         .iter()
         .any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
 }
 
-fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
-    Ok(renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE)?)
-}
-
 fn link_new(from: &Path, to: &Path) -> io::Result<()> {
-    fs::hard_link(from, to)?;
-    fs::remove_file(from)
+    disk::hard_link(from, to)?;
+    disk::remove(from)
 }
 
 /// Somebody may come between the look and the rename.
@@ -60,11 +45,13 @@ fn look_and_rename(from: &Path, to: &Path) -> io::Result<()> {
     if to.symlink_metadata().is_ok() {
         return Err(ErrorKind::AlreadyExists.into());
     }
-    fs::rename(from, to)
+    disk::rename(from, to)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]

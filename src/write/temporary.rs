@@ -2,15 +2,16 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
-use std::fs::{self, File};
-use std::io;
-use std::os::unix::fs::OpenOptionsExt;
+use std::io::{self, ErrorKind::AlreadyExists};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use super::disk::{self, Stored};
+use super::sweep;
 
 /// Which run of the program: no two have the same. A process id would not do: in a container
 /// it is the same every time, and in two of them at once.
@@ -70,24 +71,42 @@ static NEXT: AtomicU64 = AtomicU64::new(0);
 /// How many names are tried that somebody else has taken.
 const TRIES: usize = 100;
 
-/// A file of this run that is removed when this goes out of scope.
+/// A file of this run, which keeps it locked while it is open, and that is removed when this goes out of scope.
 #[derive(Debug)]
 pub(super) struct Temporary(PathBuf);
 
 impl Temporary {
     /// A new one in the directory of `path`, with this mode less the umask.
-    pub(super) fn beside(path: &Path, mode: u32) -> io::Result<(Self, File)> {
+    pub(super) fn beside(path: &Path, mode: u32) -> io::Result<(Self, Stored)> {
+        Self::named(path, |name| {
+            let file = disk::make(name, mode)?;
+            // Then another name will do.
+            if sweep::keep(&file, name) { Ok(file) } else { Err(AlreadyExists.into()) }
+        })
+    }
+
+    /// The same for a file that has no name yet.
+    pub(super) fn of_nameless(path: &Path, file: &Stored) -> io::Result<Self> {
+        // Before it can be found.
+        let _ = file.file().lock();
+        Ok(Self::named(path, |name| disk::give_name(file, name))?.0)
+    }
+
+    fn named<T>(
+        path: &Path,
+        mut make: impl FnMut(&Path) -> io::Result<T>,
+    ) -> io::Result<(Self, T)> {
+        sweep::once(path);
         let mut tries = 0;
         loop {
             // Not made from the file's own name, which may be as long as names can be.
             let number = NEXT.fetch_add(1, Ordering::Relaxed);
             let name = OsString::from(format!(".brigade-{}-{number}.part", RunId::own()));
             let path = path.with_file_name(name);
-            let made = File::options().write(true).create_new(true).mode(mode).open(&path);
-            match made {
+            match make(&path) {
                 // Only now is it ours, to be removed.
-                Ok(file) => return Ok((Self(path), file)),
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists && tries < TRIES => {
+                Ok(made) => return Ok((Self(path), made)),
+                Err(error) if error.kind() == AlreadyExists && tries < TRIES => {
                     tries += 1;
                 }
                 Err(error) => return Err(error),
@@ -109,13 +128,15 @@ impl Drop for Temporary {
     fn drop(&mut self) {
         if !self.0.as_os_str().is_empty() {
             // Nothing is to be done if it cannot be removed.
-            let _ = fs::remove_file(&self.0);
+            let _ = disk::remove(&self.0);
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]

@@ -1,18 +1,32 @@
-use std::os::unix::fs::symlink;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 
+use super::Replace::{Always, Never, Remains};
 use super::*;
+
+fn put(path: &Path, bytes: &[u8], replace: Replace) -> io::Result<()> {
+    let mut draft = Draft::of(path, replace)?;
+    draft.write_all(bytes)?;
+    draft.finish()?.publish()
+}
+
+/// On file systems that have files without names, and on those that have none.
+fn on_both(test: impl Fn()) {
+    test();
+    disk::record::with_names(test);
+}
 
 #[test]
 fn a_file_is_kept_unless_it_may_be_replaced() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("x");
-    atomically(&path, b"one", false).unwrap();
-    assert!(atomically(&path, b"two", false).is_err());
+    put(&path, b"one", Never).unwrap();
+    assert!(put(&path, b"two", Never).is_err());
     assert_eq!(fs::read(&path).unwrap(), b"one");
-    atomically(&path, b"three", true).unwrap();
+    atomically(&path, b"three").unwrap();
     assert_eq!(fs::read(&path).unwrap(), b"three");
-    assert!(atomically(&dir.path().join("no/x"), b"", true).is_err());
-    let mut dropped = Draft::of(&path).unwrap();
+    assert!(atomically(&dir.path().join("no/x"), b"").is_err());
+    let mut dropped = Draft::of(&path, Always).unwrap();
     dropped.write_all(b"four").unwrap();
     drop(dropped);
     assert_eq!(fs::read(&path).unwrap(), b"three");
@@ -22,23 +36,63 @@ fn a_file_is_kept_unless_it_may_be_replaced() {
 #[test]
 fn what_was_replaced_comes_back() {
     let dir = tempfile::tempdir().unwrap();
-    let draft = |name: &str| {
-        let mut draft = Draft::of(&dir.path().join(name)).unwrap();
+    let place = |name: &str, replace| {
+        let mut draft = Draft::of(&dir.path().join(name), replace).unwrap();
         draft.write_all(b"new").unwrap();
-        draft
+        draft.finish()?.place()
     };
     fs::write(dir.path().join("old"), "old").unwrap();
-    let placed = [draft("old").place(true).unwrap(), draft("none").place(true).unwrap()];
+    let placed = [place("old", Always).unwrap(), place("none", Always).unwrap()];
     for name in ["old", "none"] {
         assert_eq!(fs::read(dir.path().join(name)).unwrap(), b"new");
     }
-    assert!(draft("old").place(false).is_err());
+    assert!(place("old", Never).is_err());
     placed.into_iter().for_each(Placed::undo);
     assert_eq!(fs::read(dir.path().join("old")).unwrap(), b"old");
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "nothing else is left");
-    drop(draft("old").place(true).unwrap());
+    drop(place("old", Always).unwrap());
     assert_eq!(fs::read(dir.path().join("old")).unwrap(), b"new");
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "nor what was replaced");
+}
+
+#[test]
+fn what_a_loss_of_power_left_is_replaced_and_another_file_is_not() {
+    on_both(|| {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("x");
+        put(&path, b"result", Remains).unwrap();
+        for left in [&b""[..], b"res", b"\0\0\0ult", b"result"] {
+            fs::write(&path, left).unwrap();
+            put(&path, b"result", Remains).unwrap();
+            assert_eq!(fs::read(&path).unwrap(), b"result");
+        }
+        for other in [&b"results"[..], b"mine"] {
+            fs::write(&path, other).unwrap();
+            let said = put(&path, b"result", Remains).unwrap_err().to_string();
+            assert!(said.contains("not what this job computes"), "{said}");
+            assert_eq!(fs::read(&path).unwrap(), other);
+        }
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "nothing else is left");
+    });
+}
+
+/// A kill or a loss of power before the end leaves nothing that somebody had to remove.
+#[test]
+fn a_file_has_no_name_before_it_is_whole() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("x");
+    for old in [None, Some("old")] {
+        if let Some(old) = old {
+            fs::write(&path, old).unwrap();
+        }
+        let before = fs::read_dir(dir.path()).unwrap().count();
+        let mut draft = Draft::of(&path, Always).unwrap();
+        draft.write_all(b"new").unwrap();
+        let finished = draft.finish().unwrap();
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), before, "{old:?}");
+        finished.publish().unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"new");
+    }
 }
 
 #[test]
@@ -57,7 +111,7 @@ fn trying_leaves_no_trace() {
     }
     let device = Path::new("/dev/null");
     assert!(try_in_place(device).is_ok() && try_to_replace(device).is_ok());
-    atomically(device, b"x", false).unwrap();
+    put(device, b"x", Never).unwrap();
     assert!(!device.metadata().unwrap().is_file());
 }
 
@@ -96,21 +150,22 @@ fn links_are_followed_and_stay() {
         let dir = links();
         let at = |name: &str| dir.path().join(name);
         let put = |name: &str, replace| {
-            let mut draft = Draft::of(&at(name))?;
+            let mut draft = Draft::of(&at(name), replace)?;
             draft.write_all(b"new")?;
-            if in_steps { draft.place(replace).map(drop) } else { draft.publish(replace) }
+            let finished = draft.finish()?;
+            if in_steps { finished.place().map(drop) } else { finished.publish() }
         };
-        let said = put("second", false).unwrap_err().to_string();
+        let said = put("second", Never).unwrap_err().to_string();
         assert!(said.contains("second is a link to") && said.contains("d/file"), "{said}");
-        put("second", true).unwrap();
+        put("second", Always).unwrap();
         assert_eq!(fs::read(at("d/file")).unwrap(), b"new");
         // Nothing is replaced there.
-        put("dangling", false).unwrap();
+        put("dangling", Never).unwrap();
         assert_eq!(fs::read(at("d/new")).unwrap(), b"new");
         for (wrong, said) in
             [("nowhere", "No such file"), ("directory", "a directory"), ("a", "symbolic links")]
         {
-            let error = put(wrong, true).unwrap_err().to_string();
+            let error = put(wrong, Always).unwrap_err().to_string();
             assert!(error.contains(said), "{wrong}: {error}");
         }
         for link in ["link", "second", "dangling", "nowhere", "directory", "a", "b"] {
@@ -138,20 +193,20 @@ fn what_is_replaced_hands_on_its_mode_and_owner() {
         let is_root = rustix::process::geteuid().is_root();
         let owner = if is_root { 65_534 } else { path.metadata().unwrap().uid() };
         std::os::unix::fs::chown(&path, Some(owner), None).unwrap();
-        let mut draft = Draft::of(&path).unwrap();
+        let mut draft = Draft::of(&path, Always).unwrap();
         let parts = fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap());
         for part in parts.filter(|entry| entry.file_name() != "x") {
             assert_eq!(part.metadata().unwrap().mode() & 0o077, 0, "open while it is written");
         }
         draft.write_all(b"new").unwrap();
-        draft.publish(true).unwrap();
+        draft.finish().unwrap().publish().unwrap();
         let found = path.metadata().unwrap();
         assert_eq!((found.mode() & 0o777, found.uid()), (mode, owner));
         assert_eq!(fs::read(&path).unwrap(), b"new");
         fs::remove_file(&path).unwrap();
     }
     // A new one is as any other program would make it.
-    atomically(&path, b"x", false).unwrap();
+    put(&path, b"x", Never).unwrap();
     let plain = dir.path().join("plain");
     fs::write(&plain, "x").unwrap();
     assert_eq!(path.metadata().unwrap().mode(), plain.metadata().unwrap().mode());
@@ -169,9 +224,9 @@ fn what_is_no_file_is_written_as_it_is() {
     let listener = UnixListener::bind(at("socket")).unwrap();
     let pipe = at("pipe");
     let reader = std::thread::spawn(move || fs::read(pipe).unwrap());
-    atomically(&at("link"), b"through", false).unwrap();
+    put(&at("link"), b"through", Never).unwrap();
     assert_eq!(reader.join().unwrap(), b"through");
-    atomically(&at("socket"), b"there", false).unwrap();
+    put(&at("socket"), b"there", Never).unwrap();
     let mut got = Vec::new();
     listener.accept().unwrap().0.read_to_end(&mut got).unwrap();
     assert_eq!(got, b"there");

@@ -63,7 +63,7 @@ fn an_image_bomb_is_refused_by_a_limit_that_a_flag_raises() {
     kitchen.run("run spin --max-pixels 400").expect(2).says("--max-pixels");
 }
 
-fn crc32(bytes: &[u8]) -> u32 {
+pub(crate) fn crc32(bytes: &[u8]) -> u32 {
     let mut crc = !0_u32;
     for &byte in bytes {
         crc ^= u32::from(byte);
@@ -136,7 +136,8 @@ fn crashes_and_panics_are_told_and_the_rest_runs() {
 {"kernel":"hang","timeout_ms":100}
 {"kernel":"spin","params":{"us":10}}"#,
     );
-    let done = kitchen.run("batch jobs.jsonl --ordered -w 2 --retries 1").expect(1);
+    let done =
+        kitchen.run("batch jobs.jsonl --ordered -w 2 --retries 1 --allow-fault-kernels").expect(1);
     let rows = done.lines();
     let statuses: Vec<_> = rows.iter().map(|row| row["status"].as_str().unwrap()).collect();
     assert_eq!(statuses, ["crashed", "failed", "timed-out", "ok"], "{done:#?}");

@@ -76,14 +76,191 @@ fn what_has_changed_is_run_again() {
     // A parameter.
     let again = kitchen.run(&format!("{BLUR} --resume -p sigma=1")).expect(0);
     assert_eq!(resumed(&again.json()), [false, false, false]);
-    // A result that somebody else has written: nothing is touched.
-    kitchen.write("out/0.png", "mine");
+    // A result that is not what it was, whatever has changed it.
+    let whole = kitchen.read("out/0.png");
+    for left in [&b""[..], b"x", &whole[..20]] {
+        kitchen.write("out/0.png", left);
+        let again = kitchen.run(&format!("{BLUR} --resume -p sigma=1")).expect(0);
+        assert_eq!(resumed(&again.says("had been changed").json()), [false, true, true]);
+        assert_eq!(kitchen.read("out/0.png"), whole);
+    }
+}
+
+/// Without it, nothing could be gone on with.
+#[test]
+fn a_journal_that_is_removed_ends_the_run() {
+    for how in ["removed", "replaced"] {
+        let kitchen = kitchen(1);
+        let line = "{\"kernel\":\"blur\",\"inputs\":[\"in/0.png\"],\"output\":\"a.png\"}\n";
+        let mut child =
+            kitchen.command("batch - --journal j").stdin(Stdio::piped()).spawn().unwrap();
+        wait_until("the journal has a session", || {
+            fs::read(kitchen.path("j"))
+                .is_ok_and(|bytes| bytes.windows(8).any(|w| w == b"session\""))
+        });
+        fs::remove_file(kitchen.path("j")).unwrap();
+        if how == "replaced" {
+            kitchen.write("j", "mine");
+        }
+        std::io::Write::write_all(&mut child.stdin.take().unwrap(), line.as_bytes()).unwrap();
+        finish(child).expect(1).says("the journal j was removed while it was in use");
+        let expected: &[&str] = if how == "replaced" { &["in", "j"] } else { &["in"] };
+        assert_eq!(kitchen.list(""), expected, "no result that nobody knows of");
+    }
+}
+
+/// No result replaces what its run depends on, by whatever name.
+#[test]
+fn no_result_replaces_journal_batch_or_report() {
+    let kitchen = kitchen(2);
+    kitchen.write("d/keep", "");
+    for (target, link) in [("j", "to-j"), ("jobs", "to-jobs"), ("rows", "to-rows")] {
+        std::os::unix::fs::symlink(target, kitchen.path(link)).unwrap();
+    }
+    let outputs = [
+        "j",
+        "./j",
+        "d/../j",
+        "to-j",
+        "jobs",
+        "./jobs",
+        "to-jobs",
+        "rows",
+        "to-rows",
+        "d/../rows",
+        "trace",
+        "good.json",
+    ];
+    let lines = outputs.map(|output| {
+        format!("{{\"kernel\":\"histogram\",\"inputs\":[\"in/0.png\"],\"output\":\"{output}\"}}\n")
+    });
+    let lines = lines.concat();
+    kitchen.write("jobs", &lines);
+    for batch in ["jobs", "- < jobs"] {
+        let brigade = env!("CARGO_BIN_EXE_brigade");
+        let line = format!(
+            "exec {brigade} batch {batch} --force --ordered --journal j --output rows --trace trace"
+        );
+        let child = std::process::Command::new("sh")
+            .args(["-c", &line])
+            .current_dir(kitchen.path(""))
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn();
+        let rows = finish(child.unwrap()).expect(1).lines();
+        assert_eq!(rows.len(), outputs.len());
+        for (row, output) in rows.iter().zip(outputs) {
+            let error = row["error"].as_str().unwrap_or_default();
+            let expected = match output {
+                "good.json" => "",
+                "trace" => "it is the --trace file of this run",
+                name if name.contains("jobs") => "it is the batch itself",
+                name if name.contains("rows") => "it is the --output file of this run",
+                _ => "it is the journal of this run",
+            };
+            assert!(error.ends_with(expected) && error.is_empty() == expected.is_empty(), "{row}");
+        }
+        assert_eq!(kitchen.read("jobs"), lines.as_bytes());
+        fs::remove_file(kitchen.path("j")).unwrap();
+    }
+    // What a run would write into a directory.
+    let before = kitchen.list("");
+    fs::create_dir(kitchen.path("out")).unwrap();
+    std::os::unix::fs::symlink("../j", kitchen.path("out/1.png")).unwrap();
+    for (option, file) in [
+        ("--journal", "out/0.png"),
+        ("--journal", "j"),
+        ("--output", "out/../out/0.png"),
+        ("--trace", "out/0.png"),
+    ] {
+        let line = format!("run blur in/0.png in/1.png -o out/ --force {option} {file}");
+        kitchen.run(&line).expect(2).says("is where the result out/");
+        assert_eq!(kitchen.list("out"), ["1.png"]);
+    }
+    fs::remove_dir_all(kitchen.path("out")).unwrap();
+    assert_eq!(kitchen.list(""), before);
+}
+
+/// A job counts as done with what it has read, whatever was in its file when it was accepted.
+#[test]
+fn a_file_that_changes_before_it_is_read_is_known_as_it_was_read() {
+    let kitchen = kitchen(1);
+    kitchen.image("new.png", "50x50");
+    kitchen.write("bad.png", "no image");
+    let gate = kitchen.path("gate.png");
+    rustix::fs::mknodat(rustix::fs::CWD, &gate, rustix::fs::FileType::Fifo, 0o600.into(), 0)
+        .unwrap();
+    let old = kitchen.read("in/0.png");
+    for (backend, more) in [("threads", ""), ("processes", "--depth 1")] {
+        let line = format!(
+            "run blur bad.png gate.png in/0.png -o out-{backend} --journal {backend} --keep-going \
+             -b {backend} -w 1 {more}"
+        );
+        kitchen.write("in/0.png", &old);
+        let child = kitchen.command(&line).spawn().unwrap();
+        // The first has failed, the second waits for its input, and the third waits for that.
+        wait_until("all are accepted", || {
+            let journal = fs::read_to_string(kitchen.path(backend)).unwrap_or_default();
+            journal.contains(" {\"failed\":") && journal.contains("/0.png\"}}")
+        });
+        kitchen.write("in/0.png", kitchen.read("new.png"));
+        fs::write(&gate, &old).unwrap();
+        finish(child).expect(1);
+        let output = format!("out-{backend}/0.png");
+        let made = kitchen.read(&output);
+        let again = |image: &[u8]| {
+            kitchen.write("in/0.png", image);
+            let line = format!(
+                "run blur in/0.png -o out-{backend} --journal {backend} --resume --format json"
+            );
+            resumed(&kitchen.run(&line).expect(0).json())
+        };
+        assert_eq!(again(&kitchen.read("new.png")), [true], "{backend}");
+        assert_eq!(again(&old), [false], "{backend}: its file is another now");
+        assert_ne!(kitchen.read(&output), made);
+    }
+}
+
+/// What no job of the journal has written is somebody else's.
+#[test]
+fn a_file_that_the_journal_does_not_know_is_refused() {
+    let kitchen = kitchen(3);
+    kitchen.run("run blur in/0.png in/1.png -o out --journal j").expect(0);
+    kitchen.write("out/2.png", "mine");
     let journal = kitchen.read("j");
-    kitchen.run(&format!("{BLUR} --resume -p sigma=1")).expect(2).says("--force replaces it");
-    assert_eq!(kitchen.read("out/0.png"), b"mine");
-    assert_eq!(kitchen.read("j"), journal);
-    kitchen.run(&format!("{BLUR} --resume -p sigma=1 --force")).expect(0);
-    assert_ne!(kitchen.read("out/0.png"), b"mine");
+    let refused = kitchen.run(&format!("{BLUR} --resume")).expect(2);
+    refused.says("it is not what the journal says");
+    assert_eq!((kitchen.read("out/2.png"), kitchen.read("j")), (b"mine".to_vec(), journal.clone()));
+    // Where the end of the journal is missing, it may be a result, but for what is in it.
+    kitchen.write("j", &journal[..journal.len() - 9]);
+    let failed = kitchen.run(&format!("{BLUR} --resume --keep-going")).expect(1);
+    let failed = failed.says("unfinished record");
+    let json = failed.json();
+    assert_eq!(resumed(&json), [true, true, false]);
+    let said = json["jobs"][2]["error"].as_str().unwrap();
+    assert!(said.contains("not what this job computes; --force"), "{said}");
+    assert_eq!(kitchen.read("out/2.png"), b"mine");
+    // And by now the journal has its end, and says that the place is taken.
+    kitchen.run(&format!("{BLUR} --resume")).expect(2).says("--force replaces it");
+    kitchen.run(&format!("{BLUR} --resume --force")).expect(0);
+    assert_ne!(kitchen.read("out/2.png"), b"mine");
+}
+
+/// A job that fails on a new input leaves what it had made of the old one, and may replace it.
+#[test]
+fn what_a_job_wrote_before_it_failed_is_its_own() {
+    let kitchen = kitchen(1);
+    let line = "run blur in/0.png -o out/0.png --journal j --resume";
+    fs::create_dir(kitchen.path("out")).unwrap();
+    kitchen.run(line).expect(0);
+    let (input, before) = (kitchen.read("in/0.png"), kitchen.read("out/0.png"));
+    kitchen.write("in/0.png", &input[..40]);
+    kitchen.run(line).expect(1);
+    assert_eq!(kitchen.read("out/0.png"), before);
+    kitchen.image("other.png", "50x50");
+    kitchen.write("in/0.png", kitchen.read("other.png"));
+    kitchen.run(line).expect(0);
+    assert_ne!(kitchen.read("out/0.png"), before);
 }
 
 #[test]
@@ -91,10 +268,10 @@ fn a_torn_end_is_dropped_and_other_damage_is_refused() {
     let kitchen = kitchen(3);
     kitchen.run(BLUR).expect(0);
     let journal = kitchen.read("j");
-    // In the middle of the last record: that job is run again.
-    kitchen.write("j", &journal[..journal.len() - 9]);
-    let again =
-        kitchen.run(&format!("{BLUR} --resume --force")).expect(0).says("unfinished record");
+    // In the middle of the last result: that job is run again.
+    let last = journal.windows(8).rposition(|window| window == b" {\"done\"").unwrap();
+    kitchen.write("j", &journal[..last + 20]);
+    let again = kitchen.run(&format!("{BLUR} --resume")).expect(0).says("unfinished record");
     assert_eq!(resumed(&again.json()).iter().filter(|&&resumed| resumed).count(), 2);
     kitchen.run(&format!("{BLUR} --resume")).expect(0).says("3 jobs done");
 
@@ -180,8 +357,9 @@ fn a_batch_goes_on_by_what_its_lines_say() {
     assert_eq!(rows[2]["output"], "o0.png");
     // A failed job is tried again; it was no result.
     let bad = "{\"kernel\":\"panic\"}\n";
-    kitchen.feed("batch - --journal k", bad).expect(1);
-    let again = kitchen.feed("batch - --journal k --resume", bad).expect(1).says("0 jobs done");
+    kitchen.feed("batch - --allow-fault-kernels --journal k", bad).expect(1);
+    let line = "batch - --allow-fault-kernels --journal k --resume";
+    let again = kitchen.feed(line, bad).expect(1).says("0 jobs done");
     assert_eq!(again.lines()[0]["status"], "failed");
 }
 
@@ -259,7 +437,8 @@ fn a_killed_run_is_completed_by_the_next() {
     let (mut done, mut kills) = (0, 0);
     for round in 1.. {
         assert!(round < 40, "it gets nowhere");
-        let mut child = kitchen.command("batch jobs --journal j --resume").spawn().unwrap();
+        let mut child =
+            kitchen.command("batch jobs --journal j --resume --durability sync").spawn().unwrap();
         // A few records further than last time, and perhaps in the middle of the next.
         let goal = done + 1 + round % 5;
         wait_until("some jobs are done, or all", || {

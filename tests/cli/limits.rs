@@ -8,8 +8,8 @@ fn a_job_beyond_the_memory_limit_fails_and_the_others_run() {
     let noops = "{\"kernel\":\"noop\"}\n".repeat(20);
     kitchen.write("jobs.jsonl", format!("{{\"kernel\":\"hog\"}}\n{noops}"));
     for method in ["spawn", "forkserver"] {
-        let line =
-            format!("batch jobs.jsonl --ordered --memory-limit 256MiB --start-method {method}");
+        let flags = "--ordered --memory-limit 256MiB --allow-fault-kernels";
+        let line = format!("batch jobs.jsonl {flags} --start-method {method}");
         let rows = kitchen.run(&line).expect(1).lines();
         assert_eq!(rows[0]["status"], "failed");
         assert_eq!(rows[0]["attempts"], 1);

@@ -130,6 +130,7 @@ impl Chunk {
                     stamps: whole.stamps,
                     attempts: whole.attempts,
                     strays: whole.strays,
+                    digests: None,
                     chunk: None,
                 });
             }
@@ -240,6 +241,7 @@ impl Iterator for Outcomes {
             pid: self.pid,
             attempts: self.attempts,
             bytes_in: self.bytes_in.get(place).copied().unwrap_or(0),
+            input_digests: None,
             notes,
         })
     }

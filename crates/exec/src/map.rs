@@ -219,6 +219,7 @@ fn refusal(error: &SubmitError) -> Outcome {
         pid: 0,
         attempts: 0,
         bytes_in: 0,
+        input_digests: None,
         notes: Notes::default(),
     }
 }

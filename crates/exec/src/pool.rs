@@ -152,7 +152,7 @@ impl PoolBuilder {
         let span = tracing::info_span!("pool", backend = %config.backend, workers = config.lanes());
         let _entered = span.enter();
         let executor: Arc<dyn Executor> = match config.backend {
-            Backend::Sync => Arc::new(in_process::Sync::start(&registry)),
+            Backend::Sync => Arc::new(in_process::Sync::start(&registry, &config)),
             Backend::Async => Arc::new(in_process::EventLoop::start(&registry, &config)?),
             Backend::Threads => Arc::new(in_process::Threads::start(&registry, &config, false)?),
             Backend::ThreadsGil => Arc::new(in_process::Threads::start(&registry, &config, true)?),
@@ -289,6 +289,7 @@ impl Pool {
             stamps: Stamps { submitted, ..Stamps::default() },
             attempts: 0,
             strays: 0,
+            digests: None,
             chunk: Some(Box::new(chunk)),
         };
         self.executor.submit(task, true)?;
@@ -381,6 +382,7 @@ impl Pool {
             ticket: Arc::clone(&ticket),
             kernel,
             params,
+            digests: job.digest_inputs.then(Vec::new),
             inputs: job.inputs,
             timeout: job.timeout.or(self.config.timeout),
             stamps: Stamps { submitted, ..Stamps::default() },

@@ -27,11 +27,21 @@ pub(crate) struct Task {
     pub(crate) attempts: u32,
     /// How many of its workers died before they took it up; those are not in `attempts`.
     pub(crate) strays: u32,
+    /// What was in its files as they were read, if that is asked for.
+    pub(crate) digests: Option<Vec<[u8; 32]>>,
     /// It stands for these jobs, of which the first has the ticket's number.
     pub(crate) chunk: Option<Box<Chunk>>,
 }
 
 impl Task {
+    /// Its files have been read, if it has any: those that are in memory already are not read
+    /// again for another attempt.
+    pub(crate) fn saw(&mut self, digests: Vec<[u8; 32]>) {
+        if !digests.is_empty() {
+            self.digests = Some(digests);
+        }
+    }
+
     /// Reports the job as over; the first report counts.
     pub(crate) fn finish(&self, end: End) {
         if let Some(chunk) = &self.chunk {
@@ -48,6 +58,7 @@ impl Task {
             pid: end.pid,
             attempts: self.attempts,
             bytes_in: end.bytes_in,
+            input_digests: self.digests.clone().map(Vec::into_boxed_slice),
             notes: end.notes,
         };
         self.ticket.finish(outcome);
@@ -287,6 +298,7 @@ impl Ticket {
             pid: 0,
             attempts: 0,
             bytes_in: 0,
+            input_digests: None,
             notes: Notes::default(),
         });
     }
@@ -375,6 +387,7 @@ mod tests {
             pid: 0,
             attempts: 1,
             bytes_in: 0,
+            input_digests: None,
             notes: Notes::default(),
         }
     }

@@ -88,6 +88,12 @@ impl Tally {
         }
     }
 
+    /// A job that was added as ok has failed after all: its result could not be put in its place.
+    pub fn was_not_written(&mut self) {
+        self.counts.ok = self.counts.ok.saturating_sub(1);
+        self.counts.failed += 1;
+    }
+
     /// Adds a job that was never handed to the pool.
     pub fn add_unrun(&mut self, status: Status) {
         self.counts.add(status);
@@ -245,6 +251,7 @@ mod tests {
                 published: at[6],
                 collected: at[7],
             },
+            input_digests: None,
             worker: Some(WorkerId(worker)),
             pid: 1,
             attempts: 1,

@@ -66,12 +66,21 @@ pub struct JobSpec {
     /// How long the kernel may run, counted from its call. `None`: the pool's
     /// own timeout.
     pub timeout: Option<Duration>,
+    /// Whether its outcome tells what was in the files that it was given.
+    #[serde(default)]
+    pub digest_inputs: bool,
 }
 
 impl JobSpec {
     /// A job without inputs, every parameter at its default.
     pub fn new(kernel: impl Into<Cow<'static, str>>) -> Self {
-        Self { kernel: kernel.into(), params: Params::new(), inputs: Vec::new(), timeout: None }
+        Self {
+            kernel: kernel.into(),
+            params: Params::new(),
+            inputs: Vec::new(),
+            timeout: None,
+            digest_inputs: false,
+        }
     }
 
     /// Sets a parameter.
@@ -83,6 +92,12 @@ impl JobSpec {
     /// Appends an input.
     pub fn input(mut self, source: impl Into<Source>) -> Self {
         self.inputs.push(source.into());
+        self
+    }
+
+    /// Has the outcome tell what was in the files that it was given, as they were read.
+    pub fn digest_inputs(mut self) -> Self {
+        self.digest_inputs = true;
         self
     }
 

@@ -59,6 +59,10 @@ pub struct Outcome {
     pub attempts: u32,
     /// Bytes of all inputs.
     pub bytes_in: u64,
+    /// If it was asked for ([`JobSpec::digest_inputs`](crate::JobSpec::digest_inputs)) and all were
+    /// read: BLAKE3 of each input that is a file, in their order, of the bytes that the kernel was
+    /// given.
+    pub input_digests: Option<Box<[[u8; 32]]>>,
     /// What its kernel remarked on a result that is right but not everything; none if it failed.
     pub notes: Notes,
 }

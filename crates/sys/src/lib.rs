@@ -6,9 +6,11 @@
 pub mod affinity;
 pub mod bell;
 pub mod clock;
+pub mod confine;
 pub mod cores;
 pub mod fork;
 pub mod heap;
+pub mod libjpeg;
 pub mod limits;
 pub mod orphans;
 pub mod patient;
@@ -24,5 +26,6 @@ mod skip;
 pub mod slab;
 pub mod socket;
 pub mod stall;
+pub mod storage;
 pub mod tether;
 pub mod usage;

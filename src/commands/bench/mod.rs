@@ -133,12 +133,12 @@ fn finish(
     let (stdout, file) = report.output.formats(report.format);
     say(&bench, stdout, &mut results.stdout_only())?;
     say(&bench, file, &mut results.file_only())?;
-    results.flush()?;
+    results.finish()?;
     exports::write(&report.exports.export, Document::Bench(&bench), results)?;
     if let Some(path) = &report.trace {
         let mut timeline = Vec::new();
         trace::bench(&mut timeline, &bench)?;
-        write::atomically(path, &timeline, true).map_err(|error| Failure {
+        write::atomically(path, &timeline).map_err(|error| Failure {
             exit: Exit::JobFailed,
             message: format!("cannot write --trace {}: {error}", path.display()),
         })?;

@@ -1,13 +1,16 @@
 //! What `sync`, `async` and `threads` have in common: a job's way from its task
 //! to its outcome within one process.
 
+use std::cell::RefCell;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use brigade_kernels::HeapSink;
 use brigade_proto::{Bytes, JobError, Nanos, Notes, Stamps, WorkerId};
 use brigade_sys::clock;
+use brigade_sys::confine::Readable;
 
+use crate::PoolConfig;
 use crate::executor::WorkerReport;
 use crate::load::{self, Limit};
 use crate::log::{is_chatty, tell_finished};
@@ -27,10 +30,11 @@ pub(super) struct Lane {
     running: Mutex<Vec<Arc<Ticket>>>,
     /// The pool stops: no input is waited for any more.
     is_stopping: AtomicBool,
+    readable: Arc<Readable>,
 }
 
 impl Lane {
-    pub(super) fn new(worker: u32) -> Self {
+    pub(super) fn new(worker: u32, config: &PoolConfig) -> Self {
         Self {
             worker: WorkerId(worker),
             pid: std::process::id(),
@@ -40,6 +44,7 @@ impl Lane {
             cpu_ns: AtomicU64::new(0),
             running: Mutex::default(),
             is_stopping: AtomicBool::new(false),
+            readable: Arc::clone(&config.readable),
         }
     }
 
@@ -69,8 +74,13 @@ impl Lane {
         task.attempts = 1;
         task.stamps.assigned = clock::now();
         let is_stopped = || self.is_stopping.load(Ordering::Acquire) || task.ticket.is_stopping();
-        let limit = Limit::begin(task.timeout, &is_stopped, &stall::here);
+        let digests = RefCell::new(Vec::new());
+        let mut limit = Limit::begin(task.timeout, &is_stopped, &stall::here, &self.readable);
+        if task.digests.is_some() {
+            limit = limit.digesting(&digests);
+        }
         let loaded = load::load(&task.inputs, &limit);
+        task.saw(digests.into_inner());
         task.stamps.encoded = clock::now();
         task.stamps.in_hand = task.stamps.encoded;
         match loaded {

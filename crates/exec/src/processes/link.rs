@@ -3,6 +3,7 @@
 //! up nobody but them, and its death frees both. A job whose inputs are in the arena
 //! already goes through the worker's rings and touches neither.
 
+use std::cell::RefCell;
 use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
@@ -196,7 +197,11 @@ impl Link {
     fn deliver(&self, mail: &Mailbox, errand: Delivery, stage: &Stage) -> Result<(), Undelivered> {
         let is_stopped = || !self.crew.is_awaited(self.lane, self.tenure, errand.job);
         let frozen = |now| self.crew.stalls.frozen(now);
-        let limit = Limit::begin(errand.timeout, &is_stopped, &frozen);
+        let digests = RefCell::new(Vec::new());
+        let mut limit = Limit::begin(errand.timeout, &is_stopped, &frozen, &self.crew.readable);
+        if errand.digests {
+            limit = limit.digesting(&digests);
+        }
         if self.has_rings() {
             let mut placed = Vec::with_capacity(errand.inputs.len());
             for source in &errand.inputs {
@@ -207,7 +212,7 @@ impl Link {
                 }
             }
             if placed.len() == errand.inputs.len()
-                && self.crew.placed(self.lane, self.tenure, errand.job, placed)
+                && self.crew.placed(self.lane, self.tenure, errand.job, placed, digests.take())
             {
                 return Ok(());
             }
@@ -217,6 +222,8 @@ impl Link {
                 "job does not fit the arena, so it goes by shm; --arena-limit allows more"
             );
         }
+        // They are read once more.
+        digests.take();
         let carriage = self.carriage();
         let mut bytes_in = 0;
         let mut payloads = Vec::with_capacity(errand.inputs.len());
@@ -229,7 +236,7 @@ impl Link {
         if carriage == Carriage::Inline {
             self.check_memory(bytes_in).map_err(Undelivered::Job)?;
         }
-        if !self.crew.encoded(self.lane, self.tenure, errand.job, bytes_in) {
+        if !self.crew.encoded(self.lane, self.tenure, errand.job, bytes_in, digests.take()) {
             // The job has ended meanwhile, or its worker has.
             return Ok(());
         }

@@ -27,6 +27,8 @@ pub(in super::super) struct Delivery {
     pub(in super::super) params: Arc<Params>,
     pub(in super::super) inputs: Vec<Source>,
     pub(in super::super) timeout: Option<Duration>,
+    /// Whether it is asked for what is in its files.
+    pub(in super::super) digests: bool,
 }
 
 impl Crew {
@@ -50,6 +52,7 @@ impl Crew {
                     params: Arc::clone(&task.params),
                     inputs: task.inputs.clone(),
                     timeout: task.timeout,
+                    digests: task.digests.is_some(),
                 }));
             }
             if closing || self.is_served(entry) {
@@ -67,6 +70,7 @@ impl Crew {
         tenure: u64,
         job: JobId,
         inputs: Vec<Bytes>,
+        digests: Vec<[u8; 32]>,
     ) -> bool {
         let mut state = self.lock();
         let Some(entry) = state.lane(lane, tenure) else {
@@ -76,7 +80,9 @@ impl Crew {
         let Some(place) = entry.find(job) else {
             return true;
         };
-        entry.assigned[place].task.inputs = inputs.into_iter().map(Source::Bytes).collect();
+        let task = &mut entry.assigned[place].task;
+        task.inputs = inputs.into_iter().map(Source::Bytes).collect();
+        task.saw(digests);
         let sent = self.order(lane, entry, place);
         self.collect(&mut state);
         self.release(state);
@@ -91,12 +97,14 @@ impl Crew {
         tenure: u64,
         job: JobId,
         bytes_in: u64,
+        digests: Vec<[u8; 32]>,
     ) -> bool {
         let mut state = self.lock();
         let Some(entry) = state.lane(lane, tenure) else { return false };
         let Some(place) = entry.find(job) else { return false };
         let assigned = &mut entry.assigned[place];
         assigned.task.stamps.encoded = clock::now();
+        assigned.task.saw(digests);
         assigned.bytes_in = bytes_in;
         assigned.sent = true;
         true

@@ -23,6 +23,7 @@ use std::time::Duration;
 
 use brigade_ipc::{Arena, Bells, Budget, Call};
 use brigade_proto::{JobId, Nanos};
+use brigade_sys::confine::Readable;
 use brigade_sys::{affinity, clock};
 
 use smallvec::SmallVec;
@@ -68,6 +69,8 @@ pub(super) struct Crew {
     /// Time that counts for no job; the keeper looks.
     pub(super) stalls: stall::Shared,
     spin: Option<Duration>,
+    /// Which files jobs may name as inputs.
+    pub(super) readable: Arc<Readable>,
     /// A worker had to be woken for the last job.
     has_woken: AtomicBool,
     keeper: OnceLock<Keeper>,
@@ -121,6 +124,7 @@ impl Crew {
             bells,
             stalls: stall::Shared::default(),
             spin: config.spin,
+            readable: Arc::clone(&config.readable),
             has_woken: AtomicBool::new(false),
             keeper: OnceLock::new(),
             limits: Limits {

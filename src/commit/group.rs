@@ -1,0 +1,193 @@
+//! Results that go to the disk together.
+
+use std::path::PathBuf;
+
+use brigade_report::JobRow;
+
+use super::{Committed, Uncommitted, files};
+use crate::exit::{Exit, Failure};
+use crate::journal::{Digest, Done, Writer};
+use crate::write::{FileError, FinishedDrafts, is_taken, sync};
+
+/// The jobs of a group, and what has to be on the disk besides.
+pub(super) struct Group {
+    journal: Option<Writer>,
+    jobs: Vec<Uncommitted>,
+    files: usize,
+    bytes: u64,
+    /// Directories with new entries that are not on the disk.
+    directories: Vec<PathBuf>,
+}
+
+/// A job on its way.
+struct Job {
+    place: u64,
+    row: JobRow,
+    output: Option<PathBuf>,
+    files: usize,
+    digest: Option<Digest>,
+    done: Option<Done>,
+    /// Nothing once it has got its names.
+    result: Result<Option<FinishedDrafts>, FileError>,
+}
+
+impl Group {
+    pub(super) fn new(journal: Option<Writer>, directories: Vec<PathBuf>) -> Self {
+        Self { journal, jobs: Vec::new(), files: 0, bytes: 0, directories }
+    }
+
+    pub(super) fn files(&self) -> usize {
+        self.files
+    }
+
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    pub(super) fn add(&mut self, job: Uncommitted) {
+        // Where there is much of it, the disk can begin.
+        if job.row.bytes_out >= 1 << 20 {
+            job.drafts.start_writeback();
+        }
+        self.files += files(&job.drafts);
+        self.bytes += job.row.bytes_out;
+        self.jobs.push(job);
+    }
+
+    /// Brings to the disk that the journal is there, and the directories that results will be in.
+    pub(super) fn begin(&mut self) -> Result<(), Failure> {
+        if let Some(journal) = &self.journal {
+            self.directories.push(journal.directory());
+        }
+        self.sync_names(false)
+    }
+
+    /// Gives the results their names, and leaves it to the kernel when they go to the disk.
+    pub(super) fn name(&mut self) -> Vec<Result<Committed, Failure>> {
+        let mut jobs = self.take();
+        if let Err(failure) = self.record(&mut jobs) {
+            return vec![Err(failure)];
+        }
+        let named = self.publish(&mut jobs);
+        let named = named.and_then(|_| self.write_journal());
+        told(jobs, named)
+    }
+
+    /// Brings everything to the disk, and gives it its names between what has to be there before
+    /// and what has to be there after.
+    pub(super) fn commit(&mut self) -> Vec<Result<Committed, Failure>> {
+        let mut jobs = self.take();
+        let committed = self
+            .record(&mut jobs)
+            .and_then(|()| self.sync_contents(&mut jobs))
+            .and_then(|()| self.publish(&mut jobs))
+            .and_then(|are_undone| self.sync_names(are_undone));
+        told(jobs, committed)
+    }
+
+    /// Finds out what is in the way.
+    fn take(&mut self) -> Vec<Job> {
+        (self.files, self.bytes) = (0, 0);
+        let finish = |job: Uncommitted| {
+            let files = files(&job.drafts);
+            let (digest, done) = job.record.unzip();
+            let Uncommitted { place, row, drafts, output, .. } = job;
+            let result = drafts.finish().map(Some);
+            Job { place, row, output, files, digest, done, result }
+        };
+        std::mem::take(&mut self.jobs).into_iter().map(finish).collect()
+    }
+
+    /// What there will be is in the journal before it is there: so no file is ever in the place of
+    /// a result that the journal does not know.
+    fn record(&mut self, jobs: &mut [Job]) -> Result<(), Failure> {
+        let Some(journal) = &self.journal else { return Ok(()) };
+        let whole = jobs.iter_mut().filter(|job| job.result.is_ok());
+        journal.done(whole.filter_map(|job| job.done.take()))
+    }
+
+    /// Brings the files and the journal to the disk.
+    fn sync_contents(&mut self, jobs: &mut [Job]) -> Result<(), Failure> {
+        let written = self.journal.as_ref().map(Writer::write).transpose()?;
+        let files: Vec<_> = jobs
+            .iter()
+            .enumerate()
+            .filter_map(|(index, job)| Some((index, job.result.as_ref().ok()?.as_ref()?)))
+            .flat_map(|(index, finished)| finished.each().map(move |file| (index, file)))
+            .filter_map(|(index, finished)| Some((index, finished.path(), finished.file()?)))
+            .collect();
+        let mut all: Vec<_> = files.iter().map(|&(.., file)| file).collect();
+        all.extend(self.journal.as_ref().map(Writer::file));
+        let mut results = sync::files(&all);
+        if let (Some(journal), Some(written)) = (&self.journal, written) {
+            match results.pop() {
+                Some(Err(error)) => return Err(journal.failed("write", &error)),
+                _ => journal.is_synced(written),
+            }
+        }
+        let lost: Vec<(usize, FileError)> = files
+            .iter()
+            .zip(results)
+            .filter_map(|(&(index, path, _), result)| {
+                Some((index, (path.to_owned(), result.err()?)))
+            })
+            .collect();
+        for (index, error) in lost {
+            jobs[index].result = Err(error);
+        }
+        Ok(())
+    }
+
+    /// Gives the results their names. Says whether one that is in the journal has got none.
+    fn publish(&mut self, jobs: &mut [Job]) -> Result<bool, Failure> {
+        let mut are_undone = false;
+        for job in jobs {
+            if let Ok(drafts) = &mut job.result
+                && let Some(drafts) = drafts.take()
+            {
+                for directory in drafts.each().filter_map(|file| file.directory()) {
+                    if !self.directories.iter().any(|known| known == directory) {
+                        self.directories.push(directory.to_owned());
+                    }
+                }
+                let published = drafts.publish();
+                job.result = published.map(|()| None);
+            }
+            if let (Err((_, error)), Some(journal), Some(digest)) =
+                (&job.result, &self.journal, job.digest)
+            {
+                journal.undone(digest, is_taken(error));
+                are_undone = true;
+            }
+        }
+        Ok(are_undone)
+    }
+
+    fn write_journal(&self) -> Result<(), Failure> {
+        self.journal.as_ref().map_or(Ok(()), |journal| journal.write().map(drop))
+    }
+
+    /// Brings the names to the disk.
+    fn sync_names(&mut self, are_undone: bool) -> Result<(), Failure> {
+        if are_undone && let Some(journal) = &self.journal {
+            journal.sync()?;
+        }
+        let directories = std::mem::take(&mut self.directories);
+        sync::directories(&directories).map_err(|(path, error)| Failure {
+            exit: Exit::JobFailed,
+            message: format!("cannot bring the directory {} to the disk: {error}", path.display()),
+        })
+    }
+}
+
+/// The jobs as they have ended; or why none has.
+fn told(jobs: Vec<Job>, committed: Result<(), Failure>) -> Vec<Result<Committed, Failure>> {
+    if let Err(failure) = committed {
+        return vec![Err(failure)];
+    }
+    let told = |job: Job| {
+        let Job { place, row, output, files, result, .. } = job;
+        Ok(Committed { place, row, output, files, result: result.map(drop) })
+    };
+    jobs.into_iter().map(told).collect()
+}

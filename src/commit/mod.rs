@@ -1,0 +1,246 @@
+//! How results get to where they belong, and to the disk: in groups, on a thread of their own, so
+//! that the run does not wait for the disk. See README.md in `src/write` for the order of the
+//! steps and for what a loss of power leaves after each.
+
+mod group;
+
+use std::path::PathBuf;
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use brigade_report::JobRow;
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
+
+use crate::args::Durability;
+use crate::exit::{Exit, Failure};
+use crate::journal::{Digest, Done, Writer};
+use crate::write::{Drafts, FileError};
+use group::Group;
+
+/// A job that has succeeded, and whose result is complete, but in no place yet.
+pub(crate) struct Uncommitted {
+    /// What the caller calls it.
+    pub(crate) place: u64,
+    pub(crate) row: JobRow,
+    pub(crate) drafts: Drafts,
+    /// The output that it was given, if it was.
+    pub(crate) output: Option<PathBuf>,
+    /// Which job it is in the journal, and its record there, if one is kept.
+    pub(crate) record: Option<(Digest, Done)>,
+}
+
+/// A job that is over: its result is where it belongs, or why it is not.
+pub(crate) struct Committed {
+    pub(crate) place: u64,
+    pub(crate) row: JobRow,
+    pub(crate) output: Option<PathBuf>,
+    pub(crate) result: Result<(), FileError>,
+    /// How many files it was.
+    files: usize,
+}
+
+/// How long a result waits for others, to go to the disk with them.
+const DELAY: Duration = Duration::from_millis(100);
+
+/// Most files of a group. Each is open until it has its name, and so are those of the next group,
+/// which comes to be while this one is brought to the disk.
+const GROUP_FILES: usize = if cfg!(test) { 3 } else { 256 };
+
+/// Most bytes of a group: so many keep a disk busy.
+const GROUP_BYTES: u64 = 64 << 20;
+
+/// Results on their way to the disk.
+pub(crate) struct Commits {
+    to: To,
+    committed: Receiver<Result<Committed, Failure>>,
+    /// Files of jobs that were handed over and have not come back.
+    waiting: usize,
+    jobs: usize,
+    /// Whether they are not waiting for others.
+    is_hurried: bool,
+    most: usize,
+}
+
+enum To {
+    /// The thread that brings them there.
+    Thread(Sender<Message>, JoinHandle<()>),
+    /// Nobody: they get their names at once, and go to the disk when the kernel likes.
+    Names(Box<Group>, Sender<Result<Committed, Failure>>),
+}
+
+enum Message {
+    Job(Instant, Box<Uncommitted>),
+    /// Nothing more will come for a while.
+    Hurry,
+}
+
+impl Commits {
+    /// `directories` have new entries that have to be on the disk with the first results.
+    ///
+    /// # Errors
+    /// When the thread cannot be made.
+    pub(crate) fn start(
+        durability: Durability,
+        journal: Option<Writer>,
+        directories: Vec<PathBuf>,
+    ) -> Result<Self, Failure> {
+        let (sender, committed) = unbounded();
+        let group = Group::new(journal, directories);
+        let delay = match durability {
+            Durability::None => None,
+            Durability::Batch => Some(DELAY),
+            Durability::Sync => Some(Duration::ZERO),
+        };
+        let most = most_files();
+        let to = match delay {
+            None => To::Names(Box::new(group), sender),
+            Some(delay) => {
+                // Of itself bounded: see `has_room`.
+                let (queue, jobs) = unbounded();
+                let name = thread::Builder::new().name("committer".to_owned());
+                let thread = name.spawn(move || work(group, &jobs, &sender, delay, most));
+                let thread = thread.map_err(|error| Failure {
+                    exit: Exit::Pool,
+                    message: format!("cannot start a thread: {error}"),
+                })?;
+                To::Thread(queue, thread)
+            }
+        };
+        Ok(Self { to, committed, waiting: 0, jobs: 0, is_hurried: false, most })
+    }
+
+    /// Where jobs come back, in the order in which they were handed over.
+    pub(crate) fn committed(&self) -> &Receiver<Result<Committed, Failure>> {
+        &self.committed
+    }
+
+    /// Hands a job over. It never waits.
+    pub(crate) fn add(&mut self, job: Uncommitted) {
+        self.jobs += 1;
+        self.waiting += files(&job.drafts);
+        self.is_hurried = false;
+        match &mut self.to {
+            // Fails only when the thread has told why it gave up.
+            To::Thread(queue, _) => drop(queue.send(Message::Job(Instant::now(), Box::new(job)))),
+            To::Names(group, committed) => {
+                group.add(job);
+                for job in group.name() {
+                    // Never disconnected: `self.committed` lives.
+                    let _ = committed.send(job);
+                }
+            }
+        }
+    }
+
+    /// Whether more jobs may be begun: their results will be open files. If not, there is a whole
+    /// group that does not wait for more.
+    pub(crate) fn has_room(&self) -> bool {
+        self.waiting < self.most
+    }
+
+    /// Whether all jobs have come back.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.jobs == 0
+    }
+
+    /// What was handed over is not to wait for more.
+    pub(crate) fn hurry(&mut self) {
+        if let To::Thread(queue, _) = &self.to
+            && self.jobs > 0
+            && !self.is_hurried
+        {
+            self.is_hurried = true;
+            // As above.
+            let _ = queue.send(Message::Hurry);
+        }
+    }
+
+    /// One has come back.
+    pub(crate) fn came_back(&mut self, job: &Committed) {
+        self.jobs -= 1;
+        self.waiting -= job.files;
+        #[cfg(test)]
+        if job.result.is_ok() {
+            let paths = job.row.output.0.iter().map(PathBuf::from).collect();
+            crate::write::disk::record::note(|| {
+                crate::write::disk::record::Operation::Report(paths)
+            });
+        }
+    }
+
+    /// Waits until everything that was handed over is where it belongs.
+    ///
+    /// # Errors
+    /// Why it is not, unless that was told before.
+    pub(crate) fn finish(self) -> Result<(), Failure> {
+        if let To::Thread(queue, thread) = self.to {
+            drop(queue);
+            if thread.join().is_err() {
+                let message = "the thread that writes results has failed".to_owned();
+                return Err(Failure { exit: Exit::JobFailed, message });
+            }
+        }
+        // What was not asked for any more is written all the same.
+        self.committed.try_iter().try_for_each(|job| job.map(drop))
+    }
+}
+
+/// How many files of results may be open at once. The pool has to have descriptors, too.
+fn most_files() -> usize {
+    let free = brigade_sys::shortage::descriptors()
+        .map_or(u64::MAX, |(open, limit)| limit.saturating_sub(open));
+    usize::try_from(free / 4).unwrap_or(usize::MAX).clamp(2, 2 * GROUP_FILES)
+}
+
+/// How many files a job counts for. One without any is on its way, too.
+fn files(drafts: &Drafts) -> usize {
+    drafts.len().max(1)
+}
+
+/// Takes jobs and brings them to the disk, until there are no more.
+fn work(
+    mut group: Group,
+    jobs: &Receiver<Message>,
+    committed: &Sender<Result<Committed, Failure>>,
+    delay: Duration,
+    most: usize,
+) {
+    // What makes the journal one has to be there before anything else of it.
+    if let Err(failure) = group.begin() {
+        let _ = committed.send(Err(failure));
+        return;
+    }
+    while collect(&mut group, jobs, delay, most) {
+        for job in group.commit() {
+            let is_over = job.is_err();
+            // Fails only when nobody asks any more.
+            let _ = committed.send(job);
+            if is_over {
+                return;
+            }
+        }
+    }
+}
+
+/// Waits for a group of jobs. False if there is none and will be none.
+fn collect(group: &mut Group, jobs: &Receiver<Message>, delay: Duration, most: usize) -> bool {
+    let since = loop {
+        match jobs.recv() {
+            Ok(Message::Job(since, job)) => {
+                group.add(*job);
+                break since;
+            }
+            Ok(Message::Hurry) => {}
+            Err(_) => return false,
+        }
+    };
+    let deadline = since + delay;
+    while group.files() < most / 2 && group.bytes() < GROUP_BYTES {
+        match jobs.recv_deadline(deadline) {
+            Ok(Message::Job(_, job)) => group.add(*job),
+            Ok(Message::Hurry)
+            | Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => break,
+        }
+    }
+    true
+}

@@ -1,0 +1,123 @@
+//! What the operations of a test were, in their order.
+
+use std::cell::Cell;
+use std::collections::HashSet;
+use std::fs::File;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// Which file: its device and its number, which another may have when it is gone.
+pub(crate) type Id = (u64, u64);
+
+pub(crate) fn id(file: &File) -> Id {
+    let found = file.metadata().unwrap();
+    (found.dev(), found.ino())
+}
+
+/// Where a file is that this process has opened.
+pub(crate) fn path(file: &File) -> PathBuf {
+    std::fs::read_link(super::own_path(file)).unwrap()
+}
+
+/// Something that has been done.
+#[derive(Clone, Debug)]
+pub(crate) enum Operation {
+    /// A new file, in this directory, with this name if it has one.
+    Make(Id, PathBuf, Option<PathBuf>),
+    /// A file was opened, and made if it was not there.
+    Open(Id, PathBuf),
+    Write(Id, Vec<u8>),
+    SetLen(Id, u64),
+    Link(Id, PathBuf),
+    HardLink(PathBuf, PathBuf),
+    Rename(PathBuf, PathBuf),
+    Exchange(PathBuf, PathBuf),
+    Remove(PathBuf),
+    MakeDirectory(PathBuf),
+    SyncData(Id),
+    /// Everything on the file system of this file.
+    SyncAll(PathBuf),
+    SyncDirectory(PathBuf),
+    /// These results are told to be there.
+    Report(Vec<PathBuf>),
+}
+
+/// What is recorded of everything below a directory.
+struct Record {
+    root: PathBuf,
+    files: HashSet<Id>,
+    operations: Vec<Operation>,
+}
+
+impl Record {
+    fn add(&mut self, operation: &Operation) {
+        use Operation::*;
+        let is_ours = match operation {
+            Make(id, path, _) | Open(id, path) => {
+                let is_ours = path.starts_with(&self.root);
+                if is_ours {
+                    self.files.insert(*id);
+                } else {
+                    // Another file has the number now.
+                    self.files.remove(id);
+                }
+                is_ours
+            }
+            Write(id, _) | SetLen(id, _) | Link(id, _) | SyncData(id) => self.files.contains(id),
+            HardLink(path, _)
+            | Rename(path, _)
+            | Exchange(path, _)
+            | Remove(path)
+            | MakeDirectory(path)
+            | SyncDirectory(path)
+            | SyncAll(path) => path.starts_with(&self.root),
+            Report(paths) => paths.iter().any(|path| path.starts_with(&self.root)),
+        };
+        if is_ours {
+            self.operations.push(operation.clone());
+        }
+    }
+}
+
+static RECORDS: Mutex<Vec<Record>> = Mutex::new(Vec::new());
+
+fn records() -> MutexGuard<'static, Vec<Record>> {
+    RECORDS.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Enters what has just been done, wherever it is recorded.
+pub(crate) fn note(operation: impl FnOnce() -> Operation) {
+    let mut records = records();
+    if !records.is_empty() {
+        let operation = operation();
+        records.iter_mut().for_each(|record| record.add(&operation));
+    }
+}
+
+/// What is done below `root` while `work` is at work.
+pub(crate) fn of<T>(root: &Path, work: impl FnOnce() -> T) -> (T, Vec<Operation>) {
+    let record = Record { root: root.to_owned(), files: HashSet::new(), operations: Vec::new() };
+    records().push(record);
+    let done = work();
+    let mut records = records();
+    let place = records.iter().position(|record| record.root == root).unwrap();
+    (done, records.remove(place).operations)
+}
+
+thread_local! {
+    static NAMES: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether this thread is to do without files that have no name.
+pub(crate) fn wants_names() -> bool {
+    NAMES.get()
+}
+
+/// As on a file system that knows no files without names.
+pub(crate) fn with_names<T>(work: impl FnOnce() -> T) -> T {
+    NAMES.set(true);
+    let done = work();
+    NAMES.set(false);
+    done
+}

@@ -1,0 +1,345 @@
+//! A file on its way to its place.
+
+use std::fs::{File, Metadata, Permissions};
+use std::io::{self, BufWriter, ErrorKind, Write};
+use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt, fchown};
+use std::path::{Path, PathBuf};
+
+use super::disk::{self, Stored};
+use super::temporary::Temporary;
+use super::{Place, Replace, directory, exists, follow, look, place, remains, reserved, target};
+
+/// A file that is not there until it is published, and goes if it is dropped before that.
+/// A device or a pipe has nothing of that: what is written is there.
+pub(crate) struct Draft {
+    file: BufWriter<Stored>,
+    /// As it was named.
+    path: PathBuf,
+    goes: Goes,
+    replace: Replace,
+}
+
+/// How what is written gets where it belongs.
+enum Goes {
+    /// By a new name.
+    Beside(Beside),
+    Directly,
+}
+
+struct Beside {
+    /// The name that it has until then; none where the file system has files without a name.
+    temporary: Option<Temporary>,
+    /// Of the file itself, where its name is a link to it.
+    place: PathBuf,
+    /// What was there at first.
+    old: Option<Attributes>,
+}
+
+impl Draft {
+    /// # Errors
+    /// When no file can be made there.
+    pub(crate) fn of(path: &Path, replace: Replace) -> io::Result<Self> {
+        if let Some(what) = reserved(path) {
+            return Err(io::Error::other(format!("it is {what}")));
+        }
+        let (file, goes) = match look(path)? {
+            Place::Special => (Stored::special(target::open_special(path)?), Goes::Directly),
+            Place::Free | Place::Taken => {
+                let place = follow(path)?;
+                let old = file_at(&place);
+                // Until it has the mode of what it replaces, it is nobody else's.
+                let mode = if old.is_some() { 0o600 } else { 0o666 };
+                let (temporary, file) = match disk::make_nameless(directory(&place), mode) {
+                    Err(error) if error.kind() == ErrorKind::Unsupported => {
+                        let (temporary, file) = Temporary::beside(&place, mode)?;
+                        (Some(temporary), file)
+                    }
+                    made => (None, made?),
+                };
+                (file, Goes::Beside(Beside { temporary, place, old }))
+            }
+        };
+        Ok(Self { file: BufWriter::new(file), path: path.to_owned(), goes, replace })
+    }
+
+    /// What it will be.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Has the disk begin to write what was written to it.
+    pub(super) fn start_writeback(&self) {
+        // It is waited for later, and an error is told then.
+        let _ = brigade_sys::storage::start_writeback(self.file.get_ref().file());
+    }
+
+    /// Nothing more is written to it. It gets the mode and the owner of what it replaces.
+    ///
+    /// # Errors
+    /// When it cannot be written, or something is in its place that is not to be replaced.
+    pub(crate) fn finish(self) -> io::Result<Finished> {
+        let file = self.file.into_inner()?;
+        let mut replaces = false;
+        if let Goes::Beside(Beside { place, old, .. }) = &self.goes {
+            replaces = is_to_be_replaced(place, &self.path, &file, self.replace)?;
+            keep_attributes(file.file(), file_at(place).or(*old));
+        }
+        Ok(Finished { file, path: self.path, goes: self.goes, replaces })
+    }
+}
+
+/// Whether a file is published over another.
+fn is_to_be_replaced(
+    place: &Path,
+    named: &Path,
+    file: &Stored,
+    replace: Replace,
+) -> io::Result<bool> {
+    if replace == Replace::Always {
+        return Ok(true);
+    }
+    let Ok(found) = place.symlink_metadata() else { return Ok(false) };
+    if replace == Replace::Never {
+        return Err(io::Error::new(ErrorKind::AlreadyExists, taken(named)));
+    }
+    if found.is_file() && remains::is_left_of(&File::open(place)?, file.file())? {
+        return Ok(true);
+    }
+    let what = "it exists, and is not what this job computes; --force replaces it";
+    Err(io::Error::new(ErrorKind::AlreadyExists, what))
+}
+
+/// Why a file does not get its name.
+fn taken(named: &Path) -> String {
+    if named.is_symlink() { exists(named) } else { "it exists; --force replaces it".to_owned() }
+}
+
+/// A whole file that is not in its place yet.
+pub(crate) struct Finished {
+    file: Stored,
+    /// As it was named.
+    path: PathBuf,
+    goes: Goes,
+    replaces: bool,
+}
+
+impl Finished {
+    /// As it was named.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// What has to be brought to the disk before it is published, if anything.
+    pub(crate) fn file(&self) -> Option<&File> {
+        match self.goes {
+            Goes::Beside(_) => Some(self.file.file()),
+            Goes::Directly => None,
+        }
+    }
+
+    /// The directory that has to be brought to the disk after that, if there is one.
+    pub(crate) fn directory(&self) -> Option<&Path> {
+        match &self.goes {
+            Goes::Beside(Beside { place, .. }) => Some(directory(place)),
+            Goes::Directly => None,
+        }
+    }
+
+    /// Puts it in its place.
+    ///
+    /// # Errors
+    /// When that cannot be, or something has come there that is not to be replaced.
+    pub(crate) fn publish(self) -> io::Result<()> {
+        let Goes::Beside(mut beside) = self.goes else { return Ok(()) };
+        if !self.replaces {
+            return beside.put_new(self.file, &self.path);
+        }
+        let (temporary, _locked) = beside.name(self.file)?;
+        disk::rename(temporary.path(), &beside.place)?;
+        temporary.forget();
+        Ok(())
+    }
+
+    /// The same; and when this returns, it is on the disk.
+    ///
+    /// # Errors
+    /// As above.
+    pub(crate) fn publish_durably(self) -> io::Result<()> {
+        self.file().map_or(Ok(()), disk::sync_data)?;
+        let directory = self.directory().map(Path::to_owned);
+        self.publish()?;
+        directory.map_or(Ok(()), |directory| disk::sync_directory(&directory))
+    }
+
+    /// Puts it in its place so that this can be undone: what is replaced is kept until the answer
+    /// is dropped.
+    ///
+    /// # Errors
+    /// As for [`Finished::publish`].
+    pub(crate) fn place(self) -> io::Result<Placed> {
+        let named = self.path;
+        let Goes::Beside(mut beside) = self.goes else {
+            return Ok(Placed { path: named, before: Before::Lost });
+        };
+        let path = beside.place.clone();
+        if !self.replaces || path.symlink_metadata().is_err() {
+            beside.put_new(self.file, &named)?;
+            return Ok(Placed { path, before: Before::Nothing });
+        }
+        let (temporary, _locked) = beside.name(self.file)?;
+        let before = match disk::exchange(temporary.path(), &path) {
+            // The temporary name is that of the old file now.
+            Ok(()) if !temporary.path().is_dir() => Before::Kept(temporary),
+            Ok(()) => {
+                // No file takes the place of a directory.
+                disk::exchange(temporary.path(), &path)?;
+                return Err(ErrorKind::IsADirectory.into());
+            }
+            Err(error) if place::is_lacking(&error) || error.kind() == ErrorKind::NotFound => {
+                let was_there = path.symlink_metadata().is_ok();
+                disk::rename(temporary.path(), &path)?;
+                temporary.forget();
+                if was_there { Before::Lost } else { Before::Nothing }
+            }
+            Err(error) => return Err(error),
+        };
+        Ok(Placed { path, before })
+    }
+}
+
+impl Beside {
+    /// The name that the file has until it gets its own; and the file, locked.
+    fn name(&mut self, file: Stored) -> io::Result<(Temporary, Stored)> {
+        if let Some(temporary) = self.temporary.take() {
+            return Ok((temporary, file));
+        }
+        match Temporary::of_nameless(&self.place, &file) {
+            Err(error) if place::is_lacking(&error) || error.kind() == ErrorKind::NotFound => {
+                self.copy(&file)
+            }
+            named => Ok((named?, file)),
+        }
+    }
+
+    /// Gives the file its own name, where nothing is; what is there is told as it was named.
+    fn put_new(&mut self, file: Stored, named: &Path) -> io::Result<()> {
+        let put = match &self.temporary {
+            None => match disk::give_name(&file, &self.place) {
+                Err(error) if place::is_lacking(&error) || error.kind() == ErrorKind::NotFound => {
+                    let (temporary, _locked) = self.copy(&file)?;
+                    place::put_new(temporary.path(), &self.place).map(|()| temporary.forget())
+                }
+                put => put,
+            },
+            Some(temporary) => place::put_new(temporary.path(), &self.place),
+        };
+        let put = put.map_err(|error| match error.kind() {
+            ErrorKind::AlreadyExists => io::Error::new(error.kind(), taken(named)),
+            _ => error,
+        });
+        if put.is_ok()
+            && let Some(temporary) = self.temporary.take()
+        {
+            temporary.forget();
+        }
+        put
+    }
+
+    /// The same bytes with a name, where a file that was made without cannot be given one.
+    fn copy(&self, from: &Stored) -> io::Result<(Temporary, Stored)> {
+        let (temporary, mut to) = Temporary::beside(&self.place, 0o600)?;
+        let mut bytes = vec![0; 64 << 10];
+        let mut at = 0;
+        loop {
+            match from.file().read_at(&mut bytes, at)? {
+                0 => break,
+                len => {
+                    to.write_all(&bytes[..len])?;
+                    at += len as u64;
+                }
+            }
+        }
+        let found = from.file().metadata()?;
+        keep_attributes(to.file(), Some(Attributes::of(&found)));
+        // What it is a copy of may be there already, and has to be.
+        disk::sync_data(to.file())?;
+        Ok((temporary, to))
+    }
+}
+
+/// Who may do what with a file.
+#[derive(Clone, Copy)]
+struct Attributes {
+    mode: u32,
+    uid: u32,
+    gid: u32,
+}
+
+impl Attributes {
+    fn of(found: &Metadata) -> Self {
+        Self { mode: found.mode() & 0o777, uid: found.uid(), gid: found.gid() }
+    }
+}
+
+/// Those of the file in a place, if one is there.
+fn file_at(place: &Path) -> Option<Attributes> {
+    place.symlink_metadata().ok().filter(Metadata::is_file).as_ref().map(Attributes::of)
+}
+
+/// Gives a new file the owner and the mode of the one that it replaces, as far as this user may
+/// and the file system can: where not, it is open to fewer, never to more.
+fn keep_attributes(file: &File, old: Option<Attributes>) {
+    let (Some(old), Ok(new)) = (old, file.metadata()) else { return };
+    let mut mode = old.mode;
+    let is_owner_kept = new.uid() == old.uid || fchown(file, Some(old.uid), Some(old.gid)).is_ok();
+    let is_group_kept =
+        (is_owner_kept && new.gid() == old.gid) || fchown(file, None, Some(old.gid)).is_ok();
+    if !is_group_kept {
+        // Another group than the old one may do what all may.
+        mode = (mode & !0o070) | ((mode & 0o007) << 3);
+    }
+    if new.mode() & 0o777 != mode {
+        // The temporary file is its owner's alone: that is what is left.
+        let _ = file.set_permissions(Permissions::from_mode(mode));
+    }
+}
+
+/// A file that has been put in its place, which can be undone.
+pub(crate) struct Placed {
+    path: PathBuf,
+    before: Before,
+}
+
+/// What was in a file's place.
+enum Before {
+    Nothing,
+    Kept(Temporary),
+    /// The file system cannot exchange files.
+    Lost,
+}
+
+impl Placed {
+    /// Leaves the place as it was. Where that cannot be, the file stays: it is whole, and an
+    /// empty place would be no better.
+    pub(crate) fn undo(self) {
+        match self.before {
+            Before::Nothing => drop(disk::remove(&self.path)),
+            Before::Kept(old) => {
+                if disk::rename(old.path(), &self.path).is_ok() {
+                    old.forget();
+                }
+            }
+            Before::Lost => {}
+        }
+    }
+}
+
+impl Write for Draft {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.file.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
