@@ -234,12 +234,13 @@ fn collect(group: &mut Group, jobs: &Receiver<Message>, delay: Duration, most: u
             Err(_) => return false,
         }
     };
-    let deadline = since + delay;
+    let mut deadline = since + delay;
     while group.files() < most / 2 && group.bytes() < GROUP_BYTES {
         match jobs.recv_deadline(deadline) {
             Ok(Message::Job(_, job)) => group.add(*job),
-            Ok(Message::Hurry)
-            | Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => break,
+            // What has come by now goes along.
+            Ok(Message::Hurry) => deadline = since,
+            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => break,
         }
     }
     true
