@@ -48,6 +48,7 @@ pub(crate) fn image(file: &[u8]) {
 
 pub(crate) fn npy(file: &[u8]) {
     run("transpose", &[], &[file]);
+    run("cholesky", &[], &[file]);
 }
 
 pub(crate) fn wav(file: &[u8]) {

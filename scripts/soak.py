@@ -41,7 +41,7 @@ ALLOWED = {"private KiB": 1024, "descriptors": 6, "mappings": 12, "threads": 4,
 # No worker may have more of its own: what `hog` may take, and what is there before the first job.
 MOST_WORKER_KIB = (128 + 16) << 10
 FLAGS = ["--retries", "10", "--timeout", "20s", "--memory-limit", "128MiB",
-         "--max-jobs-per-worker", "20000", "--log", "error"]
+         "--max-jobs-per-worker", "20000", "--allow-fault-kernels", "--log", "error"]
 # Not `memory`: with a memory limit that is the job's own fault.
 ACTIONS = ["SIGKILL", "SIGSEGV", "SIGSTOP"]
 # What its job is told by.

@@ -5,11 +5,12 @@ use brigade_kernels::Registry;
 use brigade_measure::saved::Saved;
 use brigade_report::html::{Source, render};
 
-use crate::commands::batch_line;
+use crate::commands::batch_line::{self, Allowed};
 
 /// A line of a batch, without its end.
 pub fn batch_line(registry: &Registry, line: &[u8]) {
-    let parsed = batch_line::parse(1, line, registry, Backend::Processes);
+    let allowed = Allowed { registry, backend: Backend::Processes, faults: true };
+    let parsed = batch_line::parse(1, line, allowed);
     if let Err(reason) = parsed.job {
         assert!(!reason.is_empty(), "a line is refused for a reason");
     }

@@ -47,6 +47,7 @@ mod ledger;
 mod log;
 mod missing;
 mod plan;
+mod saved;
 mod settle;
 mod signals;
 mod tracer;

@@ -3,9 +3,8 @@
 use std::path::PathBuf;
 
 use brigade_proto::{Bytes, JobError, Outcome, Spans, Status};
-use brigade_report::{Files, JobRow, Micros, NoteNames, SpansUs};
+use brigade_report::{FileBytes, Files, Id, JobRow, Micros, NoteNames, SpansUs};
 use brigade_sys::clock;
-use serde_json::Value;
 
 use crate::commit::{Committed, Uncommitted};
 use crate::exit::Failure;
@@ -16,7 +15,7 @@ use crate::write::{Drafts, FileError, Replace};
 /// What the commands know of a job that its outcome does not tell.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct JobInfo {
-    pub(crate) id: Value,
+    pub(crate) id: Id,
     /// Whether the id is one that the line gives itself: else it is its number.
     pub(crate) is_named: bool,
     pub(crate) line: Option<u64>,
@@ -98,7 +97,9 @@ fn draft(
     }
     Ok(Drafts::write(path, outputs, info.replace).map(|(drafts, digest)| {
         row.digest = Some(digest);
-        row.output = names(&drafts.paths());
+        let paths = drafts.paths();
+        row.output = Files::of(&paths);
+        row.output_bytes = FileBytes::of(&paths);
         drafts
     }))
 }
@@ -117,6 +118,7 @@ pub(crate) fn concluded(job: Committed, ledger: &mut Ledger) -> JobRow {
 fn not_written(row: &mut JobRow, (path, error): &FileError) {
     row.status = Status::Failed;
     row.output = Files::default();
+    row.output_bytes = FileBytes::default();
     let message = format!("cannot write {}: {error}", path.display());
     row.error = Some(in_line(row.line, message));
 }
@@ -130,12 +132,13 @@ pub(crate) fn settle_resumed(
 ) -> JobRow {
     ledger.enter_resumed();
     // As it is called in this run, if that is the same file.
-    let output = match (&info.output, outputs) {
-        (Some(path), [_]) => names(std::slice::from_ref(path)),
-        _ => names(outputs),
+    let outputs = match (&info.output, outputs) {
+        (Some(path), [_]) => std::slice::from_ref(path),
+        _ => outputs,
     };
     JobRow {
-        output,
+        output: Files::of(outputs),
+        output_bytes: FileBytes::of(outputs),
         digest: Some(done.digest),
         bytes_in: done.bytes_in,
         bytes_out: done.bytes_out,
@@ -168,8 +171,10 @@ fn row(info: &JobInfo, status: Status) -> JobRow {
         id: info.id.clone(),
         line: info.line,
         kernel: info.kernel.clone(),
-        input: names(&info.inputs),
+        input: Files::of(&info.inputs),
+        input_bytes: FileBytes::of(&info.inputs),
         output: Files::default(),
+        output_bytes: FileBytes::default(),
         status,
         worker: None,
         pid: None,
@@ -191,11 +196,6 @@ fn last_words(error: &JobError) -> Option<String> {
         JobError::Crashed { last_words, .. } if !last_words.is_empty() => Some(last_words.clone()),
         _ => None,
     }
-}
-
-/// JSON has no place for names that are not UTF-8: what is not is replaced.
-fn names(paths: &[PathBuf]) -> Files {
-    Files(paths.iter().map(|path| path.to_string_lossy().into_owned()).collect())
 }
 
 fn digest(outputs: &[Bytes]) -> String {

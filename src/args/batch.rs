@@ -10,18 +10,25 @@ use super::{DurabilityArgs, JournalArgs, OutputArgs, PoolArgs, TraceArgs};
 A line:
   {\"id\": 7, \"kernel\": \"blur\", \"params\": {\"sigma\": 2}, \"inputs\": [\"a.png\"],
    \"output\": \"b.png\", \"timeout_ms\": 5000}
-Only kernel is required. id is any JSON and comes back with the result; without it, it is the
-line's number. Paths are relative to the current directory; the directory of output must exist.
+Only kernel is required. id is any JSON and comes back with the result as it was written, digit
+for digit; without it, it is the line's number. Paths are relative to the current directory; the
+directory of output must exist. A name that is not UTF-8 is written as {\"bytes\": BASE64}, or as
+results have it: replaced by U+FFFD where it is no text, with input_bytes or output_bytes in base64.
+Inputs are regular files: pipes, devices, /dev/stdin and files in /proc are refused, and no output
+is a pipe or a socket. Lines that somebody else has written are confined to a directory by --root.
 Without output the result is digested, but not written. Empty lines are skipped; a batch without
 any other is told on standard error, and is no failure.
 
 A line that is not a valid job, or whose job fails, gets a result line that says why, with the
 number of the line; the others run. Lines are read as workers become free: a batch may be endless.
+A batch is UTF-8, with or without a byte order mark, and a line has at most 1 MiB. What begins as
+UTF-16 or with zero bytes, or has no line end within 16 MiB, is no batch and is not read further.
 
 Examples:
   brigade batch jobs.jsonl > results.jsonl
   generate | brigade batch - --ordered | consume
   brigade batch jobs.jsonl --output results.jsonl --timeout 30s
+  brigade batch uploads.jsonl --root uploads --sandbox     lines and files of others
   brigade batch jobs.jsonl --trace batch.trace.json    where the time went: open it in Perfetto
   brigade batch jobs.jsonl --journal jobs.journal --resume   say it again after an interruption
 
@@ -38,6 +45,13 @@ pub(crate) struct BatchArgs {
     /// name the same output
     #[arg(long, help_heading = "Results")]
     pub(crate) force: bool,
+    /// Lines may name inputs and outputs under this directory only; names stay relative to the
+    /// current directory. Neither .. nor a link leads out of it
+    #[arg(long, value_name = "DIR", help_heading = "Untrusted lines")]
+    pub(crate) root: Option<PathBuf>,
+    /// Let lines name kernels that crash, hang, panic or take memory on purpose
+    #[arg(long, help_heading = "Untrusted lines")]
+    pub(crate) allow_fault_kernels: bool,
     /// Accepted because `run` has it: a batch always goes on after a failed job
     #[arg(short, long, help_heading = "Results")]
     pub(crate) keep_going: bool,

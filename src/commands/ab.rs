@@ -51,7 +51,11 @@ pub(crate) fn run(args: &AbArgs) -> Result<Exit, Failure> {
     let cells = cells::of(args, &first, second.as_ref());
     let stopped = [Some(&first), second.as_ref()].into_iter().flatten();
     let stopped = stopped.filter_map(|round| round.stopped.clone()).next();
-    let side = |program: &Program| Side { name: program.text().to_owned(), host: host.clone() };
+    let side = |program: &Program| Side {
+        name: program.text().to_owned(),
+        name_bytes: None,
+        host: host.clone(),
+    };
     let comparison = Comparison {
         schema: COMPARE_SCHEMA.to_owned(),
         kind: "ab".to_owned(),

@@ -1,17 +1,19 @@
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
-use std::io::{self, BufReader, IsTerminal, Write};
+use std::io::{self, BufRead, BufReader, IsTerminal, Write};
 use std::os::fd::AsFd;
+use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
+use std::sync::Arc;
 
-use brigade_exec::{Pool, Stop, SubmitError};
+use brigade_exec::{Pool, Readable, Root, Stop, SubmitError};
 use brigade_kernels::Registry;
 use brigade_proto::{JobId, JobSpec, Outcome, Status};
 use brigade_report::{JobRow, RunConfig, RunHuman, RunJsonl, RunReport};
 use crossbeam_channel::{Receiver, Sender, never, select};
 
-use super::batch_line::{self, Parsed};
-use super::batch_reader::{self, MAX_LINE, Read};
+use super::batch_line::{self, Allowed, Parsed};
+use super::batch_reader::{self, Read};
 use super::claims::Claims;
 use super::crew::{Crew, Window};
 use crate::args::{BatchArgs, Durability};
@@ -28,7 +30,9 @@ use crate::tracer;
 use crate::write::{self, Replace, Reservation};
 
 pub(crate) fn run(args: &BatchArgs, registry: Registry) -> Result<Exit, Failure> {
-    let config = config::pool(&args.pool)?;
+    let mut config = config::pool(&args.pool)?;
+    let files = files(args)?;
+    config.readable = Arc::clone(&files);
     let (lines, _reserved) = open(&args.file)?;
     let mut described = RunConfig::of(&config);
     described.keep_going = true;
@@ -62,7 +66,8 @@ pub(crate) fn run(args: &BatchArgs, registry: Registry) -> Result<Exit, Failure>
             taken: 0,
             early: BTreeMap::new(),
             due: 0,
-            claims: Claims::new(args.force),
+            claims: Claims::new(args.force, Arc::clone(&files)),
+            files,
             ledger,
             results: &mut results,
             closing: &mut closing,
@@ -79,6 +84,15 @@ pub(crate) fn run(args: &BatchArgs, registry: Registry) -> Result<Exit, Failure>
     Ok(account.exit)
 }
 
+/// Which files lines may name.
+fn files(args: &BatchArgs) -> Result<Arc<Readable>, Failure> {
+    let Some(directory) = &args.root else { return Ok(Arc::new(Readable::Regular)) };
+    let root = Root::open(directory).map_err(|error| {
+        Failure::usage(format!("cannot use --root {}: {error}", directory.display()))
+    })?;
+    Ok(Arc::new(Readable::Beneath(root)))
+}
+
 /// The lines of a file or of standard input; no result goes there.
 fn open(path: &Path) -> Result<(Receiver<Read>, Option<Reservation>), Failure> {
     let cannot = |error: io::Error| Failure::usage(missing::cannot_read("batch", path, &error));
@@ -90,10 +104,18 @@ fn open(path: &Path) -> Result<(Receiver<Read>, Option<Reservation>), Failure> {
         return Ok((lines, reserved));
     }
     let file = File::open(path).map_err(cannot)?;
-    if file.metadata().map_err(cannot)?.is_dir() {
+    let found = file.metadata().map_err(cannot)?;
+    if found.is_dir() {
         return Err(cannot(io::ErrorKind::IsADirectory.into()));
     }
-    let lines = batch_reader::start(BufReader::new(file)).map_err(cannot)?;
+    let mut file = BufReader::new(file);
+    // Before any worker starts. What is typed or comes through a pipe would have to be waited for.
+    if found.is_file() || (found.file_type().is_char_device() && !file.get_ref().is_terminal()) {
+        let beginning = file.fill_buf().map_err(cannot)?;
+        batch_reader::refuse_beginning(beginning)
+            .map_err(|why| Failure::usage(format!("{} is no batch: {why}", path.display())))?;
+    }
+    let lines = batch_reader::start(file).map_err(cannot)?;
     Ok((lines, Some(write::reserve(path, BATCH))))
 }
 
@@ -120,6 +142,8 @@ struct Batch<'a> {
     /// With `--ordered`: the place whose result is written next.
     due: u64,
     claims: Claims,
+    /// Which files lines may name.
+    files: Arc<Readable>,
     ledger: &'a mut Ledger,
     results: &'a mut Results,
     closing: &'a mut RunHuman,
@@ -180,9 +204,16 @@ impl Batch<'_> {
     fn take(&mut self, read: Read) -> Result<(), Failure> {
         let (number, text) = match read {
             Read::Line(number, text) => (number, text),
-            Read::TooLong(number) => {
+            Read::Refused(number, why) => {
                 let info = JobInfo { id: number.into(), line: Some(number), ..JobInfo::default() };
-                return self.refuse(&info, format!("longer than {MAX_LINE} bytes"));
+                return self.refuse(&info, why);
+            }
+            Read::NoBatch(why) => {
+                let batch = self.args.file.display();
+                say(format_args!("error: {batch} is no batch: {why}"));
+                let exit = if self.taken == 0 { Exit::Usage } else { Exit::JobFailed };
+                self.end(exit, format!("{batch} is no batch"));
+                return Ok(());
             }
             Read::Failed(error) => {
                 let batch = self.args.file.display();
@@ -191,9 +222,13 @@ impl Batch<'_> {
                 return Ok(());
             }
         };
-        let backend = self.pool.config().backend;
-        let Parsed { mut info, job } =
-            batch_line::parse(number, &text, self.pool.registry(), backend);
+        let allowed = Allowed {
+            registry: self.pool.registry(),
+            backend: self.pool.config().backend,
+            faults: self.args.allow_fault_kernels,
+        };
+        let Parsed { mut info, job } = batch_line::parse(number, &text, allowed);
+        let job = job.and_then(|job| self.look_at_inputs(&info).map(|()| job));
         let fate = match (&job, self.ledger.journal()) {
             (Ok(job), Some(journal)) => look_up(journal, job, &mut info)?,
             _ => Fate::New,
@@ -232,6 +267,20 @@ impl Batch<'_> {
                 self.refuse(&info, error.to_string())
             }
         }
+    }
+
+    /// A journal reads the inputs of a job before it is run.
+    fn look_at_inputs(&mut self, info: &JobInfo) -> Result<(), String> {
+        if self.ledger.journal().is_none() {
+            return Ok(());
+        }
+        info.inputs.iter().try_for_each(|path| match self.files.open(path) {
+            // What the system says is told by the job.
+            Err(error) if error.raw_os_error().is_none() => {
+                Err(format!("cannot read {}: {error}", path.display()))
+            }
+            _ => Ok(()),
+        })
     }
 
     fn claim(&mut self, info: &JobInfo) -> Result<(), String> {

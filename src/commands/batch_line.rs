@@ -1,17 +1,21 @@
 //! One line of a batch: `{"id": any, "kernel": "blur", "params": {"sigma": 2},
 //! "inputs": ["a.png"], "output": "b.png", "timeout_ms": 5000}`.
 
-use std::path::PathBuf;
+mod fields;
+mod names;
+
 use std::time::Duration;
 
 use brigade_exec::{Backend, SubmitError};
-use brigade_kernels::Registry;
+use brigade_kernels::{Entry, Family, Registry};
 use brigade_proto::{JobSpec, Params, Source, Value, limits};
-use serde::Deserialize;
-use serde_json::Value as Json;
+use brigade_report::Id;
+use serde_json::value::RawValue;
 
 use crate::plan;
 use crate::settle::JobInfo;
+use fields::Fields;
+use names::{Bytes, Name, merge};
 
 /// A line that is a job, or why it is none. What is known of it either way.
 pub(crate) struct Parsed {
@@ -19,64 +23,61 @@ pub(crate) struct Parsed {
     pub(crate) job: Result<JobSpec, String>,
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Line {
-    #[serde(rename = "id")]
-    _id: Option<Json>,
-    kernel: String,
-    #[serde(default)]
-    params: serde_json::Map<String, Json>,
-    #[serde(default)]
-    inputs: Vec<PathBuf>,
-    output: Option<PathBuf>,
-    timeout_ms: Option<u64>,
+/// Which kernels a line may name.
+#[derive(Clone, Copy)]
+pub(crate) struct Allowed<'a> {
+    pub(crate) registry: &'a Registry,
+    pub(crate) backend: Backend,
+    /// Also those that go wrong on purpose.
+    pub(crate) faults: bool,
 }
 
 /// Reads line `number`. Paths are looked at later.
-pub(crate) fn parse(number: u64, text: &[u8], registry: &Registry, backend: Backend) -> Parsed {
+pub(crate) fn parse(number: u64, text: &[u8], allowed: Allowed<'_>) -> Parsed {
     let mut info = JobInfo { id: number.into(), line: Some(number), ..JobInfo::default() };
-    let job = read(text, &mut info, registry, backend);
+    let job = read(text, &mut info, allowed);
     Parsed { info, job }
 }
 
-fn read(
-    text: &[u8],
-    info: &mut JobInfo,
-    registry: &Registry,
-    backend: Backend,
-) -> Result<JobSpec, String> {
-    // In two steps, so that a job with a mistake in it still has its id.
-    let json: Json = serde_json::from_slice(text).map_err(|error| {
-        // Every text is its own first line: only the column tells something.
-        let place = format!(" at line {} column {}", error.line(), error.column());
-        let what = error.to_string().replace(&place, "");
-        format!("not JSON: {what} (column {})", error.column())
-    })?;
-    let Json::Object(fields) = &json else {
-        return Err("not a job: a JSON object with at least \"kernel\" is needed".to_owned());
-    };
+/// What a line can say.
+const KNOWN: [&str; 8] =
+    ["id", "kernel", "params", "inputs", "input_bytes", "output", "output_bytes", "timeout_ms"];
+
+fn read(text: &[u8], info: &mut JobInfo, allowed: Allowed<'_>) -> Result<JobSpec, String> {
+    let Allowed { registry, backend, faults } = allowed;
+    let fields = Fields::read(text)?;
+    // First, so that a job with a mistake in it still has its id.
     if let Some(id) = fields.get("id") {
-        info.id = id.clone();
+        info.id = Id::read(id).map_err(|error| format!("not a job: id: {error}"))?;
         info.is_named = true;
     }
-    if let Some(Json::String(kernel)) = fields.get("kernel") {
-        info.kernel.clone_from(kernel);
+    fields.check(&KNOWN)?;
+    let kernel: String = fields.take("kernel")?.ok_or("not a job: missing field `kernel`")?;
+    info.kernel.clone_from(&kernel);
+    let inputs: Option<Vec<Name>> = fields.take("inputs")?;
+    let bytes: Option<Bytes> = fields.take("input_bytes")?;
+    info.inputs = merge(inputs.unwrap_or_default(), bytes, "input")?;
+    let output: Option<Name> = fields.take("output")?;
+    let bytes: Option<Bytes> = fields.take("output_bytes")?;
+    let mut outputs = merge(output.into_iter().collect(), bytes, "output")?;
+    if outputs.len() > 1 {
+        return Err(format!("not a job: output_bytes has {} names; it has one", outputs.len()));
     }
-    let line: Line = serde_json::from_value(json).map_err(|error| format!("not a job: {error}"))?;
-    info.inputs = line.inputs;
-    info.output = line.output;
+    info.output = outputs.pop();
 
-    let entry = registry.find(&line.kernel).map_err(|error| error.to_string())?;
+    let entry = registry.find(&kernel).map_err(|error| error.to_string())?;
+    if entry.spec.family == Family::Fault && !faults {
+        return Err(format!(
+            "the kernel `{kernel}` goes wrong on purpose; --allow-fault-kernels lets lines name it"
+        ));
+    }
     if entry.spec.needs_isolation && backend.is_in_process() {
         let kernel = entry.spec.name;
         return Err(SubmitError::NeedsIsolation { kernel, backend }.to_string());
     }
     let mut params = Params::new();
-    for (name, value) in line.params {
-        let value = param_value(value)
-            .ok_or_else(|| format!("parameter {name} must be a number, a text, true or false"))?;
-        params.set(name, value);
+    for (name, value) in fields.within("params")?.iter() {
+        params.set(name, param_value(entry, name, value)?);
     }
     let inputs = info.inputs.len().min(limits::MAX_INPUTS + 1);
     // Before the format, which would hide a parameter's own mistake.
@@ -84,70 +85,40 @@ fn read(
     if let Some(extension) = info.output.as_ref().and_then(|output| output.extension()) {
         plan::choose_format(entry, &mut params, &extension.to_string_lossy())?;
     }
-    let mut job = JobSpec::new(line.kernel);
+    let mut job = JobSpec::new(kernel);
     job.params = params;
     job.inputs = info.inputs.iter().cloned().map(Source::File).collect();
-    job.timeout = match line.timeout_ms {
+    job.timeout = match fields.take("timeout_ms")? {
         Some(0) => return Err("timeout_ms must be at least 1".to_owned()),
         other => other.map(Duration::from_millis),
     };
     Ok(job)
 }
 
-fn param_value(json: Json) -> Option<Value> {
-    match json {
-        Json::Bool(value) => Some(Value::Bool(value)),
-        Json::String(text) => Some(Value::Text(text)),
-        Json::Number(number) => match number.as_i64() {
-            Some(whole) => Some(Value::Int(whole)),
-            None => number.as_f64().map(Value::Float),
-        },
-        Json::Null | Json::Array(_) | Json::Object(_) => None,
-    }
+/// The value of a parameter, of a type and in a range that the kernel allows.
+fn param_value(entry: &Entry, name: &str, json: &RawValue) -> Result<Value, String> {
+    let text = json.get();
+    let number = || {
+        let whole = text.parse().map(Value::Int).ok();
+        whole.or_else(|| text.parse().map(Value::Float).ok())
+    };
+    let (value, what) = match text.as_bytes().first() {
+        Some(b'"') => (serde_json::from_str(text).map(Value::Text).ok(), "a string"),
+        Some(b't' | b'f') => (Some(Value::Bool(text == "true")), "a truth value"),
+        Some(b'[') => (None, "a list"),
+        Some(b'{') => (None, "an object"),
+        Some(b'n') => (None, "null"),
+        // Too large for an f64 is infinite, which no kernel allows.
+        _ => (number(), "a number"),
+    };
+    let text = limits::cut(text, 40);
+    let checked = match value {
+        // As it was written: a journal knows the job by it.
+        Some(value) => entry.check_param(name, &value, text).map(|_| value),
+        None => Err(entry.wrong_type(name, text, what)),
+    };
+    checked.map_err(|error| error.to_string())
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn parsed(text: &str) -> Parsed {
-        parse(7, text.as_bytes(), &Registry::builtin(), Backend::Threads)
-    }
-
-    #[test]
-    fn a_whole_line_is_read() {
-        let line = r#"{"id": {"a": [1]}, "kernel": "blur", "params": {"sigma": 2},
-            "inputs": ["a.png"], "output": "b.jpg", "timeout_ms": 5000}"#;
-        let parsed = parsed(line);
-        let job = parsed.job.unwrap();
-        assert_eq!(parsed.info.id, serde_json::json!({"a": [1]}));
-        assert!(parsed.info.is_named);
-        assert_eq!(job.params.get("sigma"), Some(&Value::Int(2)));
-        assert_eq!(job.params.get("format"), Some(&Value::Text("jpeg".into())));
-        assert_eq!(job.inputs, [Source::File("a.png".into())]);
-        assert_eq!(job.timeout, Some(Duration::from_secs(5)));
-    }
-
-    #[test]
-    fn every_mistake_is_told_and_the_id_kept() {
-        for (line, expected) in [
-            ("{", "not JSON"),
-            ("[1]", "not a job"),
-            (r#"{"id":7}"#, "missing field `kernel`"),
-            (r#"{"id":7,"kernel":"blur","inptus":[]}"#, "unknown field `inptus`"),
-            (r#"{"id":7,"kernel":"bulr"}"#, "did you mean `blur`"),
-            (r#"{"id":7,"kernel":"blur"}"#, "reads 1 input"),
-            (r#"{"id":7,"kernel":"blur","inputs":["a"],"params":{"sigma":"2"}}"#, "sigma"),
-            (r#"{"id":7,"kernel":"blur","inputs":["a"],"params":{"sigma":[2]}}"#, "sigma"),
-            (r#"{"id":7,"kernel":"blur","inputs":["a"],"output":"b.bmp"}"#, ".bmp"),
-            (r#"{"id":7,"kernel":"blur","inputs":["a"],"timeout_ms":0}"#, "timeout_ms"),
-            (r#"{"id":7,"kernel":"blur","inputs":["a"],"timeout_ms":-5}"#, "-5"),
-            (r#"{"id":7,"kernel":"blur","inputs":"a"}"#, "sequence"),
-        ] {
-            let parsed = parsed(line);
-            let error = parsed.job.unwrap_err();
-            assert!(error.contains(expected), "{line}: {error}");
-            assert_eq!(parsed.info.id, serde_json::json!(7));
-        }
-    }
-}
+mod tests;

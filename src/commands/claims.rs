@@ -1,8 +1,14 @@
 //! Which outputs of a batch are spoken for.
 
 use std::collections::HashSet;
+use std::io::ErrorKind;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
+use std::sync::Arc;
+
+use brigade_exec::{Readable, Root};
+use brigade_proto::limits;
 
 use crate::compact::Seen;
 use crate::missing;
@@ -13,14 +19,24 @@ use crate::write::{self, Place, Replace};
 /// A batch may be long. So without `--force` only the outputs of jobs in flight are remembered:
 /// that of an earlier one is there, and what is there is not replaced. With it nobody could
 /// tell by the file whether an earlier line wrote it, and all of them are remembered.
-pub(super) enum Claims {
+pub(super) struct Claims {
+    claimed: Claimed,
+    files: Arc<Readable>,
+}
+
+enum Claimed {
     InFlight(HashSet<[u8; 16]>),
     All(Seen),
 }
 
 impl Claims {
-    pub(super) fn new(force: bool) -> Self {
-        if force { Self::All(Seen::default()) } else { Self::InFlight(HashSet::new()) }
+    /// `files`: those under its root alone can be claimed, if it has one.
+    pub(super) fn new(force: bool, files: Arc<Readable>) -> Self {
+        let claimed = match force {
+            true => Claimed::All(Seen::default()),
+            false => Claimed::InFlight(HashSet::new()),
+        };
+        Self { claimed, files }
     }
 
     /// Whether a line's output can be written, before anything is computed; then it is
@@ -37,6 +53,9 @@ impl Claims {
         if path.file_name().is_none() {
             return Err(format!("cannot write `{show}`: it is not the name of a file"));
         }
+        if let Readable::Beneath(root) = &*self.files {
+            check_root(root, path)?;
+        }
         if let Some(why) = missing::no_directory(directory) {
             return Err(format!("cannot write {show}: {why}"));
         }
@@ -50,12 +69,17 @@ impl Claims {
         }
         let found = write::look(path).map_err(|error| format!("cannot write {show}: {error}"))?;
         if found == Place::Special {
+            if let Some(kind) = blocking(path) {
+                return Err(format!(
+                    "cannot write {show}: it is {kind}, whose reader could hold up all lines"
+                ));
+            }
             // Nothing is replaced there, and several may write to it.
             return Ok(());
         }
-        let is_first = match self {
-            Self::InFlight(outputs) => outputs.insert(fingerprint(path)),
-            Self::All(outputs) => outputs.insert(&fingerprint(path)),
+        let is_first = match &mut self.claimed {
+            Claimed::InFlight(outputs) => outputs.insert(fingerprint(path)),
+            Claimed::All(outputs) => outputs.insert(&fingerprint(path)),
         };
         if !is_first {
             return Err(format!("an earlier line has the same output {show}"));
@@ -70,9 +94,32 @@ impl Claims {
 
     /// The line that has claimed it has ended.
     pub(super) fn release(&mut self, path: &Path) {
-        if let Self::InFlight(outputs) = self {
+        if let Claimed::InFlight(outputs) = &mut self.claimed {
             outputs.remove(&fingerprint(path));
         }
+    }
+}
+
+/// Whether a result can only go under the root, whether it is one file or several.
+fn check_root(root: &Root, path: &Path) -> Result<(), String> {
+    let several = (0..limits::MAX_OUTPUTS).map(|index| write::numbered(path, index));
+    std::iter::once(path.to_owned()).chain(several).try_for_each(|path| {
+        match root.check_writable(&path) {
+            // Told later, and better.
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(format!("cannot write {}: {error}", path.display())),
+            Ok(()) => Ok(()),
+        }
+    })
+}
+
+/// What would have to be waited for before it is written, as only another process can go on.
+fn blocking(path: &Path) -> Option<&'static str> {
+    let kind = path.metadata().ok()?.file_type();
+    match () {
+        () if kind.is_fifo() => Some("a pipe"),
+        () if kind.is_socket() => Some("a socket"),
+        () => None,
     }
 }
 
@@ -94,7 +141,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (path, same) = (dir.path().join("x"), dir.path().join("./x"));
         for force in [false, true] {
-            let mut claims = Claims::new(force);
+            let mut claims = Claims::new(force, Arc::default());
             let replace = if force { Replace::Always } else { Replace::Never };
             claims.claim(&path, replace).unwrap();
             assert!(claims.claim(&same, replace).unwrap_err().contains("an earlier line"));
@@ -111,7 +158,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("x");
         fs::write(&path, "mine").unwrap();
-        let mut claims = Claims::new(false);
+        let mut claims = Claims::new(false, Arc::default());
         assert!(claims.claim(&path, Replace::Never).unwrap_err().contains("--force"));
         // A result of an earlier run of this job.
         claims.claim(&path, Replace::Remains).unwrap();
@@ -124,12 +171,12 @@ mod tests {
     #[test]
     fn without_force_nothing_is_remembered_of_jobs_that_have_ended() {
         let dir = tempfile::tempdir().unwrap();
-        let mut claims = Claims::new(false);
+        let mut claims = Claims::new(false, Arc::default());
         for number in 0..1000 {
             let path = dir.path().join(number.to_string());
             claims.claim(&path, Replace::Never).unwrap();
             claims.release(&path);
         }
-        assert!(matches!(claims, Claims::InFlight(outputs) if outputs.is_empty()));
+        assert!(matches!(claims.claimed, Claimed::InFlight(outputs) if outputs.is_empty()));
     }
 }

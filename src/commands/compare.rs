@@ -1,19 +1,18 @@
 //! `brigade compare`: two saved results.
 
-use std::fs;
 use std::path::Path;
 use std::time::Instant;
 
-use brigade_measure::comparison::{COMPARE_SCHEMA, Comparison};
+use brigade_measure::comparison::{COMPARE_SCHEMA, Comparison, Side};
 use brigade_measure::saved::{self, Saved};
 use brigade_report::formats::Document;
-use serde_json::Value;
+use brigade_report::name_bytes;
 
 use super::verdict;
 use crate::args::CompareArgs;
 use crate::console;
 use crate::exit::{Exit, Failure};
-use crate::{exports, missing};
+use crate::exports;
 
 pub(crate) fn run(args: &CompareArgs) -> Result<Exit, Failure> {
     let begin = Instant::now();
@@ -43,8 +42,8 @@ pub(crate) fn run(args: &CompareArgs) -> Result<Exit, Failure> {
     let comparison = Comparison {
         schema: COMPARE_SCHEMA.to_owned(),
         kind: "compare".to_owned(),
-        base: base.side(&args.base.to_string_lossy()),
-        head: head.side(&args.head.to_string_lossy()),
+        base: side(&base, &args.base),
+        head: side(&head, &args.head),
         tolerance: args.verdict.tolerance,
         seed: saved::SEED,
         took_s: begin.elapsed().as_secs_f64(),
@@ -59,12 +58,12 @@ pub(crate) fn run(args: &CompareArgs) -> Result<Exit, Failure> {
     Ok(verdict::exit(comparison.verdict, args.verdict.fail_on))
 }
 
+fn side(saved: &Saved, path: &Path) -> Side {
+    Side { name_bytes: name_bytes(path), ..saved.side(&path.to_string_lossy()) }
+}
+
 fn read(path: &Path) -> Result<Saved, Failure> {
     let wrong = |error: String| Failure::usage(format!("{}: {error}", path.display()));
-    let bytes = fs::read(path)
-        .map_err(|error| Failure::usage(missing::cannot_read("result", path, &error)))?;
-    let value: Value = serde_json::from_slice(&bytes).map_err(|error| {
-        wrong(format!("it is not JSON of Brigade ({error}); was it saved without --format json?"))
-    })?;
+    let value = crate::saved::read(path, wrong)?;
     Saved::read(&value).map_err(wrong)
 }

@@ -3,25 +3,18 @@ use std::io::Write;
 use std::path::Path;
 
 use brigade_report::html::{Source, render};
-use serde_json::Value;
 
 use crate::args::ReportArgs;
 use crate::console::{self, Results};
 use crate::exit::{Exit, Failure};
-use crate::{missing, write};
+use crate::write;
 
 pub(crate) fn run(args: &ReportArgs) -> Result<Exit, Failure> {
     let path = &args.result;
     let wrong = |why: &dyn std::fmt::Display| {
         Failure::usage(format!("there is no report of {}: {why}", path.display()))
     };
-    let bytes = fs::read(path)
-        .map_err(|error| Failure::usage(missing::cannot_read("result", path, &error)))?;
-    let result: Value = serde_json::from_slice(&bytes).map_err(|error| {
-        wrong(&format_args!(
-            "it is not JSON of Brigade ({error}); was it saved without --format json?"
-        ))
-    })?;
+    let result = crate::saved::read(path, |why| wrong(&why))?;
     let page = render(&result, &source(path)).map_err(|error| wrong(&error))?;
 
     if args.output.as_deref() == Some(Path::new("-")) {

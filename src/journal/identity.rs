@@ -5,6 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use brigade_proto::{JobSpec, Source};
+use brigade_report::Id;
 
 use super::base::Base;
 use super::record::Digest;
@@ -43,7 +44,7 @@ impl Census {
         base: &Base,
         spec: &JobSpec,
         output: Option<&Path>,
-        id: Option<&serde_json::Value>,
+        id: Option<&Id>,
     ) -> (Digest, u32) {
         let name = name(base, spec, output, id);
         let digest = Digest::from(name.finalize());
@@ -63,7 +64,7 @@ pub(super) fn digest(
     base: &Base,
     spec: &JobSpec,
     output: Option<&Path>,
-    id: Option<&serde_json::Value>,
+    id: Option<&Id>,
     before: u32,
 ) -> Digest {
     numbered(name(base, spec, output, id), before)
@@ -74,12 +75,7 @@ fn numbered(mut name: blake3::Hasher, before: u32) -> Digest {
     name.finalize().into()
 }
 
-fn name(
-    base: &Base,
-    spec: &JobSpec,
-    output: Option<&Path>,
-    id: Option<&serde_json::Value>,
-) -> blake3::Hasher {
+fn name(base: &Base, spec: &JobSpec, output: Option<&Path>, id: Option<&Id>) -> blake3::Hasher {
     let mut name = blake3::Hasher::new();
     add(&mut name, spec.kernel.as_bytes());
     for source in &spec.inputs {
@@ -89,7 +85,7 @@ fn name(
         }
     }
     add(&mut name, &output.map(|path| base.key(path)).unwrap_or_default());
-    add(&mut name, id.map(ToString::to_string).unwrap_or_default().as_bytes());
+    add(&mut name, id.map(Id::compact).unwrap_or_default().as_bytes());
     name
 }
 
@@ -178,7 +174,8 @@ pub(super) fn digest_of_files(paths: &[PathBuf]) -> io::Result<blake3::Hash> {
         if !path.metadata()?.is_file() {
             return Err(io::Error::other("it is not a file"));
         }
-        hasher.update_reader(std::fs::File::open(path)?)?;
+        // It may have become a pipe meanwhile, which is not waited for.
+        hasher.update_reader(brigade_sys::patient::open(path)?)?;
     }
     Ok(hasher.finalize())
 }

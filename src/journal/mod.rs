@@ -16,7 +16,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use brigade_proto::{JobSpec, Status};
-use brigade_report::units;
+use brigade_report::{Id, units};
 
 use crate::args::JournalArgs;
 use crate::console::say;
@@ -213,12 +213,7 @@ impl Journal {
     }
 
     /// Which job it is: asked for once for each, in the order of the run.
-    pub(crate) fn enter(
-        &mut self,
-        spec: &JobSpec,
-        output: Option<&Path>,
-        id: Option<&serde_json::Value>,
-    ) -> Job {
+    pub(crate) fn enter(&mut self, spec: &JobSpec, output: Option<&Path>, id: Option<&Id>) -> Job {
         let (digest, before) = self.census.enter(&self.base, spec, output, id);
         let mut job = Job { digest, earlier: None };
         if self.earlier.of(digest).is_none() {

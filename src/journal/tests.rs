@@ -179,15 +179,18 @@ fn names_that_are_no_text_survive() {
 fn one_job_is_another_by_its_place_among_equals_and_its_files() {
     let mut census = Census::default();
     let spec = JobSpec::new("noop");
-    let mut enter = |spec: &JobSpec, output: Option<&str>, id: Option<&serde_json::Value>| {
+    let mut enter = |spec: &JobSpec, output: Option<&str>, id: Option<&Id>| {
         census.enter(&Base::None, spec, output.map(Path::new), id).0
     };
-    let id = serde_json::json!({"a": 1});
+    let id = |text: &str| serde_json::from_str::<Id>(text).unwrap();
     let all = [
         enter(&spec, None, None),
         enter(&spec, None, None),
         enter(&spec, Some("a"), None),
-        enter(&spec, None, Some(&id)),
+        enter(&spec, None, Some(&id(r#"{"a": 1}"#))),
+        enter(&spec, None, Some(&id(r#"{"a": 1.0}"#))),
+        enter(&spec, None, Some(&id("340282366920938463463374607431768211455"))),
+        enter(&spec, None, Some(&id("340282366920938463463374607431768211454"))),
         enter(&JobSpec::new("touch"), None, None),
         enter(&JobSpec::new("noop").input(PathBuf::from("a")), None, None),
     ];
@@ -197,6 +200,11 @@ fn one_job_is_another_by_its_place_among_equals_and_its_files() {
         Census::default().enter(&Base::None, &spec, None, None).0,
         all[0],
         "and the same in each run"
+    );
+    assert_eq!(
+        Census::default().enter(&Base::None, &spec, None, Some(&id("{\"a\":\t1}"))).0,
+        all[3],
+        "however it is spaced"
     );
     let with = |spec: &JobSpec| With::of(spec).now();
     assert_ne!(with(&spec), with(&JobSpec::new("noop").param("us", 1)));

@@ -130,7 +130,7 @@ fn copy(from: &[u8], hasher: &mut blake3::Hasher, to: &mut impl Write) -> io::Re
 const CHUNK: usize = 64 << 10;
 
 /// `dir/a.npy` -> `dir/a.0.npy`.
-fn numbered(path: &Path, index: usize) -> PathBuf {
+pub(crate) fn numbered(path: &Path, index: usize) -> PathBuf {
     let mut name = path.file_stem().unwrap_or_default().to_owned();
     name.push(format!(".{index}"));
     if let Some(extension) = path.extension() {

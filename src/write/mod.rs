@@ -21,7 +21,7 @@ use rustix::fs::OFlags;
 
 pub(crate) use draft::Draft;
 use draft::{Finished, Placed};
-pub(crate) use drafts::{Drafts, FileError, FinishedDrafts, is_taken};
+pub(crate) use drafts::{Drafts, FileError, FinishedDrafts, is_taken, numbered};
 pub(crate) use reserved::{Reservation, reserve, reserve_open, reserved};
 pub(crate) use target::{Place, exists, follow, is_stdout, look, open_in_place};
 use temporary::Temporary;

@@ -1,8 +1,12 @@
 //! `brigade batch`.
 
+use std::ffi::OsStr;
 use std::io::{BufReader, Write};
+use std::os::unix::ffi::OsStrExt;
 use std::process::Stdio;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::{Value, json};
 
 use crate::util::{BACKENDS, Kitchen, finish, next_line, signal};
@@ -29,6 +33,131 @@ fn one_line_in_is_one_line_out() {
         assert!(rows.iter().all(|row| row["status"] == "ok"));
         assert!(rows.iter().all(|row| row["spans_us"].as_object().unwrap().len() == 7));
     }
+}
+
+/// The text of a field of an object without others in it before that field.
+fn raw<'a>(row: &'a str, name: &str) -> &'a str {
+    let (_, rest) = row.split_once(&format!("\"{name}\":")).unwrap();
+    rest.split_once(",\"").unwrap().0
+}
+
+#[test]
+fn an_id_comes_back_digit_for_digit() {
+    let kitchen = Kitchen::new();
+    let lines = include_str!("files/ids.jsonl");
+    let mut ids: Vec<&str> = lines.lines().map(|line| raw(line, "id")).collect();
+    ids.extend(["1e400", "-0", "1.0", "1E+2", "-12345678901234567890.5000", r#""\u00e9\/""#]);
+    ids.push(r#"{"b": [1.50, 2], "a":1e400}"#);
+    let line = |id: &&str| format!("{{\"id\":{id},\"kernel\":\"noop\"}}\n");
+    // One with a mistake in it keeps its id, too.
+    let input: String = ids.iter().map(line).chain(["{\"id\":-0,\"kernel\":7}\n".into()]).collect();
+    ids.push("-0");
+    kitchen.write("ids.jsonl", input);
+    for backend in ["sync", "processes"] {
+        let flags = format!("-b {backend} --trace {backend}.json --journal {backend}.journal");
+        let done = kitchen.run(&format!("batch ids.jsonl --ordered {flags}")).expect(1);
+        let got: Vec<&str> = done.stdout.lines().map(|row| raw(row, "id")).collect();
+        assert_eq!(got, ids);
+        let trace = String::from_utf8(kitchen.read(&format!("{backend}.json"))).unwrap();
+        for id in &ids {
+            assert!(trace.contains(&format!("{{\"job\":{id}")), "{id}");
+        }
+        // Each is another job than the others.
+        let again = kitchen.run(&format!(
+            "batch ids.jsonl --ordered -b {backend} --journal {backend}.journal --resume"
+        ));
+        let again = again.expect(1).says(&format!("{} jobs done", ids.len() - 1));
+        let got: Vec<&str> = again.stdout.lines().map(|row| raw(row, "id")).collect();
+        assert_eq!(got, ids);
+        assert_eq!(again.stdout.matches("\"resumed\":true").count(), ids.len() - 1);
+    }
+}
+
+#[test]
+fn ids_that_differ_in_their_last_digit_are_two_jobs_of_a_journal() {
+    let kitchen = Kitchen::new();
+    let line = |digit| {
+        format!("{{\"id\":34028236692093846346337460743176821145{digit},\"kernel\":\"noop\"}}\n")
+    };
+    kitchen.write("one", line(5));
+    kitchen.write("other", line(4));
+    kitchen.run("batch one -b sync --journal j").expect(0);
+    let other = kitchen.run("batch other -b sync --journal j --resume").expect(0);
+    assert!(!other.stdout.contains("resumed"), "{other:?}");
+    let one = kitchen.run("batch one -b sync --journal j --resume").expect(0);
+    assert!(one.stdout.contains("resumed"), "{one:?}");
+}
+
+#[test]
+fn a_byte_order_mark_is_no_part_of_a_batch_or_of_a_result() {
+    let kitchen = Kitchen::new();
+    kitchen.write("bom.jsonl", include_bytes!("files/bom.jsonl"));
+    let rows = kitchen.run("batch bom.jsonl --ordered -b sync").expect(0).lines();
+    assert_eq!(rows.iter().map(|row| &row["id"]).collect::<Vec<_>>(), [1, 2]);
+    let text = include_str!("files/bom.jsonl");
+    assert_eq!(kitchen.feed("batch - -b sync", text).expect(0).lines().len(), 2);
+    kitchen.run("run noop --jobs 2 -b sync --format json --output r.json").expect(0);
+    kitchen.write("r.json", [b"\xef\xbb\xbf", &kitchen.read("r.json")[..]].concat());
+    kitchen.run("report r.json").expect(0);
+}
+
+#[test]
+fn a_stream_that_is_no_batch_ends_with_exit_2_and_what_ran_before_counts() {
+    let kitchen = Kitchen::new();
+    let zeros = "\0".repeat(17 << 20);
+    for (input, code, said) in [
+        ("{\"kernel\":\"noop\"}\0".to_owned(), 2, "zero bytes"),
+        (zeros.clone(), 2, "zero bytes"),
+        (" ".repeat(17 << 20), 2, "line 1 has no end within 16 MiB;"),
+        (format!("{{\"kernel\":\"noop\"}}\n{zeros}"), 1, "line 2 has no end within 16 MiB"),
+    ] {
+        let done = kitchen.feed("batch - -b sync", &input).expect(code).says("- is no batch: ");
+        let done = done.says(said);
+        assert_eq!(done.stdout.lines().count(), usize::from(code == 1), "{done:?}");
+    }
+}
+
+#[test]
+fn names_that_are_not_utf_8_come_out_with_their_bytes_and_go_in_again() {
+    let kitchen = Kitchen::new();
+    kitchen.image("a.png", "8x8");
+    let odd = |name: &[u8]| kitchen.path("").join(OsStr::from_bytes(name));
+    std::fs::rename(kitchen.path("a.png"), odd(b"a\xff.png")).unwrap();
+    let mut run = kitchen.command("run blur -b sync --format json -o");
+    let run =
+        finish(run.arg(OsStr::from_bytes(b"b\xfe.png")).arg(odd(b"a\xff.png")).spawn().unwrap());
+    let row = &run.expect(0).json()["jobs"][0];
+    let input = BASE64.encode(odd(b"a\xff.png").as_os_str().as_bytes());
+    assert_eq!(row["input_bytes"], input);
+    assert_eq!(
+        (&row["output"], &row["output_bytes"]),
+        (&"b\u{fffd}.png".into(), &"Yv4ucG5n".into())
+    );
+    let line = json!({
+        "kernel": row["kernel"], "inputs": [row["input"]], "input_bytes": row["input_bytes"],
+        "output": row["output"], "output_bytes": row["output_bytes"],
+    });
+    std::fs::remove_file(odd(b"b\xfe.png")).unwrap();
+    let other = json!({
+        "kernel": "blur", "inputs": [{"bytes": "Yf8ucG5n"}], "output": {"bytes": "Y/4ucG5n"},
+    });
+    let input = format!("{line}\n{other}\n");
+    for flags in ["", "--resume"] {
+        let done = kitchen.feed(&format!("batch - --ordered -b sync --journal j {flags}"), &input);
+        let rows = done.expect(0).lines();
+        for key in ["input", "input_bytes", "output", "output_bytes", "digest"] {
+            assert_eq!(rows[0][key], row[key], "{key}");
+        }
+        assert_eq!(rows[1]["input_bytes"], "Yf8ucG5n");
+        assert_eq!(rows[1]["output_bytes"], "Y/4ucG5n");
+        assert_eq!(rows[1]["resumed"] == true, !flags.is_empty());
+    }
+    assert_eq!(
+        std::fs::read(odd(b"b\xfe.png")).unwrap(),
+        std::fs::read(odd(b"c\xfe.png")).unwrap()
+    );
+    let plain = kitchen.run("run noop --jobs 1 -b sync --format json").expect(0);
+    assert!(!plain.stdout.contains("_bytes\":\""), "only where it is needed");
 }
 
 #[test]

@@ -29,6 +29,7 @@ fn latency_measures_every_backend_beside_a_floor() {
             assert_eq!(cell["case"]["kernel"], kernel);
             let samples = cell["samples"].as_array().unwrap();
             assert_eq!(cell["n"], samples.len());
+            assert!(!samples.is_empty());
             // A job that failed would be no number.
             assert!(samples.iter().all(|sample| sample.as_f64().unwrap() > 0.0));
             // Two blocks have no interval.

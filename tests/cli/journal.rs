@@ -141,13 +141,7 @@ fn no_result_replaces_journal_batch_or_report() {
         let line = format!(
             "exec {brigade} batch {batch} --force --ordered --journal j --output rows --trace trace"
         );
-        let child = std::process::Command::new("sh")
-            .args(["-c", &line])
-            .current_dir(kitchen.path(""))
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn();
-        let rows = finish(child.unwrap()).expect(1).lines();
+        let rows = finish(kitchen.shell(&line).spawn().unwrap()).expect(1).lines();
         assert_eq!(rows.len(), outputs.len());
         for (row, output) in rows.iter().zip(outputs) {
             let error = row["error"].as_str().unwrap_or_default();
@@ -331,13 +325,7 @@ fn a_journal_that_cannot_be_written_ends_the_run() {
     let line = format!(
         "trap '' XFSZ; ulimit -f 1; exec {brigade} run noop -b threads --jobs 500 --journal j --format json"
     );
-    let command = std::process::Command::new("sh")
-        .args(["-c", &line])
-        .current_dir(kitchen.path(""))
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn();
-    finish(command.unwrap()).expect(1).says("cannot write the journal j");
+    finish(kitchen.shell(&line).spawn().unwrap()).expect(1).says("cannot write the journal j");
     // What is in it is whole.
     let again = kitchen.run("run noop --jobs 500 --journal j --resume --format json").expect(0);
     assert_eq!(again.json()["summary"]["ok"], 500);
@@ -363,8 +351,9 @@ fn a_batch_goes_on_by_what_its_lines_say() {
     assert_eq!(rows[2]["output"], "o0.png");
     // A failed job is tried again; it was no result.
     let bad = "{\"kernel\":\"panic\"}\n";
-    kitchen.feed("batch - --journal k", bad).expect(1);
-    let again = kitchen.feed("batch - --journal k --resume", bad).expect(1).says("0 jobs done");
+    kitchen.feed("batch - --allow-fault-kernels --journal k", bad).expect(1);
+    let line = "batch - --allow-fault-kernels --journal k --resume";
+    let again = kitchen.feed(line, bad).expect(1).says("0 jobs done");
     assert_eq!(again.lines()[0]["status"], "failed");
 }
 

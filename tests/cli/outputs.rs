@@ -3,7 +3,6 @@
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt, symlink};
-use std::process::{Command, Stdio};
 
 use crate::util::{Done, Kitchen, finish};
 
@@ -19,14 +18,7 @@ fn kitchen() -> Kitchen {
 
 fn shell(kitchen: &Kitchen, line: &str) -> Done {
     let brigade = env!("CARGO_BIN_EXE_brigade");
-    let child = Command::new("sh")
-        .args(["-c", &line.replace("BRIGADE", brigade)])
-        .current_dir(kitchen.path(""))
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn();
-    finish(child.unwrap())
+    finish(kitchen.shell(&line.replace("BRIGADE", brigade)).spawn().unwrap())
 }
 
 #[test]

@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -143,12 +143,7 @@ fn a_full_disk_is_told_with_the_name_of_the_file() {
     kitchen.image("large.png", "400x400");
     let brigade = env!("CARGO_BIN_EXE_brigade");
     let run = "run blur large.png small.png -o out --ext npy -b threads --keep-going";
-    let child = Command::new("sh")
-        .args(["-c", &format!("trap '' XFSZ; ulimit -f 8; exec {brigade} {run}")])
-        .current_dir(kitchen.path(""))
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn();
+    let child = kitchen.shell(&format!("trap '' XFSZ; ulimit -f 8; exec {brigade} {run}")).spawn();
     let done = finish(child.unwrap()).expect(1);
     assert!(done.stdout.contains("cannot write out/large.npy: File too large"), "{done:#?}");
     assert_eq!(kitchen.list("out"), ["small.npy"], "nothing partial");
@@ -159,11 +154,7 @@ fn more_workers_than_there_can_be_are_refused() {
     let kitchen = Kitchen::new();
     kitchen.run("run noop -w 5000").expect(2).says("--workers sets it");
     let brigade = env!("CARGO_BIN_EXE_brigade");
-    let child = Command::new("sh")
-        .args(["-c", &format!("ulimit -n 64; exec {brigade} run noop -w 20")])
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn();
+    let child = kitchen.shell(&format!("ulimit -n 64; exec {brigade} run noop -w 20")).spawn();
     finish(child.unwrap()).expect(5).says("raise ulimit -n");
     kitchen.run("run noop --jobs 64 -w 32").expect(0);
 }

@@ -26,6 +26,8 @@ fn kitchen() -> Kitchen {
         format!(r#"{{"schema":"brigade.bench.v1","host":{{}},"experiments":[{cell}]}}"#)
     };
     kitchen.write("r.json", bench("latency"));
+    kitchen.write("utf16", b"\xff\xfe{\0}\0\n\0");
+    kitchen.write("zeros", vec![0; 100_000]);
     kitchen.write("other.json", bench("startup"));
     kitchen
 }
@@ -179,6 +181,9 @@ fn a_batch_that_cannot_be_read_or_written_is_refused() {
         ("batch jobs.jsonl -b sync -w 3", "--workers"),
         ("batch jobs.jsonl --timeout 1", "--timeout"),
         ("batch jobs.jsonl more.jsonl", "more.jsonl"),
+        ("batch utf16 --output new --journal j", "it is UTF-16"),
+        ("batch zeros --output new --journal j", "zero bytes"),
+        ("batch /dev/zero --output new --journal j", "zero bytes"),
     ]);
 }
 
@@ -218,6 +223,9 @@ fn a_comparison_of_nothing_is_refused() {
         ("compare r.json missing.json", "missing.json"),
         ("compare r.json junk.json", "junk.json"),
         ("compare r.json run.json", "brigade.run.v1"),
+        ("compare r.json utf16", "it is UTF-16"),
+        ("compare r.json zeros", "not JSON"),
+        ("compare /dev/zero r.json", "not JSON"),
         ("compare r.json s", "result s: "),
         ("compare no/*.json r.json", "no file matches no/*.json"),
         ("compare r.json other.json --output x.json", "nothing in common"),
@@ -246,6 +254,8 @@ fn a_report_of_nothing_is_refused() {
         ("report junk.json", "junk.json"),
         ("report strange.json", "other.v1"),
         ("report s", "result s: "),
+        ("report utf16", "it is UTF-16"),
+        ("report /dev/zero", "not JSON"),
         ("report r.json -o r.json", "would replace"),
         ("report r.json -o no/x.html", "no/x.html"),
         ("report r.json -o s", "not a file"),
@@ -274,7 +284,7 @@ fn a_line_that_is_no_job_is_told_by_its_number_and_the_others_run() {
         ("{", "not JSON"),
         ("[1]", "not a job"),
         ("7", "not a job"),
-        ("\u{0}", "not JSON"),
+        ("{\"id\":\u{0}}", "zero bytes"),
         (r#"{"id":7}"#, "kernel"),
         (r#"{"kernel":7}"#, "not a job"),
         (r#"{"kernel":"blr"}"#, "did you mean `blur`"),
@@ -286,7 +296,9 @@ fn a_line_that_is_no_job_is_told_by_its_number_and_the_others_run() {
         (r#"{"kernel":"blur","inputs":["s"]}"#, "cannot read s"),
         (r#"{"kernel":"blur","inputs":["a.png"],"params":{"sgima":2}}"#, "sgima"),
         (r#"{"kernel":"blur","inputs":["a.png"],"params":{"sigma":[2]}}"#, "sigma"),
-        (r#"{"kernel":"blur","inputs":["a.png"],"params":{"sigma":1e999}}"#, "not JSON"),
+        (r#"{"kernel":"blur","inputs":["a.png"],"params":{"sigma":1e999}}"#, "sigma=1e999"),
+        (r#"{"kernel":"blur","inputs":["a.png"],"params":{"sigma":"2"}}"#, "a number is expected"),
+        (r#"{"kernel":"blur","inputs":[{"bytes":"?"}]}"#, "not base64"),
         (r#"{"kernel":"blur","inputs":["a.png"],"params":{"sigma":-3}}"#, "sigma"),
         (r#"{"kernel":"blur","inputs":["a.png"],"output":"x.bmp"}"#, "bmp"),
         (r#"{"kernel":"blur","inputs":["a.png"],"output":"no/x.png"}"#, "there is no directory no"),

@@ -17,9 +17,11 @@ use tempfile::TempDir;
 /// No test takes longer, unless something hangs.
 const CAP: Duration = Duration::from_secs(120);
 
-/// A fresh directory in which the program runs.
+/// A fresh directory in which the program runs, and one for its sockets: tests, and another
+/// Brigade of this user, do not come across each other.
 pub(crate) struct Kitchen {
     dir: TempDir,
+    runtime: TempDir,
 }
 
 /// Has the programs that the tests start begin with the signals' default actions. The shell that
@@ -47,7 +49,8 @@ pub(crate) struct Done {
 impl Kitchen {
     pub(crate) fn new() -> Self {
         default_signals();
-        Self { dir: tempfile::tempdir().unwrap() }
+        // The path of a socket has to be short.
+        Self { dir: tempfile::tempdir().unwrap(), runtime: tempfile::tempdir_in("/tmp").unwrap() }
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
@@ -75,11 +78,26 @@ impl Kitchen {
     }
 
     pub(crate) fn command(&self, line: &str) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_brigade"));
+        let mut command = self.program(env!("CARGO_BIN_EXE_brigade"));
+        command.args(shell_words::split(line).unwrap());
         command
-            .args(shell_words::split(line).unwrap())
+    }
+
+    /// A shell that runs this, and can start Brigade.
+    pub(crate) fn shell(&self, script: &str) -> Command {
+        let mut command = self.program("sh");
+        command.args(["-c", script]);
+        command
+    }
+
+    /// Any program, in the surroundings of this test.
+    pub(crate) fn program(&self, program: &str) -> Command {
+        let mut command = Command::new(program);
+        command
             .current_dir(self.dir.path())
             .env_remove("BRIGADE_LOG")
+            .env("XDG_RUNTIME_DIR", self.runtime.path())
+            .env("TMPDIR", self.runtime.path())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
@@ -133,6 +151,17 @@ pub(crate) fn next_line<R: Read + AsFd>(from: &mut BufReader<R>) -> String {
     let mut line = String::new();
     from.read_line(&mut line).unwrap();
     line
+}
+
+/// Says that a test cannot be done on this machine, as it lacks something. That is a failure where
+/// the machine is known to have that, as in the continuous integration: `BRIGADE_REQUIRE` names
+/// it, or says `all`.
+pub(crate) fn skip(what: &str, why: &str) {
+    let required = std::env::var("BRIGADE_REQUIRE").unwrap_or_default();
+    let is_required = required.split(' ').any(|name| [what, "all"].contains(&name));
+    assert!(!is_required, "not tested, and BRIGADE_REQUIRE={required}: {why}");
+    // Not a macro: the harness shows what those print of red tests only.
+    std::io::stderr().write_all(format!("skipped: {why}\n").as_bytes()).unwrap();
 }
 
 /// Sends a signal by name.

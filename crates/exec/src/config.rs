@@ -2,10 +2,12 @@ use std::fmt;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use brigade_ipc::{Bounds, Patience};
 use brigade_proto::limits;
+use brigade_sys::confine::Readable;
 
 use crate::{ForkServer, PoolError, executor};
 
@@ -138,6 +140,8 @@ pub struct PoolConfig {
     pub memory_limit: Option<u64>,
     /// Processor time that a job may use in a worker process.
     pub cpu_limit: Option<Duration>,
+    /// Which files jobs may name as inputs.
+    pub readable: Arc<Readable>,
     /// Shut worker processes in: no file system, no network, no programs, no processes.
     pub sandbox: Option<Sandbox>,
     /// Bind worker n to the n-th usable core.
@@ -169,6 +173,7 @@ impl Default for PoolConfig {
             max_jobs_per_worker: None,
             memory_limit: None,
             cpu_limit: None,
+            readable: Arc::default(),
             sandbox: None,
             pin: false,
             start_deadline: Duration::from_secs(10),

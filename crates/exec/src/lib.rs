@@ -21,6 +21,7 @@ mod stall;
 mod ticket;
 mod wake_up;
 
+pub use brigade_sys::confine::{Readable, Root};
 pub use config::{Backend, PoolConfig, Sandbox, StartMethod, Transport};
 pub use error::{PoolError, SubmitError};
 pub use executor::{Status, Stop, WorkerReport};

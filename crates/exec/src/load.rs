@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use brigade_ipc::{Arena, ArenaSlab, Carriage, Payload, Region};
 use brigade_proto::{Buffer, Bytes, JobError, Source, limits};
+use brigade_sys::confine::Readable;
 use brigade_sys::{clock, patient};
 
 use crate::stall::{Frozen, Stopwatch};
@@ -38,13 +39,14 @@ impl Target for ArenaSlab {
     }
 }
 
-/// When reading an input is given up. The inputs of a job have as much time as its kernel has
+/// Which inputs are read, and when that is given up. The inputs of a job have as much time as its kernel has
 /// (`--timeout`), and that is counted apart: a job whose input comes late is not to blame for it
 /// when it computes.
 pub(crate) struct Limit<'a> {
     /// Of all inputs of the job together.
     end: Option<(Stopwatch<'a>, Duration)>,
     is_stopped: &'a dyn Fn() -> bool,
+    readable: &'a Readable,
     /// What was in each file that was read goes there, if that is asked for.
     digests: Option<&'a RefCell<Vec<[u8; 32]>>>,
 }
@@ -54,9 +56,10 @@ impl<'a> Limit<'a> {
         timeout: Option<Duration>,
         is_stopped: &'a dyn Fn() -> bool,
         frozen: Frozen<'a>,
+        readable: &'a Readable,
     ) -> Self {
         let end = timeout.map(|timeout| (Stopwatch::start(clock::now(), frozen), timeout));
-        Self { end, is_stopped, digests: None }
+        Self { end, is_stopped, readable, digests: None }
     }
 
     /// Has what is in each file told as well: of the bytes that are read, for the file may be
@@ -170,7 +173,7 @@ fn read<T: Target>(
     let file = loop {
         // At once, whatever it is: to open a pipe that nobody writes to would wait for a writer,
         // and nothing could end that.
-        match patient::open(path) {
+        match limit.readable.open(path) {
             Ok(file) => break file,
             // Another program has a lease on it, and is asked to give it up.
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
@@ -256,7 +259,8 @@ fn stream(
 }
 
 /// For what is in memory, which is not waited for.
-pub(crate) const NEVER: Limit<'static> = Limit { end: None, is_stopped: &|| false, digests: None };
+pub(crate) const NEVER: Limit<'static> =
+    Limit { end: None, is_stopped: &|| false, readable: &Readable::Any, digests: None };
 
 /// Bytes of all inputs together.
 pub(crate) fn total(inputs: &[Bytes]) -> u64 {
@@ -301,13 +305,22 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = fifo(&directory);
         let after = Duration::from_millis(10);
-        let limit = Limit::begin(Some(after), &|| false, &|_| 0);
+        let limit = Limit::begin(Some(after), &|| false, &|_| 0, &Readable::Any);
         let timed_out = JobError::InputTimedOut { path: path.clone(), after };
         assert_eq!(load(&[path.clone().into()], &limit).unwrap_err(), timed_out);
         let looks = std::cell::Cell::new(0);
         let is_stopped = || looks.replace(looks.get() + 1) == 2;
-        let limit = Limit::begin(None, &is_stopped, &|_| 0);
+        let limit = Limit::begin(None, &is_stopped, &|_| 0, &Readable::Any);
         assert_eq!(load(&[path.into()], &limit).unwrap_err(), JobError::Cancelled);
+    }
+
+    #[test]
+    fn a_pipe_is_refused_at_once_where_regular_files_alone_are_read() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = fifo(&directory);
+        let limit = Limit { readable: &Readable::Regular, ..NEVER };
+        let error = load(&[path.into()], &limit).unwrap_err();
+        assert!(error.to_string().contains("it is a pipe"), "{error}");
     }
 
     #[test]
@@ -349,7 +362,8 @@ mod tests {
         let path = dir.path().join("input");
         std::fs::write(&path, "first").unwrap();
         let digests = RefCell::new(Vec::new());
-        let limit = Limit::begin(None, &|| false, &crate::stall::here).digesting(&digests);
+        let limit =
+            Limit::begin(None, &|| false, &crate::stall::here, &Readable::Any).digesting(&digests);
         let inputs = [path.clone().into(), Source::from(&b"in memory"[..]), path.clone().into()];
         load(&inputs[..1], &limit).unwrap();
         std::fs::write(&path, "second").unwrap();

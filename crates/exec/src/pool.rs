@@ -152,7 +152,7 @@ impl PoolBuilder {
         let span = tracing::info_span!("pool", backend = %config.backend, workers = config.lanes());
         let _entered = span.enter();
         let executor: Arc<dyn Executor> = match config.backend {
-            Backend::Sync => Arc::new(in_process::Sync::start(&registry)),
+            Backend::Sync => Arc::new(in_process::Sync::start(&registry, &config)),
             Backend::Async => Arc::new(in_process::EventLoop::start(&registry, &config)?),
             Backend::Threads => Arc::new(in_process::Threads::start(&registry, &config, false)?),
             Backend::ThreadsGil => Arc::new(in_process::Threads::start(&registry, &config, true)?),

@@ -52,7 +52,7 @@ pub fn chosen() -> io::Result<(PathBuf, Vec<String>)> {
 /// The best first.
 fn candidates() -> Vec<PathBuf> {
     let own = format!("brigade-{}", process::uid());
-    let runtime = std::env::var_os("XDG_RUNTIME_DIR").filter(|path| !path.is_empty());
+    let runtime = user_home();
     let mut paths: Vec<PathBuf> =
         runtime.map(|path| Path::new(&path).join("brigade")).into_iter().collect();
     let bases = [PathBuf::from("/tmp"), std::env::temp_dir(), PathBuf::from("/dev/shm")];
@@ -64,6 +64,15 @@ fn candidates() -> Vec<PathBuf> {
     }
     paths
 }
+
+#[cfg(not(test))]
+fn user_home() -> Option<std::ffi::OsString> {
+    std::env::var_os("XDG_RUNTIME_DIR").filter(|path| !path.is_empty())
+}
+
+// Tests do not come across another Brigade of this user.
+#[cfg(test)]
+use tests::user_home;
 
 fn first_usable(candidates: Vec<PathBuf>) -> io::Result<(PathBuf, Vec<String>)> {
     let mut refused = Vec::new();
@@ -158,6 +167,34 @@ mod tests {
     use super::*;
     use std::os::unix::fs::{PermissionsExt, symlink};
     use std::os::unix::net::UnixListener;
+    use std::sync::OnceLock;
+
+    /// A directory of this process alone. What earlier runs have left is removed first.
+    pub(super) fn user_home() -> Option<PathBuf> {
+        const NAME: &str = "brigade-ipc-test-";
+        static HOME: OnceLock<PathBuf> = OnceLock::new();
+        let home = HOME.get_or_init(|| {
+            for entry in fs::read_dir("/tmp").unwrap().flatten() {
+                let name = entry.file_name();
+                let pid = name.to_str().and_then(|name| name.strip_prefix(NAME));
+                if pid.is_some_and(|pid| !Path::new("/proc").join(pid).exists()) {
+                    let _ = fs::remove_dir_all(entry.path());
+                }
+            }
+            let home = Path::new("/tmp").join(format!("{NAME}{}", process::pid()));
+            let _ = fs::remove_dir_all(&home);
+            DirBuilder::new().mode(0o700).create(&home).unwrap();
+            home
+        });
+        Some(home.clone())
+    }
+
+    #[test]
+    fn tests_have_a_directory_of_their_own() {
+        let (path, refused) = chosen().unwrap();
+        assert!(path.starts_with(user_home().unwrap()), "{path:?}");
+        assert_eq!(refused, [""; 0]);
+    }
 
     #[test]
     fn only_a_private_directory_will_do() {

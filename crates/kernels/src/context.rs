@@ -189,6 +189,27 @@ impl<'a> Context<'a> {
         Ok(output)
     }
 
+    /// Looks whether a result, or what lies between it and the inputs, may have so many bytes,
+    /// before there is memory for it: a file of a few kilobytes can ask for gigabytes. The kernel
+    /// has the parameter [`ParamSpec::max_bytes`](crate::ParamSpec::max_bytes).
+    ///
+    /// # Errors
+    /// [`KernelError::TooLarge`] where that is more than the parameter allows, and more than 16
+    /// times the inputs.
+    pub fn check_growth(&self, bytes: u64) -> Result<(), KernelError> {
+        let given: u64 = self.inputs.iter().map(|input| input.len() as u64).sum();
+        let limit = self.int("max_bytes").unsigned_abs().max(given.saturating_mul(16));
+        if bytes <= limit {
+            return Ok(());
+        }
+        Err(KernelError::TooLarge {
+            what: "the result",
+            size: format!("{bytes} bytes"),
+            limit: limit.to_string(),
+            flag: "-p max_bytes=N",
+        })
+    }
+
     fn check_output(&self, len: usize) -> Result<(), KernelError> {
         if self.sink.count() >= limits::MAX_OUTPUTS || len as u64 > limits::MAX_BUFFER_BYTES {
             return Err(KernelError::Memory { bytes: len as u64 });

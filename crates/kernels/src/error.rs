@@ -81,7 +81,21 @@ pub enum ParamError {
         /// All parameters with their ranges and defaults.
         allowed: String,
     },
-    /// The value is of the wrong type or out of range.
+    /// The value is of the wrong type.
+    #[error("`{kernel}` cannot take {name}={value}: {types}; {name} is {allowed}")]
+    WrongType {
+        /// The kernel.
+        kernel: String,
+        /// The parameter.
+        name: String,
+        /// What was given, as it was written.
+        value: String,
+        /// The types: "a number is expected, a string was given".
+        types: String,
+        /// Type, range and default.
+        allowed: String,
+    },
+    /// The value is out of range.
     #[error("`{kernel}` cannot take {name}={value}: {name} is {allowed}")]
     BadValue {
         /// The kernel.

@@ -1,6 +1,8 @@
 //! Deep learning: inference of a multi-layer perceptron.
 
-use brigade_proto::{Buffer, limits};
+use std::borrow::Cow;
+
+use brigade_proto::{Buffer, Note, limits};
 use ndarray::linalg::general_mat_mul;
 use ndarray::{Array2, ArrayView2, CowArray, Ix2};
 use safetensors::SafeTensors;
@@ -9,7 +11,9 @@ use safetensors::tensor::{TensorView, serialize};
 use crate::image::try_vec;
 use crate::npy::{self, Dtype};
 use crate::synth::Rng;
-use crate::{Context, Family, Inputs, Kernel, KernelError, OutputFormat, Progress, Size, Spec};
+use crate::{
+    Context, Family, Inputs, Kernel, KernelError, OutputFormat, ParamSpec, Progress, Size, Spec,
+};
 
 pub(crate) fn kernels() -> Vec<Box<dyn Kernel>> {
     vec![Box::new(Mlp)]
@@ -28,11 +32,14 @@ impl Kernel for Mlp {
                 "x -> relu(x W^T + b) from layer to layer, softmax after the last. Layers are \
                  tensors `N.weight` (out, in) and `N.bias` (out,), in the order of N, as PyTorch \
                  saves an nn.Sequential; the bias may be missing, and names may have a prefix. \
-                 Agrees with the same formulas in NumPy to rounding.",
+                 Agrees with the same formulas in NumPy to rounding. All is computed in float32: a \
+                 batch of float16, float32, booleans or integers is read if each of its numbers is \
+                 the same there. Remarks `overflow` where a layer is beyond the largest float32.",
             )
+            .param(ParamSpec::max_bytes())
             .inputs(Inputs::exactly(
                 2,
-                "a batch, .npy of f32, (n, features); and the layers, safetensors of f32",
+                "a batch, .npy, (n, features); and the layers, safetensors of f32",
             ))
             .output(OutputFormat::Fixed("npy"), "class probabilities, f32, (n, classes)")
             .default_size("256")
@@ -56,13 +63,21 @@ impl Kernel for Mlp {
                 )));
             }
             // Two files of a few megabytes can ask for terabytes.
+            let bytes = (rows as u64).saturating_mul(out as u64).saturating_mul(4);
+            job.check_growth(bytes)?;
             let mut y = zeros(rows, out)?;
             if let Some(bias) = &layer.bias {
                 y.assign(&bias.view());
             }
             general_mat_mul(1.0, &x, &layer.weight.t(), 1.0, &mut y);
+            // All inputs are finite. Minus infinity would be a harmless 0 in the next layer, and
+            // may have come of a sum that is positive.
+            if !is_finite(y.as_slice().unwrap_or_default()) {
+                job.note(Note::Overflow);
+            }
             if place < last {
-                y.mapv_inplace(|value| value.max(0.0));
+                // Not `max`, which makes 0 of NaN.
+                y.mapv_inplace(|value| if value < 0.0 { 0.0 } else { value });
             }
             x = y.into();
         }
@@ -125,23 +140,41 @@ fn zeros(rows: usize, columns: usize) -> Result<Array2<f32>, KernelError> {
     Array2::from_shape_vec((rows, columns), try_vec(len)?).map_err(|_| too_many())
 }
 
+/// Whole blocks without a branch, which the compiler vectorises.
+fn is_finite(elements: &[f32]) -> bool {
+    let odd = |block: &[f32]| block.iter().fold(false, |odd, x| odd | !x.is_finite());
+    !elements.chunks(1024).any(odd)
+}
+
 /// Elements in place where they are aligned.
-fn matrix<'a>(
+fn tensor<'a>(
     bytes: &'a [u8],
     shape: (usize, usize),
     what: &str,
 ) -> Result<CowArray<'a, f32, Ix2>, KernelError> {
-    let misfit = |_| KernelError::input(format!("{what} does not have the size of its shape"));
-    let matrix: CowArray<'a, f32, Ix2> = match bytemuck::try_cast_slice(bytes) {
-        Ok(elements) => ArrayView2::from_shape(shape, elements).map_err(misfit)?.into(),
+    let elements = match bytemuck::try_cast_slice(bytes) {
+        Ok(elements) => Cow::Borrowed(elements),
         Err(_) => {
-            let elements = bytemuck::pod_collect_to_vec(bytes);
-            Array2::from_shape_vec(shape, elements).map_err(misfit)?.into()
+            let mut elements = try_vec::<f32>(bytes.len() / 4)?;
+            let whole = &bytes[..elements.len() * 4];
+            bytemuck::cast_slice_mut(&mut elements).copy_from_slice(whole);
+            Cow::Owned(elements)
         }
     };
-    // Whole blocks without a branch, which the compiler vectorises.
-    let odd = |block: &[f32]| block.iter().fold(false, |odd, x| odd | !x.is_finite());
-    if !matrix.as_slice().unwrap_or_default().chunks(1024).any(odd) {
+    matrix(elements, shape, what)
+}
+
+fn matrix<'a>(
+    elements: Cow<'a, [f32]>,
+    shape: (usize, usize),
+    what: &str,
+) -> Result<CowArray<'a, f32, Ix2>, KernelError> {
+    let misfit = |_| KernelError::input(format!("{what} does not have the size of its shape"));
+    let matrix: CowArray<'a, f32, Ix2> = match elements {
+        Cow::Borrowed(elements) => ArrayView2::from_shape(shape, elements).map_err(misfit)?.into(),
+        Cow::Owned(elements) => Array2::from_shape_vec(shape, elements).map_err(misfit)?.into(),
+    };
+    if is_finite(matrix.as_slice().unwrap_or_default()) {
         return Ok(matrix);
     }
     match matrix.indexed_iter().find(|(_, value)| !value.is_finite()) {
@@ -153,21 +186,23 @@ fn matrix<'a>(
 }
 
 fn batch(bytes: &[u8]) -> Result<CowArray<'_, f32, Ix2>, KernelError> {
-    let array =
-        npy::parse(bytes).map_err(|error| KernelError::input(format!("input 1: {error}")))?;
-    let (rows, features) = match (array.dtype, &array.shape[..]) {
-        (Dtype::F32, &[rows, features]) if rows > 0 && features > 0 => (rows, features),
-        (dtype, shape) => {
+    let named = |error: KernelError| KernelError::input(format!("input 1: {error}"));
+    let array = npy::parse(bytes).map_err(named)?;
+    let (rows, features) = match array.shape[..] {
+        [rows, features] if rows > 0 && features > 0 => (rows, features),
+        _ => {
             return Err(KernelError::input(format!(
-                "input 1 is {dtype:?} of shape {shape:?}; a batch is F32, (n, features), not empty"
+                "input 1 has shape {:?}; a batch is (n, features), not empty",
+                array.shape
             )));
         }
     };
+    let elements = array.floats().map_err(named)?;
     if array.fortran {
-        let columns = matrix(array.data, (features, rows), "input 1")?;
-        return Ok(columns.into_owned().reversed_axes().into());
+        let columns = matrix(elements, (features, rows), "input 1")?;
+        return Ok(columns.reversed_axes());
     }
-    matrix(array.data, (rows, features), "input 1")
+    matrix(elements, (rows, features), "input 1")
 }
 
 struct Layer<'a> {
@@ -206,13 +241,13 @@ fn layers<'a>(tensors: &'a SafeTensors<'a>) -> Result<Vec<Layer<'a>>, KernelErro
                 if previous.is_some_and(|previous| previous.number == number) {
                     return Err(KernelError::input(format!("there are two layers {number}")));
                 }
-                let weight = matrix(view.data(), (out, inputs), &what)?;
+                let weight = tensor(view.data(), (out, inputs), &what)?;
                 layers.push(Layer { number, weight, bias: None });
             }
             ("bias", &[out], Some(layer))
                 if layer.number == number && layer.weight.nrows() == out =>
             {
-                layer.bias = Some(matrix(view.data(), (1, out), &what)?);
+                layer.bias = Some(tensor(view.data(), (1, out), &what)?);
             }
             (_, shape, _) => {
                 return Err(KernelError::input(format!(
@@ -232,9 +267,13 @@ fn layers<'a>(tensors: &'a SafeTensors<'a>) -> Result<Vec<Layer<'a>>, KernelErro
 mod tests {
     use super::*;
     use crate::{Always, HeapSink, Registry};
-    use brigade_proto::Params;
+    use brigade_proto::{Notes, Params};
 
     fn run(batch: &[u8], network: &[u8]) -> Result<Vec<f32>, String> {
+        run_noted(batch, network).map(|(probabilities, _)| probabilities)
+    }
+
+    fn run_noted(batch: &[u8], network: &[u8]) -> Result<(Vec<f32>, Notes), String> {
         let registry = Registry::builtin();
         let entry = registry.find("mlp").unwrap();
         let params = entry.resolve(&Params::new(), 2).unwrap();
@@ -243,9 +282,9 @@ mod tests {
         let mut sink = HeapSink::default();
         let mut context = Context::new(&params, &inputs, &mut sink, &Always);
         entry.kernel.run(&mut context).map_err(|error| error.to_string())?;
+        let notes = context.notes();
         let output = sink.into_outputs().remove(0);
-        let data = npy::parse(&output).unwrap().data.to_vec();
-        Ok(data.chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect())
+        Ok((npy::parse(&output).unwrap().floats().unwrap().into_owned(), notes))
     }
 
     fn bytes(values: &[f32]) -> Vec<u8> {
@@ -278,6 +317,42 @@ mod tests {
         for (got, expected) in got.iter().zip(expected) {
             assert!((f64::from(*got) - expected).abs() < 1e-6);
         }
+    }
+
+    #[test]
+    fn a_layer_beyond_the_largest_float_is_remarked_on_and_hides_no_nan() {
+        // 3e38 + 3e38 - 3e38 - 3e38, whose sum in some order is not a number; then 1 to it.
+        let big = 3e38;
+        let network = network(&[
+            ("0.weight", &[1, 4], &[1.0, 1.0, -1.0, -1.0]),
+            ("1.weight", &[2, 1], &[1.0, 1.0]),
+        ]);
+        let (got, notes) = run_noted(&batch_of(1, &[big, big, big, big]), &network).unwrap();
+        assert_eq!(notes.contains(Note::Overflow), got[0].is_nan(), "{got:?}");
+        let (got, notes) = run_noted(&batch_of(1, &[big, big, 0.0, 0.0]), &network).unwrap();
+        assert!(notes.contains(Note::Overflow) && got.iter().all(|p| p.is_nan()), "{got:?}");
+        // What is too low is cut to zero all the same, and the remark stays.
+        let (got, notes) = run_noted(&batch_of(1, &[0.0, 0.0, big, big]), &network).unwrap();
+        assert!(notes.contains(Note::Overflow) && got == [0.5, 0.5], "{got:?}");
+        let (_, notes) = run_noted(&batch_of(1, &[big, 0.0, 0.0, 0.0]), &network).unwrap();
+        assert!(notes.is_empty());
+    }
+
+    #[test]
+    fn a_batch_of_other_types_is_the_same_batch() {
+        let network = network(&[("0.weight", &[2, 2], &[1.0, 0.0, 0.0, 1.0])]);
+        let expected = run(&batch_of(1, &[1.0, 3.0]), &network).unwrap();
+        let of = |dtype, data: &[u8]| [&npy::header(dtype, &[1, 2])[..], data].concat();
+        for batch in [
+            of(Dtype::U8, &[1, 3]),
+            of(Dtype::I64, &[1_i64.to_le_bytes(), 3_i64.to_le_bytes()].concat()),
+            of(Dtype::F16, &[0, 0x3c, 0, 0x42]),
+        ] {
+            assert_eq!(run(&batch, &network).unwrap(), expected);
+        }
+        let wide = [1_f64.to_le_bytes(), 3_f64.to_le_bytes()].concat();
+        let error = run(&of(Dtype::F64, &wide), &network).unwrap_err();
+        assert!(error.contains("input 1: it is float64, and float32 would lose digits"), "{error}");
     }
 
     #[test]

@@ -1,7 +1,7 @@
 use std::fmt;
 use std::ops::RangeInclusive;
 
-use brigade_proto::Value;
+use brigade_proto::{Value, limits};
 
 /// One parameter of a kernel: its name, type, range, default and meaning.
 #[derive(Clone, Debug, PartialEq)]
@@ -33,6 +33,14 @@ pub enum ParamKind {
 }
 
 impl ParamSpec {
+    /// How large a result may become that is not bounded by the size of the inputs:
+    /// [`Context::check_growth`](crate::Context::check_growth) looks at it.
+    pub fn max_bytes() -> Self {
+        let doc = "Larger results are refused, in bytes, unless the inputs have a 16th of that";
+        Self::int("max_bytes", 1 << 20..=limits::MAX_BUFFER_BYTES.cast_signed(), doc)
+            .default(1_i64 << 30)
+    }
+
     fn new(name: &'static str, kind: ParamKind, doc: &'static str) -> Self {
         Self { name, kind, default: None, default_means: None, doc }
     }
@@ -107,19 +115,41 @@ impl ParamKind {
             (Self::Int(range), Value::Int(v)) => range.contains(v).then_some(Value::Int(*v)),
             // JSON writers do not tell 2 from 2.0.
             (Self::Int(range), Value::Float(v)) => {
+                // 2^63 would be cut to one less, and compare equal to it as an f64.
                 let whole = *v as i64;
-                (whole as f64 == *v && range.contains(&whole)).then_some(Value::Int(whole))
+                let is_same = whole as f64 == *v && whole != i64::MAX;
+                (is_same && range.contains(&whole)).then_some(Value::Int(whole))
             }
             (Self::Float(range), Value::Float(v)) => range.contains(v).then_some(Value::Float(*v)),
             (Self::Float(range), Value::Int(v)) => {
                 let real = *v as f64;
-                range.contains(&real).then_some(Value::Float(real))
+                let is_same = real as i128 == i128::from(*v);
+                (is_same && range.contains(&real)).then_some(Value::Float(real))
             }
             (Self::Bool, Value::Bool(v)) => Some(Value::Bool(*v)),
             (Self::Choice(names), Value::Text(v)) => {
                 names.contains(&v.as_str()).then(|| Value::Text(v.clone()))
             }
             _ => None,
+        }
+    }
+
+    /// Whether a value is of this type, in its range or not.
+    pub(crate) fn is_type_of(&self, value: &Value) -> bool {
+        match self {
+            Self::Int(_) | Self::Float(_) => matches!(value, Value::Int(_) | Value::Float(_)),
+            Self::Bool => matches!(value, Value::Bool(_)),
+            Self::Choice(_) => matches!(value, Value::Text(_)),
+        }
+    }
+
+    /// The type in words.
+    pub(crate) fn type_name(&self) -> &'static str {
+        match self {
+            Self::Int(_) => "a whole number",
+            Self::Float(_) => "a number",
+            Self::Bool => "true or false",
+            Self::Choice(_) => "a string",
         }
     }
 }
@@ -160,6 +190,13 @@ mod tests {
         assert_eq!(radius.check(&Value::Float(3.5)), None);
         assert_eq!(radius.check(&Value::Text("3".into())), None);
         assert_eq!(ParamKind::Float(0.0..=9.0).check(&Value::Int(3)), Some(Value::Float(3.0)));
+        let any = ParamKind::Int(0..=i64::MAX);
+        assert_eq!(any.check(&Value::Float(9_007_199_254_740_992.0)), Some(Value::Int(1 << 53)));
+        assert_eq!(any.check(&Value::Float(9_223_372_036_854_775_808.0)), None);
+        let large = ParamKind::Float(0.0..=1e300);
+        assert_eq!(large.check(&Value::Int((1 << 53) + 1)), None);
+        assert_eq!(large.check(&Value::Int(1 << 53)), Some(Value::Float(9_007_199_254_740_992.0)));
+        assert_eq!(large.check(&Value::Int(i64::MAX)), None);
     }
 
     #[test]

@@ -129,6 +129,36 @@ impl Entry {
         param.parse(text).ok_or_else(|| self.bad_value(param, text))
     }
 
+    /// The value of a parameter that came with a type of its own, as in JSON, converted to the
+    /// parameter's where nothing is lost by it. `text` is how it was written, for the message.
+    ///
+    /// # Errors
+    /// When there is no such parameter, or the value is of another type or not allowed.
+    pub fn check_param(&self, name: &str, value: &Value, text: &str) -> Result<Value, ParamError> {
+        let param = self.param(name)?;
+        let checked = param.kind.check(value);
+        checked.ok_or_else(|| match param.kind.is_type_of(value) {
+            true => self.bad_value(param, text),
+            false => self.wrong_type(name, text, type_of(value)),
+        })
+    }
+
+    /// The refusal of a value that is of no type that a parameter can have, as `a list`; `text` is
+    /// how it was written.
+    #[cold]
+    pub fn wrong_type(&self, name: &str, text: &str, given: &'static str) -> ParamError {
+        match self.param(name) {
+            Ok(param) => ParamError::WrongType {
+                kernel: self.spec.name.to_owned(),
+                name: param.name.to_owned(),
+                value: text.to_owned(),
+                types: format!("{} is expected, {given} was given", param.kind.type_name()),
+                allowed: param.allowed(),
+            },
+            Err(unknown) => unknown,
+        }
+    }
+
     /// The complete parameters of a job: what was given, checked, and the
     /// defaults of the rest. Jobs that give none share theirs.
     ///
@@ -148,10 +178,10 @@ impl Entry {
         let mut complete = Params::new();
         for param in &self.spec.params {
             let value = match given.get(param.name) {
-                Some(value) => param
-                    .kind
-                    .check(value)
-                    .ok_or_else(|| self.bad_value(param, &value.to_string()))?,
+                Some(value) => match param.kind.check(value) {
+                    Some(value) => value,
+                    None => self.check_param(param.name, value, &written(value))?,
+                },
                 None => param.default.clone().ok_or_else(|| ParamError::MissingParam {
                     kernel: self.spec.name.to_owned(),
                     name: param.name.to_owned(),
@@ -214,6 +244,23 @@ impl Entry {
     }
 }
 
+/// What JSON calls the type of a value.
+fn type_of(value: &Value) -> &'static str {
+    match value {
+        Value::Int(_) | Value::Float(_) => "a number",
+        Value::Bool(_) => "a truth value",
+        Value::Text(_) => "a string",
+    }
+}
+
+/// A value that shows its type.
+fn written(value: &Value) -> String {
+    match value {
+        Value::Text(text) => format!("{text:?}"),
+        other => other.to_string(),
+    }
+}
+
 /// The candidate that was probably meant: at most a third of its letters differ.
 fn nearest<'a>(name: &str, candidates: impl Iterator<Item = &'a str>) -> Option<String> {
     candidates
@@ -266,6 +313,16 @@ mod tests {
             (
                 resolve(&[("width", Value::Int(11))], 1),
                 "`sample` cannot take width=11: width is a whole number from 1 to 10",
+            ),
+            (
+                resolve(&[("width", Value::Text("7".into()))], 1),
+                "`sample` cannot take width=\"7\": a whole number is expected, a string was given; \
+                 width is a whole number from 1 to 10",
+            ),
+            (
+                resolve(&[("sigma", Value::Bool(true))], 1),
+                "`sample` cannot take sigma=true: a number is expected, a truth value was given; \
+                 sigma is a real number from 0.1 to 100 (default 2)",
             ),
             (resolve(&[], 1), "`sample` needs width: a whole number from 1 to 10"),
             (resolve(&[("width", Value::Int(1))], 2), "`sample` reads 1 input (any bytes), not 2"),

@@ -65,6 +65,9 @@ pub struct Estimate {
 pub struct Side {
     /// The command line, or the name of the file.
     pub name: String,
+    /// The bytes of the file's name in base64, where it is not UTF-8.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name_bytes: Option<String>,
     /// The machine that its figures are from, as in `brigade.bench.v1`.
     pub host: Value,
 }

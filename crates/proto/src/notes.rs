@@ -18,7 +18,7 @@ pub enum Note {
     IccDropped,
     /// EXIF, XMP or text was dropped. The EXIF orientation is applied and does not count.
     MetadataDropped,
-    /// The output format has no alpha.
+    /// The output has no alpha: it is of a format or of a kind that has none.
     AlphaDropped,
     /// Samples outside the range of the result were cut to it.
     Clipped,
@@ -26,11 +26,13 @@ pub enum Note {
     IllConditioned,
     /// Finite inputs gave infinite or undefined results.
     Overflow,
+    /// Samples of a pixel beside its colours and alpha were left out.
+    SamplesDropped,
 }
 
 impl Note {
     /// Every note, in the order of their bits.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::DepthReduced,
         Self::MorePages,
         Self::MoreFrames,
@@ -40,6 +42,7 @@ impl Note {
         Self::Clipped,
         Self::IllConditioned,
         Self::Overflow,
+        Self::SamplesDropped,
     ];
 
     /// The name used in JSON: `icc-dropped`.
@@ -54,6 +57,7 @@ impl Note {
             Self::Clipped => "clipped",
             Self::IllConditioned => "ill-conditioned",
             Self::Overflow => "overflow",
+            Self::SamplesDropped => "samples-dropped",
         }
     }
 
@@ -65,12 +69,13 @@ impl Note {
             Self::MoreFrames => "only the first frame was read",
             Self::IccDropped => "the colour profile (ICC) was not kept",
             Self::MetadataDropped => "metadata (EXIF, XMP, text) was not kept",
-            Self::AlphaDropped => "the output format has no transparency: alpha was dropped",
+            Self::AlphaDropped => "the output has no transparency: alpha was dropped",
             Self::Clipped => "values outside the range of the output were cut to it",
             Self::IllConditioned => {
                 "the matrix is nearly singular: few digits of the result are right, or none"
             }
             Self::Overflow => "finite inputs gave infinite results or NaN",
+            Self::SamplesDropped => "samples beside the colours and alpha were not read",
         }
     }
 

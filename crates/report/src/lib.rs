@@ -5,8 +5,10 @@ mod clean;
 pub mod comparison_human;
 mod comparison_words;
 pub mod doctor;
+mod files;
 pub mod formats;
 pub mod html;
+mod id;
 pub mod kernels;
 mod run;
 mod run_human;
@@ -14,8 +16,10 @@ mod run_json;
 pub mod trace;
 pub mod units;
 
+pub use files::{FileBytes, Files, bytes_of_name, name_bytes};
+pub use id::Id;
 pub use run::{
-    Files, JobRow, Micros, NoteNames, ParamValues, ProcessConfig, RUN_SCHEMA, RunConfig, RunEnd,
+    JobRow, Micros, NoteNames, ParamValues, ProcessConfig, RUN_SCHEMA, RunConfig, RunEnd,
     RunReport, SpansUs,
 };
 pub use run_human::RunHuman;

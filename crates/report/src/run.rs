@@ -8,6 +8,9 @@ use brigade_proto::{Nanos, Note, Notes, Params, Span, Spans, Status, Value};
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
+use crate::files::{FileBytes, Files};
+use crate::id::Id;
+
 /// Name and version of the JSON schema of `run` and `batch`.
 pub const RUN_SCHEMA: &str = "brigade.run.v1";
 
@@ -30,7 +33,7 @@ pub trait RunReport {
 #[derive(Clone, Debug, Serialize)]
 pub struct JobRow {
     /// Its number; in a batch, the id that its line gave.
-    pub id: serde_json::Value,
+    pub id: Id,
     /// In a batch, its line, counted from 1.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub line: Option<u64>,
@@ -38,8 +41,14 @@ pub struct JobRow {
     pub kernel: String,
     /// Its input files; none if they are synthetic.
     pub input: Files,
+    /// The bytes of their names, where these are not UTF-8.
+    #[serde(skip_serializing_if = "FileBytes::is_empty")]
+    pub input_bytes: FileBytes,
     /// The files that were written.
     pub output: Files,
+    /// The bytes of their names, where these are not UTF-8.
+    #[serde(skip_serializing_if = "FileBytes::is_empty")]
+    pub output_bytes: FileBytes,
     /// How it ended.
     pub status: Status,
     /// The lane it ran in.
@@ -96,20 +105,6 @@ impl NoteNames {
 impl Serialize for NoteNames {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_seq(self.0.iter().map(Note::name))
-    }
-}
-
-/// File names: none is `null`, one a string, several a list.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Files(pub Vec<String>);
-
-impl Serialize for Files {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match &self.0[..] {
-            [] => serializer.serialize_none(),
-            [one] => serializer.serialize_str(one),
-            several => several.serialize(serializer),
-        }
     }
 }
 
@@ -290,16 +285,5 @@ mod tests {
         for (ns, text) in cases {
             assert_eq!(serde_json::to_string(&Micros(ns)).unwrap(), text);
         }
-    }
-
-    #[test]
-    fn files_are_null_one_or_a_list() {
-        let json = |files: &[&str]| {
-            let files = Files(files.iter().map(|&file| file.to_owned()).collect());
-            serde_json::to_string(&files).unwrap()
-        };
-        assert_eq!(json(&[]), "null");
-        assert_eq!(json(&["a"]), r#""a""#);
-        assert_eq!(json(&["a", "b"]), r#"["a","b"]"#);
     }
 }

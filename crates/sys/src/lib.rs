@@ -6,9 +6,11 @@
 pub mod affinity;
 pub mod bell;
 pub mod clock;
+pub mod confine;
 pub mod cores;
 pub mod fork;
 pub mod heap;
+pub mod libjpeg;
 pub mod limits;
 pub mod orphans;
 pub mod patient;
@@ -19,6 +21,8 @@ pub mod sandbox;
 pub mod shared;
 pub mod shortage;
 pub mod signals;
+#[cfg(test)]
+mod skip;
 pub mod slab;
 pub mod socket;
 pub mod stall;

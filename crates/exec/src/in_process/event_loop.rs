@@ -45,7 +45,7 @@ impl EventLoop {
         let (queue, tasks) = mpsc::channel(config.queue);
         let shared = Arc::new(Shared {
             registry: Arc::clone(registry),
-            lane: Lane::new(0),
+            lane: Lane::new(0, config),
             stopping: AtomicBool::new(false),
             nudge: watch::Sender::new(()),
         });

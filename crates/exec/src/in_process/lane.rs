@@ -8,7 +8,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use brigade_kernels::HeapSink;
 use brigade_proto::{Bytes, JobError, Nanos, Notes, Stamps, WorkerId};
 use brigade_sys::clock;
+use brigade_sys::confine::Readable;
 
+use crate::PoolConfig;
 use crate::executor::WorkerReport;
 use crate::load::{self, Limit};
 use crate::log::{is_chatty, tell_finished};
@@ -28,10 +30,11 @@ pub(super) struct Lane {
     running: Mutex<Vec<Arc<Ticket>>>,
     /// The pool stops: no input is waited for any more.
     is_stopping: AtomicBool,
+    readable: Arc<Readable>,
 }
 
 impl Lane {
-    pub(super) fn new(worker: u32) -> Self {
+    pub(super) fn new(worker: u32, config: &PoolConfig) -> Self {
         Self {
             worker: WorkerId(worker),
             pid: std::process::id(),
@@ -41,6 +44,7 @@ impl Lane {
             cpu_ns: AtomicU64::new(0),
             running: Mutex::default(),
             is_stopping: AtomicBool::new(false),
+            readable: Arc::clone(&config.readable),
         }
     }
 
@@ -71,7 +75,7 @@ impl Lane {
         task.stamps.assigned = clock::now();
         let is_stopped = || self.is_stopping.load(Ordering::Acquire) || task.ticket.is_stopping();
         let digests = RefCell::new(Vec::new());
-        let mut limit = Limit::begin(task.timeout, &is_stopped, &stall::here);
+        let mut limit = Limit::begin(task.timeout, &is_stopped, &stall::here, &self.readable);
         if task.digests.is_some() {
             limit = limit.digesting(&digests);
         }

@@ -7,9 +7,9 @@ use brigade_sys::clock;
 
 use super::lane::Lane;
 use super::threads::run;
-use crate::SubmitError;
 use crate::executor::{Executor, Status, Stop, WorkerReport};
 use crate::ticket::{Task, Ticket};
+use crate::{PoolConfig, SubmitError};
 
 /// One job after another, on the thread that submits: plain synchronous code.
 pub(crate) struct Sync {
@@ -20,9 +20,9 @@ pub(crate) struct Sync {
 }
 
 impl Sync {
-    pub(crate) fn start(registry: &Arc<Registry>) -> Self {
+    pub(crate) fn start(registry: &Arc<Registry>, config: &PoolConfig) -> Self {
         let begin = clock::now();
-        let lane = Lane::new(0);
+        let lane = Lane::new(0, config);
         let startup = clock::since(begin);
         lane.ready_ns.store(startup.as_nanos() as u64, Ordering::Relaxed);
         Self { registry: Arc::clone(registry), lane, stopping: AtomicU8::new(0), startup }

@@ -64,7 +64,7 @@ impl Threads {
         let (queue, backlog) = crossbeam_channel::bounded(config.queue);
         let shared = Arc::new(Shared {
             registry: Arc::clone(registry),
-            lanes: (0..config.workers as u32).map(Lane::new).collect(),
+            lanes: (0..config.workers as u32).map(|worker| Lane::new(worker, config)).collect(),
             stopping: AtomicBool::new(false),
             gil: gil.then(|| Mutex::new(())),
             core: (!config.pin && config.workers < affinity::allowed())

@@ -23,7 +23,6 @@ struct Memory {
     /// With more than this after a job there is less than half of the limit left for
     /// the next one.
     enough: u64,
-    outgrown: bool,
 }
 
 impl Bound {
@@ -37,7 +36,7 @@ impl Bound {
         let memory = bounds.memory.map(|limit| {
             let private = PrivateMemory::watch()?;
             let most = private.limit(limit)?;
-            Ok(Memory { limit, private, enough: most - limit / 2, outgrown: false })
+            Ok(Memory { limit, private, enough: most - limit / 2 })
         });
         let memory = memory.transpose().map_err(failed("memory"))?;
         Ok(Self { memory, cpu: bounds.cpu.map(|limit| (CpuTimer::new(), limit)) })
@@ -75,16 +74,11 @@ impl Bound {
     }
 
     /// Whether this process holds so much memory after a job that it should make way
-    /// for a fresh one. True once.
-    pub(super) fn has_outgrown(&mut self) -> bool {
-        let Some(memory) = &mut self.memory else {
-            return false;
-        };
+    /// for a fresh one.
+    pub(super) fn has_outgrown(&self) -> bool {
         // If it cannot be told, the limit itself still holds.
-        let held = if memory.outgrown { 0 } else { memory.private.bytes().unwrap_or(0) };
-        let outgrown = held > memory.enough;
-        memory.outgrown |= outgrown;
-        outgrown
+        let holds = |memory: &Memory| memory.private.bytes().unwrap_or(0) > memory.enough;
+        self.memory.as_ref().is_some_and(holds)
     }
 }
 

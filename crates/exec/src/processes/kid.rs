@@ -41,8 +41,10 @@ pub(super) struct Kid {
     reaped: Option<Reaped>,
 }
 
+const SIGKILL: i32 = 9;
+
 /// What is made of a death of which nobody tells: it was killed.
-const UNKNOWN_DEATH: i32 = 9;
+const UNKNOWN_DEATH: i32 = SIGKILL;
 
 /// A worker that is no more.
 pub(super) struct Ended {
@@ -198,6 +200,11 @@ impl Kid {
         self.held.is_some() && self.child.is_some()
     }
 
+    /// Whether it is dead, and everything that it said by mail has been heard.
+    pub(super) fn has_ended(&self, now: Nanos) -> bool {
+        self.reaped.is_some() && self.life.is_over(now)
+    }
+
     /// Its end, once it is dead and everything that it said has been heard.
     pub(super) fn ended(&mut self, now: Nanos) -> Option<Ended> {
         let reaped = self.reaped.filter(|_| self.life.is_over(now))?;
@@ -211,6 +218,10 @@ impl Kid {
             let _ = link.join();
         }
         let how = match self.life.cause() {
+            // It died of the same fault, before it could be killed for it.
+            Some(Cause::Offence(Some(what))) if reaped.status.signal() != Some(SIGKILL) => {
+                format!("{what}; {}", describe(reaped.status))
+            }
             Some(Cause::Offence(Some(what))) => what.clone(),
             Some(Cause::Lingered) if self.life.was_heard_out() => {
                 "closed its channel and did not exit".to_owned()

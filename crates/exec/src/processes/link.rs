@@ -126,6 +126,7 @@ impl Link {
                 Reply::Outgrown => {
                     tracing::debug!(worker = self.lane, pid = self.pid, "worker has outgrown");
                     self.crew.outgrown(self.lane, self.tenure);
+                    self.keeper.tell(Event::Outgrown { lane: self.lane, tenure: self.tenure });
                 }
                 Reply::NeedRegion { .. } if !self.has_rings() => {
                     return Some(foreign::breach("asked for memory that it has no use for"));
@@ -197,7 +198,7 @@ impl Link {
         let is_stopped = || !self.crew.is_awaited(self.lane, self.tenure, errand.job);
         let frozen = |now| self.crew.stalls.frozen(now);
         let digests = RefCell::new(Vec::new());
-        let mut limit = Limit::begin(errand.timeout, &is_stopped, &frozen);
+        let mut limit = Limit::begin(errand.timeout, &is_stopped, &frozen, &self.crew.readable);
         if errand.digests {
             limit = limit.digesting(&digests);
         }

@@ -74,7 +74,6 @@ impl Processes {
         let crew = Arc::new(Crew::new(config, bells));
         let names = worker::names(registry).into();
         let (keeper, thread) = keeper::start(&crew, config, names, theirs)?;
-        crew.set_keeper(keeper.clone());
         let has_rings = config.transport == Transport::Arena;
         let processes = Self { crew, keeper, threads: Mutex::new(vec![thread]), has_rings };
         // While the workers' programs are loaded there is time for it.

@@ -5,7 +5,7 @@ use std::fs;
 use brigade_proto::{JobSpec, Status};
 
 use crate::supervision::Test;
-use crate::util::{Setup, bytes, result};
+use crate::util::{Setup, all_ok, bytes, result};
 
 pub(crate) const TESTS: &[Test] = &[
     ("many small jobs with large outputs do not need a large arena", large_outputs),
@@ -58,7 +58,7 @@ fn large_outputs(setup: Setup) {
 fn kept(setup: Setup) {
     let pool = setup.builder().arena_limit(Some(LIMIT)).build().unwrap();
     // Once it is known that they are small they go many at a time.
-    assert!(pool.map((0..2000).map(|_| JobSpec::new("echo"))).all(|o| o.result.is_ok()));
+    all_ok(&pool, (0..2000).map(|_| JobSpec::new("echo")));
     let outcomes: Vec<_> = pool.map((0..2000).map(fill)).collect();
     assert_eq!(outcomes.len(), 2000);
     for (i, outcome) in outcomes.into_iter().enumerate() {

@@ -8,7 +8,7 @@ use brigade_proto::{JobError, JobSpec};
 use rustix::process::Signal;
 
 use crate::kernels;
-use crate::supervision::{kill, signal};
+use crate::supervision::{kill, signal, stop};
 use crate::util::{Belongings, bytes, children, result, wait_until, workers};
 
 pub(crate) const TESTS: &[(&str, fn())] = &[
@@ -89,7 +89,7 @@ fn stopped() {
     let server = ForkServer::start().unwrap();
     let pool = patient(&server);
     let (template, old) = (templates(), workers());
-    signal(template[0], Signal::STOP);
+    stop(template[0]);
     kill(old[0]);
     let gone = || !workers().contains(&old[0]);
     wait_until("it is reaped", gone, || format!("{old:?} {:?}", workers()));
@@ -113,7 +113,7 @@ fn stopped_to_the_end() {
     // It has to have taken its name.
     wait_until("its start", || templates().len() == 1, || format!("{:?}", children()));
     let template = templates();
-    signal(template[0], Signal::STOP);
+    stop(template[0]);
     // Its workers are asked for, and nobody answers.
     let pool = Pool::builder().workers(2).registry(kernels::registry()).fork_server(&server);
     let pool = pool.start_deadline(FOR_EVER).start().unwrap();
@@ -133,7 +133,7 @@ fn killed_at_work() {
         wait_until("its start", || templates().len() == 1, || format!("{:?}", children()));
         let template = templates();
         // All that it is asked for waits for it.
-        signal(template[0], Signal::STOP);
+        stop(template[0]);
         let pool = Pool::builder().workers(MANY).registry(kernels::registry()).fork_server(&server);
         let pool = pool.start_deadline(FOR_EVER).start().unwrap();
         signal(template[0], Signal::CONT);

@@ -8,7 +8,7 @@ use brigade_exec::Transport;
 use brigade_kernels::{Context, Inputs, Kernel, KernelError, ParamSpec, Progress, Spec};
 use brigade_proto::{JobError, JobSpec, Status};
 
-use crate::util::{Belongings, Setup, bytes, result, wait_until, workers};
+use crate::util::{Belongings, Setup, all_ok, bytes, result, wait_until, workers};
 
 type Test = (&'static str, fn(Setup));
 
@@ -87,7 +87,7 @@ fn memory(setup: Setup) {
         assert_eq!((bad.attempts, bad.status()), (1, Status::Failed), "{how}");
         assert_eq!(result(bad).unwrap_err(), JobError::MemoryLimit { limit: LIMIT }, "{how}");
     }
-    assert!(pool.map((0..20).map(|_| JobSpec::new("echo"))).all(|o| o.result.is_ok()));
+    all_ok(&pool, (0..20).map(|_| JobSpec::new("echo")));
     assert!(pool.status().gave_up.is_none());
     pool.close();
     before.assert_same();
@@ -113,8 +113,9 @@ fn leak(setup: Setup) {
         pids.insert(outcome.pid);
         assert_eq!((outcome.attempts, outcome.status()), (1, Status::Ok), "{outcome:?}");
     }
-    // 240 MiB in steps of a little more than 32.
-    assert!((5..=20).contains(&pids.len()), "{pids:?}");
+    // 240 MiB in steps of a little more than 32: none begins another job after that, however many
+    // it was given and however late the coordinator hears of it.
+    assert!((7..=9).contains(&pids.len()), "{pids:?}");
     assert!(pool.status().gave_up.is_none());
 }
 

@@ -4,6 +4,7 @@
 
 #![allow(clippy::print_stdout, reason = "a test may")]
 
+mod apart;
 mod crowded;
 mod fork_server;
 mod hostile;
@@ -22,8 +23,9 @@ mod util;
 
 use std::process::ExitCode;
 
-use brigade_exec::Transport;
-use libtest_mimic::{Arguments, Trial};
+use brigade_exec::{Backend, StartMethod, Transport};
+
+use crate::apart::Case;
 
 fn main() -> ExitCode {
     if let Some(code) = hostile::play() {
@@ -37,18 +39,28 @@ fn main() -> ExitCode {
     if let Some(code) = orphans::play().or_else(panics::play) {
         return code;
     }
-    hostile::listen();
-    util::watch();
-    // A process has one bridge (`ipc/src/bridge.rs`) from its first pool on: not what a pool
-    // leaves behind.
-    drop(brigade_ipc::Bells::create());
-    let mut trials: Vec<Trial> = hostile::trials().collect();
+    match apart::wanted() {
+        None => apart::try_all(cases()),
+        Some(name) => {
+            hostile::listen();
+            // A process has one bridge (`ipc/src/bridge.rs`) from its first pool on: not what a
+            // pool leaves behind.
+            drop(brigade_ipc::Bells::create());
+            apart::try_one(cases(), &name)
+        }
+    }
+}
+
+fn cases() -> Vec<Case> {
+    let mut cases: Vec<Case> = hostile::cases().collect();
     for setup in util::Setup::all() {
-        for (name, test) in same::TESTS {
-            trials.push(util::under_watch(format!("{setup}::{name}"), move || test(setup)));
+        let beside = if setup.backend == Backend::Sync { &[] } else { same::TESTS_BESIDE };
+        for (name, test) in same::TESTS.iter().chain(beside) {
+            cases.push(Case::new(format!("{setup}::{name}"), move || test(setup)));
         }
     }
     for setup in util::Setup::processes() {
+        let has_programs = setup.start_method == StartMethod::Spawn;
         let tests = [
             supervision::TESTS,
             restarts::TESTS,
@@ -61,18 +73,17 @@ fn main() -> ExitCode {
             orphans::TESTS,
             panics::TESTS,
             if setup.transport == Transport::Arena { panics::TESTS_WITH_RINGS } else { &[] },
+            if has_programs { supervision::TESTS_WITH_PROGRAMS } else { &[] },
+            if has_programs { restarts::TESTS_WITH_PROGRAMS } else { &[] },
         ];
         for (name, test) in tests.into_iter().flatten() {
-            trials.push(util::under_watch(format!("{setup}::{name}"), move || test(setup)));
+            cases.push(Case::new(format!("{setup}::{name}"), move || test(setup)));
         }
     }
     for (name, test) in fork_server::TESTS {
-        trials.push(util::under_watch(format!("fork-server::{name}"), test));
+        cases.push(Case::new(format!("fork-server::{name}"), test));
     }
     let name = "random batches are the same everywhere".to_owned();
-    trials.push(util::under_watch(name, same::random_batches));
-    let mut arguments = Arguments::from_args();
-    // They count processes and descriptors of this process.
-    arguments.test_threads = Some(1);
-    libtest_mimic::run(&arguments, trials).exit_code()
+    cases.push(Case::new(name, same::random_batches));
+    cases
 }

@@ -6,26 +6,30 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use brigade_exec::{Pool, PoolError, StartMethod};
+use brigade_exec::{Pool, PoolError};
 use brigade_proto::{JobError, JobSpec, Status};
 use rustix::process::Signal;
 use tempfile::TempDir;
 
-use crate::supervision::{Test, kill, script, signal};
-use crate::util::{Belongings, Gate, SetAtEnd, Setup, result, wait_until, workers};
+use crate::supervision::{Test, kill, script, signal, stop};
+use crate::util::{Belongings, Gate, SetAtEnd, Setup, all_ok, result, wait_until, workers};
 
 pub(crate) const TESTS: &[Test] = &[
     ("a pool without progress gives up", no_progress),
-    ("a pool whose new workers cannot start gives up", no_more_workers),
     ("a job in hand is not given up for the deaths of idle workers", one_at_work),
     ("a job that a worker was told of is not given up for the deaths of idle ones", one_told),
     ("the death of all busy workers at once ends no pool", all_busy),
     ("the death of all idle workers at once ends no pool", all_idle),
     ("jobs that kill, side by side, end no pool", side_by_side),
     ("a job that kills may be tried more often than workers are replaced", one_bad_job),
+    ("a pool whose directory was cleared gets new workers", cleared),
+];
+
+/// Where each worker is a program of its own, not where one program starts them all.
+pub(crate) const TESTS_WITH_PROGRAMS: &[Test] = &[
+    ("a pool whose new workers cannot start gives up", no_more_workers),
     ("a worker that is killed before it is ready is replaced", killed_at_the_door),
     ("a first worker that exits ends no pool of which another was ready", one_exits_at_first),
-    ("a pool whose directory was cleared gets new workers", cleared),
     ("a worker that is stopped before its program begins keeps nobody waiting", stopped_unborn),
 ];
 
@@ -54,10 +58,6 @@ fn no_progress(setup: Setup) {
 }
 
 fn stopped_unborn(setup: Setup) {
-    if setup.start_method == StartMethod::Forkserver {
-        // Its own start is the same.
-        return;
-    }
     let before = Belongings::now();
     let is_over = AtomicBool::new(false);
     let stopped = std::thread::scope(|scope| {
@@ -98,9 +98,7 @@ fn stopped_unborn(setup: Setup) {
         is_over.store(true, Ordering::SeqCst);
         hunter.join().unwrap()
     });
-    if !stopped {
-        println!("no worker was caught before its program began");
-    }
+    assert!(stopped, "no worker was caught before its program began");
     before.assert_same();
 }
 
@@ -138,7 +136,7 @@ fn one_at_work(setup: Setup) {
         let busy = gate.begun()[0];
         // In the second round it hangs, which is found out after three seconds.
         if round == 1 {
-            signal(busy, Signal::STOP);
+            stop(busy);
         }
         kill_the_idle(&pool, busy, &mut killed);
         gate.open();
@@ -154,7 +152,7 @@ fn one_told(setup: Setup) {
     let pool = setup.builder().workers(2).max_restarts(2).heartbeat(Duration::from_secs(3));
     let pool = pool.build().unwrap();
     let stopped = workers()[0];
-    signal(stopped, Signal::STOP);
+    stop(stopped);
     let mut tries = [(); 2].map(|()| {
         let gate = Gate::shut();
         let job = pool.submit(gate.job()).unwrap();
@@ -177,22 +175,17 @@ fn one_told(setup: Setup) {
 }
 
 /// A worker program that does something else unless `condition` holds, and the directory in
-/// which both are run. None where one program starts all workers.
-fn worker_if(setup: Setup, condition: &str, or_else: &str) -> Option<(TempDir, PathBuf)> {
-    if setup.start_method == StartMethod::Forkserver {
-        return None;
-    }
+/// which both are run.
+fn worker_if(condition: &str, or_else: &str) -> (TempDir, PathBuf) {
     let directory = tempfile::tempdir().unwrap();
     let (place, own) = (directory.path().display(), std::env::current_exe().unwrap());
     let text = format!("cd '{place}'; {condition} || {{ {or_else}; }}; exec '{}'", own.display());
     let program = script(directory.path(), &text);
-    Some((directory, program))
+    (directory, program)
 }
 
 fn no_more_workers(setup: Setup) {
-    let Some((directory, program)) = worker_if(setup, "mkdir once 2>&-", "exit 3") else {
-        return;
-    };
+    let (directory, program) = worker_if("mkdir once 2>&-", "exit 3");
     let before = Belongings::now();
     let pool = setup.builder().worker_program(Some(program)).workers(1);
     let pool = pool.retries(100).max_restarts(3).build().unwrap();
@@ -236,7 +229,7 @@ fn all_idle(setup: Setup) {
         wait_until("eight restarts", counted, || format!("{:?}", pool.status()));
     }
     let jobs = (0..50).map(|_| JobSpec::new("echo"));
-    assert!(pool.map(jobs).all(|outcome| outcome.result.is_ok()));
+    all_ok(&pool, jobs);
 }
 
 fn side_by_side(setup: Setup) {
@@ -260,9 +253,7 @@ fn one_bad_job(setup: Setup) {
 
 fn killed_at_the_door(setup: Setup) {
     let slow = "echo $$ > new; mv new pid; exec sleep 1000";
-    let Some((directory, program)) = worker_if(setup, "! mkdir once 2>&-", slow) else {
-        return;
-    };
+    let (directory, program) = worker_if("! mkdir once 2>&-", slow);
     let pool = setup.builder().worker_program(Some(program)).start().unwrap();
     let pid = || fs::read_to_string(directory.path().join("pid")).ok()?.trim().parse().ok();
     wait_until("one hangs in its start", || pid().is_some(), String::new);
@@ -270,15 +261,13 @@ fn killed_at_the_door(setup: Setup) {
     pool.ready().unwrap();
     assert_eq!(pool.status().restarts, 1);
     let jobs = (0..50).map(|_| JobSpec::new("echo"));
-    assert!(pool.map(jobs).all(|outcome| outcome.result.is_ok()));
+    all_ok(&pool, jobs);
 }
 
 fn one_exits_at_first(setup: Setup) {
     let wait = "while [ ! -e go ]; do sleep 0.01; done";
     let or_else = format!("mkdir second 2>&- && {{ {wait}; exit 3; }}");
-    let Some((directory, program)) = worker_if(setup, "mkdir first 2>&-", &or_else) else {
-        return;
-    };
+    let (directory, program) = worker_if("mkdir first 2>&-", &or_else);
     let pool = setup.builder().worker_program(Some(program)).start().unwrap();
     assert!(result(pool.submit(JobSpec::new("echo")).unwrap().wait()).is_ok());
     assert!(pool.status().startup.is_zero(), "the other one waits");
@@ -320,7 +309,7 @@ fn cleared(setup: Setup) {
     let replaced = || workers().len() == 2 && workers().iter().all(|pid| !old.contains(pid));
     wait_until("two new workers", replaced, || format!("{:?}", pool.status()));
     let jobs = (0..50).map(|_| JobSpec::new("echo"));
-    assert!(pool.map(jobs).all(|outcome| outcome.result.is_ok()));
+    all_ok(&pool, jobs);
     assert!(pool.status().gave_up.is_none(), "{:?}", pool.status());
     pool.close();
     before.assert_same();

@@ -8,7 +8,7 @@ use brigade_proto::{JobError, JobSpec, Note, Source, Status};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
-use crate::util::{Belongings, Gate, Setup, bytes, result, wait_until};
+use crate::util::{Belongings, Gate, Setup, all_ok, bytes, result, wait_until};
 
 type Test = (&'static str, fn(Setup));
 
@@ -27,12 +27,16 @@ pub(crate) const TESTS: &[Test] = &[
     ("thousands of small jobs through map keep their order and their spans", small_jobs),
     ("map_unordered gives every place once", map_unordered),
     ("wait_timeout gives the handle back", wait_timeout),
-    ("a queued job is cancelled at once", cancel_queued),
-    ("a running job is cancelled", cancel_running),
     ("a job whose input does not come is cancelled, and stopped", cancel_reading),
     ("draining finishes what runs and cancels what waits", drain),
-    ("killing ends what runs", kill),
     ("nothing is left behind", nothing_left),
+];
+
+/// Of backends whose caller goes on while its jobs run: all but plain synchronous code.
+pub(crate) const TESTS_BESIDE: &[Test] = &[
+    ("a queued job is cancelled at once", cancel_queued),
+    ("a running job is cancelled", cancel_running),
+    ("killing ends what runs", kill),
 ];
 
 fn outputs(setup: Setup) {
@@ -66,9 +70,8 @@ fn remarks(setup: Setup) {
     }
     // In chunks, beside jobs without a remark.
     let jobs = (0..40).map(|i| if i % 2 == 0 { remark(i % 4) } else { JobSpec::new("echo") });
-    for (i, outcome) in pool.map(jobs).enumerate() {
-        assert_eq!(outcome.notes.contains(Note::IccDropped), i % 2 == 0, "{i}");
-    }
+    let remarked = pool.map(jobs).map(|outcome| outcome.notes.contains(Note::IccDropped));
+    assert_eq!(remarked.collect::<Vec<_>>(), [true, false].repeat(20));
 }
 
 fn sizes_and_files(setup: Setup) {
@@ -307,7 +310,7 @@ impl Busy {
 
 fn cancel_queued(setup: Setup) {
     let pool = setup.builder().depth(1).build().unwrap();
-    let Some(busy) = Busy::occupy(setup, &pool) else { return };
+    let busy = Busy::occupy(setup, &pool).unwrap();
     let queued = pool.submit(JobSpec::new("echo")).unwrap();
     queued.cancel();
     let outcome = queued.wait();
@@ -323,9 +326,6 @@ fn cancel_queued(setup: Setup) {
 fn cancel_running(setup: Setup) {
     let pool = setup.pool();
     for kernel in ["busy", "wait"] {
-        if setup.backend == Backend::Sync {
-            return;
-        }
         let job = pool.submit(JobSpec::new(kernel).param("ms", 60_000)).unwrap();
         // Long enough to be running, or not: both have to work.
         let job = job.wait_timeout(Duration::from_millis(20)).unwrap_err();
@@ -363,7 +363,7 @@ fn drain(setup: Setup) {
 fn kill(setup: Setup) {
     let pool = setup.pool();
     // Nobody lets them go.
-    let Some(busy) = Busy::occupy(setup, &pool) else { return };
+    let busy = Busy::occupy(setup, &pool).unwrap();
     let waiting: Vec<_> = (0..5).map(|_| pool.submit(JobSpec::new("echo")).unwrap()).collect();
     pool.stop(Stop::Kill);
     for job in busy.jobs.into_iter().chain(waiting) {
@@ -379,7 +379,7 @@ fn nothing_left(setup: Setup) {
     let pool = setup.pool();
     for _ in 0..20 {
         let jobs = (0..20).map(|i| JobSpec::new("echo").input(bytes(i * 5_000, 1)));
-        assert!(pool.map(jobs).all(|outcome| outcome.result.is_ok()));
+        all_ok(&pool, jobs);
     }
     pool.close();
     before.assert_same();

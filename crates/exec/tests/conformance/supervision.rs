@@ -3,10 +3,10 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use brigade_exec::{PoolError, StartMethod, Stop, SubmitError};
+use brigade_exec::{PoolError, Stop, SubmitError};
 use brigade_proto::{JobError, JobSpec, Status};
 
-use crate::util::{Belongings, Gate, Setup, bytes, result, wait_until, workers};
+use crate::util::{Belongings, Gate, Setup, all_ok, bytes, result, wait_until, workers};
 
 pub(crate) type Test = (&'static str, fn(Setup));
 
@@ -23,11 +23,14 @@ pub(crate) const TESTS: &[Test] = &[
     ("what a worker prints blocks nobody", prints),
     ("workers have no descriptors but their own", descriptors),
     ("a program that is no worker is found out", not_a_worker),
-    ("the first job runs while other workers start", early_job),
     ("jobs of a pool that cannot start are answered", early_job_in_vain),
     ("a worker's peak memory is its own", own_peak),
     ("a worker that sleeps gets its job, though many short ones went before", after_short_ones),
 ];
+
+/// Where each worker is a program of its own.
+pub(crate) const TESTS_WITH_PROGRAMS: &[Test] =
+    &[("the first job runs while other workers start", early_job)];
 
 fn deaths(setup: Setup) {
     let pool = setup.builder().retries(0).max_restarts(0).build().unwrap();
@@ -136,7 +139,7 @@ fn killed_while_idle(setup: Setup) {
         || format!("{before:?} {:?}", workers()),
     );
     let jobs = (0..50).map(|_| JobSpec::new("echo"));
-    assert!(pool.map(jobs).all(|outcome| outcome.result.is_ok()));
+    all_ok(&pool, jobs);
 }
 
 pub(crate) fn kill(pid: u32) {
@@ -155,8 +158,7 @@ fn stopped_while_sending(setup: Setup) {
     let worker = workers()[0];
     // The worker reads nothing from here on, so an inline payload of this size fills
     // its socket and blocks the sender.
-    signal(worker, rustix::process::Signal::STOP);
-    wait_until("it has stopped", || brigade_sys::process::is_stopped(worker), String::new);
+    stop(worker);
     let job = pool.submit(JobSpec::new("echo").input(bytes(32 << 20, 0))).unwrap();
     let job = job.wait_timeout(Duration::from_millis(100)).unwrap_err();
     kill(worker);
@@ -201,7 +203,7 @@ fn descriptors(setup: Setup) {
     let (reader, _writer) = std::io::pipe().unwrap();
     rustix::io::fcntl_setfd(&reader, rustix::io::FdFlags::empty()).unwrap();
     let pool = setup.pool();
-    assert!(pool.map((0..20).map(|_| JobSpec::new("echo"))).all(|o| o.result.is_ok()));
+    all_ok(&pool, (0..20).map(|_| JobSpec::new("echo")));
     let workers = workers();
     assert_eq!(workers.len(), 2);
     for worker in workers {
@@ -224,6 +226,12 @@ fn descriptors(setup: Setup) {
     }
 }
 
+/// Stops a process, and waits until it is.
+pub(crate) fn stop(pid: u32) {
+    signal(pid, rustix::process::Signal::STOP);
+    wait_until("it has stopped", || brigade_sys::process::is_stopped(pid), String::new);
+}
+
 /// A worker program that is a script.
 pub(crate) fn script(directory: &Path, text: &str) -> PathBuf {
     let script = directory.join("worker");
@@ -234,10 +242,6 @@ pub(crate) fn script(directory: &Path, text: &str) -> PathBuf {
 }
 
 fn early_job(setup: Setup) {
-    if setup.start_method == StartMethod::Forkserver {
-        // One program starts them all.
-        return;
-    }
     let directory = tempfile::tempdir().unwrap();
     let (place, own) = (directory.path().display(), std::env::current_exe().unwrap());
     let wait = format!("while [ ! -e '{place}/go' ]; do sleep 0.01; done");

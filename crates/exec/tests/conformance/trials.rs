@@ -3,10 +3,9 @@
 use std::time::{Duration, Instant};
 
 use brigade_proto::{JobSpec, Status};
-use rustix::process::Signal;
 
-use crate::supervision::{Test, signal};
-use crate::util::{Belongings, Gate, Setup, bytes, result, wait_until, workers};
+use crate::supervision::{Test, stop};
+use crate::util::{Belongings, Gate, Setup, all_ok, bytes, result, wait_until, workers};
 
 pub(crate) const TESTS: &[Test] = &[
     ("a worker that does not take up a job is replaced", stopped_before_a_job),
@@ -22,7 +21,7 @@ fn stopped_before_a_job(setup: Setup) {
     // Long enough for a good worker on a busy machine not to be taken for one that hangs.
     let heartbeat = Duration::from_secs(3);
     let pool = setup.builder().workers(1).retries(0).heartbeat(heartbeat).build().unwrap();
-    signal(workers()[0], Signal::STOP);
+    stop(workers()[0]);
     let jobs: Vec<_> =
         (0..5).map(|i| pool.submit(JobSpec::new("echo").input(bytes(i, 0))).unwrap()).collect();
     for (i, job) in jobs.into_iter().enumerate() {
@@ -41,14 +40,14 @@ fn stopped_while_idle(setup: Setup) {
     let heartbeat = Duration::from_secs(3);
     let pool = setup.builder().retries(0).heartbeat(heartbeat).build().unwrap();
     let old = workers();
-    signal(old[0], Signal::STOP);
+    stop(old[0]);
     let is_replaced = || {
         let now = workers();
         now.len() == 2 && !now.contains(&old[0])
     };
     wait_until("another worker", is_replaced, || format!("{old:?} {:?}", workers()));
     assert!(workers().contains(&old[1]), "the other one stays");
-    assert!(pool.map((0..50).map(|_| JobSpec::new("echo"))).all(|o| o.result.is_ok()));
+    all_ok(&pool, (0..50).map(|_| JobSpec::new("echo")));
     let counted = || pool.status().restarts == 1;
     wait_until("one restart", counted, || format!("{:?}", pool.status()));
     pool.close();
@@ -66,7 +65,7 @@ fn stopped_in_a_job(setup: Setup) {
         let job = pool.submit(job).unwrap();
         wait_until("it has begun", || !gate.begun().is_empty(), String::new);
         let worker = workers()[0];
-        signal(worker, Signal::STOP);
+        stop(worker);
         gate.open();
         let outcome = job.wait();
         assert_eq!((outcome.status(), outcome.attempts), (Status::Ok, 2), "{timeout:?}");

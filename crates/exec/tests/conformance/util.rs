@@ -4,13 +4,11 @@ use std::fmt;
 use std::fs;
 use std::os::unix::fs::FileTypeExt;
 use std::path::PathBuf;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use brigade_exec::{Backend, Pool, PoolBuilder, StartMethod, Transport};
-use brigade_proto::{Buffer, JobError, JobSpec, Outcome, Span};
-use libtest_mimic::Trial;
+use brigade_proto::{Buffer, JobError, JobSpec, Outcome, Span, Status};
 
 use crate::kernels;
 
@@ -77,7 +75,7 @@ pub(crate) struct Belongings {
     children: Vec<u32>,
     threads: usize,
     shared_mappings: usize,
-    /// Of every process of this user: other tests' come and go.
+    /// In the runtime directory, which is this process's alone.
     sockets: Vec<PathBuf>,
 }
 
@@ -94,13 +92,14 @@ impl Belongings {
             .collect();
         descriptors.sort();
         let maps = fs::read_to_string("/proc/self/maps").unwrap();
-        let sockets = fs::read_dir(brigade_ipc::runtime_dir::path())
+        let mut sockets: Vec<PathBuf> = fs::read_dir(brigade_ipc::runtime_dir::path())
             .into_iter()
             .flatten()
             .flatten()
             .flat_map(|entry| [entry.path(), entry.path().join("socket")])
             .filter(|path| path.symlink_metadata().is_ok_and(|file| file.file_type().is_socket()))
             .collect();
+        sockets.sort();
         Self {
             descriptors,
             children: children(),
@@ -115,13 +114,7 @@ impl Belongings {
     pub(crate) fn assert_same(&self) {
         wait_until(
             "everything is given back",
-            || {
-                let mut now = Self::now();
-                if now.sockets.iter().all(|socket| self.sockets.contains(socket)) {
-                    now.sockets.clone_from(&self.sockets);
-                }
-                now == *self
-            },
+            || Self::now() == *self,
             || format!("before {self:?}\nafter  {:?}", Self::now()),
         );
     }
@@ -184,6 +177,18 @@ pub(crate) fn result(outcome: Outcome) -> Result<Vec<Vec<u8>>, JobError> {
     outcome.result.map(|outputs| outputs.iter().map(|output| output.to_vec()).collect())
 }
 
+/// Has a pool do jobs, all of which end well.
+#[track_caller]
+pub(crate) fn all_ok(pool: &Pool, jobs: impl ExactSizeIterator<Item = JobSpec>) {
+    let count = jobs.len();
+    let mut done = 0;
+    for outcome in pool.map(jobs) {
+        assert_eq!(outcome.status(), Status::Ok, "{outcome:?}");
+        done += 1;
+    }
+    assert_eq!(done, count);
+}
+
 pub(crate) fn bytes(len: usize, seed: u8) -> Buffer {
     let mut buffer = Buffer::zeroed(len);
     for (i, byte) in buffer.iter_mut().enumerate() {
@@ -225,36 +230,4 @@ impl Drop for SetAtEnd<'_> {
     fn drop(&mut self) {
         self.0.store(true, Ordering::SeqCst);
     }
-}
-
-/// No trial takes longer, unless something hangs.
-const LONGEST_TRIAL: Duration = Duration::from_secs(300);
-
-static RUNNING: Mutex<Option<(String, Instant)>> = Mutex::new(None);
-
-/// Ends this process, and with it its workers, when a trial hangs: otherwise nobody would learn
-/// which one it was. For each trial there is [`under_watch`].
-pub(crate) fn watch() {
-    std::thread::spawn(|| {
-        loop {
-            std::thread::sleep(Duration::from_secs(1));
-            let running = RUNNING.lock().unwrap();
-            if let Some((name, _)) =
-                running.as_ref().filter(|(_, since)| since.elapsed() > LONGEST_TRIAL)
-            {
-                println!("{name} hangs");
-                std::process::abort();
-            }
-        }
-    });
-}
-
-/// A trial that may not hang.
-pub(crate) fn under_watch(name: String, test: impl FnOnce() + Send + 'static) -> Trial {
-    Trial::test(name.clone(), move || {
-        *RUNNING.lock().unwrap() = Some((name, Instant::now()));
-        test();
-        *RUNNING.lock().unwrap() = None;
-        Ok(())
-    })
 }

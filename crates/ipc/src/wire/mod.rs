@@ -315,8 +315,8 @@ pub enum Reply {
         /// Bytes of the output.
         bytes: u64,
     },
-    /// The worker holds so much memory that it should be replaced when it has done
-    /// what it was given.
+    /// The worker holds so much memory that it should be replaced. It begins no other job, and
+    /// waits for its end.
     Outgrown,
     /// A log record, sent before the reply to the job that it belongs to.
     Log(LogRecord),

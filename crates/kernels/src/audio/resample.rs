@@ -1,6 +1,7 @@
-use brigade_proto::Buffer;
+use brigade_proto::{Buffer, Note};
 
-use super::wav::{self, Format, Sound};
+use super::wav::{self, Format};
+use crate::image::try_vec;
 use crate::{
     Context, Family, Inputs, Kernel, KernelError, OutputFormat, ParamSpec, Progress, Size, Spec,
 };
@@ -21,9 +22,10 @@ impl Kernel for Resample {
                 "Polyphase filtering with a Kaiser-windowed sinc (Crochiere and Rabiner, Multirate \
                  Digital Signal Processing, 1983). Agrees with scipy.signal.resample_poly(x, up, \
                  down) with its default window. Channels and sample format are kept; what the \
-                 filter drives beyond the format's range is clipped.",
+                 filter drives beyond the format's range is clipped, with a remark.",
             )
             .param(ParamSpec::int("rate", 1000..=384_000, "samples a second").default(16_000))
+            .param(ParamSpec::max_bytes())
             .inputs(Inputs::exactly(1, "a WAV file, integers of 8 to 32 bits or floats"))
             .output(OutputFormat::Fixed("wav"), "a WAV file of the same format at the new rate")
             .default_size("480000")
@@ -39,21 +41,47 @@ impl Kernel for Resample {
             )));
         }
         let shared = gcd(rate, from);
-        let filter = Filter::new(rate / shared, from / shared);
-        let mut channels = Vec::with_capacity(sound.channels.len());
-        for channel in &sound.channels {
-            job.check_stop()?;
-            channels.push(filter.apply(channel));
-        }
+        let (up, down) = (rate / shared, from / shared);
         let format = Format { rate: rate as u32, ..sound.format };
-        let sound = Sound { format, channels };
-        sound.write(job.output(sound.file_len()?)?)?;
+        let frames = resampled(sound.channels.first().map_or(0, Vec::len), up, down)?;
+        let len = format.file_len(frames)?;
+        // A second of sound may be of one sample, and become hundreds of thousands.
+        job.check_growth(len as u64)?;
+        let filter = Filter::new(up, down)?;
+        let control = job.control();
+        let data = format.begin(frames, job.output(len)?)?;
+        let mut block: Vec<Vec<f64>> = sound.channels.iter().map(|_| Vec::new()).collect();
+        let mut is_clipped = false;
+        for (number, to) in data.chunks_mut(FRAMES * format.frame_bytes()).enumerate() {
+            if control.should_stop() {
+                return Err(KernelError::Stopped);
+            }
+            let first = number * FRAMES;
+            for (resampled, channel) in block.iter_mut().zip(&sound.channels) {
+                resampled.clear();
+                let places = first..(first + FRAMES).min(frames);
+                resampled.extend(places.map(|place| filter.at(channel, place)));
+            }
+            is_clipped |= format.encode(&block, to)?;
+        }
+        if is_clipped {
+            job.note(Note::Clipped);
+        }
         Ok(Progress::Done)
     }
 
     fn synthesize(&self, size: Size, seed: u64) -> Result<Vec<Buffer>, KernelError> {
         Ok(vec![wav::synthetic(size, seed)?])
     }
+}
+
+/// Frames that are computed and written at a time.
+const FRAMES: usize = 1024;
+
+/// How many frames become of so many.
+fn resampled(frames: usize, up: usize, down: usize) -> Result<usize, KernelError> {
+    let finer = frames.checked_mul(up).ok_or(KernelError::Memory { bytes: u64::MAX })?;
+    Ok(finer.div_ceil(down))
 }
 
 fn gcd(a: usize, b: usize) -> usize {
@@ -68,50 +96,55 @@ struct Filter {
     /// Half the length in the finer grid.
     half: usize,
     /// One filter for each place between two input samples, its weights in the
-    /// order of the samples, so that each output is one dot product.
-    phases: Vec<Vec<f64>>,
+    /// order of the samples, so that each output is one dot product. One filter after another.
+    weights: Vec<f64>,
 }
 
 impl Filter {
-    fn new(up: usize, down: usize) -> Self {
+    /// Up to 20 weights for each step of the finer grid of a period of the lower rate, twice: 123
+    /// MiB at most, as rates are up to 384000.
+    fn new(up: usize, down: usize) -> Result<Self, KernelError> {
         let longer = up.max(down);
         let half = PERIODS * longer;
         let cutoff = 1.0 / longer as f64;
-        let mut taps: Vec<f64> = (0..=2 * half)
-            .map(|i| {
-                let at = i as f64 - half as f64;
-                let edge = at / half as f64;
-                let window = bessel_i0(BETA * (1.0 - edge * edge).max(0.0).sqrt());
-                sinc(cutoff * at) * window
-            })
-            .collect();
+        let mut taps: Vec<f64> = try_vec(2 * half + 1)?;
+        for (i, tap) in taps.iter_mut().enumerate() {
+            let at = i as f64 - half as f64;
+            let edge = at / half as f64;
+            let window = bessel_i0(BETA * (1.0 - edge * edge).max(0.0).sqrt());
+            *tap = sinc(cutoff * at) * window;
+        }
         let scale = up as f64 / taps.iter().sum::<f64>();
         taps.iter_mut().for_each(|tap| *tap *= scale);
-        let phases = (0..up)
-            .map(|phase| taps.iter().skip(phase).step_by(up).rev().copied().collect())
-            .collect();
-        Self { up, down, half, phases }
+        let mut weights = try_vec(taps.len())?;
+        let phases = (0..up).flat_map(|phase| taps.iter().skip(phase).step_by(up).rev());
+        weights.iter_mut().zip(phases).for_each(|(weight, tap)| *weight = *tap);
+        Ok(Self { up, down, half, weights })
     }
 
-    fn apply(&self, x: &[f64]) -> Vec<f64> {
-        let count = (x.len() * self.up).div_ceil(self.down);
-        (0..count)
-            .map(|m| {
-                // Output m lies at m * down in the finer grid, and input k at k * up;
-                // the filter reaches `half` to either side.
-                let end = m * self.down + self.half;
-                let weights = &self.phases[end % self.up];
-                // The last input in reach; weights end with it.
-                let last = end / self.up;
-                let first = (last + 1).saturating_sub(weights.len());
-                let skipped = weights.len() - (last + 1 - first);
-                let stop = (last + 1).min(x.len());
-                if first >= stop {
-                    return 0.0;
-                }
-                dot(&x[first..stop], &weights[skipped..])
-            })
-            .collect()
+    /// The weights of a place between two input samples.
+    fn phase(&self, phase: usize) -> &[f64] {
+        // The first filters have one more.
+        let (each, more) = (self.weights.len() / self.up, self.weights.len() % self.up);
+        let from = phase * each + phase.min(more);
+        &self.weights[from..from + each + usize::from(phase < more)]
+    }
+
+    /// Output `m` of a channel.
+    fn at(&self, x: &[f64], m: usize) -> f64 {
+        // It lies at m * down in the finer grid, and input k at k * up; the filter reaches
+        // `half` to either side.
+        let end = m * self.down + self.half;
+        let weights = self.phase(end % self.up);
+        // The last input in reach; weights end with it.
+        let last = end / self.up;
+        let first = (last + 1).saturating_sub(weights.len());
+        let skipped = weights.len() - (last + 1 - first);
+        let stop = (last + 1).min(x.len());
+        if first >= stop {
+            return 0.0;
+        }
+        dot(&x[first..stop], &weights[skipped..])
     }
 }
 
@@ -154,14 +187,21 @@ fn bessel_i0(x: f64) -> f64 {
 mod tests {
     use super::*;
 
+    impl Filter {
+        fn apply(&self, x: &[f64]) -> Vec<f64> {
+            let count = resampled(x.len(), self.up, self.down).unwrap();
+            (0..count).map(|place| self.at(x, place)).collect()
+        }
+    }
+
     #[test]
     fn filters_follow_the_definition() {
         let x: Vec<f64> = (0..50).map(|i| ((i * 37 % 19) as f64) / 19.0 - 0.5).collect();
         for (up, down) in [(1, 1), (2, 1), (1, 2), (3, 2), (147, 160), (7, 11)] {
-            let filter = Filter::new(up, down);
+            let filter = Filter::new(up, down).unwrap();
             let mut taps = vec![0.0; 2 * filter.half + 1];
-            for (phase, weights) in filter.phases.iter().enumerate() {
-                for (i, weight) in weights.iter().rev().enumerate() {
+            for phase in 0..up {
+                for (i, weight) in filter.phase(phase).iter().rev().enumerate() {
                     taps[phase + i * up] = *weight;
                 }
             }
@@ -185,7 +225,7 @@ mod tests {
 
     #[test]
     fn a_constant_stays_as_it_is() {
-        let y = Filter::new(3, 5).apply(&[0.5; 1000]);
+        let y = Filter::new(3, 5).unwrap().apply(&[0.5; 1000]);
         assert!(y[100..500].iter().all(|y| (y - 0.5).abs() < 2e-3), "{:?}", &y[300..310]);
     }
 
@@ -193,7 +233,7 @@ mod tests {
     #[test]
     fn a_file_with_an_odd_chunk_becomes_what_scipy_makes_of_it() {
         let bytes = include_bytes!("../../tests/files/wav/wav_odd_chunk.wav");
-        let y = Filter::new(1, 3).apply(&wav::read(bytes).unwrap().channels[0]);
+        let y = Filter::new(1, 3).unwrap().apply(&wav::read(bytes).unwrap().channels[0]);
         assert_eq!(y.len(), 1000);
         for (at, expected) in [
             (0, 0.030_891_533_747_881_83),

@@ -1,7 +1,9 @@
 use brigade_proto::Buffer;
 use realfft::RealFftPlanner;
+use realfft::num_complex::Complex;
 
 use super::wav;
+use crate::image::try_vec;
 use crate::npy::{self, Dtype};
 use crate::{
     Context, Family, Inputs, Kernel, KernelError, OutputFormat, ParamSpec, Progress, Size, Spec,
@@ -29,6 +31,7 @@ impl Kernel for Spectrogram {
                 ParamSpec::choice("taper", &["hann", "hamming", "boxcar"], "window function")
                     .default("hann"),
             )
+            .param(ParamSpec::max_bytes())
             .inputs(Inputs::exactly(1, "a WAV file, integers of 8 to 32 bits or floats"))
             .output(
                 OutputFormat::Fixed("npy"),
@@ -40,28 +43,30 @@ impl Kernel for Spectrogram {
     fn run(&self, job: &mut Context<'_>) -> Result<Progress, KernelError> {
         let sound = wav::read(job.input(0)?)?;
         let (window, hop) = (job.int("window") as usize, job.int("hop") as usize);
-        let samples = mono(sound.channels);
+        let samples = mono(sound.channels)?;
         if samples.len() < window {
             return Err(KernelError::input(format!(
                 "the sound has {} samples, fewer than one window of {window}; -p window=N sets it",
                 samples.len()
             )));
         }
-        let taper = taper(job.choice("taper"), window);
+        let taper = taper(job.choice("taper"), window)?;
         let frames = (samples.len() - window) / hop + 1;
         let bins = window / 2 + 1;
         let header = npy::header(Dtype::F32, &[bins, frames]);
         let bytes = bins.checked_mul(frames).and_then(|count| count.checked_mul(4));
         let bytes = bytes.ok_or(KernelError::Memory { bytes: u64::MAX })?;
+        // Windows overlap: each sample may be in as many of them as they are long.
+        job.check_growth(bytes as u64)?;
         let control = job.control();
         let out = job.output_for_overwrite(header.len() + bytes)?;
         let (head, data) = out.split_at_mut(header.len());
         head.copy_from_slice(&header);
         let transform = RealFftPlanner::<f64>::new().plan_fft_forward(window);
-        let mut frame = transform.make_input_vec();
-        let mut spectrum = transform.make_output_vec();
-        let mut scratch = transform.make_scratch_vec();
-        let mut tile = vec![0_f32; bins * FRAMES];
+        let mut frame: Vec<f64> = try_vec(window)?;
+        let mut spectrum: Vec<Complex<f64>> = try_vec(bins)?;
+        let mut scratch: Vec<Complex<f64>> = try_vec(transform.get_scratch_len())?;
+        let mut tile: Vec<f32> = try_vec(bins * FRAMES)?;
         for first in (0..frames).step_by(FRAMES) {
             if control.should_stop() {
                 return Err(KernelError::Stopped);
@@ -103,28 +108,34 @@ impl Kernel for Spectrogram {
     }
 }
 
-fn mono(mut channels: Vec<Vec<f64>>) -> Vec<f64> {
+fn mono(mut channels: Vec<Vec<f64>>) -> Result<Vec<f64>, KernelError> {
     if channels.len() == 1 {
-        return channels.swap_remove(0);
+        return Ok(channels.swap_remove(0));
     }
-    let len = channels.first().map_or(0, Vec::len);
     let count = channels.len() as f64;
-    (0..len).map(|i| channels.iter().map(|channel| channel[i]).sum::<f64>() / count).collect()
+    let mut mean = try_vec(channels.first().map_or(0, Vec::len))?;
+    for (i, mean) in mean.iter_mut().enumerate() {
+        *mean = channels.iter().map(|channel| channel[i]).sum::<f64>() / count;
+    }
+    Ok(mean)
 }
 
 /// A periodic window function, divided by its sum, so that a tone has its
 /// amplitude.
-fn taper(name: &str, len: usize) -> Vec<f64> {
+fn taper(name: &str, len: usize) -> Result<Vec<f64>, KernelError> {
     let alpha = match name {
         "hann" => 0.5,
         "hamming" => 0.54,
         _ => 1.0,
     };
     let angle = std::f64::consts::TAU / len as f64;
-    let weights: Vec<f64> =
-        (0..len).map(|i| alpha - (1.0 - alpha) * (angle * i as f64).cos()).collect();
+    let mut weights: Vec<f64> = try_vec(len)?;
+    for (i, weight) in weights.iter_mut().enumerate() {
+        *weight = alpha - (1.0 - alpha) * (angle * i as f64).cos();
+    }
     let sum: f64 = weights.iter().sum();
-    weights.into_iter().map(|weight| weight / sum).collect()
+    weights.iter_mut().for_each(|weight| *weight /= sum);
+    Ok(weights)
 }
 
 #[cfg(test)]
@@ -162,7 +173,7 @@ mod tests {
             let (n, hop) = (window as usize, hop as usize);
             let frames = (x.len() - n) / hop + 1;
             assert_eq!(shape, [n / 2 + 1, frames]);
-            let taper = taper("hann", n);
+            let taper = taper("hann", n).unwrap();
             for bin in 0..shape[0] {
                 for frame in 0..frames {
                     let (mut re, mut im) = (0.0, 0.0);

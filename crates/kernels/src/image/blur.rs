@@ -11,8 +11,9 @@ impl Kernel for Blur {
         let sigma = ParamSpec::float("sigma", 0.1..=100.0, "Standard deviation, in pixels");
         filter("blur", "Gaussian blur", [sigma.default(2.0)]).details(
             "Window of ceil(3 sigma) pixels to each side, edges replicated; all channels alike, \
-             alpha too. Agrees with OpenCV's GaussianBlur(BORDER_REPLICATE) of that window within \
-             1 grey level.",
+             alpha too. Colours are weighed by their alpha, so that those of transparent pixels \
+             are not seen. Agrees with OpenCV's GaussianBlur(BORDER_REPLICATE) of that window, \
+             of colours that were multiplied by alpha where there is one, within 1 grey level.",
         )
     }
 
@@ -35,8 +36,25 @@ mod tests {
 
     use crate::image::testing::{Case, assert_near, run_raw};
 
-    /// The definition, in doubles.
+    /// The definition, in doubles: of the channels, or of colours times alpha over alpha.
     fn naive(case: &Case, sigma: f64) -> Vec<f64> {
+        let pixels = case.bytes.chunks(case.channels).map(|p| p.iter().map(|&b| f64::from(b)));
+        if case.channels < 4 {
+            return weighed(case, sigma, pixels.flatten().collect());
+        }
+        let multiplied = pixels.flat_map(|p| {
+            let p: Vec<f64> = p.collect();
+            [p[0] * p[3], p[1] * p[3], p[2] * p[3], p[3]]
+        });
+        let sums = weighed(case, sigma, multiplied.collect());
+        let quotient = |p: &[f64]| {
+            let share = if p[3] > 1e-3 { 1.0 / p[3] } else { 0.0 };
+            [p[0] * share, p[1] * share, p[2] * share, p[3]]
+        };
+        sums.chunks(4).flat_map(quotient).collect()
+    }
+
+    fn weighed(case: &Case, sigma: f64, values: Vec<f64>) -> Vec<f64> {
         let radius = (3.0 * sigma).ceil() as isize;
         let weight = |k: isize| (-((k * k) as f64) / (2.0 * sigma * sigma)).exp();
         let total: f64 = (-radius..=radius).map(weight).sum();
@@ -60,7 +78,7 @@ mod tests {
             out
         };
         let index = |x: isize, y: isize, c: usize| ((y * w + x) as usize) * case.channels + c;
-        let rows = pass(&|x, y, c| f64::from(case.bytes[index(x, y, c)]), 1, 0);
+        let rows = pass(&|x, y, c| values[index(x, y, c)], 1, 0);
         pass(&|x, y, c| rows[index(x, y, c)], 0, 1)
     }
 
@@ -84,6 +102,43 @@ mod tests {
         for sigma in [2.0, 20.0] {
             let out = run_raw("blur", &[("sigma", sigma.into())], &case);
             assert_near(&out.bytes, &naive(&case, sigma), 0.85);
+        }
+    }
+
+    /// A bright square on transparent black, with alpha in between.
+    #[test]
+    fn colours_beside_transparent_pixels_stay() {
+        let mut case = Case { width: 48, height: 40, channels: 4, bytes: vec![0; 48 * 40 * 4] };
+        for (i, pixel) in case.bytes.as_chunks_mut::<4>().0.iter_mut().enumerate() {
+            let (x, y) = (i % 48, i / 48);
+            if (12..36).contains(&x) && (10..30).contains(&y) {
+                *pixel = [255, 200, 3, if x == 12 { 9 } else { 255 }];
+            }
+        }
+        for sigma in [0.5, 3.0, 12.0] {
+            let out = run_raw("blur", &[("sigma", sigma.into())], &case);
+            let seen = out.bytes.as_chunks::<4>().0.iter().filter(|pixel| pixel[3] > 8);
+            let mut count = 0;
+            for pixel in seen {
+                assert_eq!(pixel[..3], [255, 200, 3], "sigma {sigma}");
+                count += 1;
+            }
+            assert!(count > 400, "sigma {sigma}: {count}");
+        }
+    }
+
+    /// Where alpha is the same everywhere other arithmetic is used.
+    #[test]
+    fn the_same_alpha_everywhere_changes_no_colour() {
+        let rgb = Case::random(50, 30, 3, 6);
+        for alpha in [255, 7] {
+            let bytes = rgb.bytes.as_chunks::<3>().0.iter().flat_map(|&[r, g, b]| [r, g, b, alpha]);
+            let rgba = Case { channels: 4, bytes: bytes.collect(), ..rgb.clone() };
+            let colors = run_raw("blur", &[], &rgb).bytes;
+            let out = run_raw("blur", &[], &rgba).bytes;
+            for (rgba, rgb) in out.as_chunks::<4>().0.iter().zip(colors.as_chunks::<3>().0) {
+                assert_eq!((&rgba[..3], rgba[3]), (&rgb[..], alpha));
+            }
         }
     }
 

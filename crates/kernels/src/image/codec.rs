@@ -2,16 +2,16 @@
 //! its own header before anything is allocated for it.
 
 use std::fmt;
-use std::io::Cursor;
 
-use brigade_proto::Buffer;
-use image::codecs::{jpeg, png, tiff, webp};
+use brigade_proto::{Buffer, Notes};
+use image::codecs::png::{CompressionType, FilterType, PngEncoder};
+use image::codecs::webp::WebPEncoder;
 use image::metadata::Orientation;
-use image::{ColorType, ExtendedColorType, ImageDecoder, ImageEncoder, ImageError, Limits};
+use image::{ExtendedColorType, ImageEncoder, ImageError};
 
-use super::complete;
+use super::guard::guarded;
 use super::pixels::{Pixels, Shape};
-use super::raw;
+use super::{jpeg, png, raw, tiff, webp};
 use crate::KernelError;
 
 /// A file format for images.
@@ -90,128 +90,42 @@ pub(super) fn check_size(width: u64, height: u64, max_pixels: u64) -> Result<(),
     Ok(())
 }
 
+/// An image that was read.
+#[derive(Debug)]
+pub(crate) struct Decoded<'a> {
+    pub(crate) pixels: Pixels<'a>,
+    /// The format of the file.
+    pub(crate) format: Format,
+    /// What of the file the pixels do not carry.
+    pub(crate) notes: Notes,
+}
+
 /// Reads an image of any format. `.npy` data in C order is used where it lies.
-pub(crate) fn decode(bytes: &[u8], max_pixels: u64) -> Result<(Pixels<'_>, Format), KernelError> {
+pub(crate) fn decode(bytes: &[u8], max_pixels: u64) -> Result<Decoded<'_>, KernelError> {
     let format = Format::detect(bytes)?;
-    let cursor = Cursor::new(bytes);
-    let failed = |error: ImageError| read_error(format, bytes, &error);
-    let pixels = match format {
-        Format::Npy => raw::read(bytes, max_pixels)?,
-        Format::Png => {
-            // Before the decoder allocates its rows.
-            if let Some((width, height)) = complete::png_size(bytes) {
-                check_size(width.into(), height.into(), max_pixels)?;
-            }
-            let limits = memory_limits(max_pixels);
-            let decoder = png::PngDecoder::with_limits(cursor, limits).map_err(failed)?;
-            read(decoder, format, bytes, max_pixels)?
-        }
+    let (pixels, notes) = match format {
+        Format::Npy => (raw::read(bytes, max_pixels)?, Notes::default()),
+        Format::Png => guarded(format, || png::read(bytes, max_pixels))?,
         Format::Jpeg => {
-            let decoder = jpeg::JpegDecoder::new(cursor).map_err(failed)?;
-            read(decoder, format, bytes, max_pixels)?
+            let picture = jpeg::decode(bytes, max_pixels)?;
+            (turn(picture.shape, picture.bytes, picture.orientation)?, picture.notes)
         }
-        Format::WebP => {
-            let decoder = webp::WebPDecoder::new(cursor).map_err(failed)?;
-            read(decoder, format, bytes, max_pixels)?
-        }
-        Format::Tiff => {
-            let decoder = tiff::TiffDecoder::new(cursor).map_err(failed)?;
-            read(decoder, format, bytes, max_pixels)?
-        }
+        Format::WebP => guarded(format, || webp::read(bytes, max_pixels))?,
+        Format::Tiff => tiff::read(bytes, max_pixels)?,
     };
-    Ok((pixels, format))
+    Ok(Decoded { pixels, format, notes })
 }
 
-/// What a decoder may allocate: the widest pixels that there are (4 floats),
-/// twice, and room for metadata.
-fn memory_limits(pixels: u64) -> Limits {
-    let mut limits = Limits::no_limits();
-    limits.max_alloc = Some(pixels.saturating_mul(32).saturating_add(64 << 20));
-    limits
-}
-
-fn read<'a>(
-    mut decoder: impl ImageDecoder,
-    format: Format,
-    bytes: &[u8],
-    max_pixels: u64,
+/// The picture as its orientation says.
+pub(super) fn turn<'a>(
+    shape: Shape,
+    bytes: Buffer,
+    orientation: Orientation,
 ) -> Result<Pixels<'a>, KernelError> {
-    let (width, height) = decoder.dimensions();
-    check_size(width.into(), height.into(), max_pixels)?;
-    if !complete::is_complete(format, bytes) {
-        return Err(KernelError::input(format!("truncated {format}")));
-    }
-    let failed = |error: ImageError| read_error(format, bytes, &error);
-    let limits = memory_limits(u64::from(width) * u64::from(height));
-    decoder.set_limits(limits).map_err(failed)?;
-    // A wrong EXIF block is no reason to refuse the picture.
-    let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
-    let color = decoder.color_type();
-    let channels = if color.has_alpha() { 4 } else { usize::from(color.channel_count()) };
-    let shape = Shape::new(width as usize, height as usize, channels)?;
-
-    let len = decoder.total_bytes();
-    let no_memory = KernelError::Memory { bytes: len };
-    let mut buffer = usize::try_from(len).ok().and_then(Buffer::try_zeroed).ok_or(no_memory)?;
-    decoder.read_image(&mut buffer).map_err(failed)?;
-    let buffer = to_8_bits(buffer, color, shape)?;
     if orientation == Orientation::NoTransforms {
-        return Ok(Pixels::owned(shape, buffer));
+        return Ok(Pixels::owned(shape, bytes));
     }
-    upright(&buffer, shape, orientation)
-}
-
-/// One line that says what is wrong with the file.
-fn read_error(format: Format, bytes: &[u8], error: &ImageError) -> KernelError {
-    let ended = matches!(error, ImageError::IoError(e)
-        if e.kind() == std::io::ErrorKind::UnexpectedEof);
-    if ended || !complete::is_complete(format, bytes) {
-        return KernelError::input(format!("truncated {format}"));
-    }
-    let text = error.to_string().split_whitespace().collect::<Vec<_>>().join(" ");
-    if text.contains("unexpected end of file") || text.contains("failed to fill whole buffer") {
-        return KernelError::input(format!("truncated {format}"));
-    }
-    match error {
-        ImageError::Unsupported(_) => KernelError::input(format!("unsupported {format}: {text}")),
-        _ => KernelError::input(format!("damaged {format}: {text}")),
-    }
-}
-
-/// Deeper samples are scaled to 8 bits: 16 bits by 1/257, floats from 0..=1,
-/// both rounded. Grey with alpha becomes RGB with alpha.
-fn to_8_bits(buffer: Buffer, color: ColorType, shape: Shape) -> Result<Buffer, KernelError> {
-    let len = shape.bytes();
-    if buffer.len() == len && matches!(color, ColorType::L8 | ColorType::Rgb8 | ColorType::Rgba8) {
-        return Ok(buffer);
-    }
-    let deep = |at: usize, width: usize| &buffer[at * width..][..width];
-    let sample: &dyn Fn(usize) -> u8 = match color {
-        ColorType::L8 | ColorType::La8 | ColorType::Rgb8 | ColorType::Rgba8 => &|at| buffer[at],
-        ColorType::L16 | ColorType::La16 | ColorType::Rgb16 | ColorType::Rgba16 => &|at| {
-            let value = deep(at, 2).try_into().map_or(0, u16::from_ne_bytes);
-            ((u32::from(value) + 128) / 257) as u8
-        },
-        ColorType::Rgb32F | ColorType::Rgba32F => &|at| {
-            let value = deep(at, 4).try_into().map_or(0.0, f32::from_ne_bytes);
-            (value * 255.0 + 0.5) as u8
-        },
-        other => {
-            return Err(KernelError::input(format!("unsupported pixel type {other:?}")));
-        }
-    };
-    let mut out = Buffer::try_zeroed(len).ok_or(KernelError::Memory { bytes: len as u64 })?;
-    if color.channel_count() == 2 {
-        for (i, pixel) in out.as_chunks_mut::<4>().0.iter_mut().enumerate() {
-            let grey = sample(2 * i);
-            *pixel = [grey, grey, grey, sample(2 * i + 1)];
-        }
-    } else {
-        for (i, to) in out.iter_mut().enumerate() {
-            *to = sample(i);
-        }
-    }
-    Ok(out)
+    upright(&bytes, shape, orientation)
 }
 
 /// Turns the image as its EXIF orientation says.
@@ -269,18 +183,16 @@ pub(crate) fn encode(
     let failed = |error: ImageError| KernelError::input(format!("cannot write {format}: {error}"));
     match format {
         Format::Png => {
-            let (level, filter) = (png::CompressionType::Fast, png::FilterType::Sub);
-            png::PngEncoder::new_with_quality(&mut out, level, filter)
+            let (level, filter) = (CompressionType::Fast, FilterType::Sub);
+            PngEncoder::new_with_quality(&mut out, level, filter)
                 .write_image(bytes, width, height, color)
                 .map_err(failed)?;
         }
-        Format::WebP => webp::WebPEncoder::new_lossless(&mut out)
+        Format::WebP => WebPEncoder::new_lossless(&mut out)
             .write_image(bytes, width, height, color)
             .map_err(failed)?,
-        Format::Tiff => tiff::TiffEncoder::new(Cursor::new(&mut out))
-            .write_image(bytes, width, height, color)
-            .map_err(failed)?,
-        Format::Jpeg => return super::jpeg::encode(bytes, shape, quality),
+        Format::Tiff => return tiff::write(bytes, shape),
+        Format::Jpeg => return jpeg::encode(bytes, shape, quality),
         Format::Npy => out.extend_from_slice(bytes),
     }
     Ok(out)

@@ -12,7 +12,8 @@ impl Kernel for Equalize {
         filter("equalize", "Spreads the brightness over the whole range", []).details(
             "Histogram equalisation of the luma: its cumulative histogram becomes a straight \
              line. Grey images: equal to OpenCV's equalizeHist. Colour images: each channel moves \
-             as the luma does, so that the colour differences (Cb, Cr) stay; alpha is kept.",
+             as the luma does, so that the colour differences (Cb, Cr) stay; alpha is kept, and \
+             pixels count in the histogram by their alpha.",
         )
     }
 
@@ -45,9 +46,16 @@ fn luma_counts(pixels: &Pixels<'_>) -> Result<[u64; 256], KernelError> {
         return Ok(counts);
     }
     let mut row: Vec<u8> = try_vec(pixels.shape.width)?;
+    let weighed = pixels.alpha_varies();
     for y in 0..pixels.shape.height {
         pixels.luma_row(y, &mut row);
-        count_bytes(&row, &mut counts);
+        if weighed {
+            for (&grey, pixel) in row.iter().zip(pixels.row(y).as_chunks::<4>().0) {
+                counts[usize::from(grey)] += u64::from(pixel[3]);
+            }
+        } else {
+            count_bytes(&row, &mut counts);
+        }
     }
     Ok(counts)
 }
@@ -95,6 +103,15 @@ mod tests {
     fn a_flat_image_stays_as_it_is() {
         let case = Case { width: 3, height: 2, channels: 3, bytes: vec![77; 18] };
         assert_eq!(run_raw("equalize", &[], &case).bytes, case.bytes);
+    }
+
+    /// Two levels, and as many transparent pixels of a third, which is not seen.
+    #[test]
+    fn transparent_pixels_do_not_count() {
+        let bytes = [[100, 100, 100, 255], [101, 101, 101, 255], [0, 0, 0, 0], [0, 0, 0, 0]];
+        let case = Case { width: 4, height: 1, channels: 4, bytes: bytes.concat() };
+        let out = run_raw("equalize", &[], &case).bytes;
+        assert_eq!(out[..8], [0, 0, 0, 255, 255, 255, 255, 255]);
     }
 
     #[test]

@@ -1,6 +1,9 @@
 //! A separable Gaussian. Each row is filtered along once and kept in a ring as
 //! long as an output row needs it, so that the intermediate image never leaves
 //! the cache.
+//!
+//! Colours are weighed by their alpha. Where alpha is the same everywhere that changes nothing, and
+//! the faster arithmetic without it is used.
 
 use super::pixels::{Pixels, pad_row, round, try_vec};
 use crate::simd::vectorised;
@@ -19,11 +22,13 @@ pub(super) fn blur(
     finish: impl FnMut(usize, &mut [u8]),
 ) -> Result<(), KernelError> {
     let weights = weights(sigma);
-    if weights.len() - 1 <= MAX_FIXED_RADIUS {
-        separable::<u16>(pixels, &fixed(&weights), control, out, finish)
+    let single = || weights.iter().map(|&w| w as f32).collect::<Vec<_>>();
+    if pixels.alpha_varies() {
+        separable::<Alpha>(pixels, &single(), control, out, finish)
+    } else if weights.len() - 1 <= MAX_FIXED_RADIUS {
+        separable::<Fixed>(pixels, &fixed(&weights), control, out, finish)
     } else {
-        let weights: Vec<f32> = weights.iter().map(|&w| w as f32).collect();
-        separable::<f32>(pixels, &weights, control, out, finish)
+        separable::<Single>(pixels, &single(), control, out, finish)
     }
 }
 
@@ -51,22 +56,28 @@ const LANES: usize = 16;
 const STRIP: usize = 4 * LANES;
 
 /// The arithmetic of one pass.
-trait Lane: Copy + Default {
+trait Lane {
+    type Sample: Copy + Default;
     /// A weight as the arithmetic wants it.
     type Weight;
     /// Prepares a weight.
-    fn weight(weight: Self) -> Self::Weight;
+    fn weight(weight: Self::Sample) -> Self::Weight;
     /// Samples from bytes.
-    fn widen(from: &[u8], to: &mut [Self]);
+    fn widen(from: &[u8], to: &mut [Self::Sample]);
     /// `to` = the weighted sum of `centre` and pairs of rows at equal distance.
-    fn weigh(weights: &[Self::Weight], centre: &[Self], pairs: &[[&[Self]; 2]], to: &mut [Self]);
+    fn weigh(
+        weights: &[Self::Weight],
+        centre: &[Self::Sample],
+        pairs: &[[&[Self::Sample]; 2]],
+        to: &mut [Self::Sample],
+    );
     /// Rounds to bytes.
-    fn narrow(from: &[Self], to: &mut [u8]);
+    fn narrow(from: &[Self::Sample], to: &mut [u8]);
 }
 
 fn separable<L: Lane>(
     pixels: &Pixels<'_>,
-    weights: &[L],
+    weights: &[L::Sample],
     control: &dyn Control,
     out: &mut [u8],
     mut finish: impl FnMut(usize, &mut [u8]),
@@ -77,9 +88,9 @@ fn separable<L: Lane>(
     let (row, height) = (pixels.shape.row_bytes(), pixels.shape.height);
     let kept = (2 * radius + 1).min(height);
     let mut padded: Vec<u8> = try_vec(row + 2 * radius * channels)?;
-    let mut wide: Vec<L> = try_vec(padded.len())?;
-    let mut ring: Vec<L> = try_vec(kept * row)?;
-    let mut sum: Vec<L> = try_vec(row)?;
+    let mut wide: Vec<L::Sample> = try_vec(padded.len())?;
+    let mut ring: Vec<L::Sample> = try_vec(kept * row)?;
+    let mut sum: Vec<L::Sample> = try_vec(row)?;
     let mut filtered = 0;
 
     for (y, to) in out.chunks_exact_mut(row).enumerate() {
@@ -90,14 +101,14 @@ fn separable<L: Lane>(
             pad_row(pixels.row(filtered), channels, radius, &mut padded);
             L::widen(&padded, &mut wide);
             let at = |place: usize| &wide[place * channels..][..row];
-            let pairs: Vec<[&[L]; 2]> =
+            let pairs: Vec<[&[L::Sample]; 2]> =
                 (1..=radius).map(|k| [at(radius - k), at(radius + k)]).collect();
             let slot = (filtered % kept) * row;
             L::weigh(&weights, at(radius), &pairs, &mut ring[slot..slot + row]);
             filtered += 1;
         }
         let at = |line: usize| &ring[(line.min(height - 1) % kept) * row..][..row];
-        let pairs: Vec<[&[L]; 2]> =
+        let pairs: Vec<[&[L::Sample]; 2]> =
             (1..=radius).map(|k| [at(y.saturating_sub(k)), at(y + k)]).collect();
         L::weigh(&weights, at(y), &pairs, &mut sum);
         L::narrow(&sum, to);
@@ -106,44 +117,51 @@ fn separable<L: Lane>(
     Ok(())
 }
 
-/// Bytes as multiples of 1/128: the sum of two still fits.
-impl Lane for u16 {
+/// Bytes as multiples of 1/128: the sum of two still fits into 16 bits.
+struct Fixed;
+
+impl Lane for Fixed {
+    type Sample = u16;
     /// Once for each lane: a weight that is loaded with the samples lets the compiler
     /// see 16 bits times 16 bits, of which the upper half is one instruction. A single
     /// one it widens outside the loop, and does not see that any more.
-    type Weight = [Self; LANES];
+    type Weight = [u16; LANES];
 
-    fn weight(weight: Self) -> [Self; LANES] {
+    fn weight(weight: u16) -> [u16; LANES] {
         [weight; LANES]
     }
 
-    fn widen(from: &[u8], to: &mut [Self]) {
+    fn widen(from: &[u8], to: &mut [u16]) {
         widen_u16(from, to);
     }
 
-    fn weigh(weights: &[[Self; LANES]], centre: &[Self], pairs: &[[&[Self]; 2]], to: &mut [Self]) {
+    fn weigh(weights: &[[u16; LANES]], centre: &[u16], pairs: &[[&[u16]; 2]], to: &mut [u16]) {
         // Each product is cut, which takes half a unit on average.
         let bias = (weights.len() / 2) as u16;
         weigh_u16(weights, bias, centre, pairs, to);
     }
 
-    fn narrow(from: &[Self], to: &mut [u8]) {
+    fn narrow(from: &[u16], to: &mut [u8]) {
         narrow_u16(from, to);
     }
 }
 
-impl Lane for f32 {
-    type Weight = Self;
+/// Floats: for windows that are too wide for [`Fixed`].
+struct Single;
 
-    fn weight(weight: Self) -> Self {
+impl Lane for Single {
+    type Sample = f32;
+    type Weight = f32;
+
+    fn weight(weight: f32) -> f32 {
         weight
     }
 
-    fn widen(from: &[u8], to: &mut [Self]) {
+    fn widen(from: &[u8], to: &mut [f32]) {
         widen_f32(from, to);
     }
 
-    fn weigh(weights: &[Self], centre: &[Self], pairs: &[[&[Self]; 2]], to: &mut [Self]) {
+    fn weigh(weights: &[f32], centre: &[f32], pairs: &[[&[f32]; 2]], to: &mut [f32]) {
         start_f32(to, centre, weights[0]);
         let (fours, rest) = pairs.as_chunks::<4>();
         let (four_weights, rest_weights) = weights[1..].as_chunks::<4>();
@@ -155,8 +173,33 @@ impl Lane for f32 {
         }
     }
 
-    fn narrow(from: &[Self], to: &mut [u8]) {
+    fn narrow(from: &[f32], to: &mut [u8]) {
         narrow_f32(from, to);
+    }
+}
+
+/// Floats; pixels are colours times alpha, and alpha, until they are narrowed. Integers would not
+/// do: the quotient of small alphas magnifies what they round.
+struct Alpha;
+
+impl Lane for Alpha {
+    type Sample = f32;
+    type Weight = f32;
+
+    fn weight(weight: f32) -> f32 {
+        weight
+    }
+
+    fn widen(from: &[u8], to: &mut [f32]) {
+        widen_alpha(from, to);
+    }
+
+    fn weigh(weights: &[f32], centre: &[f32], pairs: &[[&[f32]; 2]], to: &mut [f32]) {
+        Single::weigh(weights, centre, pairs, to);
+    }
+
+    fn narrow(from: &[f32], to: &mut [u8]) {
+        narrow_alpha(from, to);
     }
 }
 
@@ -273,6 +316,22 @@ vectorised! {
     fn narrow_f32(from: &[f32], to: &mut [u8]) {
         for (to, &from) in to.iter_mut().zip(from) {
             *to = round(from).min(255) as u8;
+        }
+    }
+
+    fn widen_alpha(from: &[u8], to: &mut [f32]) {
+        for (to, from) in to.as_chunks_mut::<4>().0.iter_mut().zip(from.as_chunks::<4>().0) {
+            let [r, g, b, alpha] = from.map(f32::from);
+            *to = [r * alpha, g * alpha, b * alpha, alpha];
+        }
+    }
+
+    fn narrow_alpha(from: &[f32], to: &mut [u8]) {
+        for (to, from) in to.as_chunks_mut::<4>().0.iter_mut().zip(from.as_chunks::<4>().0) {
+            let [r, g, b, alpha] = *from;
+            // With less the pixel is transparent, and the quotient might be infinite.
+            let share = if alpha > 1e-3 { 1.0 / alpha } else { 0.0 };
+            *to = [r * share, g * share, b * share, alpha].map(|v| round(v).min(255) as u8);
         }
     }
 }

@@ -1,6 +1,6 @@
 use brigade_proto::Buffer;
 
-use super::job::{filter, load, store, synthesize};
+use super::job::{drop_alpha, filter, load, store, synthesize};
 use crate::{Context, Kernel, KernelError, Progress, Size, Spec};
 
 pub(super) struct Grayscale;
@@ -15,6 +15,7 @@ impl Kernel for Grayscale {
 
     fn run(&self, job: &mut Context<'_>) -> Result<Progress, KernelError> {
         let (pixels, format) = load(job)?;
+        drop_alpha(job, &pixels);
         let shape = pixels.shape.with_channels(1)?;
         store(job, shape, format, |out| {
             for (y, row) in out.chunks_exact_mut(shape.width).enumerate() {

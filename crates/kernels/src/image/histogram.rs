@@ -2,7 +2,7 @@ use std::fmt::Write;
 
 use brigade_proto::Buffer;
 
-use super::job::{load, reader, synthesize};
+use super::job::{load_values, reader, synthesize};
 use crate::{Context, Kernel, KernelError, OutputFormat, Progress, Size, Spec};
 
 pub(super) struct Histogram;
@@ -18,7 +18,7 @@ impl Kernel for Histogram {
     }
 
     fn run(&self, job: &mut Context<'_>) -> Result<Progress, KernelError> {
-        let (pixels, _) = load(job)?;
+        let pixels = load_values(job)?;
         let shape = pixels.shape;
         let (names, counts): (&[&str], Vec<[u64; 256]>) = match shape.channels {
             1 => {

@@ -3,7 +3,7 @@
 use brigade_proto::{Buffer, Note};
 
 use super::codec::{self, Format};
-use super::pixels::{Pixels, Shape};
+use super::pixels::{Pixels, Shape, alpha_is_seen};
 use super::{pattern, raw};
 use crate::{Context, Family, Inputs, KernelError, OutputFormat, ParamSpec, Progress, Size, Spec};
 
@@ -48,9 +48,31 @@ pub(crate) fn filter(
         .output(OutputFormat::LikeInput, "an image of 8 bits a channel, without metadata")
 }
 
-/// Reads input 0.
+/// Reads input 0, and remarks what of it is not read.
 pub(crate) fn load<'a>(job: &Context<'a>) -> Result<(Pixels<'a>, Format), KernelError> {
-    codec::decode(job.input(0)?, job.int("max_pixels").unsigned_abs())
+    let decoded = codec::decode(job.input(0)?, job.int("max_pixels").unsigned_abs())?;
+    for note in decoded.notes.iter() {
+        job.note(note);
+    }
+    Ok((decoded.pixels, decoded.format))
+}
+
+/// Remarks that a result of one channel has no alpha, where that of the input says something.
+pub(crate) fn drop_alpha(job: &Context<'_>, pixels: &Pixels<'_>) {
+    if alpha_is_seen(pixels.bytes(), pixels.shape) {
+        job.note(Note::AlphaDropped);
+    }
+}
+
+/// [`load`] for a kernel whose result is not an image, so that nothing is lost with the colour
+/// profile and other data beside the pixels.
+pub(crate) fn load_values<'a>(job: &Context<'a>) -> Result<Pixels<'a>, KernelError> {
+    let decoded = codec::decode(job.input(0)?, job.int("max_pixels").unsigned_abs())?;
+    let beside = [Note::IccDropped, Note::MetadataDropped];
+    for note in decoded.notes.iter().filter(|note| !beside.contains(note)) {
+        job.note(note);
+    }
+    Ok(decoded.pixels)
 }
 
 /// Writes an image of `shape` that `fill` computes, each byte of it. A raw image is computed where
@@ -69,14 +91,14 @@ pub(crate) fn store(
         head.copy_from_slice(&header);
         fill(body)?;
     } else {
-        if format == Format::Jpeg && shape.channels == 4 {
-            job.note(Note::AlphaDropped);
-        }
         let quality = job.int("quality") as u8;
         let len = shape.bytes();
         let mut buffer =
             Buffer::try_zeroed(len).ok_or(KernelError::Memory { bytes: len as u64 })?;
         fill(&mut buffer)?;
+        if format == Format::Jpeg && alpha_is_seen(&buffer, shape) {
+            job.note(Note::AlphaDropped);
+        }
         job.put(&codec::encode(&buffer, shape, format, quality)?)?;
     }
     Ok(Progress::Done)

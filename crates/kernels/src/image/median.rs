@@ -11,8 +11,10 @@ impl Kernel for Median {
         // A window of 255x255 is the largest whose count fits 16 bits.
         let radius = ParamSpec::int("radius", 1..=127, "Pixels to each side of a square window");
         filter("median", "Median of a square window", [radius.default(2_i64)]).details(
-            "Edges replicated; each channel by itself, alpha too. Equal to OpenCV's medianBlur \
-             and SciPy's median_filter(mode=\"nearest\").",
+            "Edges replicated; each channel by itself, alpha too. Pixels count for the colours by \
+             their alpha, so that those of transparent pixels are not seen. Equal to OpenCV's \
+             medianBlur and SciPy's median_filter(mode=\"nearest\"), where alpha is the same \
+             everywhere.",
         )
     }
 
@@ -20,6 +22,9 @@ impl Kernel for Median {
         let (pixels, format) = load(job)?;
         let (radius, control) = (job.int("radius") as usize, job.control());
         store(job, pixels.shape, format, |out| match radius {
+            _ if pixels.alpha_varies() => {
+                median_histogram::run_weighed(&pixels, radius, control, out)
+            }
             1 => median_network::run::<1>(&pixels, control, out),
             2 => median_network::run::<2>(&pixels, control, out),
             _ => median_histogram::run(&pixels, radius, control, out),
@@ -37,17 +42,28 @@ mod tests {
 
     use crate::image::testing::{Case, run_raw};
 
+    /// The smallest value that, with all below it, is more than half of what counts.
     fn naive(case: &Case, radius: isize) -> Vec<u8> {
         let mut out = Vec::new();
         for y in 0..case.height as isize {
             for x in 0..case.width as isize {
                 for c in 0..case.channels {
-                    let mut window: Vec<u8> = (-radius..=radius)
-                        .flat_map(|dy| (-radius..=radius).map(move |dx| (dx, dy)))
-                        .map(|(dx, dy)| case.at(x + dx, y + dy, c))
+                    let weight = |x, y| match (case.channels, c) {
+                        (4, 0..3) => u32::from(case.at(x, y, 3)),
+                        _ => 1,
+                    };
+                    let mut window: Vec<(u8, u32)> = (-radius..=radius)
+                        .flat_map(|dy| (-radius..=radius).map(move |dx| (x + dx, y + dy)))
+                        .map(|(x, y)| (case.at(x, y, c), weight(x, y)))
                         .collect();
                     window.sort_unstable();
-                    out.push(window[window.len() / 2]);
+                    let half = window.iter().map(|(_, weight)| weight).sum::<u32>() / 2;
+                    let mut below = 0;
+                    let median = window.iter().find(|(_, weight)| {
+                        below += weight;
+                        below > half
+                    });
+                    out.push(median.map_or(0, |&(value, _)| value));
                 }
             }
         }
@@ -64,6 +80,28 @@ mod tests {
             let case = Case::random(width, height, channels, seed);
             let out = run_raw("median", &[("radius", radius.into())], &case);
             prop_assert_eq!(out.bytes, naive(&case, radius as isize));
+        }
+    }
+
+    /// A slope that ends at transparent black, whose darkest values no median prefers.
+    #[test]
+    fn colours_beside_transparent_pixels_stay() {
+        let mut case = Case { width: 40, height: 40, channels: 4, bytes: vec![0; 6400] };
+        for (i, pixel) in case.bytes.as_chunks_mut::<4>().0.iter_mut().enumerate() {
+            let (x, y) = (i % 40, i / 40);
+            if x < 20 {
+                *pixel = [100 + y as u8, 200, 90, 255];
+            }
+        }
+        for radius in [1_i64, 2, 7] {
+            let out = run_raw("median", &[("radius", radius.into())], &case);
+            assert_eq!(out.bytes, naive(&case, radius as isize));
+            // As far from the upper and lower edge as the window reaches.
+            let reach = radius as usize;
+            for y in reach..40 - reach {
+                let pixel = &out.bytes[(y * 40 + 19) * 4..][..4];
+                assert_eq!(pixel, [100 + y as u8, 200, 90, 255], "radius {radius}, row {y}");
+            }
         }
     }
 

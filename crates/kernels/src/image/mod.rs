@@ -4,10 +4,13 @@ mod blur;
 mod codec;
 #[cfg(test)]
 mod codec_tests;
-mod complete;
 mod equalize;
+mod exif;
+#[cfg(test)]
+mod files_tests;
 mod gaussian;
 mod grayscale;
+mod guard;
 mod histogram;
 mod job;
 mod jpeg;
@@ -16,16 +19,19 @@ mod median_histogram;
 mod median_network;
 mod pattern;
 mod pixels;
+mod png;
 mod raw;
 mod resize;
 mod sharpen;
 mod sobel;
 #[cfg(test)]
 pub(crate) mod testing;
+mod tiff;
+mod webp;
 
 use crate::Kernel;
 
-pub(crate) use job::{filter, load, reader, store, synthesize};
+pub(crate) use job::{drop_alpha, filter, load, load_values, reader, store, synthesize};
 pub(crate) use pixels::{BLOCK, Pixels, block, try_vec};
 pub(crate) use sobel::gradients;
 

@@ -80,6 +80,12 @@ impl<'a> Pixels<'a> {
         }
     }
 
+    /// Whether some pixels are more transparent than others.
+    pub(crate) fn alpha_varies(&self) -> bool {
+        let first = self.bytes().get(3).copied().unwrap_or(255);
+        alpha_is_other(self.bytes(), self.shape, first)
+    }
+
     pub(crate) fn row(&self, y: usize) -> &[u8] {
         let row = self.shape.row_bytes();
         &self.bytes()[y * row..][..row]
@@ -106,6 +112,16 @@ impl<'a> Pixels<'a> {
     }
 }
 
+/// Whether a pixel is transparent, at least in part.
+pub(crate) fn alpha_is_seen(bytes: &[u8], shape: Shape) -> bool {
+    alpha_is_other(bytes, shape, 255)
+}
+
+fn alpha_is_other(bytes: &[u8], shape: Shape, alpha: u8) -> bool {
+    let mut rows = bytes.chunks_exact(shape.row_bytes());
+    shape.channels == 4 && rows.any(|row| alpha_differs(row, alpha))
+}
+
 /// Rec. 601 luma in 15-bit fixed point with OpenCV's own constants
 /// (`cv::cvtColor`, `COLOR_RGB2GRAY`), so that the results are equal.
 #[inline(always)]
@@ -114,6 +130,10 @@ pub(crate) fn luma(r: u8, g: u8, b: u8) -> u8 {
 }
 
 vectorised! {
+    fn alpha_differs(row: &[u8], alpha: u8) -> bool {
+        row.as_chunks::<4>().0.iter().fold(0, |differs, pixel| differs | (pixel[3] ^ alpha)) != 0
+    }
+
     fn luma_of_rgb(row: &[u8], to: &mut [u8]) {
         for (to, p) in to.iter_mut().zip(row.as_chunks::<3>().0) {
             *to = luma(p[0], p[1], p[2]);

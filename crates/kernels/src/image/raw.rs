@@ -22,7 +22,7 @@ pub(super) fn read(bytes: &[u8], max_pixels: u64) -> Result<Pixels<'_>, KernelEr
     };
     if array.dtype != Dtype::U8 {
         return Err(KernelError::input(format!(
-            "not an image: an array of type {:?}; unsigned bytes (uint8) are read",
+            "not an image: an array of type {}; unsigned bytes (uint8) are read",
             array.dtype
         )));
     }

@@ -19,8 +19,9 @@ impl Kernel for Sharpen {
         ];
         filter("sharpen", "Unsharp mask", own).details(
             "Adds amount times the difference from the Gaussian blur (as the kernel `blur`) where \
-             it is at least the threshold; alpha is kept. As OpenCV's addWeighted of the image \
-             and its GaussianBlur, within 1 grey level per unit of amount.",
+             it is at least the threshold; alpha is kept, and colours of transparent pixels are \
+             not seen. As OpenCV's addWeighted of the image and its GaussianBlur, within 1 grey \
+             level per unit of amount.",
         )
     }
 
@@ -82,6 +83,21 @@ mod tests {
                 assert!((expected - f64::from(to)).abs() <= 0.5);
             }
         }
+    }
+
+    /// A flat colour that ends at transparent black has no edge to sharpen.
+    #[test]
+    fn colours_beside_transparent_pixels_stay() {
+        let mut case = Case { width: 40, height: 9, channels: 4, bytes: vec![0; 40 * 9 * 4] };
+        for (i, pixel) in case.bytes.as_chunks_mut::<4>().0.iter_mut().enumerate() {
+            if i % 40 < 20 {
+                *pixel = [90, 120, 200, 255];
+            }
+        }
+        let out = run_raw("sharpen", &[("amount", 2.0.into())], &case);
+        let seen: Vec<_> = out.bytes.as_chunks::<4>().0.iter().filter(|p| p[3] > 0).collect();
+        assert_eq!(seen.len(), 180);
+        assert!(seen.iter().all(|&&pixel| pixel == [90, 120, 200, 255]));
     }
 
     #[test]

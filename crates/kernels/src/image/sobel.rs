@@ -1,6 +1,6 @@
 use brigade_proto::Buffer;
 
-use super::job::{filter, load, store, synthesize};
+use super::job::{drop_alpha, filter, load, store, synthesize};
 use super::pixels::{round, try_vec};
 use crate::simd::vectorised;
 use crate::{Context, Kernel, KernelError, Progress, Size, Spec};
@@ -18,6 +18,7 @@ impl Kernel for Sobel {
 
     fn run(&self, job: &mut Context<'_>) -> Result<Progress, KernelError> {
         let (pixels, format) = load(job)?;
+        drop_alpha(job, &pixels);
         let shape = pixels.shape.with_channels(1)?;
         store(job, shape, format, |out| {
             let (width, height) = (shape.width, shape.height);

@@ -36,7 +36,7 @@ impl Case {
     }
 
     pub(crate) fn from_file(bytes: &[u8]) -> Self {
-        let (pixels, _) = super::codec::decode(bytes, u64::MAX).unwrap();
+        let pixels = super::codec::decode(bytes, u64::MAX).unwrap().pixels;
         let Shape { width, height, channels } = pixels.shape;
         Self { width, height, channels, bytes: pixels.bytes().to_vec() }
     }

@@ -1,7 +1,8 @@
-use brigade_proto::Buffer;
+use brigade_proto::{Buffer, Note};
 use ndarray::linalg::general_mat_mul;
 use ndarray::{ArrayViewMut2, Axis, s};
 
+use super::condition::{Norm, Rows, inverse_norm};
 use super::element::Element;
 use super::operand::{Operand, for_dtype, output, random, sides, synthetic};
 use crate::{Context, Family, Inputs, Kernel, KernelError, OutputFormat, Progress, Size, Spec};
@@ -19,9 +20,10 @@ impl Kernel for Cholesky {
             .details(
                 "Only the lower triangle of the input is read. Blocked right-looking: Golub and \
                  Van Loan, Matrix Computations, 4th edition, section 4.2. Agrees with \
-                 numpy.linalg.cholesky to rounding.",
+                 numpy.linalg.cholesky to rounding. Types are those of matmul. Remarks \
+                 `ill-conditioned` as lu-solve does.",
             )
-            .inputs(Inputs::exactly(1, "an .npy matrix of f32 or f64, (n, n)"))
+            .inputs(Inputs::exactly(1, "an .npy matrix, (n, n)"))
             .output(OutputFormat::Fixed("npy"), "L, (n, n), lower triangular with zeroes above")
             .default_size("512")
     }
@@ -58,6 +60,7 @@ fn factor<T: Element>(job: &mut Context<'_>) -> Result<Progress, KernelError> {
     for row in 0..n {
         l.slice_mut(s![row, ..=row]).assign(&a.matrix.slice(s![row, ..=row]));
     }
+    let norm = Norm::of(&Rows::of(l.as_slice().unwrap_or_default(), n), true);
     for start in (0..n).step_by(PANEL) {
         let end = (start + PANEL).min(n);
         panel(&mut l, start, end)?;
@@ -76,6 +79,12 @@ fn factor<T: Element>(job: &mut Context<'_>) -> Result<Progress, KernelError> {
     // The strips have written above the diagonal.
     for row in 0..n {
         l.slice_mut(s![row, row + 1..]).fill(T::zero());
+    }
+    let factors = Rows::of(l.as_slice().unwrap_or_default(), n);
+    let solve = |x: &mut [T]| factors.solve_cholesky(x);
+    let is_ill_conditioned = norm.is_ill_conditioned(inverse_norm(n, solve, solve));
+    if is_ill_conditioned {
+        job.note(Note::IllConditioned);
     }
     Ok(Progress::Done)
 }

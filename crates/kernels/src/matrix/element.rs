@@ -1,15 +1,16 @@
 //! What the two element types have in common.
 
-use bytemuck::Pod;
 use ndarray::LinalgScalar;
 
-use crate::npy::Dtype;
+use crate::npy::Float;
 use crate::simd::vectorised;
 
 /// f32 or f64.
-pub(super) trait Element: Pod + LinalgScalar + PartialOrd + std::fmt::Display {
-    const DTYPE: Dtype;
+pub(super) trait Element: Float + LinalgScalar + PartialOrd + std::fmt::Display {
+    /// From 1 to the next float.
+    const EPSILON: Self;
 
+    fn of_len(len: usize) -> Self;
     fn is_finite(self) -> bool;
     fn abs(self) -> Self;
     fn sqrt(self) -> Self;
@@ -20,7 +21,7 @@ pub(super) trait Element: Pod + LinalgScalar + PartialOrd + std::fmt::Display {
 }
 
 macro_rules! element {
-    ($type:ident, $dtype:ident, $axpy:ident, $dot:ident) => {
+    ($type:ident, $axpy:ident, $dot:ident) => {
         vectorised! {
             fn $axpy(factor: $type, from: &[$type], to: &mut [$type]) {
                 for (to, from) in to.iter_mut().zip(from) {
@@ -55,8 +56,11 @@ macro_rules! element {
         }
 
         impl Element for $type {
-            const DTYPE: Dtype = Dtype::$dtype;
+            const EPSILON: Self = Self::EPSILON;
 
+            fn of_len(len: usize) -> Self {
+                len as Self
+            }
             fn is_finite(self) -> bool {
                 self.is_finite()
             }
@@ -76,5 +80,5 @@ macro_rules! element {
     };
 }
 
-element!(f32, F32, axpy_f32, dot_f32);
-element!(f64, F64, axpy_f64, dot_f64);
+element!(f32, axpy_f32, dot_f32);
+element!(f64, axpy_f64, dot_f64);

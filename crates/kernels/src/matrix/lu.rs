@@ -1,9 +1,10 @@
-use brigade_proto::Buffer;
+use brigade_proto::{Buffer, Note, count};
 use ndarray::linalg::general_mat_mul;
 use ndarray::{Array2, ArrayViewMut2, Axis, s};
 
+use super::condition::{Norm, Rows, inverse_norm};
 use super::element::Element;
-use super::operand::{Operand, for_dtype, output, random, sides, synthetic};
+use super::operand::{Operand, for_dtype, is_finite, output, random, sides, synthetic};
 use crate::{Context, Family, Inputs, Kernel, KernelError, OutputFormat, Progress, Size, Spec};
 
 /// Solves a system of linear equations.
@@ -19,11 +20,13 @@ impl Kernel for LuSolve {
             .family(Family::Matrix)
             .details(
                 "Blocked right-looking elimination: Golub and Van Loan, Matrix Computations, 4th \
-                 edition, section 3.6. Agrees with numpy.linalg.solve to rounding.",
+                 edition, section 3.6. Agrees with numpy.linalg.solve to rounding. Types are those \
+                 of matmul. Remarks `ill-conditioned`, as scipy.linalg.solve warns, where the \
+                 estimated reciprocal condition number is below the machine's epsilon.",
             )
             .inputs(Inputs::exactly(
                 2,
-                ".npy of f32 or f64: A (n, n) and b, a vector (n,) or several as columns (n, m)",
+                ".npy: A (n, n) and b, a vector (n,) or several as columns (n, m)",
             ))
             .output(OutputFormat::Fixed("npy"), "x, of b's shape")
             .default_size("512")
@@ -56,7 +59,8 @@ fn solve<T: Element>(job: &mut Context<'_>) -> Result<Progress, KernelError> {
     }
     if b.shape().0 != n {
         return Err(KernelError::input(format!(
-            "A has {n} rows and b has {}; they must be as many",
+            "A has {} and b has {}; they must be as many",
+            count(n, "row"),
             b.shape().0
         )));
     }
@@ -65,9 +69,23 @@ fn solve<T: Element>(job: &mut Context<'_>) -> Result<Progress, KernelError> {
     let mut lu = Array2::from_shape_fn((n, n), |place| a.matrix[place]);
     let mut x = output::<T>(job, shape, is_vector)?;
     x.assign(&b.matrix);
+    let norm = Norm::of(&rows(&lu), false);
     factor(&mut lu.view_mut(), &mut x)?;
+    let has_overflowed = !is_finite(x.as_slice().unwrap_or_default());
     job.check_stop()?;
+    let factors = rows(&lu);
+    let inverse = inverse_norm(n, |x| factors.solve_lu(x), |x| factors.solve_lu_transposed(x));
+    if norm.is_ill_conditioned(inverse) {
+        job.note(Note::IllConditioned);
+    }
+    if has_overflowed {
+        job.note(Note::Overflow);
+    }
     Ok(Progress::Done)
+}
+
+fn rows<T: Element>(matrix: &Array2<T>) -> Rows<'_, T> {
+    Rows::of(matrix.as_slice().unwrap_or_default(), matrix.ncols())
 }
 
 /// Rows `low` and `high > low`.
@@ -95,9 +113,16 @@ fn factor<T: Element>(
                 .reduce(|best, row| if a[[row, k]].abs() > a[[best, k]].abs() { row } else { best })
                 .unwrap_or(k);
             let head = a[[pivot, k]];
-            if head == T::zero() || !head.is_finite() {
+            if head == T::zero() {
                 return Err(KernelError::Numeric(format!(
                     "the matrix is singular: no pivot in column {k}"
+                )));
+            }
+            if !head.is_finite() {
+                return Err(KernelError::Numeric(format!(
+                    "the elimination is beyond the largest {} in column {k}; divide A and b by a \
+                     number",
+                    T::DTYPE
                 )));
             }
             if pivot != k {

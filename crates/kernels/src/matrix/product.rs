@@ -1,9 +1,11 @@
-use brigade_proto::Buffer;
+use brigade_proto::{Buffer, Note};
 use ndarray::linalg::general_mat_mul;
 
 use super::element::Element;
-use super::operand::{self, Operand, for_dtype, output, random, sides, synthetic};
-use crate::{Context, Family, Inputs, Kernel, KernelError, OutputFormat, Progress, Size, Spec};
+use super::operand::{self, Operand, for_dtype, is_finite, output, random, sides, synthetic};
+use crate::{
+    Context, Family, Inputs, Kernel, KernelError, OutputFormat, ParamSpec, Progress, Size, Spec,
+};
 
 /// Matrix times matrix.
 pub(super) struct Matmul;
@@ -14,11 +16,13 @@ impl Kernel for Matmul {
             .family(Family::Matrix)
             .details(
                 "C = A B, on one core. Agrees with numpy.matmul to rounding: the sums are taken \
-                 in another order.",
+                 in another order. float16 and float32 alone are computed in float32, all other \
+                 types of number in float64; an integer that is none there is refused.",
             )
             .param(operand::allow_nan())
-            .inputs(Inputs::exactly(2, "two .npy matrices of f32 or f64: (m, k) and (k, n)"))
-            .output(OutputFormat::Fixed("npy"), "the product, (m, n), of the inputs' type")
+            .param(ParamSpec::max_bytes())
+            .inputs(Inputs::exactly(2, "two .npy matrices: (m, k) and (k, n)"))
+            .output(OutputFormat::Fixed("npy"), "the product, (m, n), of float32 or float64")
             .default_size("512")
     }
 
@@ -40,10 +44,12 @@ impl Kernel for Matvec {
     fn spec(&self) -> Spec {
         Spec::new("matvec", "Multiplies a matrix and a vector")
             .family(Family::Matrix)
-            .details("y = A x, on one core. Agrees with numpy.matmul to rounding.")
+            .details(
+                "y = A x, on one core. Agrees with numpy.matmul to rounding. Types are those of matmul.",
+            )
             .param(operand::allow_nan())
-            .inputs(Inputs::exactly(2, ".npy of f32 or f64: a matrix (m, n) and a vector (n,)"))
-            .output(OutputFormat::Fixed("npy"), "the product, (m,), of the inputs' type")
+            .inputs(Inputs::exactly(2, ".npy: a matrix (m, n) and a vector (n,)"))
+            .output(OutputFormat::Fixed("npy"), "the product, (m,), of float32 or float64")
             .default_size("2048")
     }
 
@@ -83,8 +89,15 @@ fn operands_unless<'a, T: Element>(
 fn multiply<T: Element>(job: &mut Context<'_>) -> Result<Progress, KernelError> {
     let (a, b) = operands::<T>(job)?;
     let shape = (a.shape().0, b.shape().1);
+    // A column times a row has as many elements as both together squared.
+    let bytes = shape.0.checked_mul(shape.1).and_then(|count| count.checked_mul(size_of::<T>()));
+    job.check_growth(bytes.map_or(u64::MAX, |bytes| bytes as u64))?;
     let mut product = output::<T>(job, shape, b.is_vector)?;
     general_mat_mul(T::one(), &a.matrix, &b.matrix, T::zero(), &mut product);
+    let has_overflowed = !is_finite(product.as_slice().unwrap_or_default());
+    if has_overflowed && a.check_finite(0).is_ok() && b.check_finite(1).is_ok() {
+        job.note(Note::Overflow);
+    }
     Ok(Progress::Done)
 }
 
@@ -102,7 +115,8 @@ fn multiply_vector<T: Element>(job: &mut Context<'_>) -> Result<Progress, Kernel
     let rows = a.shape().0;
     let mut product = output::<T>(job, (rows, 1), true)?;
     // A column of a matrix in C order, so not contiguous in general.
-    let factors = x.matrix.column(0).to_vec();
+    let mut factors: Vec<T> = operand::zeros(x.shape().0)?;
+    factors.iter_mut().zip(x.matrix.column(0)).for_each(|(to, x)| *to = *x);
     match a.matrix.is_standard_layout() {
         true => {
             for (to, row) in product.iter_mut().zip(a.matrix.rows()) {
@@ -111,16 +125,19 @@ fn multiply_vector<T: Element>(job: &mut Context<'_>) -> Result<Progress, Kernel
         }
         // Column by column, as they lie in memory.
         false => {
-            let mut sums = vec![T::zero(); rows];
+            let mut sums: Vec<T> = operand::zeros(rows)?;
             for (column, &factor) in a.matrix.columns().into_iter().zip(&factors) {
                 T::axpy(factor, column.to_slice().unwrap_or_default(), &mut sums);
             }
             product.iter_mut().zip(sums).for_each(|(to, sum)| *to = sum);
         }
     }
-    if refuse_nan && product.iter().any(|sum| !sum.is_finite()) {
-        a.check_finite(0)?;
-        x.check_finite(1)?;
+    if product.iter().any(|sum| !sum.is_finite()) {
+        match a.check_finite(0).and_then(|()| x.check_finite(1)) {
+            Ok(()) => job.note(Note::Overflow),
+            Err(error) if refuse_nan => return Err(error),
+            Err(_) => {}
+        }
     }
     Ok(Progress::Done)
 }

@@ -1,6 +1,8 @@
 //! Every matrix kernel against its definition.
 
-use brigade_proto::Params;
+mod types;
+
+use brigade_proto::{Notes, Params};
 
 use super::operand::synthetic;
 use crate::npy::{self, Dtype};
@@ -75,30 +77,30 @@ impl Matrix {
 }
 
 fn run(kernel: &str, inputs: &[Vec<u8>]) -> Result<Matrix, String> {
+    run_noted(kernel, &[], inputs).map(|(matrix, _)| matrix)
+}
+
+/// The same with parameters; the result, and what is remarked on it.
+fn run_noted(
+    kernel: &str,
+    given: &[(&str, bool)],
+    inputs: &[Vec<u8>],
+) -> Result<(Matrix, Notes), String> {
     let registry = Registry::builtin();
     let entry = registry.find(kernel).unwrap();
     // Aligned, as every executor gives them.
     let inputs: Vec<_> = inputs.iter().map(|i| brigade_proto::Buffer::from(&i[..])).collect();
     let slices: Vec<&[u8]> = inputs.iter().map(|input| &input[..]).collect();
-    let params = entry.resolve(&Params::new(), slices.len()).unwrap();
+    let given: Params = given.iter().copied().collect();
+    let params = entry.resolve(&given, slices.len()).unwrap();
     let mut sink = HeapSink::default();
     let mut context = Context::new(&params, &slices, &mut sink, &Always);
     entry.kernel.run(&mut context).map_err(|error| error.to_string())?;
+    let notes = context.notes();
     let outputs = sink.into_outputs();
     let array = npy::parse(&outputs[0]).unwrap();
-    let elements = match array.dtype {
-        Dtype::F32 => array
-            .data
-            .chunks_exact(4)
-            .map(|bytes| f64::from(f32::from_le_bytes(bytes.try_into().unwrap())))
-            .collect(),
-        _ => array
-            .data
-            .chunks_exact(8)
-            .map(|bytes| f64::from_le_bytes(bytes.try_into().unwrap()))
-            .collect(),
-    };
-    Ok(Matrix { shape: array.shape, elements })
+    let elements = array.floats().unwrap().into_owned();
+    Ok((Matrix { shape: array.shape, elements }, notes))
 }
 
 #[track_caller]
@@ -186,8 +188,10 @@ fn what_cannot_be_computed_is_said() {
     let nan = nan.file(Dtype::F64);
     let square = f64s(3, 3, 1.0);
     let cube = Matrix { shape: vec![1, 1, 1], elements: vec![1.0] }.file(Dtype::F64);
-    let single = Matrix::random(3, 3, 1).file(Dtype::F32);
-    let bytes = npy::header(Dtype::U8, &[0]);
+    let huge =
+        [npy::header(Dtype::I64, &[1, 1]), ((1_i64 << 53) + 1).to_le_bytes().to_vec()].concat();
+    let empty = npy::header(Dtype::U8, &[0]);
+    let scalar = [npy::header(Dtype::F64, &[]), 1_f64.to_le_bytes().to_vec()].concat();
     let cases: Vec<(&str, Vec<Vec<u8>>, &str)> = vec![
         (
             "matmul",
@@ -195,9 +199,10 @@ fn what_cannot_be_computed_is_said() {
             "shapes do not fit: (2, 3) times (2, 3)",
         ),
         ("matmul", vec![square.clone(), nan.clone()], "input 2 holds NaN at [1, 2]"),
-        ("matmul", vec![square.clone(), single], "input 1 is F64 and input 2 is F32"),
         ("matmul", vec![f64s(0, 3, 0.0), square.clone()], "input 1 is empty"),
-        ("matmul", vec![bytes.clone(), bytes], "matrices of uint8"),
+        ("matmul", vec![empty.clone(), empty], "input 1 is empty: its shape is [0]"),
+        ("matmul", vec![square.clone(), scalar], "input 2 has shape []"),
+        ("matmul", vec![huge.clone(), huge], "input 1: it holds 9007199254740993 at [0, 0], which"),
         ("matvec", vec![square.clone(), square.clone()], "input 2 has 3 columns"),
         ("transpose", vec![cube], "input 1 has shape [1, 1, 1]"),
         ("transpose", vec![square[..100].to_vec()], "input 1: truncated .npy file"),

@@ -24,6 +24,7 @@ impl Kernel for Canny {
 
     fn run(&self, job: &mut Context<'_>) -> Result<Progress, KernelError> {
         let (pixels, format) = image::load(job)?;
+        image::drop_alpha(job, &pixels);
         let l2 = job.flag("l2");
         // As in OpenCV: the magnitude is not rooted, the thresholds are squared.
         let threshold = |name| {

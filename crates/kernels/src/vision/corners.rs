@@ -33,7 +33,7 @@ impl Kernel for Corners {
     }
 
     fn run(&self, job: &mut Context<'_>) -> Result<Progress, KernelError> {
-        let (pixels, _) = image::load(job)?;
+        let pixels = image::load_values(job)?;
         let threshold = job.int("threshold") as u8;
         let suppress = job.flag("suppress");
         let (width, height) = (pixels.shape.width, pixels.shape.height);

@@ -22,12 +22,13 @@ use brigade_measure::lane::Visit;
 use brigade_measure::summary::Summary;
 use brigade_proto::{Nanos, Span, Stamps, Status};
 use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::json;
 
 pub use self::bench::bench;
 use self::event::Events;
 use self::level::Level;
 use self::tracks::Tracks;
+use crate::id::Id;
 use crate::run::{JobRow, Micros};
 
 /// The track of the coordinator; those of workers follow.
@@ -36,18 +37,32 @@ const COORDINATOR: u64 = 1;
 /// What is told of a job with each of its slices but the kernel's.
 #[derive(Serialize)]
 struct OfJob<'a> {
-    job: &'a Value,
+    job: &'a Id,
 }
 
 /// What is told of a kernel's call.
 #[derive(Serialize)]
 struct Call<'a> {
-    job: &'a Value,
+    job: &'a Id,
     status: Status,
     attempts: u32,
     digest: Option<&'a str>,
     queue_us: Micros,
     overhead_us: Micros,
+}
+
+/// What is told of a job that was given to several workers.
+#[derive(Serialize)]
+struct Retried<'a> {
+    job: &'a Id,
+    attempts: u32,
+}
+
+/// What is told of a job that has no result.
+#[derive(Serialize)]
+struct Unsuccessful<'a> {
+    job: &'a Id,
+    error: Option<&'a str>,
 }
 
 /// A timeline that is written while the run goes on, in bounded memory and about 750
@@ -156,13 +171,13 @@ impl<W: Write> Trace<W> {
             self.events.instant(tid, "replaced", visit.assigned, &pids)?;
         }
         if row.attempts > 1 {
-            let about = json!({ "job": row.id, "attempts": row.attempts });
+            let about = Retried { job: &row.id, attempts: row.attempts };
             self.events.instant(tid, "retried", visit.assigned, &about)?;
         }
         match row.status {
             Status::Ok | Status::Cancelled => Ok(()),
             status => {
-                let about = json!({ "job": row.id, "error": row.error });
+                let about = Unsuccessful { job: &row.id, error: row.error.as_deref() };
                 self.events.instant(tid, status.name(), stamps.collected, &about)
             }
         }

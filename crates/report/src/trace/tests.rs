@@ -3,9 +3,11 @@ use std::collections::BTreeMap;
 use brigade_measure::lane::LaneTimes;
 use brigade_measure::summary::Tally;
 use brigade_proto::WorkerId;
+use serde_json::Value;
 
 use super::*;
-use crate::run::{Files, NoteNames, SpansUs};
+use crate::files::{FileBytes, Files};
+use crate::run::{NoteNames, SpansUs};
 
 const BEGIN: Nanos = 1_000_000;
 
@@ -15,7 +17,9 @@ fn row(id: u64, worker: u32, stamps: &Stamps) -> JobRow {
         line: None,
         kernel: "blur".to_owned(),
         input: Files(vec!["a \"1\".png".to_owned()]),
+        input_bytes: FileBytes::default(),
         output: Files::default(),
+        output_bytes: FileBytes::default(),
         status: Status::Ok,
         worker: Some(worker),
         pid: Some(100 + worker),

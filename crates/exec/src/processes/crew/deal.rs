@@ -6,7 +6,7 @@ use std::sync::Arc;
 use brigade_ipc::MAX_MESSAGE;
 use brigade_ipc::wire::{self, ChunkBody, ChunkRun, Order, Place};
 use brigade_proto::{Bytes, JobId, Nanos, Source, Stamps};
-use brigade_sys::{clock, usage};
+use brigade_sys::clock;
 
 use super::{Assigned, Chore, Crew, Lane, State};
 use crate::chunk::Chunk;
@@ -339,9 +339,7 @@ impl Crew {
             return;
         }
         lane.leaving = true;
-        // When it is dead it cannot be told from the coordinator's any more.
-        let peak = usage::peak_rss_bytes_of(lane.pid).unwrap_or(0);
-        lane.report.peak_rss_bytes = lane.report.peak_rss_bytes.max(peak);
+        lane.note_peak();
         // One that has no rings leaves when its runner closes the mail.
         if let Some(wire) = &mut lane.wire {
             let mut buffer = [0; 16];

@@ -33,7 +33,7 @@ pub(in super::super) enum Why {
     Cancelled(JobId),
     /// The job in hand ran into a limit, and ends with this.
     Limit(JobId, JobError),
-    /// The pool stops, or the worker is replaced after its share of jobs.
+    /// The pool stops, or the worker is replaced after its share of jobs, or for its memory.
     Leaving,
 }
 
@@ -112,9 +112,25 @@ impl Crew {
         let entry = &mut state.lanes[lane];
         entry.wire = None;
         entry.ready = false;
+        let what = foreign::breach(what);
+        entry.offence = Some(what.clone());
         if let Some(keeper) = self.keeper.get() {
-            keeper.offend(lane, entry.tenure, Some(foreign::breach(what)));
+            keeper.offend(lane, entry.tenure, Some(what));
         }
+    }
+
+    /// What the dead worker of a lane wrote into its ring that is against the protocol. It may
+    /// have died right after it, or of the same fault, before anybody read the ring: that is done
+    /// here, so that its end is told with this reason.
+    pub(in super::super) fn offence(&self, lane: usize, tenure: u64) -> Option<String> {
+        let mut state = self.lock();
+        state.lane(lane, tenure)?;
+        let before = state.ended.len();
+        self.collect_from(&mut state, lane);
+        stamp(&mut state, before);
+        let offence = state.lanes[lane].offence.clone();
+        self.release(state);
+        offence
     }
 
     fn answer(&self, state: &mut State, lane: usize, message: &[u8]) -> Result<(), String> {

@@ -23,6 +23,7 @@ use std::time::Duration;
 
 use brigade_ipc::{Arena, Bells, Budget, Call};
 use brigade_proto::{JobId, Nanos};
+use brigade_sys::confine::Readable;
 use brigade_sys::{affinity, clock};
 
 use smallvec::SmallVec;
@@ -68,6 +69,8 @@ pub(super) struct Crew {
     /// Time that counts for no job; the keeper looks.
     pub(super) stalls: stall::Shared,
     spin: Option<Duration>,
+    /// Which files jobs may name as inputs.
+    pub(super) readable: Arc<Readable>,
     /// A worker had to be woken for the last job.
     has_woken: AtomicBool,
     keeper: OnceLock<Keeper>,
@@ -121,6 +124,7 @@ impl Crew {
             bells,
             stalls: stall::Shared::default(),
             spin: config.spin,
+            readable: Arc::clone(&config.readable),
             has_woken: AtomicBool::new(false),
             keeper: OnceLock::new(),
             limits: Limits {
@@ -236,6 +240,7 @@ impl Crew {
         entry.given = 0;
         entry.share = self.limits.max_jobs.map(|max| share(max, tenure));
         entry.outgrown = false;
+        entry.offence = None;
         entry.wire = wire;
         if entry.report.ready_ns == 0 {
             entry.report.ready_ns = since_start.as_nanos() as u64;
@@ -249,17 +254,13 @@ impl Crew {
         self.bells.call_leader();
     }
 
-    /// A worker holds so much memory that it is to be replaced, once it has done what
-    /// it was given.
+    /// A worker holds so much memory that it is to be replaced. It begins no other job; those that
+    /// it was given go to others when it is dead.
     pub(super) fn outgrown(&self, lane: usize, tenure: u64) {
         let mut state = self.lock();
         if let Some(entry) = state.lane(lane, tenure) {
             entry.outgrown = true;
-            if entry.assigned.is_empty() {
-                self.dismiss(&mut state, lane);
-            }
-            // A worker without rings leaves when its runner does.
-            self.errands[lane].notify_all();
+            entry.note_peak();
         }
         self.release(state);
     }

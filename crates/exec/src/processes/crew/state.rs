@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use brigade_ipc::{Call, Outputs, Pass, Sender};
 use brigade_proto::{JobError, JobId, Nanos};
+use brigade_sys::usage;
 use smallvec::SmallVec;
 
 use super::hold::Hold;
@@ -68,6 +69,9 @@ pub(super) struct Lane {
     pub(super) outgrown: bool,
     /// The worker's rings, if it has any.
     pub(super) wire: Option<Wire>,
+    /// What the present process wrote into its ring that is against the protocol, in words that
+    /// fit after "worker".
+    pub(super) offence: Option<String>,
     pub(super) report: Totals,
 }
 
@@ -160,6 +164,13 @@ impl Lane {
     /// Whether it has a job that another worker died of.
     pub(super) fn is_on_trial(&self) -> bool {
         self.assigned.iter().any(|assigned| assigned.task.attempts > 1)
+    }
+
+    /// Notes its worker's peak memory: when that is dead it cannot be told from the coordinator's
+    /// any more.
+    pub(super) fn note_peak(&mut self) {
+        let peak = usage::peak_rss_bytes_of(self.pid).unwrap_or(0);
+        self.report.peak_rss_bytes = self.report.peak_rss_bytes.max(peak);
     }
 
     pub(super) fn find(&self, job: JobId) -> Option<usize> {

@@ -37,6 +37,8 @@ pub(super) enum Event {
     Offence { lane: usize, tenure: u64, what: Option<String> },
     /// A link has ended: everything that its worker said has been heard.
     LinkClosed { lane: usize, tenure: u64, offence: Option<String> },
+    /// A worker holds too much memory, and waits to be replaced.
+    Outgrown { lane: usize, tenure: u64 },
     /// The caller wants a job to end that a worker may have in hand.
     Cancel { lane: usize, ticket: Arc<Ticket> },
     /// Every worker is to die.
@@ -179,6 +181,8 @@ pub(super) fn start(
     let bell = Bell::new().map_err(setup)?;
     let wake_at = AtomicU64::new(u64::MAX);
     let keeper = Keeper(Arc::new(Desk { inbox, bell, wake_at, started, record: Mutex::default() }));
+    // Before there is a worker: what the first of them does wrong has to reach it.
+    crew.set_keeper(keeper.clone());
     let facts = Facts {
         keeper: keeper.clone(),
         crew: Arc::clone(crew),

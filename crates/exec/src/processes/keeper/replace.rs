@@ -11,6 +11,7 @@ use super::watch::{Seat, Watch};
 use crate::PoolError;
 use crate::processes::crew::{self, Death, Next, Why};
 use crate::processes::kid::{Ended, Kid};
+use crate::processes::life::Cause;
 use crate::processes::spawn::Started;
 
 impl Watch {
@@ -92,7 +93,14 @@ impl Watch {
         let Seat::Taken(kid) = &mut self.seats[lane] else {
             return;
         };
-        let Some(ended) = kid.ended(clock::now()) else {
+        let now = clock::now();
+        if kid.has_ended(now)
+            && let Some(offence) = self.facts.crew.offence(lane, kid.tenure)
+        {
+            // The news of it may still be on its way, and would find the seat empty.
+            kid.life.learn(Cause::Offence(Some(offence)));
+        }
+        let Some(ended) = kid.ended(now) else {
             return;
         };
         let Ended { how, reaped, early } = ended;

@@ -161,6 +161,11 @@ impl Watch {
                         kid.leave_within(limit);
                     }
                 }
+                Event::Outgrown { lane, tenure } => {
+                    if let Some(kid) = self.kid(lane, tenure) {
+                        kid.end(Why::Leaving);
+                    }
+                }
                 Event::Cancel { lane, ticket } => self.on_cancel(lane, &ticket),
                 Event::KillAll => self.kill_all(),
                 Event::Pause { done } => {

@@ -6,6 +6,7 @@ mod order;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::thread;
 
 use brigade_ipc::wire::{self, Order, Reply};
 use brigade_ipc::{
@@ -225,12 +226,17 @@ impl Worker<'_> {
         }
     }
 
-    /// Asks to be replaced if the last job has left too little memory for the next.
+    /// Asks to be replaced if the last job has left too little memory for the next, and does none
+    /// of those that are on their way: they could fail of what others have left. The coordinator
+    /// ends this process, and gives them to another.
     fn make_way(&mut self) -> Result<(), Leave> {
-        if self.bound.has_outgrown() {
-            self.mail.reply(Reply::Outgrown, Vec::new(), Carriage::Inline)?;
+        if !self.bound.has_outgrown() {
+            return Ok(());
         }
-        Ok(())
+        self.mail.reply(Reply::Outgrown, Vec::new(), Carriage::Inline)?;
+        loop {
+            thread::park();
+        }
     }
 
     fn take(&self, job: JobId) {

@@ -20,11 +20,11 @@ use std::time::{Duration, Instant};
 use brigade_exec::{Backend, Pool, PoolBuilder, PoolError, StartMethod, Transport};
 use brigade_ipc::wire::Place;
 use brigade_proto::{JobError, JobSpec, Notes, Status};
-use libtest_mimic::Trial;
 
 use self::mail::{Carrier, packet, sparse};
 use self::stage::Stage;
-use crate::util::{Belongings, Setup, bytes, result, under_watch, wait_until};
+use crate::apart::Case;
+use crate::util::{Belongings, Setup, bytes, result, wait_until};
 
 pub(crate) use watch::listen;
 
@@ -124,6 +124,7 @@ const WAYS: &[Way] = &[
     inside!("scribbles over its station", RINGS, Mixed, Ended("into its ring"), ring::scribbles),
     inside!("cuts off the memory that it shares", RINGS, Bare, Own, ring::cuts_memory_off),
     inside!("its ring goes backwards", RINGS, Bare, Ended("out of order"), ring::backwards),
+    inside!("breaks its ring and dies of it", RINGS, Bare, Ended("out of order"), ring::and_dies),
     inside!("its ring jumps ahead", RINGS, Bare, Ended("out of order"), ring::ahead),
     inside!(
         "a message longer than its slot",
@@ -249,12 +250,12 @@ pub(crate) fn play() -> Option<ExitCode> {
     Some(ExitCode::SUCCESS)
 }
 
-/// A test for each way, on each transport where there is such a way.
-pub(crate) fn trials() -> impl Iterator<Item = Trial> {
+/// A trial for each way, on each transport where there is such a way.
+pub(crate) fn cases() -> impl Iterator<Item = Case> {
     WAYS.iter().flat_map(|way| {
         way.on.iter().map(move |&transport| {
             let name = format!("hostile-{transport}::{}", way.name);
-            under_watch(name, move || test(way, transport))
+            Case::new(name, move || test(way, transport))
         })
     })
 }
@@ -263,10 +264,8 @@ pub(crate) fn trials() -> impl Iterator<Item = Trial> {
 fn program(directory: &Path, way: &Way) -> std::path::PathBuf {
     let own = std::env::current_exe().unwrap();
     let (place, own) = (directory.display(), own.display());
-    let text = format!(
-        "#!/bin/sh\nmkdir '{place}/first' 2>&- && exec env '{ENV}={}' '{own}'\nexec '{own}'\n",
-        way.name
-    );
+    let part = format!("env '{ENV}={}' '{}={place}' '{own}'", way.name, stage::ENV);
+    let text = format!("#!/bin/sh\nmkdir '{place}/first' 2>&- && exec {part}\nexec '{own}'\n");
     let script = directory.join("worker");
     fs::write(&script, text).unwrap();
     fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
@@ -290,7 +289,7 @@ fn test(way: &Way, transport: Transport) {
     match way.end {
         // With another one that is ready it would be replaced.
         NoStart(why) => does_not_start(builder.workers(1), why),
-        end => works_on(&builder.build().unwrap(), way.work, end),
+        _ => works_on(&builder.build().unwrap(), way, directory.path()),
     }
     assert_eq!(watch::panics(), 0, "a thread of the coordinator has panicked");
     let peak = watch::peak_memory();
@@ -309,13 +308,50 @@ fn does_not_start(builder: PoolBuilder, why: &str) {
     assert!(expected, "{error:?}");
 }
 
-fn works_on(pool: &Pool, work: Work, end: End) {
+/// Gives the pool work until the worker that is no good has done what it does wrong.
+fn works_on(pool: &Pool, way: &Way, place: &Path) {
     let begin = Instant::now();
+    let (work, end) = (way.work, way.end);
+    let (mut round, mut bad) = (0, 0);
+    let is_over = || {
+        bad += a_round(pool, work, end, round);
+        // The other one does short jobs before this one is awake, but not those that follow.
+        round += 1;
+        match end {
+            Ended(why) => watch::said(why),
+            TimedOut | Own => bad > 0,
+            NoStart(_) | Harmless => place.join(stage::MARK).exists(),
+        }
+    };
+    wait_until("its end, told with the reason", is_over, watch::everything);
+    match end {
+        Ended(_) => {
+            // No other job was harmed.
+            assert!(bad <= 1, "{bad} jobs were harmed");
+            assert!(pool.status().gave_up.is_none());
+        }
+        TimedOut | Own => assert_eq!(bad, 1),
+        NoStart(_) | Harmless => assert_eq!(pool.status().restarts, 0, "{}", watch::everything()),
+    }
+    // The gate for what a worker has logged, or is warned of, lets 5,000 a second through.
+    let most = 5_000 * (begin.elapsed().as_secs() as usize + 1) + 100;
+    assert!(watch::count() <= most, "{} warnings", watch::count());
+    // Nothing here waits for longer than the deadlines that it was told.
+    assert!(begin.elapsed() < Duration::from_secs(60), "{:?}", begin.elapsed());
+}
+
+/// Has a pool do jobs, and checks what comes of them; how many ended as the way's do.
+fn a_round(pool: &Pool, work: Work, end: End, round: u32) -> usize {
     let size = |i: usize| (i * 7919) % 100_000;
+    let bare = || match round {
+        0 => JobSpec::new("echo"),
+        _ => JobSpec::new("busy").param("ms", 1),
+    };
     let jobs = (0..if work == Work::Chunks { 400 } else { 60 }).map(|i| match work {
-        Work::Mixed => JobSpec::new("echo").input(bytes(size(i), 0)),
-        Work::Bare | Work::Chunks => JobSpec::new("echo"),
-        Work::Timed => JobSpec::new("echo").timeout(Duration::from_millis(300)),
+        Work::Mixed if round == 0 => JobSpec::new("echo").input(bytes(size(i), 0)),
+        Work::Mixed | Work::Bare => bare(),
+        Work::Chunks => JobSpec::new("echo"),
+        Work::Timed => bare().timeout(Duration::from_millis(300)),
     });
     let outcomes: Vec<_> = if work == Work::Chunks {
         pool.map(jobs).collect()
@@ -332,7 +368,8 @@ fn works_on(pool: &Pool, work: Work, end: End) {
             }
             (Status::Ok, _) => {
                 let outputs = result(outcome).unwrap();
-                let expected = (work == Work::Mixed).then(|| bytes(size(i), 1).to_vec());
+                let is_echo = work == Work::Mixed && round == 0;
+                let expected = is_echo.then(|| bytes(size(i), 1).to_vec());
                 assert_eq!(outputs, Vec::from_iter(expected), "job {i}");
             }
             (Status::Crashed, Ended(why)) => {
@@ -344,31 +381,5 @@ fn works_on(pool: &Pool, work: Work, end: End) {
             _ => panic!("job {i}: {outcome:?}"),
         }
     }
-    match end {
-        Ended(why) => {
-            // On a busy machine the other one may have done all jobs before this one came to what
-            // it does wrong.
-            let is_told = || {
-                if !watch::said(why) && bad == 0 {
-                    let outcome = pool.submit(JobSpec::new("echo")).unwrap().wait();
-                    if let Err(error) = outcome.result {
-                        assert!(error.to_string().contains(why), "{error}");
-                        bad += 1;
-                    }
-                }
-                watch::said(why)
-            };
-            wait_until("its end, told with the reason", is_told, watch::everything);
-            // No other job was harmed.
-            assert!(bad <= 1, "{bad} jobs were harmed");
-            assert!(pool.status().gave_up.is_none());
-        }
-        TimedOut | Own => assert_eq!(bad, 1),
-        NoStart(_) | Harmless => assert_eq!(pool.status().restarts, 0, "{}", watch::everything()),
-    }
-    // The gate for what a worker has logged, or is warned of, lets 5,000 a second through.
-    let most = 5_000 * (begin.elapsed().as_secs() as usize + 1) + 100;
-    assert!(watch::count() <= most, "{} warnings", watch::count());
-    // Nothing here waits for longer than the deadlines that it was told.
-    assert!(begin.elapsed() < Duration::from_secs(60), "{:?}", begin.elapsed());
+    bad
 }

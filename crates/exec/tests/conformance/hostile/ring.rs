@@ -8,7 +8,7 @@ use brigade_ipc::wire::{ChunkOthers, Instants, LogRecord, Mail, Place, Reply, en
 use brigade_proto::{JobError, JobId};
 use brigade_sys::clock;
 
-use super::stage::{Stage, hang};
+use super::stage::{Stage, hang, mark};
 
 /// A number that no job has.
 const NO_JOB: JobId = JobId(999_999_999);
@@ -35,6 +35,14 @@ pub(super) fn scribbles(stage: Stage) {
 
 pub(super) fn backwards(stage: Stage) {
     after(stage, 3, |stage, _| stage.scribble(3, &[Stage::seal(1, 40)]));
+}
+
+/// As if it wrote where it should not, and died of that.
+pub(super) fn and_dies(stage: Stage) {
+    after(stage, 0, |stage, _| {
+        stage.scribble(0, &[Stage::seal(7, 40)]);
+        std::process::abort();
+    });
 }
 
 pub(super) fn ahead(stage: Stage) {
@@ -121,6 +129,7 @@ pub(super) fn runs_no_chunk(mut stage: Stage) {
         let said = Place::Here(none_run(count, &Vec::new()).into());
         stage.answer(given.job, NEVER, None, vec![said]);
         stage.connected.station.done();
+        mark();
     }
 }
 
@@ -194,6 +203,7 @@ fn works(stage: &mut Stage, instants: impl Fn(JobId) -> Option<Instants>) {
             }
             None => stage.do_well(given.job),
         }
+        mark();
     }
 }
 

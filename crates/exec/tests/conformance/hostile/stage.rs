@@ -4,6 +4,7 @@
 use std::fs::{self, File, OpenOptions};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt;
+use std::path::Path;
 use std::time::Duration;
 
 use brigade_ipc::wire::{Answer, Instants, Mail, Order, Place, Reply, decode_order, encode_answer};
@@ -29,6 +30,16 @@ pub(super) fn hello(nonce: u128) -> Hello {
         pid: std::process::id(),
         kernels: kernels::registry().iter().map(|entry| entry.spec.name.to_owned()).collect(),
     }
+}
+
+/// The directory in which a worker that does no harm leaves a mark.
+pub(super) const ENV: &str = "BRIGADE_TEST_HOSTILE_PLACE";
+/// The mark: it has done at least once what it does wrong.
+pub(super) const MARK: &str = "mark";
+
+pub(super) fn mark() {
+    let place = std::env::var_os(ENV).unwrap();
+    fs::write(Path::new(&place).join(MARK), "").unwrap();
 }
 
 pub(super) fn hang() -> ! {

@@ -58,7 +58,7 @@ impl Format {
         }
     }
 
-    fn frame_bytes(&self) -> usize {
+    pub(super) fn frame_bytes(&self) -> usize {
         usize::from(self.channels) * self.sample_bytes()
     }
 }
@@ -74,31 +74,57 @@ pub(super) fn read(bytes: &[u8]) -> Result<Sound, KernelError> {
 }
 
 impl Sound {
-    fn data_len(&self) -> Result<usize, KernelError> {
-        let frames = self.channels.first().map_or(0, Vec::len);
-        let len = frames.checked_mul(self.format.frame_bytes());
-        len.ok_or(KernelError::Memory { bytes: u64::MAX })
+    fn frames(&self) -> usize {
+        self.channels.first().map_or(0, Vec::len)
     }
 
     /// Bytes of the file.
     pub(super) fn file_len(&self) -> Result<usize, KernelError> {
-        let data = self.data_len()?;
-        let head = self.format.head(data as u64).len();
-        let len = data.checked_next_multiple_of(2).and_then(|data| data.checked_add(head));
-        len.ok_or(KernelError::Memory { bytes: u64::MAX })
+        self.format.file_len(self.frames())
     }
 
-    /// Writes the file into `to`, which has its length and is all zero.
-    pub(super) fn write(&self, to: &mut [u8]) -> Result<(), KernelError> {
-        let data = self.data_len()?;
-        let head = self.format.head(data as u64);
-        let (start, rest) = to.split_at_mut(head.len());
-        start.copy_from_slice(&head);
-        samples::encode(&self.channels, &self.format, &mut rest[..data])
+    /// Writes the file into `to`, which has its length and is all zero. Whether samples were cut
+    /// to the range of integers.
+    pub(super) fn write(&self, to: &mut [u8]) -> Result<bool, KernelError> {
+        let data = self.format.begin(self.frames(), to)?;
+        self.format.encode(&self.channels, data)
     }
 }
 
 impl Format {
+    fn data_len(&self, frames: usize) -> Result<usize, KernelError> {
+        let len = frames.checked_mul(self.frame_bytes());
+        len.ok_or(KernelError::Memory { bytes: u64::MAX })
+    }
+
+    /// Bytes of a file with so many frames.
+    pub(super) fn file_len(&self, frames: usize) -> Result<usize, KernelError> {
+        let data = self.data_len(frames)?;
+        let head = self.head(data as u64).len();
+        let len = data.checked_next_multiple_of(2).and_then(|data| data.checked_add(head));
+        len.ok_or(KernelError::Memory { bytes: u64::MAX })
+    }
+
+    /// Writes all before the samples of a file into `to`, which has its length and is all zero.
+    /// What is left is for the frames.
+    pub(super) fn begin<'a>(
+        &self,
+        frames: usize,
+        to: &'a mut [u8],
+    ) -> Result<&'a mut [u8], KernelError> {
+        let data = self.data_len(frames)?;
+        let head = self.head(data as u64);
+        let (start, rest) = to.split_at_mut(head.len());
+        start.copy_from_slice(&head);
+        Ok(&mut rest[..data])
+    }
+
+    /// Writes as many frames as the channels have; returns whether samples were cut to the range
+    /// of integers.
+    pub(super) fn encode(&self, channels: &[Vec<f64>], to: &mut [u8]) -> Result<bool, KernelError> {
+        samples::encode(channels, self, to)
+    }
+
     /// All before `data` bytes of samples: RF64 where RIFF cannot say the length.
     fn head(&self, data: u64) -> Vec<u8> {
         let (tag, bits) = match self.sample {

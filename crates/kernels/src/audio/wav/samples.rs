@@ -97,16 +97,20 @@ fn check_aligned(data: &[u8], format: &Format) -> Result<(), KernelError> {
     Ok(())
 }
 
-/// Writes frame after frame into `to`, which has room for them.
+/// Writes frame after frame into `to`, which has room for them. Whether samples were cut to the
+/// range of integers.
 pub(super) fn encode(
     channels: &[Vec<f64>],
     format: &Format,
     to: &mut [u8],
-) -> Result<(), KernelError> {
+) -> Result<bool, KernelError> {
+    let mut is_clipped = false;
     match format.sample {
         Sample::Int { bytes, valid } => {
             let shift = 8 * u32::from(bytes) - u32::from(valid);
             let scale = f64::from(valid - 1).exp2();
+            let is_out = |sample: &f64| whole(*sample, scale) != (sample * scale).round_ties_even();
+            is_clipped = channels.iter().flatten().any(is_out);
             let number = |sample: f64| (whole(sample, scale) as i32) << shift;
             match bytes {
                 1 => put(channels, to, |sample| [(number(sample) + 128) as u8]),
@@ -134,7 +138,7 @@ pub(super) fn encode(
             put(channels, to, f64::to_le_bytes);
         }
     }
-    Ok(())
+    Ok(is_clipped)
 }
 
 fn put<const N: usize>(channels: &[Vec<f64>], to: &mut [u8], bytes: impl Fn(f64) -> [u8; N]) {

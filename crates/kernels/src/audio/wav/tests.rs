@@ -81,6 +81,11 @@ fn loud_samples_are_clipped_and_odd_lengths_padded() {
     let file = file(&sound);
     assert_eq!(file[file.len() - 4..], [0xf0, 0xff, 0x7f, 0]);
     assert_eq!(read(&file).unwrap().channels, [[1.0 - 1.0 / 524_288.0]]);
+    let is_clipped = |x: f64| {
+        let sound = Sound { channels: vec![vec![0.0, x]], ..sound };
+        sound.write(&mut vec![0; sound.file_len().unwrap()]).unwrap()
+    };
+    assert_eq!([2.0, 1.0, -1.1, -1.0, 0.9999].map(is_clipped), [true, true, true, false, false]);
 }
 
 #[test]
