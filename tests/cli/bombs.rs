@@ -27,7 +27,7 @@ fn gather(mut stream: impl Read + Send + 'static) -> JoinHandle<String> {
 }
 
 /// Runs a program to its end; what it says, and its largest resident set in bytes.
-#[expect(clippy::zombie_processes, reason = "it is reaped with its figures")]
+#[expect(clippy::zombie_processes, reason = "`reap` waits for it, and tells what it used")]
 fn measure(mut command: Command) -> (Done, u64) {
     let mut child = command.process_group(0).spawn().unwrap();
     let watched = Child::watch(child.id()).unwrap();
