@@ -414,7 +414,7 @@ fn a_directory_that_is_moved_with_its_journal_is_gone_on_with() {
 /// The coordinator is killed again and again, at moments that depend on how far it got.
 #[test]
 fn a_killed_run_is_completed_by_the_next() {
-    let kitchen = kitchen_of(8, 160);
+    let kitchen = kitchen_of(8, 480);
     let jobs: String = (0..48)
         .map(|i| {
             format!(

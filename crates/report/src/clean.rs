@@ -57,6 +57,21 @@ pub(crate) fn json(out: &mut dyn Write, value: &impl Serialize) -> io::Result<()
 struct Escaped;
 
 impl Formatter for Escaped {
+    /// JSON as somebody else has written it. What is escaped here can only be in a text there, but
+    /// for tabs, which can only be between its parts.
+    fn write_raw_fragment<W>(&mut self, out: &mut W, fragment: &str) -> io::Result<()>
+    where
+        W: ?Sized + Write,
+    {
+        for (at, part) in fragment.split('\t').enumerate() {
+            if at > 0 {
+                out.write_all(b"\t")?;
+            }
+            self.write_string_fragment(out, part)?;
+        }
+        Ok(())
+    }
+
     fn write_string_fragment<W>(&mut self, out: &mut W, fragment: &str) -> io::Result<()>
     where
         W: ?Sized + Write,
