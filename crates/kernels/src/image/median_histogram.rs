@@ -5,6 +5,9 @@
 //! have a coarse level of 16 bins, and the fine bins below a coarse one are brought
 //! up to date only where the median lies.
 
+use std::num::Wrapping;
+use std::ops::{AddAssign, SubAssign};
+
 use super::pixels::{Pixels, try_vec};
 use crate::simd::vectorised;
 use crate::{Control, KernelError};
@@ -18,10 +21,8 @@ struct Column<C> {
     fine: [[C; 16]; 16],
 }
 
-/// What histograms count with.
-trait Counter: Copy + Default + PartialOrd {
-    fn plus(self, other: Self) -> Self;
-    fn minus(self, other: Self) -> Self;
+/// What histograms count with. A window that moves takes away before it adds, so counts wrap.
+trait Counter: Copy + Default + PartialOrd + AddAssign + SubAssign {
     /// Half of what is counted in a window of so many pixels; as much lies below the median.
     fn middle(coarse: &[Self; 16], pixels: usize) -> Self;
     /// Adds a row to the columns, or takes it away. `row` begins at the first column.
@@ -37,25 +38,15 @@ trait Counter: Copy + Default + PartialOrd {
 }
 
 /// Each pixel counts once. A window of 255x255 fits.
-impl Counter for u16 {
-    #[inline(always)]
-    fn plus(self, other: Self) -> Self {
-        self.wrapping_add(other)
-    }
-
-    #[inline(always)]
-    fn minus(self, other: Self) -> Self {
-        self.wrapping_sub(other)
-    }
-
+impl Counter for Wrapping<u16> {
     #[inline(always)]
     fn middle(_: &[Self; 16], pixels: usize) -> Self {
-        (pixels / 2) as Self
+        Wrapping((pixels / 2) as u16)
     }
 
     fn count(columns: &mut [Column<Self>], row: &[u8], channels: usize, channel: usize, add: bool) {
         // Adding u16::MAX takes one away.
-        let by = if add { 1 } else { Self::MAX };
+        let by = Wrapping(if add { 1 } else { u16::MAX });
         for (column, &value) in columns.iter_mut().zip(row[channel..].iter().step_by(channels)) {
             column.count(value, by);
         }
@@ -73,26 +64,16 @@ impl Counter for u16 {
 }
 
 /// Each pixel counts as often as its alpha says, the fourth channel.
-impl Counter for u32 {
-    #[inline(always)]
-    fn plus(self, other: Self) -> Self {
-        self.wrapping_add(other)
-    }
-
-    #[inline(always)]
-    fn minus(self, other: Self) -> Self {
-        self.wrapping_sub(other)
-    }
-
+impl Counter for Wrapping<u32> {
     #[inline(always)]
     fn middle(coarse: &[Self; 16], _: usize) -> Self {
-        coarse.iter().sum::<Self>() / 2
+        coarse.iter().sum::<Self>() / Wrapping(2)
     }
 
     fn count(columns: &mut [Column<Self>], row: &[u8], _: usize, channel: usize, add: bool) {
         for (column, pixel) in columns.iter_mut().zip(row.as_chunks::<4>().0) {
-            let weight = Self::from(pixel[3]);
-            column.count(pixel[channel], if add { weight } else { weight.wrapping_neg() });
+            let weight = Wrapping(u32::from(pixel[3]));
+            column.count(pixel[channel], if add { weight } else { -weight });
         }
     }
 
@@ -111,8 +92,8 @@ impl<C: Counter> Column<C> {
     #[inline(always)]
     fn count(&mut self, value: u8, by: C) {
         let (high, low) = (usize::from(value >> 4), usize::from(value & 15));
-        self.coarse[high] = self.coarse[high].plus(by);
-        self.fine[high][low] = self.fine[high][low].plus(by);
+        self.coarse[high] += by;
+        self.fine[high][low] += by;
     }
 }
 
@@ -123,7 +104,7 @@ pub(super) fn run(
     out: &mut [u8],
 ) -> Result<(), KernelError> {
     for channel in 0..pixels.shape.channels {
-        run_channel::<u16>(pixels, channel, radius, control, out)?;
+        run_channel::<Wrapping<u16>>(pixels, channel, radius, control, out)?;
     }
     Ok(())
 }
@@ -136,9 +117,9 @@ pub(super) fn run_weighed(
     out: &mut [u8],
 ) -> Result<(), KernelError> {
     for channel in 0..3 {
-        run_channel::<u32>(pixels, channel, radius, control, out)?;
+        run_channel::<Wrapping<u32>>(pixels, channel, radius, control, out)?;
     }
-    run_channel::<u16>(pixels, 3, radius, control, out)
+    run_channel::<Wrapping<u16>>(pixels, 3, radius, control, out)
 }
 
 fn run_channel<C: Counter>(
@@ -186,14 +167,14 @@ fn run_channel<C: Counter>(
 #[inline(always)]
 fn add<C: Counter>(to: &mut [C; 16], from: &[C; 16]) {
     for (to, from) in to.iter_mut().zip(from) {
-        *to = to.plus(*from);
+        *to += *from;
     }
 }
 
 #[inline(always)]
 fn subtract<C: Counter>(to: &mut [C; 16], from: &[C; 16]) {
     for (to, from) in to.iter_mut().zip(from) {
-        *to = to.minus(*from);
+        *to -= *from;
     }
 }
 
@@ -204,7 +185,7 @@ fn find<C: Counter>(bins: &[C; 16], mut rank: C) -> (usize, C) {
         if rank < count {
             return (i, rank);
         }
-        rank = rank.minus(count);
+        rank -= count;
     }
     // Nothing counts in a window of transparent pixels.
     (0, C::default())
@@ -256,7 +237,7 @@ fn medians<C: Counter>(
 
 vectorised! {
     fn medians_u16(
-        columns: &[Column<u16>],
+        columns: &[Column<Wrapping<u16>>],
         places: &[usize],
         radius: usize,
         channels: usize,
@@ -266,7 +247,7 @@ vectorised! {
     }
 
     fn medians_u32(
-        columns: &[Column<u32>],
+        columns: &[Column<Wrapping<u32>>],
         places: &[usize],
         radius: usize,
         channels: usize,
