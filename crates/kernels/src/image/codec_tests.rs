@@ -3,7 +3,8 @@
 use brigade_proto::{Note, Value};
 use image::{ExtendedColorType, ImageEncoder};
 
-use super::codec::{Decoded, Format, decode, encode};
+use super::codec::{Decoded, decode, encode};
+use super::format::Format;
 use super::pixels::Shape;
 use super::testing::{Case, run, run_raw};
 use crate::{KernelError, Registry, Size};

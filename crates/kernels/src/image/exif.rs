@@ -4,6 +4,7 @@
 use image::metadata::Orientation;
 
 use super::tiff::Tiff;
+use super::tiff::tag::ORIENTATION;
 
 /// What matters of a block of EXIF data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,9 +14,6 @@ pub(super) struct Exif {
     /// Whether the block holds more than the orientation.
     pub(super) more: bool,
 }
-
-/// The tag that says which way up the picture is.
-const ORIENTATION: u16 = 0x0112;
 
 /// Reads a block, with or without the `Exif\0\0` that JPEG puts before it: some writers of WebP
 /// and PNG put it there, too. A damaged block is no reason to refuse the picture: it counts as one

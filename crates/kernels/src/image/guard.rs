@@ -3,7 +3,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use super::codec::Format;
+use super::format::Format;
 use crate::KernelError;
 
 /// What `decode` gives; a panic in it becomes an error that calls the file damaged.

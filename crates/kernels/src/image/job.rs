@@ -2,7 +2,8 @@
 
 use brigade_proto::{Buffer, Note};
 
-use super::codec::{self, Format};
+use super::codec;
+use super::format::Format;
 use super::pixels::{Pixels, Shape, alpha_is_seen};
 use super::{pattern, raw};
 use crate::{Context, Family, Inputs, KernelError, OutputFormat, ParamSpec, Progress, Size, Spec};

@@ -8,6 +8,7 @@ mod equalize;
 mod exif;
 #[cfg(test)]
 mod files_tests;
+mod format;
 mod gaussian;
 mod grayscale;
 mod guard;
@@ -27,6 +28,7 @@ mod sobel;
 #[cfg(test)]
 pub(crate) mod testing;
 mod tiff;
+mod upright;
 mod webp;
 
 use crate::Kernel;

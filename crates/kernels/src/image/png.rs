@@ -10,9 +10,10 @@ use brigade_proto::{Buffer, Note, Notes};
 use image::metadata::Orientation;
 use png::{BitDepth, ColorType, Decoder, DecodingError, Limits, Transformations};
 
-use super::codec::{check_size, turn};
 use super::exif;
+use super::format::{Format, check_size};
 use super::pixels::{Pixels, Shape};
+use super::upright::turn;
 use crate::KernelError;
 
 /// Bytes that a byte of Deflate data stands for at most, about: 258 in 2 bits.
@@ -20,14 +21,6 @@ const MOST_DEFLATED: u64 = 1040;
 
 /// What a decoder may allocate beside a few rows.
 const ROOM: usize = 16 << 20;
-
-fn damaged(what: &str) -> KernelError {
-    KernelError::input(format!("damaged PNG: {what}"))
-}
-
-fn truncated() -> KernelError {
-    KernelError::input("truncated PNG")
-}
 
 /// What the chunks of a file say.
 struct Chunks {
@@ -46,27 +39,31 @@ impl Chunks {
         let mut found: Option<Self> = None;
         let mut rest = bytes.get(8..).unwrap_or_default();
         loop {
-            let Some((head, body)) = rest.split_first_chunk::<8>() else { return Err(truncated()) };
+            let Some((head, body)) = rest.split_first_chunk::<8>() else {
+                return Err(Format::Png.truncated());
+            };
             let (length, kind) = head.split_at(4);
             let length = big_endian(length) as usize;
             if found.is_none() {
                 // Before it is known whether the rest is there.
                 if kind != b"IHDR" {
-                    return Err(damaged("it does not begin with IHDR"));
+                    return Err(Format::Png.damaged("it does not begin with IHDR"));
                 }
                 found = Some(Self::header(body, max_pixels)?);
             }
             let whole = body.split_at_checked(length);
-            let (data, next) = whole.ok_or_else(truncated)?;
-            let (checksum, next) = next.split_at_checked(4).ok_or_else(truncated)?;
+            let (data, next) = whole.ok_or_else(|| Format::Png.truncated())?;
+            let (checksum, next) =
+                next.split_at_checked(4).ok_or_else(|| Format::Png.truncated())?;
             let mut crc = flate2::Crc::new();
             crc.update(kind);
             crc.update(data);
             let name = || kind.escape_ascii();
             if crc.sum() != big_endian(checksum) {
-                return Err(damaged(&format!("the checksum of its chunk {} is wrong", name())));
+                return Err(Format::Png
+                    .damaged(format_args!("the checksum of its chunk {} is wrong", name())));
             }
-            let Some(chunks) = &mut found else { return Err(truncated()) };
+            let Some(chunks) = &mut found else { return Err(Format::Png.truncated()) };
             match kind {
                 b"IEND" => break,
                 b"IHDR" | b"PLTE" => {}
@@ -83,24 +80,23 @@ impl Chunks {
                 }
                 // A capital letter: who does not know it cannot read the picture.
                 [b'A'..=b'Z', ..] => {
-                    let text = format!("unsupported PNG: the chunk {}", name());
-                    return Err(KernelError::input(text));
+                    return Err(Format::Png.unsupported(format_args!("the chunk {}", name())));
                 }
                 _ => {}
             }
             rest = next;
         }
-        let chunks = found.ok_or_else(truncated)?;
+        let chunks = found.ok_or_else(|| Format::Png.truncated())?;
         let pixels = u128::from(chunks.width) * u128::from(chunks.height);
         if pixels * u128::from(chunks.depth) / 8 > u128::from(chunks.data * MOST_DEFLATED) {
-            return Err(damaged("it has too little data for its size"));
+            return Err(Format::Png.damaged("it has too little data for its size"));
         }
         Ok(chunks)
     }
 
     fn header(body: &[u8], max_pixels: u64) -> Result<Self, KernelError> {
         let Some(&[ref size @ .., depth, color]) = body.first_chunk::<10>() else {
-            return Err(truncated());
+            return Err(Format::Png.truncated());
         };
         let (width, height) = size.split_at(4);
         let (width, height) = (big_endian(width), big_endian(height));
@@ -110,10 +106,10 @@ impl Chunks {
             4 => 2,
             2 => 3,
             6 => 4,
-            _ => return Err(damaged("there is no such colour type")),
+            _ => return Err(Format::Png.damaged("there is no such colour type")),
         };
         if depth > 8 && color == 3 {
-            return Err(damaged("there is no such depth of palette colours"));
+            return Err(Format::Png.damaged("there is no such depth of palette colours"));
         }
         let mut notes = Notes::default();
         if depth > 8 {
@@ -148,7 +144,7 @@ pub(super) fn read(bytes: &[u8], max_pixels: u64) -> Result<(Pixels<'static>, No
         ColorType::GrayscaleAlpha => (2, 4),
         ColorType::Rgb => (3, 3),
         ColorType::Rgba => (4, 4),
-        ColorType::Indexed => return Err(damaged("its palette is missing")),
+        ColorType::Indexed => return Err(Format::Png.damaged("its palette is missing")),
     };
     let shape = Shape::new(width, height, channels)?;
     let sample_bytes = if depth == BitDepth::Sixteen { 2 } else { 1 };
@@ -157,7 +153,7 @@ pub(super) fn read(bytes: &[u8], max_pixels: u64) -> Result<(Pixels<'static>, No
     let mut buffer = new(len)?;
     let frame = reader.next_frame(&mut buffer).map_err(|error| failed(&error))?;
     if (frame.width, frame.height) != (chunks.width, chunks.height) {
-        return Err(damaged("its first frame is not as large as its header says"));
+        return Err(Format::Png.damaged("its first frame is not as large as its header says"));
     }
 
     let pixels = if samples == channels && sample_bytes == 1 {
@@ -186,11 +182,10 @@ pub(super) fn read(bytes: &[u8], max_pixels: u64) -> Result<(Pixels<'static>, No
 
 fn failed(error: &DecodingError) -> KernelError {
     match error {
-        DecodingError::IoError(error) if error.kind() == ErrorKind::UnexpectedEof => truncated(),
-        DecodingError::LimitsExceeded => KernelError::Memory { bytes: ROOM as u64 },
-        error => {
-            let text = error.to_string();
-            damaged(&text.split_whitespace().collect::<Vec<_>>().join(" "))
+        DecodingError::IoError(error) if error.kind() == ErrorKind::UnexpectedEof => {
+            Format::Png.truncated()
         }
+        DecodingError::LimitsExceeded => KernelError::Memory { bytes: ROOM as u64 },
+        error => Format::Png.damaged(error),
     }
 }

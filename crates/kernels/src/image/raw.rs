@@ -3,7 +3,7 @@
 
 use brigade_proto::Buffer;
 
-use super::codec::check_size;
+use super::format::check_size;
 use super::pixels::{Pixels, Shape};
 use crate::KernelError;
 use crate::npy::{self, Dtype};

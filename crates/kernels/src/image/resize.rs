@@ -5,7 +5,7 @@ use fast_image_resize::images::{TypedImage, TypedImageRef};
 use fast_image_resize::pixels::{U8, U8x3, U8x4};
 use fast_image_resize::{FilterType, MulDiv, PixelTrait, ResizeAlg, ResizeOptions, Resizer};
 
-use super::codec::check_size;
+use super::format::check_size;
 use super::job::{filter, load, store, synthesize};
 use super::pixels::{Pixels, Shape, try_vec};
 use crate::{Context, Kernel, KernelError, ParamSpec, Progress, Size, Spec};

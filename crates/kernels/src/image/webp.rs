@@ -11,18 +11,11 @@ use image::codecs::webp::WebPDecoder;
 use image::metadata::Orientation;
 use image::{ImageDecoder, ImageError};
 
-use super::codec::{check_size, turn};
 use super::exif;
+use super::format::{Format, check_size};
 use super::pixels::{Pixels, Shape};
+use super::upright::turn;
 use crate::KernelError;
-
-fn damaged(what: &str) -> KernelError {
-    KernelError::input(format!("damaged WebP: {what}"))
-}
-
-fn truncated() -> KernelError {
-    KernelError::input("truncated WebP")
-}
 
 /// Flags of an extended header.
 const ICC: u8 = 0x20;
@@ -47,7 +40,8 @@ fn chunk(rest: &[u8]) -> Result<Option<Chunk<'_>>, KernelError> {
     let (name, length) = head.split_at(4);
     let length = little_endian(length) as usize;
     let (data, next) = body.split_at_checked(length).ok_or_else(|| {
-        damaged(&format!("its chunk {} is longer than the file", name.escape_ascii()))
+        Format::WebP
+            .damaged(format_args!("its chunk {} is longer than the file", name.escape_ascii()))
     })?;
     // Chunks have an even length; the last one is left as it is at times.
     let next = next.get(length % 2..).unwrap_or_default();
@@ -87,7 +81,9 @@ struct Chunks {
 impl Chunks {
     fn read(bytes: &[u8], max_pixels: u64) -> Result<Self, KernelError> {
         let mut rest = bytes.get(12..).unwrap_or_default();
-        let Some(Chunk { name, data, next }) = chunk(rest)? else { return Err(truncated()) };
+        let Some(Chunk { name, data, next }) = chunk(rest)? else {
+            return Err(Format::WebP.truncated());
+        };
         let mut chunks = Self {
             width: 0,
             height: 0,
@@ -97,14 +93,18 @@ impl Chunks {
         };
         if name != b"VP8X" {
             let Some((width, height, _)) = frame(name, data) else {
-                return Err(damaged("it does not begin with a picture"));
+                return Err(Format::WebP.damaged("it does not begin with a picture"));
             };
             (chunks.width, chunks.height) = (width, height);
             check_size(width.into(), height.into(), max_pixels)?;
             return Ok(chunks);
         }
-        let &[flags, _, _, _, ref size @ ..] = data else { return Err(damaged("its header")) };
-        let [side_0, side_1] = size.as_chunks::<3>().0 else { return Err(damaged("its header")) };
+        let &[flags, _, _, _, ref size @ ..] = data else {
+            return Err(Format::WebP.damaged("its header"));
+        };
+        let [side_0, side_1] = size.as_chunks::<3>().0 else {
+            return Err(Format::WebP.damaged("its header"));
+        };
         (chunks.width, chunks.height) = (little_endian(side_0) + 1, little_endian(side_1) + 1);
         check_size(chunks.width.into(), chunks.height.into(), max_pixels)?;
         let animated = flags & ANIMATION != 0;
@@ -121,10 +121,12 @@ impl Chunks {
                 }
                 b"ALPH" => flags |= ALPHA,
                 b"VP8 " | b"VP8L" if !animated => {
-                    let (width, height, alpha) =
-                        frame(name, data).ok_or_else(|| damaged("its picture has no header"))?;
+                    let (width, height, alpha) = frame(name, data)
+                        .ok_or_else(|| Format::WebP.damaged("its picture has no header"))?;
                     if (width, height) != (chunks.width, chunks.height) {
-                        return Err(damaged("its picture is not as large as its header says"));
+                        return Err(
+                            Format::WebP.damaged("its picture is not as large as its header says")
+                        );
                     }
                     flags |= if alpha { ALPHA } else { 0 };
                     pictures += 1;
@@ -150,10 +152,10 @@ impl Chunks {
             rest = next;
         }
         match (pictures, animated) {
-            (0, _) => return Err(damaged("it has no picture")),
+            (0, _) => return Err(Format::WebP.damaged("it has no picture")),
             (1, _) => {}
             (_, true) => chunks.notes.add(Note::MoreFrames),
-            (_, false) => return Err(damaged("it has two pictures")),
+            (_, false) => return Err(Format::WebP.damaged("it has two pictures")),
         }
         chunks.flags = Some(flags);
         Ok(chunks)
@@ -162,20 +164,20 @@ impl Chunks {
     /// Whether the pictures in a frame are as large as it says.
     fn first_frame(&self, data: &[u8]) -> Result<(), KernelError> {
         let Some((head, mut rest)) = data.split_first_chunk::<16>() else {
-            return Err(damaged("its first frame"));
+            return Err(Format::WebP.damaged("its first frame"));
         };
         let (numbers, _) = head.as_chunks::<3>();
         let [x, y, width, height] =
             [0, 1, 2, 3].map(|place| numbers.get(place).map_or(0, |bytes| little_endian(bytes)));
         let (width, height) = (width + 1, height + 1);
         if x * 2 + width > self.width || y * 2 + height > self.height {
-            return Err(damaged("its first frame is outside the picture"));
+            return Err(Format::WebP.damaged("its first frame is outside the picture"));
         }
         while let Some(Chunk { name, data, next }) = chunk(rest)? {
             if matches!(name, b"VP8 " | b"VP8L") {
                 let size = frame(name, data).map(|(width, height, _)| (width, height));
                 if size != Some((width, height)) {
-                    return Err(damaged("its first frame is not as large as it says"));
+                    return Err(Format::WebP.damaged("its first frame is not as large as it says"));
                 }
             }
             rest = next;
@@ -188,8 +190,8 @@ impl Chunks {
 pub(super) fn read(bytes: &[u8], max_pixels: u64) -> Result<(Pixels<'static>, Notes), KernelError> {
     // The container says how long it is; what follows is not its own.
     let length = bytes.get(4..8).map_or(0, little_endian) as usize;
-    let end = length.checked_add(8).ok_or_else(truncated)?;
-    let bytes = bytes.get(..end).ok_or_else(truncated)?;
+    let end = length.checked_add(8).ok_or_else(|| Format::WebP.truncated())?;
+    let bytes = bytes.get(..end).ok_or_else(|| Format::WebP.truncated())?;
     let chunks = Chunks::read(bytes, max_pixels)?;
     // The decoder believes flags of chunks that were stripped, and leaves out alpha without one.
     let bytes = match chunks.flags {
@@ -204,7 +206,7 @@ pub(super) fn read(bytes: &[u8], max_pixels: u64) -> Result<(Pixels<'static>, No
     let channels = if decoder.color_type().has_alpha() { 4 } else { 3 };
     let shape = Shape::new(chunks.width as usize, chunks.height as usize, channels)?;
     if decoder.total_bytes() != shape.bytes() as u64 {
-        return Err(damaged("its picture is not as large as its header says"));
+        return Err(Format::WebP.damaged("its picture is not as large as its header says"));
     }
     let len = shape.bytes();
     let mut buffer = Buffer::try_zeroed(len).ok_or(KernelError::Memory { bytes: len as u64 })?;
@@ -214,11 +216,9 @@ pub(super) fn read(bytes: &[u8], max_pixels: u64) -> Result<(Pixels<'static>, No
 
 fn failed(error: ImageError) -> KernelError {
     match &error {
-        ImageError::IoError(error) if error.kind() == ErrorKind::UnexpectedEof => truncated(),
-        error => {
-            // Some messages have several lines.
-            let text = error.to_string();
-            damaged(&text.split_whitespace().collect::<Vec<_>>().join(" "))
+        ImageError::IoError(error) if error.kind() == ErrorKind::UnexpectedEof => {
+            Format::WebP.truncated()
         }
+        error => Format::WebP.damaged(error),
     }
 }

@@ -23,8 +23,8 @@ use mozjpeg::qtable::{AnnexK_Chroma, AnnexK_Luma};
 use mozjpeg::{ColorSpace, Compress};
 use mozjpeg_sys as ffi;
 
-use self::structure::{Structure, damaged, truncated, unsupported};
-use super::codec::check_size;
+use self::structure::Structure;
+use super::format::{Format, check_size};
 use super::pixels::Shape;
 use crate::KernelError;
 
@@ -84,7 +84,7 @@ impl From<KernelError> for Failure {
 
 impl From<std::io::Error> for Failure {
     fn from(_: std::io::Error) -> Self {
-        Self::Other(truncated())
+        Self::Other(Format::Jpeg.truncated())
     }
 }
 
@@ -103,23 +103,33 @@ fn told(code: i32) -> KernelError {
         ffi::JWRN_HIT_MARKER | ffi::JWRN_JPEG_EOF => {
             KernelError::input("truncated JPEG: its data ends before the picture does")
         }
-        ffi::JWRN_EXTRANEOUS_DATA => damaged("data is left over when the picture is complete"),
-        ffi::JWRN_HUFF_BAD_CODE => damaged("it holds a code that is in no table"),
-        ffi::JWRN_MUST_RESYNC => damaged("a restart mark is missing or out of order"),
+        ffi::JWRN_EXTRANEOUS_DATA => {
+            Format::Jpeg.damaged("data is left over when the picture is complete")
+        }
+        ffi::JWRN_HUFF_BAD_CODE => Format::Jpeg.damaged("it holds a code that is in no table"),
+        ffi::JWRN_MUST_RESYNC => Format::Jpeg.damaged("a restart mark is missing or out of order"),
         ffi::JWRN_BOGUS_PROGRESSION | ffi::JERR_BAD_PROGRESSION => {
-            damaged("its scans do not follow one another")
+            Format::Jpeg.damaged("its scans do not follow one another")
         }
-        ffi::JERR_NO_HUFF_TABLE => damaged("a Huffman table is missing"),
-        ffi::JERR_BAD_HUFF_TABLE | ffi::JERR_DHT_INDEX => damaged("a Huffman table is wrong"),
-        ffi::JERR_NO_QUANT_TABLE | ffi::JERR_DQT_INDEX => damaged("a quantisation table is wrong"),
-        ffi::JERR_BAD_SAMPLING => damaged("its sampling factors are not 1 to 4"),
-        ffi::JERR_BAD_MCU_SIZE => unsupported("more than 10 blocks in a unit of a scan"),
+        ffi::JERR_NO_HUFF_TABLE => Format::Jpeg.damaged("a Huffman table is missing"),
+        ffi::JERR_BAD_HUFF_TABLE | ffi::JERR_DHT_INDEX => {
+            Format::Jpeg.damaged("a Huffman table is wrong")
+        }
+        ffi::JERR_NO_QUANT_TABLE | ffi::JERR_DQT_INDEX => {
+            Format::Jpeg.damaged("a quantisation table is wrong")
+        }
+        ffi::JERR_BAD_SAMPLING => Format::Jpeg.damaged("its sampling factors are not 1 to 4"),
+        ffi::JERR_BAD_MCU_SIZE => {
+            Format::Jpeg.unsupported("more than 10 blocks in a unit of a scan")
+        }
         ffi::JERR_CCIR601_NOTIMPL | ffi::JERR_FRACT_SAMPLE_NOTIMPL => {
-            unsupported("sampling factors that do not divide one another")
+            Format::Jpeg.unsupported("sampling factors that do not divide one another")
         }
-        ffi::JERR_CONVERSION_NOTIMPL | ffi::JWRN_ADOBE_XFORM => unsupported("its colour space"),
+        ffi::JERR_CONVERSION_NOTIMPL | ffi::JWRN_ADOBE_XFORM => {
+            Format::Jpeg.unsupported("its colour space")
+        }
         ffi::JERR_OUT_OF_MEMORY => KernelError::input("no memory to decode this JPEG"),
-        other => damaged(&format!("libjpeg's message {other}")),
+        other => Format::Jpeg.damaged(format_args!("libjpeg's message {other}")),
     }
 }
 
@@ -134,7 +144,7 @@ fn pixels(file: &[u8], structure: &Structure) -> Result<(Shape, Buffer), Failure
 fn fault(payload: &(dyn Any + Send)) -> Failure {
     match payload.downcast_ref::<JpegFault>() {
         Some(fault) => Failure::Libjpeg(*fault),
-        None => Failure::Other(damaged("the decoder gave up on it")),
+        None => Failure::Other(Format::Jpeg.damaged("the decoder gave up on it")),
     }
 }
 
@@ -147,11 +157,11 @@ fn read(file: &[u8], structure: &Structure) -> Result<(Shape, Buffer), Failure> 
         ColorSpace::JCS_CMYK | ColorSpace::JCS_YCCK => {
             (file.to_colorspace(ColorSpace::JCS_CMYK)?, 3)
         }
-        _ => return Err(unsupported("its colour space").into()),
+        _ => return Err(Format::Jpeg.unsupported("its colour space").into()),
     };
     let shape = Shape::new(structure.width.into(), structure.height.into(), channels)?;
     if (file.width(), file.height()) != (shape.width, shape.height) {
-        return Err(damaged("its size is told twice").into());
+        return Err(Format::Jpeg.damaged("its size is told twice").into());
     }
     let len = shape.bytes();
     let mut out = Buffer::try_zeroed(len).ok_or(KernelError::Memory { bytes: len as u64 })?;

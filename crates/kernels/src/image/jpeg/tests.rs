@@ -3,7 +3,7 @@ use std::path::{Path, PathBuf};
 
 use brigade_proto::Note;
 
-use super::super::codec::{Decoded, Format, decode};
+use super::super::codec::{Decoded, decode};
 use super::*;
 
 /// Files made with libjpeg-turbo's `cjpeg`; what its `djpeg` reads from each lies beside it.

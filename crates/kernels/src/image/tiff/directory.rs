@@ -2,8 +2,8 @@
 //! bits: BigTIFF). Everything is read where it lies in the file, so that nothing is allocated by
 //! what the file claims but the list of entries, which lies in the file itself.
 
-use super::{damaged, truncated};
 use crate::KernelError;
+use crate::image::format::Format;
 
 /// A file, and how its numbers are written.
 #[derive(Clone, Copy, Debug)]
@@ -18,7 +18,7 @@ pub(in crate::image) struct Tiff<'a> {
 pub(in crate::image) struct Directory<'a> {
     file: Tiff<'a>,
     entries: Vec<Entry>,
-    /// Where the next one is; 0 where there is none.
+    /// Offset of the next directory in the file; 0 in the last one.
     pub(in crate::image) next: u64,
 }
 
@@ -80,8 +80,8 @@ impl<'a> Tiff<'a> {
         let (big_endian, version) = match bytes.first_chunk::<4>() {
             Some([b'I', b'I', version, 0]) => (false, *version),
             Some([b'M', b'M', 0, version]) => (true, *version),
-            Some(_) => return Err(damaged("its header is wrong")),
-            None => return Err(truncated()),
+            Some(_) => return Err(Format::Tiff.damaged("its header is wrong")),
+            None => return Err(Format::Tiff.truncated()),
         };
         let file = Self { bytes, big_endian, big: version == 43 };
         match version {
@@ -89,14 +89,16 @@ impl<'a> Tiff<'a> {
             43 if file.number(4, 2)? == 8 && file.number(6, 2)? == 0 => {
                 Ok((file, file.number(8, 8)?))
             }
-            _ => Err(damaged("its header is wrong")),
+            _ => Err(Format::Tiff.damaged("its header is wrong")),
         }
     }
 
     fn slice(&self, at: u64, len: u64) -> Result<&'a [u8], KernelError> {
         let end = at.checked_add(len).and_then(|end| usize::try_from(end).ok());
         let range = usize::try_from(at).ok().zip(end);
-        range.and_then(|(from, to)| self.bytes.get(from..to)).ok_or_else(truncated)
+        range
+            .and_then(|(from, to)| self.bytes.get(from..to))
+            .ok_or_else(|| Format::Tiff.truncated())
     }
 
     fn number(&self, at: u64, width: u64) -> Result<u64, KernelError> {
@@ -121,7 +123,7 @@ impl<'a> Tiff<'a> {
         let count = self.number(at, counter)?;
         // A tag has 16 bits.
         if count > 65_536 {
-            return Err(damaged("a directory has too many entries"));
+            return Err(Format::Tiff.damaged("a directory has too many entries"));
         }
         let table = self.slice(at + counter, count * entry)?;
         let read = |bytes: &[u8]| number(bytes, self.big_endian);
@@ -158,7 +160,7 @@ impl<'a> Directory<'a> {
     pub(super) fn numbers(&self, tag: u16) -> Result<Option<Numbers<'a>>, KernelError> {
         let Some(entry) = self.entry(tag) else { return Ok(None) };
         if !matches!(entry.kind, 1 | 3 | 4 | 13 | 16 | 18) || entry.count == 0 {
-            return Err(damaged(&format!("tag {tag} is not a number")));
+            return Err(Format::Tiff.damaged(format_args!("tag {tag} is not a number")));
         }
         let width = width(entry.kind);
         let bytes = self.file.slice(entry.at, entry.count.saturating_mul(width as u64))?;

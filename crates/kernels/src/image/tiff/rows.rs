@@ -1,9 +1,10 @@
 //! Rows of samples as they were before they were predicted and compressed.
 
+use super::directory::Tiff;
 use super::layout::{Layout, Predictor, Sample};
 use super::source::Source;
-use super::{damaged, directory, truncated, unsupported};
 use crate::KernelError;
+use crate::image::format::Format;
 use crate::image::pixels::try_vec;
 
 /// The rows of one strip or tile, or of one for each plane.
@@ -45,16 +46,18 @@ fn rows_in(layout: &Layout<'_>, line: usize) -> usize {
 
 /// Whether the file can have as much data as its picture needs: before anything is allocated.
 pub(super) fn check(
-    file: &directory::Tiff<'_>,
+    file: &Tiff<'_>,
     layout: &Layout<'_>,
     kept: &[usize],
 ) -> Result<(), KernelError> {
     let (across, down) = layout.chunks();
-    let per_plane = across.checked_mul(down).ok_or_else(truncated)?;
+    let per_plane = across.checked_mul(down).ok_or_else(|| Format::Tiff.truncated())?;
     let planes = if layout.planar { layout.samples } else { 1 };
-    let chunks = per_plane.checked_mul(planes).ok_or_else(truncated)?;
+    let chunks = per_plane.checked_mul(planes).ok_or_else(|| Format::Tiff.truncated())?;
     if layout.offsets.len() < chunks || layout.lengths.len() < chunks {
-        return Err(damaged(&format!("it names fewer than its {chunks} strips or tiles")));
+        return Err(
+            Format::Tiff.damaged(format_args!("it names fewer than its {chunks} strips or tiles"))
+        );
     }
     let planes = if layout.planar { kept } else { &[0] };
     for plane in planes {
@@ -64,8 +67,8 @@ pub(super) fn check(
             let needed = rows_in(layout, place / across) as u128 * u128::from(layout.row_bytes());
             if needed > u128::from(layout.compression.most()) * data.len() as u128 {
                 return Err(match layout.lengths.get(index) {
-                    Some(0) => unsupported("strips or tiles without data"),
-                    _ => truncated(),
+                    Some(0) => Format::Tiff.unsupported("strips or tiles without data"),
+                    _ => Format::Tiff.truncated(),
                 });
             }
         }
@@ -73,7 +76,7 @@ pub(super) fn check(
     Ok(())
 }
 
-fn data<'a>(file: &directory::Tiff<'a>, layout: &Layout<'a>, index: usize) -> &'a [u8] {
+fn data<'a>(file: &Tiff<'a>, layout: &Layout<'a>, index: usize) -> &'a [u8] {
     match (layout.offsets.get(index), layout.lengths.get(index)) {
         (Some(at), Some(len)) => file.data(at, len),
         _ => &[],
@@ -83,7 +86,7 @@ fn data<'a>(file: &directory::Tiff<'a>, layout: &Layout<'a>, index: usize) -> &'
 impl<'a> Rows<'a> {
     /// Of the strip or tile at `column` and `line`.
     pub(super) fn open(
-        file: &directory::Tiff<'a>,
+        file: &Tiff<'a>,
         layout: &Layout<'a>,
         kept: &[usize],
         (column, line): (usize, usize),
@@ -94,7 +97,7 @@ impl<'a> Rows<'a> {
             let index = plane * across * down + line * across + column;
             Source::open(layout, data(file, layout, index))
         });
-        let row = usize::try_from(layout.row_bytes()).map_err(|_| truncated())?;
+        let row = usize::try_from(layout.row_bytes()).map_err(|_| Format::Tiff.truncated())?;
         let samples = layout.chunk.0 * kept.len() * sample_bytes(layout);
         Ok(Self {
             planes: planes.collect::<Result<_, _>>()?,

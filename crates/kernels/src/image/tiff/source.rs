@@ -8,9 +8,8 @@ use flate2::bufread::ZlibDecoder;
 use weezl::{BitOrder, LzwStatus};
 
 use super::layout::{Compression, Layout};
-use super::{damaged, truncated};
 use crate::KernelError;
-use crate::image::codec::Format;
+use crate::image::format::Format;
 use crate::image::guard::guarded;
 
 type Bytes<'a> =
@@ -55,7 +54,7 @@ impl<'a> Source<'a> {
                 // Up to 1990 codes were written with their lowest bit first, the first code, too,
                 // which clears the table. libtiff finds them in the same way.
                 if matches!(data, [0, second, ..] if second & 1 == 1) {
-                    return Err(super::unsupported("LZW compression of the old kind"));
+                    return Err(Format::Tiff.unsupported("LZW compression of the old kind"));
                 }
                 let decoder = weezl::decode::Configuration::with_tiff_size_switch(BitOrder::Msb, 8)
                     .with_yield_on_full_buffer(true)
@@ -66,7 +65,7 @@ impl<'a> Source<'a> {
             Compression::PackBits => Self::PackBits { data, run: Run::Copied(0) },
             Compression::Group4 => {
                 let width = u16::try_from(layout.chunk.0)
-                    .map_err(|_| super::unsupported("fax compression of such wide rows"))?;
+                    .map_err(|_| Format::Tiff.unsupported("fax compression of such wide rows"))?;
                 let order: fn(u8) -> Result<u8, Infallible> =
                     if layout.reversed { |byte| Ok(byte.reverse_bits()) } else { Ok };
                 let bytes: Bytes<'a> = data.iter().copied().map(order);
@@ -80,7 +79,8 @@ impl<'a> Source<'a> {
     pub(super) fn read(&mut self, row: &mut [u8]) -> Result<(), KernelError> {
         match self {
             Self::Plain(data) => {
-                let (now, later) = data.split_at_checked(row.len()).ok_or_else(truncated)?;
+                let (now, later) =
+                    data.split_at_checked(row.len()).ok_or_else(|| Format::Tiff.truncated())?;
                 row.copy_from_slice(now);
                 *data = later;
             }
@@ -90,8 +90,8 @@ impl<'a> Source<'a> {
             Self::Group4 { decoder, width } => guarded(Format::Tiff, || {
                 match decoder.advance() {
                     Ok(DecodeStatus::Incomplete) => paint(decoder.transition(), *width, row),
-                    Ok(DecodeStatus::End) => return Err(truncated()),
-                    Err(_) => return Err(damaged("its fax data is wrong")),
+                    Ok(DecodeStatus::End) => return Err(Format::Tiff.truncated()),
+                    Err(_) => return Err(Format::Tiff.damaged("its fax data is wrong")),
                 }
                 Ok(())
             })?,
@@ -114,8 +114,8 @@ impl<'a> Source<'a> {
 
 fn inflating(error: &std::io::Error) -> KernelError {
     match error.kind() {
-        std::io::ErrorKind::UnexpectedEof => truncated(),
-        _ => damaged("its Deflate data is wrong"),
+        std::io::ErrorKind::UnexpectedEof => Format::Tiff.truncated(),
+        _ => Format::Tiff.damaged("its Deflate data is wrong"),
     }
 }
 
@@ -135,10 +135,10 @@ fn unpack_lzw(
         idle = if step.consumed_in + step.consumed_out == 0 { idle + 1 } else { 0 };
         match step.status {
             _ if row.is_empty() => {}
-            Ok(LzwStatus::Done) => return Err(truncated()),
-            Ok(_) if idle > 2 => return Err(truncated()),
+            Ok(LzwStatus::Done) => return Err(Format::Tiff.truncated()),
+            Ok(_) if idle > 2 => return Err(Format::Tiff.truncated()),
             Ok(_) => {}
-            Err(_) => return Err(damaged("its LZW data is wrong")),
+            Err(_) => return Err(Format::Tiff.damaged("its LZW data is wrong")),
         }
     }
     Ok(())
@@ -150,13 +150,14 @@ fn unpack_bits(data: &mut &[u8], run: &mut Run, mut row: &mut [u8]) -> Result<()
         let wanted = row.len();
         let done = match run {
             Run::Copied(0) | Run::Repeated(0, _) => {
-                let (&head, rest) = data.split_first().ok_or_else(truncated)?;
+                let (&head, rest) = data.split_first().ok_or_else(|| Format::Tiff.truncated())?;
                 *data = rest;
                 match head {
                     0..128 => *run = Run::Copied(usize::from(head) + 1),
                     128 => {}
                     129.. => {
-                        let (&value, rest) = data.split_first().ok_or_else(truncated)?;
+                        let (&value, rest) =
+                            data.split_first().ok_or_else(|| Format::Tiff.truncated())?;
                         *data = rest;
                         *run = Run::Repeated(257 - usize::from(head), value);
                     }
@@ -165,7 +166,8 @@ fn unpack_bits(data: &mut &[u8], run: &mut Run, mut row: &mut [u8]) -> Result<()
             }
             Run::Copied(left) => {
                 let done = wanted.min(*left);
-                let (now, later) = data.split_at_checked(done).ok_or_else(truncated)?;
+                let (now, later) =
+                    data.split_at_checked(done).ok_or_else(|| Format::Tiff.truncated())?;
                 row[..done].copy_from_slice(now);
                 *data = later;
                 *left -= done;
