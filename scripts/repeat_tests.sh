@@ -77,7 +77,7 @@ for ((i = 1; i <= runs; i++)); do
     begin=$SECONDS
     setsid "${tests[@]}" >"$log" 2>&1 </dev/null &
     run=$!
-    # A test that is red is named; of one that could not be run at all Cargo tells.
+    # Names the red tests; if a test could not be started, quotes Cargo's errors.
     if wait "$run"; then
         colour=green names=
     else

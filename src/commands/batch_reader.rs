@@ -115,7 +115,7 @@ impl Line {
     }
 }
 
-/// The next line; nothing at the end. Of one that is too long, what is too much never is in memory.
+/// The next line; nothing at the end. The part of a line beyond the limit is never kept in memory.
 fn line(source: &mut impl BufRead) -> io::Result<Option<Line>> {
     let mut line = Line::default();
     let mut is_there = false;

@@ -83,7 +83,7 @@ impl Writer {
     }
 
     fn tail(&self) -> MutexGuard<'_, Tail> {
-        // Whoever panicked, each record in it is whole.
+        // A thread that panicked with the lock left only whole records.
         self.tail.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -97,7 +97,7 @@ impl Writer {
         &self.file
     }
 
-    /// Adds a record that need not be on file before the next one that has to.
+    /// Adds a record. It gets to the file with the next record that is written.
     pub(super) fn add(&self, record: &Record) {
         self.tail().add(record);
     }

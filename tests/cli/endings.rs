@@ -11,7 +11,8 @@ use std::time::Duration;
 use rustix::fs::{CWD, Mode};
 use serde_json::Value;
 
-use crate::util::{BACKENDS, Done, Kitchen, finish, next_line, signal, skip, wait_until};
+use crate::skip::skip;
+use crate::util::{BACKENDS, Done, Kitchen, finish, next_line, signal, wait_until};
 
 const PROCESSES: [&str; 3] =
     ["processes", "processes --transport shm", "processes --start-method forkserver"];

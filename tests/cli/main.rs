@@ -17,7 +17,10 @@ mod pressure;
 mod refused;
 mod report;
 mod run;
+// Shared with the tests of `sys`.
 mod shown;
+#[path = "../../crates/sys/src/skip.rs"]
+mod skip;
 mod trace;
 mod untrusted;
 mod util;

@@ -153,17 +153,6 @@ pub(crate) fn next_line<R: Read + AsFd>(from: &mut BufReader<R>) -> String {
     line
 }
 
-/// Says that a test cannot be done on this machine, as it lacks something. That is a failure where
-/// the machine is known to have that, as in the continuous integration: `BRIGADE_REQUIRE` names
-/// it, or says `all`.
-pub(crate) fn skip(what: &str, why: &str) {
-    let required = std::env::var("BRIGADE_REQUIRE").unwrap_or_default();
-    let is_required = required.split(' ').any(|name| [what, "all"].contains(&name));
-    assert!(!is_required, "not tested, and BRIGADE_REQUIRE={required}: {why}");
-    // Not a macro: the harness shows what those print of red tests only.
-    std::io::stderr().write_all(format!("skipped: {why}\n").as_bytes()).unwrap();
-}
-
 /// Sends a signal by name.
 pub(crate) fn signal(pid: u32, name: &str) {
     let kill = Command::new("kill").args(["-s", name, &pid.to_string()]).status();

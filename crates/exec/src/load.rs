@@ -39,8 +39,8 @@ impl Target for ArenaSlab {
     }
 }
 
-/// Which inputs are read, and when that is given up. The inputs of a job have as much time as its kernel has
-/// (`--timeout`), and that is counted apart: a job whose input comes late is not to blame for it
+/// Which inputs are read, and when reading is given up. The inputs of a job have as much time as
+/// its kernel has (`--timeout`), counted apart: a job whose input comes late is not to blame for it
 /// when it computes.
 pub(crate) struct Limit<'a> {
     /// Of all inputs of the job together.

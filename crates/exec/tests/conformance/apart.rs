@@ -48,7 +48,7 @@ pub(crate) fn wanted() -> Option<String> {
 
 /// Runs one trial in this process. A failure is a panic.
 pub(crate) fn try_one(cases: Vec<Case>, name: &str) -> ExitCode {
-    // Nobody would wait for it any more.
+    // If the test run is killed, its trials end with it.
     brigade_sys::process::die_with_parent(parent_id()).unwrap();
     thread::spawn(|| {
         thread::sleep(LONGEST);

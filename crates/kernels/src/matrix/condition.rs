@@ -114,7 +114,7 @@ fn place_of_largest<T: Element>(x: &[T]) -> usize {
     (0..x.len()).reduce(largest).unwrap_or(0)
 }
 
-/// The rows of a square matrix in C order: of one that is to be factored, or of its factors.
+/// The rows of a square matrix in C order, before or after it is factored.
 pub(super) struct Rows<'a, T>(&'a [T], usize);
 
 impl<'a, T: Element> Rows<'a, T> {

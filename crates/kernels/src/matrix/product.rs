@@ -17,7 +17,7 @@ impl Kernel for Matmul {
             .details(
                 "C = A B, on one core. Agrees with numpy.matmul to rounding: the sums are taken \
                  in another order. float16 and float32 alone are computed in float32, all other \
-                 types of number in float64; an integer that is none there is refused.",
+                 types of number in float64; an integer that float64 cannot hold is refused.",
             )
             .param(operand::allow_nan())
             .param(ParamSpec::max_bytes())

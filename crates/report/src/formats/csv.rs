@@ -119,9 +119,8 @@ fn case(case: &Map<String, Value>) -> io::Result<String> {
     Ok(String::from_utf8_lossy(&text).into_owned())
 }
 
-/// A text as it is, but that a spreadsheet takes one that begins like a formula for one: this gets
-/// an apostrophe before it, which says that it is a text. What is not shown as itself is written as
-/// in a program. Figures are no texts: `-0.5` stays.
+/// A text with an apostrophe before it if it begins like a formula, so that spreadsheets do not run
+/// it. Characters that are not printable are escaped. Figures do not come here: `-0.5` stays.
 fn text(text: &str) -> String {
     let begins_a_formula = text.starts_with(['=', '+', '-', '@', '\t', '\r']);
     let text = printable(text);
