@@ -8,30 +8,29 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use brigade_proto::{Buffer, limits};
-use brigade_sys::{shortage, socket};
+use brigade_sys::socket;
 use serde::de::DeserializeOwned;
 
 use crate::allowance::{Allowance, Room};
-use crate::channel::{Carrier, Head, RecvError, is_hangup};
-use crate::{packet, wire};
+use crate::channel::{Carrier, Head, RecvError};
+use crate::packet_reader::{PacketReader, garbled, has_bytes, room};
+use crate::wire;
 
 /// The coordinator's receiving end of a channel.
 #[derive(Debug)]
 pub struct Intake {
-    socket: OwnedFd,
-    /// Empty until something is received: the one who does that is to pay for it.
-    buffer: Vec<u8>,
+    packets: PacketReader,
     /// Of all intakes of this process.
     allowance: Arc<Allowance>,
 }
 
 impl Intake {
-    pub(crate) fn new(socket: OwnedFd) -> Self {
+    pub(crate) fn new(socket: Arc<OwnedFd>) -> Self {
         Self::with(socket, Allowance::of_process())
     }
 
-    fn with(socket: OwnedFd, allowance: Arc<Allowance>) -> Self {
-        Self { socket, buffer: Vec::new(), allowance }
+    fn with(socket: Arc<OwnedFd>, allowance: Arc<Allowance>) -> Self {
+        Self { packets: PacketReader::new(socket), allowance }
     }
 
     /// Waits for a message and its payloads. Sizes are checked before anything is
@@ -41,7 +40,7 @@ impl Intake {
     /// # Errors
     /// See [`RecvError`].
     pub fn recv<M: DeserializeOwned>(&mut self) -> Result<(M, Vec<Buffer>), RecvError> {
-        let (head, regions) = self.fetch()?;
+        let (head, regions) = self.packets.next()?;
         let Head::<M> { message, payloads } = wire::decode(head)?;
         let _room = check(&payloads, &self.allowance)?;
         let mut regions = regions.into_iter();
@@ -49,54 +48,12 @@ impl Intake {
         for carrier in payloads {
             buffers.push(match carrier {
                 Carrier::Small(bytes) => Buffer::from(&bytes[..]),
-                Carrier::Frames { len } => self.collect(room(len)?)?,
+                Carrier::Frames { len } => self.packets.collect(room(len)?)?,
                 Carrier::Region { len } => copy(regions.next().flatten(), len)?,
             });
         }
         Ok((message, buffers))
     }
-
-    /// The next packet: a head or a frame, and regions.
-    fn fetch(&mut self) -> Result<(&[u8], Vec<Option<OwnedFd>>), RecvError> {
-        self.buffer.resize(packet::LONGEST, 0);
-        let received = socket::receive(&self.socket, &mut self.buffer).map_err(|error| {
-            if is_hangup(&error) { RecvError::Disconnected } else { RecvError::Io(error) }
-        })?;
-        if received.len == 0 {
-            return Err(RecvError::Disconnected);
-        }
-        if received.is_short {
-            return Err(RecvError::Io(shortage::of_descriptors()));
-        }
-        if received.is_cut {
-            return Err(garbled("a packet that is too long"));
-        }
-        let letter = packet::envelope(&self.buffer[..received.len]).map_err(garbled)?;
-        let mut descriptors = received.descriptors.into_iter();
-        let mut regions = Vec::with_capacity(letter.regions.len());
-        for place in letter.regions {
-            // Places are in order, so the next one is the right one.
-            let descriptor = place.map(|_| descriptors.next().ok_or("a region is missing"));
-            regions.push(descriptor.transpose().map_err(garbled)?);
-        }
-        Ok((letter.head, regions))
-    }
-
-    fn collect(&mut self, mut buffer: Buffer) -> Result<Buffer, RecvError> {
-        let mut filled = 0;
-        while filled < buffer.len() {
-            let (frame, _) = self.fetch()?;
-            let room = buffer[filled..].get_mut(..frame.len());
-            let room = room.filter(|room| !room.is_empty());
-            room.ok_or_else(|| garbled("a frame does not fit"))?.copy_from_slice(frame);
-            filled += frame.len();
-        }
-        Ok(buffer)
-    }
-}
-
-fn garbled(what: &str) -> RecvError {
-    RecvError::Garbled(what.to_owned())
 }
 
 fn check(payloads: &[Carrier], allowance: &Arc<Allowance>) -> Result<Room, RecvError> {
@@ -111,17 +68,8 @@ fn check(payloads: &[Carrier], allowance: &Arc<Allowance>) -> Result<Room, RecvE
     })
 }
 
-fn room(len: u64) -> Result<Buffer, RecvError> {
-    let room = usize::try_from(len).ok().and_then(Buffer::try_zeroed);
-    room.ok_or_else(|| RecvError::Garbled(format!("no memory for {len} bytes")))
-}
-
 fn copy(region: Option<OwnedFd>, len: u64) -> Result<Buffer, RecvError> {
-    let has = match &region {
-        Some(region) => socket::file_len(region),
-        None => Some(0),
-    };
-    if has.is_none_or(|has| has < len) {
+    if !has_bytes(region.as_ref(), len) {
         return Err(garbled("a region that is none, or shorter than is claimed"));
     }
     let mut buffer = room(len)?;
@@ -135,29 +83,21 @@ fn copy(region: Option<OwnedFd>, len: u64) -> Result<Buffer, RecvError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::channel::{Envelope, FRAME, Payload, SMALL, Sender};
-    use crate::{Carriage, runtime_dir};
+    use crate::channel::{FRAME, Payload, SMALL, Sender};
+    use crate::{Carriage, packet};
     use brigade_proto::Bytes;
-    use ipc_channel::ipc::IpcSender;
     use std::os::fd::AsFd;
 
     /// What ipc-channel sends to, and an intake that gets it.
     fn pair() -> (Sender, Intake) {
-        runtime_dir::prepare().unwrap();
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("socket");
-        let listener = socket::listen(&path).unwrap();
-        let sender = IpcSender::<Envelope>::connect(path.to_str().unwrap().to_owned()).unwrap();
-        (Sender(sender), Intake::new(socket::accept(&listener).unwrap().unwrap().0))
+        let (near, far) = socket::pair().unwrap();
+        (Sender::over(Arc::new(near)).unwrap(), Intake::new(Arc::new(far)))
     }
 
     /// A socket to send anything to, and an intake that gets it.
     fn raw() -> (OwnedFd, Intake) {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("socket");
-        let listener = socket::listen(&path).unwrap();
-        let caller = socket::connect(&path).unwrap();
-        (caller, Intake::new(socket::accept(&listener).unwrap().unwrap().0))
+        let (near, far) = socket::pair().unwrap();
+        (near, Intake::new(Arc::new(far)))
     }
 
     fn says<M: DeserializeOwned>(intake: &mut Intake) -> String {
@@ -228,8 +168,8 @@ mod tests {
         const LEN: u64 = 3 << 20;
         let allowance = Allowance::new(5 << 20);
         let intake = |raw: (OwnedFd, Intake)| {
-            let (socket, Intake { socket: own, .. }) = raw;
-            (socket, Intake::with(own, Arc::clone(&allowance)))
+            let (socket, intake) = raw;
+            (socket, Intake { allowance: Arc::clone(&allowance), ..intake })
         };
         let ((one, mut first), (other, mut second)) = (intake(raw()), intake(raw()));
         let claim = letter(vec![Carrier::Frames { len: LEN }], 0);
