@@ -46,7 +46,7 @@ pub(crate) fn run(args: &BatchArgs, registry: Registry) -> Result<Exit, Failure>
     journal.as_ref().map_or(Ok(()), Journal::begin)?;
     let durability = args.durability.durability;
     let writer = journal.as_ref().map(Journal::writer);
-    let commits = Commits::start(durability, writer, Vec::new())?;
+    let commits = Commits::start(durability, writer, Vec::new());
     let crew = Crew::start(config, registry, trace, journal, commits)?;
     let mut closing = RunHuman::new("the result lines tell all");
     crew.pool.ready().map_err(|error| Failure::from(&*error))?;
