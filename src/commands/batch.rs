@@ -226,6 +226,8 @@ impl Batch<'_> {
             registry: self.pool.registry(),
             backend: self.pool.config().backend,
             faults: self.args.allow_fault_kernels,
+            is_confined: self.args.root.is_some(),
+            timeout: self.pool.config().timeout,
         };
         let Parsed { mut info, job } = batch_line::parse(number, &text, allowed);
         let job = job.and_then(|job| self.look_at_inputs(&info).map(|()| job));
