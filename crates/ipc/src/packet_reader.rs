@@ -1,6 +1,7 @@
 //! Packets of ipc-channel as they come out of a socket, see [`packet`](crate::packet): what both
 //! sides' receivers are made of.
 
+use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
@@ -79,10 +80,14 @@ pub(crate) fn garbled(what: &str) -> RecvError {
     RecvError::Garbled(what.to_owned())
 }
 
-/// Room for a payload of so many bytes.
+/// Room for a payload of so many bytes, which the other side may send. That there is none is not
+/// the other side's fault.
 pub(crate) fn room(len: u64) -> Result<Buffer, RecvError> {
     let room = usize::try_from(len).ok().and_then(Buffer::try_zeroed);
-    room.ok_or_else(|| RecvError::Garbled(format!("no memory for {len} bytes")))
+    room.ok_or_else(|| {
+        let why = shortage::of_shared_memory(len);
+        RecvError::Io(io::Error::other(format!("no memory for {len} bytes: {why}")))
+    })
 }
 
 /// Whether a region is there and has so many bytes.

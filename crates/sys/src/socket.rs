@@ -58,7 +58,8 @@ pub fn connect(path: impl AsRef<Path>) -> io::Result<OwnedFd> {
 /// When there is none among the first thousand descriptors, or no descriptor is free.
 pub fn connected_to(path: impl AsRef<Path>) -> io::Result<OwnedFd> {
     let path = path.as_ref().as_os_str().as_bytes();
-    let found = (0..1024).find(|&number| has_peer(number, path));
+    // The standard streams last: it is seldom one of them.
+    let found = (3..1024).chain(0..3).find(|&number| has_peer(number, path));
     let Some(number) = found else { return Err(io::ErrorKind::NotConnected.into()) };
     // SAFETY: makes a new descriptor, which is nobody's yet.
     unsafe {

@@ -12,7 +12,7 @@ use std::thread::{self, JoinHandle};
 use brigade_ipc::wire::{Instants, Mail, Reply, Request};
 use brigade_ipc::{Arena, Bounds, Carriage, Intake, Outputs, RecvError, SendError};
 use brigade_proto::JobError;
-use brigade_sys::clock;
+use brigade_sys::{clock, shortage};
 
 use super::crew::{Crew, Delivery, Done, Errand, Mailbox};
 use super::keeper::{Event, Keeper};
@@ -105,7 +105,10 @@ impl Link {
                 }
                 offence
             }
-            Err(error) => Some(format!("got no thread of its own: {error}")),
+            Err(error) => {
+                let remedy = shortage::remedy(&error);
+                Some(format!("got no thread of its own: {error}{remedy}"))
+            }
         };
         link.crew.unready(link.lane, link.tenure);
         offence

@@ -154,7 +154,9 @@ impl Watch {
             Ok(thread) => kid.let_in(thread),
             Err(error) => {
                 facts.crew.unready(lane, tenure);
-                kid.kill(Cause::Offence(Some(format!("got no thread of its own: {error}"))));
+                let remedy = shortage::remedy(&error);
+                let what = format!("got no thread of its own: {error}{remedy}");
+                kid.kill(Cause::Offence(Some(what)));
                 return Ok(());
             }
         }
