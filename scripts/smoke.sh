@@ -98,7 +98,7 @@ refuses 2 'are the same commit' "$script" HEAD HEAD
 refuses 2 'no commit nowhere' "$script" nowhere HEAD
 refuses 2 'no executable' GATE_PROGRAM=other "$script" HEAD~1 HEAD
 refuses 2 'GATE_COMMAND says it' sh -c 'unset GATE_COMMAND; exec "$@"' sh "$script" HEAD~1 HEAD
-refuses 1 '' GATE_BASE_BIN="$out/pass" GATE_HEAD_BIN=/bin/false "$script"
+refuses 2 'exited with status 1' GATE_BASE_BIN="$out/pass" GATE_HEAD_BIN=/bin/false "$script"
 echo "ok: scripts for shells and CI"
 
 if command -v python3 > /dev/null; then
