@@ -160,6 +160,9 @@ impl Child {
                 return Err(io::Error::other("it is dead, and a tracer holds it"));
             }
             if wait_readable(&[self.pidfd()], Some(left))?[0] {
+                if let Some(reaped) = self.try_reap()? {
+                    return Ok(reaped);
+                }
                 // Dead, and held.
                 std::thread::sleep(HELD_LOOK);
             }
