@@ -91,6 +91,17 @@ pub enum PoolError {
         /// The end of what it wrote to its standard error.
         stderr: String,
     },
+    /// The process that workers are forked from died before it had forked one.
+    #[error(
+        "fork server {death} before it had forked a worker{}; --start-method spawn does without one",
+        last_words(stderr)
+    )]
+    ForkServerDied {
+        /// How: "exited with status 1", "killed by SIGSEGV".
+        death: String,
+        /// The end of what it wrote to its standard error.
+        stderr: String,
+    },
     /// A worker did not shake hands in time.
     #[error("worker was not ready after {after:?} and was killed; --start-timeout allows more")]
     StartTimeout {

@@ -17,7 +17,7 @@ use brigade_sys::clock;
 use brigade_sys::stall::Watch;
 use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded, unbounded};
 
-use super::spawn::Started;
+use super::spawn::{StartFailure, Started};
 use super::template::{MOST_ASKED, Template};
 use crate::PoolError;
 
@@ -66,18 +66,16 @@ struct Order {
     invitation: Invitation,
     /// How long it may take to start a template, and to fork.
     limit: Duration,
-    /// A template has failed it.
-    was_failed: bool,
     reply: Reply,
 }
 
-type Answer = Box<dyn FnOnce(Result<Started, PoolError>) + Send>;
+type Answer = Box<dyn FnOnce(Result<Started, StartFailure>) + Send>;
 
 /// Whom to tell. They hear of it in any case, because they wait for it.
 struct Reply(Option<Answer>);
 
 impl Reply {
-    fn give(mut self, started: Result<Started, PoolError>) {
+    fn give(mut self, started: Result<Started, StartFailure>) {
         if let Some(answer) = self.0.take() {
             answer(started);
         }
@@ -87,7 +85,7 @@ impl Reply {
 impl Drop for Reply {
     fn drop(&mut self) {
         if let Some(answer) = self.0.take() {
-            answer(Err(gone()));
+            answer(Err(gone().into()));
         }
     }
 }
@@ -153,10 +151,10 @@ impl ForkServer {
         &self,
         invitation: &Invitation,
         limit: Duration,
-        answer: impl FnOnce(Result<Started, PoolError>) + Send + 'static,
+        answer: impl FnOnce(Result<Started, StartFailure>) + Send + 'static,
     ) {
         let reply = Reply(Some(Box::new(answer)));
-        let order = Order { invitation: invitation.clone(), limit, was_failed: false, reply };
+        let order = Order { invitation: invitation.clone(), limit, reply };
         if let Some(orders) = &self.0.orders {
             // If the thread has gone, the order is dropped, which answers it.
             drop(orders.send(order));
@@ -234,7 +232,7 @@ impl<'a> Service<'a> {
                         self.template = Some(template);
                     }
                     Err(error) => {
-                        self.settle(Err(error));
+                        self.settle(Err(error.into()));
                         continue;
                     }
                 }
@@ -300,24 +298,34 @@ impl<'a> Service<'a> {
     }
 
     /// Answers for the first order.
-    fn settle(&mut self, started: Result<Started, PoolError>) {
+    fn settle(&mut self, started: Result<Started, StartFailure>) {
         if let Some(order) = self.orders.pop_front() {
             order.reply.give(started);
         }
     }
 
-    /// The template may have died, or was stopped: for each order another one is tried, once.
+    /// The template has died, does not answer, or cannot fork.
+    ///
+    /// One that has forked before is started again, and that is all: the orders wait for the next
+    /// one. One that never has is a start that failed, for every worker that it was asked for. The
+    /// supervisors count that like a worker that died at its start, and order another one after
+    /// a pause: nothing else bounds how often a program is started that dies each time.
     fn fail(&mut self, error: io::Error) {
+        let Some(template) = self.template.take() else { return };
+        let limit = self.orders.front().map_or(Duration::ZERO, |order| order.limit);
+        let (has_answered, asked) = (template.has_answered(), template.owes().max(1));
         // Reaped before there is another.
-        let (Some(template), Some(order)) = (self.template.take(), self.orders.front_mut()) else {
-            return;
-        };
-        if order.was_failed {
-            let limit = order.limit;
-            self.settle(Err(template.obituary(error, limit)));
+        let obituary = template.obituary(error, limit);
+        if !obituary.is_death() {
+            // It lives, and this order alone has failed.
+            self.settle(Err(obituary.failure()));
+        } else if has_answered {
+            tracing::warn!("the fork server is started again; the last one: {obituary}");
         } else {
-            tracing::warn!(%error, "the fork server is started again");
-            order.was_failed = true;
+            tracing::warn!("a fork server did not start: {obituary}");
+            for _ in 0..asked {
+                self.settle(Err(obituary.failure()));
+            }
         }
     }
 }

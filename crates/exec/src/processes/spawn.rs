@@ -23,6 +23,19 @@ pub(super) struct Started {
     pub(super) words: Words,
 }
 
+/// Why a worker could not be started.
+pub(super) struct StartFailure {
+    pub(super) error: PoolError,
+    /// Somebody killed or stopped what was to start it: the next one may well start.
+    pub(super) from_outside: bool,
+}
+
+impl From<PoolError> for StartFailure {
+    fn from(error: PoolError) -> Self {
+        Self { error, from_outside: false }
+    }
+}
+
 /// Starts a worker of its own process group with nothing but null, and a pipe for
 /// what it prints. It closes what else it has inherited, see
 /// [`run_if_worker`](crate::run_if_worker).

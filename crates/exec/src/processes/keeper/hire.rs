@@ -6,7 +6,7 @@ use brigade_sys::clock;
 use super::{Event, Facts};
 use crate::processes::fork_server::ForkServer;
 use crate::processes::kid::Kid;
-use crate::processes::spawn::{self, Started};
+use crate::processes::spawn::{self, StartFailure, Started};
 use crate::{PoolError, StartMethod};
 
 /// Starts workers.
@@ -65,7 +65,7 @@ impl Agency {
             (None, None) => ForkServer::of(program)?,
         };
         let keeper = facts.keeper.clone();
-        let answer = move |started: Result<Started, PoolError>| {
+        let answer = move |started: Result<Started, StartFailure>| {
             keeper.tell(Event::Forked { lane, tenure, started: started.map(Box::new) });
         };
         self.server.insert(server).fork(&invitation, config.start_deadline, answer);

@@ -12,7 +12,7 @@ use crate::PoolError;
 use crate::processes::crew::{self, Death, Next, Why};
 use crate::processes::kid::{Ended, Kid};
 use crate::processes::life::Cause;
-use crate::processes::spawn::Started;
+use crate::processes::spawn::{StartFailure, Started};
 
 impl Watch {
     /// Whether a worker is one of those that the pool began with.
@@ -37,7 +37,7 @@ impl Watch {
         match self.agency.hire(&self.facts, lane, tenure) {
             Ok(Hired::Now(kid)) => self.seat(lane, kid),
             Ok(Hired::Later(invitation)) => self.seats[lane] = Seat::Asked(tenure, invitation),
-            Err(error) => self.go_without(lane, tenure, error),
+            Err(error) => self.go_without(lane, tenure, error.into()),
         }
     }
 
@@ -46,7 +46,7 @@ impl Watch {
         &mut self,
         lane: usize,
         tenure: u64,
-        started: Result<Box<Started>, PoolError>,
+        started: Result<Box<Started>, StartFailure>,
     ) {
         let asked = std::mem::replace(&mut self.seats[lane], Seat::Empty);
         let invitation = match asked {
@@ -62,7 +62,7 @@ impl Watch {
                 // It may have been faster than this news of it.
                 self.know_strangers();
             }
-            Err(error) => self.go_without(lane, tenure, error),
+            Err(failure) => self.go_without(lane, tenure, failure),
         }
     }
 
@@ -75,14 +75,16 @@ impl Watch {
     }
 
     /// A worker cannot be started.
-    fn go_without(&mut self, lane: usize, tenure: u64, error: PoolError) {
+    fn go_without(&mut self, lane: usize, tenure: u64, failure: StartFailure) {
+        let StartFailure { error, from_outside } = failure;
         self.seats[lane] = Seat::Empty;
-        if self.is_first(tenure) && !self.has_served {
+        if self.is_first(tenure) && !self.has_served && !from_outside {
             self.give_up(error);
             return;
         }
-        let death = Death { how: error.to_string(), worker: tenure, ..Death::default() };
-        self.unable[lane] += 1;
+        let how = format!("could not be started: {error}");
+        let death = Death { how, worker: tenure, ..Death::default() };
+        self.unable[lane] += u32::from(!from_outside);
         self.replace(lane, death, Some(error));
     }
 
