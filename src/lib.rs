@@ -56,8 +56,8 @@ mod write;
 use std::process::ExitCode;
 
 pub use brigade_exec::{
-    Backend, ForkServer, JobHandle, Map, MapUnordered, Pool, PoolBuffer, PoolBuilder, PoolConfig,
-    PoolError, Sandbox, StartMethod, Status as PoolStatus, Stop, SubmitError, Transport,
+    Backend, Environment, ForkServer, JobHandle, Map, MapUnordered, Pool, PoolBuffer, PoolBuilder,
+    PoolConfig, PoolError, Sandbox, StartMethod, Status as PoolStatus, Stop, SubmitError, Transport,
     WorkerReport, run_if_worker,
 };
 pub use brigade_kernels::{

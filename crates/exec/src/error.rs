@@ -27,6 +27,14 @@ pub enum PoolError {
         /// The most that is allowed.
         max: u64,
     },
+    /// Workers cannot have this variable in their environment.
+    #[error("workers cannot have the variable `{}`: {why}; --env sets it", name.escape_debug())]
+    Variable {
+        /// Its name.
+        name: String,
+        /// Why not.
+        why: &'static str,
+    },
     /// A limit or the sandbox is asked for, and the backend runs kernels in the caller's
     /// own process.
     #[error("{flag} needs worker processes; use --backend processes")]

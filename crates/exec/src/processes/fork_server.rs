@@ -19,7 +19,7 @@ use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded, unbounded};
 
 use super::spawn::{StartFailure, Started};
 use super::template::{MOST_ASKED, Template};
-use crate::PoolError;
+use crate::{Environment, PoolError};
 
 /// A process from which the workers of any number of pools are forked.
 ///
@@ -113,29 +113,41 @@ impl ForkServer {
     /// When this process is a worker itself, or the process or a thread for it cannot be
     /// started.
     pub fn start() -> Result<Self, PoolError> {
+        Self::start_with(&Environment::default())
+    }
+
+    /// Starts one whose workers have these variables in their environment.
+    ///
+    /// # Errors
+    /// As [`ForkServer::start`].
+    pub fn start_with(environment: &Environment) -> Result<Self, PoolError> {
         super::check_outside()?;
-        Self::of(None)
+        Self::of(None, environment)
     }
 
     /// Starts one of a program; `None`: this executable.
-    pub(super) fn of(program: Option<&Path>) -> Result<Self, PoolError> {
+    pub(super) fn of(
+        program: Option<&Path>,
+        environment: &Environment,
+    ) -> Result<Self, PoolError> {
         let setup = |what: &str, source| PoolError::Setup { what: what.to_owned(), source };
         let bell = Bell::new().map_err(|error| setup("the fork server's bell", error))?;
         let shared = Arc::new(Shared { bell, pid: AtomicU32::new(0) });
         let (orders, inbox) = unbounded();
         let (started, first) = bounded(1);
-        let (program, own) = (program.map(Path::to_owned), Arc::clone(&shared));
+        let own = Arc::clone(&shared);
+        let (program, environment) = (program.map(Path::to_owned), environment.clone());
         // Templates and workers follow the thread that has started the template: it lives as
         // long as anybody needs them. It also waits for the template, which somebody may have
         // stopped, and keeps nobody waiting by that.
         let thread = thread::Builder::new()
             .name("fork-server".to_owned())
-            .spawn(move || match Template::start(program.as_deref()) {
+            .spawn(move || match Template::start(program.as_deref(), &environment) {
                 Ok(template) => {
                     own.pid.store(template.pid(), Ordering::Relaxed);
                     let _ = started.send(Ok(()));
                     let program = program.as_deref();
-                    Service::new(inbox, &own, program, template).run();
+                    Service::new(inbox, &own, (program, &environment), template).run();
                 }
                 Err(error) => drop(started.send(Err(error))),
             })
@@ -170,6 +182,7 @@ struct Service<'a> {
     inbox: Receiver<Order>,
     shared: &'a Shared,
     program: Option<&'a Path>,
+    environment: &'a Environment,
     /// `None`: it has failed, or could not be started again.
     template: Option<Template>,
     /// What the template was asked for comes first.
@@ -184,7 +197,7 @@ impl<'a> Service<'a> {
     fn new(
         inbox: Receiver<Order>,
         shared: &'a Shared,
-        program: Option<&'a Path>,
+        (program, environment): (Option<&'a Path>, &'a Environment),
         template: Template,
     ) -> Self {
         let template = Some(template);
@@ -192,6 +205,7 @@ impl<'a> Service<'a> {
             inbox,
             shared,
             program,
+            environment,
             template,
             orders: VecDeque::new(),
             due: 0,
@@ -226,7 +240,7 @@ impl<'a> Service<'a> {
             && let Some(order) = self.orders.get(self.asked())
         {
             if self.template.is_none() {
-                match Template::start(self.program) {
+                match Template::start(self.program, self.environment) {
                     Ok(template) => {
                         self.shared.pid.store(template.pid(), Ordering::Relaxed);
                         self.template = Some(template);

@@ -25,7 +25,7 @@ use brigade_sys::process::{self, Child, describe};
 
 use super::spawn::{self, StartFailure, Started, Words};
 use super::worker;
-use crate::PoolError;
+use crate::{Environment, PoolError};
 
 /// Its presence makes a process a template.
 pub(super) const TEMPLATE_ENV: &str = "BRIGADE_TEMPLATE";
@@ -68,7 +68,10 @@ impl AsFd for Template {
 
 impl Template {
     /// Starts one. From a thread that lives as long as it is wanted.
-    pub(super) fn start(program: Option<&Path>) -> Result<Self, PoolError> {
+    pub(super) fn start(
+        program: Option<&Path>,
+        environment: &Environment,
+    ) -> Result<Self, PoolError> {
         let (mine, theirs) = Wire::pair().map_err(|source| PoolError::Setup {
             what: "a socket for the fork server".to_owned(),
             source,
@@ -83,7 +86,7 @@ impl Template {
                 .process_group(0)
                 .stdin(theirs.into_stdio());
         };
-        let Started { child, words } = spawn::run(program, prepare)?;
+        let Started { child, words } = spawn::run(program, environment, prepare)?;
         Ok(Self {
             child: Some(child),
             wire: mine,
@@ -288,7 +291,7 @@ fn serve(parent: &str, number: &str) -> Result<(Invitation, u32), ExitCode> {
     }
 }
 
-fn failed(what: &str, error: &dyn std::fmt::Display) -> ExitCode {
+fn failed(what: &str, error: &dyn fmt::Display) -> ExitCode {
     eprintln!("brigade fork server: cannot {what}: {error}");
     ExitCode::FAILURE
 }

@@ -6,6 +6,7 @@
 
 mod apart;
 mod crowded;
+mod environment;
 mod fork_server;
 mod hostile;
 mod kernels;
@@ -70,6 +71,7 @@ fn cases() -> Vec<Case> {
             crowded::TESTS,
             sandbox::TESTS,
             set_up::TESTS,
+            environment::TESTS,
             orphans::TESTS,
             panics::TESTS,
             if setup.transport == Transport::Arena { panics::TESTS_WITH_RINGS } else { &[] },

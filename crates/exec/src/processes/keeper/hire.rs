@@ -57,12 +57,12 @@ impl Agency {
         })?;
         let program = config.worker_program.as_deref();
         if config.start_method == StartMethod::Spawn {
-            let started = spawn::start(program, &invitation)?;
+            let started = spawn::start(program, &config.environment, &invitation)?;
             return Ok(Hired::Now(employ(facts, tenure, invitation, started)));
         }
         let server = match (&self.server, &config.fork_server) {
             (Some(server), _) | (None, Some(server)) => server.clone(),
-            (None, None) => ForkServer::of(program)?,
+            (None, None) => ForkServer::of(program, &config.environment)?,
         };
         let keeper = facts.keeper.clone();
         let answer = move |started: Result<Started, StartFailure>| {
