@@ -92,9 +92,10 @@ impl Environment {
         };
         let passed = |name: &OsStr| matches!(self.variables.get(name), Some(None));
         let own = env::vars_os().filter(|(name, _)| is_needed(name) || passed(name));
-        let set = self.variables.iter().filter_map(|(name, value)| {
-            value.as_ref().map(|value| (name.clone(), value.clone()))
-        });
+        let set = self
+            .variables
+            .iter()
+            .filter_map(|(name, value)| value.as_ref().map(|value| (name.clone(), value.clone())));
         // What is set comes later, and wins.
         own.chain(set).collect()
     }

@@ -303,6 +303,8 @@ impl Pool {
             stamps: Stamps { submitted, ..Stamps::default() },
             attempts: 0,
             strays: 0,
+            is_alone: false,
+            shortages: 0,
             digests: None,
             chunk: Some(Box::new(chunk)),
         };
@@ -402,6 +404,8 @@ impl Pool {
             stamps: Stamps { submitted, ..Stamps::default() },
             attempts: 0,
             strays: 0,
+            is_alone: false,
+            shortages: 0,
             chunk: None,
         };
         self.executor.submit(task, block)?;

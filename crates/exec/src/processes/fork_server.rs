@@ -126,10 +126,7 @@ impl ForkServer {
     }
 
     /// Starts one of a program; `None`: this executable.
-    pub(super) fn of(
-        program: Option<&Path>,
-        environment: &Environment,
-    ) -> Result<Self, PoolError> {
+    pub(super) fn of(program: Option<&Path>, environment: &Environment) -> Result<Self, PoolError> {
         let setup = |what: &str, source| PoolError::Setup { what: what.to_owned(), source };
         let bell = Bell::new().map_err(|error| setup("the fork server's bell", error))?;
         let shared = Arc::new(Shared { bell, pid: AtomicU32::new(0) });

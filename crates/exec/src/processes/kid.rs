@@ -273,6 +273,17 @@ impl Kid {
         self.was_stopped || (self.life.cause().is_none() && was_killed)
     }
 
+    /// Whether it ended by SIGKILL, which nobody in this process has sent.
+    pub(super) fn was_killed_by_nobody(&self) -> bool {
+        let signal = self.reaped.and_then(|reaped| reaped.status.signal());
+        self.life.cause().is_none() && signal == Some(SIGKILL)
+    }
+
+    /// Whether it was sent away as there was no memory, or no descriptor, to serve it.
+    pub(super) fn was_refused_for_shortage(&self) -> bool {
+        matches!(self.life.cause(), Some(Cause::Refused(Refusal::Shortage(_))))
+    }
+
     /// Why it was never ready.
     pub(super) fn start_error(&self, how: &str, limit: Duration) -> PoolError {
         match self.life.cause() {

@@ -17,6 +17,7 @@ mod restarts;
 mod same;
 mod sandbox;
 mod set_up;
+mod short;
 mod storm;
 mod supervision;
 mod trials;
@@ -72,6 +73,7 @@ fn cases() -> Vec<Case> {
             sandbox::TESTS,
             set_up::TESTS,
             environment::TESTS,
+            short::TESTS,
             orphans::TESTS,
             panics::TESTS,
             if setup.transport == Transport::Arena { panics::TESTS_WITH_RINGS } else { &[] },

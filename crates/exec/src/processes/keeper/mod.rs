@@ -6,6 +6,7 @@ mod greet;
 mod hire;
 mod mind;
 mod replace;
+mod shortage;
 mod watch;
 
 use std::sync::atomic::{AtomicU64, Ordering};

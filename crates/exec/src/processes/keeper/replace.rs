@@ -7,6 +7,7 @@ use brigade_proto::{JobId, Nanos};
 use brigade_sys::{clock, random, usage};
 
 use super::hire::{self, Hired};
+use super::shortage;
 use super::watch::{Seat, Watch};
 use crate::PoolError;
 use crate::processes::crew::{self, Death, Next, Why};
@@ -83,7 +84,8 @@ impl Watch {
             return;
         }
         let how = format!("could not be started: {error}");
-        let death = Death { how, worker: tenure, ..Death::default() };
+        let is_short = shortage::is_short(&error);
+        let death = Death { how, worker: tenure, is_short, ..Death::default() };
         self.unable[lane] += u32::from(!from_outside);
         self.replace(lane, death, Some(error));
     }
@@ -105,7 +107,12 @@ impl Watch {
         let Some(ended) = kid.ended(now) else {
             return;
         };
-        let Ended { how, reaped, early } = ended;
+        let Ended { mut how, reaped, early } = ended;
+        let was_oom_killed = kid.was_killed_by_nobody() && self.oom_kills.account_for(now);
+        if was_oom_killed {
+            how = OOM_KILLED.to_owned();
+        }
+        let is_short = was_oom_killed || kid.was_refused_for_shortage();
         let left = self.facts.crew.is_leaving(lane) && reaped.status.success();
         let why = kid.why().cloned().or_else(|| left.then_some(Why::Leaving));
         let why = why.or_else(|| kid.limit(&self.facts.config));
@@ -133,9 +140,11 @@ impl Watch {
             }
             start_error => start_error,
         };
-        self.unable[lane] += u32::from(is_unable);
+        // One that the kernel has ended had no job to give the memory back with: not at once again.
+        self.unable[lane] += u32::from(is_unable || (is_short && current.is_none()));
         let death = Death {
             worker,
+            is_short,
             youngest: 0,
             how,
             why,
@@ -181,6 +190,10 @@ impl Watch {
         self.kill_all();
     }
 }
+
+/// How a worker ended that the kernel chose.
+const OOM_KILLED: &str = "killed by SIGKILL: by the kernel, as there was no memory left; fewer \
+                          --workers or smaller jobs need less";
 
 /// Between half of a pause and all of it, so that workers that died together do not
 /// come back together.

@@ -11,7 +11,7 @@ use brigade_proto::{Buffer, JobError, JobId, Nanos, Notes, Params};
 use brigade_sys::clock;
 
 use super::{Leave, Worker};
-use crate::invoke::{self, Call, Deadline};
+use crate::invoke::{self, Call, CallError, Deadline};
 use crate::log::{is_chatty, tell_called, tell_returned};
 use crate::processes::bounds::{Bound, make_way_if_starved};
 use crate::processes::sinks::{Output, Room, Sink};
@@ -153,9 +153,11 @@ impl Worker<'_> {
                     &mut sink,
                 );
                 let outputs = sink.into_outputs();
-                if result.is_ok() && outputs.iter().any(Output::is_apart) {
-                    // No room for outputs that an answer can name. This job and the rest go
-                    // on one by one.
+                let has_no_room = outputs.iter().any(Output::is_apart);
+                let is_short = matches!(result, Err(JobError::Shortage { .. }));
+                if (result.is_ok() && has_no_room) || is_short {
+                    // No room for outputs that an answer can name, or no memory. This job and the
+                    // rest go on one by one.
                     break 'runs;
                 }
                 said.extend_from_slice(&returned.to_le_bytes());
@@ -195,7 +197,7 @@ impl Worker<'_> {
 
 pub(super) fn no_memory() -> JobError {
     make_way_if_starved();
-    JobError::Transport { message: "no memory for its outputs".to_owned() }
+    JobError::Shortage { message: "no memory for its outputs".to_owned() }
 }
 
 pub(super) fn call(
@@ -243,5 +245,12 @@ fn run_entry(
     if chatty {
         tell_returned(entry.spec.name);
     }
+    let result = result.map_err(|error| match error {
+        // Only the coordinator knows what else runs, and may have the memory.
+        CallError::NoMemory(error) => {
+            CallError::Failed(JobError::Shortage { message: error.to_string() })
+        }
+        other => other,
+    });
     (returned, deadline.judge(result, returned))
 }
