@@ -9,7 +9,13 @@ use crate::commands::batch_line::{self, Allowed};
 
 /// A line of a batch, without its end.
 pub fn batch_line(registry: &Registry, line: &[u8]) {
-    let allowed = Allowed { registry, backend: Backend::Processes, faults: true };
+    let allowed = Allowed {
+        registry,
+        backend: Backend::Processes,
+        faults: true,
+        is_confined: true,
+        timeout: None,
+    };
     let parsed = batch_line::parse(1, line, allowed);
     if let Err(reason) = parsed.job {
         assert!(!reason.is_empty(), "a line is refused for a reason");

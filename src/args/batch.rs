@@ -46,7 +46,8 @@ pub(crate) struct BatchArgs {
     #[arg(long, help_heading = "Results")]
     pub(crate) force: bool,
     /// Lines may name inputs and outputs under this directory only; names stay relative to the
-    /// current directory. Neither .. nor a link leads out of it
+    /// current directory. Neither .. nor a link leads out of it. Nor do lines raise what bounds their
+    /// memory (max_pixels, max_bytes) or --timeout
     #[arg(long, value_name = "DIR", help_heading = "Untrusted lines")]
     pub(crate) root: Option<PathBuf>,
     /// Let lines name kernels that crash, hang, panic or take memory on purpose

@@ -46,7 +46,7 @@ pub(crate) fn run(args: &BatchArgs, registry: Registry) -> Result<Exit, Failure>
     journal.as_ref().map_or(Ok(()), Journal::begin)?;
     let durability = args.durability.durability;
     let writer = journal.as_ref().map(Journal::writer);
-    let commits = Commits::start(durability, writer, Vec::new())?;
+    let commits = Commits::start(durability, writer, Vec::new());
     let crew = Crew::start(config, registry, trace, journal, commits)?;
     let mut closing = RunHuman::new("the result lines tell all");
     crew.pool.ready().map_err(|error| Failure::from(&*error))?;
@@ -226,6 +226,8 @@ impl Batch<'_> {
             registry: self.pool.registry(),
             backend: self.pool.config().backend,
             faults: self.args.allow_fault_kernels,
+            is_confined: self.args.root.is_some(),
+            timeout: self.pool.config().timeout,
         };
         let Parsed { mut info, job } = batch_line::parse(number, &text, allowed);
         let job = job.and_then(|job| self.look_at_inputs(&info).map(|()| job));

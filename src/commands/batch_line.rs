@@ -23,13 +23,17 @@ pub(crate) struct Parsed {
     pub(crate) job: Result<JobSpec, String>,
 }
 
-/// Which kernels a line may name.
+/// What a line may ask for.
 #[derive(Clone, Copy)]
 pub(crate) struct Allowed<'a> {
     pub(crate) registry: &'a Registry,
     pub(crate) backend: Backend,
     /// Also those that go wrong on purpose.
     pub(crate) faults: bool,
+    /// The line is somebody else's.
+    pub(crate) is_confined: bool,
+    /// How long a job may take whose line says nothing of it.
+    pub(crate) timeout: Option<Duration>,
 }
 
 /// Reads line `number`. Paths are looked at later.
@@ -44,7 +48,7 @@ const KNOWN: [&str; 8] =
     ["id", "kernel", "params", "inputs", "input_bytes", "output", "output_bytes", "timeout_ms"];
 
 fn read(text: &[u8], info: &mut JobInfo, allowed: Allowed<'_>) -> Result<JobSpec, String> {
-    let Allowed { registry, backend, faults } = allowed;
+    let Allowed { registry, backend, faults, is_confined, timeout } = allowed;
     let fields = Fields::read(text)?;
     // First, so that a job with a mistake in it still has its id.
     if let Some(id) = fields.get("id") {
@@ -77,7 +81,11 @@ fn read(text: &[u8], info: &mut JobInfo, allowed: Allowed<'_>) -> Result<JobSpec
     }
     let mut params = Params::new();
     for (name, value) in fields.within("params")?.iter() {
-        params.set(name, param_value(entry, name, value)?);
+        let value = param_value(entry, name, value)?;
+        if is_confined {
+            refuse_more(entry, name, &value)?;
+        }
+        params.set(name, value);
     }
     let inputs = info.inputs.len().min(limits::MAX_INPUTS + 1);
     // Before the format, which would hide a parameter's own mistake.
@@ -92,7 +100,28 @@ fn read(text: &[u8], info: &mut JobInfo, allowed: Allowed<'_>) -> Result<JobSpec
         Some(0) => return Err("timeout_ms must be at least 1".to_owned()),
         other => other.map(Duration::from_millis),
     };
+    if is_confined
+        && let (Some(wanted), Some(most)) = (job.timeout, timeout)
+        && wanted > most
+    {
+        return Err(format!(
+            "timeout_ms is more than --timeout {most:?}, which a line under --root may not raise"
+        ));
+    }
     Ok(job)
+}
+
+/// A line that somebody else has written may lower what bounds its memory, and not raise it.
+fn refuse_more(entry: &Entry, name: &str, value: &Value) -> Result<(), String> {
+    let spec = entry.spec.params.iter().find(|spec| spec.name == name && spec.bounds_memory);
+    let default = spec.and_then(|spec| Some((spec, spec.default.as_ref()?)));
+    // As the kernel will read it: 4e8 is a whole number, too.
+    match default.map(|(spec, default)| (spec.kind.check(value), default)) {
+        Some((Some(Value::Int(wanted)), &Value::Int(most))) if wanted > most => {
+            Err(format!("{name} is more than {most}, which a line under --root may not raise"))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// The value of a parameter, of a type and in a range that the kernel allows.

@@ -53,7 +53,7 @@ pub(crate) fn run(args: &RunArgs, registry: Registry) -> Result<Exit, Failure> {
     };
     let window = Window::new(&pool);
     let writer = journal.as_ref().map(Journal::writer);
-    let commits = Commits::start(args.durability.durability, writer, made)?;
+    let commits = Commits::start(args.durability.durability, writer, made);
     let crew = Crew::start(pool, registry, trace, journal, commits)?;
     let account = crew.work(|pool, ledger, interrupt| {
         let (sender, outcomes) = crossbeam_channel::unbounded();

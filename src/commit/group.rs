@@ -10,6 +10,7 @@ use crate::journal::{Digest, Done, Writer};
 use crate::write::{FileError, FinishedDrafts, is_taken, sync};
 
 /// The jobs of a group, and what has to be on the disk besides.
+#[derive(Default)]
 pub(super) struct Group {
     journal: Option<Writer>,
     jobs: Vec<Uncommitted>,

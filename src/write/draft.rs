@@ -5,6 +5,9 @@ use std::io::{self, BufWriter, ErrorKind, Write};
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 
+use brigade_sys::limits;
+use rustix::io::Errno;
+
 use super::disk::{self, Stored};
 use super::temporary::Temporary;
 use super::{Place, Replace, directory, exists, follow, look, place, remains, reserved, target};
@@ -81,6 +84,12 @@ impl Draft {
         let file = self.file.into_inner()?;
         let mut replaces = false;
         if let Goes::Beside(Beside { place, old, .. }) = &self.goes {
+            // The kernel does not see to that while another thread makes shared memory.
+            if let Some(most) = limits::file_size()
+                && file.file().metadata()?.len() > most
+            {
+                return Err(Errno::FBIG.into());
+            }
             replaces = is_to_be_replaced(place, &self.path, &file, self.replace)?;
             keep_attributes(file.file(), file_at(place).or(*old));
         }

@@ -280,6 +280,11 @@ fn a_limit_of_file_sizes_is_no_limit_of_shared_memory() {
         after(&kitchen, "ulimit -S -f 8", &format!("run touch a.png --transport {transport}"))
             .expect(0);
     }
+    // While one thread makes memory for a job, another writes the result of one before it.
+    let line = "run touch --jobs 300 --size 100KiB -o many/ --transport shm --keep-going";
+    let done = after(&kitchen, "ulimit -S -f 8", line).expect(1);
+    assert!(done.stdout.contains("0 of 300 ok"), "{done:#?}");
+    assert_eq!(kitchen.list("many"), [""; 0], "nothing partial, nothing too long");
     // Hard: said, with what to do.
     let done = after(&kitchen, "ulimit -f 8", "run touch a.png").expect(5);
     assert!(done.stderr.contains("raise ulimit -f, or use --backend threads"), "{done:#?}");

@@ -48,30 +48,34 @@ fn wait_until_full(written: &AtomicUsize) {
     });
 }
 
-/// KiB that a batch of so many lines takes more near its end than after a third of it. Its
-/// queues are filled once before anything is read, because the heap keeps what they took at
-/// most: without that their being full for the first time would look like growth.
+/// KiB that a batch of so many lines takes more near its end than after a third of it, without the
+/// greatest of the steps between: the heap keeps what queues took at most, so a queue that is
+/// fuller than ever before, as happens beside other load, raises it at one look. What is kept of
+/// each job raises it from look to look. The queues are filled once before anything is read.
 fn growth(kitchen: &Kitchen, flags: &str, count: usize, line: fn(usize) -> String) -> u64 {
     let command = format!("batch - -b threads -w 2 {flags}");
     let mut child = kitchen.command(&command).stdin(Stdio::piped()).spawn().unwrap();
     let (written, writer) = write_lines(&mut child, count, line);
     wait_until_full(&written);
-    let (mut early, mut late) = (0, 0);
+    let mut looks = Vec::new();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
     for number in 1..=count {
         let line = lines.next().unwrap().unwrap();
         assert!(line.contains("\"status\":\"ok\""), "{line}");
-        if number == count / 3 {
-            early = own_memory(child.id());
-        } else if number == count - 1000 {
-            late = own_memory(child.id());
+        if number >= count / 3 && number % (count / LOOKS) == 0 && number < count {
+            looks.push(own_memory(child.id()));
         }
     }
     assert!(lines.next().is_none());
     writer.join().unwrap();
     assert!(child.wait().unwrap().success());
-    late.saturating_sub(early)
+    let steps = looks.windows(2).map(|look| look[1].saturating_sub(look[0]));
+    let greatest = steps.max().expect("it was looked at more than once");
+    looks[looks.len() - 1].saturating_sub(looks[0] + greatest)
 }
+
+/// Looks at the memory of a batch, if it were looked at from the beginning.
+const LOOKS: usize = 15;
 
 /// Jobs of a long batch.
 const COUNT: usize = 60_000;

@@ -17,6 +17,9 @@ pub struct ParamSpec {
     pub default_means: Option<(&'static str, Value)>,
     /// What it means, with its unit.
     pub doc: &'static str,
+    /// Whether it bounds the memory that a job takes: a job that is not trusted may not have more
+    /// than the default.
+    pub bounds_memory: bool,
 }
 
 /// The type of a parameter and what it may be.
@@ -39,10 +42,11 @@ impl ParamSpec {
         let doc = "Larger results are refused, in bytes, unless the inputs have a 16th of that";
         Self::int("max_bytes", 1 << 20..=limits::MAX_BUFFER_BYTES.cast_signed(), doc)
             .default(1_i64 << 30)
+            .bounds_memory()
     }
 
     fn new(name: &'static str, kind: ParamKind, doc: &'static str) -> Self {
-        Self { name, kind, default: None, default_means: None, doc }
+        Self { name, kind, default: None, default_means: None, doc, bounds_memory: false }
     }
 
     /// A whole number within `range`.
@@ -81,6 +85,12 @@ impl ParamSpec {
     /// shows in its place.
     pub fn default_means(mut self, meaning: &'static str, example: impl Into<Value>) -> Self {
         self.default_means = Some((meaning, example.into()));
+        self
+    }
+
+    /// Says that it bounds the memory that a job takes.
+    pub fn bounds_memory(mut self) -> Self {
+        self.bounds_memory = true;
         self
     }
 

@@ -5,7 +5,7 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use brigade_proto::limits::MAX_BUFFER_BYTES;
@@ -68,10 +68,9 @@ fn lower(resource: Resource, most: u64) -> io::Result<()> {
 }
 
 /// Calls something that makes shared memory, with the limit of file sizes (`ulimit -f`) as high as
-/// it may be: it counts memory files too, and is not meant for them. Files that other threads
-/// write at that moment may get larger than the limit, but not than the hard one.
+/// it may be: it counts memory files too, and is not meant for them. The kernel lets other threads
+/// write files beyond the limit at that moment; those compare with [`file_size`] themselves.
 pub fn with_large_files<T>(make: impl FnOnce() -> T) -> T {
-    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
     if sandbox::is_entered() {
         // It may not ask. Its limit is as high as it may be, see `bound_files`.
         return make();
@@ -86,6 +85,19 @@ pub fn with_large_files<T>(make: impl FnOnce() -> T) -> T {
     let made = make();
     let _ = setrlimit(Resource::Fsize, before);
     made
+}
+
+/// Held while the limit of file sizes is raised.
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+
+/// The limit of file sizes of this process (`ulimit -f`), in bytes, as it was when this was first
+/// called; not as [`with_large_files`] raises it for a moment.
+pub fn file_size() -> Option<u64> {
+    static LIMIT: OnceLock<Option<u64>> = OnceLock::new();
+    *LIMIT.get_or_init(|| {
+        let _one = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+        get(Resource::Fsize).ok()?.current
+    })
 }
 
 /// The private memory of this process: heap, stacks and private mappings, used or not,

@@ -5,8 +5,44 @@ fn parsed(text: &str) -> Parsed {
 }
 
 fn parsed_by(text: &[u8], faults: bool) -> Parsed {
+    parsed_as(text, Allowed { faults, ..trusted(&Registry::builtin()) })
+}
+
+fn trusted(registry: &Registry) -> Allowed<'_> {
+    Allowed {
+        registry,
+        backend: Backend::Processes,
+        faults: false,
+        is_confined: false,
+        timeout: Some(Duration::from_secs(10)),
+    }
+}
+
+fn parsed_as(text: &[u8], allowed: Allowed<'_>) -> Parsed {
+    parse(7, text, allowed)
+}
+
+#[test]
+fn a_confined_line_lowers_its_limits_and_raises_none() {
     let registry = Registry::builtin();
-    parse(7, text, Allowed { registry: &registry, backend: Backend::Processes, faults })
+    for (line, why) in [
+        (r#""kernel": "blur", "params": {"max_pixels": 200000001}"#, "max_pixels is more than"),
+        (r#""kernel": "blur", "params": {"max_pixels": 4e8}"#, "max_pixels is more than"),
+        (r#""kernel": "matmul", "params": {"max_bytes": 1073741825}"#, "max_bytes is more than"),
+        (r#""kernel": "blur", "timeout_ms": 10001"#, "timeout_ms is more than --timeout 10s"),
+        (r#""kernel": "blur", "params": {"max_pixels": 2e8}, "timeout_ms": 10000"#, ""),
+        (r#""kernel": "blur", "params": {"max_pixels": 1000, "sigma": 9}"#, ""),
+    ] {
+        let inputs = if line.contains("matmul") { r#"["a", "b"]"# } else { r#"["a"]"# };
+        let line = format!(r#"{{{line}, "inputs": {inputs}}}"#);
+        let trusted = trusted(&registry);
+        assert!(parsed_as(line.as_bytes(), trusted).job.is_ok(), "{line}");
+        let confined = Allowed { is_confined: true, ..trusted };
+        match parsed_as(line.as_bytes(), confined).job {
+            Ok(_) => assert_eq!(why, "", "{line}"),
+            Err(said) => assert!(!why.is_empty() && said.contains(why), "{line}: {said}"),
+        }
+    }
 }
 
 #[test]

@@ -22,7 +22,8 @@ pub(crate) fn reader(name: &'static str, summary: &'static str) -> Spec {
         .default_size(DEFAULT_SIZE)
         .param(
             ParamSpec::int("max_pixels", 1..=1 << 40, "Larger images are refused, in pixels")
-                .default(200_000_000_i64),
+                .default(200_000_000_i64)
+                .bounds_memory(),
         )
 }
 

@@ -1,7 +1,7 @@
 use brigade_proto::Buffer;
 
 use super::job::{filter, load, store, synthesize};
-use super::{median_histogram, median_network};
+use super::{median_histogram, median_network, median_weighed};
 use crate::{Context, Kernel, KernelError, ParamSpec, Progress, Size, Spec};
 
 pub(super) struct Median;
@@ -22,6 +22,8 @@ impl Kernel for Median {
         let (pixels, format) = load(job)?;
         let (radius, control) = (job.int("radius") as usize, job.control());
         store(job, pixels.shape, format, |out| match radius {
+            1 if pixels.alpha_varies() => median_weighed::run::<1>(&pixels, control, out),
+            2 if pixels.alpha_varies() => median_weighed::run::<2>(&pixels, control, out),
             _ if pixels.alpha_varies() => {
                 median_histogram::run_weighed(&pixels, radius, control, out)
             }
@@ -101,6 +103,32 @@ mod tests {
             for y in reach..40 - reach {
                 let pixel = &out.bytes[(y * 40 + 19) * 4..][..4];
                 assert_eq!(pixel, [100 + y as u8, 200, 90, 255], "radius {radius}, row {y}");
+            }
+        }
+    }
+
+    /// Uniform almost everywhere, with a slope of alpha and a hole: most windows are plain.
+    #[test]
+    fn few_mixed_windows_are_counted_one_by_one() {
+        for seed in 0..20 {
+            let mut case = Case::random(120, 30, 4, seed);
+            let inside = [255, 128, 1, 0][seed as usize % 4];
+            for (i, pixel) in case.bytes.as_chunks_mut::<4>().0.iter_mut().enumerate() {
+                let (x, y) = (i % 120, i / 120);
+                pixel[3] = match (x, y) {
+                    (0, 0) | (60, 29) => pixel[3],
+                    (50..53, 10..13) => pixel[3],
+                    (80.., _) => 0,
+                    _ => inside,
+                };
+            }
+            for radius in [1_i64, 2] {
+                let out = run_raw("median", &[("radius", radius.into())], &case);
+                assert_eq!(
+                    out.bytes,
+                    naive(&case, radius as isize),
+                    "seed {seed}, radius {radius}"
+                );
             }
         }
     }

@@ -18,6 +18,7 @@ mod jpeg;
 mod median;
 mod median_histogram;
 mod median_network;
+mod median_weighed;
 mod pattern;
 mod pixels;
 mod png;

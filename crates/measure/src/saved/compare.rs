@@ -19,6 +19,9 @@ const CONFIDENCE: f64 = 0.99;
 const LEAST_BLOCKS: usize = 8;
 const RESAMPLES: usize = 2000;
 
+/// What is said of figures that are not only alike.
+const THE_SAME: &str = "both sides hold the same measurements";
+
 /// Compares what either has. `relative`: by each file's ratios to threads or to the floor.
 /// What only one of them has, or what was not measured to the end, is inconclusive.
 /// Nothing if they have nothing in common.
@@ -54,6 +57,12 @@ fn pair(sides: [(&Saved, Option<&SavedCell>); 2], limit: f64, relative: bool) ->
     let about = base.or(head)?;
     let references = sides.map(|(result, cell)| cell.and_then(|cell| result.reference(cell)));
     if relative && references == [None, None] {
+        return None;
+    }
+    // Neither side was meant to measure it: spans that a backend does not have.
+    if let (Some(base), Some(head)) = (base, head)
+        && [base, head].into_iter().all(|cell| cell.blocks.is_empty() && cell.error.is_none())
+    {
         return None;
     }
     let mut why: Vec<String> = Vec::new();
@@ -179,6 +188,11 @@ fn judge(cells: &mut [Compared], limit: f64) {
         if cell.blocks >= LEAST_BLOCKS {
             cell.detectable = detectable(cell, tested.len());
         }
+        // However wide the interval is: there is nothing that could differ.
+        if cell.why.is_empty() && are_same_measurements(cell) {
+            (cell.verdict, cell.why) = (Verdict::Same, THE_SAME.to_owned());
+            continue;
+        }
         let (verdict, why) = verdict(cell, limit, tested.len());
         let unmeasured = !cell.why.is_empty();
         if !unmeasured {
@@ -188,6 +202,10 @@ fn judge(cells: &mut [Compared], limit: f64) {
             cell.verdict = verdict;
         }
     }
+}
+
+fn are_same_measurements(cell: &Compared) -> bool {
+    !cell.base_samples.is_empty() && cell.base_samples == cell.head_samples
 }
 
 /// The first step of Holm's correction is the hardest: each cell is held to that.

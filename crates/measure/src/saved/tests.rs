@@ -108,6 +108,26 @@ fn what_was_not_measured_is_listed_and_is_not_the_same() {
 }
 
 #[test]
+fn a_result_is_the_same_as_itself() {
+    // Wild, and of two blocks only; and a span that this backend does not have.
+    let wild = cell("processes", (0..2).map(|i| 10.0 + 90.0 * f64::from(i)));
+    let mut span = cell("threads", std::iter::empty());
+    span["metric"] = json!("span_deliver");
+    let result = saved(&[cell("threads", (0..20).map(|i| f64::from(i + 1))), wild, span.clone()]);
+    let cells = compare(&result, &result, 0.05, false);
+    assert_eq!(cells.len(), 2, "what nobody measured is not compared");
+    for cell in cells {
+        assert_eq!((cell.verdict, cell.why.as_str()), (Verdict::Same, THE_SAME_MEASUREMENTS));
+    }
+    // One side has measured it.
+    let mut measured = cell("threads", (0..20).map(f64::from));
+    measured["metric"] = json!("span_deliver");
+    assert_eq!(verdicts(&saved(&[measured]), &saved(&[span]), false), [Verdict::Inconclusive]);
+}
+
+const THE_SAME_MEASUREMENTS: &str = "both sides hold the same measurements";
+
+#[test]
 fn zeros_are_the_same_and_more_than_zero_is_worse() {
     let all = |value: f64| saved(&[cell("threads", (0..20).map(move |_| value))]);
     let only = |base: &Saved, head: &Saved| compare(base, head, 0.05, false).remove(0);
