@@ -172,7 +172,7 @@ const LONGEST_STREAM: usize = 1 << 30;
 fn no_memory(path: &Path, len: u64) -> JobError {
     let why = shortage::of_shared_memory(len);
     let message = format!("cannot read {}: no memory for its {len} bytes: {why}", path.display());
-    JobError::Shortage { message }
+    JobError::Shortage { bytes: len, message }
 }
 
 fn read<T: Target>(

@@ -41,6 +41,8 @@ pub enum JobError {
     /// while no other job ran.
     #[error("{message}")]
     Shortage {
+        /// What was asked for; 0: that is not known.
+        bytes: u64,
         /// What could not be had, and what would help.
         message: String,
     },

@@ -149,7 +149,7 @@ impl Link {
                         (Some(error), _) => Err(error),
                         (None, Ok(payloads)) => Ok(payloads.into_iter().map(Into::into).collect()),
                         // It has done its part.
-                        (None, Err(message)) => Err(JobError::Shortage { message }),
+                        (None, Err(message)) => Err(JobError::Shortage { bytes: 0, message }),
                     };
                     let instants = Instants { in_hand, called, returned, published };
                     let done = Done { job, result, notes, instants };
@@ -322,9 +322,10 @@ enum Undelivered {
 fn failed(error: &SendError) -> Undelivered {
     match error {
         SendError::Disconnected => Undelivered::WorkerGone,
-        SendError::Memory { .. } => {
-            Undelivered::Job(JobError::Shortage { message: error.to_string() })
-        }
+        SendError::Memory { bytes, .. } => Undelivered::Job(JobError::Shortage {
+            bytes: *bytes as u64,
+            message: error.to_string(),
+        }),
         other => Undelivered::Job(JobError::Transport { message: other.to_string() }),
     }
 }

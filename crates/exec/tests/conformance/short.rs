@@ -30,7 +30,10 @@ impl Kernel for Needy {
         let tries = tries(directory);
         fs::write(directory.join(format!("try-{tries}")), "").unwrap();
         match directory.join("short").exists() {
-            true => Err(KernelError::Memory { bytes: 1 << 40 }),
+            true => {
+                let asks = fs::read_to_string(directory.join("short")).unwrap();
+                Err(KernelError::Memory { bytes: asks.parse().unwrap() })
+            }
             false => Ok(Progress::Done),
         }
     }
@@ -42,8 +45,12 @@ fn tries(directory: &Path) -> usize {
 }
 
 fn short() -> (TempDir, JobSpec) {
+    asks_for(1 << 20)
+}
+
+fn asks_for(bytes: u64) -> (TempDir, JobSpec) {
     let directory = tempfile::tempdir().unwrap();
-    fs::write(directory.path().join("short"), "").unwrap();
+    fs::write(directory.path().join("short"), bytes.to_string()).unwrap();
     let job = JobSpec::new("needy").input(directory.path().to_str().unwrap().as_bytes());
     (directory, job)
 }
@@ -89,10 +96,17 @@ fn fails(setup: Setup) {
     ok(&runs.wait());
     let error = result(needy.wait()).unwrap_err();
     assert!(matches!(error, JobError::Shortage { .. }), "{error}");
-    assert!(error.to_string().contains("no memory for 1099511627776 bytes"), "{error}");
+    assert!(error.to_string().contains("no memory for 1048576 bytes"), "{error}");
     // Once beside another job, and four times alone.
     assert_eq!(tries(directory.path()), 5);
     ok(&other.wait());
+    // The next one holds nobody up for long, and what no machine has is not waited for.
+    for (bytes, expected) in [(1 << 20, 2), (1 << 60, 1)] {
+        let (directory, job) = asks_for(bytes);
+        let error = result(pool.submit(job).unwrap().wait()).unwrap_err();
+        assert!(matches!(error, JobError::Shortage { .. }), "{error}");
+        assert_eq!(tries(directory.path()), expected, "{bytes} bytes");
+    }
     drop(pool);
     before.assert_same();
 }

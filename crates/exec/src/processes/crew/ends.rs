@@ -193,8 +193,11 @@ impl Crew {
         let Some(Assigned { mut task, bytes_in, .. }) = entry.assigned.remove(place) else {
             return Err(foreign::out_of_turn(done.job));
         };
-        if let Err(JobError::Shortage { message }) = &result {
-            match self.wait_for_memory(state, task, message) {
+        if task.is_alone && result.is_ok() {
+            state.starved.has_helped();
+        }
+        if let Err(JobError::Shortage { bytes, message }) = &result {
+            match self.wait_for_memory(state, task, *bytes, message) {
                 Ok(()) => {
                     // Its worker may have another in its place.
                     state.lanes[lane].given -= 1;

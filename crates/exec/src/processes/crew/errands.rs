@@ -171,10 +171,10 @@ impl Crew {
         else {
             return;
         };
-        if let JobError::Shortage { message } = &error {
+        if let JobError::Shortage { bytes, message } = &error {
             // Another one may be delivered in its place.
             entry.given -= 1;
-            match self.wait_for_memory(&mut state, task, message) {
+            match self.wait_for_memory(&mut state, task, *bytes, message) {
                 Ok(()) => {
                     self.deal(&mut state);
                     self.release(state);

@@ -10,7 +10,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use brigade_proto::Nanos;
-use brigade_sys::{clock, usage};
+use brigade_sys::{clock, cores, usage};
 
 use super::super::keeper::Event;
 use super::{Crew, State};
@@ -34,9 +34,17 @@ pub(super) struct Starved {
     /// Since when there are any, and why the first one got no memory.
     since: Option<(Nanos, String)>,
     is_told: bool,
+    /// The last job that was tried alone has failed: the next ones are tried once, so that many that ask
+    /// for too much hold nobody up for long.
+    is_hopeless: bool,
 }
 
 impl Starved {
+    /// A job had enough memory alone.
+    pub(super) fn has_helped(&mut self) {
+        self.is_hopeless = false;
+    }
+
     /// Whether any wait, or run alone.
     pub(super) fn is_any(&self) -> bool {
         self.is_out || !self.tasks.is_empty()
@@ -100,12 +108,19 @@ impl Crew {
         &self,
         state: &mut State,
         mut task: Box<Task>,
+        bytes: u64,
         why: &str,
     ) -> Result<(), Box<Task>> {
         if task.chunk.is_some() || task.ticket.is_stopping() || state.stopped.is_some() {
             return Err(task);
         }
-        if task.is_alone && task.shortages + 1 >= MOST {
+        // There will never be as much.
+        if bytes > cores::memory() {
+            return Err(task);
+        }
+        let most = if state.starved.is_hopeless { 1 } else { MOST };
+        if task.is_alone && task.shortages + 1 >= most {
+            state.starved.is_hopeless = true;
             return Err(task);
         }
         task.attempts -= 1;

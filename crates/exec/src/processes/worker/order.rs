@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use brigade_ipc::wire::{self, Answer, ChunkBody, ChunkOthers, Instants, Place};
 use brigade_ipc::{Carriage, MAX_MESSAGE, Station};
-use brigade_kernels::{Context, Entry, KernelId, OutputSink, Registry};
+use brigade_kernels::{Context, Entry, KernelError, KernelId, OutputSink, Registry};
 use brigade_proto::{Buffer, JobError, JobId, Nanos, Notes, Params};
 use brigade_sys::clock;
 
@@ -197,7 +197,7 @@ impl Worker<'_> {
 
 pub(super) fn no_memory() -> JobError {
     make_way_if_starved();
-    JobError::Shortage { message: "no memory for its outputs".to_owned() }
+    JobError::Shortage { bytes: 0, message: "no memory for its outputs".to_owned() }
 }
 
 pub(super) fn call(
@@ -248,7 +248,11 @@ fn run_entry(
     let result = result.map_err(|error| match error {
         // Only the coordinator knows what else runs, and may have the memory.
         CallError::NoMemory(error) => {
-            CallError::Failed(JobError::Shortage { message: error.to_string() })
+            let bytes = match error {
+                KernelError::Memory { bytes } | KernelError::Shortage { bytes, .. } => bytes,
+                _ => 0,
+            };
+            CallError::Failed(JobError::Shortage { bytes, message: error.to_string() })
         }
         other => other,
     });
