@@ -267,7 +267,7 @@ mod tests {
     #[test]
     fn nothing_is_believed_that_is_not_there() {
         let memory = OwnedFd::from(tempfile::tempfile().unwrap());
-        let (pipe, _writer) = std::io::pipe().unwrap();
+        let (pipe, _writer) = io::pipe().unwrap();
         let region = |len| letter(vec![Carrier::Region { len }], 1);
         let frames = |len| letter(vec![Carrier::Frames { len }], 0);
         let many = |n| letter((0..n).map(|_| Carrier::Frames { len: 16 << 30 }).collect(), 0);

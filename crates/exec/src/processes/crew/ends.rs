@@ -349,7 +349,7 @@ impl Crew {
         {
             Next::GiveUp { deaths }
         } else {
-            Next::Restart(pause(state.deaths.length()))
+            Next::Restart(pause(state.deaths.length()).max(state.starved.rest(lane)))
         };
         self.deal(&mut state);
         self.release(state);

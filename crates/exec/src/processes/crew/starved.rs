@@ -3,8 +3,9 @@
 //! Memory is short while others have it. So a job that got none has not failed: it waits until no
 //! other job runs, and is tried again while nothing else does. Others wait for it meanwhile, or it
 //! would never come to that. What is freed may be there a moment later (results that are still to be
-//! written, a worker that is being ended), and idle workers hold some, so they are replaced after the
-//! first of these tries; after [`MOST`] of them the job fails, with what could not be had.
+//! written, a worker that is being ended), and idle workers hold some, so they are ended after the
+//! first of these tries, and all but one replaced a little later only; after [`MOST`] of them the job
+//! fails, with what could not be had.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -20,6 +21,8 @@ use crate::ticket::Task;
 const MOST: u32 = 4;
 /// The pause after the first of these tries; four times as long after each further one.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
+/// See [`Starved::rest`].
+const REST: Duration = Duration::from_secs(3);
 /// How long jobs wait before that is told.
 const TELL_AFTER: Duration = Duration::from_secs(3);
 
@@ -48,6 +51,13 @@ impl Starved {
     /// Whether any wait, or run alone.
     pub(super) fn is_any(&self) -> bool {
         self.is_out || !self.tasks.is_empty()
+    }
+
+    /// How long a lane goes without a worker whose last one has ended: an idle one has some MiB for itself,
+    /// and a job may not have enough beside many of these. The first lane is for that job.
+    pub(super) fn rest(&self, lane: usize) -> Duration {
+        let has_failed_alone = self.tasks.iter().any(|task| task.shortages > 0);
+        if lane > 0 && has_failed_alone { REST } else { Duration::ZERO }
     }
 
     /// Those that wait.
