@@ -71,12 +71,34 @@ printf '# Not edited by hand.\nversion = 3\n[[package]]\nname = "tiny"\nversion 
 tiny 5
 tiny 60
 code=0
-GATE_REPO=$out/tiny GATE_PROGRAM=tiny GATE_BRIGADE=$brigade GATE_COMMAND=' ' GATE_BUDGET=5s \
+GATE_REPO=$out/tiny GATE_PROGRAM=tiny GATE_BRIGADE=$brigade GATE_COMMAND= GATE_BUDGET=5s \
     GATE_OUT=$out/tiny/gate GATE_EXPORT="github=$out/annotations" \
     "$here/ci_gate.sh" HEAD~1 HEAD || code=$?
 [ "$code" = 3 ] || [ "$code" = 4 ] || fail "the gate says $code of a program that takes ten times as long"
 grep -q '^::' "$out/annotations" || fail "the gate wrote no annotation"
 [ ! -e "$out/tiny/gate/base" ] || fail "the gate left its worktree behind"
+# Where nothing is compared the gate is not green.
+gate() { env GATE_REPO="$out/tiny" GATE_PROGRAM=tiny GATE_BRIGADE="$brigade" GATE_COMMAND= GATE_BUDGET=3s \
+    GATE_OUT="$out/tiny/gate" "$@" > "$out/gate.txt" 2>&1; }
+refuses() {
+    local expected=$1 said=$2 code=0
+    shift 2
+    gate "$@" || code=$?
+    [ "$code" = "$expected" ] && grep -q "$said" "$out/gate.txt" \
+        || fail "the gate ends with $code, not $expected, or does not say '$said': $(cat "$out/gate.txt")"
+}
+script=$here/ci_gate.sh
+printf '#!/bin/sh\nexit 0\n' > "$out/pass"
+printf '#!/bin/sh\necho brigade 9.9.9\n' > "$out/mute"
+chmod +x "$out/pass" "$out/mute"
+refuses 2 'is not Brigade' GATE_BRIGADE="$out/pass" "$script" HEAD~1 HEAD
+refuses 2 'is not Brigade' GATE_BRIGADE=/no/such/program "$script" HEAD~1 HEAD
+refuses 1 'nothing was compared' GATE_BRIGADE="$out/mute" "$script" HEAD~1 HEAD
+refuses 2 'are the same commit' "$script" HEAD HEAD
+refuses 2 'no commit nowhere' "$script" nowhere HEAD
+refuses 2 'no executable' GATE_PROGRAM=other "$script" HEAD~1 HEAD
+refuses 2 'GATE_COMMAND says it' sh -c 'unset GATE_COMMAND; exec "$@"' sh "$script" HEAD~1 HEAD
+refuses 2 'exited with status 1' GATE_BASE_BIN="$out/pass" GATE_HEAD_BIN=/bin/false "$script"
 echo "ok: scripts for shells and CI"
 
 if command -v python3 > /dev/null; then

@@ -10,7 +10,7 @@ use brigade_kernels::Registry;
 use brigade_measure::summary::{Run, Summary};
 use brigade_proto::{Nanos, count};
 use brigade_report::{RunConfig, RunEnd, RunReport};
-use brigade_sys::{clock, heap};
+use brigade_sys::{clock, cores, heap, usage};
 
 use signal_hook::consts::SIGHUP;
 
@@ -128,12 +128,15 @@ impl Account {
         config: &RunConfig,
         results: String,
     ) -> io::Result<()> {
+        let usage = usage::with_children();
         let end = RunEnd {
             host,
             config,
             startup: self.startup,
             summary: &self.summary,
             workers: &self.workers,
+            cpu: usage.user_ns + usage.system_ns,
+            cores: cores::usable().usable,
             ended_early: self.ended_early.clone(),
             results,
         };

@@ -89,11 +89,38 @@ fn the_human_summary_tells_what_was_and_where_time_went() {
     let kitchen = Kitchen::new();
     for backend in ["threads", "processes"] {
         let done = kitchen.run(&format!("run spin --jobs 8 -p us=2000 -b {backend}")).expect(0);
-        for text in ["8 ok", "speedup", "wall time", "compute", "communication", "start-up", "idle"]
-        {
+        for text in [
+            "8 ok",
+            "jobs at a time",
+            "processor time",
+            "wall time",
+            "compute",
+            "communication",
+            "start-up",
+            "idle",
+        ] {
             assert!(done.stdout.contains(text), "{text}: {}", done.stdout);
         }
+        // There is nothing that it was measured against.
+        for text in ["speedup", "efficiency", "share"] {
+            assert!(!done.stdout.contains(text), "{text}: {}", done.stdout);
+        }
         assert!(done.stderr.is_empty(), "{}", done.stderr);
+    }
+}
+
+#[test]
+fn workers_that_share_cores_are_told_of_and_processor_time_is_counted() {
+    let kitchen = Kitchen::new();
+    let workers = 2 * std::thread::available_parallelism().unwrap().get();
+    for backend in ["threads", "processes"] {
+        let line = format!("run blur --jobs 8 --size 300x300 -w {workers} -b {backend}");
+        let done = kitchen.run(&line).expect(0);
+        let told = format!("{workers} workers share ");
+        assert!(done.stdout.contains(&told), "{}", done.stdout);
+        let summary = &kitchen.run(&format!("{line} --format json")).expect(0).json()["summary"];
+        assert!(summary["cpu_us"].as_f64().unwrap() > 0.0, "{summary}");
+        assert_eq!(summary["jobs_in_kernel"], summary["speedup"]);
     }
 }
 

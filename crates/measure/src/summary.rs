@@ -204,14 +204,14 @@ impl Summary {
         self.spans.overhead()
     }
 
-    /// Summed compute time over wall time: how many times faster than one kernel
-    /// call after another.
-    pub fn speedup(&self) -> f64 {
+    /// Summed compute time over wall time: how many jobs were in a kernel at a time, on average.
+    /// It is no speedup: where workers share a core, each job is in its kernel for longer.
+    pub fn jobs_in_kernel(&self) -> f64 {
         ratio(self.compute_sum(), self.wall)
     }
 
-    /// Speedup over workers.
-    pub fn efficiency(&self) -> f64 {
+    /// The same over workers: the part of the workers' time that went into kernels.
+    pub fn kernel_share(&self) -> f64 {
         ratio(self.compute_sum(), self.wall * self.workers as u64)
     }
 
@@ -287,8 +287,8 @@ mod tests {
         assert_eq!(summary.lanes[0], first);
         assert_eq!(summary.lanes.iter().map(LaneTimes::wall).collect::<Vec<_>>(), [107, 107]);
         assert_eq!(summary.compute_sum(), 110);
-        assert!((summary.speedup() - 1.1).abs() < 1e-12);
-        assert!((summary.efficiency() - 0.55).abs() < 1e-12);
+        assert!((summary.jobs_in_kernel() - 1.1).abs() < 1e-12);
+        assert!((summary.kernel_share() - 0.55).abs() < 1e-12);
         assert_eq!((summary.bytes_in, summary.bytes_out), (15, 9));
         assert!((summary.jobs_per_s() - 3e7).abs() < 1e-3);
     }
@@ -300,7 +300,7 @@ mod tests {
         let summary = tally.summary(&Run { wall: 100, ready: vec![1], ..Run::default() });
         assert_eq!((summary.compute, summary.communication), (91, 0));
         assert_eq!(summary.idle, 8);
-        assert!(summary.speedup() > 1.7);
+        assert!(summary.jobs_in_kernel() > 1.7);
     }
 
     #[test]
@@ -335,6 +335,9 @@ mod tests {
     #[test]
     fn nothing_run_divides_by_nothing() {
         let summary = Tally::default().summary(&Run::default());
-        assert_eq!((summary.speedup(), summary.efficiency(), summary.share(0)), (0.0, 0.0, 0.0));
+        assert_eq!(
+            (summary.jobs_in_kernel(), summary.kernel_share(), summary.share(0)),
+            (0.0, 0.0, 0.0)
+        );
     }
 }

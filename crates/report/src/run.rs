@@ -262,6 +262,10 @@ pub struct RunEnd<'a> {
     pub summary: &'a Summary,
     /// What each worker did.
     pub workers: &'a [WorkerReport],
+    /// Processor time of the program and its workers, from their starts to their ends.
+    pub cpu: Nanos,
+    /// How many cores they may use.
+    pub cores: usize,
     /// Why it ended early, if it did: "interrupted by SIGINT".
     pub ended_early: Option<String>,
     /// Where the results are, in words: "written to out/".

@@ -2,7 +2,6 @@
 
 use std::io::{self, Write};
 
-use brigade_exec::WorkerReport;
 use brigade_measure::summary::Summary;
 use brigade_proto::{Status, printable};
 
@@ -87,17 +86,22 @@ fn summary(out: &mut dyn Write, end: &RunEnd<'_>) -> io::Result<()> {
     line(
         "compute time",
         &format!(
-            "{} in all; speedup {}x, efficiency {:.0} %",
+            "{} in kernels, {} jobs at a time on average",
             units::time(summary.compute_sum()),
-            units::digits(summary.speedup()),
-            summary.efficiency() * 100.0,
+            units::digits(summary.jobs_in_kernel()),
         ),
     )?;
+    line("processor time", &processor_time(end))?;
+    if summary.workers > end.cores {
+        let cores = units::count(end.cores as u64, "core");
+        let what = "so time in kernels includes waiting for a core";
+        line("", &format!("{} workers share {cores}, {what}", summary.workers))?;
+    }
     line(
         "bytes",
         &format!("{} in, {} out", units::bytes(summary.bytes_in), units::bytes(summary.bytes_out)),
     )?;
-    if let Some(text) = processes(summary, end.workers) {
+    if let Some(text) = processes(summary) {
         line("processes", &text)?;
     }
     shares(out, summary)
@@ -122,11 +126,19 @@ fn jobs(summary: &Summary) -> String {
     text
 }
 
-fn processes(summary: &Summary, workers: &[WorkerReport]) -> Option<String> {
+/// How much the cores worked, which tells more than the time in kernels where workers share them.
+fn processor_time(end: &RunEnd<'_>) -> String {
+    let mut text = units::time(end.cpu);
+    let known = end.workers.iter().filter_map(|worker| worker.cpu_ns);
+    if let Some(cpu) = known.reduce(|a, b| a + b) {
+        text = format!("{text}, {} of it in workers", units::time(cpu));
+    }
+    text
+}
+
+fn processes(summary: &Summary) -> Option<String> {
     let peak = summary.peak_rss_bytes?;
-    let cpu: u64 = workers.iter().filter_map(|worker| worker.cpu_ns).sum();
-    let mut text =
-        format!("peak memory {}, processor time {}", units::bytes(peak), units::time(cpu));
+    let mut text = format!("peak memory {}", units::bytes(peak));
     if summary.restarts > 0 {
         text = format!("{text}, {}", units::count(summary.restarts, "restart"));
     }

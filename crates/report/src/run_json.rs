@@ -7,6 +7,7 @@ use std::io::{self, Write};
 use brigade_exec::WorkerReport;
 use brigade_measure::lane::LaneTimes;
 use brigade_measure::summary::{Counts, Summary};
+use brigade_proto::Nanos;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -76,7 +77,7 @@ impl<'a> Document<'a> {
             wall_us: Micros(end.summary.wall),
             jobs,
             workers: rows(end),
-            summary: SummaryRow::new(end.summary, end.ended_early.as_deref()),
+            summary: SummaryRow::new(end.summary, end.cpu, end.ended_early.as_deref()),
         }
     }
 }
@@ -136,7 +137,13 @@ struct SummaryRow<'a> {
     jobs_per_s: f64,
     compute_us: Micros,
     overhead_us: Micros,
+    /// Processor time of the program and its workers.
+    cpu_us: Micros,
+    /// How many jobs were in a kernel at a time, on average.
+    jobs_in_kernel: f64,
+    /// The same, under the name that scripts know; it is compared with nothing.
     speedup: f64,
+    /// [`jobs_in_kernel`](Self::jobs_in_kernel) over workers, as before.
     efficiency: f64,
     workers_us: Shares,
     bytes_in: u64,
@@ -173,7 +180,7 @@ struct Shares {
 }
 
 impl<'a> SummaryRow<'a> {
-    fn new(summary: &Summary, ended_early: Option<&'a str>) -> Self {
+    fn new(summary: &Summary, cpu: Nanos, ended_early: Option<&'a str>) -> Self {
         let Counts { ok, failed, crashed, timed_out, cancelled } = summary.counts;
         Self {
             jobs: summary.counts.total(),
@@ -184,8 +191,10 @@ impl<'a> SummaryRow<'a> {
             jobs_per_s: rounded(summary.jobs_per_s()),
             compute_us: Micros(summary.compute_sum()),
             overhead_us: Micros(summary.overhead_sum()),
-            speedup: rounded(summary.speedup()),
-            efficiency: rounded(summary.efficiency()),
+            cpu_us: Micros(cpu),
+            jobs_in_kernel: rounded(summary.jobs_in_kernel()),
+            speedup: rounded(summary.jobs_in_kernel()),
+            efficiency: rounded(summary.kernel_share()),
             workers_us: Shares {
                 startup: Micros(summary.startup),
                 compute: Micros(summary.compute),

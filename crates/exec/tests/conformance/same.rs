@@ -148,13 +148,18 @@ fn timeout_noticed(setup: Setup) {
     let pool = setup.pool();
     let after = Duration::from_millis(20);
     for kernel in ["wait", "busy"] {
-        let job = JobSpec::new(kernel).param("ms", 1_000_000).timeout(after);
-        let outcome = pool.submit(job).unwrap().wait();
-        assert_eq!(result(outcome).unwrap_err(), JobError::TimedOut { after });
+        let costs_a_worker = || {
+            let before = pool.status().restarts;
+            let job = JobSpec::new(kernel).param("ms", 1_000_000).timeout(after);
+            let outcome = pool.submit(job).unwrap().wait();
+            assert_eq!(result(outcome).unwrap_err(), JobError::TimedOut { after });
+            assert!(result(pool.submit(JobSpec::new("busy")).unwrap().wait()).is_ok());
+            pool.status().restarts > before
+        };
+        // A kernel that looks does not cost its worker, unless the worker gets no processor time
+        // for as long as it has to look: then it is killed, as it may be beside other load.
+        assert!(!(0..20).all(|_| costs_a_worker()), "{kernel}");
     }
-    assert!(result(pool.submit(JobSpec::new("busy")).unwrap().wait()).is_ok());
-    // A kernel that looks does not cost its worker.
-    assert_eq!(pool.status().restarts, 0);
 }
 
 /// A pipe that nobody writes to.

@@ -165,12 +165,11 @@ fn of_run(result: &Value) -> Content {
             if cancelled > 0.0 { format!(", {cancelled} cancelled") } else { String::new() }
         ));
     }
-    if let (Some(speedup), Some(efficiency)) = (number("speedup"), number("efficiency")) {
+    if let (Some(in_kernel), Some(share)) = (number("speedup"), number("efficiency")) {
         let sentence = format!(
-            "All compute spans together are {} times the wall time: {:.0} % of the workers' time \
-             went into computing.",
-            crate::units::digits(speedup),
-            efficiency * 100.0
+            "On average {} jobs were in a kernel at a time: {:.0} % of the workers' time.",
+            crate::units::digits(in_kernel),
+            share * 100.0
         );
         content.findings.push(sentence);
     }
