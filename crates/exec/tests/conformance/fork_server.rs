@@ -186,9 +186,10 @@ fn kill_the_next(pool: &Pool, known: &[u32], after: Duration) -> Option<u32> {
     next.inspect(|&pid| kill(pid))
 }
 
-/// From the first instruction of its process to its first worker.
+/// From the first instruction of its process to its first worker; mostly early.
 fn moment(dice: &mut Dice) -> Duration {
-    Duration::from_micros(dice.roll(15_000))
+    let most = 1 << (6 + dice.roll(9));
+    Duration::from_micros(dice.roll(most))
 }
 
 fn killed_at_its_start() {
