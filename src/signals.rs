@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicI32, AtomicUsize, Ordering};
 use std::thread;
 
 use brigade_exec::{Pool, Stop};
+use brigade_sys::shortage;
 use brigade_sys::signals::{is_ignored, stop_by};
 use crossbeam_channel::{Receiver, Sender};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGTSTP};
@@ -136,7 +137,12 @@ impl Flag {
                     let value = number as usize;
                     signal_hook::flag::register_usize(number, Arc::clone(&signal), value)
                 })
-                .map_err(|error| Failure::usage(format!("cannot watch for signals: {error}")))?;
+                .map_err(|error| {
+                    Failure::usage({
+                        let remedy = shortage::remedy(&error);
+                        format!("cannot watch for signals: {error}{remedy}")
+                    })
+                })?;
         }
         Ok(Self { signal })
     }

@@ -38,7 +38,8 @@ pub(crate) enum Experiment {
     Bandwidth(LargePayloadArgs),
     /// Time per job of many jobs that are in flight together, by workers and depth
     Throughput(ThroughputArgs),
-    /// What each further guard adds to a round trip: process, shared memory, pinning, limits
+    /// What each further guard adds to a round trip: process, shared memory, pinning, limits, inputs
+    /// that no other worker can read
     Isolation(IsolationArgs),
     /// From asking for a pool until its workers are ready, until a first result, and until it has
     /// ended after that
@@ -130,8 +131,14 @@ pub(crate) struct ThroughputArgs {
 #[command(after_help = "\
 Examples:
   brigade bench isolation                                    every guard
-  brigade bench isolation --memory-limit 64MiB --sandbox     only these guards, and none")]
+  brigade bench isolation --memory-limit 64MiB --sandbox     only these guards, and none
+  brigade bench isolation --sizes 64KiB,64MiB                inputs that no other worker can read")]
+#[command(next_help_heading = "What is measured")]
 pub(crate) struct IsolationArgs {
+    /// Bytes of inputs that all workers can read, or one alone, as in 1MiB,8MiB, which is the
+    /// default unless guards are asked for
+    #[arg(long, value_name = "SIZES", value_delimiter = ',', value_parser = super::pool::bytes)]
+    pub(crate) sizes: Vec<u64>,
     #[command(flatten)]
     pub(crate) common: CommonArgs,
 }

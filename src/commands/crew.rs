@@ -10,7 +10,7 @@ use brigade_kernels::Registry;
 use brigade_measure::summary::{Run, Summary};
 use brigade_proto::{Nanos, count};
 use brigade_report::{RunConfig, RunEnd, RunReport};
-use brigade_sys::{clock, cores, heap, usage};
+use brigade_sys::{clock, cores, heap, shortage, usage};
 
 use signal_hook::consts::SIGHUP;
 
@@ -72,7 +72,7 @@ impl Crew {
         })
         .map_err(|error| Failure {
             exit: Exit::Pool,
-            message: format!("cannot watch for signals: {error}"),
+            message: format!("cannot watch for signals: {error}{}", shortage::remedy(&error)),
         })?;
         let last = clock::now();
         let status = pool.status();

@@ -128,6 +128,15 @@ fn bandwidth_and_isolation_have_a_row_for_each_way() {
     for guard in ["a thread", "a process, arena", "a process, arena, memory limit"] {
         assert!(has(guard), "{guard}");
     }
+    for (bytes, placement) in [(1 << 20, "copied"), (8 << 20, "in-place")] {
+        for guard in ["inputs for all to read", "inputs of its own"] {
+            let is_it = |case: &Value| {
+                case["bytes"] == bytes && case["placement"] == placement && case["guard"] == guard
+            };
+            assert!(cells(&done).iter().any(|cell| is_it(&cell["case"])), "{bytes} {placement}");
+        }
+    }
+    assert!(done["findings"].to_string().contains("8.00 MiB in-place"), "{}", done["findings"]);
     // Not every kernel has one, and then that is said.
     assert!(has("a process, arena, sandbox") || done["findings"].to_string().contains("sandbox"));
 }

@@ -78,6 +78,41 @@ fn outputs_in_the_sandbox_are_the_same_bytes() {
 }
 
 #[test]
+fn address_space_that_is_not_enough_is_told_and_no_panic() {
+    let kitchen = Kitchen::new();
+    let limited = |mib: u32, line: &str| {
+        let brigade = kitchen.command(line);
+        let mut shell = kitchen.shell(&format!("ulimit -v {}; exec \"$0\" \"$@\"", mib << 10));
+        shell.arg(brigade.get_program()).args(brigade.get_args());
+        finish(shell.spawn().unwrap())
+    };
+    let (mut well, mut told) = (0, 0);
+    for mib in [24, 28, 32, 36, 40, 44, 48, 52, 60, 70, 80, 100, 150, 400] {
+        if limited(mib, "--version").code != Some(0) {
+            // The program itself does not fit.
+            continue;
+        }
+        for how in ["arena", "shm", "inline", "arena --start-method forkserver"] {
+            let line =
+                format!("run touch --jobs 6 -w 2 --size 4MiB --keep-going --transport {how}");
+            let done = limited(mib, &line);
+            let said = format!("{}{}", done.stdout, done.stderr);
+            assert!(!said.contains("panicked"), "{mib} MiB, {how}: {said}");
+            assert!(done.code.is_some(), "{mib} MiB, {how}: ended by a signal: {said}");
+            if done.code == Some(0) {
+                well += 1;
+                continue;
+            }
+            told += 1;
+            let names_it =
+                ["ulimit -v", "no memory", "memory for"].iter().any(|it| said.contains(it));
+            assert!(names_it, "{mib} MiB, {how}, exit {:?}: {said}", done.code);
+        }
+    }
+    assert!(well > 0 && told > 0, "{well} ended well, {told} did not");
+}
+
+#[test]
 fn descriptors_that_are_not_enough_are_noticed_at_the_start() {
     let kitchen = Kitchen::new();
     let limited = |descriptors: u32, line: &str| {

@@ -144,6 +144,9 @@ pub struct PoolConfig {
     pub readable: Arc<Readable>,
     /// Shut worker processes in: no file system, no network, no programs, no processes.
     pub sandbox: Option<Sandbox>,
+    /// Each worker process can read the inputs of its own jobs alone, and has regions of its own for
+    /// them. The sandbox implies it.
+    pub own_inputs: bool,
     /// Bind worker n to the n-th usable core.
     pub pin: bool,
     /// How long a worker process may take to start and shake hands.
@@ -178,6 +181,7 @@ impl Default for PoolConfig {
             cpu_limit: None,
             readable: Arc::default(),
             sandbox: None,
+            own_inputs: false,
             pin: false,
             start_deadline: Duration::from_secs(10),
             worker_program: None,
@@ -197,6 +201,11 @@ impl PoolConfig {
             Backend::Sync | Backend::Async => 1,
             Backend::Threads | Backend::ThreadsGil | Backend::Processes => self.workers,
         }
+    }
+
+    /// Whether each worker has the regions of its inputs to itself.
+    pub(crate) fn has_own_inputs(&self) -> bool {
+        self.own_inputs || self.sandbox.is_some()
     }
 
     /// What its workers are bound to.

@@ -96,6 +96,10 @@ impl PoolBuilder {
         cpu_limit: Option<Duration>,
         /// Shut worker processes in. Default: no.
         sandbox: Option<Sandbox>,
+        /// Each worker process can read the inputs of its own jobs alone. The sandbox implies it.
+        /// Inputs in memory are then copied when it is known which worker has the job, those from
+        /// [`Pool::alloc`], which are on the heap, as well. Default: no; no worker can write inputs in any case.
+        own_inputs: bool,
         /// Bind each worker to a core of its own. Default: no.
         pin: bool,
         /// How long a worker process may take to start. Default: 10 s.

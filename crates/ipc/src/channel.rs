@@ -7,13 +7,17 @@
 //! fails instead of hanging.
 
 use std::fmt;
+use std::io;
 use std::ops::{Deref, DerefMut};
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
 
 use brigade_proto::{Buffer, Bytes, limits};
+use brigade_sys::mapping::View;
 use brigade_sys::shared::Exclusive;
-use brigade_sys::shortage;
+use brigade_sys::{shortage, socket};
 use ipc_channel::IpcError;
-use ipc_channel::ipc::{IpcReceiver, IpcSender, IpcSharedMemory};
+use ipc_channel::ipc::{IpcSender, IpcSharedMemory};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
@@ -21,7 +25,9 @@ use thiserror::Error;
 
 use crate::Carriage;
 use crate::fresh::{self, caught};
+use crate::packet_reader::{PacketReader, garbled, has_bytes, room};
 use crate::wire::{self, CodecError};
+use crate::{bridge, packet};
 
 /// Bytes of an inline payload that travel in one message. With everything around
 /// it, that stays below the 212,448 B at which ipc-channel opens a second socket.
@@ -123,8 +129,6 @@ pub enum Payload {
     Bytes(Bytes),
     /// A region that was written in place.
     Region(Region),
-    /// A region that stays in use on this side.
-    Shared(IpcSharedMemory),
 }
 
 impl Payload {
@@ -145,30 +149,54 @@ impl Payload {
     }
 }
 
-/// A payload that came.
+/// A payload that came to a worker.
 #[derive(Debug)]
 pub enum Received {
     /// Bytes of this process's own.
     Owned(Buffer),
-    /// A region that the other side may still see, and its length.
-    Shared(IpcSharedMemory, usize),
+    /// So many bytes in memory that the coordinator may still see.
+    Memory(OwnedFd, usize),
 }
 
 impl Received {
-    /// The bytes in place. Only for a side that trusts the other not to write
-    /// them any more: a worker reading what its coordinator sent.
-    pub fn in_place(&self) -> &[u8] {
+    /// The bytes, to be read in place: what is in memory is mapped, and can only be read.
+    ///
+    /// # Errors
+    /// When it cannot be mapped; says what is lacking.
+    pub fn open(self) -> Result<Input, String> {
         match self {
-            Self::Owned(bytes) => bytes,
-            Self::Shared(region, len) => &region[..*len],
+            Self::Owned(bytes) => Ok(Input::Owned(bytes)),
+            Self::Memory(memory, len) => match View::of(&memory) {
+                Ok(view) => Ok(Input::View(view, len)),
+                Err(_) => Err(shortage::of_shared_memory(len as u64)),
+            },
         }
     }
 
-    /// The region, if it is one.
-    pub(crate) fn into_region(self) -> Option<IpcSharedMemory> {
+    /// The memory, if it is some.
+    pub(crate) fn into_memory(self) -> Option<OwnedFd> {
         match self {
             Self::Owned(_) => None,
-            Self::Shared(region, _) => Some(region),
+            Self::Memory(memory, _) => Some(memory),
+        }
+    }
+}
+
+/// An input that a worker reads in place. It trusts its coordinator not to write it any more.
+#[derive(Debug)]
+pub enum Input {
+    /// Bytes of this process's own.
+    Owned(Buffer),
+    /// The first so many bytes of memory.
+    View(View, usize),
+}
+
+impl Deref for Input {
+    type Target = [u8];
+    fn deref(&self) -> &[u8] {
+        match self {
+            Self::Owned(bytes) => bytes,
+            Self::View(view, len) => view.get(0..*len).unwrap_or_default(),
         }
     }
 }
@@ -192,7 +220,7 @@ pub enum SendError {
     },
     /// The operating system refused.
     #[error("cannot send: {0}")]
-    Io(std::io::Error),
+    Io(io::Error),
 }
 
 /// Why no message came.
@@ -206,7 +234,7 @@ pub enum RecvError {
     Garbled(String),
     /// The operating system refused.
     #[error("cannot receive: {0}")]
-    Io(std::io::Error),
+    Io(io::Error),
 }
 
 impl From<CodecError> for RecvError {
@@ -222,9 +250,46 @@ fn no_memory(bytes: usize) -> SendError {
 
 /// The sending end of a channel.
 #[derive(Clone, Debug)]
-pub struct Sender(pub(crate) IpcSender<Envelope>);
+pub struct Sender {
+    ipc: IpcSender<Envelope>,
+    /// The same socket. What comes from the other side comes out of it, too.
+    socket: Arc<OwnedFd>,
+}
 
 impl Sender {
+    /// Over a socket that this process has connected to a server of this name with ipc-channel.
+    pub(crate) fn connected(ipc: IpcSender<Envelope>, server: &str) -> io::Result<Self> {
+        Ok(Self { ipc, socket: Arc::new(socket::connected_to(server)?) })
+    }
+
+    /// Over a socket.
+    pub(crate) fn over(socket: Arc<OwnedFd>) -> io::Result<Self> {
+        Ok(Self { ipc: bridge::sender(&socket)?, socket })
+    }
+
+    pub(crate) fn socket(&self) -> &Arc<OwnedFd> {
+        &self.socket
+    }
+
+    /// Sends memory, which stays in use on this side. Not by ipc-channel: that would map it, and for
+    /// writing.
+    ///
+    /// # Errors
+    /// See [`SendError`].
+    pub fn share<M: Serialize>(&self, message: M, memory: &OwnedFd) -> Result<(), SendError> {
+        let len = socket::file_len(memory).unwrap_or(0);
+        let head = wire::encode(&Head { message, payloads: vec![Carrier::Region { len }] })?;
+        let packet = packet::wrap(&packet::message(&head, &[0]));
+        socket::send(&self.socket, &packet, &[memory.as_fd()]).map_err(|error| {
+            if is_hangup(&error) { SendError::Disconnected } else { SendError::Io(error) }
+        })
+    }
+
+    /// Tells the other side that nothing will come any more. What it sends still arrives.
+    pub fn close(&self) {
+        socket::close_for_sending(&self.socket);
+    }
+
     /// Sends a message. Blocks while the socket is full; fails when the receiver
     /// dies meanwhile.
     ///
@@ -245,11 +310,6 @@ impl Sender {
                     regions.push(region.memory.into_inner());
                     Carrier::Region { len: region.len as u64 }
                 }
-                Payload::Shared(region) => {
-                    let len = region.len() as u64;
-                    regions.push(region);
-                    Carrier::Region { len }
-                }
                 Payload::Bytes(bytes) if bytes.len() <= SMALL => {
                     Carrier::Small(ByteBuf::from(&bytes[..]))
                 }
@@ -263,107 +323,78 @@ impl Sender {
         let head = wire::encode(&Head { message, payloads: carriers })?;
         self.post(Envelope { head: ByteBuf::from(head), regions })?;
         for frame in inline.iter().flat_map(|bytes| bytes.chunks(FRAME)) {
+            // ipc-channel takes about three times as much to encode it, and aborts without.
+            if Vec::<u8>::new().try_reserve_exact(4 * FRAME).is_err() {
+                return Err(no_memory(FRAME));
+            }
             self.post(Envelope::new(frame.to_vec()))?;
         }
         Ok(())
     }
 
-    fn post(&self, envelope: Envelope) -> Result<(), SendError> {
+    pub(crate) fn post(&self, envelope: Envelope) -> Result<(), SendError> {
         // A region is copied on the way, which takes a descriptor.
-        let sent = caught(|| self.0.send(envelope)).ok_or_else(|| no_memory(0))?;
+        let sent = caught(|| self.ipc.send(envelope)).ok_or_else(|| no_memory(0))?;
         sent.map_err(|error| match error {
             IpcError::Disconnected => SendError::Disconnected,
             IpcError::Io(error) if is_hangup(&error) => SendError::Disconnected,
             IpcError::Io(error) => SendError::Io(error),
             IpcError::SerializationError(error) => {
-                SendError::Io(std::io::Error::other(error.to_string()))
+                SendError::Io(io::Error::other(error.to_string()))
             }
         })
     }
 }
 
-pub(crate) fn is_hangup(error: &std::io::Error) -> bool {
-    use std::io::ErrorKind::{BrokenPipe, ConnectionReset};
+pub(crate) fn is_hangup(error: &io::Error) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionReset};
     matches!(error.kind(), BrokenPipe | ConnectionReset)
 }
 
-/// The worker's receiving end of a channel. Its coordinator is believed: ipc-channel
-/// panics, or worse, at packets that it would not have sent itself (see
-/// [`Intake`](crate::Intake)).
+/// The worker's receiving end of a channel. Not ipc-channel's, which maps for writing what comes,
+/// and panics when it cannot.
 #[derive(Debug)]
-pub struct Receiver(pub(crate) IpcReceiver<Envelope>);
+pub struct Receiver(PacketReader);
 
 impl Receiver {
+    pub(crate) fn new(socket: Arc<OwnedFd>) -> Self {
+        Self(PacketReader::new(socket))
+    }
+
     /// Waits for a message and its payloads. Sizes are checked before anything is
     /// allocated.
     ///
     /// # Errors
     /// See [`RecvError`].
-    pub fn recv<M: DeserializeOwned>(&self) -> Result<(M, Vec<Received>), RecvError> {
-        let envelope = self.fetch()?;
-        let head: Head<M> = wire::decode(&envelope.head)?;
+    pub fn recv<M: DeserializeOwned>(&mut self) -> Result<(M, Vec<Received>), RecvError> {
+        let (head, regions) = self.0.next()?;
+        let head: Head<M> = wire::decode(head)?;
         if head.payloads.len() > limits::MAX_INPUTS.max(limits::MAX_OUTPUTS) {
             return Err(RecvError::Garbled(format!("{} payloads", head.payloads.len())));
         }
-        let mut regions = envelope.regions.into_iter();
+        let mut regions = regions.into_iter();
         let mut payloads = Vec::with_capacity(head.payloads.len());
         for carrier in head.payloads {
+            if carrier.len() > limits::MAX_BUFFER_BYTES {
+                return Err(RecvError::Garbled(format!("a payload of {} bytes", carrier.len())));
+            }
             payloads.push(match carrier {
                 Carrier::Small(bytes) => Received::Owned(Buffer::from(&bytes[..])),
-                Carrier::Frames { len } => Received::Owned(self.collect(checked(len)?)?),
+                Carrier::Frames { len } => Received::Owned(self.0.collect(room(len)?)?),
                 Carrier::Region { len } => {
-                    let len = checked(len)?;
-                    match regions.next() {
-                        Some(region) if region.len() >= len => Received::Shared(region, len),
-                        _ => return Err(RecvError::Garbled("a region is missing".to_owned())),
+                    let region = regions.next().ok_or_else(|| garbled("a region is missing"))?;
+                    if !has_bytes(region.as_ref(), len) {
+                        return Err(garbled("a region is none, or too short"));
+                    }
+                    match region {
+                        Some(memory) => Received::Memory(memory, len as usize),
+                        None => Received::Owned(Buffer::default()),
                     }
                 }
             });
         }
         Ok((head.message, payloads))
     }
-
-    fn fetch(&self) -> Result<Envelope, RecvError> {
-        let received = caught(|| self.0.recv()).ok_or_else(|| {
-            let why = shortage::of_shared_memory(0);
-            RecvError::Io(std::io::Error::other(format!("a region cannot be mapped: {why}")))
-        })?;
-        received.map_err(|error| match error {
-            IpcError::Disconnected => RecvError::Disconnected,
-            IpcError::Io(error) if is_hangup(&error) => RecvError::Disconnected,
-            IpcError::Io(error) => RecvError::Io(error),
-            IpcError::SerializationError(error) => match shortage::descriptors() {
-                // Those that there was no room for were dropped on the way.
-                Some((open, limit)) if open >= limit => RecvError::Io(std::io::Error::other(
-                    "this process has all the descriptors that it may have; raise ulimit -n",
-                )),
-                _ => RecvError::Garbled(error.to_string()),
-            },
-        })
-    }
-
-    fn collect(&self, len: usize) -> Result<Buffer, RecvError> {
-        let mut buffer = Buffer::try_zeroed(len)
-            .ok_or_else(|| RecvError::Garbled(format!("no memory for {len} bytes")))?;
-        let mut filled = 0;
-        while filled < len {
-            let frame = self.fetch()?.head;
-            let room = buffer[filled..].get_mut(..frame.len());
-            match room.filter(|room| !room.is_empty()) {
-                Some(room) => room.copy_from_slice(&frame),
-                None => return Err(RecvError::Garbled("a frame does not fit".to_owned())),
-            }
-            filled += frame.len();
-        }
-        Ok(buffer)
-    }
-}
-
-fn checked(len: u64) -> Result<usize, RecvError> {
-    if len > limits::MAX_BUFFER_BYTES {
-        return Err(RecvError::Garbled(format!("a payload of {len} bytes")));
-    }
-    Ok(len as usize)
 }
 
 #[cfg(test)]
@@ -371,8 +402,8 @@ mod tests {
     use super::*;
 
     fn pair() -> (Sender, Receiver) {
-        let (sender, receiver) = ipc_channel::ipc::channel().unwrap();
-        (Sender(sender), Receiver(receiver))
+        let (near, far) = socket::pair().unwrap();
+        (Sender::over(Arc::new(near)).unwrap(), Receiver::new(Arc::new(far)))
     }
 
     fn in_memory(bytes: &[u8]) -> Payload {
@@ -382,7 +413,7 @@ mod tests {
     #[test]
     fn payloads_arrive_whole_on_both_carriages() {
         for carriage in [Carriage::Inline, Carriage::Shared] {
-            let (sender, receiver) = pair();
+            let (sender, mut receiver) = pair();
             let sizes = [0, 1, SMALL, SMALL + 1, FRAME, FRAME + 1, 3 * FRAME + 17];
             let sent: Vec<Vec<u8>> =
                 sizes.iter().map(|&n| (0..n).map(|i| (i % 251) as u8).collect()).collect();
@@ -396,31 +427,46 @@ mod tests {
             writer.join().unwrap();
             assert_eq!(message, 7);
             let received: Vec<Vec<u8>> =
-                payloads.iter().map(|payload| payload.in_place().to_vec()).collect();
+                payloads.into_iter().map(|payload| payload.open().unwrap().to_vec()).collect();
             assert_eq!(received, expected);
         }
     }
 
     #[test]
     fn a_region_written_in_place_is_sent_up_to_its_truncated_length() {
-        let (sender, receiver) = pair();
+        let (sender, mut receiver) = pair();
         let mut region = Region::zeroed(10_000).unwrap();
         region.fill(9);
         region.truncate(5_000);
         sender.send((), vec![Payload::Region(region)], Carriage::Shared).unwrap();
-        let ((), payloads) = receiver.recv::<()>().unwrap();
-        assert_eq!(payloads[0].in_place(), vec![9; 5_000]);
+        let ((), mut payloads) = receiver.recv::<()>().unwrap();
+        assert_eq!(payloads.remove(0).open().unwrap()[..], vec![9; 5_000]);
+    }
+
+    #[test]
+    fn shared_memory_is_seen_by_both_sides() {
+        let (sender, mut receiver) = pair();
+        let memory = socket::memory(10_000).unwrap();
+        sender.share(7_u32, &memory).unwrap();
+        let (message, mut payloads) = receiver.recv::<u32>().unwrap();
+        let input = payloads.remove(0).open().unwrap();
+        assert_eq!((message, input.len(), input[9_999]), (7, 10_000, 0));
+        std::os::unix::fs::FileExt::write_all_at(&std::fs::File::from(memory), b"x", 9_999)
+            .unwrap();
+        assert_eq!(input[9_999], b'x');
+        sender.close();
+        assert!(matches!(receiver.recv::<u32>(), Err(RecvError::Disconnected)));
     }
 
     #[test]
     fn a_sender_that_blocks_is_freed_when_the_receiver_goes() {
-        let (sender, receiver) = pair();
+        let (sender, mut receiver) = pair();
         let bytes = vec![1; 64 << 20];
         let blocked =
             std::thread::spawn(move || sender.send((), vec![in_memory(&bytes)], Carriage::Inline));
         // The head is through, so the sender is at its frames, which do not fit.
-        let first = receiver.fetch().unwrap();
-        assert!(!first.head.is_empty());
+        let (first, _) = receiver.0.next().unwrap();
+        assert!(!first.is_empty());
         drop(receiver);
         let begin = std::time::Instant::now();
         while !blocked.is_finished() {
@@ -458,7 +504,7 @@ mod tests {
             ),
         ];
         for envelope in cases {
-            let (sender, receiver) = pair();
+            let (sender, mut receiver) = pair();
             sender.post(envelope).unwrap();
             assert!(matches!(receiver.recv::<()>(), Err(RecvError::Garbled(_))));
         }
@@ -466,7 +512,7 @@ mod tests {
 
     #[test]
     fn a_frame_longer_than_what_is_left_is_refused() {
-        let (sender, receiver) = pair();
+        let (sender, mut receiver) = pair();
         let head = Head { message: (), payloads: vec![Carrier::Frames { len: 10 }] };
         sender.post(Envelope::new(wire::encode(&head).unwrap())).unwrap();
         sender.post(Envelope::new(vec![0; 11])).unwrap();

@@ -3,6 +3,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
 
 use brigade_proto::PROTOCOL_VERSION;
 use brigade_sys::{shortage, socket};
@@ -13,7 +14,7 @@ use crate::handshake::{Answer, Hello, Invitation, Refusal, Welcome, build_id};
 use crate::intake::Intake;
 use crate::packet::{self, Malformed};
 use crate::station::{BellsRegion, Pass};
-use crate::{bridge, runtime_dir, wire};
+use crate::{runtime_dir, wire};
 
 /// Where the workers of a pool connect. One for all: a file made and removed for each worker
 /// would be a write to a disk, which is slow, and at times very slow, where the directory for it is
@@ -28,16 +29,13 @@ pub struct Listener {
 /// Somebody who has connected. It may be anybody of this user.
 #[derive(Debug)]
 pub struct Caller {
-    socket: OwnedFd,
+    socket: Arc<OwnedFd>,
     pid: u32,
 }
 
 /// A worker that is the right one, and waits to be let in.
 #[derive(Debug)]
-pub struct Accepted {
-    requests: OwnedFd,
-    replies: OwnedFd,
-}
+pub struct Accepted(Arc<OwnedFd>);
 
 /// The coordinator's side of a connection.
 #[derive(Debug)]
@@ -102,7 +100,7 @@ impl Listener {
     /// When no descriptor is free.
     pub fn accept(&self) -> io::Result<Option<Caller>> {
         let accepted = socket::accept(self.socket.as_file())?;
-        Ok(accepted.map(|(socket, pid)| Caller { socket, pid }))
+        Ok(accepted.map(|(socket, pid)| Caller { socket: Arc::new(socket), pid }))
     }
 }
 
@@ -132,24 +130,23 @@ impl Caller {
         }
         if greeting.is_short {
             let error = shortage::of_descriptors();
-            let why = format!("no channel to it: {error}{}", shortage::remedy(&error));
+            let why = format!("its greeting is lost: {error}{}", shortage::remedy(&error));
             return Err(Refusal::Shortage(why));
         }
         if greeting.is_cut {
             return Err(malformed("a packet that is too long"));
         }
-        let hello = packet::greeting(&buffer[..greeting.len]).map_err(malformed)?;
-        let hello: Hello = wire::decode(hello)
+        let letter = packet::envelope(&buffer[..greeting.len]).map_err(malformed)?;
+        if !letter.regions.is_empty() || !greeting.descriptors.is_empty() {
+            return Err(malformed("one with descriptors"));
+        }
+        let hello: Hello = wire::decode(letter.head)
             .map_err(|error| Refusal::Nonsense(format!("its greeting is none: {error}")))?;
-        let [requests, replies] = <[OwnedFd; 2]>::try_from(greeting.descriptors)
-            .ok()
-            .filter(|channels| channels.iter().all(socket::is_socket))
-            .ok_or_else(|| malformed("one without two channels"))?;
         if let Err(reason) = check(&hello, invitation.nonce(), self.pid, kernels) {
-            let _ = answer(&requests, &Err(reason.clone()), &[]);
+            let _ = answer(&self.socket, &Err(reason.clone()), &[]);
             return Err(Refusal::Mismatch(reason));
         }
-        Ok(Some(Accepted { requests, replies }))
+        Ok(Some(Accepted(Arc::clone(&self.socket))))
     }
 }
 
@@ -183,12 +180,12 @@ fn check(hello: &Hello, nonce: u128, pid: u32, kernels: &[String]) -> Result<(),
 /// Not through ipc-channel, which maps what it sends: to take a mapping back stops all threads of
 /// this process for a moment, several times for each worker.
 ///
-/// A worker that has filled its own channel is not waited for.
-fn answer(requests: &OwnedFd, answer: &Answer, regions: &[BorrowedFd<'_>]) -> Result<(), Refusal> {
+/// A worker is not waited for.
+fn answer(socket: &OwnedFd, answer: &Answer, regions: &[BorrowedFd<'_>]) -> Result<(), Refusal> {
     let head = wire::encode(answer).map_err(|error| Refusal::Broken(error.to_string()))?;
     let places: Vec<u64> = (0..regions.len() as u64).collect();
     let packet = packet::wrap(&packet::message(&head, &places));
-    socket::send_now(requests, &packet, regions).map_err(|error| match error.kind() {
+    socket::send_now(socket, &packet, regions).map_err(|error| match error.kind() {
         io::ErrorKind::WouldBlock => {
             Refusal::Nonsense("its channel was full before it was let in".to_owned())
         }
@@ -207,12 +204,15 @@ impl Accepted {
             Refusal::Shortage(format!("no shared memory for it: {why}"))
         };
         let station = Pass::memory().ok_or_else(no_memory)?;
-        answer(&self.requests, &Ok(welcome), &[station.as_fd(), bells.as_fd()])?;
+        answer(&self.0, &Ok(welcome), &[station.as_fd(), bells.as_fd()])?;
         // The worker goes on meanwhile.
         let pass = Pass::open(&station).ok_or_else(no_memory)?;
-        let requests = bridge::sender(&self.requests);
-        let requests = Sender(requests.map_err(|error| Refusal::Broken(error.to_string()))?);
-        Ok(Admitted { pass, requests, replies: Intake::new(self.replies) })
+        let requests = Sender::over(Arc::clone(&self.0));
+        let requests = requests.map_err(|error| {
+            let remedy = shortage::remedy(&error);
+            Refusal::Shortage(format!("no channel to it: {error}{remedy}"))
+        })?;
+        Ok(Admitted { pass, requests, replies: Intake::new(self.0) })
     }
 }
 

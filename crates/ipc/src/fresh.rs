@@ -6,10 +6,9 @@ use std::os::fd::OwnedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Once;
 
+use brigade_sys::mapping::Mapping;
 use brigade_sys::{limits, shortage, socket};
 use ipc_channel::ipc::IpcSharedMemory;
-
-use crate::bridge;
 
 /// A region of `len` bytes, all zero. `None` when there is no memory or no descriptor
 /// for it; [`shortage::of_shared_memory`] says which.
@@ -17,12 +16,8 @@ pub(crate) fn zeroed(len: usize) -> Option<IpcSharedMemory> {
     shortage::has_room(len as u64).then(|| caught(|| IpcSharedMemory::from_byte(0, len)))?
 }
 
-/// The same, for memory that workers are sent: sealed, so that none of them can shorten it.
-pub(crate) fn sealed(len: usize) -> Option<IpcSharedMemory> {
-    map(&file(len)?)
-}
-
-/// The same, not mapped yet.
+/// Memory of `len` bytes, all zero, that two processes write. Sealed: a worker that shortened it
+/// would end the coordinator by SIGBUS. ipc-channel's own is not sealed.
 ///
 /// # Panics
 /// Without any bytes, which cannot be mapped.
@@ -31,19 +26,14 @@ pub(crate) fn file(len: usize) -> Option<OwnedFd> {
     shortage::has_room(len as u64).then(|| socket::memory(len as u64).ok())?
 }
 
-/// A mapping of it. `None` as above.
-pub(crate) fn map(file: &OwnedFd) -> Option<IpcSharedMemory> {
-    bridge::map(file).ok()
+/// The same, for this process to write and for others to read.
+pub(crate) fn for_readers(len: usize) -> Option<(Mapping, OwnedFd)> {
+    shortage::has_room(len as u64).then(|| Mapping::for_readers(len as u64).ok())?
 }
 
 /// A region with a copy of `bytes`. `None` as above.
 pub(crate) fn copy_of(bytes: &[u8]) -> Option<IpcSharedMemory> {
     shortage::has_room(bytes.len() as u64).then(|| caught(|| IpcSharedMemory::from_bytes(bytes)))?
-}
-
-/// A second mapping of a region. `None` as above.
-pub(crate) fn again(region: &IpcSharedMemory) -> Option<IpcSharedMemory> {
-    caught(|| region.clone())
 }
 
 thread_local! {
@@ -79,6 +69,15 @@ fn install_hook() {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn nobody_can_shorten_what_is_shared() {
+        let (_mapping, inputs) = for_readers(4096).unwrap();
+        for memory in [file(4096).unwrap(), inputs] {
+            let memory = std::fs::File::from(memory);
+            assert!(memory.set_len(0).is_err() && memory.set_len(8192).is_err());
+        }
+    }
 
     #[test]
     fn what_cannot_be_had_is_none() {

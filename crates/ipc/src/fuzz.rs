@@ -43,8 +43,8 @@ pub fn mail(packet: &[u8]) {
 
 /// The packet that a worker greets with.
 pub fn greeting(packet: &[u8]) {
-    if let Ok(hello) = packet::greeting(packet) {
-        let _ = wire::decode::<Hello>(hello);
+    if let Ok(greeting) = packet::envelope(packet) {
+        let _ = wire::decode::<Hello>(greeting.head);
     }
 }
 

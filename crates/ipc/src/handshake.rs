@@ -4,7 +4,10 @@
 //! 1. The coordinator has a [`Listener`](crate::Listener), one for each pool, and starts the
 //!    worker with an [`Invitation`] in its environment (not in its arguments, which anybody can
 //!    read): the listener's name, and a nonce that is this worker's own.
-//! 2. The worker connects and sends a [`Hello`] with the ends of its two channels.
+//! 2. The worker connects and sends a [`Hello`]. From then on this connection carries what
+//!    the two have to say to each other: requests in one direction, replies in the other. The worker
+//!    sends by ipc-channel and receives by itself, as its coordinator does: what ipc-channel
+//!    receives it maps for writing, and inputs are to be read only.
 //! 3. The coordinator compares process id, nonce, protocol version, build and kernels, and
 //!    answers with a [`Welcome`] and the worker's status page, or with the reason
 //!    of its refusal.
@@ -12,20 +15,21 @@
 //! The coordinator's side is in `door.rs`, the worker's here.
 
 use std::io;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use brigade_proto::WorkerId;
-use brigade_sys::{process, random};
-use ipc_channel::ipc::{IpcReceiver, IpcSender, channel};
+use brigade_sys::mapping::Mapping;
+use brigade_sys::{process, random, shortage, socket};
+use ipc_channel::ipc::{IpcSender, channel};
 use serde::{Deserialize, Serialize};
-use serde_bytes::ByteBuf;
 use thiserror::Error;
 
 use crate::channel::{Envelope, Receiver, RecvError, Sender};
 use crate::station::{Bells, Patience, Station};
-use crate::wire;
+use crate::{packet, packet_reader, wire};
 
 /// Name of the pool's listener, for the worker. Its presence makes a process a worker.
 pub const SERVER_ENV: &str = "BRIGADE_WORKER_SERVER";
@@ -152,14 +156,6 @@ impl Invitation {
     }
 }
 
-#[derive(Serialize, Deserialize)]
-struct Greeting {
-    #[serde(with = "serde_bytes")]
-    hello: ByteBuf,
-    requests: IpcSender<Envelope>,
-    replies: IpcReceiver<Envelope>,
-}
-
 /// What a coordinator answers: let in, or the reason why not.
 pub(crate) type Answer = Result<Welcome, String>;
 
@@ -199,27 +195,47 @@ pub fn worker_environment() -> Option<Result<(Invitation, u32), Refusal>> {
 /// # Errors
 /// When the coordinator is gone or refuses this worker.
 pub fn connect(invitation: Invitation, hello: &Hello) -> Result<Connected, Refusal> {
+    connect_and_keep(invitation, hello).map(|(connected, _)| connected)
+}
+
+/// The same, and the memory of the station and of the bells, for tests that misuse it. A worker
+/// has no need of it: it has mapped both.
+///
+/// # Errors
+/// As there.
+#[doc(hidden)]
+pub fn connect_and_keep(
+    invitation: Invitation,
+    hello: &Hello,
+) -> Result<(Connected, [OwnedFd; 2]), Refusal> {
     let broken = |error: &dyn std::fmt::Display| Refusal::Broken(error.to_string());
-    let bootstrap =
-        IpcSender::<Greeting>::connect(invitation.server).map_err(|error| broken(&error))?;
-    let (request_sender, requests) = channel().map_err(|error| broken(&error))?;
-    let (replies, reply_receiver) = channel().map_err(|error| broken(&error))?;
+    let Invitation { server, .. } = invitation;
+    let ipc = IpcSender::connect(server.clone()).map_err(|error| broken(&error))?;
+    let replies = Sender::connected(ipc, &server).map_err(|error| broken(&error))?;
     let hello = wire::encode(hello).map_err(|error| broken(&error))?;
-    let greeting =
-        Greeting { hello: ByteBuf::from(hello), requests: request_sender, replies: reply_receiver };
-    bootstrap.send(greeting).map_err(|error| broken(&error))?;
-    drop(bootstrap);
-    let envelope: Envelope = requests.recv().map_err(|error| broken(&error))?;
-    let welcome = wire::decode::<Answer>(&envelope.head)
-        .map_err(|error| broken(&error))?
-        .map_err(Refusal::Mismatch)?;
-    let mut regions = envelope.regions.into_iter();
-    let station = (|| {
-        let (station, bells) = (regions.next()?, regions.next()?);
-        Station::open(station, Bells::open(bells)?)
-    })()
-    .ok_or_else(|| broken(&"the coordinator sent no station"))?;
-    Ok(Connected { welcome, station, requests: Receiver(requests), replies: Sender(replies) })
+    replies.post(Envelope::new(hello)).map_err(|error| broken(&error))?;
+    let mut buffer = [0; packet::LONGEST_WELCOME];
+    let (head, memory) = packet_reader::read(replies.socket(), &mut buffer)?;
+    let welcome =
+        wire::decode::<Answer>(head).map_err(|error| broken(&error))?.map_err(Refusal::Mismatch)?;
+    let mut memory = memory.into_iter().flatten();
+    let (Some(station), Some(bells)) = (memory.next(), memory.next()) else {
+        return Err(broken(&"the coordinator sent no station"));
+    };
+    let map = |memory: &OwnedFd| {
+        Mapping::of(memory).map_err(|_| {
+            let why = shortage::of_shared_memory(0);
+            broken(&format!("what it shares with the coordinator cannot be mapped: {why}"))
+        })
+    };
+    let kept = [station, bells];
+    let [station, bells] = kept.each_ref().map(map);
+    let (station, bells) = (station?, bells?);
+    let station = Bells::open(bells)
+        .and_then(|bells| Station::open(station, bells))
+        .ok_or_else(|| broken(&"the coordinator sent a station that is too small"))?;
+    let requests = Receiver::new(Arc::clone(replies.socket()));
+    Ok((Connected { welcome, station, requests, replies }, kept))
 }
 
 impl From<RecvError> for Refusal {
@@ -260,12 +276,14 @@ pub fn build_id() -> &'static str {
 /// When no descriptor is free.
 pub fn rehearse() -> io::Result<()> {
     let _ = build_id();
-    let (sender, receiver) = channel::<Greeting>()?;
-    let (requests, _stays) = channel()?;
-    let (_stays, replies) = channel()?;
-    let greeting = Greeting { hello: ByteBuf::from(vec![0; 300]), requests, replies };
-    sender.send(greeting).map_err(io::Error::other)?;
-    receiver.recv().map(drop).map_err(io::Error::other)
+    let (sender, receiver) = channel::<Envelope>()?;
+    sender.send(Envelope::new(vec![0; 300])).map_err(io::Error::other)?;
+    receiver.recv().map_err(io::Error::other)?;
+    let (near, far) = socket::pair()?;
+    let packet = packet::wrap(&packet::message(&[0; 100], &[0]));
+    socket::send(&near, &packet, &[near.as_fd()])?;
+    let mut buffer = [0; packet::LONGEST_WELCOME];
+    packet_reader::read(&far, &mut buffer).map(drop).map_err(io::Error::other)
 }
 
 #[cfg(test)]

@@ -4,7 +4,6 @@
 //! Payloads in shared memory are read like a file and not mapped: a worker that shortens
 //! its region under a mapping would end this process by SIGBUS.
 
-use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
@@ -13,26 +12,25 @@ use brigade_sys::{shortage, socket};
 use serde::de::DeserializeOwned;
 
 use crate::allowance::{Allowance, Room};
-use crate::channel::{Carrier, Head, RecvError, is_hangup};
-use crate::{packet, wire};
+use crate::channel::{Carrier, Head, RecvError};
+use crate::packet_reader::{PacketReader, garbled, has_bytes};
+use crate::wire;
 
 /// The coordinator's receiving end of a channel.
 #[derive(Debug)]
 pub struct Intake {
-    socket: OwnedFd,
-    /// Empty until something is received: the one who does that is to pay for it.
-    buffer: Vec<u8>,
+    packets: PacketReader,
     /// Of all intakes of this process.
     allowance: Arc<Allowance>,
 }
 
 impl Intake {
-    pub(crate) fn new(socket: OwnedFd) -> Self {
+    pub(crate) fn new(socket: Arc<OwnedFd>) -> Self {
         Self::with(socket, Allowance::of_process())
     }
 
-    fn with(socket: OwnedFd, allowance: Arc<Allowance>) -> Self {
-        Self { socket, buffer: Vec::new(), allowance }
+    fn with(socket: Arc<OwnedFd>, allowance: Arc<Allowance>) -> Self {
+        Self { packets: PacketReader::new(socket), allowance }
     }
 
     /// Waits for a message and its payloads. Sizes are checked before anything is
@@ -67,7 +65,7 @@ impl Intake {
     }
 
     fn head<M: DeserializeOwned>(&mut self) -> Result<Opened<M>, RecvError> {
-        let (head, regions) = self.fetch()?;
+        let (head, regions) = self.packets.next()?;
         let Head::<M> { message, payloads } = wire::decode(head)?;
         Ok((message, payloads, regions))
     }
@@ -83,7 +81,7 @@ impl Intake {
         for (carrier, room) in payloads.into_iter().zip(rooms) {
             buffers.push(match carrier {
                 Carrier::Small(bytes) => Buffer::from(&bytes[..]),
-                Carrier::Frames { .. } => self.collect(room)?,
+                Carrier::Frames { .. } => self.packets.collect(room)?,
                 Carrier::Region { .. } => copy(regions.next().flatten(), room)?,
             });
         }
@@ -96,64 +94,17 @@ impl Intake {
             let Carrier::Frames { len } = carrier else { continue };
             let mut left = *len;
             while left > 0 {
-                let (frame, _) = self.fetch()?;
+                let (frame, _) = self.packets.next()?;
                 let taken = left.checked_sub(frame.len() as u64).filter(|_| !frame.is_empty());
                 left = taken.ok_or_else(|| garbled("a frame does not fit"))?;
             }
         }
         Ok(())
     }
-
-    /// The next packet: a head or a frame, and regions.
-    fn fetch(&mut self) -> Result<(&[u8], Vec<Option<OwnedFd>>), RecvError> {
-        self.buffer.resize(packet::LONGEST, 0);
-        let received = socket::receive(&self.socket, &mut self.buffer).map_err(|error| {
-            if is_hangup(&error) { RecvError::Disconnected } else { RecvError::Io(error) }
-        })?;
-        if received.len == 0 {
-            return Err(RecvError::Disconnected);
-        }
-        if received.is_short {
-            return Err(RecvError::Io(shortage::of_descriptors()));
-        }
-        if received.is_cut {
-            return Err(garbled("a packet that is too long"));
-        }
-        let letter = packet::envelope(&self.buffer[..received.len]).map_err(|what| match what {
-            packet::IN_PIECES => RecvError::Io(io::Error::other(
-                "its message came in pieces, as the kernel had no memory for a whole one",
-            )),
-            what => garbled(what),
-        })?;
-        let mut descriptors = received.descriptors.into_iter();
-        let mut regions = Vec::with_capacity(letter.regions.len());
-        for place in letter.regions {
-            // Places are in order, so the next one is the right one.
-            let descriptor = place.map(|_| descriptors.next().ok_or("a region is missing"));
-            regions.push(descriptor.transpose().map_err(garbled)?);
-        }
-        Ok((letter.head, regions))
-    }
-
-    fn collect(&mut self, mut buffer: Buffer) -> Result<Buffer, RecvError> {
-        let mut filled = 0;
-        while filled < buffer.len() {
-            let (frame, _) = self.fetch()?;
-            let room = buffer[filled..].get_mut(..frame.len());
-            let room = room.filter(|room| !room.is_empty());
-            room.ok_or_else(|| garbled("a frame does not fit"))?.copy_from_slice(frame);
-            filled += frame.len();
-        }
-        Ok(buffer)
-    }
 }
 
 /// A message, what it says of its payloads, and its regions.
 type Opened<M> = (M, Vec<Carrier>, Vec<Option<OwnedFd>>);
-
-fn garbled(what: &str) -> RecvError {
-    RecvError::Garbled(what.to_owned())
-}
 
 /// Room for all payloads of a message, or what is lacking for it.
 type Rooms = Result<(Room, Vec<Buffer>), String>;
@@ -184,12 +135,7 @@ fn rooms(payloads: &[Carrier], allowance: &Arc<Allowance>) -> Result<Rooms, Recv
 }
 
 fn copy(region: Option<OwnedFd>, mut buffer: Buffer) -> Result<Buffer, RecvError> {
-    let len = buffer.len() as u64;
-    let has = match &region {
-        Some(region) => socket::file_len(region),
-        None => Some(0),
-    };
-    if has.is_none_or(|has| has < len) {
+    if !has_bytes(region.as_ref(), buffer.len() as u64) {
         return Err(garbled("a region that is none, or shorter than is claimed"));
     }
     if let Some(region) = region {
@@ -202,29 +148,21 @@ fn copy(region: Option<OwnedFd>, mut buffer: Buffer) -> Result<Buffer, RecvError
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::channel::{Envelope, FRAME, Payload, SMALL, Sender};
-    use crate::{Carriage, runtime_dir};
+    use crate::channel::{FRAME, Payload, SMALL, Sender};
+    use crate::{Carriage, packet};
     use brigade_proto::Bytes;
-    use ipc_channel::ipc::IpcSender;
     use std::os::fd::AsFd;
 
     /// What ipc-channel sends to, and an intake that gets it.
     fn pair() -> (Sender, Intake) {
-        runtime_dir::prepare().unwrap();
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("socket");
-        let listener = socket::listen(&path).unwrap();
-        let sender = IpcSender::<Envelope>::connect(path.to_str().unwrap().to_owned()).unwrap();
-        (Sender(sender), Intake::new(socket::accept(&listener).unwrap().unwrap().0))
+        let (near, far) = socket::pair().unwrap();
+        (Sender::over(Arc::new(near)).unwrap(), Intake::new(Arc::new(far)))
     }
 
     /// A socket to send anything to, and an intake that gets it.
     fn raw() -> (OwnedFd, Intake) {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("socket");
-        let listener = socket::listen(&path).unwrap();
-        let caller = socket::connect(&path).unwrap();
-        (caller, Intake::new(socket::accept(&listener).unwrap().unwrap().0))
+        let (near, far) = socket::pair().unwrap();
+        (near, Intake::new(Arc::new(far)))
     }
 
     fn says<M: DeserializeOwned>(intake: &mut Intake) -> String {
@@ -267,7 +205,7 @@ mod tests {
     #[test]
     fn nothing_is_believed_that_is_not_there() {
         let memory = OwnedFd::from(tempfile::tempfile().unwrap());
-        let (pipe, _writer) = io::pipe().unwrap();
+        let (pipe, _writer) = std::io::pipe().unwrap();
         let region = |len| letter(vec![Carrier::Region { len }], 1);
         let frames = |len| letter(vec![Carrier::Frames { len }], 0);
         let many = |n| letter((0..n).map(|_| Carrier::Frames { len: 16 << 30 }).collect(), 0);
@@ -295,8 +233,8 @@ mod tests {
         const LEN: u64 = 3 << 20;
         let allowance = Allowance::new(5 << 20);
         let intake = |raw: (OwnedFd, Intake)| {
-            let (socket, Intake { socket: own, .. }) = raw;
-            (socket, Intake::with(own, Arc::clone(&allowance)))
+            let (socket, intake) = raw;
+            (socket, Intake { allowance: Arc::clone(&allowance), ..intake })
         };
         let ((one, mut first), (other, mut second)) = (intake(raw()), intake(raw()));
         let claim = letter(vec![Carrier::Frames { len: LEN }], 0);
@@ -323,7 +261,7 @@ mod tests {
     #[test]
     fn a_worker_for_whose_result_there_is_no_memory_is_heard_on() {
         let (socket, intake) = raw();
-        let mut intake = Intake::with(intake.socket, Allowance::new(2 << 20));
+        let mut intake = Intake { allowance: Allowance::new(2 << 20), ..intake };
         let frame = vec![7; 1 << 20];
         let frames = |count: u64| letter(vec![Carrier::Frames { len: count << 20 }], 0);
         let send = |packet: &[u8]| socket::send(&socket, packet, &[]).unwrap();

@@ -17,7 +17,8 @@
 //! | --- | --- |
 //! | messages over 212,448 B go over a second socket, and their sender hangs for ever when the receiver dies | no message is that long: payloads travel in frames of [`channel::FRAME`] bytes |
 //! | `accept` waits for ever when the child dies first | the server is our own, [`Listener`], and is asked only when somebody has come |
-//! | failures of memfd, mmap and dup panic | caught where a region is made, copied or received |
+//! | failures of memfd, mmap and dup panic | caught where a region is made or copied; received by our own code |
+//! | what comes is mapped for writing | workers receive by our own code, and map inputs for reading only |
 //! | what stands in a packet is believed: a wrong length panics, aborts or reads past the buffer | what a worker sends is read by [`Intake`] |
 //! | the socket lies in a world-readable directory | a private one, see [`runtime_dir`] |
 
@@ -32,6 +33,7 @@ pub mod fuzz;
 mod handshake;
 mod intake;
 mod packet;
+mod packet_reader;
 mod ring;
 pub mod runtime_dir;
 mod station;
@@ -39,11 +41,12 @@ pub mod wire;
 
 pub use arena::{Arena, ArenaSlab, Budget, InputShelf, OutputShelf, OutputSlab, Outputs};
 
-pub use channel::{Payload, Received, Receiver, RecvError, Region, SendError, Sender};
+pub use bridge::prepare_senders;
+pub use channel::{Input, Payload, Received, Receiver, RecvError, Region, SendError, Sender};
 pub use door::{Accepted, Admitted, Caller, Listener};
 pub use handshake::{
     Bounds, Connected, Hello, Invitation, NONCE_ENV, PARENT_ENV, Refusal, SERVER_ENV, Welcome,
-    build_id, connect, rehearse, worker_environment,
+    build_id, connect, connect_and_keep, rehearse, worker_environment,
 };
 pub use intake::Intake;
 pub use ring::{Corrupt, MAX_MESSAGE};

@@ -10,6 +10,8 @@ use brigade_sys::socket::MAX_DESCRIPTORS;
 
 /// Longest greeting that is taken: most of it is the names of the kernels.
 pub(crate) const LONGEST_GREETING: usize = 16 << 10;
+/// Longest answer to a greeting.
+pub(crate) const LONGEST_WELCOME: usize = 4 << 10;
 /// Longest packet that is taken: a frame or a head, and what is around it.
 pub(crate) const LONGEST: usize = 160 << 10;
 const WORD: usize = size_of::<usize>();
@@ -51,18 +53,6 @@ pub(crate) fn envelope(packet: &[u8]) -> Result<Letter<'_>, Malformed> {
     }
     end(rest)?;
     Ok(Letter { head, regions })
-}
-
-/// Reads a [`Greeting`](crate::handshake): the encoded hello. The two channels are the
-/// two descriptors, in order.
-pub(crate) fn greeting(packet: &[u8]) -> Result<&[u8], Malformed> {
-    let mut rest = body(packet)?;
-    let hello = bytes(&mut rest)?;
-    if (varint(&mut rest)?, varint(&mut rest)?) != (0, 1) {
-        return Err("a greeting with its channels out of order");
-    }
-    end(rest)?;
-    Ok(hello)
 }
 
 /// The packet of a message that is encoded already.
@@ -188,7 +178,5 @@ mod tests {
         ] {
             assert!(envelope(&wrap(&message)).is_err(), "{message:?}");
         }
-        assert_eq!(greeting(&wrap(b"\x02hi\x00\x01")), Ok(&b"hi"[..]));
-        assert!(greeting(&wrap(b"\x02hi\x01\x00")).is_err());
     }
 }

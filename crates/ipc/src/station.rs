@@ -11,14 +11,14 @@ use std::time::Duration;
 use brigade_proto::{JobId, Nanos};
 use brigade_sys::affinity::{self, Neighbour};
 use brigade_sys::clock;
+use brigade_sys::mapping::Mapping;
 use brigade_sys::shared::Words;
 use brigade_sys::stall::Watch;
-use ipc_channel::ipc::IpcSharedMemory;
 
 use crate::fresh;
 use crate::ring::{self, Consumer, Corrupt, Flag, MAX_MESSAGE, Producer};
 
-type Memory = Words<IpcSharedMemory>;
+type Memory = Words<Mapping>;
 
 const JOB: usize = 0;
 const CALLED: usize = 1;
@@ -30,8 +30,8 @@ const ORDERS: usize = 32;
 const DONES: usize = ORDERS + ring::WORDS;
 const WORDS: usize = DONES + ring::WORDS;
 
-fn open(region: IpcSharedMemory, words: usize) -> Option<Memory> {
-    Words::new(region, IpcSharedMemory::deref_mut).filter(|memory| memory.count() >= words)
+fn open(mapping: Mapping, words: usize) -> Option<Memory> {
+    Words::new(mapping, Mapping::bytes_mut).filter(|memory| memory.count() >= words)
 }
 
 /// How somebody waits before it sleeps: looks without a pause, then yields the
@@ -127,11 +127,11 @@ impl Bells {
     /// New bells, and their other half, to be sent to each worker.
     pub fn create() -> Option<(Self, BellsRegion)> {
         let theirs = fresh::file(BELL_WORDS * size_of::<u64>())?;
-        Some((Self::open(fresh::map(&theirs)?)?, BellsRegion(Arc::new(theirs))))
+        Some((Self::open(Mapping::of(&theirs).ok()?)?, BellsRegion(Arc::new(theirs))))
     }
 
-    pub(crate) fn open(region: IpcSharedMemory) -> Option<Self> {
-        Some(Self::on(open(region, BELL_WORDS)?))
+    pub(crate) fn open(mapping: Mapping) -> Option<Self> {
+        Some(Self::on(open(mapping, BELL_WORDS)?))
     }
 
     /// Tells the workers what is known of time that counts for nobody. By one thread.
@@ -252,7 +252,7 @@ impl Pass {
 
     /// This side of it.
     pub(crate) fn open(station: &OwnedFd) -> Option<Self> {
-        let memory = Arc::new(open(fresh::map(station)?, WORDS)?);
+        let memory = Arc::new(open(Mapping::of(station).ok()?, WORDS)?);
         Some(Self {
             orders: Producer::new(Arc::clone(&memory), ORDERS),
             dones: Consumer::new(Arc::clone(&memory), DONES),
@@ -327,8 +327,8 @@ pub struct Station {
 }
 
 impl Station {
-    pub(crate) fn open(region: IpcSharedMemory, bells: Bells) -> Option<Self> {
-        let memory = Arc::new(open(region, WORDS)?);
+    pub(crate) fn open(mapping: Mapping, bells: Bells) -> Option<Self> {
+        let memory = Arc::new(open(mapping, WORDS)?);
         Some(Self {
             orders: Consumer::new(Arc::clone(&memory), ORDERS),
             dones: Producer::new(Arc::clone(&memory), DONES),
@@ -423,8 +423,8 @@ mod tests {
     fn station() -> (Pass, Station, Bells) {
         let memory = Pass::memory().unwrap();
         let (bells, theirs) = Bells::create().unwrap();
-        let theirs = Bells::open(fresh::map(&theirs.0).unwrap()).unwrap();
-        let station = Station::open(fresh::map(&memory).unwrap(), theirs).unwrap();
+        let theirs = Bells::open(Mapping::of(&theirs.0).unwrap()).unwrap();
+        let station = Station::open(Mapping::of(&memory).unwrap(), theirs).unwrap();
         (Pass::open(&memory).unwrap(), station, bells)
     }
 

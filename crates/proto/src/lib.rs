@@ -33,4 +33,4 @@ pub use span::{Nanos, Span, Spans, Stamps};
 /// Version of the messages between a coordinator and its workers. A worker of
 /// another version is refused in the handshake. Raise it with every change to
 /// what crosses the process boundary.
-pub const PROTOCOL_VERSION: u32 = 5;
+pub const PROTOCOL_VERSION: u32 = 6;

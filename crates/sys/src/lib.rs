@@ -12,6 +12,7 @@ pub mod fork;
 pub mod heap;
 pub mod libjpeg;
 pub mod limits;
+pub mod mapping;
 pub mod orphans;
 pub mod patient;
 pub mod perf;

@@ -93,6 +93,13 @@ pub fn remedy(error: &io::Error) -> &'static str {
     match Errno::from_io_error(error) {
         Some(Errno::MFILE) => "; raise ulimit -n, or use fewer --workers",
         Some(Errno::NFILE) => "; raise sysctl fs.file-max",
+        // A thread needs room for its stack, of which the kernel says the same.
+        Some(Errno::AGAIN) if is_address_space_limited() => {
+            "; raise ulimit -v or ulimit -u, or use fewer --workers"
+        }
+        Some(Errno::NOMEM) if is_address_space_limited() => {
+            "; raise ulimit -v, or use fewer --workers or smaller jobs"
+        }
         Some(Errno::AGAIN) => {
             "; raise ulimit -u or the container's limit of processes, or use fewer --workers"
         }
@@ -114,6 +121,10 @@ pub fn kills() -> Option<u64> {
         let text = fs::read_to_string("/proc/vmstat").ok()?;
         text.lines().find_map(|line| line.strip_prefix("oom_kill ")?.trim().parse().ok())
     })
+}
+
+fn is_address_space_limited() -> bool {
+    limits::get(Resource::As).is_ok_and(|limit| limit.current.is_some())
 }
 
 /// Descriptors that this process has open, and how many it may have; `None` where that

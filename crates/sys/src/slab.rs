@@ -84,6 +84,11 @@ impl<T> Slabs<T> {
         self.len == 0
     }
 
+    /// Whether no slab is taken.
+    pub fn is_unused(&self) -> bool {
+        self.free().ranges.first_key_value().is_none_or(|(_, room)| *room == self.len)
+    }
+
     fn free(&self) -> MutexGuard<'_, Free> {
         self.free.lock().unwrap_or_else(PoisonError::into_inner)
     }

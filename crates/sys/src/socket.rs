@@ -3,7 +3,8 @@
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use rustix::fs::{
@@ -12,8 +13,8 @@ use rustix::fs::{
 use rustix::io::{Errno, pread};
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags,
-    SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketFlags, SocketType,
-    accept_with, bind, recvmsg, sendmsg, socket_with,
+    SendAncillaryBuffer, SendAncillaryMessage, SendFlags, Shutdown, SocketAddrUnix, SocketFlags,
+    SocketType, accept_with, bind, recvmsg, sendmsg, shutdown, socket_with,
 };
 
 use crate::limits;
@@ -48,6 +49,46 @@ pub fn connect(path: impl AsRef<Path>) -> io::Result<OwnedFd> {
     let socket = seqpacket(SocketFlags::empty())?;
     rustix::net::connect(&socket, &SocketAddrUnix::new(path.as_ref())?)?;
     Ok(socket)
+}
+
+/// A further descriptor of the socket by which this process is connected to a server at a path. For
+/// a connection that a library has made and keeps to itself.
+///
+/// # Errors
+/// When there is none among the first thousand descriptors, or no descriptor is free.
+pub fn connected_to(path: impl AsRef<Path>) -> io::Result<OwnedFd> {
+    let path = path.as_ref().as_os_str().as_bytes();
+    // The standard streams last: it is seldom one of them.
+    let found = (3..1024).chain(0..3).find(|&number| has_peer(number, path));
+    let Some(number) = found else { return Err(io::ErrorKind::NotConnected.into()) };
+    // SAFETY: makes a new descriptor, which is nobody's yet.
+    unsafe {
+        match libc::fcntl(number, libc::F_DUPFD_CLOEXEC, 3) {
+            again if again >= 0 => Ok(OwnedFd::from_raw_fd(again)),
+            _ => Err(io::Error::last_os_error()),
+        }
+    }
+}
+
+/// Whether a descriptor is a socket that is connected to a server at a path. False if there is no
+/// such descriptor, so rustix's types for open ones do not fit.
+fn has_peer(number: RawFd, path: &[u8]) -> bool {
+    // SAFETY: an address of zeros is one, of no family.
+    let mut peer: libc::sockaddr_un = unsafe { std::mem::zeroed() };
+    let mut len = size_of::<libc::sockaddr_un>() as libc::socklen_t;
+    // SAFETY: both pointers are to live values, and `len` is the size of the first.
+    let got = unsafe { libc::getpeername(number, (&raw mut peer).cast(), &raw mut len) };
+    let name = peer.sun_path.iter().map(|&byte| byte as u8);
+    got == 0
+        && libc::c_int::from(peer.sun_family) == libc::AF_UNIX
+        && !path.is_empty()
+        && name.take_while(|&byte| byte != 0).eq(path.iter().copied())
+}
+
+/// Tells the other side that nothing will be sent any more; it can still be heard.
+pub fn close_for_sending(socket: &OwnedFd) {
+    // Fails if the other side is gone, which then needs not be told.
+    let _ = shutdown(socket, Shutdown::Write);
 }
 
 /// Who has connected: the connection, and the process at its other end (0 if it cannot be seen
@@ -195,9 +236,15 @@ pub fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
 /// # Errors
 /// When there are too many descriptors, or no memory.
 pub fn memory(len: u64) -> io::Result<OwnedFd> {
+    let memory = unsealed_memory(len)?;
+    fcntl_add_seals(&memory, SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL)?;
+    Ok(memory)
+}
+
+/// The same, of which the length can still be changed.
+pub(crate) fn unsealed_memory(len: u64) -> io::Result<OwnedFd> {
     let memory = memfd_create("brigade", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
     limits::with_large_files(|| ftruncate(&memory, len))?;
-    fcntl_add_seals(&memory, SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL)?;
     Ok(memory)
 }
 
@@ -301,6 +348,27 @@ mod tests {
         drop(caller);
         assert_eq!(receive_now(&connection, &mut [0; 8]).unwrap().unwrap().len, 0);
         assert!(send_now(&connection, b"hello", &[]).is_err());
+    }
+
+    #[test]
+    fn a_connection_is_found_by_the_name_of_its_server() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("socket");
+        let listener = listen(&path).unwrap();
+        assert!(connected_to(&path).is_err());
+        let caller = connect(&path).unwrap();
+        let again = connected_to(&path).unwrap();
+        let (connection, _) = accept(&listener).unwrap().unwrap();
+        send(&again, b"hello", &[]).unwrap();
+        let mut buffer = [0; 8];
+        assert_eq!(receive(&connection, &mut buffer).unwrap().len, 5);
+        // The other way round it is the same connection.
+        send(&connection, b"hi", &[]).unwrap();
+        close_for_sending(&connection);
+        assert_eq!(receive(&caller, &mut buffer).unwrap().len, 2);
+        assert_eq!(receive(&again, &mut buffer).unwrap().len, 0, "nothing more will come");
+        send(&caller, b"bye", &[]).unwrap();
+        assert_eq!(receive(&connection, &mut buffer).unwrap().len, 3);
     }
 
     #[test]

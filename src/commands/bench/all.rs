@@ -81,7 +81,7 @@ pub(super) fn all(args: &AllArgs, session: &mut Session<'_>) {
         ("bandwidth", 0.06, &|session| latency::bandwidth(&[8 * MIB], alone, session)),
         ("throughput", 0.1, &|session| throughput::throughput(&throughput, session)),
         ("startup", 0.05, &|session| startup::startup(&startup.common.pool, session)),
-        ("isolation", 0.05, &|session| isolation::isolation(alone, session)),
+        ("isolation", 0.05, &|session| isolation::isolation(&[MIB], alone, session)),
         ("scaling", 0.14, &|session| scaling::scaling(&scaling, session)),
         ("break-even", 0.17, &|session| break_even::break_even(&break_even, session)),
         ("paradigms", 0.23, &|session| paradigms::paradigms(&paradigms, session)),

@@ -1,14 +1,17 @@
 //! What each further guard between jobs costs.
 
+use std::rc::Rc;
 use std::time::Duration;
 
 use brigade_exec::{Backend, PoolBuilder, PoolConfig, Sandbox, Transport};
-use brigade_measure::experiment::{Metric, Variant};
-use brigade_proto::JobSpec;
+use brigade_measure::experiment::{Cell, Metric, Variant};
+use brigade_measure::models::{self, AtWorkers};
+use brigade_proto::{Bytes, JobSpec};
 use brigade_sys::sandbox;
 use serde_json::json;
 
-use super::latency::busy;
+use super::figures::{interval, is, of_blocks, of_groups, time, whole_blocks};
+use super::latency::{busy, in_arena, on_heap};
 use super::pools::Pools;
 use super::session::{Session, start};
 use super::{case, with};
@@ -18,12 +21,93 @@ use crate::exit::Failure;
 /// Far longer than any of them takes: what is measured is the watching.
 const LONG: Duration = Duration::from_secs(60);
 
-/// Round trips of empty jobs, job after job, behind one guard more each.
-pub(super) fn isolation(asked: &MeasuredArgs, session: &mut Session<'_>) -> Result<(), Failure> {
+/// Round trips of empty jobs, job after job, behind one guard more each; and of jobs with payloads,
+/// whose inputs all workers can read, or one alone.
+pub(super) fn isolation(
+    sizes: &[u64],
+    asked: &MeasuredArgs,
+    session: &mut Session<'_>,
+) -> Result<(), Failure> {
     let pools = session.pools(asked)?;
+    let sizes = match sizes {
+        [] if !are_guards_asked_for(pools.of_processes()).contains(&true) => &[1 << 20, 8 << 20],
+        sizes => sizes,
+    };
+    // With the other transports a job has its inputs to itself in any case.
+    let transports = pools.transports(&[Transport::Arena]);
+    let has_inputs = pools.wants(Backend::Processes) && transports.contains(&Transport::Arena);
+    let sizes = if has_inputs { sizes } else { &[] };
+    session.expect(1 + sizes.len());
+    empty(&pools, session);
+    for &bytes in sizes {
+        inputs(&pools, bytes, session);
+    }
+    Ok(())
+}
+
+const FOR_ALL: &str = "inputs for all to read";
+const ITS_OWN: &str = "inputs of its own";
+const PLACEMENTS: [&str; 2] = ["copied", "in-place"];
+
+/// Jobs with a payload. The sandbox is left out: what it costs besides is in the other rows.
+fn inputs(pools: &Pools, bytes: u64, session: &mut Session<'_>) {
     let mut variants = Vec::new();
     for workers in pools.workers(&[1]) {
-        for (guard, backend, builder) in guards(&pools, workers, session) {
+        for (own, guard) in [(false, FOR_ALL), (true, ITS_OWN)] {
+            let builder = pools.builder(Backend::Processes, workers).transport(Transport::Arena);
+            let pool = start(builder.sandbox(None).own_inputs(own));
+            let copied = on_heap(bytes).map(Bytes::from);
+            let in_place = in_arena(&pool, bytes);
+            let pool = Rc::new(pool);
+            for (placement, input) in PLACEMENTS.into_iter().zip([copied, in_place]) {
+                let pool = Rc::clone(&pool);
+                let name = json!({
+                    "guard": guard, "backend": "processes", "kernel": "touch", "bytes": bytes,
+                    "placement": placement, "state": "busy", "workers": workers,
+                });
+                variants.push(Variant::new(case(name), move || {
+                    let input = input.as_ref().map_err(Clone::clone)?;
+                    let job = || JobSpec::new("touch").input(input.clone());
+                    Ok(busy(&pool, job)?.swap_remove(0))
+                }));
+            }
+        }
+    }
+    let cells = session.measure("isolation", &[Metric::us("round_trip")], variants).to_vec();
+    for workers in pools.workers(&[1]) {
+        for placement in PLACEMENTS {
+            let find = |guard: &str| {
+                let wanted = json!({"guard": guard, "placement": placement, "workers": workers});
+                cells.iter().find(|cell| is(cell, &wanted) && cell.error.is_none() && cell.n > 0)
+            };
+            if let (Some(own), Some(shared)) = (find(ITS_OWN), find(FOR_ALL)) {
+                let size = brigade_report::units::bytes(bytes);
+                let ratio = ratio(own, shared, session.common.plan.seed);
+                session.find(format!(
+                    "A job with {size} {placement} takes {} where its worker has its inputs to \
+                     itself, {} where all workers can read them: {ratio}",
+                    time(own.p50),
+                    time(shared.p50),
+                ));
+            }
+        }
+    }
+}
+
+/// How many times as long the one takes as the other.
+fn ratio(one: &Cell, other: &Cell, seed: u64) -> String {
+    let blocks = whole_blocks([one, other]);
+    let times = AtWorkers { workers: 1, blocks: of_groups(other, blocks) };
+    match models::speedup(&of_blocks(one, blocks), &[times], seed) {
+        Ok(ratio) if !ratio.points.is_empty() => interval(&ratio.points[0].speedup),
+        _ => "too few blocks for an interval".to_owned(),
+    }
+}
+
+fn empty(pools: &Pools, session: &mut Session<'_>) {
+    let mut variants = Vec::new();
+    for workers in pools.workers(&[1]) {
+        for (guard, backend, builder) in guards(pools, workers, session) {
             let pool = start(builder);
             let name = case(json!({"guard": guard, "backend": backend.name()}));
             let about = json!({"kernel": "noop", "state": "busy", "workers": workers});
@@ -32,7 +116,12 @@ pub(super) fn isolation(asked: &MeasuredArgs, session: &mut Session<'_>) -> Resu
         }
     }
     session.measure("isolation", &[Metric::us("round_trip")], variants);
-    Ok(())
+}
+
+/// Binding, time limit, memory limit, limit of processor time, sandbox.
+fn are_guards_asked_for(config: &PoolConfig) -> [bool; 5] {
+    let PoolConfig { pin, timeout, memory_limit, cpu_limit, sandbox, .. } = config;
+    [*pin, timeout.is_some(), memory_limit.is_some(), cpu_limit.is_some(), sandbox.is_some()]
 }
 
 /// The rows, and pools that have one guard each. Guards that the user asks for choose the
@@ -42,9 +131,8 @@ fn guards(
     workers: usize,
     session: &mut Session<'_>,
 ) -> Vec<(String, Backend, PoolBuilder)> {
-    let PoolConfig { pin, timeout, memory_limit, cpu_limit, sandbox, .. } = pools.of_processes();
-    let asked =
-        [*pin, timeout.is_some(), memory_limit.is_some(), cpu_limit.is_some(), sandbox.is_some()];
+    let PoolConfig { timeout, memory_limit, cpu_limit, sandbox, .. } = pools.of_processes();
+    let asked = are_guards_asked_for(pools.of_processes());
     let [pinned, watched, memory, cpu, sandboxed] =
         asked.map(|this| this || !asked.contains(&true));
     let bare = |backend| {

@@ -158,7 +158,7 @@ fn empty(rivals: &[Rival]) -> Vec<Variant<'_>> {
 }
 
 /// Memory of a payload, written once: pages that never were are all one page of zeros.
-fn on_heap(bytes: u64) -> Result<Buffer, String> {
+pub(super) fn on_heap(bytes: u64) -> Result<Buffer, String> {
     let buffer = usize::try_from(bytes).ok().and_then(Buffer::try_zeroed);
     let mut buffer = buffer.ok_or_else(|| no_memory(bytes))?;
     buffer.fill(1);
@@ -166,7 +166,7 @@ fn on_heap(bytes: u64) -> Result<Buffer, String> {
 }
 
 /// The same where workers see it.
-fn in_arena(pool: &Started, bytes: u64) -> Result<Bytes, String> {
+pub(super) fn in_arena(pool: &Started, bytes: u64) -> Result<Bytes, String> {
     let len = usize::try_from(bytes).map_err(|_| no_memory(bytes))?;
     let mut buffer = started(pool)?.alloc(len).ok_or_else(|| no_memory(bytes))?;
     buffer.fill(1);

@@ -84,7 +84,9 @@ fn measure(experiment: &Experiment, session: &mut Session<'_>) -> Result<(), Fai
         }
         Experiment::Throughput(args) => throughput::throughput(args, session)?,
         Experiment::Startup(args) => startup::startup(&args.common.pool, session)?,
-        Experiment::Isolation(args) => isolation::isolation(&args.common.pool, session)?,
+        Experiment::Isolation(args) => {
+            isolation::isolation(&args.sizes, &args.common.pool, session)?;
+        }
         Experiment::Scaling(args) => scaling::scaling(args, session)?,
         Experiment::BreakEven(args) => break_even::break_even(args, session)?,
         Experiment::Paradigms(args) => paradigms::paradigms(args, session)?,

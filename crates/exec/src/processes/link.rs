@@ -5,13 +5,14 @@
 
 use std::cell::RefCell;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 
 use brigade_ipc::wire::{Instants, Mail, Reply, Request};
-use brigade_ipc::{Bounds, Carriage, Intake, Outputs, RecvError, SendError, Sender};
+use brigade_ipc::{Arena, Bounds, Carriage, Intake, Outputs, RecvError, SendError};
 use brigade_proto::JobError;
-use brigade_sys::clock;
+use brigade_sys::{clock, shortage};
 
 use super::crew::{Crew, Delivery, Done, Errand, Mailbox};
 use super::keeper::{Event, Keeper};
@@ -30,6 +31,8 @@ pub(super) struct Link {
     pub(super) transport: Transport,
     /// What binds the worker.
     pub(super) bounds: Bounds,
+    /// Where its inputs lie.
+    pub(super) inputs: Arc<Arena>,
 }
 
 /// The channels of a worker that was let in.
@@ -102,7 +105,10 @@ impl Link {
                 }
                 offence
             }
-            Err(error) => Some(format!("got no thread of its own: {error}")),
+            Err(error) => {
+                let remedy = shortage::remedy(&error);
+                Some(format!("got no thread of its own: {error}{remedy}"))
+            }
         };
         link.crew.unready(link.lane, link.tenure);
         offence
@@ -141,8 +147,10 @@ impl Link {
                         );
                     }
                     // If it fails, the worker is dead, and that is heard next.
-                    let payloads = region.into_iter().collect();
-                    served.mail.with(|mail| mail.send(Mail::Outputs, payloads, Carriage::Shared));
+                    served.mail.with(|mail| match &region {
+                        Some(memory) => mail.share(Mail::Outputs, memory),
+                        None => mail.send(Mail::Outputs, Vec::new(), Carriage::Shared),
+                    });
                 }
                 Reply::Done { job, error, notes, in_hand, called, returned, published } => {
                     let result = match (error, payloads) {
@@ -186,14 +194,10 @@ impl Link {
 
     /// Sends a region of the arena. False if the worker cannot be reached, and cannot go
     /// on without it.
-    fn send_region(&self, mail: &Mailbox, region: usize) -> bool {
-        let Some(payload) = self.crew.arena.payload(region) else {
-            let what = "got no mapping of the arena: there is no memory for it";
-            self.keeper.offend(self.lane, self.tenure, Some(what.to_owned()));
-            return false;
-        };
-        let send = |mail: &Sender| mail.send(Mail::Inputs, vec![payload], Carriage::Shared);
-        matches!(mail.with(send), Some(Ok(())))
+    fn send_region(&self, mail: &Mailbox, region: u32) -> bool {
+        let send = |memory: &OwnedFd| mail.with(|mail| mail.share(Mail::Inputs { region }, memory));
+        // If there is no such region any more, the jobs that it was for have ended.
+        self.inputs.share(region, send).is_none_or(|sent| matches!(sent, Some(Ok(()))))
     }
 
     fn deliver(&self, mail: &Mailbox, errand: Delivery, stage: &Stage) -> Result<(), Undelivered> {
@@ -207,7 +211,7 @@ impl Link {
         if self.has_rings() {
             let mut placed = Vec::with_capacity(errand.inputs.len());
             for source in &errand.inputs {
-                let read = || load::place(source, &self.crew.arena, &limit);
+                let read = || load::place(source, &self.inputs, &limit);
                 match stage.while_reading(read).map_err(Undelivered::Job)? {
                     Some(bytes) => placed.push(bytes),
                     None => break,

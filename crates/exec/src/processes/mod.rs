@@ -36,7 +36,7 @@ use std::sync::{Arc, Mutex, Once, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use brigade_ipc::{ArenaSlab, Bells, SERVER_ENV, runtime_dir};
+use brigade_ipc::{ArenaSlab, Bells, SERVER_ENV, prepare_senders, runtime_dir};
 use brigade_kernels::Registry;
 use brigade_sys::sandbox;
 use brigade_sys::shortage::{self, DESCRIPTORS_BESIDES, DESCRIPTORS_PER_WORKER};
@@ -78,6 +78,7 @@ impl Processes {
         let processes = Self { crew, keeper, threads: Mutex::new(vec![thread]), has_rings };
         // While the workers' programs are loaded there is time for it.
         wake_up::cost();
+        prepare_senders();
         match processes.start_clerk() {
             Ok(()) => Ok(processes),
             Err(error) => {
@@ -169,7 +170,10 @@ impl Executor for Processes {
     }
 
     fn alloc(&self, len: usize) -> Option<ArenaSlab> {
-        self.has_rings.then(|| self.crew.arena.take(len))?
+        if !self.has_rings || self.crew.has_own_inputs {
+            return None;
+        }
+        self.crew.arena.take(len)
     }
 
     fn takes_chunks(&self) -> bool {

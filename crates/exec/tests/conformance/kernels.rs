@@ -7,7 +7,7 @@ use brigade_kernels::{Context, Inputs, Kernel, KernelError, ParamSpec, Progress,
 
 use brigade_proto::Note;
 
-use crate::{limits, orphans, sandbox, short};
+use crate::{inputs, limits, orphans, sandbox, short};
 
 pub(crate) fn registry() -> Registry {
     Registry::empty()
@@ -28,6 +28,7 @@ pub(crate) fn registry() -> Registry {
         .with(limits::Leak)
         .with(limits::Burn)
         .with(sandbox::Escape)
+        .with(inputs::Scribble)
         .with(orphans::Shepherd)
 }
 

@@ -9,6 +9,7 @@ mod crowded;
 mod environment;
 mod fork_server;
 mod hostile;
+mod inputs;
 mod kernels;
 mod limits;
 mod orphans;
@@ -47,7 +48,7 @@ fn main() -> ExitCode {
             hostile::listen();
             // A process has one bridge (`ipc/src/bridge.rs`) from its first pool on: not what a
             // pool leaves behind.
-            drop(brigade_ipc::Bells::create());
+            brigade_ipc::prepare_senders();
             apart::try_one(cases(), &name)
         }
     }
@@ -71,12 +72,14 @@ fn cases() -> Vec<Case> {
             limits::TESTS,
             crowded::TESTS,
             sandbox::TESTS,
+            inputs::TESTS,
             set_up::TESTS,
             environment::TESTS,
             short::TESTS,
             orphans::TESTS,
             panics::TESTS,
             if setup.transport == Transport::Arena { panics::TESTS_WITH_RINGS } else { &[] },
+            if setup.transport == Transport::Arena { inputs::TESTS_WITH_RINGS } else { &[] },
             if has_programs { supervision::TESTS_WITH_PROGRAMS } else { &[] },
             if has_programs { restarts::TESTS_WITH_PROGRAMS } else { &[] },
         ];

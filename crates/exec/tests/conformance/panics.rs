@@ -64,7 +64,7 @@ pub(crate) fn play() -> Option<ExitCode> {
     VICTIM.lock().unwrap().clone_from(&victim);
     tracing::subscriber::set_global_default(Saboteur).unwrap();
     // See `main`.
-    drop(brigade_ipc::Bells::create());
+    brigade_ipc::prepare_senders();
     let before = Belongings::now();
     // So little that a large input does not fit.
     let pool = setup.builder().arena_limit(Some(1 << 20)).retries(3).build().unwrap();

@@ -74,7 +74,7 @@ pub(crate) struct Belongings {
     descriptors: Vec<String>,
     children: Vec<u32>,
     threads: usize,
-    shared_mappings: usize,
+    pub(crate) shared_mappings: usize,
     /// In the runtime directory, which is this process's alone.
     sockets: Vec<PathBuf>,
 }

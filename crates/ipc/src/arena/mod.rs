@@ -1,27 +1,34 @@
 //! Slabs of long-lived shared regions, for payloads.
 //!
-//! A region is written by one side only. Inputs lie in the regions of the pool's
-//! [`Arena`], which every worker maps: a payload is in place before it is known
-//! which worker will have it, and after a worker's death for the next one. Outputs
-//! lie in regions of each worker's own ([`OutputShelf`]), so a worker that writes where
-//! it should not garbles its own results and no one else's.
+//! A region is written by one side only. Inputs lie in the regions of an [`Arena`], which workers
+//! map and cannot write. A pool has one arena for all its workers: a payload is in place before it
+//! is known which worker will have it, and after a worker's death for the next one. Or each worker
+//! has one of its own, and cannot read the inputs of other workers' jobs; then inputs are placed when
+//! the worker is known. Outputs lie in regions of each worker's own ([`OutputShelf`]), which the
+//! coordinator can only read: a worker that writes where it should not garbles its own results and no
+//! one else's.
 //!
 //! Who allocates keeps the list of what is free on its own heap, so nothing that
 //! the other side writes can make two slabs overlap. What the other side says of a
 //! slab is checked against the region like any foreign input.
+//!
+//! Memory of inputs is given back a region at a time, when nobody uses a slab of it: the seal that
+//! keeps workers from writing ([`Mapping::for_readers`]) also keeps the coordinator from punching
+//! holes. Its number is not used again, so a worker cannot take a new region for an old one. The
+//! memory is free when the workers, too, have unmapped it; they are told.
 
 mod outputs;
 mod shelf;
 
 use std::ops::{Deref, DerefMut, Range};
+use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use brigade_proto::{Bytes, Lend};
+use brigade_sys::mapping::Mapping;
 use brigade_sys::slab::{Slab, Slabs};
-use ipc_channel::ipc::IpcSharedMemory;
 
-use crate::channel::Payload;
 use crate::fresh;
 use crate::wire::Place;
 
@@ -68,20 +75,16 @@ impl Budget {
             .is_ok()
     }
 
-    /// A region for at least `len` bytes, larger if `present` are there already:
+    /// Takes the bytes of a region for at least `len`, of more if `present` are there already:
     /// few large regions are better than many small ones.
-    fn region(&self, len: usize, present: usize) -> Option<IpcSharedMemory> {
+    fn take_region(self: &Arc<Self>, len: usize, present: usize) -> Option<Paid> {
         // Of nothing there is no mapping.
         let needed = len.max(1).checked_add(len / 8)?.checked_next_multiple_of(4096)?;
         let limit = *self.limit.get_or_init(self.default);
         let step = present.saturating_mul(2).clamp(SMALLEST, LARGEST_STEP);
         let step = step.min(usize::try_from(limit / STEPS).ok()? / 4096 * 4096);
-        let size = [needed.max(step), needed].into_iter().find(|&n| self.take(n as u64))?;
-        let region = fresh::sealed(size);
-        if region.is_none() {
-            self.give(size);
-        }
-        region
+        let bytes = [needed.max(step), needed].into_iter().find(|&n| self.take(n as u64))?;
+        Some(Paid { budget: Arc::clone(self), bytes })
     }
 
     fn give(&self, bytes: usize) {
@@ -89,19 +92,50 @@ impl Budget {
     }
 }
 
-/// The regions in which a pool's inputs lie.
+/// A part of a budget, given back when this is dropped.
+#[derive(Debug)]
+struct Paid {
+    budget: Arc<Budget>,
+    bytes: usize,
+}
+
+impl Drop for Paid {
+    fn drop(&mut self) {
+        self.budget.give(self.bytes);
+    }
+}
+
+/// The regions in which inputs lie: of all workers of a pool, or of one.
 #[derive(Debug)]
 pub struct Arena {
     number: u32,
     budget: Arc<Budget>,
-    regions: Mutex<Vec<Inputs>>,
+    regions: Mutex<Regions>,
+}
+
+#[derive(Debug, Default)]
+struct Regions {
+    /// In the order of their numbers.
+    present: Vec<Arc<Region>>,
+    /// The number of the next.
+    next: u32,
+}
+
+impl Regions {
+    fn find(&self, number: u32) -> Option<Arc<Region>> {
+        self.present.iter().find(|region| region.number == number).cloned()
+    }
 }
 
 #[derive(Debug)]
-struct Inputs {
-    slabs: Arc<Slabs<IpcSharedMemory>>,
-    /// To be sent. Never looked into: `slabs` has a mapping of its own.
-    theirs: IpcSharedMemory,
+struct Region {
+    arena: u32,
+    number: u32,
+    slabs: Arc<Slabs<Mapping>>,
+    /// For workers.
+    memory: OwnedFd,
+    /// Given back when no slab is left.
+    paid: Paid,
 }
 
 impl Arena {
@@ -112,7 +146,7 @@ impl Arena {
         Self { number, budget, regions: Mutex::default() }
     }
 
-    fn regions(&self) -> MutexGuard<'_, Vec<Inputs>> {
+    fn regions(&self) -> MutexGuard<'_, Regions> {
         self.regions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -120,70 +154,71 @@ impl Arena {
     /// is spent.
     pub fn take(&self, len: usize) -> Option<ArenaSlab> {
         let mut regions = self.regions();
-        let found =
-            regions.iter().enumerate().find_map(|(i, inputs)| Some((i, inputs.slabs.take(len)?)));
-        let (region, slab) = match found {
-            Some(found) => found,
-            None if regions.len() >= MAX_REGIONS => return None,
-            None => {
-                let present = regions.iter().map(|inputs| inputs.slabs.len()).sum();
-                let theirs = self.budget.region(len, present)?;
-                let mine = fresh::again(&theirs);
-                let slabs = mine.and_then(|mine| Slabs::new(mine, IpcSharedMemory::deref_mut));
-                let Some(slabs) = slabs.map(Arc::new) else {
-                    self.budget.give(theirs.len());
-                    return None;
-                };
-                regions.push(Inputs { slabs: Arc::clone(&slabs), theirs });
-                (regions.len() - 1, slabs.take(len)?)
-            }
+        let take = |region: &Arc<Region>| {
+            Some(ArenaSlab { slab: region.slabs.take(len)?, region: Arc::clone(region) })
         };
-        Some(ArenaSlab { arena: self.number, region: region as u32, slab })
+        if let Some(slab) = regions.present.iter().find_map(take) {
+            return Some(slab);
+        }
+        if regions.present.len() >= MAX_REGIONS {
+            return None;
+        }
+        let present = regions.present.iter().map(|region| region.slabs.len()).sum();
+        let paid = self.budget.take_region(len, present)?;
+        let (mapping, memory) = fresh::for_readers(paid.bytes)?;
+        let slabs = Arc::new(Slabs::new(mapping, Mapping::bytes_mut)?);
+        let (arena, number) = (self.number, regions.next);
+        let region = Arc::new(Region { arena, number, slabs, memory, paid });
+        regions.next += 1;
+        regions.present.push(Arc::clone(&region));
+        take(&region)
     }
 
-    /// How many regions there are.
-    pub fn count(&self) -> usize {
-        self.regions().len()
-    }
-
-    /// A region on its way to a worker.
-    pub fn payload(&self, region: usize) -> Option<Payload> {
-        let regions = self.regions();
-        let theirs = &regions.get(region)?.theirs;
-        fresh::again(theirs).map(Payload::Shared)
+    /// Has the memory of a region sent to a worker. `None` if there is no such region any more: then
+    /// nothing is in it.
+    pub fn share<T>(&self, region: u32, send: impl FnOnce(&OwnedFd) -> T) -> Option<T> {
+        let found = self.regions().find(region)?;
+        Some(send(&found.memory))
     }
 
     /// Where `bytes` are, if they are in a slab of this arena.
     pub fn place(&self, bytes: &Bytes) -> Option<Place> {
-        let slab = bytes.lender::<ArenaSlab>().filter(|slab| slab.arena == self.number)?;
+        let slab = bytes.lender::<ArenaSlab>().filter(|slab| slab.region.arena == self.number)?;
         Some(Place::Slab {
-            region: slab.region,
+            region: slab.region.number,
             offset: slab.slab.offset() as u64,
             len: slab.slab.len() as u64,
             slab: 0,
         })
     }
 
-    /// Gives memory of slabs that are not in use back to the operating system.
+    /// Removes the regions that are not in use; returns how many bytes those had. See
+    /// [`Arena::gone`] for what remains to be done.
     pub fn trim(&self) -> usize {
-        self.regions().iter().map(|inputs| inputs.slabs.trim(64 << 10)).sum()
+        let mut trimmed = 0;
+        // Slabs are taken under the lock alone.
+        self.regions().present.retain(|region| {
+            let is_used = !region.slabs.is_unused();
+            trimmed += if is_used { 0 } else { region.paid.bytes };
+            is_used
+        });
+        trimmed
+    }
+
+    /// Those of some regions that are there no more: workers that have mapped them keep their
+    /// memory in use.
+    pub fn gone(&self, numbers: &[u32]) -> Vec<u32> {
+        let regions = self.regions();
+        numbers.iter().copied().filter(|&number| regions.find(number).is_none()).collect()
     }
 }
 
-impl Drop for Arena {
-    fn drop(&mut self) {
-        for inputs in self.regions().drain(..) {
-            self.budget.give(inputs.slabs.len());
-        }
-    }
-}
-
-/// A slab of a pool's arena. Fill it, then send it as [`Bytes::lent`].
+/// A slab of an arena. Fill it, then send it as [`Bytes::lent`].
 #[derive(Debug)]
 pub struct ArenaSlab {
-    arena: u32,
-    region: u32,
-    slab: Slab<IpcSharedMemory>,
+    // Before its region, which is to be found unused when the last slab is given back.
+    slab: Slab<Mapping>,
+    region: Arc<Region>,
 }
 
 impl ArenaSlab {
@@ -192,9 +227,9 @@ impl ArenaSlab {
         self.slab.truncate(len);
     }
 
-    /// Which region of its arena it is in.
-    pub fn region(&self) -> usize {
-        self.region as usize
+    /// The number of the region that it is in.
+    pub fn region(&self) -> u32 {
+        self.region.number
     }
 }
 

@@ -1,14 +1,14 @@
 //! The coordinator's side of a worker's outputs.
 
 use std::ops::Range;
+use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use brigade_proto::{Bytes, Lend};
-use ipc_channel::ipc::IpcSharedMemory;
+use brigade_sys::mapping::View;
 
-use super::{Budget, MAX_REGIONS, range};
-use crate::channel::Payload;
+use super::{Budget, MAX_REGIONS, Paid, range};
 use crate::fresh;
 use crate::wire::Place;
 
@@ -22,17 +22,16 @@ pub struct Outputs(Arc<OutputsInner>);
 #[derive(Debug)]
 struct OutputsInner {
     budget: Arc<Budget>,
-    regions: Mutex<Vec<Arc<IpcSharedMemory>>>,
+    regions: Mutex<Vec<Arc<Region>>>,
     /// Slabs that nobody here uses any more; the worker is told with its next job.
     returned: Mutex<Vec<u32>>,
     any_returned: AtomicU32,
 }
 
-impl Drop for OutputsInner {
-    fn drop(&mut self) {
-        let regions = self.regions.get_mut().unwrap_or_else(PoisonError::into_inner);
-        self.budget.give(regions.iter().map(|region| region.len()).sum());
-    }
+#[derive(Debug)]
+struct Region {
+    view: View,
+    _paid: Paid,
 }
 
 impl Outputs {
@@ -46,20 +45,18 @@ impl Outputs {
         }))
     }
 
-    /// One more region, on its way to the worker; `None` when the budget is spent.
-    pub fn grow(&self, bytes: u64) -> Option<Payload> {
+    /// One more region, to be sent to the worker; `None` when the budget is spent.
+    pub fn grow(&self, bytes: u64) -> Option<OwnedFd> {
         let mut regions = self.0.regions.lock().unwrap_or_else(PoisonError::into_inner);
         if regions.len() >= MAX_REGIONS {
             return None;
         }
-        let present = regions.iter().map(|region| region.len()).sum();
-        let mine = self.0.budget.region(usize::try_from(bytes).ok()?, present)?;
-        let Some(theirs) = fresh::again(&mine) else {
-            self.0.budget.give(mine.len());
-            return None;
-        };
-        regions.push(Arc::new(mine));
-        Some(Payload::Shared(theirs))
+        let present = regions.iter().map(|region| region.view.len()).sum();
+        let paid = self.0.budget.take_region(usize::try_from(bytes).ok()?, present)?;
+        let memory = fresh::file(paid.bytes)?;
+        let view = View::of(&memory).ok()?;
+        regions.push(Arc::new(Region { view, _paid: paid }));
+        Some(memory)
     }
 
     /// The bytes of an output where they are, or as they came. `None` if there is
@@ -72,7 +69,7 @@ impl Outputs {
         let regions = self.0.regions.lock().unwrap_or_else(PoisonError::into_inner);
         let region = Arc::clone(regions.get(region as usize)?);
         drop(regions);
-        let range = range(offset, len).filter(|range| range.end <= region.len())?;
+        let range = range(offset, len).filter(|range| range.end <= region.view.len())?;
         Some(Bytes::lent(Arc::new(Lease { outputs: Arc::clone(&self.0), region, range, slab })))
     }
 
@@ -111,14 +108,14 @@ impl Outputs {
 /// An output in place.
 struct Lease {
     outputs: Arc<OutputsInner>,
-    region: Arc<IpcSharedMemory>,
+    region: Arc<Region>,
     range: Range<usize>,
     slab: u32,
 }
 
 impl Lend for Lease {
     fn bytes(&self) -> &[u8] {
-        &self.region[self.range.clone()]
+        self.region.view.get(self.range.clone()).unwrap_or_default()
     }
 }
 

@@ -1,41 +1,77 @@
 //! A worker's side: inputs in the pool's regions, outputs in its own.
 
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
+use brigade_sys::mapping::{Mapping, View};
 use brigade_sys::slab::{Slab, Slabs};
-use ipc_channel::ipc::IpcSharedMemory;
+use brigade_sys::{shortage, socket};
 
 use super::range;
 use crate::channel::Received;
 use crate::wire::Place;
 
-/// The regions of the pool's arena, as a worker sees them.
+/// The regions of an arena, as a worker sees them.
 #[derive(Debug, Default)]
-pub struct InputShelf(Vec<IpcSharedMemory>);
+pub struct InputShelf(Vec<(u32, Region)>);
+
+#[derive(Debug)]
+enum Region {
+    /// As it came.
+    Memory(OwnedFd),
+    /// In use.
+    View(View),
+}
 
 impl InputShelf {
-    /// One more region.
-    pub fn add(&mut self, mail: Vec<Received>) {
-        self.0.extend(mail.into_iter().filter_map(Received::into_region));
+    /// One more region, of this number.
+    pub fn add(&mut self, number: u32, mail: Vec<Received>) {
+        let memory = mail.into_iter().find_map(Received::into_memory);
+        self.0.extend(memory.map(|memory| (number, Region::Memory(memory))));
     }
 
-    /// How many regions are known.
-    pub fn count(&self) -> usize {
-        self.0.len()
+    /// Whether a region has come.
+    pub fn has(&self, number: u32) -> bool {
+        self.0.iter().any(|(known, _)| *known == number)
     }
 
-    /// The bytes of an input. `None` if there is no such place.
-    pub fn find(&self, region: u32, offset: u64, len: u64) -> Option<&[u8]> {
-        self.0.get(region as usize)?.get(range(offset, len)?)
+    /// Maps a region that has come, unless that is done.
+    ///
+    /// # Errors
+    /// When it cannot be mapped; says what is lacking. It can be tried again.
+    pub fn open(&mut self, number: u32) -> Result<(), String> {
+        let region = self.0.iter_mut().find(|(known, _)| *known == number);
+        if let Some((_, region)) = region
+            && let Region::Memory(memory) = region
+        {
+            *region =
+                Region::View(View::of(memory).map_err(|_| {
+                    shortage::of_shared_memory(socket::file_len(memory).unwrap_or(0))
+                })?);
+        }
+        Ok(())
+    }
+
+    /// The bytes of an input. `None` if there is no such place in a region that is open.
+    pub fn find(&self, number: u32, offset: u64, len: u64) -> Option<&[u8]> {
+        match self.0.iter().find(|(known, _)| *known == number)? {
+            (_, Region::View(view)) => view.get(range(offset, len)?),
+            (_, Region::Memory(_)) => None,
+        }
+    }
+
+    /// The coordinator does not use these any more.
+    pub fn forget(&mut self, numbers: &[u32]) {
+        self.0.retain(|(known, _)| !numbers.contains(known));
     }
 }
 
 /// The regions in which a worker's outputs lie, as the worker sees them.
 #[derive(Debug, Default)]
 pub struct OutputShelf {
-    regions: Vec<Arc<Slabs<IpcSharedMemory>>>,
+    regions: Vec<Arc<Slabs<Mapping>>>,
     /// Outputs that the coordinator has, by number.
-    lent: Vec<Option<Slab<IpcSharedMemory>>>,
+    lent: Vec<Option<Slab<Mapping>>>,
     /// Numbers that are free.
     free: Vec<u32>,
 }
@@ -44,7 +80,7 @@ pub struct OutputShelf {
 #[derive(Debug)]
 pub struct OutputSlab {
     region: u32,
-    slab: Slab<IpcSharedMemory>,
+    slab: Slab<Mapping>,
 }
 
 impl OutputSlab {
@@ -60,10 +96,11 @@ impl OutputSlab {
 }
 
 impl OutputShelf {
-    /// One more region; false if the coordinator has sent none.
+    /// One more region; false if the coordinator has sent none, or it cannot be mapped.
     pub fn add(&mut self, mail: Vec<Received>) -> bool {
-        let region = mail.into_iter().find_map(Received::into_region);
-        let slabs = region.and_then(|region| Slabs::new(region, IpcSharedMemory::deref_mut));
+        let memory = mail.into_iter().find_map(Received::into_memory);
+        let region = memory.and_then(|memory| Mapping::of(&memory).ok());
+        let slabs = region.and_then(|region| Slabs::new(region, Mapping::bytes_mut));
         let Some(slabs) = slabs else { return false };
         self.regions.push(Arc::new(slabs));
         true

@@ -6,14 +6,9 @@ fn budget(limit: u64) -> Arc<Budget> {
     Budget::new(Some(limit), || 0)
 }
 
-fn received(payload: Payload) -> Vec<Received> {
-    match payload {
-        Payload::Shared(region) => {
-            let len = region.len();
-            vec![Received::Shared(region, len)]
-        }
-        other => panic!("{other:?}"),
-    }
+fn received(memory: &OwnedFd) -> Vec<Received> {
+    let len = brigade_sys::socket::file_len(memory).unwrap() as usize;
+    vec![Received::Memory(memory.try_clone().unwrap(), len)]
 }
 
 #[test]
@@ -23,11 +18,15 @@ fn an_input_is_seen_where_it_was_written() {
     let mut slab = arena.take(5_000_000).unwrap();
     slab.fill(7);
     slab.truncate(4_000_000);
-    shelf.add(received(arena.payload(slab.region()).unwrap()));
+    let number = slab.region();
+    shelf.add(number, arena.share(number, received).unwrap());
     let bytes = Bytes::lent(Arc::new(slab));
     let Some(Place::Slab { region, offset, len, .. }) = arena.place(&bytes) else {
         panic!("it is in the arena")
     };
+    assert!(shelf.has(region) && !shelf.has(region + 1));
+    assert!(shelf.find(region, offset, len).is_none(), "it is not open yet");
+    shelf.open(region).unwrap();
     assert_eq!(shelf.find(region, offset, len).unwrap(), &bytes[..]);
     assert!(shelf.find(region, offset, u64::MAX).is_none());
     assert!(shelf.find(region, offset + 1, 1).is_none());
@@ -37,12 +36,42 @@ fn an_input_is_seen_where_it_was_written() {
 }
 
 #[test]
+fn a_region_that_is_not_in_use_is_given_back_and_its_number_not_used_again() {
+    let budget = budget(64 << 20);
+    let arena = Arena::new(Arc::clone(&budget));
+    let mut shelf = InputShelf::default();
+    let (first, second) = (arena.take(1000).unwrap(), arena.take(10_000_000).unwrap());
+    let numbers = [first.region(), second.region()];
+    for number in numbers {
+        shelf.add(number, arena.share(number, received).unwrap());
+        shelf.open(number).unwrap();
+    }
+    let before = budget.used();
+    assert_eq!((arena.trim(), arena.gone(&numbers)), (0, Vec::new()));
+    drop(second);
+    assert!(arena.trim() >= 10_000_000);
+    assert_eq!(arena.gone(&numbers), [numbers[1]]);
+    assert!(budget.used() < before && budget.used() > 0);
+    assert!(arena.share(numbers[1], received).is_none());
+    shelf.forget(&arena.gone(&numbers));
+    assert!(shelf.has(numbers[0]) && !shelf.has(numbers[1]));
+    let third = arena.take(10_000_000).unwrap();
+    assert!(!numbers.contains(&third.region()));
+    // A slab keeps its memory and pays for it when its arena is gone.
+    drop((arena, third));
+    assert!(budget.used() > 0);
+    assert_eq!(first.len(), 1000);
+    drop(first);
+    assert_eq!(budget.used(), 0);
+}
+
+#[test]
 fn an_output_is_lent_and_its_slab_used_again() {
     let budget = budget(64 << 20);
     let outputs = Outputs::new(Arc::clone(&budget));
     let mut shelf = OutputShelf::default();
     assert!(shelf.take(100).is_none());
-    assert!(shelf.add(received(outputs.grow(3_000_000).unwrap())));
+    assert!(shelf.add(received(&outputs.grow(3_000_000).unwrap())));
     let mut places = Vec::new();
     for round in 0..100_u8 {
         let mut slab = shelf.take(3_000_000).unwrap();

@@ -1,7 +1,7 @@
 use std::time::Duration;
 
+use brigade_sys::mapping::Mapping;
 use brigade_sys::shared::Words;
-use ipc_channel::ipc::IpcSharedMemory;
 
 /// Words that two sides read and write: shared memory, or a model of it.
 pub(crate) trait Memory {
@@ -24,7 +24,7 @@ pub(crate) trait Memory {
     fn wake(&self, index: usize);
 }
 
-impl Memory for Words<IpcSharedMemory> {
+impl Memory for Words<Mapping> {
     fn load(&self, index: usize) -> u64 {
         self.load(index)
     }

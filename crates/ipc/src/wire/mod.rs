@@ -68,9 +68,11 @@ fn encode_into<M: Serialize>(message: &M, buffer: &mut [u8]) -> Result<Option<us
 pub enum Mail {
     /// A job. Its inputs are the message's payloads.
     Job(Request),
-    /// One more region of the pool's arena, which orders name by its place. It is
-    /// the message's payload.
-    Inputs,
+    /// One more region for inputs. It is the message's payload.
+    Inputs {
+        /// Its number, by which orders name it.
+        region: u32,
+    },
     /// The answer to [`Reply::NeedRegion`]: a region for outputs, if there is a
     /// payload.
     Outputs,
@@ -108,6 +110,11 @@ pub enum Order {
     },
     /// A job is in the mail.
     Mail,
+    /// Regions for inputs that are not in use any more: to be unmapped.
+    Forget {
+        /// Their numbers.
+        regions: Vec<u32>,
+    },
     /// There will be no more.
     Leave,
 }
@@ -201,8 +208,8 @@ pub enum Place {
     Here(#[serde(with = "serde_bytes")] serde_bytes::ByteBuf),
     /// In a slab.
     Slab {
-        /// Place of the region: among those of the pool's arena for an input, among
-        /// those of the worker for an output.
+        /// The region: its number for an input, its place among those of the worker for an
+        /// output.
         region: u32,
         /// Where it starts, in bytes.
         offset: u64,

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::env::consts::ARCH;
+use std::fs::File;
 use std::io;
+use std::os::unix::fs::FileExt;
 use std::ptr;
 
 use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, TargetArch};
@@ -53,4 +55,34 @@ pub fn refuse(call: &str) -> io::Result<()> {
         .and_then(TryInto::try_into)
         .map_err(io::Error::other)?;
     seccompiler::apply_filter(&program).map_err(io::Error::other)
+}
+
+/// Writes into bytes that are lent for reading, as a stray pointer does.
+pub fn write_astray(bytes: &[u8]) {
+    for byte in bytes {
+        // SAFETY: none. A test calls this where the page can only be read, and the kernel ends the
+        // process for it; what else it may write to belongs to a test that fails then.
+        unsafe { ptr::from_ref(byte).cast_mut().write_volatile(!*byte) };
+    }
+}
+
+/// Writes into bytes that are lent for reading through `/proc/self/mem`, which does not ask whether
+/// a page may be written where it may make a copy of it.
+///
+/// # Errors
+/// When that is denied.
+pub fn write_through_proc(bytes: &[u8], with: &[u8]) -> io::Result<()> {
+    let memory = File::options().write(true).open("/proc/self/mem")?;
+    memory.write_all_at(with, bytes.as_ptr() as u64)
+}
+
+/// Makes the pages that hold these bytes writable; the first byte begins a page.
+///
+/// # Errors
+/// When that is denied.
+pub fn unprotect(bytes: &[u8]) -> io::Result<()> {
+    let start = bytes.as_ptr().cast_mut().cast();
+    // SAFETY: the kernel changes what may be done with the pages, and no byte of them.
+    let got = unsafe { libc::mprotect(start, bytes.len(), libc::PROT_READ | libc::PROT_WRITE) };
+    if got < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }

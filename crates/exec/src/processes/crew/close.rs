@@ -1,13 +1,18 @@
 //! How a pool ends: jobs are refused, given up, or finished, and workers go.
 
-use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 
+use brigade_ipc::MAX_MESSAGE;
+use brigade_ipc::wire::{self, Order};
 use brigade_proto::{JobError, WorkerId};
 
 use super::{Crew, Lane};
 use crate::PoolError;
 use crate::executor::{Stop, WorkerReport};
+
+/// Regions that surely fit one order.
+const MOST_TO_FORGET: usize = 50;
 
 impl Crew {
     /// No further jobs; those that wait in the queue, or for an input, are cancelled. Returns false
@@ -84,6 +89,36 @@ impl Crew {
         let state = self.lock();
         let lane = &state.lanes[lane];
         state.closing || lane.leaving || (self.is_served(lane) && lane.assigned.is_empty())
+    }
+
+    /// Gives memory for inputs that is not in use back to the operating system.
+    pub(super) fn trim(&self) -> usize {
+        let mut arenas = vec![Arc::clone(&self.arena)];
+        if self.has_own_inputs {
+            let state = self.lock();
+            let wires = state.lanes.iter().filter_map(|lane| lane.wire.as_ref());
+            arenas.extend(wires.map(|wire| Arc::clone(&wire.inputs)));
+        }
+        // Without the lock: to unmap memory takes a while.
+        let bytes = arenas.iter().map(|arena| arena.trim()).sum();
+        let mut state = self.lock();
+        let lanes = state.lanes.iter_mut().filter(|lane| lane.ready && !lane.leaving);
+        for wire in lanes.filter_map(|lane| lane.wire.as_mut()) {
+            let mut regions = wire.inputs.gone(&wire.regions);
+            regions.truncate(MOST_TO_FORGET);
+            if regions.is_empty() {
+                continue;
+            }
+            let mut buffer = [0; MAX_MESSAGE];
+            let order = Order::Forget { regions: regions.clone() };
+            // If there is no room for it, the worker is told the next time.
+            if let Ok(Some(len)) = wire::encode_order(&order, &mut buffer)
+                && wire.pass.order(&buffer[..len])
+            {
+                wire.regions.retain(|known| !regions.contains(known));
+            }
+        }
+        bytes
     }
 
     pub(in super::super) fn reports(&self) -> Vec<WorkerReport> {

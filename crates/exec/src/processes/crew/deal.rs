@@ -3,8 +3,8 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use brigade_ipc::MAX_MESSAGE;
 use brigade_ipc::wire::{self, ChunkBody, ChunkRun, Order, Place};
+use brigade_ipc::{Arena, MAX_MESSAGE};
 use brigade_proto::{Bytes, JobId, Nanos, Source, Stamps};
 use brigade_sys::clock;
 
@@ -208,8 +208,9 @@ impl Crew {
         let body: ChunkBody = (runs, wire.outputs.more_returned());
         let mut buffer = [0; MAX_MESSAGE];
         let runs = wire::encode_bulk(&body).ok();
-        let encoded =
-            runs.and_then(|runs| self.place_runs(&mut task.inputs, runs)).and_then(|runs| {
+        let encoded = runs
+            .and_then(|runs| place_runs(&wire.inputs, &mut task.inputs, runs))
+            .and_then(|runs| {
                 self.announce(index, &mut wire.regions, errands, std::slice::from_ref(&runs));
                 let (first, count) = (task.ticket.id, chunk.count as u32);
                 let order = Order::Chunk { first, count, runs, returned: returned.clone() };
@@ -224,40 +225,24 @@ impl Crew {
         assigned.sent
     }
 
-    /// Where a worker finds what a chunk is: in the order, or in the arena. `None` if that is
-    /// full.
-    fn place_runs(&self, inputs: &mut Vec<Source>, runs: Vec<u8>) -> Option<Place> {
-        if runs.len() <= ROOM_FOR_RUNS {
-            return Some(Place::Here(runs.into()));
-        }
-        let mut slab = self.arena.take(runs.len())?;
-        slab.copy_from_slice(&runs);
-        // Lives as long as the task.
-        let bytes = Bytes::lent(Arc::new(slab));
-        let place = self.arena.place(&bytes)?;
-        *inputs = vec![Source::Bytes(bytes)];
-        Some(place)
-    }
-
     /// Has the regions sent to a worker that it does not know and an order names; it
     /// waits for them. By its runner: one that does not read its mail blocks whoever sends
     /// to it, and the lock is held here.
     fn announce(
         &self,
         index: usize,
-        known: &mut usize,
+        known: &mut Vec<u32>,
         errands: &mut VecDeque<Chore>,
         places: &[Place],
     ) {
-        let regions = places.iter().filter_map(|place| match place {
-            Place::Slab { region, .. } => Some(*region as usize + 1),
-            Place::Here(_) => None,
-        });
-        let needed = regions.max().unwrap_or(0);
-        if *known < needed {
-            errands.extend((*known..needed).map(Chore::Region));
-            *known = needed;
-            self.errands[index].notify_one();
+        for place in places {
+            if let Place::Slab { region, .. } = place
+                && !known.contains(region)
+            {
+                known.push(*region);
+                errands.push_back(Chore::Region(*region));
+                self.errands[index].notify_one();
+            }
         }
     }
 
@@ -276,7 +261,7 @@ impl Crew {
                 return false;
             };
             bytes_in += bytes.len() as u64;
-            inputs.push(match self.arena.place(bytes) {
+            inputs.push(match wire.inputs.place(bytes) {
                 Some(place) => place,
                 None if bytes.len() <= load::TINY => Place::Here(bytes.to_vec().into()),
                 None => return false,
@@ -318,20 +303,31 @@ impl Crew {
         if task.inputs.iter().all(is_placed) {
             return;
         }
-        let state = self.lock();
-        let is_free = |lane: &Lane| lane.ready && lane.wire.is_some() && lane.assigned.is_empty();
-        let free = state.queue.is_empty() && state.lanes.iter().any(is_free);
-        drop(state);
-        if !free {
-            return;
-        }
+        let Some(arena) = self.arena_of_free_worker() else { return };
         for source in &mut task.inputs {
             if matches!(source, Source::Bytes(_))
-                && let Ok(Some(bytes)) = load::place(source, &self.arena, &load::NEVER)
+                && let Ok(Some(bytes)) = load::place(source, &arena, &load::NEVER)
             {
                 *source = Source::Bytes(bytes);
             }
         }
+    }
+
+    /// Where the inputs of the next job will lie, if a worker is free for it.
+    fn arena_of_free_worker(&self) -> Option<Arc<Arena>> {
+        let state = self.lock();
+        if !state.queue.is_empty() {
+            return None;
+        }
+        let is_free = |lane: &&Lane| lane.ready && lane.wire.is_some() && lane.assigned.is_empty();
+        let free = if self.has_own_inputs {
+            // The one that gets the job unless another thread is faster. If another worker gets it,
+            // its runner copies the inputs once more.
+            state.lanes.get(self.choose(&state, None, state.width())?).filter(is_free)?
+        } else {
+            state.lanes.iter().find(is_free)?
+        };
+        Some(Arc::clone(&free.wire.as_ref()?.inputs))
     }
 
     /// Tells a worker that there will be no more jobs.
@@ -351,4 +347,18 @@ impl Crew {
             }
         }
     }
+}
+
+/// Where a worker finds what a chunk is: in the order, or in its arena. `None` if that is full.
+fn place_runs(arena: &Arena, inputs: &mut Vec<Source>, runs: Vec<u8>) -> Option<Place> {
+    if runs.len() <= ROOM_FOR_RUNS {
+        return Some(Place::Here(runs.into()));
+    }
+    let mut slab = arena.take(runs.len())?;
+    slab.copy_from_slice(&runs);
+    // Lives as long as the task.
+    let bytes = Bytes::lent(Arc::new(slab));
+    let place = arena.place(&bytes)?;
+    *inputs = vec![Source::Bytes(bytes)];
+    Some(place)
 }

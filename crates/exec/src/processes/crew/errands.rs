@@ -16,7 +16,7 @@ pub(in super::super) enum Errand {
     /// To deliver a job.
     Job(Delivery),
     /// To send a region of the arena.
-    Region(usize),
+    Region(u32),
 }
 
 /// A job whose inputs a lane's runner is to fetch, and to send if they do not fit

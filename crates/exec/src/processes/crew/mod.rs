@@ -64,8 +64,10 @@ pub(super) struct Crew {
     has_fallen: AtomicBool,
     /// There is room in the queue.
     has_room: AtomicBool,
-    /// Of the arena transport: where payloads are, what wakes the coordinator.
-    pub(super) arena: Arena,
+    /// Of the arena transport: where inputs are, what wakes the coordinator.
+    pub(super) arena: Arc<Arena>,
+    /// Each worker has an arena of its own, and that one is not used.
+    pub(super) has_own_inputs: bool,
     pub(super) budget: Arc<Budget>,
     pub(super) bells: Bells,
     /// Time that counts for no job; the keeper looks.
@@ -123,7 +125,8 @@ impl Crew {
             awaited: AtomicBool::new(false),
             has_fallen: AtomicBool::new(false),
             has_room: AtomicBool::new(true),
-            arena: Arena::new(Arc::clone(&budget)),
+            arena: Arc::new(Arena::new(Arc::clone(&budget))),
+            has_own_inputs: config.has_own_inputs(),
             budget,
             bells,
             stalls: stall::Shared::default(),

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use brigade_ipc::{Call, Outputs, Pass, Sender};
+use brigade_ipc::{Arena, Call, Outputs, Pass, Sender};
 use brigade_proto::{JobError, JobId, Nanos};
 use brigade_sys::usage;
 use smallvec::SmallVec;
@@ -84,8 +84,10 @@ pub(super) struct Lane {
 pub(in super::super) struct Wire {
     pub(in super::super) pass: Pass,
     pub(in super::super) outputs: Arc<Outputs>,
-    /// Regions of the arena that the worker was sent, or will be.
-    pub(in super::super) regions: usize,
+    /// Where its inputs lie.
+    pub(in super::super) inputs: Arc<Arena>,
+    /// Regions of that arena that the worker was sent, or will be.
+    pub(in super::super) regions: Vec<u32>,
 }
 
 /// A worker's mail channel, until it is closed.
@@ -105,7 +107,11 @@ impl Mailbox {
 
     /// Closes it: a worker that gets its jobs by mail leaves.
     pub(in super::super) fn close(&self) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        let sender = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(sender) = sender {
+            // What the worker still says comes over the same socket.
+            sender.close();
+        }
     }
 }
 
@@ -132,7 +138,7 @@ pub(super) enum Chore {
     /// Fetch the inputs of an assigned job, and send it if need be.
     Job(JobId),
     /// Send a region of the arena.
-    Region(usize),
+    Region(u32),
 }
 
 /// The job that a worker has in hand, and when its kernel was called.

@@ -174,7 +174,7 @@ impl Crew {
             };
             if limit.is_zero() {
                 idle_since = None;
-                let bytes = self.arena.trim();
+                let bytes = self.trim();
                 tracing::debug!(bytes, "unused memory was given back");
                 continue;
             }

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use brigade_ipc::{Accepted, Admitted, Outputs, Refusal, Welcome};
+use brigade_ipc::{Accepted, Admitted, Arena, Outputs, Refusal, Welcome};
 use brigade_proto::{Nanos, WorkerId};
 use brigade_sys::{affinity, clock, shortage};
 
@@ -128,7 +128,16 @@ impl Watch {
         kid.has_greeted(pass.page());
         let mail = Arc::new(Mailbox::new(requests));
         let outputs = Arc::new(Outputs::new(Arc::clone(&facts.crew.budget)));
-        let wire = has_rings.then(|| Wire { pass, outputs: Arc::clone(&outputs), regions: 0 });
+        let inputs = match config.has_own_inputs() {
+            true => Arc::new(Arena::new(Arc::clone(&facts.crew.budget))),
+            false => Arc::clone(&facts.crew.arena),
+        };
+        let wire = has_rings.then(|| Wire {
+            pass,
+            outputs: Arc::clone(&outputs),
+            inputs: Arc::clone(&inputs),
+            regions: Vec::new(),
+        });
         let link = Link {
             crew: Arc::clone(&facts.crew),
             keeper: facts.keeper.clone(),
@@ -137,6 +146,7 @@ impl Watch {
             pid,
             transport: config.transport,
             bounds,
+            inputs,
         };
         // Before its threads: a job that goes through the rings needs none.
         facts.crew.ready(lane, tenure, pid, clock::since(facts.begin), wire);
@@ -144,7 +154,9 @@ impl Watch {
             Ok(thread) => kid.let_in(thread),
             Err(error) => {
                 facts.crew.unready(lane, tenure);
-                kid.kill(Cause::Offence(Some(format!("got no thread of its own: {error}"))));
+                let remedy = shortage::remedy(&error);
+                let what = format!("got no thread of its own: {error}{remedy}");
+                kid.kill(Cause::Offence(Some(what)));
                 return Ok(());
             }
         }

@@ -4,11 +4,11 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use brigade_ipc::wire::{Instants, Mail, Place, Reply, Request};
-use brigade_ipc::{Carriage, Payload, Received, Receiver, RecvError, SendError, Sender};
+use brigade_ipc::{Carriage, Input, Payload, Received, Receiver, RecvError, SendError, Sender};
 use brigade_proto::{JobError, JobId, Notes};
 use brigade_sys::clock;
 
-use super::order::{InHand, call, no_memory};
+use super::order::{InHand, call, no_memory, not_called};
 use super::{Leave, Worker};
 use crate::processes::sinks::{Output, Room, Sink};
 
@@ -66,7 +66,15 @@ impl Worker<'_> {
         self.take(job);
         let carriage = if shared { Carriage::Shared } else { Carriage::Inline };
         let mut sink = Sink::new(Room::of(carriage), self.bound.outputs());
-        let slices: Vec<&[u8]> = inputs.iter().map(Received::in_place).collect();
+        let inputs: Result<Vec<Input>, String> = inputs.into_iter().map(Received::open).collect();
+        let inputs = match inputs {
+            Ok(inputs) => inputs,
+            Err(why) => {
+                let (instants, error) = not_called(in_hand, &why);
+                return self.reply(job, instants, Err(error), Vec::new(), carriage);
+            }
+        };
+        let slices: Vec<&[u8]> = inputs.iter().map(|input| &input[..]).collect();
         let job = InHand { job, kernel, params, timeout };
         let (instants, result) =
             call(self.registry, &self.station, &self.bound, &job, in_hand, &slices, &mut sink);
@@ -97,21 +105,29 @@ impl Worker<'_> {
         Ok(())
     }
 
-    /// Fetches the regions that an order names and that are not known yet.
-    pub(super) fn learn_regions(&mut self, places: &[Place]) -> Result<(), Leave> {
-        let regions = places.iter().map(|place| match place {
-            Place::Slab { region, .. } => *region as usize + 1,
-            Place::Here(_) => 0,
-        });
-        let needed = regions.max().unwrap_or(0);
-        if self.inputs.count() < needed { self.fetch_regions(needed) } else { Ok(()) }
+    /// Fetches the regions that an order names and that are not known yet, and maps them. If one
+    /// cannot be mapped, the inner error says what is lacking.
+    pub(super) fn learn_regions(&mut self, places: &[Place]) -> Result<Result<(), String>, Leave> {
+        for place in places {
+            if let Place::Slab { region, .. } = place {
+                if !self.inputs.has(*region) {
+                    self.fetch_region(*region)?;
+                }
+                if let Err(why) = self.inputs.open(*region) {
+                    return Ok(Err(why));
+                }
+            }
+        }
+        Ok(Ok(()))
     }
 
     #[cold]
-    fn fetch_regions(&mut self, needed: usize) -> Result<(), Leave> {
-        while self.inputs.count() < needed {
-            let (_, region) = self.mail.fetch(|mail| matches!(mail, Mail::Inputs))?;
-            self.inputs.add(region);
+    fn fetch_region(&mut self, needed: u32) -> Result<(), Leave> {
+        while !self.inputs.has(needed) {
+            let (mail, memory) = self.mail.fetch(|mail| matches!(mail, Mail::Inputs { .. }))?;
+            if let Mail::Inputs { region } = mail {
+                self.inputs.add(region, memory);
+            }
         }
         Ok(())
     }

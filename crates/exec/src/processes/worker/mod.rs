@@ -220,6 +220,7 @@ impl Worker<'_> {
                     self.do_chunk(first, count, in_hand, runs)?;
                 }
                 Order::Mail => self.do_mail()?,
+                Order::Forget { regions } => self.inputs.forget(&regions),
                 Order::Leave => return Ok(()),
             }
             self.make_way()?;

@@ -36,7 +36,10 @@ impl Worker<'_> {
         in_hand: Nanos,
         inputs: Vec<Place>,
     ) -> Result<(), Leave> {
-        self.learn_regions(&inputs)?;
+        if let Err(why) = self.learn_regions(&inputs)? {
+            let (instants, error) = not_called(in_hand, &why);
+            return self.answer(job.job, instants, Err(error), Vec::new());
+        }
         let tiny: Vec<Option<Buffer>> = inputs
             .iter()
             .map(|place| match place {
@@ -114,7 +117,7 @@ impl Worker<'_> {
         runs: Place,
     ) -> Result<(), Leave> {
         let nonsense = |error: &dyn std::fmt::Display| Leave::Because(error.to_string());
-        self.learn_regions(std::slice::from_ref(&runs))?;
+        self.learn_regions(std::slice::from_ref(&runs))?.map_err(|why| nonsense(&why))?;
         let (runs, returned): ChunkBody = match runs {
             Place::Here(bytes) => wire::decode_bulk(&bytes),
             Place::Slab { region, offset, len, .. } => {
@@ -198,6 +201,15 @@ impl Worker<'_> {
 pub(super) fn no_memory() -> JobError {
     make_way_if_starved();
     JobError::Shortage { bytes: 0, message: "no memory for its outputs".to_owned() }
+}
+
+/// How a job ends whose inputs cannot be mapped.
+#[cold]
+pub(super) fn not_called(in_hand: Nanos, why: &str) -> (Instants, JobError) {
+    let now = clock::now();
+    let message = format!("its inputs cannot be mapped: {why}");
+    let instants = Instants { in_hand, called: now, returned: now, published: 0 };
+    (instants, JobError::Shortage { bytes: 0, message })
 }
 
 pub(super) fn call(

@@ -58,27 +58,18 @@ pub(super) fn too_long() {
     sends(&packet(&vec![0; 180 << 10]), &[]);
 }
 
-/// A hello that is right, in a greeting that has other channels than it should.
-pub(super) fn channels(open: impl FnOnce() -> Vec<OwnedFd>) {
+/// A hello that is right, in a greeting with a descriptor: as a region of it, or only beside it.
+pub(super) fn descriptors(regions: &[u8]) {
     let (invitation, _) = worker_environment().unwrap().unwrap();
     let mut greeting = text(&wire::encode(&hello(invitation.nonce())).unwrap());
-    greeting.extend([0, 1]);
-    let open = open();
-    let descriptors: Vec<_> = open.iter().map(AsFd::as_fd).collect();
-    sends(&packet(&greeting), &descriptors);
-}
-
-/// Two channels, and whoever sends something to the first waits for ever.
-pub(super) fn full() -> Vec<OwnedFd> {
-    let [(near, far), (replies, _)] = [(); 2].map(|()| socket::pair().unwrap());
-    while socket::send_now(&near, &[0; 1000], &[]).is_ok() {}
-    std::mem::forget(far);
-    vec![near, replies]
+    greeting.extend(regions);
+    let (reader, _writer) = std::io::pipe().unwrap();
+    sends(&packet(&greeting), &[reader.as_fd()]);
 }
 
 /// A hello of garbage, of some length.
 pub(super) fn hello_of(len: usize) {
     let mut greeting = text(&vec![0xff; len]);
-    greeting.extend([0, 1]);
+    greeting.push(0);
     sends(&packet(&greeting), &[]);
 }

@@ -6,6 +6,7 @@
 //! the others end well, and the coordinator neither panics, nor grows, nor keeps anything.
 
 mod door;
+mod inputs;
 mod mail;
 mod ring;
 mod stage;
@@ -112,13 +113,10 @@ const WAYS: &[Way] = &[
     door!("greets at great length", NoStart("too long"), door::too_long),
     door!("a hello of garbage", NoStart("greeting"), || door::hello_of(500)),
     door!("a hello of 150 KiB", NoStart("greeting"), || door::hello_of(150 << 10)),
-    door!("fills its channel before it greets", NoStart("was full"), || door::channels(door::full)),
-    door!("greets without channels", NoStart("channels"), || door::channels(Vec::new)),
-    door!("greets with pipes", NoStart("channels"), || {
-        door::channels(|| {
-            let (reader, writer) = std::io::pipe().unwrap();
-            vec![reader.into(), writer.into()]
-        });
+    door!("greets with a region", NoStart("descriptors"), || door::descriptors(&[1, 0])),
+    door!("greets with a pipe beside it", NoStart("descriptors"), || door::descriptors(&[0])),
+    door!("greets with a region that is not there", NoStart("descriptors"), || {
+        door::descriptors(&[2, 0, 1]);
     }),
     inside!("garbage in its ring", RINGS, Mixed, Ended("out of order"), ring::garbage),
     inside!("scribbles over its station", RINGS, Mixed, Ended("into its ring"), ring::scribbles),
@@ -239,6 +237,7 @@ const WAYS: &[Way] = &[
         mail::claims(s, &[Carrier::Region { len: 10_000 }], None);
     }),
     inside!("a frame that is too long", ANY, Mixed, Ended("does not fit"), mail::long_frame),
+    inside!("writes into the inputs of all", RINGS, Mixed, Ended("by mail"), inputs::writes),
     inside!("half a payload", ANY, Timed, TimedOut, mail::half_a_payload),
 ];
 

@@ -83,7 +83,7 @@ pub(super) fn outputs(stage: Stage, outputs: Vec<Place>) {
 }
 
 /// As [`outputs`], with one region of its own.
-pub(super) fn outputs_in_its_region(stage: Stage, place: Place) {
+pub(super) fn outputs_in_its_region(mut stage: Stage, place: Place) {
     let need = Reply::NeedRegion { bytes: 1000 };
     stage.connected.replies.send(need, Vec::new(), Carriage::Shared).unwrap();
     while !matches!(stage.connected.requests.recv::<Mail>().unwrap().0, Mail::Outputs) {}
@@ -139,7 +139,7 @@ pub(super) fn silent(_: Stage) {
 }
 
 /// Shortens what it shares, with inputs and outputs in it, and goes on.
-pub(super) fn cuts_memory_off(stage: Stage) {
+pub(super) fn cuts_memory_off(mut stage: Stage) {
     stage.cut_off();
     let need = Reply::NeedRegion { bytes: 1000 };
     stage.connected.replies.send(need, Vec::new(), Carriage::Shared).unwrap();

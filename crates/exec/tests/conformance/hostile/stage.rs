@@ -9,11 +9,11 @@ use std::time::Duration;
 
 use brigade_ipc::wire::{Answer, Instants, Mail, Order, Place, Reply, decode_order, encode_answer};
 use brigade_ipc::{
-    Carriage, Connected, Hello, MAX_MESSAGE, Patience, build_id, connect, worker_environment,
+    Carriage, Connected, Hello, MAX_MESSAGE, Patience, SERVER_ENV, build_id, connect_and_keep,
+    worker_environment,
 };
 use brigade_proto::{JobError, JobId, Notes, PROTOCOL_VERSION};
-use brigade_sys::{clock, process};
-use rustix::process::{PidfdFlags, PidfdGetfdFlags, getpid, pidfd_getfd, pidfd_open};
+use brigade_sys::{clock, process, socket};
 
 use crate::kernels;
 
@@ -60,7 +60,7 @@ pub(super) struct Stage {
     has_rings: bool,
     station: File,
     bells: File,
-    /// The socket of the replies.
+    /// The connection.
     pub(super) socket: OwnedFd,
 }
 
@@ -71,23 +71,10 @@ impl Stage {
         process::close_inherited_descriptors().unwrap();
         process::die_with_parent(parent).unwrap();
         let hello = hello(invitation.nonce());
-        let connected = connect(invitation, &hello).unwrap();
-        let (mut memory, mut sockets) = (Vec::new(), Vec::new());
-        for entry in fs::read_dir("/proc/self/fd").unwrap().flatten() {
-            let target = fs::read_link(entry.path()).unwrap_or_default();
-            let target = target.to_string_lossy();
-            if target.starts_with("/memfd:") {
-                memory.push(OpenOptions::new().read(true).write(true).open(entry.path()).unwrap());
-            } else if target.starts_with("socket:") {
-                sockets.push(entry.file_name().to_str().unwrap().parse::<i32>().unwrap());
-            }
-        }
-        memory.sort_by_key(|file| file.metadata().unwrap().len());
-        let [bells, station] = <[File; 2]>::try_from(memory).unwrap();
-        // The channel of requests was made first.
-        let own = pidfd_open(getpid(), PidfdFlags::empty()).unwrap();
-        let replies = *sockets.iter().max().unwrap();
-        let socket = pidfd_getfd(own, replies, PidfdGetfdFlags::empty()).unwrap();
+        let server = std::env::var(SERVER_ENV).unwrap();
+        let (connected, memory) = connect_and_keep(invitation, &hello).unwrap();
+        let [station, bells] = memory.map(File::from);
+        let socket = socket::connected_to(server).unwrap();
         let has_rings = connected.welcome.rings.is_some();
         Self { connected, has_rings, station, bells, socket }
     }
@@ -102,7 +89,7 @@ impl Stage {
                 Order::Chunk { first, count, .. } => {
                     return Some(Given { job: first, count: Some(count) });
                 }
-                Order::Mail => {}
+                Order::Mail | Order::Forget { .. } => {}
                 Order::Leave => return None,
             }
         }

@@ -1,0 +1,104 @@
+//! Packets of ipc-channel as they come out of a socket, see [`packet`](crate::packet): what both
+//! sides' receivers are made of.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use brigade_proto::Buffer;
+use brigade_sys::{shortage, socket};
+
+use crate::channel::{RecvError, is_hangup};
+use crate::packet;
+
+/// The head of a message or a frame, and for each region its descriptor; `None` for an empty one.
+pub(crate) type Contents<'b> = (&'b [u8], Vec<Option<OwnedFd>>);
+
+/// Waits for a packet, and reads it into a buffer.
+pub(crate) fn read<'b>(socket: &OwnedFd, buffer: &'b mut [u8]) -> Result<Contents<'b>, RecvError> {
+    let received = socket::receive(socket, buffer).map_err(|error| {
+        if is_hangup(&error) { RecvError::Disconnected } else { RecvError::Io(error) }
+    })?;
+    if received.len == 0 {
+        return Err(RecvError::Disconnected);
+    }
+    if received.is_short {
+        return Err(RecvError::Io(shortage::of_descriptors()));
+    }
+    if received.is_cut {
+        return Err(garbled("a packet that is too long"));
+    }
+    let letter = packet::envelope(&buffer[..received.len]).map_err(|what| match what {
+        packet::IN_PIECES => RecvError::Io(io::Error::other(
+            "its message came in pieces, as the kernel had no memory for a whole one",
+        )),
+        what => garbled(what),
+    })?;
+    let mut descriptors = received.descriptors.into_iter();
+    let mut regions = Vec::with_capacity(letter.regions.len());
+    for place in letter.regions {
+        // Places are in order, so the next one is the right one.
+        let descriptor = place.map(|_| descriptors.next().ok_or("a region is missing"));
+        regions.push(descriptor.transpose().map_err(garbled)?);
+    }
+    Ok((letter.head, regions))
+}
+
+/// A socket, and room for the longest packet.
+#[derive(Debug)]
+pub(crate) struct PacketReader {
+    socket: Arc<OwnedFd>,
+    /// Empty until something is received: the thread that does that is to pay for it.
+    buffer: Vec<u8>,
+}
+
+impl PacketReader {
+    pub(crate) fn new(socket: Arc<OwnedFd>) -> Self {
+        Self { socket, buffer: Vec::new() }
+    }
+
+    /// Waits for the next packet.
+    pub(crate) fn next(&mut self) -> Result<Contents<'_>, RecvError> {
+        if self.buffer.is_empty() {
+            // Not by writing zeros: most packets are short, and the kernel provides the pages
+            // that they need.
+            self.buffer = vec![0; packet::LONGEST];
+        }
+        read(&self.socket, &mut self.buffer)
+    }
+
+    /// Fills a buffer from the frames that follow.
+    pub(crate) fn collect(&mut self, mut buffer: Buffer) -> Result<Buffer, RecvError> {
+        let mut filled = 0;
+        while filled < buffer.len() {
+            let (frame, _) = self.next()?;
+            let room = buffer[filled..].get_mut(..frame.len());
+            let room = room.filter(|room| !room.is_empty());
+            room.ok_or_else(|| garbled("a frame does not fit"))?.copy_from_slice(frame);
+            filled += frame.len();
+        }
+        Ok(buffer)
+    }
+}
+
+pub(crate) fn garbled(what: &str) -> RecvError {
+    RecvError::Garbled(what.to_owned())
+}
+
+/// Room for a payload of so many bytes, which the other side may send. That there is none is not
+/// the other side's fault.
+pub(crate) fn room(len: u64) -> Result<Buffer, RecvError> {
+    let room = usize::try_from(len).ok().and_then(Buffer::try_zeroed);
+    room.ok_or_else(|| {
+        let why = shortage::of_shared_memory(len);
+        RecvError::Io(io::Error::other(format!("no memory for {len} bytes: {why}")))
+    })
+}
+
+/// Whether a region is there and has so many bytes.
+pub(crate) fn has_bytes(region: Option<&OwnedFd>, len: u64) -> bool {
+    match region {
+        Some(region) => socket::file_len(region).is_some_and(|has| has >= len),
+        None => len == 0,
+    }
+}
