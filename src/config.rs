@@ -5,7 +5,7 @@ use std::time::Duration;
 use brigade_exec::{Backend, PoolConfig};
 use brigade_report::units;
 
-use crate::args::{GuardArgs, PoolArgs};
+use crate::args::{GuardArgs, PoolArgs, Variable};
 use crate::exit::Failure;
 
 /// The pool that the arguments ask for. An option that the backend has no use for
@@ -59,6 +59,21 @@ pub(crate) fn guards(own: &GuardArgs, config: &mut PoolConfig) -> Result<(), Fai
     config.cpu_limit = own.cpu_limit;
     config.sandbox = own.sandbox;
     config.start_deadline = own.start_timeout.unwrap_or(config.start_deadline);
+    for variable in &own.env {
+        match &variable.value {
+            Some(value) => config.environment.set(&variable.name, value),
+            None if std::env::var_os(&variable.name).is_some() => {
+                config.environment.pass(&variable.name);
+            }
+            // A mistyped name, most likely: workers would miss it silently.
+            None => {
+                let name = variable.name.display();
+                return Err(Failure::usage(format!(
+                    "--env {name}: there is no such variable here; --env {name}=VALUE sets it"
+                )));
+            }
+        }
+    }
     if let Some(program) = &own.worker_program {
         let found = std::fs::metadata(program).and_then(|_| std::path::absolute(program));
         // Absolute, or a bare name would be looked for in PATH.
@@ -87,10 +102,17 @@ pub(crate) fn given(own: &GuardArgs) -> Vec<(&'static str, String)> {
         ("--sandbox", own.sandbox.map(|sandbox| sandbox.name().to_owned())),
         ("--start-timeout", own.start_timeout.map(time)),
         ("--worker-program", own.worker_program.as_ref().map(|path| path.display().to_string())),
+        ("--env", (!own.env.is_empty()).then(|| names(&own.env))),
     ]
     .into_iter()
     .filter_map(|(flag, value)| Some((flag, value?)))
     .collect()
+}
+
+/// Without their values, which may be secrets.
+fn names(variables: &[Variable]) -> String {
+    let names = variables.iter().map(|variable| variable.name.display().to_string());
+    names.collect::<Vec<_>>().join(",")
 }
 
 fn refuse_process_options(args: &PoolArgs, backend: Backend) -> Result<(), Failure> {
@@ -115,7 +137,7 @@ fn refuse_process_options(args: &PoolArgs, backend: Backend) -> Result<(), Failu
 
 #[cfg(test)]
 mod tests {
-    use brigade_exec::Sandbox;
+    use brigade_exec::{Environment, Sandbox};
     use clap::Parser;
 
     use super::*;
@@ -150,6 +172,16 @@ mod tests {
     }
 
     #[test]
+    fn variables_are_let_through_or_set() {
+        let config = resolve("--env PATH --env A=b=c --env EMPTY=").unwrap();
+        let mut expected = Environment::default();
+        expected.pass("PATH");
+        expected.set("A", "b=c");
+        expected.set("EMPTY", "");
+        assert_eq!(config.environment, expected);
+    }
+
+    #[test]
     fn options_without_effect_are_refused_by_name() {
         for (options, flag) in [
             ("-b threads --transport shm", "--transport"),
@@ -158,6 +190,10 @@ mod tests {
             ("-b threads-gil --max-jobs-per-worker 1", "--max-jobs-per-worker"),
             ("-b threads --memory-limit 1GiB", "--memory-limit"),
             ("-b async --cpu-limit 1s", "--cpu-limit"),
+            ("-b threads --env PATH", "--env"),
+            ("--env NO_SUCH_VARIABLE", "--env"),
+            ("--env =value", "--env"),
+            ("--env BRIGADE_TEMPLATE=1", "--env"),
             ("-b sync --sandbox", "--sandbox"),
             ("-b sync -w 2", "--workers"),
             ("-b sync --pin", "--pin"),

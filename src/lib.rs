@@ -56,9 +56,9 @@ mod write;
 use std::process::ExitCode;
 
 pub use brigade_exec::{
-    Backend, ForkServer, JobHandle, Map, MapUnordered, Pool, PoolBuffer, PoolBuilder, PoolConfig,
-    PoolError, Sandbox, StartMethod, Status as PoolStatus, Stop, SubmitError, Transport,
-    WorkerReport, run_if_worker,
+    Backend, Environment, ForkServer, JobHandle, Map, MapUnordered, Pool, PoolBuffer, PoolBuilder,
+    PoolConfig, PoolError, Sandbox, StartMethod, Status as PoolStatus, Stop, SubmitError,
+    Transport, WorkerReport, run_if_worker,
 };
 pub use brigade_kernels::{
     Context, Entry, Family, Inputs, Kernel, KernelError, OutputFormat, ParamError, ParamKind,

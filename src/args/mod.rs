@@ -20,7 +20,7 @@ pub(crate) use bench::{
 };
 pub(crate) use compare::{AbArgs, AbMetric, CompareArgs, FailOn, VerdictArgs};
 pub(crate) use measured::{MeaninglessArgs, MeasuredArgs};
-pub(crate) use pool::{GuardArgs, PoolArgs};
+pub(crate) use pool::{GuardArgs, PoolArgs, Variable};
 pub(crate) use report::ReportArgs;
 pub(crate) use run::{RunArgs, RunFormat};
 

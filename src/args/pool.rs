@@ -1,10 +1,12 @@
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
 use brigade_exec::{Backend, Sandbox, StartMethod, Transport};
 use clap::Args;
-use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::builder::{OsStringValueParser, PossibleValuesParser, TypedValueParser};
 
 /// How jobs are executed. `None` is "not given": what is given is checked against
 /// the backend.
@@ -108,6 +110,32 @@ pub(crate) struct GuardArgs {
     /// running brigade [default: this executable]
     #[arg(long, value_name = "PATH")]
     pub(crate) worker_program: Option<PathBuf>,
+    /// Let workers have this variable of the environment, or set it: they start with PATH, LANG,
+    /// LC_*, TMPDIR, BRIGADE_* and what the loader and the runtime read, and with nothing else, as
+    /// there may be secrets. May be given several times
+    #[arg(long, value_name = "NAME[=VALUE]", value_parser = variable())]
+    pub(crate) env: Vec<Variable>,
+}
+
+/// A variable of the environment: with a value, or with the one that it has here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Variable {
+    pub(crate) name: OsString,
+    pub(crate) value: Option<OsString>,
+}
+
+fn variable() -> impl TypedValueParser<Value = Variable> {
+    // A value need not be UTF-8.
+    OsStringValueParser::new().map(|text| {
+        let bytes = text.as_bytes();
+        let part = |bytes: &[u8]| OsStr::from_bytes(bytes).to_owned();
+        match bytes.iter().position(|byte| *byte == b'=') {
+            Some(place) => {
+                Variable { name: part(&bytes[..place]), value: Some(part(&bytes[place + 1..])) }
+            }
+            None => Variable { name: text, value: None },
+        }
+    })
 }
 
 /// `500ms`, `5s`, `1m 30s`; not zero.

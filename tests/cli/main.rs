@@ -12,6 +12,7 @@ mod faults;
 mod help;
 mod journal;
 mod limits;
+mod memory;
 mod outputs;
 mod pressure;
 mod refused;

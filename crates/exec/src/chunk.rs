@@ -130,6 +130,8 @@ impl Chunk {
                     stamps: whole.stamps,
                     attempts: whole.attempts,
                     strays: whole.strays,
+                    is_alone: false,
+                    shortages: 0,
                     digests: None,
                     chunk: None,
                 });

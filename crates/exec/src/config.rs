@@ -9,7 +9,7 @@ use brigade_ipc::{Bounds, Patience};
 use brigade_proto::limits;
 use brigade_sys::confine::Readable;
 
-use crate::{ForkServer, PoolError, executor};
+use crate::{Environment, ForkServer, PoolError, executor};
 
 macro_rules! names {
     ($(#[$doc:meta])* $name:ident, $what:literal { $($(#[$vdoc:meta])* $variant:ident = $text:literal),* $(,)? }) => {
@@ -153,8 +153,11 @@ pub struct PoolConfig {
     pub start_deadline: Duration,
     /// The program that is started as a worker; `None`: this executable.
     pub worker_program: Option<PathBuf>,
-    /// What workers are forked from with [`StartMethod::Forkserver`]; its program counts, not
-    /// `worker_program`. `None`: a process that the pool starts for itself.
+    /// Variables that worker processes have in their environment beside what they need to run.
+    pub environment: Environment,
+    /// What workers are forked from with [`StartMethod::Forkserver`]; its program and its environment
+    /// count, not `worker_program` and `environment`. `None`: a process that the pool starts for
+    /// itself.
     pub fork_server: Option<ForkServer>,
 }
 
@@ -182,6 +185,7 @@ impl Default for PoolConfig {
             pin: false,
             start_deadline: Duration::from_secs(10),
             worker_program: None,
+            environment: Environment::default(),
             fork_server: None,
         }
     }
@@ -237,6 +241,10 @@ impl PoolConfig {
         }
         if let Some(bytes) = self.memory_limit {
             within("memory limit", "--memory-limit", bytes, LEAST_MEMORY..=1 << 50)?;
+        }
+        if let Some((name, why)) = self.environment.refused() {
+            let name = name.to_string_lossy().into_owned();
+            return Err(PoolError::Variable { name, why });
         }
         self.check_isolation()
     }

@@ -27,6 +27,14 @@ pub enum PoolError {
         /// The most that is allowed.
         max: u64,
     },
+    /// Workers cannot have this variable in their environment.
+    #[error("workers cannot have the variable `{}`: {why}; --env sets it", name.escape_debug())]
+    Variable {
+        /// Its name.
+        name: String,
+        /// Why not.
+        why: &'static str,
+    },
     /// A limit or the sandbox is asked for, and the backend runs kernels in the caller's
     /// own process.
     #[error("{flag} needs worker processes; use --backend processes")]
@@ -86,6 +94,17 @@ pub enum PoolError {
     /// A worker died before it was ready.
     #[error("worker {death} before it was ready{}", last_words(stderr))]
     DiedEarly {
+        /// How: "exited with status 1", "killed by SIGSEGV".
+        death: String,
+        /// The end of what it wrote to its standard error.
+        stderr: String,
+    },
+    /// The process that workers are forked from died before it had forked one.
+    #[error(
+        "fork server {death} before it had forked a worker{}; --start-method spawn does without one",
+        last_words(stderr)
+    )]
+    ForkServerDied {
         /// How: "exited with status 1", "killed by SIGSEGV".
         death: String,
         /// The end of what it wrote to its standard error.

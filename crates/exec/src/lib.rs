@@ -7,6 +7,7 @@
 
 mod chunk;
 mod config;
+mod environment;
 mod error;
 mod executor;
 mod handle;
@@ -23,6 +24,7 @@ mod wake_up;
 
 pub use brigade_sys::confine::{Readable, Root};
 pub use config::{Backend, PoolConfig, Sandbox, StartMethod, Transport};
+pub use environment::Environment;
 pub use error::{PoolError, SubmitError};
 pub use executor::{Status, Stop, WorkerReport};
 pub use handle::JobHandle;

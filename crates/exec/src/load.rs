@@ -6,13 +6,13 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::ops::DerefMut;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use brigade_ipc::{Arena, ArenaSlab, Carriage, Payload, Region};
 use brigade_proto::{Buffer, Bytes, JobError, Source, limits};
 use brigade_sys::confine::Readable;
-use brigade_sys::{clock, patient};
+use brigade_sys::{clock, patient, shortage};
 
 use crate::stall::{Frozen, Stopwatch};
 
@@ -112,7 +112,13 @@ pub(crate) fn payload(
             Ok(in_memory(read(path, limit, Buffer::try_zeroed)?.into()))
         }
         (Source::File(path), Carriage::Shared) => {
-            let region = read(path, limit, Region::zeroed)?;
+            // What is free is looked at before it is taken: one after another, or two would find
+            // the same.
+            static ONE_BY_ONE: Mutex<()> = Mutex::new(());
+            let region = read(path, limit, |len| {
+                let _others_wait = ONE_BY_ONE.lock().unwrap_or_else(PoisonError::into_inner);
+                Region::zeroed(len)
+            })?;
             match region.len() as u64 {
                 // There is no mapping of no bytes, so nothing that is aligned.
                 0 => Ok(in_memory(Bytes::default())),
@@ -163,6 +169,12 @@ pub(crate) fn is_placed(bytes: &Bytes, arena: &Arena) -> bool {
 /// take all memory; a larger result of a program is better kept in a file.
 const LONGEST_STREAM: usize = 1 << 30;
 
+fn no_memory(path: &Path, len: u64) -> JobError {
+    let why = shortage::of_shared_memory(len);
+    let message = format!("cannot read {}: no memory for its {len} bytes: {why}", path.display());
+    JobError::Shortage { bytes: len, message }
+}
+
 fn read<T: Target>(
     path: &Path,
     limit: &Limit<'_>,
@@ -192,7 +204,7 @@ fn read<T: Target>(
             .ok()
             .filter(|_| len <= limits::MAX_BUFFER_BYTES)
             .and_then(&take)
-            .ok_or_else(|| unread(io::Error::other(format!("no memory for its {len} bytes"))))
+            .ok_or_else(|| no_memory(path, len))
     };
     if !metadata.is_file() {
         // A pipe or device has no length to go by.

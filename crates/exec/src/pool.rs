@@ -1,3 +1,4 @@
+use std::ffi::OsString;
 use std::fmt;
 use std::ops::{Deref, DerefMut};
 use std::path::PathBuf;
@@ -105,6 +106,19 @@ impl PoolBuilder {
         start_deadline: Duration,
         /// The program that is started as a worker. Default: this executable.
         worker_program: Option<PathBuf>,
+    }
+
+    /// Sets a variable in the environment of worker processes. They have nothing of this process's
+    /// own but what they need to run ([`Environment`]): it may hold secrets.
+    pub fn env(mut self, name: impl Into<OsString>, value: impl Into<OsString>) -> Self {
+        self.config.environment.set(name, value);
+        self
+    }
+
+    /// Lets this process's own value of a variable through to worker processes.
+    pub fn pass_env(mut self, name: impl Into<OsString>) -> Self {
+        self.config.environment.pass(name);
+        self
     }
 
     /// Has the pool's workers forked from a process that runs already. Default: with
@@ -293,6 +307,8 @@ impl Pool {
             stamps: Stamps { submitted, ..Stamps::default() },
             attempts: 0,
             strays: 0,
+            is_alone: false,
+            shortages: 0,
             digests: None,
             chunk: Some(Box::new(chunk)),
         };
@@ -392,6 +408,8 @@ impl Pool {
             stamps: Stamps { submitted, ..Stamps::default() },
             attempts: 0,
             strays: 0,
+            is_alone: false,
+            shortages: 0,
             chunk: None,
         };
         self.executor.submit(task, block)?;

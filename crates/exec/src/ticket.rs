@@ -27,6 +27,10 @@ pub(crate) struct Task {
     pub(crate) attempts: u32,
     /// How many of its workers died before they took it up; those are not in `attempts`.
     pub(crate) strays: u32,
+    /// It runs while nothing else does, as there was no memory for it before.
+    pub(crate) is_alone: bool,
+    /// How often there was none for it although it ran alone.
+    pub(crate) shortages: u32,
     /// What was in its files as they were read, if that is asked for.
     pub(crate) digests: Option<Vec<[u8; 32]>>,
     /// It stands for these jobs, of which the first has the ticket's number.

@@ -5,7 +5,7 @@
 //! as it likes: so the room is one for all of them.
 
 use std::sync::{Arc, Condvar, LazyLock, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use brigade_sys::{cores, shortage};
 
@@ -24,6 +24,9 @@ const UNCOUNTED: u64 = 1 << 20;
 /// How long is waited for what others have taken. Honest workers need it for as long as it
 /// takes to copy what they send.
 const PATIENCE: Duration = Duration::from_secs(2);
+
+/// How often to look whether there is more memory.
+const LOOK: Duration = Duration::from_millis(20);
 
 /// Room that was taken; given back when it is dropped.
 #[derive(Debug)]
@@ -48,8 +51,13 @@ impl Allowance {
         self.taken.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Room for so many bytes, if need be when others have given theirs back. `None` if they
-    /// do not, if it is more than there ever is, or more than is free on this machine.
+    /// All the memory of which this is a part.
+    pub(crate) fn all(&self) -> u64 {
+        self.limit.saturating_mul(2)
+    }
+
+    /// Room for so many bytes, if need be when others have given theirs back, or more is free on
+    /// this machine. `None` if that does not come to be, or if it is more than there ever is.
     pub(crate) fn take(self: &Arc<Self>, bytes: u64) -> Option<Room> {
         if bytes <= UNCOUNTED {
             return Some(Room { of: Arc::clone(self), bytes: 0 });
@@ -57,14 +65,24 @@ impl Allowance {
         if bytes > self.limit {
             return None;
         }
-        let is_full = |taken: &mut u64| *taken > self.limit - bytes;
-        let waited = self.given.wait_timeout_while(self.lock(), PATIENCE, is_full);
-        let (mut taken, _) = waited.unwrap_or_else(PoisonError::into_inner);
-        if is_full(&mut taken) || !shortage::has_room(bytes) {
-            return None;
+        let begin = Instant::now();
+        let mut taken = self.lock();
+        loop {
+            let is_full = *taken > self.limit - bytes;
+            // What others have taken they may not have used yet.
+            if !is_full && shortage::has_room(bytes.saturating_add(*taken)) {
+                *taken += bytes;
+                return Some(Room { of: Arc::clone(self), bytes });
+            }
+            let left = PATIENCE.saturating_sub(begin.elapsed());
+            if left.is_zero() {
+                return None;
+            }
+            // Nobody says when memory is given back elsewhere.
+            let limit = if is_full { left } else { left.min(LOOK) };
+            let waited = self.given.wait_timeout(taken, limit);
+            (taken, _) = waited.unwrap_or_else(PoisonError::into_inner);
         }
-        *taken += bytes;
-        Some(Room { of: Arc::clone(self), bytes })
     }
 }
 
@@ -108,7 +126,7 @@ mod tests {
             });
             let stat = std::path::Path::new("/proc").join(told.recv().unwrap()).join("stat");
             let sleeps = || std::fs::read_to_string(&stat).is_ok_and(|stat| stat.contains(") S"));
-            let begin = std::time::Instant::now();
+            let begin = Instant::now();
             while !sleeps() {
                 assert!(begin.elapsed() < PATIENCE, "it does not wait");
             }

@@ -8,12 +8,12 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use brigade_proto::{Buffer, limits};
-use brigade_sys::socket;
+use brigade_sys::{shortage, socket};
 use serde::de::DeserializeOwned;
 
 use crate::allowance::{Allowance, Room};
 use crate::channel::{Carrier, Head, RecvError};
-use crate::packet_reader::{PacketReader, garbled, has_bytes, room};
+use crate::packet_reader::{PacketReader, garbled, has_bytes};
 use crate::wire;
 
 /// The coordinator's receiving end of a channel.
@@ -40,39 +40,104 @@ impl Intake {
     /// # Errors
     /// See [`RecvError`].
     pub fn recv<M: DeserializeOwned>(&mut self) -> Result<(M, Vec<Buffer>), RecvError> {
+        let (message, payloads, regions) = self.head()?;
+        let rooms = rooms(&payloads, &self.allowance)?.map_err(RecvError::Garbled)?;
+        Ok((message, self.fill(payloads, regions, rooms)?))
+    }
+
+    /// The same from a worker that is not to blame if there is no memory for what it sends: then its
+    /// payloads are passed over, and it is said what is lacking.
+    ///
+    /// # Errors
+    /// See [`RecvError`].
+    pub fn recv_or_pass_over<M: DeserializeOwned>(
+        &mut self,
+    ) -> Result<(M, Result<Vec<Buffer>, String>), RecvError> {
+        let (message, payloads, regions) = self.head()?;
+        let buffers = match rooms(&payloads, &self.allowance)? {
+            Ok(rooms) => Ok(self.fill(payloads, regions, rooms)?),
+            Err(why) => {
+                self.pass_over(&payloads)?;
+                Err(why)
+            }
+        };
+        Ok((message, buffers))
+    }
+
+    fn head<M: DeserializeOwned>(&mut self) -> Result<Opened<M>, RecvError> {
         let (head, regions) = self.packets.next()?;
         let Head::<M> { message, payloads } = wire::decode(head)?;
-        let _room = check(&payloads, &self.allowance)?;
+        Ok((message, payloads, regions))
+    }
+
+    fn fill(
+        &mut self,
+        payloads: Vec<Carrier>,
+        regions: Vec<Option<OwnedFd>>,
+        (_held, rooms): (Room, Vec<Buffer>),
+    ) -> Result<Vec<Buffer>, RecvError> {
         let mut regions = regions.into_iter();
         let mut buffers = Vec::with_capacity(payloads.len());
-        for carrier in payloads {
+        for (carrier, room) in payloads.into_iter().zip(rooms) {
             buffers.push(match carrier {
                 Carrier::Small(bytes) => Buffer::from(&bytes[..]),
-                Carrier::Frames { len } => self.packets.collect(room(len)?)?,
-                Carrier::Region { len } => copy(regions.next().flatten(), len)?,
+                Carrier::Frames { .. } => self.packets.collect(room)?,
+                Carrier::Region { .. } => copy(regions.next().flatten(), room)?,
             });
         }
-        Ok((message, buffers))
+        Ok(buffers)
+    }
+
+    /// Takes the frames of payloads that nobody has room for.
+    fn pass_over(&mut self, payloads: &[Carrier]) -> Result<(), RecvError> {
+        for carrier in payloads {
+            let Carrier::Frames { len } = carrier else { continue };
+            let mut left = *len;
+            while left > 0 {
+                let (frame, _) = self.packets.next()?;
+                let taken = left.checked_sub(frame.len() as u64).filter(|_| !frame.is_empty());
+                left = taken.ok_or_else(|| garbled("a frame does not fit"))?;
+            }
+        }
+        Ok(())
     }
 }
 
-fn check(payloads: &[Carrier], allowance: &Arc<Allowance>) -> Result<Room, RecvError> {
+/// A message, what it says of its payloads, and its regions.
+type Opened<M> = (M, Vec<Carrier>, Vec<Option<OwnedFd>>);
+
+/// Room for all payloads of a message, or what is lacking for it.
+type Rooms = Result<(Room, Vec<Buffer>), String>;
+
+fn rooms(payloads: &[Carrier], allowance: &Arc<Allowance>) -> Result<Rooms, RecvError> {
     if payloads.len() > limits::MAX_INPUTS.max(limits::MAX_OUTPUTS) {
         return Err(RecvError::Garbled(format!("{} payloads", payloads.len())));
     }
     let bytes = payloads.iter().map(Carrier::len).fold(0, u64::saturating_add);
     let is_any_too_long = payloads.iter().any(|payload| payload.len() > limits::MAX_BUFFER_BYTES);
-    let room = if is_any_too_long { None } else { allowance.take(bytes) };
-    room.ok_or_else(|| {
-        RecvError::Garbled(format!("payloads of {bytes} bytes, for which there is no memory"))
-    })
+    // A worker cannot have that many, it has the same memory.
+    if is_any_too_long || bytes > allowance.all() {
+        return Err(RecvError::Garbled(format!("payloads of {bytes} bytes, which no memory has")));
+    }
+    let lacking = || {
+        let why = shortage::of_shared_memory(bytes);
+        format!("no memory for its result of {bytes} bytes: {why}")
+    };
+    let Some(held) = allowance.take(bytes) else { return Ok(Err(lacking())) };
+    let room = |carrier: &Carrier| match carrier {
+        Carrier::Small(_) => Some(Buffer::default()),
+        Carrier::Frames { len } | Carrier::Region { len } => {
+            usize::try_from(*len).ok().and_then(Buffer::try_zeroed)
+        }
+    };
+    let rooms: Option<Vec<Buffer>> = payloads.iter().map(room).collect();
+    Ok(rooms.map(|rooms| (held, rooms)).ok_or_else(lacking))
 }
 
-fn copy(region: Option<OwnedFd>, len: u64) -> Result<Buffer, RecvError> {
-    if !has_bytes(region.as_ref(), len) {
+fn copy(region: Option<OwnedFd>, mut buffer: Buffer) -> Result<Buffer, RecvError> {
+    if !has_bytes(region.as_ref(), buffer.len() as u64) {
         return Err(garbled("a region that is none, or shorter than is claimed"));
     }
-    let mut buffer = room(len)?;
     if let Some(region) = region {
         socket::read_file(&region, &mut buffer)
             .map_err(|error| RecvError::Garbled(format!("a region cannot be read: {error}")))?;
@@ -191,6 +256,31 @@ mod tests {
         socket::send(&third, &claim, &[]).unwrap();
         drop(third);
         assert!(says::<()>(&mut intake).contains("gone"));
+    }
+
+    #[test]
+    fn a_worker_for_whose_result_there_is_no_memory_is_heard_on() {
+        let (socket, intake) = raw();
+        let mut intake = Intake { allowance: Allowance::new(2 << 20), ..intake };
+        let frame = vec![7; 1 << 20];
+        let frames = |count: u64| letter(vec![Carrier::Frames { len: count << 20 }], 0);
+        let send = |packet: &[u8]| socket::send(&socket, packet, &[]).unwrap();
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                send(&frames(3));
+                for part in frame.chunks(64 << 10).cycle().take(48) {
+                    send(&packet::wrap(&packet::message(part, &[])));
+                }
+                send(&frames(0));
+            });
+            let ((), lacking) = intake.recv_or_pass_over::<()>().unwrap();
+            assert!(lacking.unwrap_err().contains("no memory for its result of 3145728 bytes"));
+            let ((), next) = intake.recv_or_pass_over::<()>().unwrap();
+            assert_eq!(next.unwrap().len(), 1, "what comes after it is understood");
+        });
+        // More than the machine has is a lie.
+        send(&frames(5));
+        assert!(matches!(intake.recv_or_pass_over::<()>(), Err(RecvError::Garbled(_))));
     }
 
     #[test]

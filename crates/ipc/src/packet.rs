@@ -81,6 +81,10 @@ pub(crate) fn written(mut value: u64) -> Vec<u8> {
     bytes
 }
 
+/// What ipc-channel makes of a message that the kernel has no memory to take as a whole: the sender
+/// is not to blame.
+pub(crate) const IN_PIECES: Malformed = "a message in pieces";
+
 fn body(packet: &[u8]) -> Result<&[u8], Malformed> {
     let words = packet.split_first_chunk::<WORD>();
     let words = words.and_then(|(len, rest)| Some((len, rest.split_first_chunk::<WORD>()?)));
@@ -90,7 +94,11 @@ fn body(packet: &[u8]) -> Result<&[u8], Malformed> {
     if usize::from_ne_bytes(*len) != packet.len() {
         return Err("a packet that claims another length than it has");
     }
-    if usize::from_ne_bytes(*total) != body.len() {
+    let total = usize::from_ne_bytes(*total);
+    if total > body.len() && total <= LONGEST {
+        return Err(IN_PIECES);
+    }
+    if total != body.len() {
         return Err("a message in pieces, or one that claims another length than it has");
     }
     Ok(body)

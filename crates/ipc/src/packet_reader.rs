@@ -28,7 +28,12 @@ pub(crate) fn read<'b>(socket: &OwnedFd, buffer: &'b mut [u8]) -> Result<Content
     if received.is_cut {
         return Err(garbled("a packet that is too long"));
     }
-    let letter = packet::envelope(&buffer[..received.len]).map_err(garbled)?;
+    let letter = packet::envelope(&buffer[..received.len]).map_err(|what| match what {
+        packet::IN_PIECES => RecvError::Io(io::Error::other(
+            "its message came in pieces, as the kernel had no memory for a whole one",
+        )),
+        what => garbled(what),
+    })?;
     let mut descriptors = received.descriptors.into_iter();
     let mut regions = Vec::with_capacity(letter.regions.len());
     for place in letter.regions {

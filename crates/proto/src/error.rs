@@ -37,6 +37,15 @@ pub enum JobError {
         /// What failed.
         message: String,
     },
+    /// There was no memory for the job, or nothing else that it needs from the machine, not even
+    /// while no other job ran.
+    #[error("{message}")]
+    Shortage {
+        /// What was asked for; 0: that is not known.
+        bytes: u64,
+        /// What could not be had, and what would help.
+        message: String,
+    },
     /// The worker process died with the job in hand, as often as it may be
     /// tried.
     #[error("worker {death} ({}){}", attempts_text(*attempts), last_line(last_words))]
@@ -119,6 +128,7 @@ impl JobError {
             | Self::Panic { .. }
             | Self::Read { .. }
             | Self::Transport { .. }
+            | Self::Shortage { .. }
             | Self::MemoryLimit { .. }
             | Self::CpuLimit { .. } => Status::Failed,
             Self::Crashed { .. } => Status::Crashed,

@@ -92,6 +92,12 @@ pub fn memory_left() -> Option<u64> {
     limits().memory_levels.iter().filter_map(MemoryLevel::left).min()
 }
 
+/// How many processes of this process's control group the kernel has ended for want of memory;
+/// `None` where the group does not count them.
+pub fn memory_kills() -> Option<u64> {
+    Groups::read(Path::new("/")).memory_kills()
+}
+
 /// How much shared memory a pool takes for payloads if nothing else is said, in bytes:
 /// a quarter of [`memory`].
 pub fn arena_share() -> u64 {

@@ -28,7 +28,8 @@ pub(super) enum Until {
 /// Ready, first result, its end, and what a worker costs that takes the place of another.
 pub(super) fn startup(asked: &MeasuredArgs, session: &mut Session<'_>) -> Result<(), Failure> {
     let pools = &session.pools(asked)?;
-    let server = &ForkServer::start().map_err(|error| Failure::from(error).message);
+    let server = &ForkServer::start_with(&pools.of_processes().environment)
+        .map_err(|error| Failure::from(error).message);
     session.expect(4);
     let ways =
         [(Until::Ready, "ready"), (Until::FirstResult, "first_result"), (Until::Ended, "ended")];

@@ -29,6 +29,9 @@ pub(super) fn error(error: JobError) -> Result<JobError, String> {
             JobError::Panic { message: cut(message), location: cut(location) }
         }
         JobError::Transport { message } => JobError::Transport { message: cut(message) },
+        JobError::Shortage { bytes, message } => {
+            JobError::Shortage { bytes, message: cut(message) }
+        }
         JobError::TimedOut { .. } | JobError::MemoryLimit { .. } | JobError::CpuLimit { .. } => {
             error
         }

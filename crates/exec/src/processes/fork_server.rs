@@ -17,9 +17,9 @@ use brigade_sys::clock;
 use brigade_sys::stall::Watch;
 use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded, unbounded};
 
-use super::spawn::Started;
+use super::spawn::{StartFailure, Started};
 use super::template::{MOST_ASKED, Template};
-use crate::PoolError;
+use crate::{Environment, PoolError};
 
 /// A process from which the workers of any number of pools are forked.
 ///
@@ -66,18 +66,16 @@ struct Order {
     invitation: Invitation,
     /// How long it may take to start a template, and to fork.
     limit: Duration,
-    /// A template has failed it.
-    was_failed: bool,
     reply: Reply,
 }
 
-type Answer = Box<dyn FnOnce(Result<Started, PoolError>) + Send>;
+type Answer = Box<dyn FnOnce(Result<Started, StartFailure>) + Send>;
 
 /// Whom to tell. They hear of it in any case, because they wait for it.
 struct Reply(Option<Answer>);
 
 impl Reply {
-    fn give(mut self, started: Result<Started, PoolError>) {
+    fn give(mut self, started: Result<Started, StartFailure>) {
         if let Some(answer) = self.0.take() {
             answer(started);
         }
@@ -87,7 +85,7 @@ impl Reply {
 impl Drop for Reply {
     fn drop(&mut self) {
         if let Some(answer) = self.0.take() {
-            answer(Err(gone()));
+            answer(Err(gone().into()));
         }
     }
 }
@@ -115,29 +113,38 @@ impl ForkServer {
     /// When this process is a worker itself, or the process or a thread for it cannot be
     /// started.
     pub fn start() -> Result<Self, PoolError> {
+        Self::start_with(&Environment::default())
+    }
+
+    /// Starts one whose workers have these variables in their environment.
+    ///
+    /// # Errors
+    /// As [`ForkServer::start`].
+    pub fn start_with(environment: &Environment) -> Result<Self, PoolError> {
         super::check_outside()?;
-        Self::of(None)
+        Self::of(None, environment)
     }
 
     /// Starts one of a program; `None`: this executable.
-    pub(super) fn of(program: Option<&Path>) -> Result<Self, PoolError> {
+    pub(super) fn of(program: Option<&Path>, environment: &Environment) -> Result<Self, PoolError> {
         let setup = |what: &str, source| PoolError::Setup { what: what.to_owned(), source };
         let bell = Bell::new().map_err(|error| setup("the fork server's bell", error))?;
         let shared = Arc::new(Shared { bell, pid: AtomicU32::new(0) });
         let (orders, inbox) = unbounded();
         let (started, first) = bounded(1);
-        let (program, own) = (program.map(Path::to_owned), Arc::clone(&shared));
+        let own = Arc::clone(&shared);
+        let (program, environment) = (program.map(Path::to_owned), environment.clone());
         // Templates and workers follow the thread that has started the template: it lives as
         // long as anybody needs them. It also waits for the template, which somebody may have
         // stopped, and keeps nobody waiting by that.
         let thread = thread::Builder::new()
             .name("fork-server".to_owned())
-            .spawn(move || match Template::start(program.as_deref()) {
+            .spawn(move || match Template::start(program.as_deref(), &environment) {
                 Ok(template) => {
                     own.pid.store(template.pid(), Ordering::Relaxed);
                     let _ = started.send(Ok(()));
                     let program = program.as_deref();
-                    Service::new(inbox, &own, program, template).run();
+                    Service::new(inbox, &own, (program, &environment), template).run();
                 }
                 Err(error) => drop(started.send(Err(error))),
             })
@@ -153,10 +160,10 @@ impl ForkServer {
         &self,
         invitation: &Invitation,
         limit: Duration,
-        answer: impl FnOnce(Result<Started, PoolError>) + Send + 'static,
+        answer: impl FnOnce(Result<Started, StartFailure>) + Send + 'static,
     ) {
         let reply = Reply(Some(Box::new(answer)));
-        let order = Order { invitation: invitation.clone(), limit, was_failed: false, reply };
+        let order = Order { invitation: invitation.clone(), limit, reply };
         if let Some(orders) = &self.0.orders {
             // If the thread has gone, the order is dropped, which answers it.
             drop(orders.send(order));
@@ -172,6 +179,7 @@ struct Service<'a> {
     inbox: Receiver<Order>,
     shared: &'a Shared,
     program: Option<&'a Path>,
+    environment: &'a Environment,
     /// `None`: it has failed, or could not be started again.
     template: Option<Template>,
     /// What the template was asked for comes first.
@@ -186,7 +194,7 @@ impl<'a> Service<'a> {
     fn new(
         inbox: Receiver<Order>,
         shared: &'a Shared,
-        program: Option<&'a Path>,
+        (program, environment): (Option<&'a Path>, &'a Environment),
         template: Template,
     ) -> Self {
         let template = Some(template);
@@ -194,6 +202,7 @@ impl<'a> Service<'a> {
             inbox,
             shared,
             program,
+            environment,
             template,
             orders: VecDeque::new(),
             due: 0,
@@ -228,13 +237,13 @@ impl<'a> Service<'a> {
             && let Some(order) = self.orders.get(self.asked())
         {
             if self.template.is_none() {
-                match Template::start(self.program) {
+                match Template::start(self.program, self.environment) {
                     Ok(template) => {
                         self.shared.pid.store(template.pid(), Ordering::Relaxed);
                         self.template = Some(template);
                     }
                     Err(error) => {
-                        self.settle(Err(error));
+                        self.settle(Err(error.into()));
                         continue;
                     }
                 }
@@ -300,24 +309,34 @@ impl<'a> Service<'a> {
     }
 
     /// Answers for the first order.
-    fn settle(&mut self, started: Result<Started, PoolError>) {
+    fn settle(&mut self, started: Result<Started, StartFailure>) {
         if let Some(order) = self.orders.pop_front() {
             order.reply.give(started);
         }
     }
 
-    /// The template may have died, or was stopped: for each order another one is tried, once.
+    /// The template has died, does not answer, or cannot fork.
+    ///
+    /// One that has forked before is started again, and that is all: the orders wait for the next
+    /// one. One that never has is a start that failed, for every worker that it was asked for. The
+    /// supervisors count that like a worker that died at its start, and order another one after
+    /// a pause: nothing else bounds how often a program is started that dies each time.
     fn fail(&mut self, error: io::Error) {
+        let Some(template) = self.template.take() else { return };
+        let limit = self.orders.front().map_or(Duration::ZERO, |order| order.limit);
+        let (has_answered, asked) = (template.has_answered(), template.owes().max(1));
         // Reaped before there is another.
-        let (Some(template), Some(order)) = (self.template.take(), self.orders.front_mut()) else {
-            return;
-        };
-        if order.was_failed {
-            let limit = order.limit;
-            self.settle(Err(template.obituary(error, limit)));
+        let obituary = template.obituary(error, limit);
+        if !obituary.is_death() {
+            // It lives, and this order alone has failed.
+            self.settle(Err(obituary.failure()));
+        } else if has_answered {
+            tracing::warn!("the fork server is started again; the last one: {obituary}");
         } else {
-            tracing::warn!(%error, "the fork server is started again");
-            order.was_failed = true;
+            tracing::warn!("a fork server did not start: {obituary}");
+            for _ in 0..asked {
+                self.settle(Err(obituary.failure()));
+            }
         }
     }
 }

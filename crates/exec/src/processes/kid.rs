@@ -36,6 +36,8 @@ pub(super) struct Kid {
     /// Since it was let in.
     link: Option<JoinHandle<()>>,
     was_let_in: bool,
+    /// It was stopped when its time was over.
+    was_stopped: bool,
     /// Since when it is dead and could not be reaped.
     held: Option<Nanos>,
     reaped: Option<Reaped>,
@@ -74,6 +76,7 @@ impl Kid {
             page: None,
             link: None,
             was_let_in: false,
+            was_stopped: false,
             held: None,
             reaped: None,
         }
@@ -145,6 +148,7 @@ impl Kid {
         if self.life.look(now)
             && let Some(child) = &self.child
         {
+            self.was_stopped = process::is_stopped(self.pid);
             child.kill_group();
         }
         self.life.due()
@@ -261,11 +265,23 @@ impl Kid {
         Some(Why::Limit(job, memory.or(cpu)?))
     }
 
-    /// Whether a signal has ended it that it does not send to itself: somebody was rid of it,
-    /// or the kernel of its memory.
+    /// Whether a signal has ended or stopped it that it does not send to itself: somebody was rid
+    /// of it, or the kernel of its memory.
     pub(super) fn was_struck_down(&self) -> bool {
         let signal = self.reaped.and_then(|reaped| reaped.status.signal());
-        self.life.cause().is_none() && signal.is_some_and(process::comes_from_outside)
+        let was_killed = signal.is_some_and(process::comes_from_outside);
+        self.was_stopped || (self.life.cause().is_none() && was_killed)
+    }
+
+    /// Whether it ended by SIGKILL, which nobody in this process has sent.
+    pub(super) fn was_killed_by_nobody(&self) -> bool {
+        let signal = self.reaped.and_then(|reaped| reaped.status.signal());
+        self.life.cause().is_none() && signal == Some(SIGKILL)
+    }
+
+    /// Whether it was sent away as there was no memory, or no descriptor, to serve it.
+    pub(super) fn was_refused_for_shortage(&self) -> bool {
+        matches!(self.life.cause(), Some(Cause::Refused(Refusal::Shortage(_))))
     }
 
     /// Why it was never ready.

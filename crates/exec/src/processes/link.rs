@@ -117,7 +117,7 @@ impl Link {
     fn receive(&self, served: &mut Served) -> Option<String> {
         let mut gate = forward::Gate::default();
         loop {
-            let (reply, payloads) = match served.replies.recv::<Reply>() {
+            let (reply, payloads) = match served.replies.recv_or_pass_over::<Reply>() {
                 Ok(received) => received,
                 Err(RecvError::Disconnected) => return None,
                 Err(RecvError::Io(error)) => return Some(format!("cannot be heard: {error}")),
@@ -153,9 +153,11 @@ impl Link {
                     });
                 }
                 Reply::Done { job, error, notes, in_hand, called, returned, published } => {
-                    let result = match error {
-                        Some(error) => Err(error),
-                        None => Ok(payloads.into_iter().map(Into::into).collect()),
+                    let result = match (error, payloads) {
+                        (Some(error), _) => Err(error),
+                        (None, Ok(payloads)) => Ok(payloads.into_iter().map(Into::into).collect()),
+                        // It has done its part.
+                        (None, Err(message)) => Err(JobError::Shortage { bytes: 0, message }),
                     };
                     let instants = Instants { in_hand, called, returned, published };
                     let done = Done { job, result, notes, instants };
@@ -324,6 +326,10 @@ enum Undelivered {
 fn failed(error: &SendError) -> Undelivered {
     match error {
         SendError::Disconnected => Undelivered::WorkerGone,
+        SendError::Memory { bytes, .. } => Undelivered::Job(JobError::Shortage {
+            bytes: *bytes as u64,
+            message: error.to_string(),
+        }),
         other => Undelivered::Job(JobError::Transport { message: other.to_string() }),
     }
 }

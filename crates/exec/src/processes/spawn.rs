@@ -12,7 +12,7 @@ use brigade_ipc::Invitation;
 use brigade_sys::bell;
 use brigade_sys::process::{self, Child};
 
-use crate::PoolError;
+use crate::{Environment, PoolError};
 
 /// This very executable, also when its file was replaced or removed meanwhile.
 const SELF: &str = "/proc/self/exe";
@@ -23,14 +23,31 @@ pub(super) struct Started {
     pub(super) words: Words,
 }
 
+/// Why a worker could not be started.
+pub(super) struct StartFailure {
+    pub(super) error: PoolError,
+    /// Somebody killed or stopped what was to start it: the next one may well start.
+    pub(super) from_outside: bool,
+}
+
+impl From<PoolError> for StartFailure {
+    fn from(error: PoolError) -> Self {
+        Self { error, from_outside: false }
+    }
+}
+
 /// Starts a worker of its own process group with nothing but null, and a pipe for
 /// what it prints. It closes what else it has inherited, see
 /// [`run_if_worker`](crate::run_if_worker).
 ///
 /// Must be called from a thread that lives as long as the worker is wanted: the
 /// worker's parent-death signal follows the thread.
-pub(super) fn start(program: Option<&Path>, invitation: &Invitation) -> Result<Started, PoolError> {
-    run(program, |command| {
+pub(super) fn start(
+    program: Option<&Path>,
+    environment: &Environment,
+    invitation: &Invitation,
+) -> Result<Started, PoolError> {
+    run(program, environment, |command| {
         command.envs(invitation.environment()).process_group(0).stdin(Stdio::null());
     })
 }
@@ -38,6 +55,7 @@ pub(super) fn start(program: Option<&Path>, invitation: &Invitation) -> Result<S
 /// Starts the worker program as `prepare` says, with a pipe for what it prints.
 pub(super) fn run(
     program: Option<&Path>,
+    environment: &Environment,
     prepare: impl FnOnce(&mut Command),
 ) -> Result<Started, PoolError> {
     let path = program.map_or_else(own_executable, Path::to_owned);
@@ -50,6 +68,7 @@ pub(super) fn run(
     }
     // No pre_exec hook: std then uses posix_spawn, which does not copy this
     // process's page tables.
+    command.env_clear().envs(environment.of_worker());
     prepare(&mut command);
     command.stdout(writer.try_clone().map_err(failed)?).stderr(writer);
     UNDER_WAY.fetch_add(1, Ordering::SeqCst);

@@ -7,10 +7,11 @@
 //! other.
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::process::CommandExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
 use std::process::{Command, ExitCode};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -22,9 +23,9 @@ use brigade_sys::bell::wait_readable;
 use brigade_sys::fork::{self, Forked, Wire};
 use brigade_sys::process::{self, Child, describe};
 
-use super::spawn::{self, Started, Words};
+use super::spawn::{self, StartFailure, Started, Words};
 use super::worker;
-use crate::PoolError;
+use crate::{Environment, PoolError};
 
 /// Its presence makes a process a template.
 pub(super) const TEMPLATE_ENV: &str = "BRIGADE_TEMPLATE";
@@ -67,7 +68,10 @@ impl AsFd for Template {
 
 impl Template {
     /// Starts one. From a thread that lives as long as it is wanted.
-    pub(super) fn start(program: Option<&Path>) -> Result<Self, PoolError> {
+    pub(super) fn start(
+        program: Option<&Path>,
+        environment: &Environment,
+    ) -> Result<Self, PoolError> {
         let (mine, theirs) = Wire::pair().map_err(|source| PoolError::Setup {
             what: "a socket for the fork server".to_owned(),
             source,
@@ -82,7 +86,7 @@ impl Template {
                 .process_group(0)
                 .stdin(theirs.into_stdio());
         };
-        let Started { child, words } = spawn::run(program, prepare)?;
+        let Started { child, words } = spawn::run(program, environment, prepare)?;
         Ok(Self {
             child: Some(child),
             wire: mine,
@@ -125,13 +129,13 @@ impl Template {
     /// After an error it is of no use any more.
     pub(super) fn answer(&mut self) -> io::Result<Started> {
         let answer = self.wire.receive(Some(Duration::ZERO))?;
-        self.has_answered = true;
         let (answer, _) = answer.ok_or(io::ErrorKind::BrokenPipe)?;
         let answer = String::from_utf8_lossy(&answer).into_owned();
         let pid = answer.parse::<u32>().map_err(|_| io::Error::other(answer))?;
         let words = self.asked.pop_front().ok_or_else(|| io::Error::other("it was not asked"))?;
         // Our own child, not reaped, so the pid is still this one's.
         let child = Child::watch(pid)?;
+        self.has_answered = true;
         if self.told.len() >= MANY {
             // One that has not run yet still has the template's.
             let names = names(&self.number.to_string());
@@ -141,28 +145,91 @@ impl Template {
         Ok(Started { child, words })
     }
 
-    /// Why it did not fork, when it was asked and [`Template::answer`] has failed, or to ask.
-    pub(super) fn obituary(mut self, error: io::Error, limit: Duration) -> PoolError {
-        let what = "a worker of the fork server (--start-method spawn does without one)".to_owned();
-        if error.kind() == io::ErrorKind::TimedOut {
-            return PoolError::StartTimeout { after: limit };
-        }
-        if !matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset) {
+    /// Why it did not fork, when it was asked and [`Template::answer`] has failed, or to ask. Ends
+    /// and reaps it.
+    pub(super) fn obituary(mut self, error: io::Error, limit: Duration) -> Obituary {
+        let Some(child) = self.child.take() else { return Obituary::Unable(error) };
+        match error.kind() {
+            io::ErrorKind::TimedOut => {
+                let was_stopped = process::is_stopped(child.pid());
+                return Obituary::Late { after: limit, was_stopped };
+            }
+            io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset => {}
             // It lives, and says why, or could not be asked.
-            return PoolError::Setup { what, source: error };
+            _ => return Obituary::Unable(error),
         }
-        let Some(child) = self.child.take() else {
-            return PoolError::Setup { what, source: error };
-        };
         // It has hung up, so it is about to exit by itself, and says how.
-        let _ = wait_readable(&[child.pidfd()], Some(DYING_LIMIT));
+        let by_itself =
+            wait_readable(&[child.pidfd()], Some(DYING_LIMIT)).is_ok_and(|ended| ended[0]);
         child.kill_group();
         self.words.listen();
         match child.reap() {
-            Ok(reaped) => {
-                PoolError::DiedEarly { death: describe(reaped.status), stderr: self.words.tail() }
+            Ok(reaped) => Obituary::Died {
+                death: describe(reaped.status),
+                stderr: self.words.tail(),
+                from_outside: by_itself
+                    && reaped.status.signal().is_some_and(process::comes_from_outside),
+            },
+            Err(error) => Obituary::Unable(error),
+        }
+    }
+}
+
+/// Why a template is of no use any more.
+#[derive(Debug)]
+pub(super) enum Obituary {
+    /// It has ended.
+    Died {
+        /// In words that fit after "fork server".
+        death: String,
+        /// The end of what it printed.
+        stderr: String,
+        /// By a signal that it does not send to itself.
+        from_outside: bool,
+    },
+    /// It did not answer in time.
+    Late { after: Duration, was_stopped: bool },
+    /// It cannot fork, or could not be asked.
+    Unable(io::Error),
+}
+
+impl fmt::Display for Obituary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Died { death, .. } => f.write_str(death),
+            Self::Late { was_stopped: true, .. } => f.write_str("stopped"),
+            Self::Late { .. } => f.write_str("without an answer"),
+            Self::Unable(error) => error.fmt(f),
+        }
+    }
+}
+
+impl Obituary {
+    /// Whether all that it was asked for is lost with it.
+    pub(super) fn is_death(&self) -> bool {
+        !matches!(self, Self::Unable(_))
+    }
+
+    /// What a worker is told of that it was asked for.
+    pub(super) fn failure(&self) -> StartFailure {
+        match self {
+            Self::Died { death, stderr, from_outside } => StartFailure {
+                error: PoolError::ForkServerDied { death: death.clone(), stderr: stderr.clone() },
+                from_outside: *from_outside,
+            },
+            Self::Late { after, was_stopped } => StartFailure {
+                error: PoolError::StartTimeout { after: *after },
+                from_outside: *was_stopped,
+            },
+            Self::Unable(error) => {
+                let what = "a worker of the fork server (--start-method spawn does without one)";
+                // An error of the operating system keeps its number, from which follows what helps.
+                let source = error.raw_os_error().map_or_else(
+                    || io::Error::new(error.kind(), error.to_string()),
+                    io::Error::from_raw_os_error,
+                );
+                PoolError::Setup { what: what.to_owned(), source }.into()
             }
-            Err(source) => PoolError::Setup { what, source },
         }
     }
 }
@@ -224,7 +291,7 @@ fn serve(parent: &str, number: &str) -> Result<(Invitation, u32), ExitCode> {
     }
 }
 
-fn failed(what: &str, error: &dyn std::fmt::Display) -> ExitCode {
+fn failed(what: &str, error: &dyn fmt::Display) -> ExitCode {
     eprintln!("brigade fork server: cannot {what}: {error}");
     ExitCode::FAILURE
 }

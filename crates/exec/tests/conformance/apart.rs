@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use brigade_sys::random;
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
 
 /// Something to try, in a process of its own.
@@ -27,6 +28,9 @@ impl Case {
 
 /// The trial that this process is for.
 const ENV: &str = "BRIGADE_TEST_TRIAL";
+/// A variable of each trial's own that no worker is to learn of, with another value in each: it is
+/// not in the program.
+pub(crate) const SECRET_ENV: &str = "SECRET_OF_THE_TRIAL";
 /// How a trial begins the line that says what it cannot try here.
 const SKIPPED: &str = "skipped: ";
 /// No trial takes longer, unless something hangs.
@@ -86,6 +90,7 @@ fn start(name: &str, home: &Path) -> Result<Completion, Failed> {
     let output = File::create(&printed)?;
     let status = Command::new(std::env::current_exe()?)
         .env(ENV, name)
+        .env(SECRET_ENV, format!("{:032x}", random::nonce()?))
         .env("XDG_RUNTIME_DIR", &place)
         .env("TMPDIR", &place)
         .stdin(Stdio::null())

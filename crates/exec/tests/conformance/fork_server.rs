@@ -3,12 +3,13 @@
 use std::fs;
 use std::time::Duration;
 
-use brigade_exec::{ForkServer, Pool, Stop};
+use brigade_exec::{ForkServer, Pool, PoolBuilder, PoolError, StartMethod, Stop};
 use brigade_proto::{JobError, JobSpec};
 use rustix::process::Signal;
 
 use crate::kernels;
-use crate::supervision::{kill, signal, stop};
+use crate::storm::Dice;
+use crate::supervision::{kill, script, signal, stop};
 use crate::util::{Belongings, bytes, children, result, wait_until, workers};
 
 pub(crate) const TESTS: &[(&str, fn())] = &[
@@ -17,6 +18,11 @@ pub(crate) const TESTS: &[(&str, fn())] = &[
     ("a fork server that was stopped keeps nobody waiting", stopped),
     ("a pool does not wait for a fork server that was stopped to end", stopped_to_the_end),
     ("a fork server that dies between two workers loses none", killed_at_work),
+    ("kills of a fork server that starts end no pool", killed_at_its_start),
+    ("a fork server that outlasts pools may be killed at its start", killed_at_its_start_shared),
+    ("a fork server that is killed at each start ends the pool with the reason", killed_each_time),
+    ("a fork server that ends at each start ends the pool at once", ends_each_time),
+    ("a fork server that is stopped at its start is replaced", stopped_at_its_start),
 ];
 
 fn templates() -> Vec<u32> {
@@ -144,5 +150,134 @@ fn killed_at_work() {
         echo(&pool);
         drop((pool, server));
     }
+    before.assert_same();
+}
+
+/// Kills of starting fork servers in each of the two trials of them; more for a soak.
+const KILLS_ENV: &str = "BRIGADE_TEST_START_KILLS";
+
+fn kills() -> usize {
+    std::env::var(KILLS_ENV).ok().and_then(|kills| kills.parse().ok()).unwrap_or(60)
+}
+
+fn dice() -> Dice {
+    let seed = std::env::var("BRIGADE_TEST_SEED").ok().and_then(|seed| seed.parse().ok());
+    let seed: u64 = seed.unwrap_or_else(|| u64::from(std::process::id()) * 1_000_003 + 1);
+    println!("seed {seed}; BRIGADE_TEST_SEED={seed} repeats it");
+    Dice(seed)
+}
+
+fn builder() -> PoolBuilder {
+    let pool = Pool::builder().workers(2).registry(kernels::registry());
+    pool.start_method(StartMethod::Forkserver)
+}
+
+/// Kills the next child of a pool that none of `known` is, some time after it was started: its
+/// fork server, or a worker. `None`: the pool is ready, and needs no other.
+fn kill_the_next(pool: &Pool, known: &[u32], after: Duration) -> Option<u32> {
+    let mut next = None;
+    let has_come = || {
+        next = children().into_iter().find(|pid| !known.contains(pid));
+        next.is_some() || !pool.status().startup.is_zero()
+    };
+    wait_until("a fork server", has_come, || format!("known {known:?}, now {:?}", children()));
+    std::thread::sleep(after);
+    // Not reaped by its parent, this process, unless it has ended by itself.
+    next.inspect(|&pid| kill(pid))
+}
+
+/// From the first instruction of its process to its first worker; mostly early.
+fn moment(dice: &mut Dice) -> Duration {
+    let most = 1 << (6 + dice.roll(9));
+    Duration::from_micros(dice.roll(most))
+}
+
+fn killed_at_its_start() {
+    const MOST: u32 = 4;
+    let (mut dice, before) = (dice(), Belongings::now());
+    let mut killed = 0;
+    while killed < kills() {
+        let pool = builder().max_restarts(MOST).start().unwrap();
+        let mut known = Vec::new();
+        // As many in a row as it has to stand.
+        for _ in 0..1 + dice.roll(u64::from(MOST)) {
+            let Some(pid) = kill_the_next(&pool, &known, moment(&mut dice)) else { break };
+            known.push(pid);
+            killed += 1;
+        }
+        let started = pool.ready();
+        assert!(started.is_ok(), "after {killed}, {known:?}: {}", started.unwrap_err());
+        echo(&pool);
+    }
+    before.assert_same();
+}
+
+fn killed_at_its_start_shared() {
+    let (mut dice, before) = (dice(), Belongings::now());
+    for killed in 0..kills() {
+        let server = ForkServer::start().unwrap();
+        let template = children();
+        // Before it is asked for anything, or while it is.
+        let first = dice.roll(2) == 0;
+        let pool = || Pool::builder().workers(2).registry(kernels::registry()).fork_server(&server);
+        let early = (!first).then(|| pool().start().unwrap());
+        std::thread::sleep(moment(&mut dice));
+        template.iter().copied().for_each(kill);
+        let pool = early.unwrap_or_else(|| pool().start().unwrap());
+        let started = pool.ready();
+        assert!(started.is_ok(), "after {killed}: {}", started.unwrap_err());
+        echo(&pool);
+        drop((pool, server));
+    }
+    before.assert_same();
+}
+
+fn killed_each_time() {
+    let before = Belongings::now();
+    let directory = tempfile::tempdir().unwrap();
+    let text = format!("echo >>{}/count; echo sorry >&2; kill -9 $$", directory.path().display());
+    let program = script(directory.path(), &text);
+    for most in [0, 3] {
+        let pool = builder().worker_program(Some(program.clone())).max_restarts(most).start();
+        let error = pool.unwrap().ready().unwrap_err();
+        assert!(matches!(&*error, PoolError::ForkServerDied { .. }), "{error}");
+        let said = error.to_string();
+        assert!(said.contains("killed by SIGKILL") && said.contains("sorry"), "{said}");
+        let count = fs::read_to_string(directory.path().join("count")).unwrap().lines().count();
+        // Two workers are not always asked of the same one.
+        let starts = most as usize + 1;
+        assert!((starts..=2 * starts).contains(&count), "{count} starts with {most} restarts");
+        fs::remove_file(directory.path().join("count")).unwrap();
+    }
+    drop(directory);
+    before.assert_same();
+}
+
+fn ends_each_time() {
+    let before = Belongings::now();
+    let directory = tempfile::tempdir().unwrap();
+    let text = format!("echo >>{}/count; echo sorry >&2; exit 3", directory.path().display());
+    let program = script(directory.path(), &text);
+    let pool = builder().worker_program(Some(program)).start().unwrap();
+    let said = pool.ready().unwrap_err().to_string();
+    assert!(said.contains("status 3") && said.contains("sorry"), "{said}");
+    let count = fs::read_to_string(directory.path().join("count")).unwrap().lines().count();
+    assert!(count <= 2, "it was started {count} times");
+    drop(pool);
+    let nowhere = builder().worker_program(Some("/nowhere/at/all".into())).build();
+    assert!(matches!(nowhere, Err(PoolError::Spawn { .. })));
+    drop(directory);
+    before.assert_same();
+}
+
+fn stopped_at_its_start() {
+    let before = Belongings::now();
+    // Long enough for a start that nobody stops.
+    let pool = builder().start_deadline(Duration::from_secs(3)).start().unwrap();
+    wait_until("a fork server", || !children().is_empty(), String::new);
+    children().into_iter().for_each(stop);
+    pool.ready().unwrap();
+    echo(&pool);
+    drop(pool);
     before.assert_same();
 }

@@ -7,7 +7,7 @@ use brigade_kernels::{Context, Inputs, Kernel, KernelError, ParamSpec, Progress,
 
 use brigade_proto::Note;
 
-use crate::{inputs, limits, orphans, sandbox};
+use crate::{inputs, limits, orphans, sandbox, short};
 
 pub(crate) fn registry() -> Registry {
     Registry::empty()
@@ -23,6 +23,7 @@ pub(crate) fn registry() -> Registry {
         .with(DieOnce)
         .with(Print)
         .with(Gate)
+        .with(short::Needy)
         .with(limits::Grab)
         .with(limits::Leak)
         .with(limits::Burn)

@@ -6,6 +6,7 @@
 
 mod apart;
 mod crowded;
+mod environment;
 mod fork_server;
 mod hostile;
 mod inputs;
@@ -17,6 +18,7 @@ mod restarts;
 mod same;
 mod sandbox;
 mod set_up;
+mod short;
 mod storm;
 mod supervision;
 mod trials;
@@ -72,6 +74,8 @@ fn cases() -> Vec<Case> {
             sandbox::TESTS,
             inputs::TESTS,
             set_up::TESTS,
+            environment::TESTS,
+            short::TESTS,
             orphans::TESTS,
             panics::TESTS,
             if setup.transport == Transport::Arena { panics::TESTS_WITH_RINGS } else { &[] },

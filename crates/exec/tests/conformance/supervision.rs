@@ -301,7 +301,9 @@ fn early_job_in_vain(setup: Setup) {
     }
     for _ in 0..2 {
         let error = pool.ready().unwrap_err();
-        assert!(matches!(*error, PoolError::DiedEarly { .. }), "{error}");
+        let is_told =
+            matches!(*error, PoolError::DiedEarly { .. } | PoolError::ForkServerDied { .. });
+        assert!(is_told, "{error}");
     }
     drop(pool);
     drop(directory);
@@ -324,7 +326,7 @@ fn not_a_worker(setup: Setup) {
     let nowhere = setup.builder().worker_program(Some("/nowhere/at/all".into())).build();
     assert!(matches!(nowhere, Err(PoolError::Spawn { .. })));
     match start_error(setup, "echo sorry >&2; exit 1", AMPLE) {
-        PoolError::DiedEarly { death, stderr } => {
+        PoolError::DiedEarly { death, stderr } | PoolError::ForkServerDied { death, stderr } => {
             assert_eq!(death, "exited with status 1");
             assert_eq!(stderr, "sorry\n");
         }
@@ -332,7 +334,9 @@ fn not_a_worker(setup: Setup) {
     }
     // As if somebody else had killed it; that is tried again, not for ever.
     match start_error(setup, "kill -9 $$", AMPLE) {
-        PoolError::DiedEarly { death, .. } => assert!(death.starts_with("killed by SIGKILL")),
+        PoolError::DiedEarly { death, .. } | PoolError::ForkServerDied { death, .. } => {
+            assert!(death.starts_with("killed by SIGKILL"));
+        }
         other => panic!("{other}"),
     }
     // Waits for ever, and does not even connect.

@@ -92,6 +92,20 @@ impl Groups {
             .collect()
     }
 
+    /// How many processes the kernel has ended for want of memory in the innermost group that counts
+    /// them.
+    pub(super) fn memory_kills(&self) -> Option<u64> {
+        [(Version::V2, "memory.events"), (Version::V1, "memory.oom_control")]
+            .into_iter()
+            .flat_map(|(version, file)| {
+                self.levels(version, "memory").into_iter().map(move |level| level.join(file))
+            })
+            .find_map(|file| {
+                let text = fs::read_to_string(file).ok()?;
+                text.lines().find_map(|line| line.strip_prefix("oom_kill ")?.trim().parse().ok())
+            })
+    }
+
     /// The tightest limit of processes and threads.
     pub(super) fn task_limit(&self) -> Option<u64> {
         self.least("pids", "pids.max", "pids.max")
@@ -157,17 +171,23 @@ impl MemoryLevel {
         self.number("memory.limit_in_bytes", "memory.max").filter(|&limit| limit < NO_LIMIT)
     }
 
-    /// How much more memory the group may use, in bytes: what the kernel can take from it
-    /// without harm, files that were not read for long, counts as not used.
+    /// How much more memory the group may use, in bytes. Files that the kernel keeps in memory count as
+    /// not used, as it takes that from them when it is wanted; not those that processes have
+    /// mapped, which are programs that run.
     pub(super) fn left(&self) -> Option<u64> {
         let used = self.number("memory.usage_in_bytes", "memory.current")?;
-        let name = match self.version {
-            Version::V1 => "total_inactive_file",
-            Version::V2 => "inactive_file",
+        let [inactive, active, mapped] = match self.version {
+            Version::V1 => ["total_inactive_file", "total_active_file", "total_mapped_file"],
+            Version::V2 => ["inactive_file", "active_file", "file_mapped"],
         };
         let stat = fs::read_to_string(self.group.join("memory.stat")).unwrap_or_default();
-        let value = |line: &str| line.strip_prefix(name)?.trim().parse().ok();
-        let spare: u64 = stat.lines().find_map(value).unwrap_or(0);
+        let value = |name: &str| -> u64 {
+            let value =
+                |line: &str| line.strip_prefix(name)?.strip_prefix(' ')?.trim().parse().ok();
+            stat.lines().find_map(value).unwrap_or(0)
+        };
+        // Mapped ones are among both.
+        let spare = value(inactive) + value(active).saturating_sub(value(mapped));
         Some(self.limit()?.saturating_sub(used.saturating_sub(spare)))
     }
 }

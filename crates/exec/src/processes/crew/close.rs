@@ -27,6 +27,7 @@ impl Crew {
         state.stopped = state.stopped.max(Some(how));
         let mut queue = std::mem::take(&mut state.queue);
         queue.append(&mut state.suspects);
+        queue.append(state.starved.take_all());
         self.give_up_reading(&mut state, error);
         self.make_room(&state);
         self.release(state);

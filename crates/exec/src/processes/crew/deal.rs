@@ -39,7 +39,7 @@ impl Crew {
         fits.then_some(index)
     }
 
-    fn takes_more(&self, lane: &Lane) -> bool {
+    pub(super) fn takes_more(&self, lane: &Lane) -> bool {
         !lane.leaving && !self.is_served(lane) && !lane.is_on_trial()
     }
 
@@ -82,6 +82,9 @@ impl Crew {
         if state.closing {
             return;
         }
+        if state.starved.is_any() && !self.try_starved(state) {
+            return;
+        }
         let reserved = if state.suspects.is_empty() { None } else { self.try_suspects(state) };
         let width = state.width();
         while !state.queue.is_empty()
@@ -120,7 +123,7 @@ impl Crew {
         }
     }
 
-    fn assign(&self, state: &mut State, index: usize, mut task: Box<Task>, now: Nanos) {
+    pub(super) fn assign(&self, state: &mut State, index: usize, mut task: Box<Task>, now: Nanos) {
         task.attempts += 1;
         task.stamps.assigned = now;
         if let Some(timeout) = task.timeout

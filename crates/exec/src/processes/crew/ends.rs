@@ -54,7 +54,12 @@ pub(in super::super) struct Death {
     pub(in super::super) last_words: String,
     pub(in super::super) cpu_ns: u64,
     pub(in super::super) peak_rss_bytes: u64,
+    /// The machine had no memory for it, or nothing else that a worker needs.
+    pub(in super::super) is_short: bool,
 }
+
+/// For how long deaths for want of memory are not held against the pool while nothing is done.
+const SHORT_LIMIT: Duration = Duration::from_secs(30);
 
 /// What is to become of a lane whose worker has ended.
 #[derive(Debug, PartialEq, Eq)]
@@ -75,7 +80,7 @@ impl Crew {
             self.collect_from(state, lane);
         }
         let now = stamp(state, before);
-        if !state.queue.is_empty() || !state.suspects.is_empty() {
+        if !state.queue.is_empty() || !state.suspects.is_empty() || state.starved.is_any() {
             self.deal_at(state, now);
         }
     }
@@ -188,6 +193,20 @@ impl Crew {
         let Some(Assigned { mut task, bytes_in, .. }) = entry.assigned.remove(place) else {
             return Err(foreign::out_of_turn(done.job));
         };
+        if task.is_alone && result.is_ok() {
+            state.starved.has_helped();
+        }
+        if let Err(JobError::Shortage { bytes, message }) = &result {
+            match self.wait_for_memory(state, task, *bytes, message) {
+                Ok(()) => {
+                    // Its worker may have another in its place.
+                    state.lanes[lane].given -= 1;
+                    return Ok(());
+                }
+                Err(fails) => task = fails,
+            }
+        }
+        let entry = &mut state.lanes[lane];
         let stamps = &mut task.stamps;
         stamps.in_hand = done.instants.in_hand;
         stamps.called = done.instants.called;
@@ -265,6 +284,11 @@ impl Crew {
                     task.strays += u32::from(sent && death.why.is_none());
                     None
                 }
+                // Another job may have had the memory.
+                Some(_) if death.is_short && death.why.is_none() && !task.is_alone => {
+                    task.attempts -= 1;
+                    None
+                }
                 Some(_) => self.verdict(&task, death),
             };
             match verdict {
@@ -287,7 +311,9 @@ impl Crew {
                         state.dropped += 1;
                         continue;
                     }
-                    if task.attempts > 0 {
+                    if called.is_some() && death.is_short {
+                        self.wait_behind(&mut state, task, &death.how);
+                    } else if task.attempts > 0 {
                         state.suspects.push_back(task);
                     } else {
                         innocent.push(task);
@@ -303,10 +329,14 @@ impl Crew {
             state.progress();
         } else if death.why.is_none() {
             state.deaths.death(death.worker, death.youngest);
+            let short_since = *state.short_since.get_or_insert(now);
+            if !death.is_short {
+                state.short_since = None;
+            }
             if is_paid_for {
                 // A job has one try less, or has strayed once more: that comes to an end.
                 state.idle_deaths.end();
-            } else {
+            } else if !death.is_short || clock::since(short_since) > SHORT_LIMIT {
                 counts = state.idle_deaths.death(death.worker, death.youngest);
             }
         }
@@ -319,7 +349,7 @@ impl Crew {
         {
             Next::GiveUp { deaths }
         } else {
-            Next::Restart(pause(state.deaths.length()))
+            Next::Restart(pause(state.deaths.length()).max(state.starved.rest(lane)))
         };
         self.deal(&mut state);
         self.release(state);

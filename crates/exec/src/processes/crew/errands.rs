@@ -171,6 +171,21 @@ impl Crew {
         else {
             return;
         };
+        if let JobError::Shortage { bytes, message } = &error {
+            // Another one may be delivered in its place.
+            entry.given -= 1;
+            match self.wait_for_memory(&mut state, task, *bytes, message) {
+                Ok(()) => {
+                    self.deal(&mut state);
+                    self.release(state);
+                    self.bells.call_leader();
+                    return;
+                }
+                Err(fails) => task = fails,
+            }
+            state.lanes[lane].given += 1;
+        }
+        let entry = &mut state.lanes[lane];
         let pid = entry.pid;
         // Another one may be delivered in its place.
         entry.given -= 1;

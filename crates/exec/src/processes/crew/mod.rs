@@ -12,6 +12,7 @@ mod deal;
 mod ends;
 mod errands;
 mod hold;
+mod starved;
 mod state;
 mod streak;
 mod wait;
@@ -37,6 +38,7 @@ use crate::{PoolConfig, SubmitError, Transport};
 pub(super) use ends::{Death, Done, Next, Why};
 pub(super) use errands::{Delivery, Errand};
 use hold::Hold;
+use starved::Starved;
 use state::{Assigned, Chore, Current, Lane, State};
 pub(super) use state::{Mailbox, Wire};
 pub(super) use streak::pause;
@@ -94,11 +96,13 @@ impl Crew {
             state: Mutex::new(State {
                 queue: VecDeque::new(),
                 suspects: VecDeque::new(),
+                starved: Starved::default(),
                 lanes: (0..config.workers).map(|_| Lane::default()).collect(),
                 stopped: None,
                 closing: false,
                 deaths: Streak::default(),
                 idle_deaths: Streak::default(),
+                short_since: None,
                 gave_up: None,
                 waiting_for_room: 0,
                 is_led: false,

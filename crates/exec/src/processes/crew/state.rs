@@ -9,6 +9,7 @@ use brigade_sys::usage;
 use smallvec::SmallVec;
 
 use super::hold::Hold;
+use super::starved::Starved;
 use super::streak::Streak;
 use crate::executor::Stop;
 use crate::ticket::{End, Task};
@@ -18,6 +19,8 @@ pub(super) struct State {
     /// Jobs whose worker died with them in hand; they are tried again with no other job
     /// behind them.
     pub(super) suspects: VecDeque<Box<Task>>,
+    /// Jobs for which there was no memory.
+    pub(super) starved: Starved,
     pub(super) lanes: Vec<Lane>,
     /// No jobs are accepted any more.
     pub(super) stopped: Option<Stop>,
@@ -27,6 +30,8 @@ pub(super) struct State {
     pub(super) deaths: Streak,
     /// Those for which no job pays.
     pub(super) idle_deaths: Streak,
+    /// Since when workers have died for want of memory, with no job completed in between.
+    pub(super) short_since: Option<Nanos>,
     /// Why, if it did.
     pub(super) gave_up: Option<JobError>,
     /// Callers that wait for room in the queue.
@@ -144,6 +149,7 @@ impl State {
     pub(super) fn progress(&mut self) {
         self.deaths.end();
         self.idle_deaths.end();
+        self.short_since = None;
     }
 
     /// Whether somebody waits for what nobody but the clerk may come for: another caller that

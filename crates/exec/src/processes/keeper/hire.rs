@@ -6,7 +6,7 @@ use brigade_sys::clock;
 use super::{Event, Facts};
 use crate::processes::fork_server::ForkServer;
 use crate::processes::kid::Kid;
-use crate::processes::spawn::{self, Started};
+use crate::processes::spawn::{self, StartFailure, Started};
 use crate::{PoolError, StartMethod};
 
 /// Starts workers.
@@ -57,15 +57,15 @@ impl Agency {
         })?;
         let program = config.worker_program.as_deref();
         if config.start_method == StartMethod::Spawn {
-            let started = spawn::start(program, &invitation)?;
+            let started = spawn::start(program, &config.environment, &invitation)?;
             return Ok(Hired::Now(employ(facts, tenure, invitation, started)));
         }
         let server = match (&self.server, &config.fork_server) {
             (Some(server), _) | (None, Some(server)) => server.clone(),
-            (None, None) => ForkServer::of(program)?,
+            (None, None) => ForkServer::of(program, &config.environment)?,
         };
         let keeper = facts.keeper.clone();
-        let answer = move |started: Result<Started, PoolError>| {
+        let answer = move |started: Result<Started, StartFailure>| {
             keeper.tell(Event::Forked { lane, tenure, started: started.map(Box::new) });
         };
         self.server.insert(server).fork(&invitation, config.start_deadline, answer);

@@ -6,6 +6,7 @@ mod greet;
 mod hire;
 mod mind;
 mod replace;
+mod shortage;
 mod watch;
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -23,7 +24,7 @@ use crossbeam_channel::{Receiver, Sender};
 use self::watch::Watch;
 use super::crew::{Crew, Death};
 use super::net;
-use super::spawn::Started;
+use super::spawn::{StartFailure, Started};
 use crate::executor::Status;
 use crate::ticket::Ticket;
 use crate::{PoolConfig, PoolError};
@@ -31,7 +32,7 @@ use crate::{PoolConfig, PoolError};
 /// What the keeper is told.
 pub(super) enum Event {
     /// The fork server has started a worker, or cannot.
-    Forked { lane: usize, tenure: u64, started: Result<Box<Started>, PoolError> },
+    Forked { lane: usize, tenure: u64, started: Result<Box<Started>, StartFailure> },
     /// A worker broke the protocol; the link goes on until it is dead, and says
     /// what it was if that is not known yet.
     Offence { lane: usize, tenure: u64, what: Option<String> },

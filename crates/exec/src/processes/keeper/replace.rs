@@ -7,12 +7,13 @@ use brigade_proto::{JobId, Nanos};
 use brigade_sys::{clock, random, usage};
 
 use super::hire::{self, Hired};
+use super::shortage;
 use super::watch::{Seat, Watch};
 use crate::PoolError;
 use crate::processes::crew::{self, Death, Next, Why};
 use crate::processes::kid::{Ended, Kid};
 use crate::processes::life::Cause;
-use crate::processes::spawn::Started;
+use crate::processes::spawn::{StartFailure, Started};
 
 impl Watch {
     /// Whether a worker is one of those that the pool began with.
@@ -37,7 +38,7 @@ impl Watch {
         match self.agency.hire(&self.facts, lane, tenure) {
             Ok(Hired::Now(kid)) => self.seat(lane, kid),
             Ok(Hired::Later(invitation)) => self.seats[lane] = Seat::Asked(tenure, invitation),
-            Err(error) => self.go_without(lane, tenure, error),
+            Err(error) => self.go_without(lane, tenure, error.into()),
         }
     }
 
@@ -46,7 +47,7 @@ impl Watch {
         &mut self,
         lane: usize,
         tenure: u64,
-        started: Result<Box<Started>, PoolError>,
+        started: Result<Box<Started>, StartFailure>,
     ) {
         let asked = std::mem::replace(&mut self.seats[lane], Seat::Empty);
         let invitation = match asked {
@@ -62,7 +63,7 @@ impl Watch {
                 // It may have been faster than this news of it.
                 self.know_strangers();
             }
-            Err(error) => self.go_without(lane, tenure, error),
+            Err(failure) => self.go_without(lane, tenure, failure),
         }
     }
 
@@ -75,14 +76,17 @@ impl Watch {
     }
 
     /// A worker cannot be started.
-    fn go_without(&mut self, lane: usize, tenure: u64, error: PoolError) {
+    fn go_without(&mut self, lane: usize, tenure: u64, failure: StartFailure) {
+        let StartFailure { error, from_outside } = failure;
         self.seats[lane] = Seat::Empty;
-        if self.is_first(tenure) && !self.has_served {
+        if self.is_first(tenure) && !self.has_served && !from_outside {
             self.give_up(error);
             return;
         }
-        let death = Death { how: error.to_string(), worker: tenure, ..Death::default() };
-        self.unable[lane] += 1;
+        let how = format!("could not be started: {error}");
+        let is_short = shortage::is_short(&error);
+        let death = Death { how, worker: tenure, is_short, ..Death::default() };
+        self.unable[lane] += u32::from(!from_outside);
         self.replace(lane, death, Some(error));
     }
 
@@ -103,7 +107,12 @@ impl Watch {
         let Some(ended) = kid.ended(now) else {
             return;
         };
-        let Ended { how, reaped, early } = ended;
+        let Ended { mut how, reaped, early } = ended;
+        let was_oom_killed = kid.was_killed_by_nobody() && self.oom_kills.account_for(now);
+        if was_oom_killed {
+            how = OOM_KILLED.to_owned();
+        }
+        let is_short = was_oom_killed || kid.was_refused_for_shortage();
         let left = self.facts.crew.is_leaving(lane) && reaped.status.success();
         let why = kid.why().cloned().or_else(|| left.then_some(Why::Leaving));
         let why = why.or_else(|| kid.limit(&self.facts.config));
@@ -131,9 +140,11 @@ impl Watch {
             }
             start_error => start_error,
         };
-        self.unable[lane] += u32::from(is_unable);
+        // One that the kernel has ended had no job to give the memory back with: not at once again.
+        self.unable[lane] += u32::from(is_unable || (is_short && current.is_none()));
         let death = Death {
             worker,
+            is_short,
             youngest: 0,
             how,
             why,
@@ -179,6 +190,10 @@ impl Watch {
         self.kill_all();
     }
 }
+
+/// How a worker ended that the kernel chose.
+const OOM_KILLED: &str = "killed by SIGKILL: by the kernel, as there was no memory left; fewer \
+                          --workers or smaller jobs need less";
 
 /// Between half of a pause and all of it, so that workers that died together do not
 /// come back together.

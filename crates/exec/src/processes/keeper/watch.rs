@@ -17,6 +17,7 @@ use brigade_sys::process::HELD_LOOK;
 use crossbeam_channel::{Receiver, Sender};
 
 use super::hire::Agency;
+use super::shortage::OomKills;
 use super::{Desk, Event, Facts};
 use crate::PoolError;
 use crate::processes::crew::Why;
@@ -63,6 +64,8 @@ pub(super) struct Watch {
     pub(super) leaving: bool,
     /// Because a thread of the pool has panicked.
     has_fallen: bool,
+    /// What the kernel has ended for want of memory.
+    pub(super) oom_kills: OomKills,
     /// If this process has to see to orphans, and when it looks for them next.
     orphans: Option<(Orphans, Nanos)>,
 }
@@ -92,6 +95,7 @@ impl Watch {
             starting: Some(Start { _over: over, missing: (0..lanes).collect() }),
             leaving: false,
             has_fallen: false,
+            oom_kills: OomKills::begin(),
             orphans: Orphans::here().map(|orphans| (orphans, 0)),
         }
     }

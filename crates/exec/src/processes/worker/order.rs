@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use brigade_ipc::wire::{self, Answer, ChunkBody, ChunkOthers, Instants, Place};
 use brigade_ipc::{Carriage, MAX_MESSAGE, Station};
-use brigade_kernels::{Context, Entry, KernelId, OutputSink, Registry};
+use brigade_kernels::{Context, Entry, KernelError, KernelId, OutputSink, Registry};
 use brigade_proto::{Buffer, JobError, JobId, Nanos, Notes, Params};
 use brigade_sys::clock;
 
 use super::{Leave, Worker};
-use crate::invoke::{self, Call, Deadline};
+use crate::invoke::{self, Call, CallError, Deadline};
 use crate::log::{is_chatty, tell_called, tell_returned};
 use crate::processes::bounds::{Bound, make_way_if_starved};
 use crate::processes::sinks::{Output, Room, Sink};
@@ -156,9 +156,11 @@ impl Worker<'_> {
                     &mut sink,
                 );
                 let outputs = sink.into_outputs();
-                if result.is_ok() && outputs.iter().any(Output::is_apart) {
-                    // No room for outputs that an answer can name. This job and the rest go
-                    // on one by one.
+                let has_no_room = outputs.iter().any(Output::is_apart);
+                let is_short = matches!(result, Err(JobError::Shortage { .. }));
+                if (result.is_ok() && has_no_room) || is_short {
+                    // No room for outputs that an answer can name, or no memory. This job and the
+                    // rest go on one by one.
                     break 'runs;
                 }
                 said.extend_from_slice(&returned.to_le_bytes());
@@ -198,7 +200,7 @@ impl Worker<'_> {
 
 pub(super) fn no_memory() -> JobError {
     make_way_if_starved();
-    JobError::Transport { message: "no memory for its outputs".to_owned() }
+    JobError::Shortage { bytes: 0, message: "no memory for its outputs".to_owned() }
 }
 
 /// How a job ends whose inputs cannot be mapped.
@@ -207,7 +209,7 @@ pub(super) fn not_called(in_hand: Nanos, why: &str) -> (Instants, JobError) {
     let now = clock::now();
     let message = format!("its inputs cannot be mapped: {why}");
     let instants = Instants { in_hand, called: now, returned: now, published: 0 };
-    (instants, JobError::Transport { message })
+    (instants, JobError::Shortage { bytes: 0, message })
 }
 
 pub(super) fn call(
@@ -255,5 +257,16 @@ fn run_entry(
     if chatty {
         tell_returned(entry.spec.name);
     }
+    let result = result.map_err(|error| match error {
+        // Only the coordinator knows what else runs, and may have the memory.
+        CallError::NoMemory(error) => {
+            let bytes = match error {
+                KernelError::Memory { bytes } | KernelError::Shortage { bytes, .. } => bytes,
+                _ => 0,
+            };
+            CallError::Failed(JobError::Shortage { bytes, message: error.to_string() })
+        }
+        other => other,
+    });
     (returned, deadline.judge(result, returned))
 }

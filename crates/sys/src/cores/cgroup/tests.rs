@@ -187,6 +187,9 @@ fn left(files: &[(&str, &str)]) -> Option<u64> {
     Groups::read(root.path()).memory_levels().iter().filter_map(MemoryLevel::left).min()
 }
 
+const STAT: &str =
+    "anon 8000\ninactive_file_x 7\ninactive_file 400\nactive_file 300\nfile_mapped 100\n";
+
 #[test]
 fn v2_what_is_left_is_the_least_of_all_levels() {
     let found = left(&[
@@ -194,14 +197,14 @@ fn v2_what_is_left_is_the_least_of_all_levels() {
         ("proc/self/mountinfo", MOUNT_V2),
         ("sys/fs/cgroup/a/memory.max", "10000\n"),
         ("sys/fs/cgroup/a/memory.current", "9000\n"),
-        ("sys/fs/cgroup/a/memory.stat", "anon 8000\ninactive_file_x 7\ninactive_file 400\n"),
+        ("sys/fs/cgroup/a/memory.stat", STAT),
         ("sys/fs/cgroup/a/b/memory.max", "5000\n"),
         ("sys/fs/cgroup/a/b/memory.current", "1000\n"),
         // Nobody's: no limit.
         ("sys/fs/cgroup/memory.max", "max\n"),
         ("sys/fs/cgroup/memory.current", "1\n"),
     ]);
-    assert_eq!(found, Some(1400));
+    assert_eq!(found, Some(1600));
 }
 
 #[test]
@@ -216,6 +219,12 @@ fn v1_what_is_left() {
         ("sys/fs/cgroup/memory/job/memory.stat", "total_inactive_file 2000\n"),
     ];
     assert_eq!(left(&group), Some(1096));
+    let kills = [
+        group[0],
+        group[1],
+        ("sys/fs/cgroup/memory/job/memory.oom_control", "under_oom 0\noom_kill 3\n"),
+    ];
+    assert_eq!(Groups::read(tree(&kills).path()).memory_kills(), Some(3));
     // More than there may be, and nothing to spare.
     assert_eq!(left(&group[..6]), Some(0));
     assert_eq!(left(&group[..5]), None);
