@@ -99,7 +99,8 @@ pub(crate) struct GuardArgs {
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub(crate) cpu_limit: Option<Duration>,
     /// Shut workers in: no file system, no network, no programs, no processes or threads,
-    /// by Landlock and seccomp, and no inputs of other workers' jobs. `--sandbox=best-effort` goes on where the kernel lacks one
+    /// by Landlock and seccomp, and no inputs of other workers' jobs. `--sandbox=best-effort` goes on
+    /// where the kernel lacks one
     #[arg(long, value_name = "HOW", value_parser = sandbox())]
     #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "strict")]
     pub(crate) sandbox: Option<Sandbox>,

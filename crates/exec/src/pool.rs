@@ -109,7 +109,7 @@ impl PoolBuilder {
     }
 
     /// Sets a variable in the environment of worker processes. They have nothing of this process's
-    /// own but what they need to run ([`Environment`]): it may hold secrets.
+    /// own but what they need to run ([`Environment`](crate::Environment)): it may hold secrets.
     pub fn env(mut self, name: impl Into<OsString>, value: impl Into<OsString>) -> Self {
         self.config.environment.set(name, value);
         self
