@@ -10,6 +10,7 @@ use std::sync::{Mutex, PoisonError};
 
 use brigade_sys::{process, socket};
 use ipc_channel::ipc::{IpcOneShotServer, IpcReceiver, IpcSender};
+use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
 use crate::channel::Envelope;
@@ -22,6 +23,9 @@ struct Crossing(IpcSender<Envelope>);
 
 /// A crossing, encoded by postcard: its place among the descriptors.
 const CROSSING: &[u8] = &[0];
+
+/// What has to be free to receive a crossing, in bytes.
+const RECEIVING: usize = 1 << 20;
 
 struct Bridge {
     /// Whose it is: one that was forked has another's.
@@ -53,6 +57,11 @@ impl Bridge {
 /// A sender to whoever has the other end of a socket.
 pub(crate) fn sender(socket: &OwnedFd) -> io::Result<IpcSender<Envelope>> {
     let mut place = BRIDGE.lock().unwrap_or_else(PoisonError::into_inner);
+    // ipc-channel receives into a buffer of 212,448 bytes, and aborts without. Other threads may
+    // take some meanwhile.
+    if Vec::<u8>::new().try_reserve_exact(RECEIVING).is_err() {
+        return Err(Errno::NOMEM.into());
+    }
     let bridge = place.take().filter(|bridge| bridge.pid == process::pid());
     // ipc-channel panics when a descriptor is lacking.
     let crossed = caught(|| match bridge {
