@@ -8,9 +8,8 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Mutex, PoisonError};
 
-use brigade_sys::{process, socket};
+use brigade_sys::{process, shortage, socket};
 use ipc_channel::ipc::{IpcOneShotServer, IpcReceiver, IpcSender};
-use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
 use crate::channel::Envelope;
@@ -60,7 +59,7 @@ pub(crate) fn sender(socket: &OwnedFd) -> io::Result<IpcSender<Envelope>> {
     // ipc-channel receives into a buffer of 212,448 bytes, and aborts without. Other threads may
     // take some meanwhile.
     if Vec::<u8>::new().try_reserve_exact(RECEIVING).is_err() {
-        return Err(Errno::NOMEM.into());
+        return Err(shortage::of_memory());
     }
     let bridge = place.take().filter(|bridge| bridge.pid == process::pid());
     // ipc-channel panics when a descriptor is lacking.

@@ -87,6 +87,11 @@ pub fn of_descriptors() -> io::Error {
     Errno::MFILE.into()
 }
 
+/// The same for memory.
+pub fn of_memory() -> io::Error {
+    Errno::NOMEM.into()
+}
+
 /// What helps against an error of the operating system, to be put behind it; empty if
 /// nothing is known.
 pub fn remedy(error: &io::Error) -> &'static str {
