@@ -38,7 +38,7 @@ const NEEDED: &[&str] = &[
 /// Brigade's own settings, the parts of the locale, the C library's allocator.
 const NEEDED_FAMILIES: &[&str] = &["BRIGADE_", "LC_", "MALLOC_"];
 
-/// Brigade's own words to a process that it starts, which nobody else may say.
+/// What Brigade itself tells a process that it starts. `--env` may not set these.
 const OWN: &[&str] = &["BRIGADE_WORKER_", "BRIGADE_TEMPLATE"];
 
 /// Variables that worker processes have beside what they need to run (`PATH`, `LANG`, `LC_*`,
@@ -59,11 +59,6 @@ impl Environment {
     /// Sets a variable.
     pub fn set(&mut self, name: impl Into<OsString>, value: impl Into<OsString>) {
         self.variables.insert(name.into(), Some(value.into()));
-    }
-
-    /// The names that were given, in order.
-    pub fn names(&self) -> impl Iterator<Item = &OsStr> {
-        self.variables.keys().map(OsString::as_os_str)
     }
 
     /// A name that no variable can have, or that is Brigade's own.

@@ -13,7 +13,7 @@ use ipc_channel::ipc::{IpcOneShotServer, IpcReceiver, IpcSender};
 use serde::{Deserialize, Serialize};
 
 use crate::channel::Envelope;
-use crate::fresh::caught;
+use crate::fresh::{caught, has_heap};
 use crate::{packet, runtime_dir};
 
 /// What comes across.
@@ -56,9 +56,8 @@ impl Bridge {
 /// A sender to whoever has the other end of a socket.
 pub(crate) fn sender(socket: &OwnedFd) -> io::Result<IpcSender<Envelope>> {
     let mut place = BRIDGE.lock().unwrap_or_else(PoisonError::into_inner);
-    // ipc-channel receives into a buffer of 212,448 bytes, and aborts without. Other threads may
-    // take some meanwhile.
-    if Vec::<u8>::new().try_reserve_exact(RECEIVING).is_err() {
+    // ipc-channel receives into a buffer of 212,448 bytes.
+    if !has_heap(RECEIVING) {
         return Err(shortage::of_memory());
     }
     let bridge = place.take().filter(|bridge| bridge.pid == process::pid());

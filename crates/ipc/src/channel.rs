@@ -323,8 +323,8 @@ impl Sender {
         let head = wire::encode(&Head { message, payloads: carriers })?;
         self.post(Envelope { head: ByteBuf::from(head), regions })?;
         for frame in inline.iter().flat_map(|bytes| bytes.chunks(FRAME)) {
-            // ipc-channel takes about three times as much to encode it, and aborts without.
-            if Vec::<u8>::new().try_reserve_exact(4 * FRAME).is_err() {
+            // ipc-channel takes about three times as much to encode it.
+            if !fresh::has_heap(4 * FRAME) {
                 return Err(no_memory(FRAME));
             }
             self.post(Envelope::new(frame.to_vec()))?;

@@ -36,6 +36,12 @@ pub(crate) fn copy_of(bytes: &[u8]) -> Option<IpcSharedMemory> {
     shortage::has_room(bytes.len() as u64).then(|| caught(|| IpcSharedMemory::from_bytes(bytes)))?
 }
 
+/// Whether the heap has room for so many bytes: ipc-channel aborts where it has none. Another thread
+/// may take them before this one does.
+pub(crate) fn has_heap(bytes: usize) -> bool {
+    Vec::<u8>::new().try_reserve_exact(bytes).is_ok()
+}
+
 thread_local! {
     /// A panic of this thread is an answer.
     static EXPECTED: Cell<bool> = const { Cell::new(false) };

@@ -92,10 +92,11 @@ pub fn memory_left() -> Option<u64> {
     limits().memory_levels.iter().filter_map(MemoryLevel::left).min()
 }
 
-/// How many processes of this process's control group the kernel has ended for want of memory;
-/// `None` where the group does not count them.
+/// How many processes the kernel has ended for want of memory: in this process's control group,
+/// where it has one that counts them, or on the whole machine. `None` where that cannot be told.
 pub fn memory_kills() -> Option<u64> {
-    Groups::read(Path::new("/")).memory_kills()
+    let root = Path::new("/");
+    Groups::read(root).memory_kills().or_else(|| cgroup::oom_kills(&root.join("proc/vmstat")))
 }
 
 /// How much shared memory a pool takes for payloads if nothing else is said, in bytes:

@@ -80,14 +80,13 @@ impl Mapping {
         let memory = socket::unsealed_memory(len)?;
         // Before the seal, which is for all mappings from then on.
         let mapping = Self::of(&memory)?;
-        let fixed = SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL;
-        match fcntl_add_seals(&memory, fixed | against_writers) {
+        match fcntl_add_seals(&memory, socket::FIXED_LENGTH | against_writers) {
             Ok(()) => Ok((mapping, memory)),
             // Linux before 5.1 does not know the seal. A descriptor that was opened for reading
             // gives read-only mappings as well; but a process of the same user that may use
             // /proc can open the memory once more from it, for writing.
             Err(Errno::INVAL) => {
-                fcntl_add_seals(&memory, fixed)?;
+                fcntl_add_seals(&memory, socket::FIXED_LENGTH)?;
                 let path = format!("/proc/self/fd/{}", memory.as_raw_fd());
                 let flags = OFlags::RDONLY | OFlags::CLOEXEC;
                 Ok((mapping, open(path, flags, Mode::empty())?))

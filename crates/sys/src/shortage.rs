@@ -119,15 +119,6 @@ pub fn is_one(error: &io::Error) -> bool {
     Errno::from_io_error(error).is_some_and(|errno| short.contains(&errno))
 }
 
-/// How many processes the kernel has ended for want of memory: in this process's control group,
-/// where it has one that counts them, or on the whole machine. `None` where that cannot be told.
-pub fn kills() -> Option<u64> {
-    cores::memory_kills().or_else(|| {
-        let text = fs::read_to_string("/proc/vmstat").ok()?;
-        text.lines().find_map(|line| line.strip_prefix("oom_kill ")?.trim().parse().ok())
-    })
-}
-
 fn is_address_space_limited() -> bool {
     limits::get(Resource::As).is_ok_and(|limit| limit.current.is_some())
 }

@@ -237,20 +237,19 @@ pub fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
 /// When there are too many descriptors, or no memory.
 pub fn memory(len: u64) -> io::Result<OwnedFd> {
     let memory = unsealed_memory(len)?;
-    fcntl_add_seals(&memory, SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL)?;
+    fcntl_add_seals(&memory, FIXED_LENGTH)?;
     Ok(memory)
 }
+
+/// Memory with these seals keeps its length, and has no further seals.
+pub(crate) const FIXED_LENGTH: SealFlags =
+    SealFlags::SHRINK.union(SealFlags::GROW).union(SealFlags::SEAL);
 
 /// The same, of which the length can still be changed.
 pub(crate) fn unsealed_memory(len: u64) -> io::Result<OwnedFd> {
     let memory = memfd_create("brigade", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
     limits::with_large_files(|| ftruncate(&memory, len))?;
     Ok(memory)
-}
-
-/// Whether a descriptor is a socket.
-pub fn is_socket(descriptor: &OwnedFd) -> bool {
-    fstat(descriptor).is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Socket)
 }
 
 /// How many bytes a descriptor holds, if it is a file or memory with a name.
@@ -281,6 +280,11 @@ pub fn read_file(descriptor: &OwnedFd, to: &mut [u8]) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn is_socket(descriptor: &OwnedFd) -> bool {
+        let kind = fstat(descriptor).map(|stat| FileType::from_raw_mode(stat.st_mode));
+        kind == Ok(FileType::Socket)
+    }
 
     #[test]
     fn packets_arrive_with_their_descriptors_and_say_if_they_were_cut() {

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
+use brigade_exec::{JobHandle, Pool};
 use brigade_kernels::{Context, Inputs, Kernel, KernelError, Progress, Spec};
 use brigade_proto::{JobError, JobSpec, Outcome, Status};
 use tempfile::TempDir;
@@ -59,12 +60,18 @@ fn ok(outcome: &Outcome) {
     assert_eq!((outcome.status(), outcome.attempts), (Status::Ok, 1), "{outcome:?}");
 }
 
-fn waits(setup: Setup) {
-    let before = Belongings::now();
+/// A pool with a job that runs until the gate is opened.
+fn busy_pool(setup: Setup) -> (Pool, Gate, JobHandle) {
     let pool = setup.pool();
     let gate = Gate::shut();
     let runs = pool.submit(gate.job()).unwrap();
     wait_until("it runs", || !gate.begun().is_empty(), String::new);
+    (pool, gate, runs)
+}
+
+fn waits(setup: Setup) {
+    let before = Belongings::now();
+    let (pool, gate, runs) = busy_pool(setup);
     let (directory, job) = short();
     let needy = pool.submit(job).unwrap();
     wait_until("a try", || tries(directory.path()) == 1, String::new);
@@ -84,10 +91,7 @@ fn waits(setup: Setup) {
 
 fn fails(setup: Setup) {
     let before = Belongings::now();
-    let pool = setup.pool();
-    let gate = Gate::shut();
-    let runs = pool.submit(gate.job()).unwrap();
-    wait_until("it runs", || !gate.begun().is_empty(), String::new);
+    let (pool, gate, runs) = busy_pool(setup);
     let (directory, job) = short();
     let needy = pool.submit(job).unwrap();
     let other = pool.submit(JobSpec::new("echo")).unwrap();
@@ -113,10 +117,7 @@ fn fails(setup: Setup) {
 
 fn cancelled(setup: Setup) {
     let before = Belongings::now();
-    let pool = setup.pool();
-    let gate = Gate::shut();
-    let runs = pool.submit(gate.job()).unwrap();
-    wait_until("it runs", || !gate.begun().is_empty(), String::new);
+    let (pool, gate, runs) = busy_pool(setup);
     let [(one, first), (two, second)] = [short(), short()];
     let [first, second] = [first, second].map(|job| pool.submit(job).unwrap());
     wait_until("a try", || tries(one.path()) + tries(two.path()) >= 1, String::new);

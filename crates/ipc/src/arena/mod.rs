@@ -122,8 +122,8 @@ struct Regions {
 }
 
 impl Regions {
-    fn find(&self, number: u32) -> Option<Arc<Region>> {
-        self.present.iter().find(|region| region.number == number).cloned()
+    fn find(&self, number: u32) -> Option<&Arc<Region>> {
+        self.present.iter().find(|region| region.number == number)
     }
 }
 
@@ -177,7 +177,7 @@ impl Arena {
     /// Has the memory of a region sent to a worker. `None` if there is no such region any more: then
     /// nothing is in it.
     pub fn share<T>(&self, region: u32, send: impl FnOnce(&OwnedFd) -> T) -> Option<T> {
-        let found = self.regions().find(region)?;
+        let found = Arc::clone(self.regions().find(region)?);
         Some(send(&found.memory))
     }
 

@@ -100,10 +100,7 @@ impl Groups {
             .flat_map(|(version, file)| {
                 self.levels(version, "memory").into_iter().map(move |level| level.join(file))
             })
-            .find_map(|file| {
-                let text = fs::read_to_string(file).ok()?;
-                text.lines().find_map(|line| line.strip_prefix("oom_kill ")?.trim().parse().ok())
-            })
+            .find_map(|file| oom_kills(&file))
     }
 
     /// The tightest limit of processes and threads.
@@ -156,6 +153,12 @@ impl Groups {
 pub(super) struct MemoryLevel {
     version: Version,
     group: PathBuf,
+}
+
+/// What a file of counters says of processes that the kernel has ended for want of memory.
+pub(super) fn oom_kills(file: &Path) -> Option<u64> {
+    let text = fs::read_to_string(file).ok()?;
+    text.lines().find_map(|line| line.strip_prefix("oom_kill ")?.trim().parse().ok())
 }
 
 impl MemoryLevel {

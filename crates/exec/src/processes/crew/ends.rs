@@ -58,7 +58,7 @@ pub(in super::super) struct Death {
     pub(in super::super) is_short: bool,
 }
 
-/// For how long deaths for want of memory are not held against the pool while nothing is done.
+/// While no job is completed, the pool excuses deaths for want of memory for so long.
 const SHORT_LIMIT: Duration = Duration::from_secs(30);
 
 /// What is to become of a lane whose worker has ended.

@@ -171,9 +171,9 @@ impl Crew {
         else {
             return;
         };
+        // Another one may be delivered in its place.
+        entry.given -= 1;
         if let JobError::Shortage { bytes, message } = &error {
-            // Another one may be delivered in its place.
-            entry.given -= 1;
             match self.wait_for_memory(&mut state, task, *bytes, message) {
                 Ok(()) => {
                     self.deal(&mut state);
@@ -183,12 +183,9 @@ impl Crew {
                 }
                 Err(fails) => task = fails,
             }
-            state.lanes[lane].given += 1;
         }
-        let entry = &mut state.lanes[lane];
+        let entry = &state.lanes[lane];
         let pid = entry.pid;
-        // Another one may be delivered in its place.
-        entry.given -= 1;
         let is_over = self.is_served(entry) && entry.assigned.is_empty();
         state.progress();
         let stamps = &mut task.stamps;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use brigade_proto::Nanos;
-use brigade_sys::{clock, shortage};
+use brigade_sys::{clock, cores, shortage};
 
 use crate::PoolError;
 
@@ -23,12 +23,12 @@ const FRESH: Duration = Duration::from_secs(2);
 
 impl OomKills {
     pub(super) fn begin() -> Self {
-        Self { seen: shortage::kills().unwrap_or(0), open: 0, since: 0 }
+        Self { seen: cores::memory_kills().unwrap_or(0), open: 0, since: 0 }
     }
 
     /// A worker was killed, by nobody in this process: whether that was the kernel.
     pub(super) fn account_for(&mut self, now: Nanos) -> bool {
-        self.look(shortage::kills().unwrap_or(self.seen), now)
+        self.look(cores::memory_kills().unwrap_or(self.seen), now)
     }
 
     fn look(&mut self, counted: u64, now: Nanos) -> bool {
