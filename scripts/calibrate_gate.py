@@ -1,23 +1,29 @@
 #!/usr/bin/env python3
 """How often `brigade ab` is wrong on this machine, and how often the usual rules are.
 
-Four experiments, each of many comparisons:
+Programs that are not Brigade's, each some tens of milliseconds long, take turns:
 
-  aa         the same build against itself, 5 % tolerance: `worse` is a false alarm
-  slow P     head computes P % longer (the spin kernel), 1 % tolerance: `worse` is right
-  neighbour  as aa, while another process burns one core at random intervals
-  two        as aa, with two such processes: on two cores there is no quiet one
+  c       a loop over memory, compiled by cc
+  python  a loop in Python
+  shell   `seq N | sort -n | tail -n 1`
 
-For each comparison the usual rules judge runs of their own, taken as they are taken: all of
-base, then all of head. They are: hyperfine's means with a gate at 10 %, the Mann-Whitney
-test of pooled samples at 5 %, and criterion's default (a bootstrapped t test at 5 %, and the
-whole 95 % interval of the change of means beyond 1 %).
+Experiments, each on a quiet machine and again with a neighbour that takes one core half of the
+time, at random:
 
-  scripts/calibrate_gate.py --brigade target/release/brigade --out docs/calibration.json
+  aa        a program against itself: `worse` is a false alarm
+  slow P %  head has so much more to do that it takes P % more processor time: `worse` is right
+
+`brigade ab` has the metrics of `brigade gate` (cpu and wall), a tolerance of 1 % and 60 s. Head is
+called worse if either metric is. For the first of the comparisons the usual rules judge wall times of
+their own, taken as they are taken: all of base, then all of head. They are: hyperfine's means with a
+gate at 10 %, the Mann-Whitney test of pooled samples at 5 %, and criterion's default (a bootstrapped
+t test at 5 %, and the whole 95 % interval of the change of means beyond 1 %).
+
+  scripts/calibrate_gate.py --brigade target/release/brigade --out calibration.json
   scripts/calibrate_gate.py --quick          a few comparisons, to try the script
 
-Needs numpy and scipy for the usual rules. Run it with nothing else running: about 40
-minutes. Every comparison is kept in the output with its seed.
+Needs cc, and numpy and scipy for the usual rules. Run it with nothing else running: two to three
+hours. Every comparison is kept in the output with its seed; one that was ended goes on where it was.
 """
 
 import argparse
@@ -28,40 +34,89 @@ import os
 import random
 import subprocess
 import sys
+import tempfile
 import time
 
 import numpy
 from scipy.stats import mannwhitneyu
 
-SPIN_US = 2000
-JOBS = 10
+SOURCE = """
+#include <stdlib.h>
+static volatile unsigned cells[1 << 16];
+int main(int argc, char **argv) {
+    unsigned long n = argc > 1 ? strtoul(argv[1], 0, 10) : 0;
+    for (unsigned long i = 0; i < n; i++) cells[(i * 40503) & 0xffff] += i;
+    return 0;
+}
+"""
+SCRIPT = """
+import sys
+total = 0
+for i in range(int(sys.argv[1])):
+    total += i * i % 7
+"""
 
 
-def spin(brigade, percent=0.0):
-    us = round(SPIN_US * (1 + percent / 100))
-    return f"{brigade} run spin -p us={us} --jobs {JOBS} -b sync"
+class Program:
+    """A program whose work is a number, and how much processor time that takes."""
+
+    def __init__(self, name, line, units, shell=False):
+        self.name, self.line, self.units, self.shell = name, line, units, shell
+        # Starting it is a part that does not grow with the work, so that 5 % more work is not 5 % more
+        # time. What a tenth more takes tells how much more is.
+        base, more = (min(cpu(self.command(round(units * factor))) for _ in range(25))
+                      for factor in (1, 1.1))
+        self.seconds, self.slope = base, (more - base) / (0.1 * units)
+
+    def command(self, units):
+        line = self.line.format(n=units)
+        return ["sh", "-c", line] if self.shell else line.split()
+
+    def text(self, percent=0.0):
+        more = percent / 100 * self.seconds / self.slope
+        return self.line.format(n=round(self.units + more))
 
 
-def blur(brigade):
-    return f"{brigade} run blur --jobs 8 --size 640x480 -b sync"
+def programs(directory):
+    with open(f"{directory}/loop.c", "w") as source:
+        source.write(SOURCE)
+    with open(f"{directory}/loop.py", "w") as script:
+        script.write(SCRIPT)
+    subprocess.run(["cc", "-O1", "-o", f"{directory}/loop", f"{directory}/loop.c"], check=True)
+    return [
+        Program("c", f"{directory}/loop {{n}}", 12_000_000),
+        Program("python", f"{sys.executable} -S {directory}/loop.py {{n}}", 300_000),
+        Program("shell", "seq {n} | sort -n | tail -n 1", 60_000, shell=True),
+    ]
 
 
-def ab(brigade, base, head, tolerance, seed):
-    command = [brigade, "ab", "--base", base, "--head", head, "--tolerance", tolerance,
-               "--seed", str(seed), "--format", "json"]
+def cpu(command):
+    """Processor time of one run with its children."""
+    child = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    _, status, usage = os.wait4(child.pid, 0)
+    child.returncode = status
+    if status != 0:
+        sys.exit(f"{command}: status {status}")
+    return usage.ru_utime + usage.ru_stime
+
+
+def ab(brigade, base, head, shell, seed):
+    command = [brigade, "ab", "--base", base, "--head", head, "--metric", "cpu,wall",
+               "--tolerance", "1%", "--budget", "60s", "--seed", str(seed), "--format", "json"]
     begin = time.monotonic()
-    done = subprocess.run(command, capture_output=True, text=True)
+    done = subprocess.run(command + ["--shell"] * shell, capture_output=True, text=True)
     if done.returncode not in (0, 3, 4):
         sys.exit(f"{command}: {done.stderr}")
-    cell = json.loads(done.stdout)["cells"][0]
-    keys = ("verdict", "why", "blocks", "confirmed", "detectable")
-    return {**{key: cell[key] for key in keys}, "ratio": cell["ratio"],
+    document = json.loads(done.stdout)
+    keys = ("metric", "verdict", "why", "blocks", "confirmed", "detectable", "ratio")
+    return {"verdict": document["verdict"],
+            "cells": [{key: cell[key] for key in keys} for cell in document["cells"]],
             "took_s": round(time.monotonic() - begin, 2)}
 
 
 def wall(command):
     begin = time.monotonic()
-    subprocess.run(command.split(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=True)
+    subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=True)
     return time.monotonic() - begin
 
 
@@ -122,17 +177,16 @@ def wilson(k, n, z=1.96):
 
 
 def experiments(args):
-    """Name, slowdown in percent, tolerance, how many comparisons, disturbing processes."""
-    yield "aa", 0.0, "5%", args.comparisons, 0
-    for percent in (2, 3, 5, 10):
-        yield f"slow {percent} %", percent, "1%", args.slow, 0
-    yield "neighbour", 0.0, "5%", args.neighbour, 1
-    yield "two neighbours", 0.0, "5%", args.two, 2
+    """Name, slowdown in percent, how many comparisons, neighbours."""
+    for where, neighbours in (("quiet", 0), ("neighbour", 1)):
+        yield f"{where}: aa", 0.0, args.comparisons, neighbours
+        for percent in (3, 5, 10):
+            yield f"{where}: slow {percent} %", percent, args.slow, neighbours
 
 
-def run(args, rows):
+def run(args, rows, made):
     """Goes on after `rows`."""
-    for at, (name, percent, tolerance, count, disturbed) in enumerate(experiments(args)):
+    for at, (name, percent, count, disturbed) in enumerate(experiments(args)):
         have = sum(row["experiment"] == name for row in rows)
         neighbours = [multiprocessing.Process(target=burn, args=(args.seed + i,), daemon=True)
                       for i in range(disturbed if have < count else 0)]
@@ -140,13 +194,12 @@ def run(args, rows):
             neighbour.start()
         for i in range(have, count):
             seed = args.seed + 1_000_000 * at + i
-            # Without a slowdown both kernels take turns: one whose time is set, one that
-            # computes as much as there is to compute.
-            base = blur(args.brigade) if percent == 0 and i % 2 else spin(args.brigade)
-            head = spin(args.brigade, percent) if percent else base
-            row = {"experiment": name, "seed": seed, "kernel": base.split()[2],
-                   "brigade": ab(args.brigade, base, head, tolerance, seed)}
-            row["usual"] = usual(base, head, seed) if i < args.usual else None
+            program = made[i % len(made)]
+            base, head = program.text(), program.text(percent)
+            row = {"experiment": name, "seed": seed, "program": program.name,
+                   "brigade": ab(args.brigade, base, head, program.shell, seed)}
+            split = (lambda text: ["sh", "-c", text]) if program.shell else str.split
+            row["usual"] = usual(split(base), split(head), seed) if i < args.usual else None
             rows.append(row)
             save(args, rows)
             print(f"\r{name}: {i + 1} of {count}", end="", file=sys.stderr)
@@ -167,27 +220,30 @@ def save(args, rows):
 
 def table(rows):
     lines = ["| comparison | n | worse | 95 % interval | same | inconclusive | better | median s | "
-             "hyperfine 10 % | Mann-Whitney | criterion |",
-             "| --- | ---: | ---: | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |"]
+             "longest s | hyperfine 10 % | Mann-Whitney | criterion |",
+             "| --- | ---: | ---: | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |"]
     for name in dict.fromkeys(row["experiment"] for row in rows):
         of = [row for row in rows if row["experiment"] == name]
+        # The worst of the two metrics, as for the exit code.
         count = {verdict: sum(row["brigade"]["verdict"] == verdict for row in of)
                  for verdict in ("worse", "same", "inconclusive", "better")}
         low, high = wilson(count["worse"], len(of))
-        took = sorted(row["brigade"]["took_s"] for row in of)[len(of) // 2]
-        judged = [row["usual"] for row in of if row["usual"]]
-        # Runs of before the times were kept have another rule under criterion's name: the mean
-        # itself, not its interval, more than 1 % off.
-        old = any("base_s" not in row for row in judged)
-        seeds = [row["seed"] for row in of if row["usual"]]
-        judged = [rules(row["base_s"], row["head_s"], seed) if "base_s" in row else row
-                  for row, seed in zip(judged, seeds)]
+        took = sorted(row["brigade"]["took_s"] for row in of)
+        judged = [rules(row["usual"]["base_s"], row["usual"]["head_s"], row["seed"])
+                  for row in of if row["usual"]]
         said = [f"{sum(row[rule] for row in judged)} of {len(judged)}"
                 for rule in ("hyperfine 10 %", "mann-whitney", "criterion")]
-        said[2] += " (by its mean alone)" if old else ""
         lines.append(f"| {name} | {len(of)} | {count['worse']} | {low:.1%} .. {high:.1%} | "
-                     f"{count['same']} | {count['inconclusive']} | {count['better']} | {took:.1f} | "
-                     + " | ".join(said) + " |")
+                     f"{count['same']} | {count['inconclusive']} | {count['better']} | "
+                     f"{took[len(took) // 2]:.1f} | {took[-1]:.1f} | " + " | ".join(said) + " |")
+    lines.append("")
+    for name in dict.fromkeys(row["experiment"] for row in rows):
+        each = []
+        for program in ("c", "python", "shell"):
+            of = [row for row in rows if row["experiment"] == name and row["program"] == program]
+            worse = sum(row["brigade"]["verdict"] == "worse" for row in of)
+            each.append(f"{program} {worse} of {len(of)}")
+        lines.append(f"{name}: worse: {', '.join(each)}")
     return "\n".join(lines)
 
 
@@ -195,18 +251,16 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--brigade", default="target/release/brigade")
-    parser.add_argument("--comparisons", type=int, default=200, help="of the same build")
+    parser.add_argument("--comparisons", type=int, default=200, help="of a program with itself")
     parser.add_argument("--slow", type=int, default=100, help="for each slowdown")
-    parser.add_argument("--neighbour", type=int, default=200, help="with a disturbing process")
-    parser.add_argument("--two", type=int, default=40, help="with two disturbing processes")
-    parser.add_argument("--usual", type=int, default=100, help="of each, judged by the usual rules too")
+    parser.add_argument("--usual", type=int, default=40, help="of each, judged by the usual rules too")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--out", help="every comparison, as JSON; one that is there is gone on with")
     parser.add_argument("--table", metavar="FILE", help="only print the table of a saved run")
     parser.add_argument("--quick", action="store_true", help="three of each")
     args = parser.parse_args()
     if args.quick:
-        args.comparisons = args.slow = args.neighbour = args.two = args.usual = 3
+        args.comparisons = args.slow = args.usual = 3
     if args.table:
         with open(args.table) as saved:
             print(table(json.load(saved)["comparisons"]))
@@ -220,7 +274,11 @@ def main():
         rows = saved["comparisons"]
         print(f"going on after {len(rows)} comparisons of {args.out}", file=sys.stderr)
     begin = time.monotonic()
-    run(args, rows)
+    with tempfile.TemporaryDirectory() as directory:
+        made = programs(directory)
+        for program in made:
+            print(f"{program.name}: {program.seconds * 1e3:.1f} ms", file=sys.stderr)
+        run(args, rows, made)
     took = time.monotonic() - begin
     print(table(rows))
     print(f"\nSeed {args.seed}, {took / 60:.0f} minutes.")

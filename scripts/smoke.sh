@@ -43,62 +43,46 @@ BRIGADE=$brigade "$here/compare_cores.sh" -k blur -w 1,2 -t 5s -o "$out/cores"
 [ "$(wc -l < "$out/cores.csv")" -gt 10 ] || fail "compare_cores.sh wrote no figures"
 grep -q '<svg' "$out/cores.html" || fail "compare_cores.sh drew no picture"
 code=0
-GATE_BASE_BIN=$brigade GATE_HEAD_BIN=$brigade GATE_BUDGET=3s GATE_FAIL_ON=inconclusive \
-    GATE_OUT=$out/gate GATE_COMMAND='run blur --jobs 4 --size 640x480 -w 2' \
-    "$here/ci_gate.sh" || code=$?
-[ "$code" = 0 ] || [ "$code" = 4 ] || fail "the gate says $code of a build and itself"
-grep -q '<testcase' "$out/gate/gate.xml" || fail "the gate wrote no JUnit file"
-# Building two commits is tried with a program that takes a second to build, and whose head
-# sleeps for longer than its base.
-mkdir -p "$out/tiny/src"
-cat > "$out/tiny/Cargo.toml" <<'TOML'
-[package]
-name = "tiny"
-version = "0.1.0"
-edition = "2021"
-[workspace]
+"$brigade" ab --base "$brigade run blur --jobs 4 --size 640x480 -w 2" --head "$brigade run blur --jobs 4 --size 640x480 -w 2" \
+    --budget 3s --metric cpu,wall > "$out/ab.txt" || code=$?
+[ "$code" = 0 ] || [ "$code" = 4 ] || fail "ab says $code of a build and itself: $(cat "$out/ab.txt")"
+# The gate builds two commits of a repository that is not Brigade's: a program in C, and one in
+# Python that nothing builds. Head computes twice as much as base.
+mkdir -p "$out/foreign"
+cat > "$out/foreign/brigade-gate.toml" <<'TOML'
+build = "cc -O1 -o loop loop.c"
+budget = "20s"
+[[benchmark]]
+name = "c"
+command = "./loop {n}"
+parameters = { n = ["3000000"] }
+[[benchmark]]
+name = "python"
+command = "python3 loop.py | cat"
+shell = true
 TOML
-tiny() {
-    echo "fn main() { std::thread::sleep(std::time::Duration::from_millis($1)) }" \
-        > "$out/tiny/src/main.rs"
-    git -C "$out/tiny" add --all
-    git -C "$out/tiny" -c user.name=smoke -c user.email=smoke@localhost commit --quiet -m "$1 ms"
+foreign() {
+    cat > "$out/foreign/loop.c" <<C
+#include <stdlib.h>
+int main(int argc, char **argv) {
+    volatile unsigned long sum = 0;
+    for (long i = 0; i < $1 * (argc > 1 ? atol(argv[1]) : 0); i++) sum += i;
+    return 0;
 }
-git -c init.defaultBranch=main init --quiet "$out/tiny"
-echo gate > "$out/tiny/.gitignore"
-printf '# Not edited by hand.\nversion = 3\n[[package]]\nname = "tiny"\nversion = "0.1.0"\n' \
-    > "$out/tiny/Cargo.lock"
-tiny 5
-tiny 60
+C
+    echo "print(sum(i * i for i in range($1 * 200000)))" > "$out/foreign/loop.py"
+    git -C "$out/foreign" add --all
+    git -C "$out/foreign" -c user.name=smoke -c user.email=smoke@localhost commit --quiet -m "$1 times"
+}
+git -c init.defaultBranch=main init --quiet "$out/foreign"
+foreign 2
+foreign 4
 code=0
-GATE_REPO=$out/tiny GATE_PROGRAM=tiny GATE_BRIGADE=$brigade GATE_COMMAND= GATE_BUDGET=5s \
-    GATE_OUT=$out/tiny/gate GATE_EXPORT="github=$out/annotations" \
-    "$here/ci_gate.sh" HEAD~1 HEAD || code=$?
-[ "$code" = 3 ] || [ "$code" = 4 ] || fail "the gate says $code of a program that takes ten times as long"
+GATE_BRIGADE=$brigade "$here/ci_gate.sh" HEAD~1 HEAD --repository "$out/foreign" --cache "$out/checkouts" \
+    --export github="$out/annotations" --export junit="$out/gate.xml" > "$out/gate.txt" 2>&1 || code=$?
+[ "$code" = 3 ] || [ "$code" = 4 ] || fail "the gate says $code of what takes twice as long: $(cat "$out/gate.txt")"
 grep -q '^::' "$out/annotations" || fail "the gate wrote no annotation"
-[ ! -e "$out/tiny/gate/base" ] || fail "the gate left its worktree behind"
-# Where nothing is compared the gate is not green.
-gate() { env GATE_REPO="$out/tiny" GATE_PROGRAM=tiny GATE_BRIGADE="$brigade" GATE_COMMAND= GATE_BUDGET=3s \
-    GATE_OUT="$out/tiny/gate" "$@" > "$out/gate.txt" 2>&1; }
-refuses() {
-    local expected=$1 said=$2 code=0
-    shift 2
-    gate "$@" || code=$?
-    [ "$code" = "$expected" ] && grep -q "$said" "$out/gate.txt" \
-        || fail "the gate ends with $code, not $expected, or does not say '$said': $(cat "$out/gate.txt")"
-}
-script=$here/ci_gate.sh
-printf '#!/bin/sh\nexit 0\n' > "$out/pass"
-printf '#!/bin/sh\necho brigade 9.9.9\n' > "$out/mute"
-chmod +x "$out/pass" "$out/mute"
-refuses 2 'is not Brigade' GATE_BRIGADE="$out/pass" "$script" HEAD~1 HEAD
-refuses 2 'is not Brigade' GATE_BRIGADE=/no/such/program "$script" HEAD~1 HEAD
-refuses 1 'nothing was compared' GATE_BRIGADE="$out/mute" "$script" HEAD~1 HEAD
-refuses 2 'are the same commit' "$script" HEAD HEAD
-refuses 2 'no commit nowhere' "$script" nowhere HEAD
-refuses 2 'no executable' GATE_PROGRAM=other "$script" HEAD~1 HEAD
-refuses 2 'GATE_COMMAND says it' sh -c 'unset GATE_COMMAND; exec "$@"' sh "$script" HEAD~1 HEAD
-refuses 2 'exited with status 1' GATE_BASE_BIN="$out/pass" GATE_HEAD_BIN=/bin/false "$script"
+grep -q '<testcase name="python cpu"' "$out/gate.xml" || fail "the gate wrote no test case for a benchmark"
 echo "ok: scripts for shells and CI"
 
 if command -v python3 > /dev/null; then

@@ -92,6 +92,21 @@ impl Progress {
         Self { bar, failed: 0 }
     }
 
+    /// A spinner with the time that has passed, and the latest news.
+    pub(crate) fn waiting() -> Self {
+        let progress = Self::bar("", None, true);
+        if let Ok(style) = ProgressStyle::with_template("{spinner} {elapsed} {wide_msg}") {
+            progress.bar.set_style(style);
+        }
+        progress
+    }
+
+    /// The latest news, in one line.
+    pub(crate) fn tell(&self, news: &str) {
+        self.bar.set_message(news.to_owned());
+        self.bar.tick();
+    }
+
     /// A job has ended.
     pub(crate) fn job(&mut self, ok: bool) {
         if !ok {

@@ -12,12 +12,14 @@ Examples:
   brigade ab --base './old run blur --jobs 20' --head './new run blur --jobs 20'
   brigade ab --base 'gzip -k -f a' --head 'zstd -f a' --tolerance 1%
   brigade ab --base ./old --head ./new --metric wall,peak-memory --budget 60s
+  brigade ab --base './old {n}' --head './new {n}' --parameter n=10,100 --name sort
+  brigade ab --shell --base './old < in | wc' --head './new < in | wc' --prepare 'make in'
 
 Base, base again and head take turns in random order until it is clear which verdict is
-right, or the budget is spent. Commands are not run by a shell: use sh -c '...' where you
-need one. Exit code 0: better or the same; 3: worse, found in two independent rounds;
-4: inconclusive (0 with --fail-on worse). A command that fails ends it with exit code 1,
-Ctrl-C with 130; what was measured until then is written all the same.")]
+right, or the budget is spent. Exit code 0: better or the same; 3: worse, found in two
+independent rounds; 4: inconclusive (0 with --fail-on worse). A command that fails ends it with
+exit code 1, one that cannot be started with 2, Ctrl-C with 130; what was measured until then
+is written all the same. `brigade gate` builds and compares two commits.")]
 pub(crate) struct AbArgs {
     /// The command that was there before
     #[arg(long, value_name = "CMD")]
@@ -29,9 +31,11 @@ pub(crate) struct AbArgs {
     #[arg(long, value_enum, value_name = "METRICS", value_delimiter = ',')]
     #[arg(default_value = "wall")]
     pub(crate) metric: Vec<AbMetric>,
-    /// For how long each round may run; it ends as soon as the verdict is clear
+    /// For how long it may run, for each value of --parameter; it ends as soon as the verdict is
+    /// clear. Up to 60 % are for the first round, the rest is for the second, which confirms a
+    /// slowdown
     #[arg(long, value_name = "DURATION", value_parser = super::pool::duration)]
-    #[arg(default_value = "10s")]
+    #[arg(default_value = "20s")]
     pub(crate) budget: Duration,
     /// A run that takes longer is ended, with its process group, and has failed
     #[arg(long, value_name = "DURATION", value_parser = super::pool::duration)]
@@ -41,10 +45,84 @@ pub(crate) struct AbArgs {
     #[arg(value_parser = clap::value_parser!(u32).range(1..=2000))]
     pub(crate) blocks: u32,
     #[command(flatten)]
+    pub(crate) how: HowArgs,
+    #[command(flatten)]
+    pub(crate) names: NameArgs,
+    #[command(flatten)]
     pub(crate) verdict: VerdictArgs,
     /// Seed of the order in which the commands take turns
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub(crate) seed: u64,
+}
+
+/// How the commands of `ab` are run.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "How the commands are run")]
+pub(crate) struct HowArgs {
+    /// Let `sh` run the commands, for pipes and variables; its own start is measured, too
+    #[arg(long)]
+    pub(crate) shell: bool,
+    /// Put each of these values for {NAME} into the commands, as in n=10,100: each has figures of
+    /// its own. May be given several times, for all combinations
+    #[arg(long, value_name = "NAME=VALUES", value_parser = parameter)]
+    pub(crate) parameter: Vec<Parameter>,
+    /// Runs of each command before it is measured
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub(crate) warmup: u32,
+    /// A shell command that runs before the first run of each side; like the two below it is
+    /// not measured, and BRIGADE_SIDE tells it which side it is for (base, head)
+    #[arg(long, value_name = "CMD")]
+    pub(crate) setup: Option<String>,
+    /// A shell command that runs before each run
+    #[arg(long, value_name = "CMD")]
+    pub(crate) prepare: Option<String>,
+    /// A shell command that runs for each side when all is over
+    #[arg(long, value_name = "CMD")]
+    pub(crate) cleanup: Option<String>,
+    /// An exit status other than 0 is no failure, if all runs have the same
+    #[arg(long)]
+    pub(crate) ignore_failure: bool,
+}
+
+/// What is written in the places of long command lines.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Names in reports")]
+pub(crate) struct NameArgs {
+    /// What the figures are called, so that those of several comparisons can be told apart
+    /// [default: ab]
+    #[arg(long, value_name = "NAME", value_parser = name)]
+    pub(crate) name: Option<String>,
+    /// What base is called, as in a commit [default: its command]
+    #[arg(long, value_name = "NAME", value_parser = name)]
+    pub(crate) base_name: Option<String>,
+    /// What head is called [default: its command]
+    #[arg(long, value_name = "NAME", value_parser = name)]
+    pub(crate) head_name: Option<String>,
+}
+
+/// A part of the commands that takes several values.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Parameter {
+    pub(crate) name: String,
+    pub(crate) values: Vec<String>,
+}
+
+fn parameter(text: &str) -> Result<Parameter, String> {
+    let (name, values) = text.split_once('=').unwrap_or((text, ""));
+    let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
+    if name.is_empty() || !name.chars().all(is_name) || values.is_empty() {
+        return Err("expected NAME=VALUE,VALUE, as in n=10,100".to_owned());
+    }
+    let values: Vec<String> = values.split(',').map(str::to_owned).collect();
+    Ok(Parameter { name: name.to_owned(), values })
+}
+
+fn name(text: &str) -> Result<String, String> {
+    match text.trim().is_empty() {
+        true => Err("a name cannot be empty".to_owned()),
+        false => Ok(text.to_owned()),
+    }
 }
 
 /// Compare two saved results of `brigade bench`
@@ -73,14 +151,15 @@ pub(crate) struct CompareArgs {
     pub(crate) verdict: VerdictArgs,
 }
 
-/// What `ab` and `compare` have in common.
+/// What `ab`, `gate` and `compare` have in common.
 #[derive(Debug, Args)]
 pub(crate) struct VerdictArgs {
-    /// Changes up to this are the same
-    #[arg(long, value_name = "PERCENT", value_parser = super::percent, default_value = "5%")]
-    pub(crate) tolerance: f64,
+    /// Changes up to this are the same [default: 5%]
+    #[arg(long, value_name = "PERCENT", value_parser = super::percent)]
+    pub(crate) tolerance: Option<f64>,
     /// What ends with an exit code other than 0: worse (3) alone, or inconclusive (4) too
-    #[arg(long, value_enum, value_name = "VERDICT", default_value = "inconclusive")]
+    #[arg(long, visible_alias = "policy", value_enum, value_name = "VERDICT")]
+    #[arg(default_value = "inconclusive")]
     pub(crate) fail_on: FailOn,
     /// Form of the verdict [default: human]
     #[arg(long, value_enum)]
@@ -90,6 +169,9 @@ pub(crate) struct VerdictArgs {
     #[command(flatten)]
     pub(crate) exports: ExportArgs,
 }
+
+/// Changes up to this are the same unless a tolerance is given.
+pub(crate) const DEFAULT_TOLERANCE: f64 = 0.05;
 
 /// A figure of a command that ran.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -102,8 +184,9 @@ pub(crate) enum AbMetric {
     System,
     /// Both together; finer than either alone
     Cpu,
-    /// Instructions in user mode, with its children: hardly any noise, where the machine can
-    /// count them
+    /// Instructions in user mode, with its children: hardly any noise. Counted by the processor
+    /// where that is allowed, else by valgrind where it is installed, in runs of their own that
+    /// take about 20 times as long
     Instructions,
     /// The largest resident set of it or a child that it waits for
     PeakMemory,
@@ -116,4 +199,18 @@ pub(crate) enum FailOn {
     Worse,
     /// A slowdown, and when neither can be said
     Inconclusive,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_parameter_has_a_name_and_values() {
+        let read = parameter("n=1,20,a b").unwrap();
+        assert_eq!((read.name.as_str(), read.values.len()), ("n", 3));
+        for wrong in ["n", "n=", "=1", "a b=1", "{n}=1"] {
+            assert!(parameter(wrong).is_err(), "{wrong}");
+        }
+    }
 }

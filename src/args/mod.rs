@@ -3,6 +3,7 @@
 mod batch;
 mod bench;
 mod compare;
+mod gate;
 mod measured;
 mod pool;
 mod report;
@@ -18,9 +19,12 @@ pub(crate) use bench::{
     AllArgs, BenchArgs, BreakEvenArgs, CommonArgs, Experiment, ParadigmsArgs, ScalingArgs,
     StartupArgs, ThroughputArgs,
 };
-pub(crate) use compare::{AbArgs, AbMetric, CompareArgs, FailOn, VerdictArgs};
+pub(crate) use compare::{
+    AbArgs, AbMetric, CompareArgs, DEFAULT_TOLERANCE, FailOn, Parameter, VerdictArgs,
+};
+pub(crate) use gate::GateArgs;
 pub(crate) use measured::{MeaninglessArgs, MeasuredArgs};
-pub(crate) use pool::{GuardArgs, PoolArgs, Variable};
+pub(crate) use pool::{GuardArgs, PoolArgs, Variable, duration};
 pub(crate) use report::ReportArgs;
 pub(crate) use run::{RunArgs, RunFormat};
 
@@ -39,7 +43,7 @@ Exit codes:
   0        all well
   1        some job failed, found while it ran
   2        the command line, a file or a parameter is wrong, found before any job started
-  3        a comparison found a slowdown (ab, compare)
+  3        a comparison found a slowdown (ab, gate, compare)
   4        a comparison is inconclusive
   5        the pool of workers could not start, or gave up
   130/143  interrupted by SIGINT (Ctrl-C) or SIGTERM: running jobs were finished and written
@@ -82,7 +86,8 @@ pub(crate) enum Command {
     Batch(Box<BatchArgs>),
     Kernels(KernelsArgs),
     Bench(Box<BenchArgs>),
-    Ab(AbArgs),
+    Ab(Box<AbArgs>),
+    Gate(Box<GateArgs>),
     Compare(CompareArgs),
     Report(ReportArgs),
     Doctor(DoctorArgs),

@@ -140,7 +140,7 @@ fn variable() -> impl TypedValueParser<Value = Variable> {
 }
 
 /// `500ms`, `5s`, `1m 30s`; not zero.
-pub(super) fn duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     match humantime::parse_duration(text) {
         Ok(Duration::ZERO) => Err("it must be longer than nothing".to_owned()),
         Ok(duration) => Ok(duration),

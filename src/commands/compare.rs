@@ -9,7 +9,7 @@ use brigade_report::formats::Document;
 use brigade_report::name_bytes;
 
 use super::verdict;
-use crate::args::CompareArgs;
+use crate::args::{CompareArgs, DEFAULT_TOLERANCE};
 use crate::console;
 use crate::exit::{Exit, Failure};
 use crate::exports;
@@ -30,8 +30,9 @@ pub(crate) fn run(args: &CompareArgs) -> Result<Exit, Failure> {
     for warning in &warnings {
         console::say(format_args!("note: {warning}"));
     }
+    let tolerance = args.verdict.tolerance.unwrap_or(DEFAULT_TOLERANCE);
     let relative = args.relative || !differing.is_empty();
-    let cells = saved::compare(&base, &head, args.verdict.tolerance, relative);
+    let cells = saved::compare(&base, &head, tolerance, relative);
     if cells.is_empty() {
         return Err(Failure::usage(format!(
             "{} and {} have nothing in common that can be compared",
@@ -44,7 +45,7 @@ pub(crate) fn run(args: &CompareArgs) -> Result<Exit, Failure> {
         kind: "compare".to_owned(),
         base: side(&base, &args.base),
         head: side(&head, &args.head),
-        tolerance: args.verdict.tolerance,
+        tolerance,
         seed: saved::SEED,
         took_s: begin.elapsed().as_secs_f64(),
         warnings,

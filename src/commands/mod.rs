@@ -12,8 +12,10 @@ mod completions;
 mod crash;
 mod crew;
 mod doctor;
+mod gate;
 mod kernels;
 mod man;
+mod pairing;
 mod report;
 mod run;
 mod run_past;
@@ -79,6 +81,7 @@ fn execute(cli: Cli, registry: Registry) -> Result<Exit, Failure> {
         Command::Bench(args) => bench::run(&args, registry),
         Command::Report(args) => report::run(&args),
         Command::Ab(args) => ab::run(&args),
+        Command::Gate(args) => gate::run(&args),
         Command::Compare(args) => compare::run(&args),
         Command::Doctor(args) => doctor::run(&args),
         Command::Completions(args) => completions::run(&args),

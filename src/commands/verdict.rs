@@ -39,15 +39,33 @@ pub(super) fn write(
     results: &mut Results,
 ) -> Result<(), Failure> {
     let (stdout, file) = args.output.formats(args.format);
-    say(comparison, stdout, &mut results.stdout_only())?;
-    say(comparison, file, &mut results.file_only())?;
+    say(comparison, stdout, args, &mut results.stdout_only())?;
+    say(comparison, file, args, &mut results.file_only())?;
     results.finish()?;
     exports::write(&args.exports.export, Document::Comparison(comparison), results)
 }
 
-fn say(comparison: &Comparison, format: ListFormat, out: &mut dyn Write) -> io::Result<()> {
+fn say(
+    comparison: &Comparison,
+    format: ListFormat,
+    args: &VerdictArgs,
+    out: &mut dyn Write,
+) -> io::Result<()> {
     match format {
-        ListFormat::Human => comparison_human::human(out, comparison),
+        ListFormat::Human => {
+            comparison_human::human(out, comparison)?;
+            match (comparison.verdict, args.fail_on) {
+                (Verdict::Inconclusive, FailOn::Worse) => writeln!(
+                    out,
+                    "Inconclusive passes, as --fail-on worse says: a slowdown may be in it."
+                ),
+                (Verdict::Inconclusive, FailOn::Inconclusive) => writeln!(
+                    out,
+                    "Inconclusive fails with exit code 4; --fail-on worse would let it pass."
+                ),
+                _ => Ok(()),
+            }
+        }
         ListFormat::Json => {
             serde_json::to_writer(&mut *out, comparison)?;
             out.write_all(b"\n")

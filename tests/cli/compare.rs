@@ -42,8 +42,14 @@ fn ab_says_better_and_too_little_time() {
     let command = "ab --base 'sleep 0.005' --head 'sleep 0.005' --blocks 5 --format json";
     let done = kitchen.run(command).expect(4).json();
     assert_eq!(done["verdict"], "inconclusive");
-    assert!(done["cells"][0]["why"].as_str().unwrap().contains("--budget"));
-    kitchen.run(&format!("{command} --fail-on worse")).expect(0);
+    assert_eq!(done["cells"][0]["why"], "5 blocks run, and a verdict needs 8");
+    assert_eq!(done["cells"][0]["ended_by"], "blocks");
+    // What would help is what had ended it, not what was not used up.
+    let done = kitchen.run(&command.replace("--format json", "")).expect(4);
+    assert!(done.stdout.contains("So few blocks find nothing. Run more --blocks."), "{done:#?}");
+    assert!(done.stdout.contains("fails with exit code 4"), "{done:#?}");
+    let done = kitchen.run(&command.replace("--format json", "--fail-on worse")).expect(0);
+    assert!(done.stdout.contains("Inconclusive passes, as --fail-on worse says"), "{done:#?}");
 }
 
 #[test]
@@ -67,10 +73,17 @@ fn ab_compares_several_metrics() {
 #[test]
 fn commands_that_do_not_work_are_refused() {
     let kitchen = Kitchen::new();
+    // It could be started, so it is not the command line that is wrong.
+    let done = kitchen.run("ab --base true --head false").expect(1);
+    assert!(done.stderr.contains("--head `false` exited with status 1"), "{}", done.stderr);
     for (command, words) in [
-        ("ab --base true --head false", "--head `false` exited with status 1"),
         ("ab --base /no/such --head true", "--base `/no/such`: cannot be started"),
         ("ab --base '' --head true", "--base an empty command"),
+        ("ab --base './base | cat' --head true", "`|` has a meaning for a shell only"),
+        ("ab --base true --head 'x $HOME'", "say --shell, or quote it"),
+        ("ab --base true --head true --parameter n=1", "no command has {n} in it"),
+        ("ab --base true --head true --parameter n", "as in n=10,100"),
+        ("ab --base true --head true --name ''", "a name cannot be empty"),
         ("ab --base true --head true --tolerance 5", "as in 5%"),
         ("compare none.json none.json", "none.json"),
     ] {
@@ -154,8 +167,58 @@ fn a_command_that_hangs_fails_and_ends_the_comparison() {
     let done = kitchen.run(&command).expect(1);
     assert!(done.stderr.contains("as it ran for longer than 5s"), "{}", done.stderr);
     assert_eq!(done.json()["cells"][0]["blocks"], 2);
-    let done = kitchen.run("ab --base 'sleep 1000' --head true --timeout 100ms").expect(2);
+    let done = kitchen.run("ab --base 'sleep 1000' --head true --timeout 100ms").expect(1);
     assert!(done.stderr.contains("--base `sleep 1000` was ended"), "{}", done.stderr);
+}
+
+#[test]
+fn ab_has_names_values_and_commands_around_the_runs() {
+    let kitchen = Kitchen::new();
+    let around = "--setup 'echo $BRIGADE_SIDE > set-up.{n}' --prepare 'echo x >> prepared' \
+                  --cleanup 'rm set-up.{n}; echo $BRIGADE_SIDE {n} >> cleaned' --warmup 2";
+    let command = format!(
+        "ab --shell --base 'sleep {{n}} | cat' --head 'test -e set-up.{{n}} && sleep {{n}}' \
+         --parameter n=0.01,0.02 --name naps --base-name 1a2b --head-name 3c4d {around} --blocks 3 \
+         --fail-on worse --format json --export bencher=bencher.json --export markdown=ab.md"
+    );
+    let json = kitchen.run(&command).expect(0).json();
+    let cells = json["cells"].as_array().unwrap();
+    let naps = |cell: &Value| (cell["experiment"].clone(), cell["case"].clone());
+    assert_eq!(naps(&cells[0]), (json!("naps"), json!({"n": 0.01})));
+    assert_eq!(naps(&cells[1]), (json!("naps"), json!({"n": 0.02})));
+    assert_eq!((&json["base"]["name"], &json["head"]["name"]), (&json!("1a2b"), &json!("3c4d")));
+    assert_eq!(json["base"]["command"], "sleep {n} | cat");
+    assert_eq!(json["blocks"][0]["experiment"], "naps");
+    let text = |name: &str| String::from_utf8(kitchen.read(name)).unwrap();
+    assert_eq!(text("cleaned"), "base 0.01\nhead 0.01\nbase 0.02\nhead 0.02\n");
+    // Two times: two runs of each side to warm up, and three blocks of three runs.
+    assert_eq!(text("prepared").lines().count(), 2 * (2 * 2 + 3 * 3));
+    assert!(text("bencher.json").contains("\"naps wall n=0.01\""));
+    assert!(text("ab.md").contains("Base is 1a2b, head is 3c4d."), "{}", text("ab.md"));
+}
+
+#[test]
+fn a_status_is_ignored_if_it_is_always_the_same() {
+    let kitchen = Kitchen::new();
+    let command = "ab --shell --ignore-failure --blocks 3 --fail-on worse --base 'exit 3' --head";
+    kitchen.run(&format!("{command} 'sleep 0.001; exit 3'")).expect(0);
+    // What ends early by another way out is not as fast as it looks.
+    let done = kitchen.run(&format!("{command} 'exit 4'")).expect(1);
+    assert!(done.stderr.contains("exited with status 4, and the first run of base with 3"));
+    kitchen.run(&format!("{command} 'kill -9 $$'")).expect(1).says("SIGKILL");
+}
+
+#[test]
+fn the_budget_is_that_of_both_rounds() {
+    let kitchen = Kitchen::new();
+    let command = "ab --base 'sleep 0.02' --head 'sleep 0.1' --budget 3s --format json";
+    let json = kitchen.run(command).expect(3).json();
+    let cell = &json["cells"][0];
+    assert_eq!((&cell["budget_s"], &cell["confirmed"]), (&json!(3.0), &json!(true)));
+    // The second round errs more often, so it needs less.
+    assert_eq!(cell["ratio"]["confidence"].as_f64().map(|level| level > 0.989), Some(true));
+    let second = &cell["second"]["ratio"]["confidence"];
+    assert!(second.as_f64().is_some_and(|level| (0.949..0.989).contains(&level)), "{second}");
 }
 
 #[test]

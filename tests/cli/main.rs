@@ -9,6 +9,7 @@ mod bombs;
 mod compare;
 mod endings;
 mod faults;
+mod gate;
 mod help;
 mod journal;
 mod limits;

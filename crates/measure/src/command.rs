@@ -1,7 +1,11 @@
 //! Any command, run once and measured from outside.
 
+mod shell;
+mod valgrind;
+
 use std::io;
 use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -10,14 +14,79 @@ use brigade_sys::perf::{Counter, Event};
 use brigade_sys::process::{Child, describe};
 use brigade_sys::usage::Usage;
 
-/// A command line, split into words as a shell does. There is no shell: variables,
-/// wildcards and pipes need `sh -c '...'`.
+use valgrind::Valgrind;
+
+/// A command, and how it is run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Program {
     text: String,
     words: Vec<String>,
-    counts: bool,
+    directory: Option<PathBuf>,
+    variables: Vec<(String, String)>,
     limit: Option<Duration>,
+    counted_by: Option<InstructionCounter>,
+    any_status: bool,
+}
+
+/// Why a command line is not one.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ParseError {
+    /// There is nothing.
+    #[error("an empty command")]
+    Empty,
+    /// A quotation is not closed.
+    #[error("`{0}`: a quotation is open")]
+    OpenQuotation(String),
+    /// It means something to a shell only, and would be passed to the program as it is.
+    #[error("`{text}`: `{part}` has a meaning for a shell only, and no shell runs this")]
+    NeedsShell {
+        /// The command line.
+        text: String,
+        /// What only a shell understands.
+        part: String,
+    },
+}
+
+/// Why a run was none that counts.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RunError {
+    /// The program could not be started: there is none of that name, or it is no program.
+    #[error("{0}")]
+    NotStarted(String),
+    /// Instructions were to be counted, and cannot be.
+    #[error("{0}")]
+    NotCounted(String),
+    /// It ran and failed, took too long, or was interrupted.
+    #[error("{0}")]
+    Failed(String),
+}
+
+/// What counts instructions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InstructionCounter {
+    /// The processor's own counter, through the kernel: costs nothing.
+    Perf,
+    /// Valgrind's cachegrind, which interprets the program: about 20 times as slow, so that no
+    /// other figure of such a run means anything.
+    Valgrind,
+}
+
+impl InstructionCounter {
+    /// The best that this machine has.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub fn available() -> Result<Self, String> {
+        match Counter::open(Event::Instructions) {
+            Ok(_) => Ok(Self::Perf),
+            Err(_) if Valgrind::is_installed() => Ok(Self::Valgrind),
+            Err(error) => Err(format!(
+                "instructions cannot be counted here ({error}): a virtual machine without a \
+                 counter, or /proc/sys/kernel/perf_event_paranoid above 2; an installed valgrind \
+                 would do it"
+            )),
+        }
+    }
 }
 
 /// What one run took.
@@ -30,28 +99,65 @@ pub struct Taken {
     /// Instructions that it and its children carried out in user mode, if they were to be
     /// counted.
     pub instructions: Option<u64>,
+    /// Its exit status: 0 unless [any status](Program::any_status) counts.
+    pub status: i32,
 }
 
-/// How often it is asked whether somebody wants the run to end.
+/// How often a run asks whether it was interrupted.
 const TICK: Duration = Duration::from_millis(100);
 
 impl Program {
-    /// From a command line.
+    /// From a command line, split into words as a shell does. No shell runs it, so variables and
+    /// pipes are refused; wildcards are passed as they are.
     ///
     /// # Errors
-    /// When a quotation is open, or there is nothing.
-    pub fn parse(text: &str) -> Result<Self, String> {
-        let words = shell_words::split(text).map_err(|error| format!("`{text}`: {error}"))?;
-        if words.is_empty() {
-            return Err("an empty command".to_owned());
+    /// When a quotation is open, there is nothing, or it needs a shell.
+    ///
+    /// ```
+    /// use brigade_measure::command::{ParseError, Program};
+    /// assert!(Program::parse("grep -c 'a|b' file").is_ok());
+    /// assert!(matches!(Program::parse("ls | wc"), Err(ParseError::NeedsShell { .. })));
+    /// ```
+    pub fn parse(text: &str) -> Result<Self, ParseError> {
+        let words = shell_words::split(text);
+        let words = words.map_err(|_| ParseError::OpenQuotation(text.to_owned()))?;
+        if let Some(part) = shell::needed_by(text) {
+            return Err(ParseError::NeedsShell { text: text.to_owned(), part });
         }
-        Ok(Self { text: text.to_owned(), words, counts: false, limit: None })
+        Self::of(text, words)
+    }
+
+    /// A line that `sh` runs. Starting the shell is a part of what is measured: the same on both
+    /// sides of a comparison.
+    ///
+    /// # Errors
+    /// When there is nothing.
+    pub fn in_shell(text: &str) -> Result<Self, ParseError> {
+        match text.trim().is_empty() {
+            true => Err(ParseError::Empty),
+            false => Self::of(text, ["sh", "-c", text].map(str::to_owned).to_vec()),
+        }
+    }
+
+    fn of(text: &str, words: Vec<String>) -> Result<Self, ParseError> {
+        if words.is_empty() {
+            return Err(ParseError::Empty);
+        }
+        Ok(Self {
+            text: text.to_owned(),
+            words,
+            directory: None,
+            variables: Vec::new(),
+            limit: None,
+            counted_by: None,
+            any_status: false,
+        })
     }
 
     /// The same program, whose instructions are counted. Run it from one thread.
     #[must_use]
-    pub fn counting(self) -> Self {
-        Self { counts: true, ..self }
+    pub fn counting(self, by: InstructionCounter) -> Self {
+        Self { counted_by: Some(by), ..self }
     }
 
     /// The same program, each run of which is ended, with its process group, after so long.
@@ -60,9 +166,35 @@ impl Program {
         Self { limit, ..self }
     }
 
+    /// The same program, run in this directory, which is absolute. A program named by a relative
+    /// path is looked for there.
+    #[must_use]
+    pub fn in_directory(self, directory: PathBuf) -> Self {
+        Self { directory: Some(directory), ..self }
+    }
+
+    /// The same program with one more environment variable.
+    #[must_use]
+    pub fn with_variable(mut self, name: &str, value: &str) -> Self {
+        self.variables.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// The same program, whose exit status is told in [`Taken`] and is no failure. The end by a
+    /// signal stays one.
+    #[must_use]
+    pub fn any_status(self, any: bool) -> Self {
+        Self { any_status: any, ..self }
+    }
+
     /// As it was given.
     pub fn text(&self) -> &str {
         &self.text
+    }
+
+    /// The program's name or path: the first word.
+    pub fn name(&self) -> &str {
+        &self.words[0]
     }
 
     /// Runs it once, without input, its output thrown away; what it writes to its
@@ -71,24 +203,36 @@ impl Program {
     /// # Errors
     /// When it cannot be started, fails, runs for too long, or is ended because
     /// `is_interrupted` says so.
-    pub fn run(&self, stderr: Stdio, is_interrupted: &dyn Fn() -> bool) -> Result<Taken, String> {
-        let failed = |what: &str, error: &io::Error| format!("`{}`: {what}: {error}", self.text);
-        let counter = self.counts.then(|| Counter::open(Event::Instructions)).transpose();
-        let counter = counter.map_err(|error| {
-            format!(
-                "instructions cannot be counted here ({error}): a virtual machine without a \
-                 counter, or /proc/sys/kernel/perf_event_paranoid above 2; --metric cpu is near"
-            )
-        })?;
+    pub fn run(&self, stderr: Stdio, is_interrupted: &dyn Fn() -> bool) -> Result<Taken, RunError> {
+        let failed = |what: &str, error: &io::Error| {
+            RunError::Failed(format!("`{}`: {what}: {error}", self.text))
+        };
+        let uncounted = |error: io::Error| {
+            RunError::NotCounted(format!("`{}`: its instructions: {error}", self.text))
+        };
+        let (mut counter, mut valgrind) = (None, None);
+        match self.counted_by {
+            None => {}
+            Some(InstructionCounter::Perf) => {
+                counter = Some(Counter::open(Event::Instructions).map_err(uncounted)?);
+            }
+            Some(InstructionCounter::Valgrind) => {
+                valgrind = Some(Valgrind::new().map_err(uncounted)?);
+            }
+        }
+        let mut command = match &valgrind {
+            None => Command::new(self.path()),
+            Some(valgrind) => valgrind.command(&self.path()),
+        };
+        command.args(&self.words[1..]).envs(self.variables.iter().cloned());
+        if let Some(directory) = &self.directory {
+            command.current_dir(directory);
+        }
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(stderr).process_group(0);
         let begin = Instant::now();
-        let child = Command::new(&self.words[0])
-            .args(&self.words[1..])
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(stderr)
-            .process_group(0)
-            .spawn()
-            .map_err(|error| failed("cannot be started", &error))?;
+        let child = command.spawn().map_err(|error| {
+            RunError::NotStarted(format!("`{}`: cannot be started: {error}", self.text))
+        })?;
         let child =
             Child::watch(child.id()).map_err(|error| failed("cannot be watched", &error))?;
         let mut is_late = false;
@@ -108,14 +252,28 @@ impl Program {
         let reaped = child.reap().map_err(|error| failed("cannot be reaped", &error))?;
         if is_late {
             let limit = self.limit.unwrap_or_default();
-            return Err(format!("`{}` was ended, as it ran for longer than {limit:?}", self.text));
+            let said = format!("`{}` was ended, as it ran for longer than {limit:?}", self.text);
+            return Err(RunError::Failed(said));
         }
-        if !reaped.status.success() {
-            return Err(format!("`{}` {}", self.text, describe(reaped.status)));
+        let status = reaped.status.code().filter(|&status| status == 0 || self.any_status);
+        let Some(status) = status else {
+            return Err(RunError::Failed(format!("`{}` {}", self.text, describe(reaped.status))));
+        };
+        let instructions = match (counter, valgrind) {
+            (Some(counter), _) => Some(counter.count().map_err(uncounted)?),
+            (_, Some(valgrind)) => Some(valgrind.count().map_err(uncounted)?),
+            (None, None) => None,
+        };
+        Ok(Taken { wall, usage: reaped.usage, instructions, status })
+    }
+
+    /// With the directory before it if it is a relative path: the standard library leaves open
+    /// from where a relative path counts if the child changes its directory.
+    fn path(&self) -> PathBuf {
+        match &self.directory {
+            Some(directory) if self.name().contains('/') => directory.join(self.name()),
+            _ => PathBuf::from(self.name()),
         }
-        let instructions = counter.map(|counter| counter.count()).transpose();
-        let instructions = instructions.map_err(|error| failed("cannot be counted", &error))?;
-        Ok(Taken { wall, usage: reaped.usage, instructions })
     }
 }
 
@@ -124,7 +282,11 @@ mod tests {
     use super::*;
 
     fn run(text: &str) -> Result<Taken, String> {
-        Program::parse(text).unwrap().run(Stdio::null(), &|| false)
+        run_once(&Program::parse(text).unwrap())
+    }
+
+    fn run_once(program: &Program) -> Result<Taken, String> {
+        program.run(Stdio::null(), &|| false).map_err(|error| error.to_string())
     }
 
     #[test]
@@ -137,11 +299,41 @@ mod tests {
 
     #[test]
     fn instructions_are_counted_or_it_says_why_not() {
-        match Program::parse("true").unwrap().counting().run(Stdio::null(), &|| false) {
-            Ok(taken) => assert!(taken.instructions.is_some_and(|count| count > 1000)),
-            Err(error) => assert!(error.contains("--metric cpu"), "{error}"),
+        match InstructionCounter::available() {
+            Ok(counter) => {
+                let program = Program::parse("true").unwrap().counting(counter);
+                let taken = run_once(&program).unwrap();
+                assert!(taken.instructions.is_some_and(|count| count > 1000), "{taken:?}");
+            }
+            Err(error) => assert!(error.contains("valgrind"), "{error}"),
         }
         assert_eq!(run("true").unwrap().instructions, None);
+    }
+
+    #[test]
+    fn a_relative_program_is_that_of_its_directory() {
+        let directory = tempfile::tempdir().unwrap();
+        std::os::unix::fs::symlink("/bin/pwd", directory.path().join("here")).unwrap();
+        let program = Program::parse("./here").unwrap();
+        assert!(matches!(
+            program.run(Stdio::null(), &|| false),
+            Err(RunError::NotStarted(error)) if error.contains("./here")
+        ));
+        run_once(&program.in_directory(directory.path().to_owned())).unwrap();
+    }
+
+    #[test]
+    fn a_status_counts_if_it_is_said_so_and_a_signal_never_does() {
+        let any = |line: &str| run_once(&Program::in_shell(line).unwrap().any_status(true));
+        assert_eq!(any("exit 3").unwrap().status, 3);
+        assert!(any("kill -9 $$").unwrap_err().contains("SIGKILL"));
+    }
+
+    #[test]
+    fn a_shell_runs_what_needs_one() {
+        let program = Program::in_shell("test \"$SIDE\" = base | cat").unwrap();
+        run_once(&program.with_variable("SIDE", "base")).unwrap();
+        assert_eq!(Program::in_shell(" "), Err(ParseError::Empty));
     }
 
     #[test]
@@ -158,7 +350,7 @@ mod tests {
         let (mut from, to) = io::pipe().unwrap();
         let program = Program::parse("sh -c 'sleep 1000 & echo it has forked >&2; wait'").unwrap();
         let program = program.within(Some(Duration::from_secs(2)));
-        let error = program.run(to.into(), &|| false).unwrap_err();
+        let error = program.run(to.into(), &|| false).unwrap_err().to_string();
         assert!(error.ends_with("was ended, as it ran for longer than 2s"), "{error}");
         // Ends only when nobody has the other end any more.
         let mut said = String::new();
@@ -171,7 +363,7 @@ mod tests {
     #[test]
     fn an_interrupt_ends_the_command() {
         let program = Program::parse("sleep 1000").unwrap();
-        let error = program.run(Stdio::null(), &|| true).unwrap_err();
+        let error = program.run(Stdio::null(), &|| true).unwrap_err().to_string();
         assert_eq!(error, "`sleep 1000` killed by SIGKILL");
     }
 }

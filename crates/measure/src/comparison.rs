@@ -46,6 +46,22 @@ impl std::fmt::Display for Verdict {
     }
 }
 
+/// What ended the runs of a compared figure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum EndedBy {
+    /// The verdict was clear.
+    Verdict,
+    /// The time was up.
+    Budget,
+    /// As many blocks were run as were allowed.
+    Blocks,
+    /// A signal.
+    Interruption,
+    /// A run failed.
+    Failure,
+}
+
 /// An estimate with its interval.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Estimate {
@@ -63,11 +79,17 @@ pub struct Estimate {
 /// One of the two sides.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Side {
-    /// The command line, or the name of the file.
+    /// The name that it was given, else the command line, the name of the file, or the commit.
     pub name: String,
     /// The bytes of the file's name in base64, where it is not UTF-8.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name_bytes: Option<String>,
+    /// The command line, where the name is another.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub command: Option<String>,
+    /// The commit's id, where one was compared; with changes if it is of a working tree.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub commit: Option<String>,
     /// The machine that its figures are from, as in `brigade.bench.v1`.
     pub host: Value,
 }
@@ -75,7 +97,8 @@ pub struct Side {
 /// One compared figure: the same case and the same metric on both sides.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Compared {
-    /// "ab", or the experiment of the results that were compared ("latency").
+    /// "ab", the name that the benchmark was given, or the experiment of the results that were
+    /// compared ("latency").
     pub experiment: String,
     /// What varies, as in `{"backend": "threads", "bytes": 0}`; empty for two commands.
     pub case: Map<String, Value>,
@@ -89,6 +112,15 @@ pub struct Compared {
     pub why: String,
     /// Replication blocks that the estimate is from.
     pub blocks: usize,
+    /// What ended its runs; of `ab` and `gate` alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended_by: Option<EndedBy>,
+    /// The tolerance of this figure, where each has its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tolerance: Option<f64>,
+    /// How long its runs might take, in seconds; of `ab` and `gate` alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub budget_s: Option<f64>,
     /// Median of base, in `unit`.
     #[serde(deserialize_with = "null::as_nan")]
     pub base: f64,
@@ -168,7 +200,8 @@ pub struct SecondRound {
 pub struct Comparison {
     /// [`COMPARE_SCHEMA`].
     pub schema: String,
-    /// "ab" (run here, interleaved) or "compare" (two saved results).
+    /// "ab" (run here, interleaved), "gate" (the same for two commits) or "compare" (two saved
+    /// results).
     pub kind: String,
     /// What was there before.
     pub base: Side,

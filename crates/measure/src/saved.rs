@@ -47,7 +47,13 @@ impl Saved {
 
     /// One side of a comparison.
     pub fn side(&self, name: &str) -> Side {
-        Side { name: name.to_owned(), name_bytes: None, host: self.host.clone() }
+        Side {
+            name: name.to_owned(),
+            name_bytes: None,
+            command: None,
+            commit: None,
+            host: self.host.clone(),
+        }
     }
 
     /// What a cell is measured against in its own file: threads that do the same work, else

@@ -1,5 +1,5 @@
-//! A comparison for people: a row per figure, a sentence for each that is not well, and
-//! the verdict in a line.
+//! A comparison for people: a sentence for each figure, then the figures, then the verdict in a
+//! line.
 
 use std::io::{self, Write};
 
@@ -8,13 +8,17 @@ use brigade_measure::comparison::{Comparison, Verdict};
 use brigade_proto::printable;
 
 use crate::clean;
-use crate::comparison_words::{change, overall, reason, smallest};
+use crate::comparison_words::{LEGEND, change, overall, reason, smallest};
 use crate::formats::Document;
 use crate::units::quantity;
 
-const HEADS: [&str; 7] = ["", "", "change", "detectable", "A/A", "base", "head"];
+const HEADS: [&str; 7] =
+    ["", "", "change", "smallest detectable", "noise (base vs base)", "base", "head"];
+/// So many figures are each told in a sentence; of more only those that are not the same.
+const FEW: usize = 8;
 
-/// Writes the table of a comparison, its sentences and its verdict.
+/// Writes a sentence for each figure, the table, what its columns mean, what is remarkable about
+/// the machine, and the verdict of all.
 ///
 /// # Errors
 /// When `out` fails.
@@ -24,6 +28,19 @@ pub fn human(out: &mut dyn Write, comparison: &Comparison) -> io::Result<()> {
 
 fn write(out: &mut dyn Write, comparison: &Comparison) -> io::Result<()> {
     let names = Document::Comparison(comparison).names();
+    if comparison.kind == "gate" {
+        let (base, head) = (&comparison.base.name, &comparison.head.name);
+        writeln!(out, "Base is {}, head is {}.\n", printable(base), printable(head))?;
+    }
+    let are_few = comparison.cells.len() <= FEW;
+    for (cell, name) in comparison.cells.iter().zip(&names) {
+        if are_few || cell.verdict >= Verdict::Inconclusive {
+            let reason = reason(cell, comparison.tolerance);
+            let reason = reason.split_whitespace().collect::<Vec<_>>().join(" ");
+            writeln!(out, "{}: {}: {reason}", cell.verdict, printable(name))?;
+        }
+    }
+    writeln!(out)?;
     let mut rows = vec![HEADS.map(str::to_owned)];
     for (cell, name) in comparison.cells.iter().zip(&names) {
         rows.push(
@@ -31,7 +48,7 @@ fn write(out: &mut dyn Write, comparison: &Comparison) -> io::Result<()> {
                 cell.verdict.to_string(),
                 name.clone(),
                 change(&cell.ratio),
-                smallest(cell.detectable),
+                smallest(cell, comparison.tolerance),
                 cell.aa.as_ref().map_or_else(|| "-".to_owned(), change),
                 quantity(cell.base, &cell.unit),
                 quantity(cell.head, &cell.unit),
@@ -40,13 +57,9 @@ fn write(out: &mut dyn Write, comparison: &Comparison) -> io::Result<()> {
         );
     }
     table(out, &rows)?;
-    writeln!(out)?;
-    for (cell, name) in comparison.cells.iter().zip(&names) {
-        if cell.verdict >= Verdict::Inconclusive {
-            let reason = reason(cell, comparison.tolerance);
-            let reason = reason.split_whitespace().collect::<Vec<_>>().join(" ");
-            writeln!(out, "{}: {}: {reason}", cell.verdict, printable(name))?;
-        }
+    writeln!(out, "({LEGEND})\n")?;
+    for warning in &comparison.warnings {
+        writeln!(out, "note: {}", printable(warning))?;
     }
     writeln!(out, "{}", printable(&overall(comparison)))
 }

@@ -1,7 +1,7 @@
 //! What is said of the figures.
 
 use super::Samples;
-use crate::comparison::{Estimate, Verdict};
+use crate::comparison::{EndedBy, Estimate, Verdict};
 use crate::stats::{
     detectable_by_rank, hodges_lehmann, signed_rank_blocks_needed, signed_rank_interval,
 };
@@ -31,6 +31,8 @@ pub struct Judgement {
     pub why: String,
     /// Blocks that it is from.
     pub blocks: usize,
+    /// What ended them.
+    pub ended_by: EndedBy,
     /// Head over base.
     pub ratio: Estimate,
     /// Base again over base.
@@ -73,6 +75,7 @@ pub fn judge(samples: &Samples, rules: &Rules, level: f64) -> Judgement {
         verdict,
         why,
         blocks: differences.len(),
+        ended_by: EndedBy::Verdict,
         ratio: as_ratio(ratio.unwrap_or_else(|| unknown(&differences))),
         aa: as_ratio(aa.unwrap_or_else(|| unknown(&noise))),
         detectable,
@@ -106,7 +109,7 @@ fn verdict(ratio: Estimate, aa: Estimate, rules: &Rules) -> (Verdict, String) {
             return (Verdict::Better, String::new());
         }
         let percent = aa.estimate.exp_m1() * 100.0;
-        let why = format!("base differs from itself by {percent:+.1} %: the machine is not steady");
+        let why = format!("the machine is not steady: base differs from itself by {percent:+.1} %");
         return (Verdict::Inconclusive, why);
     }
     let verdict = if low > limit {
@@ -123,8 +126,7 @@ fn verdict(ratio: Estimate, aa: Estimate, rules: &Rules) -> (Verdict, String) {
 
 fn too_few(blocks: usize, confidence: f64) -> String {
     let needed = signed_rank_blocks_needed(confidence);
-    let run = count(blocks, "block");
-    format!("{run} run, {needed} are needed: give a longer --budget")
+    format!("{} run, and a verdict needs {needed}", count(blocks, "block"))
 }
 
 fn too_noisy(ratio: Option<Estimate>, rules: &Rules) -> String {
@@ -132,7 +134,7 @@ fn too_noisy(ratio: Option<Estimate>, rules: &Rules) -> String {
     let (low, high) = (low.exp_m1() * 100.0, high.exp_m1() * 100.0);
     let tolerance = rules.tolerance * 100.0;
     format!(
-        "the change lies between {low:+.1} and {high:+.1} %, on both sides of the tolerance of \
-         {tolerance} %: a longer --budget or a quieter machine narrows it"
+        "the true change is somewhere from {low:+.1} % to {high:+.1} %, and {tolerance} % are \
+         tolerated"
     )
 }

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 pub use judge::{Judgement, Rules, judge};
 use looks::{Looks, OVERTIME};
 
-use crate::comparison::Verdict;
+use crate::comparison::{EndedBy, Verdict};
 use crate::context::{Block, Meter};
 use crate::experiment::Dice;
 
@@ -150,6 +150,7 @@ pub fn round(metrics: usize, rules: &Rules, limits: &Limits, hooks: &mut Hooks<'
     let begin = Instant::now();
     let (mut blocks, mut contexts) = (0, Vec::new());
     let mut stopped = None;
+    let mut is_out_of_time = false;
     while blocks < limits.blocks && judged.iter().any(Option::is_none) {
         if (hooks.is_interrupted)() {
             stopped = Some(Stopped::Interrupted);
@@ -184,6 +185,7 @@ pub fn round(metrics: usize, rules: &Rules, limits: &Limits, hooks: &mut Hooks<'
             }
         }
         if blocks >= looks.last() || begin.elapsed() > limits.budget.mul_f64(OVERTIME) {
+            is_out_of_time = blocks < limits.blocks;
             break;
         }
     }
@@ -191,6 +193,9 @@ pub fn round(metrics: usize, rules: &Rules, limits: &Limits, hooks: &mut Hooks<'
     let judgements = judged.into_iter().zip(&samples).map(|(judged, samples)| {
         let is_open = judged.is_none();
         let mut judgement = judged.unwrap_or_else(|| judge(samples, rules, level));
+        if !judgement.is_final() {
+            judgement.ended_by = if is_out_of_time { EndedBy::Budget } else { EndedBy::Blocks };
+        }
         if let Some(stopped) = &stopped
             && (is_open || *stopped != Stopped::Interrupted)
         {
@@ -205,9 +210,9 @@ pub fn round(metrics: usize, rules: &Rules, limits: &Limits, hooks: &mut Hooks<'
 fn stop(judgement: &mut Judgement, stopped: &Stopped) {
     let blocks = count(judgement.blocks, "block");
     judgement.verdict = Verdict::Inconclusive;
-    judgement.why = match stopped {
-        Stopped::Interrupted => format!("interrupted after {blocks}"),
-        Stopped::Failed(error) => format!("{error}, after {blocks}"),
+    (judgement.ended_by, judgement.why) = match stopped {
+        Stopped::Interrupted => (EndedBy::Interruption, format!("interrupted after {blocks}")),
+        Stopped::Failed(error) => (EndedBy::Failure, format!("{error}, after {blocks}")),
     };
 }
 

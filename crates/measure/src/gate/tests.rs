@@ -67,7 +67,8 @@ fn noise_makes_it_inconclusive_and_not_worse() {
     assert!(count(&verdicts, Verdict::Worse) <= 2, "{verdicts:?}");
     assert!(count(&verdicts, Verdict::Inconclusive) >= 95, "{verdicts:?}");
     let judgement = &simulate(&RULES, 0.0, 0.5, 60, 3).judgements[0];
-    assert!(judgement.why.contains("--budget"), "{}", judgement.why);
+    assert!(judgement.why.starts_with("the true change is somewhere from -"), "{}", judgement.why);
+    assert_eq!(judgement.ended_by, EndedBy::Blocks);
     assert!(judgement.detectable > 0.05);
 }
 
@@ -93,7 +94,24 @@ fn a_base_that_differs_from_itself_is_no_base() {
 fn too_few_blocks_say_how_many_are_needed() {
     let judgement = &simulate(&RULES, 0.5, 0.01, 5, 1).judgements[0];
     assert_eq!(judgement.verdict, Verdict::Inconclusive);
-    assert_eq!(judgement.why, "5 blocks run, 8 are needed: give a longer --budget");
+    assert_eq!(judgement.why, "5 blocks run, and a verdict needs 8");
+    assert_eq!(judgement.ended_by, EndedBy::Blocks);
+}
+
+#[test]
+fn what_ended_the_runs_is_told() {
+    let mut run = |arm: Arm| {
+        std::thread::sleep(Duration::from_millis(1));
+        Ok(vec![if arm == Arm::Head { 2.0 } else { 1.0 }])
+    };
+    let mut ended_by = |limits| {
+        let mut hooks = Hooks { run: &mut run, done: &mut |_, _| {}, is_interrupted: &|| false };
+        round(1, &RULES, &limits, &mut hooks).judgements[0].ended_by
+    };
+    let none = Limits { budget: Duration::ZERO, ..limits(100, 1) };
+    assert_eq!(ended_by(none), EndedBy::Budget);
+    assert_eq!(ended_by(limits(7, 1)), EndedBy::Blocks);
+    assert_eq!(ended_by(limits(100, 1)), EndedBy::Verdict);
 }
 
 #[test]

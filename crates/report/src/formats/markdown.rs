@@ -8,7 +8,7 @@ use brigade_proto::is_printable;
 
 use super::Document;
 use crate::bench::Bench;
-use crate::comparison_words::{change, overall, reason, smallest};
+use crate::comparison_words::{LEGEND, change, overall, reason, smallest};
 use crate::units::{count, quantity};
 
 pub(super) fn write(out: &mut dyn Write, document: Document<'_>) -> io::Result<()> {
@@ -33,18 +33,19 @@ fn compared(out: &mut dyn Write, comparison: &Comparison, names: &[String]) -> i
             "| {verdict} | {} | {} | {} | {} | {} |",
             plain(name),
             plain(&change(&cell.ratio)),
-            plain(&smallest(cell.detectable)),
+            plain(&smallest(cell, comparison.tolerance)),
             plain(&quantity(cell.base, &cell.unit)),
             plain(&quantity(cell.head, &cell.unit)),
         )?;
     }
     let mut notes = Vec::new();
     for (cell, name) in comparison.cells.iter().zip(names) {
-        if cell.verdict >= Verdict::Inconclusive {
+        if cell.verdict != Verdict::Same {
             let reason = reason(cell, comparison.tolerance);
             notes.push(format!("{}: {}: {}", cell.verdict, plain(name), plain(&reason)));
         }
     }
+    notes.push(plain(LEGEND));
     bullets(out, notes.into_iter().chain(comparison.warnings.iter().map(|text| plain(text))))
 }
 

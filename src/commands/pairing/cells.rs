@@ -1,4 +1,4 @@
-//! What is written of the rounds of `brigade ab`.
+//! What is written of the rounds of a benchmark.
 
 use brigade_measure::comparison::{Compared, SecondRound, Verdict};
 use brigade_measure::context::Block;
@@ -6,15 +6,19 @@ use brigade_measure::experiment::{Dice, median};
 use brigade_measure::gate::{Judgement, Round, Samples};
 use brigade_measure::stats::{holm, sign_flip_test};
 use clap::ValueEnum;
-use serde_json::Map;
 
-use super::second_seed;
-use crate::args::{AbArgs, AbMetric};
+use super::Pairing;
+use crate::args::AbMetric;
 
-/// A cell for each metric.
-pub(super) fn of(args: &AbArgs, first: &Round, second: Option<&Round>) -> Vec<Compared> {
+/// A cell for each metric. The second round has some of the metrics: those with these numbers.
+pub(super) fn of(
+    pairing: &Pairing,
+    first: &Round,
+    second: Option<&(Vec<usize>, Round)>,
+) -> Vec<Compared> {
+    let seed = pairing.settings.seed;
     let tests = first.samples.iter().map(|samples| {
-        let dice = &mut Dice::new(args.seed);
+        let dice = &mut Dice::new(seed);
         sign_flip_test(&samples.differences(), 0.0, dice)
     });
     let tests: Vec<f64> = tests.collect();
@@ -22,28 +26,33 @@ pub(super) fn of(args: &AbArgs, first: &Round, second: Option<&Round>) -> Vec<Co
     let rounds = first.samples.iter().zip(&first.judgements).enumerate();
     rounds
         .map(|(i, (samples, judged))| {
-            let again = second.map(|second| &second.judgements[i]);
-            let (verdict, why, confirmed) = confirm(judged, again);
+            let again = second.and_then(|(metrics, round)| {
+                let at = metrics.iter().position(|&metric| metric == i)?;
+                Some((&round.samples[at], &round.judgements[at]))
+            });
+            let (verdict, why, confirmed) = confirm(judged, again.map(|(_, judged)| judged));
             Compared {
                 verdict,
                 why,
                 confirmed,
-                second: again.zip(second).map(|(judged, second)| {
-                    second_round(second_seed(args), &second.samples[i], judged)
-                }),
+                second: again
+                    .map(|(samples, judged)| second_round(pairing.second_seed(), samples, judged)),
                 p: tests[i],
                 p_holm: corrected[i],
-                ..compared(args.metric[i], samples, judged)
+                ..compared(pairing, pairing.settings.metrics[i], samples, judged)
             }
         })
         .collect()
 }
 
 /// What the machine was like in the blocks of both rounds.
-pub(super) fn blocks(first: Round, second: Option<Round>) -> Vec<Block> {
-    let second = second.into_iter().flat_map(|second| second.blocks);
-    let second = second.map(|block| Block { experiment: "ab, second round".to_owned(), ..block });
-    first.blocks.into_iter().chain(second).collect()
+pub(super) fn blocks(name: &str, first: Round, second: Option<Round>) -> Vec<Block> {
+    let named = |blocks: Vec<Block>, name: String| {
+        blocks.into_iter().map(move |block| Block { experiment: name.clone(), ..block })
+    };
+    let second = second.map_or_else(Vec::new, |round| round.blocks);
+    let second = named(second, format!("{name}, second round"));
+    named(first.blocks, name.to_owned()).chain(second).collect()
 }
 
 /// A slowdown counts if an independent second round finds it too.
@@ -85,14 +94,19 @@ fn second_round(seed: u64, samples: &Samples, judged: &Judgement) -> SecondRound
     }
 }
 
-fn compared(metric: AbMetric, samples: &Samples, judged: &Judgement) -> Compared {
+fn compared(
+    pairing: &Pairing,
+    metric: AbMetric,
+    samples: &Samples,
+    judged: &Judgement,
+) -> Compared {
     let name = metric.to_possible_value().map(|value| value.get_name().to_owned());
     let middle = |of: &[f64]| {
         median(&of.iter().copied().filter(|figure| figure.is_finite()).collect::<Vec<_>>())
     };
     Compared {
-        experiment: "ab".to_owned(),
-        case: Map::new(),
+        experiment: pairing.settings.name.clone(),
+        case: pairing.case.clone(),
         metric: name.unwrap_or_default(),
         unit: match metric {
             AbMetric::PeakMemory => "bytes",
@@ -103,6 +117,9 @@ fn compared(metric: AbMetric, samples: &Samples, judged: &Judgement) -> Compared
         verdict: judged.verdict,
         why: judged.why.clone(),
         blocks: judged.blocks,
+        ended_by: Some(judged.ended_by),
+        tolerance: Some(pairing.settings.tolerance),
+        budget_s: Some(pairing.settings.budget.as_secs_f64()),
         base: middle(&samples.base),
         head: middle(&samples.head),
         ratio: judged.ratio,
@@ -120,14 +137,15 @@ fn compared(metric: AbMetric, samples: &Samples, judged: &Judgement) -> Compared
 
 #[cfg(test)]
 mod tests {
-    use brigade_measure::comparison::Estimate;
+    use brigade_measure::comparison::{EndedBy, Estimate};
 
     use super::*;
 
     fn judged(verdict: Verdict, why: &str) -> Judgement {
         let ratio = Estimate { estimate: 1.2, interval: [1.1, 1.3], confidence: 0.99 };
         let why = why.to_owned();
-        Judgement { verdict, why, blocks: 12, ratio, aa: ratio, detectable: 0.1 }
+        let ended_by = EndedBy::Verdict;
+        Judgement { verdict, why, blocks: 12, ended_by, ratio, aa: ratio, detectable: 0.1 }
     }
 
     #[test]

@@ -1,0 +1,71 @@
+//! What of a command line only a shell understands.
+
+/// The first part of the line that a shell would not pass to the program as it is: an operator, or
+/// the beginning of an expansion. Wildcards are not among them: many programs expand those
+/// themselves.
+pub(super) fn needed_by(line: &str) -> Option<String> {
+    let mut chars = line.chars().peekable();
+    let mut quote = None;
+    while let Some(c) = chars.next() {
+        match (quote, c) {
+            // In single quotes nothing has a meaning, in double quotes expansions have.
+            (Some('\''), '\'') | (Some('"'), '"') => quote = None,
+            (Some('\''), _) => {}
+            (_, '\\') => drop(chars.next()),
+            (None, '\'' | '"') => quote = Some(c),
+            (None, '|' | '&' | ';' | '<' | '>') => {
+                let doubled = chars.next_if_eq(&c).is_some();
+                return Some(c.to_string().repeat(if doubled { 2 } else { 1 }));
+            }
+            (_, '`') => return Some("`".to_owned()),
+            (_, '$') => match chars.peek() {
+                Some('(' | '{') => return Some(format!("${}", chars.next().unwrap_or_default())),
+                Some(next) if next.is_ascii_alphabetic() || *next == '_' => {
+                    let is_name = |c: &char| c.is_ascii_alphanumeric() || *c == '_';
+                    let name: String = std::iter::from_fn(|| chars.next_if(is_name)).collect();
+                    return Some(format!("${name}"));
+                }
+                _ => {}
+            },
+            _ => {}
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::needed_by;
+
+    #[test]
+    fn operators_and_expansions_need_a_shell_unless_they_are_quoted() {
+        for (line, part) in [
+            ("./base | cat", "|"),
+            ("a && b", "&&"),
+            ("a&", "&"),
+            ("a; b", ";"),
+            ("a > b", ">"),
+            ("a 2>&1", ">"),
+            ("a <b", "<"),
+            ("a $HOME/x", "$HOME"),
+            ("a \"$b_1 c\"", "$b_1"),
+            ("a $(b)", "$("),
+            ("a \"${b}\"", "${"),
+            ("a `b`", "`"),
+        ] {
+            assert_eq!(needed_by(line).as_deref(), Some(part), "{line}");
+        }
+        for line in [
+            "sh -c 'a | b > $c; d'",
+            "grep \"a|b;c&d\" file",
+            "a \\| \\$b",
+            "a 'it'\\''s; so'",
+            "grep a$ b",
+            "a 5$ $1",
+            "find . -name *.rs",
+            "a\\",
+        ] {
+            assert_eq!(needed_by(line), None, "{line}");
+        }
+    }
+}

@@ -1,0 +1,238 @@
+//! `brigade-gate.toml`: what is built and measured.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use clap::ValueEnum;
+use serde::Deserialize;
+
+use crate::args::{self, AbMetric, Parameter};
+
+/// The name of the file at the top of a repository.
+pub(super) const FILE: &str = "brigade-gate.toml";
+
+const BUDGET: Duration = Duration::from_secs(30);
+/// Processor time finds small slowdowns while others use the machine, and wall time those that are
+/// no work: waiting, or less at the same time.
+const METRICS: [AbMetric; 2] = [AbMetric::Cpu, AbMetric::Wall];
+const BLOCKS: u32 = 400;
+
+/// What is built and measured.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Config {
+    /// What builds a checkout, if anything has to.
+    pub(super) build: Option<String>,
+    pub(super) benchmarks: Vec<Benchmark>,
+}
+
+/// One benchmark, with every default filled in.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Benchmark {
+    pub(super) name: String,
+    pub(super) command: String,
+    pub(super) parameters: Vec<Parameter>,
+    pub(super) shell: bool,
+    pub(super) setup: Option<String>,
+    pub(super) prepare: Option<String>,
+    pub(super) cleanup: Option<String>,
+    pub(super) warmup: u32,
+    pub(super) ignore_failure: bool,
+    pub(super) metrics: Vec<AbMetric>,
+    pub(super) tolerance: f64,
+    pub(super) budget: Duration,
+    pub(super) timeout: Option<Duration>,
+    pub(super) blocks: u32,
+}
+
+/// The file as it is written.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    build: Option<String>,
+    metrics: Option<Vec<String>>,
+    tolerance: Option<String>,
+    budget: Option<String>,
+    timeout: Option<String>,
+    #[serde(default)]
+    benchmark: Vec<Entry>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Entry {
+    name: String,
+    command: String,
+    #[serde(default)]
+    parameters: BTreeMap<String, Vec<String>>,
+    #[serde(default)]
+    shell: bool,
+    setup: Option<String>,
+    prepare: Option<String>,
+    cleanup: Option<String>,
+    warmup: Option<u32>,
+    #[serde(default)]
+    ignore_failure: bool,
+    metrics: Option<Vec<String>>,
+    tolerance: Option<String>,
+    budget: Option<String>,
+    timeout: Option<String>,
+    blocks: Option<u32>,
+}
+
+impl Config {
+    /// From the text of the file.
+    ///
+    /// # Errors
+    /// What is wrong with it, and where.
+    pub(super) fn parse(text: &str) -> Result<Self, String> {
+        let file: File = toml::from_str(text).map_err(|error| error.to_string())?;
+        if file.benchmark.is_empty() {
+            return Err("there is no [[benchmark]] in it, so nothing would be compared".to_owned());
+        }
+        let mut benchmarks: Vec<Benchmark> = Vec::new();
+        for entry in &file.benchmark {
+            let name = &entry.name;
+            if name.trim().is_empty() {
+                return Err("a [[benchmark]] has an empty name".to_owned());
+            }
+            if benchmarks.iter().any(|other| other.name == *name) {
+                return Err(format!("two benchmarks have the name {name:?}"));
+            }
+            let benchmark = benchmark(&file, entry);
+            benchmarks.push(benchmark.map_err(|error| format!("benchmark {name:?}: {error}"))?);
+        }
+        Ok(Self { build: file.build, benchmarks })
+    }
+
+    /// One benchmark, of this command.
+    pub(super) fn of_command(command: &str) -> Self {
+        let benchmark = Benchmark {
+            name: "gate".to_owned(),
+            command: command.to_owned(),
+            parameters: Vec::new(),
+            shell: false,
+            setup: None,
+            prepare: None,
+            cleanup: None,
+            warmup: 1,
+            ignore_failure: false,
+            metrics: METRICS.to_vec(),
+            tolerance: args::DEFAULT_TOLERANCE,
+            budget: BUDGET,
+            timeout: None,
+            blocks: BLOCKS,
+        };
+        Self { build: None, benchmarks: vec![benchmark] }
+    }
+}
+
+fn benchmark(file: &File, entry: &Entry) -> Result<Benchmark, String> {
+    if entry.command.trim().is_empty() {
+        return Err("its command is empty".to_owned());
+    }
+    let parameters = entry.parameters.iter().map(|(name, values)| match values.is_empty() {
+        true => Err(format!("parameter {name:?} has no value")),
+        false => Ok(Parameter { name: name.clone(), values: values.clone() }),
+    });
+    let duration = |what: &str, of: &Option<String>, default: &Option<String>| {
+        let text = of.as_ref().or(default.as_ref());
+        let read = text.map(|text| args::duration(text)).transpose();
+        read.map_err(|error| format!("{what}: {error}"))
+    };
+    let tolerance = entry.tolerance.as_ref().or(file.tolerance.as_ref());
+    let tolerance = tolerance.map(|text| args::percent(text)).transpose();
+    Ok(Benchmark {
+        parameters: parameters.collect::<Result<_, _>>()?,
+        shell: entry.shell,
+        setup: entry.setup.clone(),
+        prepare: entry.prepare.clone(),
+        cleanup: entry.cleanup.clone(),
+        warmup: positive("warmup", entry.warmup, 1, 1000)?,
+        ignore_failure: entry.ignore_failure,
+        metrics: metrics(entry.metrics.as_ref().or(file.metrics.as_ref()))?,
+        tolerance: tolerance
+            .map_err(|error| format!("tolerance: {error}"))?
+            .unwrap_or(args::DEFAULT_TOLERANCE),
+        budget: duration("budget", &entry.budget, &file.budget)?.unwrap_or(BUDGET),
+        timeout: duration("timeout", &entry.timeout, &file.timeout)?,
+        blocks: positive("blocks", entry.blocks, BLOCKS, 2000)?,
+        ..Config::of_command(&entry.command).benchmarks.remove(0).named(&entry.name)
+    })
+}
+
+impl Benchmark {
+    fn named(self, name: &str) -> Self {
+        Self { name: name.to_owned(), ..self }
+    }
+}
+
+fn positive(what: &str, number: Option<u32>, default: u32, most: u32) -> Result<u32, String> {
+    match number.unwrap_or(default) {
+        number if (1..=most).contains(&number) => Ok(number),
+        number => Err(format!("{what} = {number}: expected 1 to {most}")),
+    }
+}
+
+fn metrics(names: Option<&Vec<String>>) -> Result<Vec<AbMetric>, String> {
+    let Some(names) = names else { return Ok(METRICS.to_vec()) };
+    if names.is_empty() {
+        return Err("metrics is empty, so nothing would be compared".to_owned());
+    }
+    let known = || {
+        let names = AbMetric::value_variants().iter().filter_map(AbMetric::to_possible_value);
+        names.map(|value| value.get_name().to_owned()).collect::<Vec<_>>().join(", ")
+    };
+    let metric = |name: &String| {
+        AbMetric::from_str(name, false)
+            .map_err(|_| format!("there is no metric {name:?}; there are {}", known()))
+    };
+    names.iter().map(metric).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_benchmark_has_the_defaults_of_the_file_or_its_own() {
+        let config = Config::parse(
+            "build = 'make'\ntolerance = '2%'\nbudget = '5s'\n\
+             [[benchmark]]\nname = 'a'\ncommand = './a'\n\
+             [[benchmark]]\nname = 'b'\ncommand = './b {n}'\nshell = true\nbudget = '1m'\n\
+             metrics = ['peak-memory']\nparameters = { n = ['1', '2'] }\ntolerance = '10%'\n",
+        )
+        .unwrap();
+        assert_eq!(config.build.as_deref(), Some("make"));
+        let [a, b] = &config.benchmarks[..] else { panic!("{config:?}") };
+        assert_eq!((a.name.as_str(), a.tolerance, a.budget.as_secs()), ("a", 0.02, 5));
+        assert_eq!((&a.metrics[..], a.warmup, a.blocks), (&METRICS[..], 1, 400));
+        assert_eq!(
+            (b.metrics[0], b.tolerance, b.budget.as_secs()),
+            (AbMetric::PeakMemory, 0.1, 60)
+        );
+        assert!(b.shell && !a.shell && b.parameters[0].values == ["1", "2"]);
+    }
+
+    #[test]
+    fn what_would_compare_nothing_or_something_else_is_refused() {
+        let one = "[[benchmark]]\nname = 'a'\ncommand = './a'\n";
+        for (text, words) in [
+            ("build = 'make'", "no [[benchmark]]"),
+            ("", "no [[benchmark]]"),
+            ("[[benchmark]]\nname = 'a'\n", "missing field `command`"),
+            ("[[benchmark]]\nname = 'a'\ncommand = ' '", "command is empty"),
+            ("[[benchmark]]\nname = ''\ncommand = 'a'", "empty name"),
+            (&format!("{one}blocks = 0"), "blocks = 0: expected 1 to 2000"),
+            (&format!("{one}metrics = []"), "metrics is empty"),
+            (&format!("{one}metrics = ['time']"), "there is no metric \"time\"; there are wall"),
+            (&format!("{one}tolerance = '5'"), "tolerance: expected a percentage"),
+            (&format!("{one}budget = 'soon'"), "benchmark \"a\": budget: "),
+            (&format!("{one}comand = 'b'"), "unknown field `comand`"),
+            (&format!("{one}{one}"), "two benchmarks have the name \"a\""),
+            (&format!("{one}parameters = {{ n = [] }}"), "parameter \"n\" has no value"),
+        ] {
+            let error = Config::parse(text).unwrap_err();
+            assert!(error.contains(words), "{text}: {error}");
+        }
+    }
+}

@@ -1,0 +1,240 @@
+//! Benchmarks of two sides, base and head, that take turns: what `ab` and `gate` measure.
+
+mod cells;
+mod measure;
+
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::time::Duration;
+
+use brigade_measure::command::{InstructionCounter, ParseError, Program, RunError};
+use brigade_measure::comparison::Compared;
+use brigade_measure::context::Block;
+use brigade_measure::gate::Stopped;
+use serde_json::{Map, Value};
+
+use crate::args::{AbMetric, Parameter};
+use crate::exit::{Exit, Failure};
+use crate::signals::Flag;
+
+/// What both sides have in common.
+#[derive(Clone, Debug)]
+pub(super) struct Settings {
+    /// What its figures are called; `ab` if it has no name.
+    pub(super) name: String,
+    /// Whether `sh` runs the commands.
+    pub(super) shell: bool,
+    /// Run by `sh` for each side, before its first run.
+    pub(super) setup: Option<String>,
+    /// Run by `sh` before each run.
+    pub(super) prepare: Option<String>,
+    /// Run by `sh` for each side, when all is over.
+    pub(super) cleanup: Option<String>,
+    /// Runs of each side that are not counted.
+    pub(super) warmup: u32,
+    /// Whether an exit status other than 0 is no failure, provided that all runs have the same.
+    pub(super) ignore_failure: bool,
+    pub(super) metrics: Vec<AbMetric>,
+    pub(super) tolerance: f64,
+    pub(super) budget: Duration,
+    pub(super) timeout: Option<Duration>,
+    pub(super) blocks: u32,
+    pub(super) seed: u64,
+}
+
+/// One side: its command line, and where it runs.
+#[derive(Clone, Debug)]
+pub(super) struct Side {
+    /// What names it in messages: `--base`, or `base` of a benchmark.
+    pub(super) label: String,
+    pub(super) command: String,
+    /// `None`: where Brigade runs.
+    pub(super) directory: Option<PathBuf>,
+}
+
+/// A benchmark with all its programs.
+pub(super) struct Pairing {
+    settings: Settings,
+    case: Map<String, Value>,
+    base: Candidate,
+    head: Candidate,
+    counter: Option<InstructionCounter>,
+}
+
+/// The programs of one side.
+struct Candidate {
+    label: String,
+    program: Program,
+    setup: Option<Program>,
+    prepare: Option<Program>,
+    cleanup: Option<Program>,
+}
+
+/// What a benchmark came to.
+pub(super) struct Paired {
+    /// One for each metric.
+    pub(super) cells: Vec<Compared>,
+    /// What the machine was like in each block.
+    pub(super) blocks: Vec<Block>,
+    /// Why it is not whole.
+    pub(super) stopped: Option<Stopped>,
+}
+
+impl Pairing {
+    /// A benchmark for each combination of the parameters' values.
+    ///
+    /// # Errors
+    /// When a command line is none, or a parameter is in no command.
+    pub(super) fn all(
+        settings: &Settings,
+        sides: &[Side; 2],
+        parameters: &[Parameter],
+    ) -> Result<Vec<Self>, Failure> {
+        let counter = match settings.metrics.contains(&AbMetric::Instructions) {
+            true => Some(InstructionCounter::available().map_err(|error| {
+                Failure::usage(format!("--metric instructions: {error}; --metric cpu is near"))
+            })?),
+            false => None,
+        };
+        for Parameter { name, .. } in parameters {
+            let part = format!("{{{name}}}");
+            let commands = sides.iter().map(|side| &side.command);
+            let others = [&settings.setup, &settings.prepare, &settings.cleanup];
+            if !commands.chain(others.into_iter().flatten()).any(|line| line.contains(&part)) {
+                let error = format!("--parameter {name}: no command has {part} in it");
+                return Err(Failure::usage(error));
+            }
+        }
+        combinations(parameters)
+            .into_iter()
+            .map(|values| Self::new(settings, sides, &values, counter))
+            .collect()
+    }
+
+    fn new(
+        settings: &Settings,
+        sides: &[Side; 2],
+        values: &[(&str, &str)],
+        counter: Option<InstructionCounter>,
+    ) -> Result<Self, Failure> {
+        let [base, head] = sides;
+        Ok(Self {
+            settings: settings.clone(),
+            case: values.iter().map(|(name, value)| ((*name).to_owned(), plain(value))).collect(),
+            base: Candidate::new(settings, base, "base", values)?,
+            head: Candidate::new(settings, head, "head", values)?,
+            counter,
+        })
+    }
+}
+
+impl Candidate {
+    fn new(
+        settings: &Settings,
+        side: &Side,
+        which: &str,
+        values: &[(&str, &str)],
+    ) -> Result<Self, Failure> {
+        let within = |program: Program| {
+            let program = program.within(settings.timeout);
+            match &side.directory {
+                Some(directory) => program.in_directory(directory.clone()),
+                None => program,
+            }
+        };
+        let wrong = |error: ParseError| {
+            let hint = match error {
+                ParseError::NeedsShell { .. } => "; say --shell, or quote it to pass it as it is",
+                _ => "",
+            };
+            Failure::usage(format!("{} {error}{hint}", side.label))
+        };
+        let command = filled_in(&side.command, values);
+        let program = match settings.shell {
+            true => Program::in_shell(&command),
+            false => Program::parse(&command),
+        };
+        let program = within(program.map_err(wrong)?).any_status(settings.ignore_failure);
+        // Not measured, so they may know which side they are for.
+        let helper = |line: &Option<String>| -> Result<Option<Program>, Failure> {
+            let Some(line) = line else { return Ok(None) };
+            let program = Program::in_shell(&filled_in(line, values)).map_err(wrong)?;
+            Ok(Some(within(program).with_variable("BRIGADE_SIDE", which)))
+        };
+        Ok(Self {
+            label: side.label.clone(),
+            program,
+            setup: helper(&settings.setup)?,
+            prepare: helper(&settings.prepare)?,
+            cleanup: helper(&settings.cleanup)?,
+        })
+    }
+
+    /// Runs a program that is not measured; its complaints are shown.
+    fn help(&self, program: Option<&Program>, signal: &Flag) -> Result<(), RunError> {
+        let Some(program) = program else { return Ok(()) };
+        program.run(Stdio::inherit(), &|| signal.is_set()).map(drop)
+    }
+}
+
+/// Why a comparison cannot begin or go on: what cannot be started was written wrongly.
+fn failure(label: &str, error: &RunError) -> Failure {
+    let message = format!("{label} {error}");
+    match error {
+        RunError::NotStarted(_) | RunError::NotCounted(_) => Failure::usage(message),
+        RunError::Failed(_) => Failure { exit: Exit::JobFailed, message },
+    }
+}
+
+/// With the values of the parameters in the places of their names in braces.
+fn filled_in(line: &str, values: &[(&str, &str)]) -> String {
+    values
+        .iter()
+        .fold(line.to_owned(), |line, (name, value)| line.replace(&format!("{{{name}}}"), value))
+}
+
+/// All combinations of values; one of nothing if there is no parameter.
+fn combinations(parameters: &[Parameter]) -> Vec<Vec<(&str, &str)>> {
+    let mut all = vec![Vec::new()];
+    for parameter in parameters {
+        let longer = |values: &Vec<(_, _)>| {
+            let values = values.clone();
+            let each = parameter.values.iter().map(move |value| {
+                let one = (parameter.name.as_str(), value.as_str());
+                values.iter().copied().chain([one]).collect()
+            });
+            each.collect::<Vec<_>>()
+        };
+        all = all.iter().flat_map(longer).collect();
+    }
+    all
+}
+
+/// A number if it is written like one.
+fn plain(value: &str) -> Value {
+    match serde_json::from_str(value) {
+        Ok(Value::Number(number)) => Value::Number(number),
+        _ => Value::from(value),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parameter(name: &str, values: &[&str]) -> Parameter {
+        let values = values.iter().map(|&value| value.to_owned()).collect();
+        Parameter { name: name.to_owned(), values }
+    }
+
+    #[test]
+    fn each_value_is_combined_with_each_and_filled_in() {
+        assert_eq!(combinations(&[]), [vec![]]);
+        let parameters = [parameter("n", &["1", "20"]), parameter("how", &["a b"])];
+        let all = combinations(&parameters);
+        assert_eq!(all, [[("n", "1"), ("how", "a b")], [("n", "20"), ("how", "a b")]]);
+        assert_eq!(filled_in("x {n}{n} '{how}' {other}", &all[1]), "x 2020 'a b' {other}");
+        assert_eq!((plain("20"), plain("2.50"), plain("a")), (20.into(), 2.5.into(), "a".into()));
+        assert_eq!(plain("true"), Value::from("true"));
+    }
+}

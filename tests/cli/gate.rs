@@ -1,0 +1,234 @@
+//! `brigade gate`: two commits of a repository that the test makes. What passes and what does not.
+
+use std::fs;
+use std::process::Stdio;
+
+use serde_json::{Value, json};
+
+use crate::util::{Done, Kitchen, finish};
+
+/// A repository in the directory `r` with a program, `work.sh`, and `brigade-gate.toml`.
+struct Repository {
+    kitchen: Kitchen,
+}
+
+/// Twelve blocks are enough for a verdict about sleeps that differ as much as these do.
+const BENCHMARK: &str = "[[benchmark]]\nname = 'work'\ncommand = './work.sh'\nmetrics = ['wall']\n\
+                         blocks = 12\nbudget = '100s'\n";
+const SHORT: &str = "sleep 0.01";
+const LONG: &str = "sleep 0.2";
+
+impl Repository {
+    fn new() -> Self {
+        let repository = Self { kitchen: Kitchen::new() };
+        fs::create_dir(repository.kitchen.path("r")).unwrap();
+        repository.git("-c init.defaultBranch=main init --quiet");
+        repository.config(BENCHMARK);
+        repository
+    }
+
+    /// With a commit for each of these programs.
+    fn of(programs: &[&str]) -> Self {
+        let repository = Self::new();
+        for program in programs {
+            repository.commit(program);
+        }
+        repository
+    }
+
+    fn config(&self, text: &str) {
+        self.kitchen.write("r/brigade-gate.toml", text);
+    }
+
+    fn git(&self, line: &str) {
+        let who = "-c user.name=test -c user.email=test@localhost -c commit.gpgsign=false";
+        let child = self.kitchen.shell(&format!("git -C r {who} {line}")).spawn().unwrap();
+        finish(child).expect(0);
+    }
+
+    fn commit(&self, program: &str) {
+        self.kitchen.write("r/work.sh", format!("#!/bin/sh\n{program}\n"));
+        let child = self.kitchen.shell("chmod +x r/work.sh").spawn().unwrap();
+        finish(child).expect(0);
+        self.git("add --all");
+        self.git("commit --quiet --allow-empty -m work");
+    }
+
+    fn gate(&self, line: &str) -> Done {
+        self.kitchen.run(&format!("gate --repository r --cache cache {line}"))
+    }
+}
+
+fn verdicts(json: &Value) -> Vec<(&str, &str)> {
+    let cells = json["cells"].as_array().unwrap().iter();
+    cells
+        .map(|cell| (cell["experiment"].as_str().unwrap(), cell["verdict"].as_str().unwrap()))
+        .collect()
+}
+
+#[track_caller]
+fn prints(done: &Done, text: &str) {
+    assert!(done.stdout.contains(text), "no {text:?} in {done:#?}");
+}
+
+#[test]
+fn a_slower_commit_fails_and_a_faster_one_passes() {
+    let repository = Repository::of(&[SHORT, LONG]);
+    let done = repository.gate("HEAD~1 HEAD --format json").expect(3);
+    let json = done.json();
+    assert_eq!((&json["kind"], &json["verdict"]), (&json!("gate"), &json!("worse")));
+    assert_eq!(verdicts(&json), [("work", "worse")]);
+    assert_eq!(json["cells"][0]["confirmed"], true);
+    assert_eq!(json["head"]["commit"].as_str().unwrap().len(), 40);
+    // The other way round, with the checkouts of before.
+    let done = repository.gate("HEAD HEAD~1 --export markdown=-").expect(0);
+    assert!(done.stderr.matches("built before").count() == 2, "{}", done.stderr);
+    prints(&done, "better: work wall: Head takes");
+    prints(&done, "| better | work wall |");
+    // Nothing is left in the repository but git's record of two checkouts.
+    assert_eq!(fs::read_dir(repository.kitchen.path("r")).unwrap().count(), 3);
+}
+
+#[test]
+fn each_side_is_built_and_run_in_its_own_checkout() {
+    let repository = Repository::new();
+    repository.config(&format!(
+        "build = 'cp work.sh built; chmod +x built; echo it is built'\n{}",
+        {
+            BENCHMARK.replace("./work.sh", "./built {how}")
+                + "parameters = { how = ['a', '2'] }\nsetup = 'echo $BRIGADE_SIDE >> ../sides'\n"
+        }
+    ));
+    // Head fails where it is not itself.
+    repository.commit("sleep 0.01; test -e ../sides");
+    repository.commit("sleep 0.01; test -e ../sides && grep -q itself work.sh");
+    let done = repository.gate("HEAD~1 --format json --fail-on worse");
+    let json = done.json();
+    let cells = json["cells"].as_array().unwrap();
+    assert_eq!(cells.len(), 2, "{json}");
+    assert_eq!((&cells[0]["case"], &cells[1]["case"]), (&json!({"how": "a"}), &json!({"how": 2})));
+    assert!(json["head"]["name"].as_str().unwrap().starts_with("the working tree: "), "{json}");
+    // Head is the working tree itself, whose sides are beside it.
+    assert_eq!(repository.kitchen.read("sides"), b"head\nhead\n");
+    assert_eq!(repository.kitchen.read("cache/sides"), b"base\nbase\n");
+    assert!(repository.kitchen.path("r/built").exists());
+}
+
+#[test]
+fn a_gate_that_compares_nothing_is_not_green() {
+    let repository = Repository::of(&[SHORT, "sleep 0.011"]);
+    let refused = |line: &str, words: &str| {
+        let done = repository.gate(line).expect(2);
+        assert!(done.stderr.contains(words), "{line}: {}", done.stderr);
+        assert!(done.stdout.is_empty(), "{line}: {}", done.stdout);
+    };
+    refused("HEAD HEAD", "are the same: nothing would be compared");
+    refused("HEAD", "are the same: nothing would be compared");
+    refused("nowhere HEAD", "there is no commit nowhere");
+    refused("HEAD~1 HEAD --command ''", "an empty command");
+    refused("HEAD~1 HEAD --command ' '", "an empty command");
+    refused("HEAD~1 HEAD --command ./none", "`./none`: cannot be started");
+    refused("HEAD~1 HEAD --command './work.sh | cat'", "`|` has a meaning for a shell only");
+    refused("HEAD~1 HEAD --only other", "there is no such benchmark; there are work");
+    refused("HEAD~1 HEAD --config none.toml", "--config none.toml");
+    let here = repository.kitchen.path("r").canonicalize().unwrap();
+    let both = format!("HEAD~1 HEAD --command {}/work.sh", here.display());
+    refused(&both, "base and head would both run");
+    for (config, words) in [
+        ("", "no [[benchmark]]"),
+        ("[[benchmark]]\nname = 'a'\ncommand = ''\n", "its command is empty"),
+        (&format!("{BENCHMARK}blocks = 0\n").replace("blocks = 12\n", ""), "blocks = 0"),
+        (&BENCHMARK.replace("'wall'", "'time'"), "there is no metric \"time\""),
+        (&BENCHMARK.replace("command", "comand"), "unknown field `comand`"),
+    ] {
+        repository.kitchen.write("other.toml", config);
+        refused("HEAD~1 HEAD --config other.toml", words);
+    }
+    repository.git("rm --quiet brigade-gate.toml");
+    repository.git("commit --quiet -m without");
+    refused("HEAD~1 HEAD", "there is no brigade-gate.toml in head");
+    // Another commit with the same files.
+    repository.git("commit --quiet --allow-empty -m again");
+    refused("HEAD~1 HEAD --command ./work.sh", "are the same: nothing would be compared");
+    let elsewhere = repository.kitchen.run("gate HEAD --repository cache").expect(2);
+    elsewhere.says("--repository cache");
+}
+
+#[test]
+fn a_command_or_a_build_that_fails_is_not_green() {
+    let repository = Repository::of(&[SHORT, "exit 7", "kill -SEGV $$", SHORT]);
+    let done = repository.gate("HEAD~3 HEAD~2 --policy worse --format json").expect(1);
+    assert!(done.stderr.contains("`./work.sh` exited with status 7"), "{}", done.stderr);
+    assert_eq!(verdicts(&done.json()), [("work", "inconclusive")]);
+    let done = repository.gate("HEAD~3 HEAD~1 --policy worse").expect(1);
+    assert!(done.stderr.contains("SIGSEGV"), "{}", done.stderr);
+    // What base cannot build is not compared, and nothing of head stands in for it.
+    repository.git("tag base");
+    repository.kitchen.write("r/new", "");
+    repository.commit("sleep 0.012");
+    let build = "--build 'echo needs new; test -e new' --policy worse";
+    let done = repository.gate(&format!("base HEAD {build}")).expect(1);
+    assert!(done.stderr.contains("needs new"), "{}", done.stderr);
+    assert!(done.stderr.contains("the build of base"), "{}", done.stderr);
+    assert!(done.stdout.is_empty(), "{}", done.stdout);
+    // The same again: a failed build is not taken for one that was made before.
+    repository.gate(&format!("base HEAD {build}")).expect(1);
+}
+
+#[test]
+fn too_few_blocks_and_a_full_disk_are_not_green() {
+    let repository = Repository::of(&[SHORT, "sleep 0.011"]);
+    let few = BENCHMARK.replace("blocks = 12", "blocks = 3");
+    repository.kitchen.write("few.toml", few);
+    let done = repository.gate("HEAD~1 HEAD --config few.toml --policy worse").expect(4);
+    assert!(done.stderr.contains("no slowdown could have been found"), "{}", done.stderr);
+    let full = "HEAD~1 HEAD --policy worse --tolerance 99% --export json=/dev/full";
+    let done = repository.gate(full).expect(1);
+    assert!(done.stderr.contains("--export json=/dev/full"), "{}", done.stderr);
+}
+
+#[test]
+fn an_interrupted_gate_is_not_green() {
+    let repository = Repository::of(&["kill -INT $PPID; sleep 1000", SHORT]);
+    let done = repository.gate("HEAD~1 HEAD --policy worse --format json").expect(130);
+    assert_eq!(done.json()["interrupted"], true);
+    let build = "--build 'kill -INT $PPID; sleep 1000'";
+    let done = repository.gate(&format!("HEAD~1 HEAD --policy worse {build}")).expect(130);
+    assert!(done.stderr.contains("interrupted while base was built"), "{}", done.stderr);
+}
+
+#[test]
+fn a_changed_file_of_the_gate_is_told_and_old_checkouts_are_removed() {
+    let repository = Repository::of(&[SHORT]);
+    for budget in 2..=5 {
+        repository.config(&BENCHMARK.replace("100s", &format!("{budget}00s")));
+        repository.commit("sleep 0.01");
+        let done = repository.gate("HEAD~1 HEAD --policy worse --tolerance 99%").expect(0);
+        prints(&done, "brigade-gate.toml differs between base and head");
+    }
+    let checkouts = fs::read_dir(repository.kitchen.path("cache")).unwrap();
+    let count = checkouts.filter(|entry| entry.as_ref().unwrap().path().is_dir()).count();
+    assert_eq!(count, 4, "two in use, and two more");
+}
+
+/// The script does not take another program for Brigade.
+#[test]
+fn the_script_needs_brigade_to_compare() {
+    let repository = Repository::of(&[SHORT, LONG]);
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/ci_gate.sh");
+    let run = |brigade: &str| {
+        let line = format!("cd r && '{script}' HEAD~1 HEAD --cache ../cache");
+        let mut command = repository.kitchen.shell(&line);
+        command.env("GATE_BRIGADE", brigade);
+        finish(command.stdin(Stdio::null()).spawn().unwrap())
+    };
+    for other in ["true", "/no/such", "echo"] {
+        run(other).expect(2).says("is not Brigade");
+    }
+    run(env!("CARGO_BIN_EXE_brigade")).expect(3);
+    // It says the right thing and compares nothing.
+    repository.kitchen.write("mute", "#!/bin/sh\necho brigade 9.9.9\n");
+    let mute = repository.kitchen.path("mute");
+    finish(repository.kitchen.shell("chmod +x mute").spawn().unwrap()).expect(0);
+    run(mute.to_str().unwrap()).expect(1).says("nothing was compared");
+}
