@@ -83,12 +83,12 @@ fn change_in_words(cell: &Compared) -> String {
     if !change.is_finite() {
         return String::new();
     }
-    let (verb, more, less) = match cell.metric.as_str() {
-        "wall" => ("takes", "longer", "less time"),
-        "cpu" | "user" | "system" => ("uses", "more processor time", "less processor time"),
-        "instructions" => ("executes", "more instructions", "fewer instructions"),
-        "peak-memory" => ("needs", "more memory", "less memory"),
-        _ => ("is", "higher", "lower"),
+    let (does, more, less) = match cell.metric.as_str() {
+        "wall" => ("Head takes", "longer", "less time"),
+        "cpu" | "user" | "system" => ("Head uses", "more processor time", "less processor time"),
+        "instructions" => ("Head executes", "more instructions", "fewer instructions"),
+        "peak-memory" => ("Head needs", "more memory", "less memory"),
+        _ => ("Head's figure is", "higher", "lower"),
     };
     let size = |ratio_less_one: f64| percent(ratio_less_one)[1..].to_owned();
     let [low, high] = cell.ratio.interval.map(|end| end - 1.0);
@@ -98,7 +98,7 @@ fn change_in_words(cell: &Compared) -> String {
         _ => format!("{} to {} %", percent(low), percent(high)),
     };
     let direction = if change < 0.0 { less } else { more };
-    format!("Head {verb} {} % {direction} ({between})", size(change))
+    format!("{does} {} % {direction} ({between})", size(change))
 }
 
 /// What an open question most probably comes to: a reader of a green build should see it.
