@@ -112,7 +112,9 @@ fn likely(cell: &Compared) -> String {
 fn advice(cell: &Compared, tolerance: f64) -> String {
     let more = match cell.ended_by {
         Some(EndedBy::Interruption) => return "Let it come to its end.".to_owned(),
+        // There is nothing to run more of.
         Some(EndedBy::Failure) => return String::new(),
+        _ if cell.blocks == 0 => return String::new(),
         Some(EndedBy::Budget) => match cell.budget_s {
             Some(budget) => format!("Raise --budget (it was {budget} s)"),
             None => "Raise --budget".to_owned(),
