@@ -59,7 +59,8 @@ pub(crate) struct AbArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "How the commands are run")]
 pub(crate) struct HowArgs {
-    /// Let `sh` run the commands, for pipes and variables; its own start is measured, too
+    /// Let a shell run the commands, for pipes and variables: bash, which fails with any part of a
+    /// pipe that fails, or sh where there is none. Its own start is measured, too
     #[arg(long)]
     pub(crate) shell: bool,
     /// Put each of these values for {NAME} into the commands, as in n=10,100: each has figures of
@@ -80,7 +81,7 @@ pub(crate) struct HowArgs {
     /// A shell command that runs for each side when all is over
     #[arg(long, value_name = "CMD")]
     pub(crate) cleanup: Option<String>,
-    /// An exit status other than 0 is no failure, if all runs have the same
+    /// An exit status other than 0 is no failure, if all runs have the same; the end by a signal is
     #[arg(long)]
     pub(crate) ignore_failure: bool,
 }
@@ -190,6 +191,13 @@ pub(crate) enum AbMetric {
     Instructions,
     /// The largest resident set of it or a child that it waits for
     PeakMemory,
+}
+
+impl AbMetric {
+    /// As it is written.
+    pub(crate) fn name(self) -> String {
+        self.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
+    }
 }
 
 /// Which verdicts fail.

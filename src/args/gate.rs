@@ -17,10 +17,10 @@ Examples:
 brigade-gate.toml at the top of the repository says what is built and measured; it is read from
 HEAD:
 
-  build = 'cargo build --release --locked'   # by sh, in a checkout of each commit
+  build = 'cargo build --release --locked'   # by a shell, in a checkout of each commit
   metrics = ['cpu', 'wall']                  # what `brigade ab --metric` knows; this is the default
   tolerance = '5%'
-  budget = '30s'                             # for each benchmark
+  budget = '30s'                             # for each benchmark and value of its parameters
 
   [[benchmark]]                              # as many as you like
   name = 'sort'
@@ -30,14 +30,15 @@ HEAD:
                                              # metrics, tolerance, budget of its own
 
 Exit code 0: no benchmark is slower; 3: one is, found in two independent rounds; 4: it cannot be
-said (0 with --policy worse, but only where a slowdown could have been found); 1: a build or a
+said (0 with --policy worse, but only where twice the time would have been found); 1: a build or a
 command failed; 2: something is written wrongly, or base and head are the same. It is 0 only if
 every figure of every benchmark was measured.")]
 pub(crate) struct GateArgs {
     /// The commit that was there before: a branch, a tag or an id
     #[arg(value_name = "BASE")]
     pub(crate) base: String,
-    /// The commit that is to be judged [default: the working tree as it is]
+    /// The commit that is to be judged [default: the working tree as it is, without what git
+    /// ignores]
     #[arg(value_name = "HEAD")]
     pub(crate) head: Option<String>,
     /// Run only the benchmarks with these names
@@ -49,7 +50,7 @@ pub(crate) struct GateArgs {
     /// Measure this command, and read no file; it runs in the checkout
     #[arg(long, value_name = "CMD", conflicts_with_all = ["config", "only"])]
     pub(crate) command: Option<String>,
-    /// What builds a checkout, by sh, in the place of what the file says
+    /// What builds a checkout, by a shell, in the place of what the file says
     #[arg(long, value_name = "CMD")]
     pub(crate) build: Option<String>,
     /// What is compared, in the place of what the file says
@@ -61,10 +62,14 @@ pub(crate) struct GateArgs {
     /// The repository, or a directory in it
     #[arg(long, value_name = "DIR", default_value = ".")]
     pub(crate) repository: PathBuf,
-    /// Where checkouts are built; those of the last four commits are kept for the next time
+    /// Where checkouts are built, outside of the repository; those of the last four commits are kept
+    /// for the next time
     /// [default: brigade/gate in $XDG_CACHE_HOME or ~/.cache]
     #[arg(long, value_name = "DIR")]
     pub(crate) cache: Option<PathBuf>,
+    /// Build both commits, also if that was done before
+    #[arg(long)]
+    pub(crate) rebuild: bool,
     #[command(flatten)]
     pub(crate) verdict: VerdictArgs,
     /// Seed of the order in which base and head take turns

@@ -19,6 +19,7 @@ pub(crate) fn run(args: &AbArgs) -> Result<Exit, Failure> {
         label: label.to_owned(),
         command: command.to_owned(),
         directory: None,
+        without: &[],
     };
     let sides = [side("--base", &args.base), side("--head", &args.head)];
     let pairings = Pairing::all(&settings(args), &sides, &args.how.parameter)?;
@@ -60,18 +61,20 @@ pub(crate) fn run(args: &AbArgs) -> Result<Exit, Failure> {
         cells,
         blocks,
     };
-    verdict::write(&comparison, &args.verdict, &mut results)?;
-    match (signal.exit(), stopped) {
+    let exit = match (signal.exit(), stopped) {
         (Some(exit), _) => Ok(exit),
         (None, Some(Stopped::Failed(message))) => Err(Failure { exit: Exit::JobFailed, message }),
         (None, _) => Ok(verdict::exit(comparison.verdict, args.verdict.fail_on)),
-    }
+    };
+    verdict::write(&comparison, &args.verdict, exit.as_ref().ok(), &mut results)?;
+    exit
 }
 
 fn settings(args: &AbArgs) -> Settings {
     Settings {
         name: args.names.name.clone().unwrap_or_else(|| "ab".to_owned()),
         shell: args.how.shell,
+        shell_by: "--shell",
         setup: args.how.setup.clone(),
         prepare: args.how.prepare.clone(),
         cleanup: args.how.cleanup.clone(),

@@ -55,8 +55,9 @@ pub(crate) fn run(args: &CompareArgs) -> Result<Exit, Failure> {
         blocks: Vec::new(),
     };
     exports::check_document(&args.verdict.exports.export, Document::Comparison(&comparison))?;
-    verdict::write(&comparison, &args.verdict, &mut results)?;
-    Ok(verdict::exit(comparison.verdict, args.verdict.fail_on))
+    let exit = verdict::exit(comparison.verdict, args.verdict.fail_on);
+    verdict::write(&comparison, &args.verdict, Some(&exit), &mut results)?;
+    Ok(exit)
 }
 
 fn side(saved: &Saved, path: &Path) -> Side {

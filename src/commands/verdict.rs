@@ -33,14 +33,17 @@ pub(super) fn exit(verdict: Verdict, fail_on: FailOn) -> Exit {
     }
 }
 
+/// Writes the comparison everywhere. `exit` is what the program ends with, unless that is a failure
+/// which is told by itself.
 pub(super) fn write(
     comparison: &Comparison,
     args: &VerdictArgs,
+    exit: Option<&Exit>,
     results: &mut Results,
 ) -> Result<(), Failure> {
     let (stdout, file) = args.output.formats(args.format);
-    say(comparison, stdout, args, &mut results.stdout_only())?;
-    say(comparison, file, args, &mut results.file_only())?;
+    say(comparison, stdout, exit, &mut results.stdout_only())?;
+    say(comparison, file, exit, &mut results.file_only())?;
     results.finish()?;
     exports::write(&args.exports.export, Document::Comparison(comparison), results)
 }
@@ -48,21 +51,20 @@ pub(super) fn write(
 fn say(
     comparison: &Comparison,
     format: ListFormat,
-    args: &VerdictArgs,
+    exit: Option<&Exit>,
     out: &mut dyn Write,
 ) -> io::Result<()> {
     match format {
         ListFormat::Human => {
             comparison_human::human(out, comparison)?;
-            match (comparison.verdict, args.fail_on) {
-                (Verdict::Inconclusive, FailOn::Worse) => writeln!(
+            match (comparison.verdict, exit) {
+                (Verdict::Inconclusive, Some(Exit::Ok)) => writeln!(
                     out,
-                    "Inconclusive passes, as --fail-on worse says: a slowdown may be in it."
+                    "Inconclusive passes, as --policy worse says: a slowdown may be in it."
                 ),
-                (Verdict::Inconclusive, FailOn::Inconclusive) => writeln!(
-                    out,
-                    "Inconclusive fails with exit code 4; --fail-on worse would let it pass."
-                ),
+                (Verdict::Inconclusive, Some(Exit::Inconclusive)) => {
+                    writeln!(out, "Inconclusive fails with exit code 4, as --policy says.")
+                }
                 _ => Ok(()),
             }
         }

@@ -46,10 +46,13 @@ fn ab_says_better_and_too_little_time() {
     assert_eq!(done["cells"][0]["ended_by"], "blocks");
     // What would help is what had ended it, not what was not used up.
     let done = kitchen.run(&command.replace("--format json", "")).expect(4);
-    assert!(done.stdout.contains("So few blocks find nothing. Run more --blocks."), "{done:#?}");
+    assert!(
+        done.stdout.contains("So few blocks find nothing. Run more blocks (--blocks)."),
+        "{done:#?}"
+    );
     assert!(done.stdout.contains("fails with exit code 4"), "{done:#?}");
     let done = kitchen.run(&command.replace("--format json", "--fail-on worse")).expect(0);
-    assert!(done.stdout.contains("Inconclusive passes, as --fail-on worse says"), "{done:#?}");
+    assert!(done.stdout.contains("Inconclusive passes, as --policy worse says"), "{done:#?}");
 }
 
 #[test]
@@ -80,7 +83,8 @@ fn commands_that_do_not_work_are_refused() {
         ("ab --base /no/such --head true", "--base `/no/such`: cannot be started"),
         ("ab --base '' --head true", "--base an empty command"),
         ("ab --base './base | cat' --head true", "`|` has a meaning for a shell only"),
-        ("ab --base true --head 'x $HOME'", "say --shell, or quote it"),
+        ("ab --base true --head 'x $HOME'", "--shell has a shell run it"),
+        ("ab --base '{n}' --head true --parameter n=1,1", "--parameter n: it is there twice"),
         ("ab --base true --head true --parameter n=1", "no command has {n} in it"),
         ("ab --base true --head true --parameter n", "as in n=10,100"),
         ("ab --base true --head true --name ''", "a name cannot be empty"),
@@ -175,7 +179,7 @@ fn a_command_that_hangs_fails_and_ends_the_comparison() {
 fn ab_has_names_values_and_commands_around_the_runs() {
     let kitchen = Kitchen::new();
     let around = "--setup 'echo $BRIGADE_SIDE > set-up.{n}' --prepare 'echo x >> prepared' \
-                  --cleanup 'rm set-up.{n}; echo $BRIGADE_SIDE {n} >> cleaned' --warmup 2";
+                  --cleanup 'rm -f set-up.{n}; echo $BRIGADE_SIDE {n} >> cleaned' --warmup 2";
     let command = format!(
         "ab --shell --base 'sleep {{n}} | cat' --head 'test -e set-up.{{n}} && sleep {{n}}' \
          --parameter n=0.01,0.02 --name naps --base-name 1a2b --head-name 3c4d {around} --blocks 3 \

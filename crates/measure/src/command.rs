@@ -4,6 +4,7 @@ mod shell;
 mod valgrind;
 
 use std::io;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -23,9 +24,11 @@ pub struct Program {
     words: Vec<String>,
     directory: Option<PathBuf>,
     variables: Vec<(String, String)>,
+    removed_variables: Vec<String>,
     limit: Option<Duration>,
     counted_by: Option<InstructionCounter>,
     any_status: bool,
+    is_shell: bool,
 }
 
 /// Why a command line is not one.
@@ -127,16 +130,23 @@ impl Program {
         Self::of(text, words)
     }
 
-    /// A line that `sh` runs. Starting the shell is a part of what is measured: the same on both
-    /// sides of a comparison.
+    /// A line that a shell runs: `bash` if there is one, else `sh`. Starting the shell is a part of
+    /// what is measured: the same on both sides of a comparison. The line fails with its first
+    /// command that fails, in `bash` also if that is in the middle of a pipe: a program that
+    /// crashes at once would else be a fast one.
     ///
     /// # Errors
     /// When there is nothing.
     pub fn in_shell(text: &str) -> Result<Self, ParseError> {
-        match text.trim().is_empty() {
-            true => Err(ParseError::Empty),
-            false => Self::of(text, ["sh", "-c", text].map(str::to_owned).to_vec()),
+        if text.trim().is_empty() {
+            return Err(ParseError::Empty);
         }
+        let shell: &[&str] = match shell::has_bash() {
+            true => &["bash", "-e", "-o", "pipefail", "-c", text],
+            false => &["sh", "-e", "-c", text],
+        };
+        let program = Self::of(text, shell.iter().map(|&word| word.to_owned()).collect());
+        program.map(|program| Self { is_shell: true, ..program })
     }
 
     fn of(text: &str, words: Vec<String>) -> Result<Self, ParseError> {
@@ -148,9 +158,11 @@ impl Program {
             words,
             directory: None,
             variables: Vec::new(),
+            removed_variables: Vec::new(),
             limit: None,
             counted_by: None,
             any_status: false,
+            is_shell: false,
         })
     }
 
@@ -180,11 +192,34 @@ impl Program {
         self
     }
 
+    /// The same program without these environment variables.
+    #[must_use]
+    pub fn without_variables(mut self, names: &[&str]) -> Self {
+        self.removed_variables.extend(names.iter().map(|&name| name.to_owned()));
+        self
+    }
+
     /// The same program, whose exit status is told in [`Taken`] and is no failure. The end by a
-    /// signal stays one.
+    /// signal stays one, and so does what a shell says of a program that is not there or was ended
+    /// by a signal (126, 127, from 128 on).
     #[must_use]
     pub fn any_status(self, any: bool) -> Self {
         Self { any_status: any, ..self }
+    }
+
+    /// Where its executable is; nothing if there is none.
+    pub fn executable(&self) -> Option<PathBuf> {
+        let is_executable = |path: &PathBuf| {
+            let metadata = path.metadata();
+            metadata.is_ok_and(|of| of.is_file() && of.permissions().mode() & 0o111 != 0)
+        };
+        let path = self.path();
+        if self.name().contains('/') {
+            return Some(path).filter(is_executable);
+        }
+        let directories = std::env::var_os("PATH").unwrap_or_default();
+        let mut found = std::env::split_paths(&directories).map(|directory| directory.join(&path));
+        found.find(is_executable)
     }
 
     /// As it was given.
@@ -225,16 +260,23 @@ impl Program {
             Some(valgrind) => valgrind.command(&self.path()),
         };
         command.args(&self.words[1..]).envs(self.variables.iter().cloned());
+        for name in &self.removed_variables {
+            command.env_remove(name);
+        }
         if let Some(directory) = &self.directory {
             command.current_dir(directory);
         }
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(stderr).process_group(0);
         let begin = Instant::now();
-        let child = command.spawn().map_err(|error| {
+        let mut started = command.spawn().map_err(|error| {
             RunError::NotStarted(format!("`{}`: cannot be started: {error}", self.text))
         })?;
-        let child =
-            Child::watch(child.id()).map_err(|error| failed("cannot be watched", &error))?;
+        let child = Child::watch(started.id()).map_err(|error| {
+            // Nobody else would end it.
+            let _ = started.kill();
+            let _ = started.wait();
+            failed("cannot be watched", &error)
+        })?;
         let mut is_late = false;
         loop {
             let left = self.limit.map(|limit| limit.saturating_sub(begin.elapsed()));
@@ -255,7 +297,9 @@ impl Program {
             let said = format!("`{}` was ended, as it ran for longer than {limit:?}", self.text);
             return Err(RunError::Failed(said));
         }
-        let status = reaped.status.code().filter(|&status| status == 0 || self.any_status);
+        let most = if self.is_shell { 125 } else { 255 };
+        let status = reaped.status.code();
+        let status = status.filter(|&status| status == 0 || (self.any_status && status <= most));
         let Some(status) = status else {
             return Err(RunError::Failed(format!("`{}` {}", self.text, describe(reaped.status))));
         };
@@ -319,7 +363,12 @@ mod tests {
             program.run(Stdio::null(), &|| false),
             Err(RunError::NotStarted(error)) if error.contains("./here")
         ));
-        run_once(&program.in_directory(directory.path().to_owned())).unwrap();
+        assert_eq!(program.executable(), None);
+        let program = program.in_directory(directory.path().to_owned());
+        run_once(&program).unwrap();
+        assert_eq!(program.executable(), Some(directory.path().join("./here")));
+        assert!(Program::parse("sh").unwrap().executable().is_some());
+        assert_eq!(Program::parse("no-such-program").unwrap().executable(), None);
     }
 
     #[test]
@@ -327,6 +376,8 @@ mod tests {
         let any = |line: &str| run_once(&Program::in_shell(line).unwrap().any_status(true));
         assert_eq!(any("exit 3").unwrap().status, 3);
         assert!(any("kill -9 $$").unwrap_err().contains("SIGKILL"));
+        assert!(any("/no/such/program").unwrap_err().contains("exited with status 127"));
+        assert!(any("sh -c 'kill -SEGV $$'; exit 3").is_err());
     }
 
     #[test]
@@ -334,6 +385,10 @@ mod tests {
         let program = Program::in_shell("test \"$SIDE\" = base | cat").unwrap();
         run_once(&program.with_variable("SIDE", "base")).unwrap();
         assert_eq!(Program::in_shell(" "), Err(ParseError::Empty));
+        let fails = |line: &str| run_once(&Program::in_shell(line).unwrap()).is_err();
+        assert!(fails("false; true"));
+        // What a shell without `pipefail` does not see.
+        assert!(fails("/no/such/program | cat") || !shell::has_bash());
     }
 
     #[test]

@@ -47,7 +47,9 @@ pub(crate) fn reason(cell: &Compared, tolerance: f64) -> String {
         Verdict::Better => vec![sentence(&change), why],
         Verdict::Same => {
             let found = match cell.detectable.is_finite() {
-                true => format!("; {} or more would have been found", smallest(cell, tolerance)),
+                true => {
+                    format!("; {} or more would usually have been found", smallest(cell, tolerance))
+                }
                 false => String::new(),
             };
             match change.is_empty() {
@@ -119,7 +121,7 @@ fn advice(cell: &Compared, tolerance: f64) -> String {
             Some(budget) => format!("Raise --budget (it was {budget} s)"),
             None => "Raise --budget".to_owned(),
         },
-        _ => "Run more --blocks".to_owned(),
+        _ => "Run more blocks (--blocks)".to_owned(),
     };
     if !cell.detectable.is_finite() {
         return format!("So few blocks find nothing. {more}.");
@@ -127,8 +129,8 @@ fn advice(cell: &Compared, tolerance: f64) -> String {
     let found = smallest(cell, tolerance);
     let other = if cell.metric == "wall" { ", use --metric cpu" } else { "" };
     format!(
-        "With this noise only slowdowns above {found} would be called worse. {more}{other}, find a \
-         quieter machine, or raise --tolerance."
+        "With this noise only slowdowns above {found} would usually be called worse. {more}{other}, \
+         find a quieter machine, or raise --tolerance."
     )
 }
 
@@ -151,14 +153,23 @@ pub(crate) fn overall(comparison: &Comparison) -> String {
             parts.push(format!("{n} {verdict}"));
         }
     }
-    let (verdict, limit) = (comparison.verdict, tolerated(comparison.tolerance));
+    let verdict = comparison.verdict;
+    // Benchmarks may have tolerances of their own.
+    let of_cells = cells.iter().map(|cell| cell.tolerance.unwrap_or(comparison.tolerance));
+    let (least, most) = of_cells.fold((f64::INFINITY, 0.0_f64), |(least, most), tolerance| {
+        (least.min(tolerance), most.max(tolerance))
+    });
+    let limit = match least < most {
+        true => format!("{} to {}", tolerated(least), tolerated(most)),
+        false => tolerated(if cells.is_empty() { comparison.tolerance } else { most }),
+    };
     format!("{verdict}: {}; tolerance {limit}, seed {}.", parts.join(", "), comparison.seed)
 }
 
 /// What the columns of a table of figures mean.
 pub(crate) const LEGEND: &str = "\
 change: head against base, and between which values the true change lies. smallest detectable: \
-slowdowns from here on would be called worse. noise: base against itself.";
+slowdowns from here on would usually be called worse. noise: base against itself.";
 
 #[cfg(test)]
 mod tests;

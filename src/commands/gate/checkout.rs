@@ -1,12 +1,14 @@
 //! A built checkout for each commit, kept for the next time.
 //!
 //! Checkouts are work trees of the user's repository, outside of its own: tools that look for their
-//! settings in the directories above would else find those of another commit.
+//! settings in the directories above would else find those of another commit. The working tree is
+//! checked out as well: what was built in it before, with other settings, would make another
+//! program than a build from nothing.
 
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use brigade_measure::command::{Program, RunError};
@@ -22,6 +24,8 @@ use crate::signals::Flag;
 const KEPT: usize = 2;
 /// Lines of a failed build's output that are shown.
 const SHOWN: usize = 20;
+/// Bytes of a build's output that are read for its last lines.
+const TAIL: u64 = 8 << 10;
 
 /// The checkouts of one repository. Nobody else uses them as long as this lives.
 pub(super) struct Checkouts<'a> {
@@ -32,21 +36,28 @@ pub(super) struct Checkouts<'a> {
 }
 
 impl<'a> Checkouts<'a> {
-    /// In `directory`, which is made if it is not there; waits until no other gate uses it.
+    /// In a directory of the repository's own in `cache`, which is made if it is not there; waits
+    /// until no other gate uses it.
     pub(super) fn open(
         repository: &'a Repository,
-        directory: Option<&Path>,
+        cache: Option<&Path>,
         signal: &'a Flag,
     ) -> Result<Self, Failure> {
-        let directory = match directory {
-            Some(directory) => directory.to_owned(),
-            None => usual_directory(&repository.root),
-        };
+        let cache = cache.map_or_else(usual_cache, Path::to_owned);
         let wrong =
-            |error: io::Error| Failure::usage(format!("--cache {}: {error}", directory.display()));
-        let directory = std::path::absolute(&directory).map_err(wrong)?;
+            |error: io::Error| Failure::usage(format!("--cache {}: {error}", cache.display()));
+        let cache = std::path::absolute(&cache).map_err(wrong)?;
+        let directory = cache.join(name(&repository.root));
         fs::create_dir_all(&directory).map_err(wrong)?;
         let directory = directory.canonicalize().map_err(wrong)?;
+        if directory.starts_with(&repository.root) {
+            let _ = fs::remove_dir(&directory);
+            return Err(Failure::usage(format!(
+                "--cache {}: it is in the repository, whose settings would be found by builds of \
+                 other commits; name a directory outside",
+                cache.display()
+            )));
+        }
         let lock = File::options().create(true).append(true).open(directory.join("lock"));
         let lock = lock.map_err(wrong)?;
         let mut told = false;
@@ -54,10 +65,7 @@ impl<'a> Checkouts<'a> {
             if error != rustix::io::Errno::WOULDBLOCK {
                 return Err(wrong(error.into()));
             }
-            if let Some(exit) = signal.exit() {
-                let message = "interrupted before anything was built".to_owned();
-                return Err(Failure { exit, message });
-            }
+            interrupted(signal, "before anything was built")?;
             if !told {
                 let directory = directory.display();
                 console::say(format_args!("waiting for another gate that uses {directory}"));
@@ -70,34 +78,29 @@ impl<'a> Checkouts<'a> {
 
     /// Where the files of a revision are, once it is built.
     pub(super) fn place(&self, revision: &Revision) -> PathBuf {
-        match revision.is_working_tree {
-            true => self.repository.root.clone(),
-            false => self.directory.join(&revision.id),
-        }
+        self.directory.join(&revision.id)
     }
 
-    /// Checks a revision out, and runs `command` there.
+    /// Checks a revision out, and runs `command` there, unless that was done before with the same
+    /// tools and settings.
     pub(super) fn build(
         &self,
         side: &str,
         revision: &Revision,
         command: Option<&str>,
+        again: bool,
     ) -> Result<(), Failure> {
         let checkout = self.place(revision);
-        if revision.is_working_tree {
-            return match command {
-                Some(command) => self.run_build(side, revision, &checkout, command),
-                None => Ok(()),
-            };
-        }
         let mark = self.mark(&revision.id);
-        let built = command.unwrap_or_default();
-        let is_built = is_untouched(&checkout, &revision.id)
+        let built = command.map_or_else(String::new, |command| format!("{command}\n{}", tools()));
+        let is_built = !again
+            && is_untouched(&checkout, &revision.id)
             && fs::read_to_string(&mark).is_ok_and(|text| text == built);
         if is_built {
             console::say(format_args!("{side} {}: built before", revision.name));
         } else {
             self.check_out(&checkout, &revision.id)?;
+            interrupted(self.signal, &format!("while {side} was checked out"))?;
             if let Some(command) = command {
                 self.run_build(side, revision, &checkout, command)?;
             }
@@ -111,47 +114,47 @@ impl<'a> Checkouts<'a> {
         let mut others = Vec::new();
         for entry in fs::read_dir(&self.directory)? {
             let path = entry?.path();
+            // Nothing else is ever removed: only what is named as a mark is named.
             let Some(id) = path.file_name().and_then(|name| name.to_str()) else { continue };
-            if path.is_dir() && used.iter().all(|revision| revision.id != id) {
-                let age = fs::metadata(self.mark(id)).and_then(|mark| mark.modified()).ok();
-                others.push((age, id.to_owned()));
+            let Some(id) = id.strip_suffix(".built").filter(|id| is_id(id)) else { continue };
+            if used.iter().all(|revision| revision.id != id) {
+                others.push((fs::metadata(&path)?.modified().ok(), id.to_owned()));
             }
         }
         others.sort();
         let surplus = others.len().saturating_sub(KEPT);
         for (_, id) in others.into_iter().take(surplus) {
             self.remove(&self.directory.join(&id));
-            fs::remove_file(self.mark(&id)).or_else(|error| match error.kind() {
-                io::ErrorKind::NotFound => Ok(()),
-                _ => Err(error),
-            })?;
+            fs::remove_file(self.mark(&id))?;
         }
         Ok(())
     }
 
-    /// Beside a checkout: the command that has built it.
+    /// Beside a checkout: what has built it.
     fn mark(&self, id: &str) -> PathBuf {
         self.directory.join(format!("{id}.built"))
     }
 
     fn check_out(&self, checkout: &Path, id: &str) -> Result<(), Failure> {
+        let failed = |error| Failure { exit: Exit::JobFailed, message: format!("git: {error}") };
         let _ = fs::remove_file(self.mark(id));
         self.remove(checkout);
-        let path = checkout.to_string_lossy();
-        self.repository.git(&["worktree", "add", "--quiet", "--detach", "--force", &path, id])?;
+        let add = ["worktree", "add", "--quiet", "--detach", "--force"].map(AsRef::as_ref);
+        let arguments = [&add[..], &[checkout.as_os_str(), id.as_ref()]].concat();
+        git(&self.repository.root, &arguments).map_err(failed)?;
         if checkout.join(".gitmodules").exists() {
-            git(checkout, &["submodule", "update", "--quiet", "--init", "--recursive"])
-                .map_err(|error| Failure { exit: Exit::JobFailed, message: error })?;
+            let update = ["submodule", "update", "--quiet", "--init", "--recursive"];
+            git(checkout, &update).map_err(failed)?;
         }
         Ok(())
     }
 
     /// What cannot be removed is in the way of the next checkout, which says so.
     fn remove(&self, checkout: &Path) {
-        let path = checkout.to_string_lossy();
-        let _ = self.repository.git(&["worktree", "remove", "--force", "--force", &path]);
+        let remove = ["worktree", "remove", "--force", "--force"].map(AsRef::as_ref);
+        let arguments = [&remove[..], &[checkout.as_os_str()]].concat();
+        let _ = git(&self.repository.root, &arguments);
         let _ = fs::remove_dir_all(checkout);
-        let _ = self.repository.git(&["worktree", "prune"]);
     }
 
     fn run_build(
@@ -162,14 +165,12 @@ impl<'a> Checkouts<'a> {
         command: &str,
     ) -> Result<(), Failure> {
         let log = self.directory.join(format!("{side}.log"));
-        // One directory for what both commits build would mix them.
-        let script = format!(
-            "unset CARGO_TARGET_DIR CARGO_BUILD_TARGET_DIR\nexec >\"$BRIGADE_BUILD_LOG\" 2>&1\n{command}"
-        );
+        let script = format!("exec >\"$BRIGADE_BUILD_LOG\" 2>&1\n{command}");
         let program = Program::in_shell(&script)
             .map_err(|error| Failure::usage(format!("the build command is {error}")))?
             .in_directory(directory.to_owned())
             .with_variable("BRIGADE_BUILD_LOG", &log.to_string_lossy());
+        let program = super::without_surroundings(program);
         console::say(format_args!("building {side}, {}: {command}", revision.name));
         let begin = Instant::now();
         let progress = Progress::waiting();
@@ -184,10 +185,9 @@ impl<'a> Checkouts<'a> {
                 console::say(format_args!("built {side} in {took:.1} s"));
                 Ok(())
             }
-            Err(_) if self.signal.is_set() => Err(Failure {
-                exit: self.signal.exit().unwrap_or(Exit::JobFailed),
-                message: format!("interrupted while {side} was built"),
-            }),
+            Err(_) if self.signal.is_set() => {
+                interrupted(self.signal, &format!("while {side} was built"))
+            }
             Err(error) => {
                 for line in last_lines(&log, SHOWN) {
                     console::write(format!("  {line}\n").as_bytes());
@@ -211,28 +211,91 @@ impl<'a> Checkouts<'a> {
 
 /// Whether a checkout has this commit's files, as they were.
 fn is_untouched(checkout: &Path, id: &str) -> bool {
+    // Without a record of its own the directory would be a part of any repository around it.
+    let top = git(checkout, &["rev-parse", "--show-toplevel"]);
+    if top.is_ok_and(|top| Path::new(&top) != checkout) {
+        return false;
+    }
     let head = git(checkout, &["rev-parse", "HEAD"]);
     let changes = git(checkout, &["status", "--porcelain", "--untracked-files=no"]);
     head.is_ok_and(|head| head == id) && changes.is_ok_and(|changes| changes.is_empty())
 }
 
+/// An error if a signal has come.
+fn interrupted(signal: &Flag, when: &str) -> Result<(), Failure> {
+    match signal.exit() {
+        None => Ok(()),
+        Some(exit) => Err(Failure { exit, message: format!("interrupted {when}") }),
+    }
+}
+
 /// The last lines of a file, made safe to show.
 fn last_lines(file: &Path, count: usize) -> Vec<String> {
-    let bytes = fs::read(file).unwrap_or_default();
+    let tail = || -> io::Result<Vec<u8>> {
+        let mut file = File::open(file)?;
+        let len = file.metadata()?.len();
+        file.seek(SeekFrom::Start(len.saturating_sub(TAIL)))?;
+        let mut bytes = Vec::new();
+        file.take(TAIL).read_to_end(&mut bytes)?;
+        Ok(bytes)
+    };
+    let bytes = tail().unwrap_or_default();
     let text = String::from_utf8_lossy(&bytes);
     let lines = text.lines().rev().filter(|line| !line.trim().is_empty()).take(count);
-    let mut lines: Vec<String> = lines.map(|line| printable(line).to_string()).collect();
+    let mut lines: Vec<String> = lines.map(printable).collect();
     lines.reverse();
     lines
 }
 
-/// A directory for each repository.
-fn usual_directory(root: &Path) -> PathBuf {
+/// What makes another program of the same files: compilers, and what they are told by variables.
+fn tools() -> String {
+    const VERSIONS: [&str; 5] =
+        ["rustc -vV", "cc --version", "c++ --version", "go version", "python3 --version"];
+    const VARIABLES: [&str; 12] = [
+        "CC",
+        "CXX",
+        "CFLAGS",
+        "CXXFLAGS",
+        "CPPFLAGS",
+        "LDFLAGS",
+        "MAKEFLAGS",
+        "RUSTC",
+        "RUSTFLAGS",
+        "RUSTUP_TOOLCHAIN",
+        "GOFLAGS",
+        "PATH",
+    ];
+    let version = |line: &&str| {
+        let mut words = line.split(' ');
+        let output = Command::new(words.next()?).args(words).stdin(Stdio::null()).output().ok()?;
+        Some(String::from_utf8_lossy(&output.stdout).into_owned())
+    };
+    let variables = std::env::vars_os().filter_map(|(name, value)| {
+        let name = name.to_str()?;
+        let counts = VARIABLES.contains(&name) || name.starts_with("CARGO_");
+        counts.then(|| format!("{name}={}\n", value.to_string_lossy()))
+    });
+    let mut variables: Vec<String> = variables.collect();
+    variables.sort();
+    let all = VERSIONS.iter().filter_map(version).chain(variables);
+    blake3::hash(all.collect::<String>().as_bytes()).to_hex().to_string()
+}
+
+/// Whether it is the id of a commit.
+fn is_id(text: &str) -> bool {
+    matches!(text.len(), 40 | 64) && text.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
+fn usual_cache() -> PathBuf {
     let of =
         |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     let cache = of("XDG_CACHE_HOME").or_else(|| of("HOME").map(|home| home.join(".cache")));
-    let cache = cache.unwrap_or_else(std::env::temp_dir);
+    cache.unwrap_or_else(std::env::temp_dir).join("brigade/gate")
+}
+
+/// A name for the directory of each repository.
+fn name(root: &Path) -> String {
     let name = root.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let hash = blake3::hash(root.as_os_str().as_encoded_bytes()).to_hex();
-    cache.join("brigade/gate").join(format!("{name}-{}", &hash[..8]))
+    format!("{name}-{}", &hash[..8])
 }

@@ -16,6 +16,8 @@ const BUDGET: Duration = Duration::from_secs(30);
 /// no work: waiting, or less at the same time.
 const METRICS: [AbMetric; 2] = [AbMetric::Cpu, AbMetric::Wall];
 const BLOCKS: u32 = 400;
+/// A program that hangs should not hang a CI.
+const TIMEOUT: Duration = Duration::from_secs(600);
 
 /// What is built and measured.
 #[derive(Clone, Debug, PartialEq)]
@@ -86,6 +88,9 @@ impl Config {
     /// What is wrong with it, and where.
     pub(super) fn parse(text: &str) -> Result<Self, String> {
         let file: File = toml::from_str(text).map_err(|error| error.to_string())?;
+        if file.build.as_ref().is_some_and(|build| build.trim().is_empty()) {
+            return Err("build is empty: leave it out if nothing is to be built".to_owned());
+        }
         if file.benchmark.is_empty() {
             return Err("there is no [[benchmark]] in it, so nothing would be compared".to_owned());
         }
@@ -104,6 +109,28 @@ impl Config {
         Ok(Self { build: file.build, benchmarks })
     }
 
+    /// What this asks less than another: benchmarks and metrics that it lacks, larger tolerances.
+    pub(super) fn less_than(&self, other: &Self) -> Vec<String> {
+        let mut less = Vec::new();
+        for Benchmark { name, metrics, tolerance, .. } in &other.benchmarks {
+            let Some(own) = self.benchmarks.iter().find(|own| own.name == *name) else {
+                less.push(format!("head has no benchmark {name} any more"));
+                continue;
+            };
+            let missing = metrics.iter().filter(|metric| !own.metrics.contains(metric));
+            less.extend(
+                missing.map(|metric| {
+                    format!("{name}: head does not measure {} any more", metric.name())
+                }),
+            );
+            if own.tolerance > *tolerance {
+                let [before, now] = [tolerance, &own.tolerance].map(|of| (of * 1e6).round() / 1e4);
+                less.push(format!("{name}: head tolerates {now} %, base {before} %"));
+            }
+        }
+        less
+    }
+
     /// One benchmark, of this command.
     pub(super) fn of_command(command: &str) -> Self {
         let benchmark = Benchmark {
@@ -119,7 +146,7 @@ impl Config {
             metrics: METRICS.to_vec(),
             tolerance: args::DEFAULT_TOLERANCE,
             budget: BUDGET,
-            timeout: None,
+            timeout: Some(TIMEOUT),
             blocks: BLOCKS,
         };
         Self { build: None, benchmarks: vec![benchmark] }
@@ -154,7 +181,7 @@ fn benchmark(file: &File, entry: &Entry) -> Result<Benchmark, String> {
             .map_err(|error| format!("tolerance: {error}"))?
             .unwrap_or(args::DEFAULT_TOLERANCE),
         budget: duration("budget", &entry.budget, &file.budget)?.unwrap_or(BUDGET),
-        timeout: duration("timeout", &entry.timeout, &file.timeout)?,
+        timeout: Some(duration("timeout", &entry.timeout, &file.timeout)?.unwrap_or(TIMEOUT)),
         blocks: positive("blocks", entry.blocks, BLOCKS, 2000)?,
         ..Config::of_command(&entry.command).benchmarks.remove(0).named(&entry.name)
     })
@@ -179,14 +206,18 @@ fn metrics(names: Option<&Vec<String>>) -> Result<Vec<AbMetric>, String> {
         return Err("metrics is empty, so nothing would be compared".to_owned());
     }
     let known = || {
-        let names = AbMetric::value_variants().iter().filter_map(AbMetric::to_possible_value);
-        names.map(|value| value.get_name().to_owned()).collect::<Vec<_>>().join(", ")
+        let names = AbMetric::value_variants().iter().map(|metric| metric.name());
+        names.collect::<Vec<_>>().join(", ")
     };
     let metric = |name: &String| {
         AbMetric::from_str(name, false)
             .map_err(|_| format!("there is no metric {name:?}; there are {}", known()))
     };
-    names.iter().map(metric).collect()
+    let metrics: Vec<AbMetric> = names.iter().map(metric).collect::<Result<_, _>>()?;
+    match metrics.iter().enumerate().find(|(at, metric)| metrics[..*at].contains(metric)) {
+        Some((_, metric)) => Err(format!("the metric {} is there twice", metric.name())),
+        None => Ok(metrics),
+    }
 }
 
 #[cfg(test)]
@@ -219,6 +250,8 @@ mod tests {
         for (text, words) in [
             ("build = 'make'", "no [[benchmark]]"),
             ("", "no [[benchmark]]"),
+            (&format!("build = ''\n{one}"), "build is empty"),
+            (&format!("{one}metrics = ['cpu', 'cpu']"), "cpu is there twice"),
             ("[[benchmark]]\nname = 'a'\n", "missing field `command`"),
             ("[[benchmark]]\nname = 'a'\ncommand = ' '", "command is empty"),
             ("[[benchmark]]\nname = ''\ncommand = 'a'", "empty name"),
@@ -234,5 +267,25 @@ mod tests {
             let error = Config::parse(text).unwrap_err();
             assert!(error.contains(words), "{text}: {error}");
         }
+    }
+
+    #[test]
+    fn what_head_asks_less_is_told() {
+        let read = |text: &str| Config::parse(text).unwrap();
+        let base = read(
+            "[[benchmark]]\nname = 'a'\ncommand = 'a'\ntolerance = '7%'\n\
+             [[benchmark]]\nname = 'b'\ncommand = 'b'",
+        );
+        let head =
+            read("[[benchmark]]\nname = 'a'\ncommand = 'a'\ntolerance = '29%'\nmetrics = ['wall']");
+        assert_eq!(
+            head.less_than(&base),
+            [
+                "a: head does not measure cpu any more",
+                "a: head tolerates 29 %, base 7 %",
+                "head has no benchmark b any more"
+            ]
+        );
+        assert!(base.less_than(&head).is_empty());
     }
 }

@@ -8,6 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
+use brigade_measure::command::Program;
 use brigade_measure::comparison::{self, COMPARE_SCHEMA, Compared, Comparison};
 use brigade_measure::gate::Stopped;
 use brigade_measure::host::Host;
@@ -19,11 +20,14 @@ use repository::{Repository, Revision};
 
 use super::pairing::{Pairing, Settings, Side};
 use super::verdict;
-use crate::args::{AbMetric, DEFAULT_TOLERANCE, GateArgs};
+use crate::args::{AbMetric, GateArgs};
 use crate::console;
 use crate::exit::{Exit, Failure};
 use crate::exports;
 use crate::signals::Flag;
+
+/// A verdict that would not have found a program that takes twice as long is none.
+const BLIND: f64 = 1.0;
 
 pub(crate) fn run(args: &GateArgs) -> Result<Exit, Failure> {
     let repository = Repository::of(&args.repository)?;
@@ -32,19 +36,27 @@ pub(crate) fn run(args: &GateArgs) -> Result<Exit, Failure> {
         Some(head) => repository.commit(head)?,
         None => repository.working_tree()?,
     };
-    if base.has_files_of(&head) {
+    if Repository::are_same(&base, &head) {
         return Err(Failure::usage(format!(
             "base, {}, and head, {}, are the same: nothing would be compared",
             base.name, head.name
         )));
     }
     let mut warnings = Vec::new();
+    if !repository.is_ancestor(&base, &head) {
+        warnings.push(
+            "head does not contain base: what base has that head lacks is compared, too \
+             (`git merge-base` names the commit that both have)"
+                .to_owned(),
+        );
+    }
     let config = settled(args, config(args, &repository, [&base, &head], &mut warnings)?)?;
-    let has_times = |benchmark: &Benchmark| {
+    warnings.extend(left_out(args, &config));
+    let benchmarks = chosen(args, &config);
+    let has_times = |benchmark: &&Benchmark| {
         benchmark.metrics.iter().any(|of| matches!(of, AbMetric::Wall | AbMetric::Cpu))
     };
-    let exported = &args.verdict.exports.export;
-    exports::check_times(exported, config.benchmarks.iter().any(has_times))?;
+    exports::check_times(&args.verdict.exports.export, benchmarks.iter().any(has_times))?;
     let mut results = verdict::open(&args.verdict, &[])?;
     warnings.extend(verdict::warnings());
     let signal = Flag::watch()?;
@@ -53,28 +65,35 @@ pub(crate) fn run(args: &GateArgs) -> Result<Exit, Failure> {
     let directories = [checkouts.place(&base), checkouts.place(&head)];
     // What is written wrongly is told before anything is built.
     let mut pairings = Vec::new();
-    for benchmark in &config.benchmarks {
-        refuse_one_program_for_both(benchmark, &repository)?;
-        pairings.push((benchmark, of_benchmark(args, benchmark, &directories)?));
+    for benchmark in &benchmarks {
+        refuse_paths_into(&repository.root, benchmark)?;
+        for pairing in of_benchmark(args, benchmark, &directories)? {
+            pairings.push((*benchmark, pairing));
+        }
     }
     let build = config.build.as_deref();
-    checkouts.build("base", &base, build)?;
-    checkouts.build("head", &head, build)?;
+    checkouts.build("base", &base, build, args.rebuild)?;
+    checkouts.build("head", &head, build, args.rebuild)?;
+    for (_, pairing) in &pairings {
+        pairing.check()?;
+    }
+    for (benchmark, _) in pairings.iter().filter(|(_, pairing)| pairing.are_alike()) {
+        let name = &benchmark.name;
+        warnings.push(format!("{name}: base and head run the same program, byte for byte"));
+    }
     let (mut cells, mut blocks, mut failures) = (Vec::new(), Vec::new(), Vec::new());
-    for (benchmark, pairings) in &pairings {
-        let (name, budget) = (&benchmark.name, benchmark.budget.as_secs_f64());
-        for pairing in pairings {
-            if signal.is_set() {
-                break;
-            }
-            console::say(format_args!("{name}: base and head in turns, for up to {budget} s"));
-            let paired = pairing.measure(&signal)?;
-            if let Some(Stopped::Failed(error)) = paired.stopped {
-                failures.push(format!("{}: {error}", benchmark.name));
-            }
-            cells.extend(paired.cells);
-            blocks.extend(paired.blocks);
+    for (benchmark, pairing) in &pairings {
+        if signal.is_set() {
+            break;
         }
+        let (name, budget) = (&benchmark.name, benchmark.budget.as_secs_f64());
+        console::say(format_args!("{name}: base and head in turns, for up to {budget} s"));
+        let paired = pairing.measure(&signal)?;
+        if let Some(Stopped::Failed(error)) = paired.stopped {
+            failures.push(format!("{name}: {error}"));
+        }
+        cells.extend(paired.cells);
+        blocks.extend(paired.blocks);
     }
     if let Err(error) = checkouts.forget_old([&base, &head]) {
         console::say(format_args!("warning: old checkouts are not removed: {error}"));
@@ -85,7 +104,7 @@ pub(crate) fn run(args: &GateArgs) -> Result<Exit, Failure> {
         kind: "gate".to_owned(),
         base: side(&base, &host),
         head: side(&head, &host),
-        tolerance: args.verdict.tolerance.unwrap_or(DEFAULT_TOLERANCE),
+        tolerance: benchmarks.iter().map(|benchmark| benchmark.tolerance).fold(0.0, f64::max),
         seed: args.seed,
         took_s: begin.elapsed().as_secs_f64(),
         warnings,
@@ -94,29 +113,33 @@ pub(crate) fn run(args: &GateArgs) -> Result<Exit, Failure> {
         cells,
         blocks,
     };
-    verdict::write(&comparison, &args.verdict, &mut results)?;
-    if let Some(exit) = signal.exit() {
-        return Ok(exit);
-    }
-    if let Some(message) = failures.into_iter().next() {
-        return Err(Failure { exit: Exit::JobFailed, message });
-    }
-    exit(&comparison, args)
+    let exit = match (signal.exit(), failures.into_iter().next()) {
+        (Some(exit), _) => Ok(exit),
+        (None, Some(message)) => Err(Failure { exit: Exit::JobFailed, message }),
+        (None, None) => exit(&comparison, args),
+    };
+    verdict::write(&comparison, &args.verdict, exit.as_ref().ok(), &mut results)?;
+    exit
 }
 
 /// Green only if each figure was measured, and each could have been found to be worse.
 fn exit(comparison: &Comparison, args: &GateArgs) -> Result<Exit, Failure> {
-    let is_measured =
-        |cell: &Compared| cell.blocks > 0 && cell.base.is_finite() && cell.head.is_finite();
+    let is_measured = |cell: &Compared| {
+        cell.blocks > 0
+            && cell.base.is_finite()
+            && cell.head.is_finite()
+            && !cell.why.starts_with("not measured")
+    };
     if comparison.cells.is_empty() || !comparison.cells.iter().all(is_measured) {
         let message = "not every figure was measured".to_owned();
         return Err(Failure { exit: Exit::JobFailed, message });
     }
     let exit = verdict::exit(comparison.verdict, args.verdict.fail_on);
-    let is_blind = |cell: &Compared| !cell.detectable.is_finite();
+    // Not finite, too.
+    let is_blind = |cell: &Compared| !(cell.detectable <= BLIND);
     match exit {
         Exit::Ok if comparison.cells.iter().any(is_blind) => {
-            console::say("no slowdown could have been found in so few blocks: raise --budget");
+            console::say("so few blocks, with this noise, would not find what takes twice as long");
             Ok(Exit::Inconclusive)
         }
         exit => Ok(exit),
@@ -133,35 +156,48 @@ fn config(
     if let Some(command) = &args.command {
         return Ok(Config::of_command(command));
     }
-    let (place, text) = match &args.config {
-        Some(file) => {
-            let text = fs::read_to_string(file)
-                .map_err(|error| Failure::usage(format!("--config {}: {error}", file.display())))?;
-            (file.display().to_string(), text)
-        }
-        None => {
-            let text = repository.text(head, config::FILE).ok_or_else(|| {
-                Failure::usage(format!(
-                    "there is no {} in head, {}: it says what is measured (brigade gate --help \
-                     shows one), or give --command",
-                    config::FILE,
-                    head.name
-                ))
-            })?;
-            if repository.text(base, config::FILE).is_some_and(|of_base| of_base != text) {
-                warnings.push(format!(
-                    "{} differs between base and head: that of head is used",
-                    config::FILE
-                ));
-            }
-            (config::FILE.to_owned(), text)
-        }
-    };
     // An error of the file has several lines, with the place marked.
-    Config::parse(&text).map_err(|error| {
-        let error = error.trim_end().replace('\n', "; ");
-        Failure::usage(format!("{place}: {error}"))
-    })
+    let wrong = |place: String, error: String| {
+        Failure::usage(format!("{place}: {}", error.trim_end().replace('\n', "; ")))
+    };
+    if let Some(file) = &args.config {
+        let place = file.display().to_string();
+        let text = fs::read_to_string(file)
+            .map_err(|error| Failure::usage(format!("--config {place}: {error}")))?;
+        return Config::parse(&text).map_err(|error| wrong(place, error));
+    }
+    let text = repository.text(head, config::FILE).ok_or_else(|| {
+        Failure::usage(format!(
+            "there is no {} in head, {}: it says what is measured (brigade gate --help shows one), \
+             or give --command",
+            config::FILE,
+            head.name
+        ))
+    })?;
+    let config = Config::parse(&text).map_err(|error| wrong(config::FILE.to_owned(), error))?;
+    // Who changes the program may change what is asked of it. A reviewer has to see that.
+    if let Some(of_base) = repository.text(base, config::FILE).filter(|of_base| *of_base != text) {
+        let file = config::FILE;
+        warnings.push(format!("{file} differs between base and head: that of head is used"));
+        if let Ok(of_base) = Config::parse(&of_base) {
+            warnings.extend(config.less_than(&of_base));
+        }
+    }
+    Ok(config)
+}
+
+/// What `--only` leaves out.
+fn left_out(args: &GateArgs, config: &Config) -> Option<String> {
+    let names = config.benchmarks.iter().map(|benchmark| benchmark.name.as_str());
+    let names: Vec<&str> = names
+        .filter(|name| !args.only.is_empty() && !args.only.iter().any(|of| of == name))
+        .collect();
+    (!names.is_empty()).then(|| format!("--only leaves out: {}", names.join(", ")))
+}
+
+fn chosen<'a>(args: &GateArgs, config: &'a Config) -> Vec<&'a Benchmark> {
+    let all = config.benchmarks.iter();
+    all.filter(|benchmark| args.only.is_empty() || args.only.contains(&benchmark.name)).collect()
 }
 
 /// With what the command line says in the place of the file.
@@ -174,8 +210,8 @@ fn settled(args: &GateArgs, mut config: Config) -> Result<Config, Failure> {
             return Err(Failure::usage(error));
         }
     }
-    if !args.only.is_empty() {
-        config.benchmarks.retain(|benchmark| args.only.contains(&benchmark.name));
+    if args.build.as_ref().is_some_and(|build| build.trim().is_empty()) {
+        return Err(Failure::usage("--build is empty: leave it out if nothing is to be built"));
     }
     config.build = args.build.clone().or(config.build);
     for benchmark in &mut config.benchmarks {
@@ -188,20 +224,24 @@ fn settled(args: &GateArgs, mut config: Config) -> Result<Config, Failure> {
     Ok(config)
 }
 
-/// An absolute path into the repository names the program of the working tree, for both sides.
-fn refuse_one_program_for_both(
-    benchmark: &Benchmark,
-    repository: &Repository,
-) -> Result<(), Failure> {
-    let program = benchmark.command.split_whitespace().next().unwrap_or_default();
-    let program = program.trim_matches(['\'', '"']);
-    match Path::new(program).starts_with(&repository.root) {
-        true => Err(Failure::usage(format!(
-            "benchmark {}: base and head would both run {program}: name it from the top of the \
-             repository, as each side has a checkout of its own",
+/// A path into the working tree names the same program or file for both sides.
+fn refuse_paths_into(root: &Path, benchmark: &Benchmark) -> Result<(), Failure> {
+    let lines = [&benchmark.setup, &benchmark.prepare, &benchmark.cleanup];
+    let lines = lines.into_iter().flatten().chain([&benchmark.command]);
+    let root = root.to_string_lossy();
+    let names_it = |line: &&String| {
+        line.match_indices(&*root).any(|(at, _)| {
+            let after = line[at + root.len()..].chars().next();
+            after.is_none_or(|c| !c.is_alphanumeric() && !"-_.".contains(c))
+        })
+    };
+    match lines.into_iter().find(names_it) {
+        Some(line) => Err(Failure::usage(format!(
+            "benchmark {}: base and head would both use {root} in `{line}`: name files from the \
+             top of the repository, as each side has a checkout of its own",
             benchmark.name
         ))),
-        false => Ok(()),
+        None => Ok(()),
     }
 }
 
@@ -216,15 +256,40 @@ fn of_benchmark(
         label: format!("{which} of {name}:"),
         command: command.clone(),
         directory: Some(directory.clone()),
+        without: &SURROUNDINGS,
     };
     let sides = [side("base", &directories[0]), side("head", &directories[1])];
     Pairing::all(&settings(args, benchmark), &sides, &benchmark.parameters)
+}
+
+/// Variables that would have both sides use one directory, or git another repository.
+const SURROUNDINGS: [&str; 12] = {
+    let git = repository::VARIABLES;
+    [
+        "CARGO_TARGET_DIR",
+        "CARGO_BUILD_TARGET_DIR",
+        git[0],
+        git[1],
+        git[2],
+        git[3],
+        git[4],
+        git[5],
+        git[6],
+        git[7],
+        git[8],
+        git[9],
+    ]
+};
+
+fn without_surroundings(program: Program) -> Program {
+    program.without_variables(&SURROUNDINGS)
 }
 
 fn settings(args: &GateArgs, benchmark: &Benchmark) -> Settings {
     Settings {
         name: benchmark.name.clone(),
         shell: benchmark.shell,
+        shell_by: "shell = true",
         setup: benchmark.setup.clone(),
         prepare: benchmark.prepare.clone(),
         cleanup: benchmark.cleanup.clone(),
@@ -323,12 +388,15 @@ mod tests {
         let open = comparison(Verdict::Inconclusive, |_| {});
         assert_eq!(code(&open, "inconclusive"), Exit::Inconclusive);
         assert_eq!(code(&open, "worse"), Exit::Ok);
-        let blind = comparison(Verdict::Inconclusive, |cell| cell.detectable = f64::INFINITY);
-        assert_eq!(code(&blind, "worse"), Exit::Inconclusive);
+        for detectable in [f64::INFINITY, f64::NAN, 9.0] {
+            let blind = comparison(Verdict::Inconclusive, |cell| cell.detectable = detectable);
+            assert_eq!(code(&blind, "worse"), Exit::Inconclusive);
+        }
         for lacks in [
             (|cell| cell.blocks = 0) as fn(&mut Compared),
             |cell| cell.base = f64::NAN,
             |cell| cell.head = f64::NAN,
+            |cell| cell.why = "not measured: it is too small".to_owned(),
         ] {
             assert_eq!(code(&comparison(Verdict::Inconclusive, lacks), "worse"), Exit::JobFailed);
         }

@@ -1,5 +1,7 @@
 //! Git: commits, and what was in them.
 
+use std::ffi::OsStr;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -12,18 +14,33 @@ pub(super) struct Repository {
     pub(super) root: PathBuf,
 }
 
-/// What is compared: a commit, or the working tree.
+/// A commit that is compared.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Revision {
-    /// The commit's id; of the working tree, that of the commit that is checked out.
+    /// The commit's id.
     pub(super) id: String,
     /// For people, as in `1a2b3c4 (Parse faster)`.
     pub(super) name: String,
-    /// Whether it is the working tree as it is.
-    pub(super) is_working_tree: bool,
-    /// Identifies its files; nothing for a working tree with changes.
-    tree: Option<String>,
+    /// Identifies its files.
+    pub(super) tree: String,
+    /// The same without files that git does not know yet.
+    pub(super) known_tree: String,
 }
+
+/// Variables that git sets for hooks. They stand for another repository than the directory's. Those
+/// with settings (`GIT_CONFIG_COUNT`) are not among them: a CI allows the directory by them.
+pub(super) const VARIABLES: [&str; 10] = [
+    "GIT_DIR",
+    "GIT_WORK_TREE",
+    "GIT_INDEX_FILE",
+    "GIT_PREFIX",
+    "GIT_COMMON_DIR",
+    "GIT_OBJECT_DIRECTORY",
+    "GIT_ALTERNATE_OBJECT_DIRECTORIES",
+    "GIT_NAMESPACE",
+    "GIT_SHALLOW_FILE",
+    "GIT_GRAFT_FILE",
+];
 
 impl Repository {
     /// The repository that this directory is in.
@@ -37,42 +54,72 @@ impl Repository {
 
     /// The commit that has this name.
     pub(super) fn commit(&self, name: &str) -> Result<Revision, Failure> {
-        // Something like `--help` is no name.
         let commit = format!("{name}^{{commit}}");
-        let id =
-            git(&self.root, &["rev-parse", "--verify", "--quiet", "--end-of-options", &commit]);
-        let Ok(id) = id else {
+        // Something like `--help` is no name.
+        let arguments = ["rev-parse", "--verify", "--quiet", "--end-of-options", &commit];
+        let Ok(id) = git(&self.root, &arguments) else {
             return Err(Failure::usage(format!(
                 "there is no commit {name} in {}; in a shallow clone of a CI it may have to be \
                  fetched first (fetch-depth: 0)",
                 self.root.display()
             )));
         };
-        let subject = self.git(&["show", "--no-patch", "--format=%h (%s)", &id])?;
+        let name = self.git(&["show", "--no-patch", "--format=%h (%s)", &id])?;
         let tree = self.git(&["rev-parse", &format!("{id}^{{tree}}")])?;
-        Ok(Revision { id, name: subject, is_working_tree: false, tree: Some(tree) })
+        Ok(Revision { id, name, known_tree: tree.clone(), tree })
     }
 
-    /// What is in the working tree now.
+    /// A commit of what is in the working tree now, without what git ignores. No branch has it, and
+    /// the index stays as it is. The same files make the same commit.
     pub(super) fn working_tree(&self) -> Result<Revision, Failure> {
-        let commit = self.commit("HEAD")?;
-        let is_clean = self.git(&["status", "--porcelain"])?.is_empty();
-        let name = match is_clean {
-            true => format!("the working tree: {}", commit.name),
-            false => format!("the working tree: {} with changes", commit.name),
+        let failed = |message: String| Failure { exit: Exit::JobFailed, message };
+        let head = self.commit("HEAD")?;
+        let directory = tempfile::tempdir();
+        let directory = directory.map_err(|error| failed(format!("the working tree: {error}")))?;
+        let index = directory.path().join("index");
+        // What is in the index need not be read again.
+        let used = self.git(&["rev-parse", "--path-format=absolute", "--git-path", "index"])?;
+        let _ = std::fs::copy(used, &index);
+        let date = self.git(&["show", "--no-patch", "--format=%cI", &head.id])?;
+        let with_index = |arguments: &[&str]| {
+            let mut git = command(&self.root, arguments);
+            git.env("GIT_INDEX_FILE", &index);
+            for who in ["AUTHOR", "COMMITTER"] {
+                git.env(format!("GIT_{who}_NAME"), "brigade gate")
+                    .env(format!("GIT_{who}_EMAIL"), "gate@localhost")
+                    .env(format!("GIT_{who}_DATE"), &date);
+            }
+            said(run(&mut git)).map_err(|error| failed(format!("git: {error}")))
         };
-        let tree = commit.tree.filter(|_| is_clean);
-        Ok(Revision { id: commit.id, name, is_working_tree: true, tree })
+        with_index(&["add", "--update"])?;
+        let known_tree = with_index(&["write-tree"])?;
+        with_index(&["add", "--all"])?;
+        let tree = with_index(&["write-tree"])?;
+        let name = format!("the working tree: {}", head.name);
+        if tree == head.tree {
+            return Ok(Revision { name, ..head });
+        }
+        let message = "The working tree, to be compared";
+        let id =
+            with_index(&["commit-tree", "--no-gpg-sign", &tree, "-p", &head.id, "-m", message])?;
+        Ok(Revision { id, name: format!("{name} with changes"), tree, known_tree })
     }
 
     /// The text of a file of a revision; nothing if it has none.
     pub(super) fn text(&self, revision: &Revision, name: &str) -> Option<String> {
-        match revision.is_working_tree {
-            true => std::fs::read_to_string(self.root.join(name)).ok(),
-            false => run(&self.root, &["show", &format!("{}:{name}", revision.id)])
-                .ok()
-                .and_then(|output| String::from_utf8(output.stdout).ok()),
-        }
+        let output = run(&mut command(&self.root, &["show", &format!("{}:{name}", revision.id)]));
+        String::from_utf8(output.ok()?.stdout).ok()
+    }
+
+    /// Whether head has all that base has.
+    pub(super) fn is_ancestor(&self, base: &Revision, head: &Revision) -> bool {
+        git(&self.root, &["merge-base", "--is-ancestor", &base.id, &head.id]).is_ok()
+    }
+
+    /// Whether a comparison would be one with itself. A report that an earlier gate has left in the
+    /// working tree makes no difference.
+    pub(super) fn are_same(base: &Revision, head: &Revision) -> bool {
+        base.tree == head.tree || base.tree == head.known_tree
     }
 
     /// What git says.
@@ -84,27 +131,30 @@ impl Repository {
     }
 }
 
-impl Revision {
-    /// Whether a comparison with it would be one with itself.
-    pub(super) fn has_files_of(&self, other: &Self) -> bool {
-        self.tree.is_some() && self.tree == other.tree
-    }
+/// Git's standard output without the last line feed, or its complaint.
+pub(super) fn git<S: AsRef<OsStr>>(directory: &Path, arguments: &[S]) -> Result<String, String> {
+    said(run(&mut command(directory, arguments)))
 }
 
-/// The first lines of git's standard output without the last line feed, or its complaint.
-pub(super) fn git(directory: &Path, arguments: &[&str]) -> Result<String, String> {
-    let output = run(directory, arguments)?;
-    Ok(String::from_utf8_lossy(&output.stdout).trim_end().to_owned())
+fn said(output: Result<Output, String>) -> Result<String, String> {
+    Ok(String::from_utf8_lossy(&output?.stdout).trim_end().to_owned())
 }
 
-fn run(directory: &Path, arguments: &[&str]) -> Result<Output, String> {
+fn command<S: AsRef<OsStr>>(directory: &Path, arguments: &[S]) -> Command {
     let mut git = Command::new("git");
-    // In a hook git has set these, and they stand for another repository than the directory's.
-    for name in ["GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX"] {
+    for name in VARIABLES {
         git.env_remove(name);
     }
-    let output = git.arg("-C").arg(directory).args(arguments).output();
-    let output = output.map_err(|error| format!("git cannot be started: {error}"))?;
+    // The user's hooks are for the user's own checkouts, and nobody is there to be asked.
+    git.env("GIT_TERMINAL_PROMPT", "0").env("GIT_OPTIONAL_LOCKS", "0");
+    git.arg("-C").arg(directory).args(["-c", "core.hooksPath=/dev/null"]).args(arguments);
+    // Ctrl-C is for Brigade, which looks for it between two commands.
+    git.process_group(0);
+    git
+}
+
+fn run(git: &mut Command) -> Result<Output, String> {
+    let output = git.output().map_err(|error| format!("git cannot be started: {error}"))?;
     match output.status.success() {
         true => Ok(output),
         false => Err(String::from_utf8_lossy(&output.stderr).trim().to_owned()),

@@ -1,11 +1,10 @@
 //! What is written of the rounds of a benchmark.
 
-use brigade_measure::comparison::{Compared, SecondRound, Verdict};
+use brigade_measure::comparison::{Compared, EndedBy, SecondRound, Verdict};
 use brigade_measure::context::Block;
 use brigade_measure::experiment::{Dice, median};
-use brigade_measure::gate::{Judgement, Round, Samples};
+use brigade_measure::gate::{Judgement, Round, Samples, Stopped};
 use brigade_measure::stats::{holm, sign_flip_test};
-use clap::ValueEnum;
 
 use super::Pairing;
 use crate::args::AbMetric;
@@ -23,6 +22,13 @@ pub(super) fn of(
     });
     let tests: Vec<f64> = tests.collect();
     let corrected = holm(&tests);
+    let stopped = [Some(first), second.map(|(_, round)| round)].into_iter().flatten();
+    let stopped: Vec<&Stopped> = stopped.filter_map(|round| round.stopped.as_ref()).collect();
+    let failure = stopped.iter().find_map(|stopped| match stopped {
+        Stopped::Failed(why) => Some(why),
+        Stopped::Interrupted => None,
+    });
+    let interrupted = stopped.contains(&&Stopped::Interrupted);
     let rounds = first.samples.iter().zip(&first.judgements).enumerate();
     rounds
         .map(|(i, (samples, judged))| {
@@ -31,15 +37,34 @@ pub(super) fn of(
                 Some((&round.samples[at], &round.judgements[at]))
             });
             let (verdict, why, confirmed) = confirm(judged, again.map(|(_, judged)| judged));
+            let metric = pairing.settings.metrics[i];
+            let (verdict, why) = match failure {
+                // Of a command that failed nothing is decided.
+                Some(why) if verdict != Verdict::Inconclusive => {
+                    (Verdict::Inconclusive, why.clone())
+                }
+                _ => measurable(metric, samples, verdict, why),
+            };
+            // What is open was left so by the last round.
+            let last = again.map_or(judged, |(_, judged)| judged);
+            let is_open = verdict == Verdict::Inconclusive;
+            let ended_by = match (is_open, failure.is_some(), interrupted) {
+                (true, true, _) => EndedBy::Failure,
+                (true, _, true) => EndedBy::Interruption,
+                (true, ..) => last.ended_by,
+                _ => judged.ended_by,
+            };
             Compared {
                 verdict,
                 why,
                 confirmed,
+                ended_by: Some(ended_by),
+                detectable: if is_open { last.detectable } else { judged.detectable },
                 second: again
                     .map(|(samples, judged)| second_round(pairing.second_seed(), samples, judged)),
                 p: tests[i],
                 p_holm: corrected[i],
-                ..compared(pairing, pairing.settings.metrics[i], samples, judged)
+                ..compared(pairing, metric, samples, judged)
             }
         })
         .collect()
@@ -53,6 +78,35 @@ pub(super) fn blocks(name: &str, first: Round, second: Option<Round>) -> Vec<Blo
     let second = second.map_or_else(Vec::new, |round| round.blocks);
     let second = named(second, format!("{name}, second round"));
     named(first.blocks, name.to_owned()).chain(second).collect()
+}
+
+/// What is too small to be measured is not the same on both sides: it is not known.
+fn measurable(
+    metric: AbMetric,
+    samples: &Samples,
+    verdict: Verdict,
+    why: String,
+) -> (Verdict, String) {
+    let (floor, what) = match metric {
+        // Of a child it is at least what it was of its parent.
+        AbMetric::PeakMemory => (
+            brigade_sys::usage::peak_rss_bytes() as f64,
+            "it needs no more memory than Brigade itself",
+        ),
+        AbMetric::User | AbMetric::System => (1.0, "the clock of processor time shows nothing"),
+        _ => return (verdict, why),
+    };
+    let is_at_floor = |of: &[f64]| middle(of) <= floor;
+    match is_at_floor(&samples.base) || is_at_floor(&samples.head) {
+        true if verdict != Verdict::Inconclusive => {
+            (Verdict::Inconclusive, format!("not measured: {what}"))
+        }
+        _ => (verdict, why),
+    }
+}
+
+fn middle(of: &[f64]) -> f64 {
+    median(&of.iter().copied().filter(|figure| figure.is_finite()).collect::<Vec<_>>())
 }
 
 /// A slowdown counts if an independent second round finds it too.
@@ -100,14 +154,10 @@ fn compared(
     samples: &Samples,
     judged: &Judgement,
 ) -> Compared {
-    let name = metric.to_possible_value().map(|value| value.get_name().to_owned());
-    let middle = |of: &[f64]| {
-        median(&of.iter().copied().filter(|figure| figure.is_finite()).collect::<Vec<_>>())
-    };
     Compared {
         experiment: pairing.settings.name.clone(),
         case: pairing.case.clone(),
-        metric: name.unwrap_or_default(),
+        metric: metric.name(),
         unit: match metric {
             AbMetric::PeakMemory => "bytes",
             AbMetric::Instructions => "instructions",
@@ -137,7 +187,7 @@ fn compared(
 
 #[cfg(test)]
 mod tests {
-    use brigade_measure::comparison::{EndedBy, Estimate};
+    use brigade_measure::comparison::Estimate;
 
     use super::*;
 

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use brigade_measure::command::{InstructionCounter, RunError, Taken};
 use brigade_measure::comparison::Verdict;
 use brigade_measure::gate::{Arm, Hooks, Judgement, Limits, Round, Rules, Stopped, round};
+use brigade_measure::stats::signed_rank_blocks_needed;
 
 use super::{Candidate, Paired, Pairing, cells, failure};
 use crate::args::AbMetric;
@@ -21,6 +22,8 @@ const CONFIRMING_ALPHA: f64 = 0.05;
 /// What the first round may take of the budget. Two rounds with the errors above need about as many
 /// blocks as 6 to 4.
 const FIRST_SHARE: f64 = 0.6;
+/// For how long a cleanup may run.
+const CLEANUP: Duration = Duration::from_secs(60);
 
 impl Pairing {
     /// Runs both sides in turns until each metric is judged, or the budget is spent.
@@ -28,20 +31,28 @@ impl Pairing {
     /// # Errors
     /// When a program cannot be started.
     pub(in super::super) fn measure(&self, signal: &Flag) -> Result<Paired, Failure> {
-        let paired = self.set_up_and_measure(signal);
-        // Also after a failure: what `setup` has made is not left behind.
-        for candidate in [&self.base, &self.head] {
-            if let Err(error) = candidate.help(candidate.cleanup.as_ref(), signal) {
-                console::say(format_args!("warning: cleanup: {error}"));
+        let mut set_up = Vec::new();
+        let paired = self.set_up_and_measure(signal, &mut set_up);
+        // Also after a failure or Ctrl-C: what `setup` has made is not left behind.
+        for candidate in set_up {
+            let Some(cleanup) = &candidate.cleanup else { continue };
+            let cleanup = cleanup.clone().within(Some(CLEANUP));
+            if let Err(error) = cleanup.run(Stdio::inherit(), &|| false) {
+                console::say(format_args!("warning: {} cleanup: {error}", candidate.label));
             }
         }
         paired
     }
 
-    fn set_up_and_measure(&self, signal: &Flag) -> Result<Paired, Failure> {
+    /// Tells which sides were set up.
+    fn set_up_and_measure<'a>(
+        &'a self,
+        signal: &Flag,
+        set_up: &mut Vec<&'a Candidate>,
+    ) -> Result<Paired, Failure> {
         let metrics = self.settings.metrics.len();
         let begin = Instant::now();
-        let status = match self.warm_up(signal)? {
+        let status = match self.warm_up(signal, set_up)? {
             Ok(status) => status,
             Err(stopped) => {
                 let round = Round::none(metrics, &self.rules(ALPHA), stopped);
@@ -50,15 +61,23 @@ impl Pairing {
         };
         let all: Vec<usize> = (0..metrics).collect();
         let budget = self.settings.budget.mul_f64(FIRST_SHARE);
+        let runs = Instant::now();
         let first = self.round(&all, ALPHA, budget, self.settings.seed, status, signal);
+        let block = runs.elapsed().div_f64(first.blocks.len().max(1) as f64);
         let is_worse = |judged: &Judgement| judged.verdict == Verdict::Worse;
         let worse: Vec<usize> =
             all.into_iter().filter(|&metric| is_worse(&first.judgements[metric])).collect();
         let mut second = None;
         if !worse.is_empty() && first.stopped.is_none() {
-            console::say("Round 1: head is worse. Running round 2 to confirm.");
+            let name = &self.settings.name;
+            console::say(format_args!(
+                "{name}: round 1: head is worse. Running round 2 to confirm."
+            ));
+            let left = self.settings.budget.saturating_sub(begin.elapsed());
             let least = self.settings.budget.mul_f64(1.0 - FIRST_SHARE);
-            let budget = self.settings.budget.saturating_sub(begin.elapsed()).max(least);
+            let level = CONFIRMING_ALPHA / worse.len() as f64;
+            let needed = block.mul_f64(1.1 * signed_rank_blocks_needed(1.0 - level) as f64);
+            let budget = left.max(least).max(needed);
             let seed = self.second_seed();
             let round = self.round(&worse, CONFIRMING_ALPHA, budget, seed, status, signal);
             second = Some((worse, round));
@@ -85,12 +104,17 @@ impl Pairing {
 
     /// Loads both programs into memory, and shows their complaints. The exit status that every
     /// run has to end with, or what stopped the comparison.
-    fn warm_up(&self, signal: &Flag) -> Result<Result<i32, Stopped>, Failure> {
+    fn warm_up<'a>(
+        &'a self,
+        signal: &Flag,
+        set_up: &mut Vec<&'a Candidate>,
+    ) -> Result<Result<i32, Stopped>, Failure> {
         let mut expected = None;
         for candidate in [&self.base, &self.head] {
-            let set_up = candidate.help(candidate.setup.as_ref(), signal);
+            set_up.push(candidate);
+            let is_set_up = candidate.help(candidate.setup.as_ref(), signal);
             for run in 0..self.settings.warmup.max(1) {
-                let taken = match &set_up {
+                let taken = match &is_set_up {
                     Err(error) => Err(error.clone()),
                     Ok(()) => self.run(candidate, signal, run == 0).map(|(taken, _)| taken),
                 };
@@ -163,6 +187,13 @@ impl Pairing {
         candidate.help(candidate.prepare.as_ref(), signal)?;
         let program = candidate.program.clone().counting(InstructionCounter::Valgrind);
         let counted = program.run(Stdio::null(), is_interrupted)?;
+        if counted.status != taken.status {
+            let text = candidate.program.text();
+            return Err(RunError::Failed(format!(
+                "`{text}` exited with status {}, and with {} while its instructions were counted",
+                taken.status, counted.status
+            )));
+        }
         Ok((taken, counted.instructions))
     }
 }
@@ -175,6 +206,9 @@ fn figure(metric: AbMetric, taken: &Taken, counted: Option<u64>) -> Result<f64, 
         AbMetric::Wall => us(taken.wall),
         AbMetric::User => ns(taken.usage.user_ns),
         AbMetric::System => ns(taken.usage.system_ns),
+        AbMetric::Cpu if taken.usage.user_ns + taken.usage.system_ns == 0 => {
+            return Err("its processor time is 0, so it is not measured here".to_owned());
+        }
         AbMetric::Cpu => ns(taken.usage.user_ns + taken.usage.system_ns),
         AbMetric::Instructions => match counted {
             Some(count) if count > 0 => count as f64,

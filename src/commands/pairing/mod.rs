@@ -22,13 +22,15 @@ use crate::signals::Flag;
 pub(super) struct Settings {
     /// What its figures are called; `ab` if it has no name.
     pub(super) name: String,
-    /// Whether `sh` runs the commands.
+    /// Whether a shell runs the commands.
     pub(super) shell: bool,
-    /// Run by `sh` for each side, before its first run.
+    /// How the user says that, as in `--shell`.
+    pub(super) shell_by: &'static str,
+    /// Run by a shell for each side, before its first run.
     pub(super) setup: Option<String>,
-    /// Run by `sh` before each run.
+    /// Run by a shell before each run.
     pub(super) prepare: Option<String>,
-    /// Run by `sh` for each side, when all is over.
+    /// Run by a shell for each side, when all is over.
     pub(super) cleanup: Option<String>,
     /// Runs of each side that are not counted.
     pub(super) warmup: u32,
@@ -50,6 +52,8 @@ pub(super) struct Side {
     pub(super) command: String,
     /// `None`: where Brigade runs.
     pub(super) directory: Option<PathBuf>,
+    /// Environment variables that its programs do not get.
+    pub(super) without: &'static [&'static str],
 }
 
 /// A benchmark with all its programs.
@@ -96,7 +100,12 @@ impl Pairing {
             })?),
             false => None,
         };
-        for Parameter { name, .. } in parameters {
+        for (at, Parameter { name, values }) in parameters.iter().enumerate() {
+            let twice = parameters[..at].iter().any(|other| other.name == *name);
+            let is_repeated = |(at, value): (usize, &String)| values[..at].contains(value);
+            if twice || values.iter().enumerate().any(is_repeated) {
+                return Err(Failure::usage(format!("--parameter {name}: it is there twice")));
+            }
             let part = format!("{{{name}}}");
             let commands = sides.iter().map(|side| &side.command);
             let others = [&settings.setup, &settings.prepare, &settings.cleanup];
@@ -109,6 +118,31 @@ impl Pairing {
             .into_iter()
             .map(|values| Self::new(settings, sides, &values, counter))
             .collect()
+    }
+
+    /// Looks for the programs of both sides.
+    ///
+    /// # Errors
+    /// When one is not there.
+    pub(super) fn check(&self) -> Result<(), Failure> {
+        for Candidate { label, program, .. } in [&self.base, &self.head] {
+            if program.executable().is_none() {
+                let (text, name) = (program.text(), program.name());
+                return Err(Failure::usage(format!(
+                    "{label} `{text}`: cannot be started: there is no program {name}"
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether both sides start files of their own that are alike to the last byte.
+    pub(super) fn are_alike(&self) -> bool {
+        let files = [&self.base, &self.head].map(|candidate| candidate.program.executable());
+        let [Some(base), Some(head)] = files else { return false };
+        // A program of the system that runs scripts is the same for both.
+        let read = |path: PathBuf| std::fs::read(path).ok();
+        base != head && read(base).is_some_and(|bytes| read(head) == Some(bytes))
     }
 
     fn new(
@@ -136,7 +170,7 @@ impl Candidate {
         values: &[(&str, &str)],
     ) -> Result<Self, Failure> {
         let within = |program: Program| {
-            let program = program.within(settings.timeout);
+            let program = program.within(settings.timeout).without_variables(side.without);
             match &side.directory {
                 Some(directory) => program.in_directory(directory.clone()),
                 None => program,
@@ -144,8 +178,10 @@ impl Candidate {
         };
         let wrong = |error: ParseError| {
             let hint = match error {
-                ParseError::NeedsShell { .. } => "; say --shell, or quote it to pass it as it is",
-                _ => "",
+                ParseError::NeedsShell { .. } => {
+                    format!("; {} has a shell run it, quotes pass it as it is", settings.shell_by)
+                }
+                _ => String::new(),
             };
             Failure::usage(format!("{} {error}{hint}", side.label))
         };
@@ -188,9 +224,21 @@ fn failure(label: &str, error: &RunError) -> Failure {
 
 /// With the values of the parameters in the places of their names in braces.
 fn filled_in(line: &str, values: &[(&str, &str)]) -> String {
-    values
-        .iter()
-        .fold(line.to_owned(), |line, (name, value)| line.replace(&format!("{{{name}}}"), value))
+    let mut filled = String::with_capacity(line.len());
+    let mut rest = line;
+    // In one pass: a value may look like another parameter.
+    while let Some(at) = rest.find('{') {
+        filled.push_str(&rest[..at]);
+        rest = &rest[at..];
+        let found = values.iter().find_map(|(name, value)| {
+            let after = rest[1..].strip_prefix(name)?.strip_prefix('}')?;
+            Some((*value, after))
+        });
+        let (put, after) = found.unwrap_or_else(|| rest.split_at(1));
+        filled.push_str(put);
+        rest = after;
+    }
+    filled + rest
 }
 
 /// All combinations of values; one of nothing if there is no parameter.
@@ -234,6 +282,7 @@ mod tests {
         let all = combinations(&parameters);
         assert_eq!(all, [[("n", "1"), ("how", "a b")], [("n", "20"), ("how", "a b")]]);
         assert_eq!(filled_in("x {n}{n} '{how}' {other}", &all[1]), "x 2020 'a b' {other}");
+        assert_eq!(filled_in("{a}{{b}}{", &[("a", "{b}"), ("b", "1")]), "{b}{1}{");
         assert_eq!((plain("20"), plain("2.50"), plain("a")), (20.into(), 2.5.into(), "a".into()));
         assert_eq!(plain("true"), Value::from("true"));
     }

@@ -1,4 +1,17 @@
-//! What of a command line only a shell understands.
+//! Shells, and what of a command line only they understand.
+
+use std::process::{Command, Stdio};
+use std::sync::OnceLock;
+
+/// Whether there is a `bash`.
+pub(super) fn has_bash() -> bool {
+    static HAS: OnceLock<bool> = OnceLock::new();
+    *HAS.get_or_init(|| {
+        let mut bash = Command::new("bash");
+        bash.args(["-c", "true"]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        bash.status().is_ok_and(|status| status.success())
+    })
+}
 
 /// The first part of the line that a shell would not pass to the program as it is: an operator, or
 /// the beginning of an expansion. Wildcards are not among them: many programs expand those
@@ -6,13 +19,21 @@
 pub(super) fn needed_by(line: &str) -> Option<String> {
     let mut chars = line.chars().peekable();
     let mut quote = None;
+    let mut is_next_first = true;
     while let Some(c) = chars.next() {
+        let is_first = std::mem::replace(&mut is_next_first, c.is_whitespace());
         match (quote, c) {
             // In single quotes nothing has a meaning, in double quotes expansions have.
             (Some('\''), '\'') | (Some('"'), '"') => quote = None,
             (Some('\''), _) => {}
             (_, '\\') => drop(chars.next()),
             (None, '\'' | '"') => quote = Some(c),
+            (None, '\n') if !chars.clone().all(char::is_whitespace) => {
+                return Some("a line feed".to_owned());
+            }
+            (None, '~') if is_first && matches!(chars.peek(), None | Some('/')) => {
+                return Some("~".to_owned());
+            }
             (None, '|' | '&' | ';' | '<' | '>') => {
                 let doubled = chars.next_if_eq(&c).is_some();
                 return Some(c.to_string().repeat(if doubled { 2 } else { 1 }));
@@ -20,6 +41,9 @@ pub(super) fn needed_by(line: &str) -> Option<String> {
             (_, '`') => return Some("`".to_owned()),
             (_, '$') => match chars.peek() {
                 Some('(' | '{') => return Some(format!("${}", chars.next().unwrap_or_default())),
+                Some(next) if "$?@#!*-".contains(*next) || next.is_ascii_digit() => {
+                    return Some(format!("${next}"));
+                }
                 Some(next) if next.is_ascii_alphabetic() || *next == '_' => {
                     let is_name = |c: &char| c.is_ascii_alphanumeric() || *c == '_';
                     let name: String = std::iter::from_fn(|| chars.next_if(is_name)).collect();
@@ -52,6 +76,11 @@ mod tests {
             ("a $(b)", "$("),
             ("a \"${b}\"", "${"),
             ("a `b`", "`"),
+            ("a $$ b", "$$"),
+            ("a $1", "$1"),
+            ("~/a b", "~"),
+            ("a ~", "~"),
+            ("a\nb", "a line feed"),
         ] {
             assert_eq!(needed_by(line).as_deref(), Some(part), "{line}");
         }
@@ -61,7 +90,7 @@ mod tests {
             "a \\| \\$b",
             "a 'it'\\''s; so'",
             "grep a$ b",
-            "a 5$ $1",
+            "a b~ c~/d \n ",
             "find . -name *.rs",
             "a\\",
         ] {

@@ -132,7 +132,7 @@ fn too_few(blocks: usize, confidence: f64) -> String {
 fn too_noisy(ratio: Option<Estimate>, rules: &Rules) -> String {
     let [low, high] = ratio.map_or([f64::NAN; 2], |ratio| ratio.interval);
     let (low, high) = (low.exp_m1() * 100.0, high.exp_m1() * 100.0);
-    let tolerance = rules.tolerance * 100.0;
+    let tolerance = (rules.tolerance * 1e6).round() / 1e4;
     format!(
         "the true change is somewhere from {low:+.1} % to {high:+.1} %, and {tolerance} % are \
          tolerated"

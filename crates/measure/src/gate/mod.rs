@@ -175,6 +175,10 @@ pub fn round(metrics: usize, rules: &Rules, limits: &Limits, hooks: &mut Hooks<'
         }
         (hooks.done)(blocks, looks.as_ref().map(Looks::last));
         let Some(looks) = &looks else {
+            if begin.elapsed() > limits.budget.mul_f64(OVERTIME) {
+                is_out_of_time = true;
+                break;
+            }
             continue;
         };
         if let Some(level) = looks.level(blocks) {

@@ -110,6 +110,9 @@ fn what_ended_the_runs_is_told() {
     };
     let none = Limits { budget: Duration::ZERO, ..limits(100, 1) };
     assert_eq!(ended_by(none), EndedBy::Budget);
+    // Not even four blocks fit.
+    let short = Limits { budget: Duration::from_micros(1), ..limits(100, 1) };
+    assert_eq!(ended_by(short), EndedBy::Budget);
     assert_eq!(ended_by(limits(7, 1)), EndedBy::Blocks);
     assert_eq!(ended_by(limits(100, 1)), EndedBy::Verdict);
 }

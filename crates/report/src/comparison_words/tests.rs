@@ -55,7 +55,7 @@ fn every_verdict_is_a_sentence() {
     assert_eq!(
         reason(&same, 0.05),
         "Head takes 0.3 % longer (-0.5 to +1.1 %), within the 5 % that are tolerated; 7.1 % or \
-         more would have been found."
+         more would usually have been found."
     );
     let better = cell(Verdict::Better, "cpu", ratio(0.88, [0.861, 0.899]));
     assert_eq!(reason(&better, 0.05), "Head uses 12.0 % less processor time (10.1 to 13.9 %).");
@@ -83,17 +83,17 @@ fn advice_is_about_what_ended_the_runs() {
     assert_eq!(
         reason(&open(Some(EndedBy::Budget)), 0.05),
         "Cannot tell: the true change is somewhere from -12.0 % to +9.0 %. Most likely it is \
-         +3.1 %. With this noise only slowdowns above 7.1 % would be called worse. Raise --budget \
+         +3.1 %. With this noise only slowdowns above 7.1 % would usually be called worse. Raise --budget \
          (it was 20 s), use --metric cpu, find a quieter machine, or raise --tolerance."
     );
-    assert!(reason(&open(Some(EndedBy::Blocks)), 0.05).contains("Run more --blocks, use"));
+    assert!(reason(&open(Some(EndedBy::Blocks)), 0.05).contains("Run more blocks (--blocks), use"));
     assert!(!reason(&open(Some(EndedBy::Blocks)), 0.05).contains("--budget"));
     assert!(reason(&open(Some(EndedBy::Interruption)), 0.05).ends_with("come to its end."));
     assert!(reason(&open(Some(EndedBy::Failure)), 0.05).ends_with("Most likely it is +3.1 %."));
     let few = Compared { detectable: f64::INFINITY, ..open(Some(EndedBy::Budget)) };
     assert!(reason(&few, 0.05).contains("So few blocks find nothing. Raise --budget"));
     // Two saved results know no budget.
-    assert!(reason(&open(None), 0.05).contains("Run more --blocks"));
+    assert!(reason(&open(None), 0.05).contains("Run more blocks (--blocks)"));
     let memory = Compared { metric: "peak-memory".to_owned(), ..open(Some(EndedBy::Budget)) };
     assert!(!reason(&memory, 0.05).contains("--metric cpu"));
 }

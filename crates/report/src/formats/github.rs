@@ -5,7 +5,7 @@
 use std::cmp::Reverse;
 use std::io::{self, Write};
 
-use brigade_measure::comparison::{Comparison, Verdict};
+use brigade_measure::comparison::{Comparison, EndedBy, Verdict};
 
 use super::Document;
 use crate::clean;
@@ -23,6 +23,7 @@ pub(super) fn write(out: &mut dyn Write, comparison: &Comparison) -> io::Result<
     for (cell, name) in cells.iter().take(AT_MOST) {
         let command = match cell.verdict {
             Verdict::Worse => "error",
+            _ if cell.ended_by == Some(EndedBy::Failure) => "error",
             Verdict::Inconclusive => "warning",
             Verdict::Better | Verdict::Same => "notice",
         };

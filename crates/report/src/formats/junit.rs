@@ -1,9 +1,9 @@
 //! JUnit's XML, as Jenkins' junit-10.xsd has it: a test case per figure. Worse is a
-//! failure, inconclusive is skipped.
+//! failure, inconclusive is skipped, and a command that failed is an error.
 
 use std::io::{self, Write};
 
-use brigade_measure::comparison::{Comparison, Verdict};
+use brigade_measure::comparison::{Compared, Comparison, EndedBy, Verdict};
 use brigade_proto::is_printable;
 use quick_xml::Writer;
 use quick_xml::events::{BytesDecl, BytesText, Event};
@@ -18,14 +18,16 @@ pub(super) fn write(out: &mut dyn Write, comparison: &Comparison) -> io::Result<
     let is = |verdict| comparison.cells.iter().filter(|cell| cell.verdict == verdict).count();
     let tests = comparison.cells.len().to_string();
     let failures = is(Verdict::Worse).to_string();
-    let skipped = is(Verdict::Inconclusive).to_string();
+    let errors = comparison.cells.iter().filter(|cell| has_failed(cell)).count();
+    let skipped = (is(Verdict::Inconclusive) - errors).to_string();
+    let errors = errors.to_string();
     let time = format!("{:.3}", comparison.took_s.max(0.0));
     let name = legal(&format!("brigade {}", comparison.kind));
     let attributes = [
         ("name", name.as_str()),
         ("tests", &tests),
         ("failures", &failures),
-        ("errors", "0"),
+        ("errors", &errors),
         ("time", &time),
     ];
     xml.create_element("testsuites").with_attributes(attributes).write_inner_content(|xml| {
@@ -61,6 +63,7 @@ fn suite<W: Write>(xml: &mut Writer<W>, comparison: &Comparison) -> io::Result<(
             let why = legal(&reason(cell, comparison.tolerance));
             let element = match cell.verdict {
                 Verdict::Worse => Some("failure"),
+                Verdict::Inconclusive if has_failed(cell) => Some("error"),
                 Verdict::Inconclusive => Some("skipped"),
                 Verdict::Better | Verdict::Same => None,
             };
@@ -83,6 +86,11 @@ fn suite<W: Write>(xml: &mut Writer<W>, comparison: &Comparison) -> io::Result<(
         return Ok(());
     }
     text(xml, "system-err", &comparison.warnings.join("\n"))
+}
+
+/// Whether there is no answer because a run failed.
+fn has_failed(cell: &Compared) -> bool {
+    cell.verdict == Verdict::Inconclusive && cell.ended_by == Some(EndedBy::Failure)
 }
 
 fn text<W: Write>(xml: &mut Writer<W>, element: &str, text: &str) -> io::Result<()> {
