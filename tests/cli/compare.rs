@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use crate::skip::skip;
 use crate::util::Kitchen;
 
 fn samples<'a>(cell: &'a Value, of: &str) -> &'a Vec<Value> {
@@ -199,6 +200,22 @@ fn ab_has_names_values_and_commands_around_the_runs() {
     assert_eq!(text("prepared").lines().count(), 2 * (2 * 2 + 3 * 3));
     assert!(text("bencher.json").contains("\"naps wall n=0.01\""));
     assert!(text("ab.md").contains("Base is 1a2b, head is 3c4d."), "{}", text("ab.md"));
+}
+
+#[test]
+fn instructions_are_those_of_the_program_and_hardly_vary() {
+    let kitchen = Kitchen::new();
+    let command = "ab --base 'seq 10' --head 'seq 20000' --metric instructions,wall --blocks 1 \
+                   --fail-on worse --format json";
+    let done = kitchen.run(command);
+    if done.code == Some(2) && done.stderr.contains("instructions cannot be counted here") {
+        return skip("instructions", "neither the processor nor valgrind counts instructions");
+    }
+    let json = done.expect(0).json();
+    let of = |what: &str| json["cells"][0][what].as_f64().unwrap();
+    assert!(of("head") > 1.5 * of("base"), "{json}");
+    let again = json["cells"][0]["again_samples"][0].as_f64().unwrap();
+    assert!((again / of("base") - 1.0).abs() < 0.02, "{json}");
 }
 
 #[test]

@@ -15,8 +15,13 @@ pub(crate) fn change(ratio: &Estimate) -> String {
     if !ratio.estimate.is_finite() {
         return "unknown".to_owned();
     }
+    let estimate = percent(ratio.estimate - 1.0);
+    // Of too few blocks: anything is possible.
+    if ratio.interval == [0.0, f64::INFINITY] {
+        return format!("{estimate} %");
+    }
     let [low, high] = ratio.interval.map(|end| percent(end - 1.0));
-    format!("{} % ({low} .. {high})", percent(ratio.estimate - 1.0))
+    format!("{estimate} % ({low} .. {high})")
 }
 
 /// From which slowdown on a figure would have been called worse in 80 of 100 comparisons: `7.1 %`,

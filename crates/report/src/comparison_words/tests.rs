@@ -35,6 +35,7 @@ fn cell(verdict: Verdict, metric: &str, ratio: Estimate) -> Compared {
 fn a_change_is_read_in_percent() {
     assert_eq!(change(&ratio(1.012, [1.004, 1.021])), "+1.2 % (+0.4 .. +2.1)");
     assert_eq!(change(&ratio(0.9999, [0.5, f64::INFINITY])), "+0.0 % (-50.0 .. +inf)");
+    assert_eq!(change(&ratio(1.01, [0.0, f64::INFINITY])), "+1.0 %");
     assert_eq!(change(&ratio(f64::NAN, [0.5, f64::INFINITY])), "unknown");
     assert_eq!((tolerated(0.07).as_str(), tolerated(0.0025).as_str()), ("7 %", "0.25 %"));
 }
