@@ -81,6 +81,31 @@ fn each_figure_of_a_run_has_a_mark_for_each_span() {
     assert!(page.contains("not when it began"));
 }
 
+/// 56 ms of `deliver` were the job that the worker had before, and the page called all of it
+/// handing over.
+#[test]
+fn waiting_for_the_workers_job_before_is_not_told_as_handing_over() {
+    let mut result = fixture(include_str!("fixtures/run.json"));
+    result["config"]["processes"] = json!({"depth": 2});
+    for job in result["jobs"].as_array_mut().unwrap() {
+        if job["spans_us"].is_object() {
+            job["spans_us"]["deliver"] = json!(56_090.0);
+        }
+    }
+    // What an older version wrote.
+    let old = page(&result);
+    assert!(old.contains("takes at most 56.2 ms more, of which an unknown part"), "{old}");
+    for job in result["jobs"].as_array_mut().unwrap() {
+        job["behind_us"] = json!(56_000.0);
+    }
+    let new = page(&result);
+    let told = "handing it over and back takes 179 µs more. It waits 56.0 ms for the job that its \
+                worker had before.";
+    assert!(new.contains(told), "{new}");
+    assert!(new.contains(">behind</th>"), "{new}");
+    assert_eq!(marks(&picture(&new, "Mean spans"), "span"), 24, "no more is drawn");
+}
+
 #[test]
 fn the_map_follows_the_verdict_of_ratios_not_the_overlap_of_intervals() {
     let mut result = bench();
