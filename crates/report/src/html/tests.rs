@@ -145,6 +145,50 @@ fn weak_scaling_has_no_figure_of_strong_scaling() {
     assert!(!weak.contains(" fit\""), "no curve of Amdahl's law");
 }
 
+/// Two blocks have no interval: the page said "1.63 (1.63 to 1.63)" below "an interval needs 6".
+#[test]
+fn what_has_too_few_blocks_has_no_interval_and_no_claim_anywhere() {
+    let mut result = bench();
+    result["findings"] = json!([]);
+    result["models"] = json!([]);
+    for cell in result["experiments"].as_array_mut().unwrap() {
+        cell["ci95"] = Value::Null;
+    }
+    let page = page(&result);
+    assert!(!page.contains("class=\"whisker"), "no stroke is drawn");
+    let brackets = page.split(" to ").zip(page.split(" to ").skip(1)).find(|(before, after)| {
+        let from = before.rsplit('(').next().unwrap();
+        let end = after.split(')').next().unwrap();
+        !from.is_empty() && from == end
+    });
+    assert!(brackets.is_none(), "{brackets:?}");
+    for said in [
+        "which says little: there are too few blocks for an interval",
+        "There are no intervals: too few blocks were measured for them.",
+        "; of too few blocks to tell it from the others.",
+    ] {
+        assert!(page.contains(said), "{said}");
+    }
+    let speedup =
+        page.split("<figure").skip(1).find(|figure| figure.contains(": Speedup against")).unwrap();
+    let rows: Vec<&str> =
+        speedup.split("<tr>").skip(1).filter(|row| row.contains("processes")).collect();
+    assert!(rows.len() >= 6, "{rows:?}");
+    assert!(rows.iter().all(|row| row.matches(">–</td>").count() >= 2), "{rows:?}");
+    let map = picture(&page, "Break-even");
+    assert_eq!(map.matches("?</text>").count(), 25, "nothing is decided");
+}
+
+#[test]
+fn a_speedup_is_that_of_the_measurement_where_it_has_one() {
+    let mut result = bench();
+    let point = json!({"workers": 4, "speedup": {"estimate": 3.875, "interval": [3.75, 3.9375]}});
+    let case = json!({"kernel": "blur", "mode": "strong", "backend": "processes"});
+    let model = json!({"model": "speedup", "case": case, "points": [point]});
+    result["models"].as_array_mut().unwrap().push(model);
+    assert!(page(&result).contains("processes, 4 workers: 3.88 (3.75 to 3.94)"));
+}
+
 #[test]
 fn cells_that_are_spans_are_stacked() {
     let cell = |backend: &str, metric: &str, us: f64| {
