@@ -18,7 +18,9 @@ pub(crate) fn run(args: &CompareArgs) -> Result<Exit, Failure> {
     let begin = Instant::now();
     let (base, head) = (read(&args.base)?, read(&args.head)?);
     let inputs = [args.base.clone(), args.head.clone()];
-    let mut results = verdict::open(&args.verdict, &inputs)?;
+    let results = verdict::open(&args.verdict, &inputs)?;
+    let mut results =
+        exports::make_room(&args.verdict.exports.export, args.verdict.format, results)?;
     let differing = saved::host_differences(&base, &head);
     let mut warnings = Vec::new();
     if !differing.is_empty() {
