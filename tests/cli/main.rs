@@ -11,6 +11,7 @@ mod endings;
 mod faults;
 mod help;
 mod journal;
+mod json_schema;
 mod limits;
 mod memory;
 mod outputs;
@@ -18,6 +19,7 @@ mod pressure;
 mod refused;
 mod report;
 mod run;
+mod schemas;
 // Shared with the tests of `sys`.
 mod shown;
 #[path = "../../crates/sys/src/skip.rs"]
