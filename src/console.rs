@@ -157,7 +157,7 @@ impl Results {
     }
 
     /// To standard output itself, wherever the report goes, and not to the file.
-    pub(crate) fn to_stdout(&mut self, bytes: &[u8]) -> io::Result<()> {
+    pub(crate) fn write_to_stdout(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.flush()?;
         let mut alone = Self::stdout();
         alone.write_all(bytes)?;

@@ -115,7 +115,7 @@ pub(crate) fn write(
         let mut bytes = Vec::new();
         format.write(&mut bytes, document).map_err(failed)?;
         if export.is_on_stdout() {
-            results.to_stdout(&bytes)?;
+            results.write_to_stdout(&bytes)?;
         } else {
             write::atomically(file, &bytes).map_err(failed)?;
         }

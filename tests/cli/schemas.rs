@@ -100,7 +100,7 @@ fn benchmarks_and_comparisons_are_as_their_schemas_say() {
         "latency --sizes 0,4KiB,64KiB -b sync,threads --blocks 6",
         "scaling --kernel noop --jobs 4 -w 1,2,3,4,5,6 -b threads --blocks 6",
         "scaling --kernel noop --jobs 4 -w 1 --blocks 1 --worker-program /bin/false",
-        "break-even --bytes 0 --compute 0,50us -w 2 --blocks 6",
+        "break-even --bytes 0 --compute 0,50us,200us -w 2 --blocks 6",
         "paradigms --kernels histogram -w 1,2 --orders 2 --wait 1ms --blocks 1",
     ] {
         let code = i32::from(command.contains("/bin/false"));

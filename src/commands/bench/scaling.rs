@@ -175,6 +175,14 @@ fn conclude(
 fn said_of_strong(who: &str, speedup: &Speedup) -> Option<String> {
     let points = speedup.points.iter();
     let best = points.max_by(|a, b| a.speedup.estimate.total_cmp(&b.speedup.estimate))?;
+    if best.speedup.interval[0] <= 1.0 {
+        return Some(format!(
+            "{who}: not surely faster than sync with any number of workers; at best with {}, {} times \
+             as fast",
+            workers(best.workers),
+            interval(&best.speedup)
+        ));
+    }
     Some(format!(
         "{who}: fastest with {}, {} times as fast as sync, efficiency {:.0} %",
         workers(best.workers),
@@ -207,4 +215,20 @@ fn said_of_fit(who: &str, usl: &Usl) -> String {
 
 fn workers(count: usize) -> String {
     brigade_report::units::count(count, "worker")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_may_be_no_faster_is_not_called_fastest() {
+        let said = |times: f64| {
+            let at = |workers, us: f64| AtWorkers { workers, blocks: vec![us; 6] };
+            let speedup = models::speedup(&[100.0; 6], &[at(2, 100.0 / times)], 1).unwrap();
+            said_of_strong("blur", &speedup).unwrap()
+        };
+        assert!(said(1.9).starts_with("blur: fastest with 2 workers, 1.90 (1.90 .. 1.90) times"));
+        assert!(said(1.0).starts_with("blur: not surely faster than sync"), "{}", said(1.0));
+    }
 }

@@ -128,6 +128,10 @@ fn answer(series: &[Series<'_>]) -> String {
     let (name, workers) = (&best.name, count(point.x as u64, "worker"));
     let times = digits(point.y);
     match point.interval {
+        Some([from, _]) if from <= 1.0 => format!(
+            "None is surely faster than sync: the best is {name} with {workers}, {times} times{}.",
+            in_brackets(point.interval, digits)
+        ),
         Some(_) => format!(
             "The best is {name} with {workers}: {times} times sync{}.",
             in_brackets(point.interval, digits)
