@@ -74,10 +74,19 @@ def table(text):
     return f"{len(rows)} rows"
 
 
+def wide(text):
+    rows = list(csv.DictReader(text.splitlines(keepends=True), strict=True))
+    for row in rows:
+        assert None not in row and None not in row.values(), row
+        assert not any(value.startswith(("{", "[")) for value in row.values()), row
+    return f"{len(rows)} rows"
+
+
 CHECKS = {
     "json": lambda text: json.loads(text)["schema"],
     "jsonl": lambda text: f"{len([json.loads(line)['name'] for line in text.splitlines()])} lines",
     "csv": table,
+    "csv-wide": wide,
     "junit": junit,
     "bencher": by_schema("bencher"),
     "github-action-benchmark": by_schema("github-action-benchmark"),

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# How much more do more workers do? Runs one job on 1, 2, 4, ... workers, writes a CSV with
-# a line for each count, and a page with the picture.
+# How much more do more workers do? Runs one job on 1, 2, 4, ... workers and prints a table:
+# wall time, speedup against plain code with its interval, efficiency, processor time, a bar,
+# and what it comes to. OUT.csv has a row for each count and backend, OUT.html the picture.
 #
 #   scripts/compare_cores.sh                              # blur, up to twice the cores
 #   scripts/compare_cores.sh -k matmul -w 1,2,3,4,6,8 -o matmul
@@ -9,10 +10,10 @@
 set -euo pipefail
 
 kernel=blur workers='' out=cores budget=60s backends=threads,processes
-brigade=${BRIGADE:-brigade}
 usage() {
-    sed -n '2,9s/^# \{0,1\}//p' "$0"
-    echo "Options: -k KERNEL, -w COUNTS, -b BACKENDS, -t BUDGET, -o OUT; BRIGADE names the executable."
+    sed -n '2,10s/^# \{0,1\}//p' "$0"
+    echo "Options: -k KERNEL, -w COUNTS, -b BACKENDS, -t BUDGET, -o OUT; BRIGADE names the executable,"
+    echo "which else is target/release/brigade beside this script, or brigade on PATH."
 }
 while getopts k:w:b:t:o:h option; do
     case $option in
@@ -25,9 +26,15 @@ while getopts k:w:b:t:o:h option; do
         *) usage >&2; exit 2 ;;
     esac
 done
-command -v "$brigade" > /dev/null || { echo "no \`$brigade\`; BRIGADE names it" >&2; exit 2; }
+built=$(dirname "$0")/../target/release/brigade
+[ -x "$built" ] || built=brigade
+brigade=${BRIGADE:-$built}
+command -v "$brigade" > /dev/null || {
+    echo "no \`$brigade\`: build it (cargo build --release), or name it (BRIGADE=...)" >&2
+    exit 2
+}
 
-"$brigade" bench scaling --kernel "$kernel" ${workers:+--workers "$workers"} \
-    --backends "$backends" --budget "$budget" --export csv="$out.csv" --export json="$out.json" > /dev/null
+"$brigade" bench scaling --kernel "$kernel" ${workers:+--workers "$workers"} --mode strong \
+    --backends "$backends" --budget "$budget" --output "$out.json" --export csv-wide="$out.csv"
 "$brigade" report "$out.json" -o "$out.html"
 echo "$out.csv and $out.html"

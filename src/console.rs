@@ -171,6 +171,14 @@ impl Results {
         Self { file: self.file, ..Self::to(Box::new(io::stderr())) }
     }
 
+    /// To standard output itself, wherever the report goes, and not to the file.
+    pub(crate) fn write_to_stdout(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.flush()?;
+        let mut alone = Self::stdout();
+        alone.write_all(bytes)?;
+        alone.flush()
+    }
+
     /// To standard output alone, of the two.
     pub(crate) fn stdout_only(&mut self) -> Part<'_> {
         Part { results: self, stdout: true }

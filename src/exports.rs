@@ -1,14 +1,37 @@
 //! `--export FORMAT=FILE`: what other programs read.
 
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use brigade_report::formats::{Document, Format};
 
-use crate::args::Export;
+use crate::args::{Export, ListFormat};
 use crate::console::Results;
 use crate::exit::{Exit, Failure};
 use crate::write;
+
+impl Export {
+    fn is_on_stdout(&self) -> bool {
+        self.file == Path::new("-")
+    }
+}
+
+/// Moves the report to standard error if an export goes to standard output: whatever reads that
+/// would have to tell them apart. A report that is for programs as well is refused beside it.
+pub(crate) fn make_room(
+    exports: &[Export],
+    format: Option<ListFormat>,
+    results: Results,
+) -> Result<Results, Failure> {
+    match (exports.iter().find(|export| export.is_on_stdout()), format) {
+        (None, _) => Ok(results),
+        (Some(export), Some(ListFormat::Json)) => Err(Failure::usage(format!(
+            "--export {}=- and --format json both want standard output; give one of them a file: \
+             --export {}=FILE or --output FILE.json",
+            export.format, export.format
+        ))),
+        (Some(_), _) => Ok(results.on_stderr()),
+    }
+}
 
 /// Refuses, before anything is measured, files that cannot be written, or that are read
 /// or written otherwise.
@@ -17,10 +40,14 @@ pub(crate) fn check<'a>(
     used: impl IntoIterator<Item = &'a PathBuf>,
 ) -> Result<(), Failure> {
     let mut used: Vec<&PathBuf> = used.into_iter().collect();
-    for Export { format, file } in exports {
-        if file == Path::new("-") {
-            continue;
-        }
+    let mut on_stdout = exports.iter().filter(|export| export.is_on_stdout());
+    if let (Some(one), Some(other)) = (on_stdout.next(), on_stdout.next()) {
+        return Err(Failure::usage(format!(
+            "--export {}=- and --export {}=- both want standard output; give one of them a file",
+            one.format, other.format
+        )));
+    }
+    for Export { format, file } in exports.iter().filter(|export| !export.is_on_stdout()) {
         let show = format!("--export {format}={}", file.display());
         let identity = write::identity(file);
         if let Some(other) = used.iter().find(|other| write::identity(other) == identity) {
@@ -79,16 +106,16 @@ pub(crate) fn write(
     document: Document<'_>,
     results: &mut Results,
 ) -> Result<(), Failure> {
-    for Export { format, file } in exports {
+    for export in exports {
+        let Export { format, file } = export;
         let failed = |error: std::io::Error| Failure {
             exit: Exit::JobFailed,
             message: format!("--export {format}={}: {error}", file.display()),
         };
         let mut bytes = Vec::new();
         format.write(&mut bytes, document).map_err(failed)?;
-        if file == Path::new("-") {
-            results.write_all(&bytes)?;
-            results.flush()?;
+        if export.is_on_stdout() {
+            results.write_to_stdout(&bytes)?;
         } else {
             write::atomically(file, &bytes).map_err(failed)?;
         }

@@ -49,6 +49,7 @@ pub(crate) fn settle(
     row.notes = NoteNames(outcome.notes);
     let spans = outcome.stamps.spans();
     row.spans_us = SpansUs(spans);
+    row.behind_us = Micros(outcome.stamps.behind());
     row.total_us = Micros(spans.total());
     let mut drafts = Drafts::default();
     match &outcome.result {
@@ -185,6 +186,7 @@ fn row(info: &JobInfo, status: Status) -> JobRow {
         bytes_in: 0,
         bytes_out: 0,
         spans_us: SpansUs(Spans::default()),
+        behind_us: Micros(0),
         total_us: Micros(0),
         error: None,
         stderr: None,

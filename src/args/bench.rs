@@ -2,7 +2,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use brigade_kernels::Size;
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 
 use super::{ExportArgs, ListFormat, MeaninglessArgs, MeasuredArgs, OutputArgs};
 
@@ -156,7 +156,7 @@ pub(crate) struct StartupArgs {
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  brigade bench scaling --kernel matmul -w 1,2,4
+  brigade bench scaling --kernel matmul -w 1,2,4 --mode strong --export csv-wide=cores.csv
   brigade bench scaling -b threads,threads-gil,processes     under a global lock as well
   brigade bench scaling -w 1,2,3,4,5,6 --blocks 9            enough for Amdahl's law and USL")]
 #[command(next_help_heading = "What is measured")]
@@ -175,8 +175,21 @@ pub(crate) struct ScalingArgs {
     #[arg(long, value_name = "N", default_value_t = 24)]
     #[arg(value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub(crate) jobs: u32,
+    /// How the work grows with the workers
+    #[arg(long, value_enum, value_name = "MODES", value_delimiter = ',')]
+    #[arg(default_value = "strong,weak")]
+    pub(crate) mode: Vec<ScalingMode>,
     #[command(flatten)]
     pub(crate) common: CommonArgs,
+}
+
+/// How the work of `scaling` depends on the workers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ScalingMode {
+    /// The same jobs for all together: how much faster they are
+    Strong,
+    /// As many jobs for each: how much more is done
+    Weak,
 }
 
 #[derive(Debug, Args)]

@@ -17,7 +17,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 pub(crate) use batch::BatchArgs;
 pub(crate) use bench::{
     AllArgs, BenchArgs, BreakEvenArgs, CommonArgs, Experiment, ParadigmsArgs, ScalingArgs,
-    StartupArgs, ThroughputArgs,
+    ScalingMode, StartupArgs, ThroughputArgs,
 };
 pub(crate) use compare::{
     AbArgs, AbMetric, CompareArgs, DEFAULT_TOLERANCE, FailOn, Parameter, VerdictArgs,
@@ -196,9 +196,10 @@ pub(crate) fn percent(text: &str) -> Result<f64, String> {
 /// Where results go in other forms.
 #[derive(Clone, Debug, Default, Args)]
 pub(crate) struct ExportArgs {
-    /// Also write the result in this form to this file (- is standard output), as in
-    /// junit=gate.xml. FORMAT is json, jsonl, csv, markdown, junit, github, bencher,
-    /// github-action-benchmark, hyperfine or openmetrics. May be given several times
+    /// Also write the result in this form to this file, as in junit=gate.xml. If the file is -
+    /// it goes to standard output, and the report to standard error. FORMAT is json, jsonl, csv,
+    /// csv-wide, markdown, junit, github, bencher, github-action-benchmark, hyperfine or
+    /// openmetrics. May be given several times
     #[arg(long, value_name = "FORMAT=FILE", help_heading = "Report", value_parser = export)]
     pub(crate) export: Vec<Export>,
 }

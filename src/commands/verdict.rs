@@ -17,7 +17,8 @@ use crate::exports;
 pub(super) fn open(args: &VerdictArgs, inputs: &[PathBuf]) -> Result<Results, Failure> {
     let used = inputs.iter().chain(&args.output.output);
     exports::check(&args.exports.export, used)?;
-    Results::open(args.output.output.as_deref(), inputs)
+    let results = Results::open(args.output.output.as_deref(), inputs)?;
+    exports::make_room(&args.exports.export, args.format, results)
 }
 
 /// The verdict of several cells is the worst of theirs.

@@ -355,6 +355,101 @@ fn interrupt_a_bench(by: &str, code: i32) {
 }
 
 #[test]
+fn an_export_on_standard_output_is_alone_there() {
+    let kitchen = Kitchen::new();
+    let line = "bench latency --sizes 0 -b sync --blocks 2";
+    let done = kitchen.run(&format!("{line} --export csv=- --output all.txt")).expect(0);
+    let rows: Vec<&str> = done.stdout.lines().collect();
+    assert!(rows[0].starts_with("name,experiment,") && rows.len() > 2, "{}", done.stdout);
+    assert!(!done.stdout.contains("x threads"), "{}", done.stdout);
+    assert!(done.stderr.contains("x threads"), "{}", done.stderr);
+    let file = String::from_utf8(kitchen.read("all.txt")).unwrap();
+    assert!(file.contains("x threads") && !file.contains("name,experiment"), "{file}");
+    // What the name of the file says does not change what is on standard output.
+    let done = kitchen.run(&format!("{line} --export json=- --output all.json")).expect(0);
+    assert_eq!(done.json()["schema"], "brigade.bench.v1");
+    let saved: Value = serde_json::from_slice(&kitchen.read("all.json")).unwrap();
+    assert_eq!(saved["schema"], "brigade.bench.v1");
+    let done = kitchen.run("compare all.json all.json --export markdown=-").expect(0);
+    assert!(done.stdout.contains("| verdict |"), "{}", done.stdout);
+    assert!(!done.stderr.is_empty() && !done.stderr.contains("| verdict |"), "{}", done.stderr);
+    kitchen
+        .run(&format!("{line} --export csv=- --export json=-"))
+        .expect(2)
+        .says("--export json=-");
+    kitchen.run(&format!("{line} --export csv=- --format json")).expect(2).says("--format json");
+}
+
+#[test]
+fn the_name_of_the_file_says_its_form_unless_format_does() {
+    let kitchen = Kitchen::new();
+    let line = "bench latency --sizes 0 -b sync --blocks 1";
+    let done = kitchen.run(&format!("{line} --output a.json")).expect(0);
+    assert!(done.stdout.contains("x threads"), "{}", done.stdout);
+    serde_json::from_slice::<Value>(&kitchen.read("a.json")).unwrap();
+    kitchen.run("compare a.json a.json --output verdict.json").expect(0);
+    let verdict: Value = serde_json::from_slice(&kitchen.read("verdict.json")).unwrap();
+    assert_eq!(verdict["schema"], "brigade.compare.v1");
+    kitchen.run(&format!("{line} --format human --output b.json")).expect(0);
+    assert!(serde_json::from_slice::<Value>(&kitchen.read("b.json")).is_err());
+}
+
+/// More workers in one look: a row for each count and backend, and nothing to be taken apart.
+#[test]
+fn scaling_has_a_table_of_plain_columns() {
+    let kitchen = Kitchen::new();
+    let line = "bench scaling --kernel spin -p us=300 --jobs 4 -w 1,2 --mode strong --blocks 6";
+    let done = kitchen.run(&format!("{line} --export csv-wide=cores.csv")).expect(0);
+    for title in ["wall", "speedup", "95 % interval", "efficiency", "processor"] {
+        assert!(done.stdout.contains(title), "{}", done.stdout);
+    }
+    assert!(!done.stdout.contains("weak") && done.stdout.contains("####"), "{}", done.stdout);
+    let text = String::from_utf8(kitchen.read("cores.csv")).unwrap();
+    assert!(!text.contains('{'), "{text}");
+    let mut reader = csv::Reader::from_reader(text.as_bytes());
+    let heads = reader.headers().unwrap().clone();
+    let rows: Vec<csv::StringRecord> = reader.records().collect::<Result<_, _>>().unwrap();
+    assert_eq!(rows.len(), 1 + 2 * 2, "{text}");
+    for row in &rows {
+        let of = |name: &str| {
+            let at = heads.iter().position(|head| head == name);
+            &row[at.unwrap_or_else(|| panic!("{name}: {text}"))]
+        };
+        for name in ["backend", "kernel", "mode"] {
+            assert!(!of(name).is_empty(), "{name}: {text}");
+        }
+        let number =
+            |name: &str| of(name).parse::<f64>().unwrap_or_else(|_| panic!("{name}: {text}"));
+        assert!(number("workers") > 0.0 && number("wall_us") > 299.0, "{text}");
+        assert!(number("cpu_us") > 0.0, "{text}");
+        let efficiency = number("speedup") / number("workers");
+        assert!((number("efficiency") - efficiency).abs() < 1e-9, "{text}");
+        let has_interval = !of("speedup_low").is_empty();
+        assert_eq!(has_interval, of("backend") != "sync", "{text}");
+    }
+}
+
+#[test]
+fn the_script_prints_the_table_and_makes_a_row_for_each_count() {
+    let kitchen = Kitchen::new();
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/compare_cores.sh");
+    let mut command = kitchen.program(script);
+    command.args(["-k", "noop", "-w", "1,2", "-b", "threads", "-t", "1s"]);
+    command.env("BRIGADE", env!("CARGO_BIN_EXE_brigade"));
+    let done = finish(command.spawn().unwrap()).expect(0);
+    assert!(
+        done.stdout.contains("speedup") && done.stdout.contains("threads, 2 workers"),
+        "{done:?}"
+    );
+    let table = String::from_utf8(kitchen.read("cores.csv")).unwrap();
+    assert_eq!(table.lines().count(), 1 + 3, "{table}");
+    assert!(kitchen.read("cores.html").starts_with(b"<!DOCTYPE html>"));
+    let mut lost = kitchen.program(script);
+    let lost = finish(lost.env("BRIGADE", "/no/such/program").spawn().unwrap());
+    lost.expect(2).says("/no/such/program");
+}
+
+#[test]
 fn nonsense_is_exit_2() {
     let kitchen = Kitchen::new();
     kitchen.run("bench startup -w 0").expect(2).says("--workers");

@@ -5,6 +5,7 @@ use std::process::Stdio;
 
 use serde_json::{Value, json};
 
+use crate::schemas::Schema;
 use crate::util::{Done, Kitchen, finish};
 
 /// A repository in the directory `r` with a program, `work.sh`, and `brigade-gate.toml`.
@@ -89,6 +90,7 @@ fn a_slower_commit_fails_and_a_faster_one_passes() {
     let repository = Repository::of(&[SHORT, LONG]);
     let done = repository.gate("HEAD~1 HEAD --format json").expect(3);
     let json = done.json();
+    Schema::read("compare.v1").accepts(&json);
     assert_eq!((&json["kind"], &json["verdict"]), (&json!("gate"), &json!("worse")));
     assert_eq!(verdicts(&json), [("work", "worse")]);
     assert_eq!(json["cells"][0]["confirmed"], true);
@@ -96,7 +98,9 @@ fn a_slower_commit_fails_and_a_faster_one_passes() {
     // The other way round, with the checkouts of before.
     let done = repository.gate("HEAD HEAD~1 --export markdown=-").expect(0);
     assert!(done.stderr.matches("built before").count() == 2, "{}", done.stderr);
-    prints(&done, "better: work wall: Head takes");
+    // What is exported to standard output has it for itself.
+    assert!(done.stderr.contains("better: work wall: Head takes"), "{done:#?}");
+    assert!(done.stdout.starts_with("better: "), "{done:#?}");
     prints(&done, "| better | work wall |");
     // Nothing is left in the repository but git's record of two checkouts.
     assert_eq!(fs::read_dir(repository.kitchen.path("r")).unwrap().count(), 3);

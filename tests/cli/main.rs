@@ -12,6 +12,7 @@ mod faults;
 mod gate;
 mod help;
 mod journal;
+mod json_schema;
 mod limits;
 mod memory;
 mod outputs;
@@ -19,6 +20,7 @@ mod pressure;
 mod refused;
 mod report;
 mod run;
+mod schemas;
 // Shared with the tests of `sys`.
 mod shown;
 #[path = "../../crates/sys/src/skip.rs"]

@@ -238,7 +238,7 @@ fn a_comparison_of_nothing_is_refused() {
         ("ab --base '' --head true", "--base"),
         ("ab --base '\"open' --head true", "--base"),
         ("ab --base no/such --head true --output x.json", "--base"),
-        ("ab --base true --head false --output x.json", "--head"),
+        ("ab --base true --head ./none --output x.json", "--head"),
         ("ab --base true --head true --metric speed", "--metric"),
         ("ab --base true --head true --blocks 5000", "--blocks"),
         ("ab --base true --head true --budget 0s", "--budget"),

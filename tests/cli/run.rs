@@ -64,6 +64,30 @@ fn the_report_is_complete_and_spans_add_up_exactly() {
     }
 }
 
+/// At depth 2 most jobs of a worker are given to it while it computes the one before.
+#[test]
+fn waiting_for_the_workers_job_before_is_told_apart_from_handing_over() {
+    let kitchen = Kitchen::new();
+    let line = "run spin --jobs 12 -p us=5000 -w 1 --depth 2 --format json --output a.json";
+    let report = kitchen.run(line).expect(0).json();
+    let mut behind = 0;
+    for job in report["jobs"].as_array().unwrap() {
+        let waited = nanos(&job["behind_us"]);
+        assert!(waited <= nanos(&job["spans_us"]["deliver"]), "{job}");
+        behind += waited;
+    }
+    let of = |key: &str| nanos(&report["summary"][key]);
+    assert_eq!(of("behind_us"), behind);
+    assert_eq!(of("handover_us"), of("overhead_us") - behind);
+    assert!(3 * behind > of("compute_us"), "{}", report["summary"]);
+    kitchen.run("report a.json").expect(0);
+    let page = String::from_utf8(kitchen.read("a.html")).unwrap();
+    assert!(page.contains("for the job that its worker had before."), "{page}");
+    // In one process a job is given to a thread that is free.
+    let line = "run spin --jobs 4 -p us=1000 -w 1 -b threads --format json";
+    assert_eq!(kitchen.run(line).expect(0).json()["summary"]["behind_us"], 0);
+}
+
 /// Microseconds as written, in whole nanoseconds: exact, no rounding in between.
 fn nanos(micros: &Value) -> u64 {
     let text = micros.to_string();

@@ -78,18 +78,18 @@ fn what_a_saved_result_holds_gives_no_orders() {
     };
     saved("base.json", 1.0);
     saved("head.json", 1.5);
-    let exports = ["csv", "markdown", "junit", "openmetrics", "json", "jsonl"];
+    let exports = ["csv", "csv-wide", "markdown", "junit", "openmetrics", "json", "jsonl"];
     let exports: String = exports.map(|form| format!(" --export {form}={form}")).concat();
     let done = kitchen.run(&format!("compare base.json head.json{exports}")).expect(3);
     is_harmless("compare", &done.stdout);
     is_harmless("compare", &done.stderr);
     let read = |name: &str| String::from_utf8(kitchen.read(name)).unwrap();
-    for form in ["csv", "markdown", "openmetrics", "jsonl"] {
+    for form in ["csv", "csv-wide", "markdown", "openmetrics", "jsonl"] {
         is_harmless(form, &read(form));
     }
     // XML replaces what it cannot hold.
     assert!(read("junit").chars().all(|c| c == '\n' || is_printable(c)));
-    for row in csv(&read("csv")) {
+    for row in ["csv", "csv-wide"].into_iter().flat_map(|form| csv(&read(form))) {
         for cell in row {
             let begins = cell.starts_with(['=', '+', '@', '-', '\t', '\r']);
             assert!(!begins || cell.parse::<f64>().is_ok(), "{cell}");

@@ -215,6 +215,10 @@ impl Iterator for Outcomes {
                 // After the one before it, and not after the answer.
                 let returned: Nanos =
                     u64::from_le_bytes(*instant).min(stamps.published).max(self.called);
+                // The worker had the jobs before it in the chunk until then.
+                if place > 0 {
+                    stamps.worker_free = self.called;
+                }
                 stamps.in_hand = self.called;
                 stamps.called = self.called;
                 stamps.returned = returned;
@@ -398,6 +402,40 @@ mod tests {
             let all = (0..9_u8).map(|i| (u32::from(i) / 5, (i >= 3).then_some(i)));
             assert_eq!(seen, all.collect::<Vec<_>>(), "cut at {cut}");
         }
+    }
+
+    #[test]
+    fn a_job_of_a_chunk_waits_behind_those_before_it() {
+        let instants: Vec<u8> = [50_u64, 90].iter().flat_map(|at| at.to_le_bytes()).collect();
+        let stamps = Stamps {
+            submitted: 1,
+            assigned: 2,
+            encoded: 10,
+            in_hand: 15,
+            called: 20,
+            returned: 90,
+            published: 95,
+            collected: 99,
+            worker_free: 12,
+        };
+        let outcomes = Outcomes {
+            first: JobId(0),
+            next: 0,
+            count: 2,
+            result: Ok(()),
+            stamps,
+            called: stamps.called,
+            returned: Bytes::from(&instants[..]),
+            run: 2,
+            others: Vec::new().into_iter().peekable(),
+            bytes_in: Vec::new(),
+            worker: Some(WorkerId(0)),
+            pid: 1,
+            attempts: 1,
+        };
+        let behind: Vec<Nanos> = outcomes.map(|outcome| outcome.stamps.behind()).collect();
+        // The first behind the job before the chunk, until 12; the second behind the first.
+        assert_eq!(behind, [2, 40]);
     }
 
     #[test]

@@ -61,6 +61,7 @@ impl Counts {
 pub struct Tally {
     counts: Counts,
     spans: Spans,
+    behind: Nanos,
     bytes_in: u64,
     bytes_out: u64,
     retries: u64,
@@ -75,6 +76,7 @@ impl Tally {
     pub fn add(&mut self, outcome: &Outcome, status: Status) {
         self.counts.add(status);
         self.spans = self.spans + outcome.stamps.spans();
+        self.behind += outcome.stamps.behind();
         self.bytes_in += outcome.bytes_in;
         self.bytes_out += outcome.bytes_out();
         for note in outcome.notes.iter() {
@@ -122,6 +124,7 @@ impl Tally {
         Summary {
             counts: self.counts,
             spans: self.spans,
+            behind: self.behind,
             bytes_in: self.bytes_in,
             bytes_out: self.bytes_out,
             retries: self.retries,
@@ -163,6 +166,8 @@ pub struct Summary {
     pub counts: Counts,
     /// The spans of all jobs, added up.
     pub spans: Spans,
+    /// How much of their delivery was waiting for the job that their worker had before.
+    pub behind: Nanos,
     /// Bytes of all inputs.
     pub bytes_in: u64,
     /// Bytes of all outputs.
@@ -202,6 +207,12 @@ impl Summary {
     /// The overhead of all jobs, added up: total less queue less compute.
     pub fn overhead_sum(&self) -> Nanos {
         self.spans.overhead()
+    }
+
+    /// What it took to hand the jobs over and their results back: the overhead without the wait
+    /// for the job that a worker had before.
+    pub fn handover_sum(&self) -> Nanos {
+        self.overhead_sum().saturating_sub(self.behind)
     }
 
     /// Summed compute time over wall time: how many jobs were in a kernel at a time, on average.
@@ -250,6 +261,7 @@ mod tests {
                 returned: at[5],
                 published: at[6],
                 collected: at[7],
+                worker_free: 0,
             },
             input_digests: None,
             worker: Some(WorkerId(worker)),
@@ -291,6 +303,16 @@ mod tests {
         assert!((summary.kernel_share() - 0.55).abs() < 1e-12);
         assert_eq!((summary.bytes_in, summary.bytes_out), (15, 9));
         assert!((summary.jobs_per_s() - 3e7).abs() < 1e-3);
+    }
+
+    #[test]
+    fn waiting_behind_another_job_is_no_handing_over() {
+        let mut second = job(0, [10, 40, 41, 68, 70, 90, 95, 99]);
+        second.stamps.worker_free = 67;
+        let tally = tally(&[job(0, [10, 20, 21, 22, 25, 65, 67, 70]), second]);
+        let summary = tally.summary(&Run { wall: 100, ready: vec![8], ..Run::default() });
+        assert_eq!((summary.overhead_sum(), summary.behind), ((50 - 40) + (59 - 20), 67 - 41));
+        assert_eq!(summary.handover_sum(), 49 - 26);
     }
 
     #[test]

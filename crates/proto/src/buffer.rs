@@ -46,6 +46,17 @@ impl Buffer {
         Self::try_zeroed(len).unwrap_or_else(|| panic!("no memory for a buffer of {len} bytes"))
     }
 
+    /// How long the buffer could be without further memory.
+    pub fn capacity(&self) -> usize {
+        self.blocks.len() * Self::ALIGN
+    }
+
+    /// Makes the buffer `len` bytes long, or as long as its memory is. What is added is what
+    /// was there before, which is zero in one that was never longer.
+    pub fn set_len(&mut self, len: usize) {
+        self.len = len.min(self.capacity());
+    }
+
     /// Shortens the buffer to `len` bytes; does nothing if it is shorter already.
     pub fn truncate(&mut self, len: usize) {
         self.len = self.len.min(len);
@@ -122,6 +133,10 @@ mod tests {
             assert_eq!(&buffer[..], vec![7; len / 2]);
             buffer.truncate(len);
             assert_eq!(buffer.len(), len / 2, "truncate never lengthens");
+            buffer.set_len(len);
+            assert_eq!(&buffer[..], vec![7; len]);
+            buffer.set_len(usize::MAX);
+            assert_eq!((buffer.len(), buffer.capacity()), (len.next_multiple_of(64), buffer.len()));
         }
     }
 

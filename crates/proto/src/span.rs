@@ -13,7 +13,8 @@ pub enum Span {
     Queue,
     /// Assigned until inputs and parameters are in the transport.
     Encode,
-    /// Encoded until the worker has the job in hand.
+    /// Encoded until the worker has the job in hand. Where a worker is given jobs in advance,
+    /// this includes the wait for the job before it: [`Stamps::behind`].
     Deliver,
     /// In hand until the kernel is called.
     Decode,
@@ -51,7 +52,7 @@ impl Span {
     }
 }
 
-/// The eight instants of a job's life, in order.
+/// The eight instants of a job's life, in order, and when its worker was free for it.
 ///
 /// Zero means "not reached"; [`Stamps::spans`] closes the gaps, so that the
 /// spans of any job add up to its total exactly.
@@ -73,6 +74,10 @@ pub struct Stamps {
     pub published: Nanos,
     /// The coordinator has the outcome in hand.
     pub collected: Nanos,
+    /// The worker had answered the job before this one. Zero if it had done so before this one
+    /// was on its way, and in a process whose jobs are not given to a worker in advance.
+    #[serde(default)]
+    pub worker_free: Nanos,
 }
 
 impl Stamps {
@@ -101,6 +106,15 @@ impl Stamps {
             *instant = (*instant).clamp(from, end);
             from = *instant;
         }
+    }
+
+    /// How much of [`Span::Deliver`] is no delivery: the worker still had the job before this
+    /// one. It depends on how many jobs are given to a worker in advance, as the queue depends on
+    /// how many are submitted at once.
+    pub fn behind(&self) -> Nanos {
+        let deliver = self.spans().get(Span::Deliver);
+        let encoded = self.encoded.clamp(self.submitted, self.collected.max(self.submitted));
+        self.worker_free.saturating_sub(encoded).min(deliver)
     }
 
     /// The spans between the instants.
@@ -142,8 +156,8 @@ impl Spans {
         self.0.iter().sum()
     }
 
-    /// What the caller pays beyond the computation and the wait for a free
-    /// worker: total less queue less compute.
+    /// What the caller pays beyond the computation and the wait in the queue: total less queue
+    /// less compute. It includes [`Stamps::behind`], the wait for the worker's job before.
     pub fn overhead(&self) -> Nanos {
         self.total() - self.get(Span::Queue) - self.get(Span::Compute)
     }
@@ -169,7 +183,17 @@ mod tests {
     fn stamps(instants: [Nanos; 8]) -> Stamps {
         let [submitted, assigned, encoded, in_hand, called, returned, published, collected] =
             instants;
-        Stamps { submitted, assigned, encoded, in_hand, called, returned, published, collected }
+        Stamps {
+            submitted,
+            assigned,
+            encoded,
+            in_hand,
+            called,
+            returned,
+            published,
+            collected,
+            worker_free: 0,
+        }
     }
 
     #[test]
@@ -192,7 +216,26 @@ mod tests {
         assert_eq!(spans.get(Span::Compute), 36);
     }
 
+    #[test]
+    fn waiting_for_the_workers_job_before_is_no_delivery() {
+        let behind = |worker_free| {
+            let stamps = stamps([10, 12, 15, 40, 41, 50, 51, 55]);
+            Stamps { worker_free, ..stamps }.behind()
+        };
+        // On its way from 15 to 40; the worker was free at 38.
+        assert_eq!(behind(38), 23);
+        assert_eq!(behind(0), 0);
+        assert_eq!(behind(14), 0, "it was free before");
+        assert_eq!(behind(90), 25, "no more than it was on its way");
+    }
+
     proptest! {
+        #[test]
+        fn what_is_behind_is_part_of_the_delivery(instants: [Nanos; 8], worker_free: Nanos) {
+            let stamps = Stamps { worker_free, ..stamps(instants) };
+            prop_assert!(stamps.behind() <= stamps.spans().get(Span::Deliver));
+        }
+
         #[test]
         fn settled_instants_are_in_order(mut instants: [Nanos; 8]) {
             instants[..3].sort_unstable();

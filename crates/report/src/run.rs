@@ -69,6 +69,8 @@ pub struct JobRow {
     pub bytes_out: u64,
     /// How long each phase took; adds up to `total_us` exactly.
     pub spans_us: SpansUs,
+    /// How much of `deliver` was waiting for the job that its worker had before.
+    pub behind_us: Micros,
     /// Submitted until its outcome was in hand.
     pub total_us: Micros,
     /// What its result does not carry of its input, or how far it can be trusted: a list of

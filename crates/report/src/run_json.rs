@@ -136,7 +136,12 @@ struct SummaryRow<'a> {
     by_status: ByStatus,
     jobs_per_s: f64,
     compute_us: Micros,
+    /// All but queue and compute, with `behind_us` in it.
     overhead_us: Micros,
+    /// Waiting for the job that a worker had before, which is in the spans `deliver`.
+    behind_us: Micros,
+    /// The overhead without that: handing jobs over, and their results back.
+    handover_us: Micros,
     /// Processor time of the program and its workers.
     cpu_us: Micros,
     /// How many jobs were in a kernel at a time, on average.
@@ -191,6 +196,8 @@ impl<'a> SummaryRow<'a> {
             jobs_per_s: rounded(summary.jobs_per_s()),
             compute_us: Micros(summary.compute_sum()),
             overhead_us: Micros(summary.overhead_sum()),
+            behind_us: Micros(summary.behind),
+            handover_us: Micros(summary.handover_sum()),
             cpu_us: Micros(cpu),
             jobs_in_kernel: rounded(summary.jobs_in_kernel()),
             speedup: rounded(summary.jobs_in_kernel()),

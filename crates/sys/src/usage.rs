@@ -11,6 +11,21 @@ pub fn thread_cpu_ns() -> u64 {
     time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
 }
 
+/// Nanoseconds of processor time that all threads of a living process have used; `None` if it is
+/// gone, or another user's.
+pub fn process_cpu_ns(pid: u32) -> Option<u64> {
+    let mut clock: libc::clockid_t = 0;
+    // SAFETY: the pointer is to live, writable memory of the right type.
+    let found = unsafe { libc::clock_getcpuclockid(libc::pid_t::try_from(pid).ok()?, &mut clock) };
+    if found != 0 {
+        return None;
+    }
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: as above; a clock of a process that has ended meanwhile is an error.
+    let read = unsafe { libc::clock_gettime(clock, &mut time) };
+    (read == 0).then(|| time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64)
+}
+
 /// What this process and its children that have been reaped have used.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Usage {
@@ -95,5 +110,22 @@ pub fn give_back() {
     // SAFETY: takes no pointer, and touches free memory of the allocator only, under its own locks.
     unsafe {
         libc::malloc_trim(0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_time_of_a_process_is_that_of_its_threads() {
+        let own = std::process::id();
+        let before = process_cpu_ns(own).unwrap();
+        let spin = || while thread_cpu_ns() < 3_000_000 {};
+        std::thread::spawn(spin).join().unwrap();
+        assert!(process_cpu_ns(own).unwrap() >= before + 3_000_000);
+        let mut child = std::process::Command::new("true").spawn().unwrap();
+        child.wait().unwrap();
+        assert_eq!(process_cpu_ns(child.id()), None, "it is gone");
     }
 }

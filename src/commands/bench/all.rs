@@ -14,7 +14,7 @@ use super::{
     break_even, hockney, isolation, latency, paradigms, scaling, startup, throughput, work,
 };
 use crate::args::{
-    AllArgs, BreakEvenArgs, ParadigmsArgs, ScalingArgs, StartupArgs, ThroughputArgs,
+    AllArgs, BreakEvenArgs, ParadigmsArgs, ScalingArgs, ScalingMode, StartupArgs, ThroughputArgs,
 };
 use crate::exit::Failure;
 
@@ -59,6 +59,7 @@ pub(super) fn all(args: &AllArgs, session: &mut Session<'_>) {
         params: Vec::new(),
         size: None,
         jobs: 6,
+        mode: vec![ScalingMode::Strong, ScalingMode::Weak],
         common: common(&doublings),
     };
     let break_even = BreakEvenArgs {

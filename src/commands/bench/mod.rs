@@ -56,7 +56,8 @@ pub(crate) fn run(args: &BenchArgs, registry: Registry) -> Result<Exit, Failure>
     let registry = Arc::new(registry);
     let pools = Pools::new(&common.pool, &registry)?;
     pools.check(&args.experiment)?;
-    let mut results = Results::open(report.output.output.as_deref(), report.trace.as_slice())?;
+    let results = Results::open(report.output.output.as_deref(), report.trace.as_slice())?;
+    let mut results = exports::make_room(&report.exports.export, report.format, results)?;
     // The load of the machine is read before the measurement adds to it.
     let host = Host::read();
     let warnings = verdict::warnings();
@@ -119,6 +120,7 @@ fn finish(
     results: &mut Results,
 ) -> Result<Exit, Failure> {
     session.findings.append(&mut session.refusals);
+    session.admit_overtime();
     let report = &session.common.report;
     let interrupted = session.signal.exit();
     let failed = session.failed || session.cells.iter().any(|cell| cell.error.is_some());

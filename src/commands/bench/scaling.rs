@@ -11,41 +11,29 @@ use serde_json::{Map, Value, json};
 use super::figures::{interval, is, of_blocks, percent, whole_blocks};
 use super::session::Session;
 use super::{case, with, work};
-use crate::args::ScalingArgs;
+use crate::args::{ScalingArgs, ScalingMode};
 use crate::exit::Failure;
 
-const METRICS: [Metric; 5] = [
+const METRICS: [Metric; 6] = [
     Metric::us("wall"),
+    Metric::us("cpu"),
     Metric { name: "startup_share", unit: "ratio" },
     Metric { name: "communication_share", unit: "ratio" },
     Metric { name: "imbalance", unit: "ratio" },
     Metric { name: "peak_memory", unit: "bytes" },
 ];
 
-/// How the work depends on the workers.
-#[derive(Clone, Copy)]
-enum Mode {
-    /// The same work for all together.
-    Strong,
-    /// The same work for each.
-    Weak,
+fn name(mode: ScalingMode) -> &'static str {
+    match mode {
+        ScalingMode::Strong => "strong",
+        ScalingMode::Weak => "weak",
+    }
 }
 
-impl Mode {
-    const ALL: [Self; 2] = [Self::Strong, Self::Weak];
-
-    fn name(self) -> &'static str {
-        match self {
-            Self::Strong => "strong",
-            Self::Weak => "weak",
-        }
-    }
-
-    fn jobs(self, jobs: usize, workers: usize) -> usize {
-        match self {
-            Self::Strong => jobs,
-            Self::Weak => jobs * workers,
-        }
+fn jobs_of(mode: ScalingMode, jobs: usize, workers: usize) -> usize {
+    match mode {
+        ScalingMode::Strong => jobs,
+        ScalingMode::Weak => jobs * workers,
     }
 }
 
@@ -64,22 +52,24 @@ pub(super) fn scaling(args: &ScalingArgs, session: &mut Session<'_>) -> Result<(
         let counts = if work::has_workers(backend) { &counts[..] } else { &[1] };
         lanes.extend(counts.iter().map(|&count| (backend, count)));
     }
+    let modes = [ScalingMode::Strong, ScalingMode::Weak];
+    let modes = modes.into_iter().filter(|mode| args.mode.contains(mode));
     let mut variants = Vec::new();
-    for mode in Mode::ALL {
+    for mode in modes.clone() {
         for &(backend, workers) in &lanes {
             let mut name = with(pools.case(backend), json!({"workers": workers}));
             name.extend(about(args, mode));
             if workers > usable {
                 name.insert("oversubscribed".to_owned(), true.into());
             }
-            let jobs = mode.jobs(args.jobs as usize, workers);
+            let jobs = jobs_of(mode, args.jobs as usize, workers);
             let (job, pools) = (&job, &pools);
             let run = move || turn(pools.builder(backend, workers), jobs, job);
             variants.push(Variant { case: name, run: Box::new(run) });
         }
     }
     let cells = session.measure("scaling", &METRICS, variants).to_vec();
-    for mode in Mode::ALL {
+    for mode in modes {
         for &backend in &backends {
             if backend != Backend::Sync {
                 conclude(args, mode, backend, &cells, session);
@@ -96,20 +86,21 @@ pub(super) fn scaling(args: &ScalingArgs, session: &mut Session<'_>) -> Result<(
     Ok(())
 }
 
-fn about(args: &ScalingArgs, mode: Mode) -> Map<String, Value> {
-    case(json!({"kernel": args.kernel, "mode": mode.name()}))
+fn about(args: &ScalingArgs, mode: ScalingMode) -> Map<String, Value> {
+    case(json!({"kernel": args.kernel, "mode": name(mode)}))
 }
 
 /// A fresh pool for each turn, which tells what starting it and its memory come to. The same
 /// jobs go through it once before they count: what is done first finds cold caches and pages
-/// that are not there yet, which the heap of plain code and threads has had since the turn
-/// before.
+/// that are not there yet. After that all reuse the memory of results: a worker process its slabs,
+/// threads and plain code what the allocator kept when the caller dropped them.
 fn turn(builder: PoolBuilder, jobs: usize, job: &JobSpec) -> Result<Readings, String> {
     let life = work::live(builder, jobs, jobs, |_| job.clone(), &mut |_| {})?;
     let (wall, startup) = (work::wall(&life.outcomes) as f64, life.startup.as_nanos() as f64);
     let summary = life.summary();
     let readings = [
         wall / 1e3,
+        life.cpu as f64 / 1e3,
         startup / (startup + wall),
         summary.share(summary.communication),
         life.imbalance(),
@@ -121,7 +112,7 @@ fn turn(builder: PoolBuilder, jobs: usize, job: &JobSpec) -> Result<Readings, St
 /// The models of one backend.
 fn conclude(
     args: &ScalingArgs,
-    mode: Mode,
+    mode: ScalingMode,
     backend: Backend,
     cells: &[Cell],
     session: &mut Session<'_>,
@@ -150,30 +141,30 @@ fn conclude(
     };
     let times = at(&|us, _| us);
     let seed = args.common.plan.seed;
-    let mut name = about(args, mode);
-    name.insert("backend".to_owned(), backend.name().into());
-    let name = Value::Object(name);
-    let who = format!("{} on {}, {} scaling", args.kernel, backend.name(), mode.name());
+    let mut case = about(args, mode);
+    case.insert("backend".to_owned(), backend.name().into());
+    let case = Value::Object(case);
+    let who = format!("{} on {}, {} scaling", args.kernel, backend.name(), name(mode));
     match mode {
-        Mode::Strong => {
+        ScalingMode::Strong => {
             let model = models::speedup(&reference, &times, seed);
-            let speedup = session.conclude(model, Model::Speedup, name.clone());
+            let speedup = session.conclude(model, Model::Speedup, case.clone());
             if let Some(said) = speedup.and_then(|speedup| said_of_strong(&who, &speedup)) {
                 session.find(said);
             }
             let throughputs = at(&|us, _| args.jobs as f64 * 1e6 / us);
             let amdahl = models::amdahl(&throughputs, seed);
-            session.conclude(amdahl, Model::Amdahl, name.clone());
-            let usl = session.conclude(models::usl(&throughputs, seed), Model::Usl, name);
+            session.conclude(amdahl, Model::Amdahl, case.clone());
+            let usl = session.conclude(models::usl(&throughputs, seed), Model::Usl, case);
             if let Some(usl) = usl {
                 session.find(said_of_fit(&who, &usl));
             }
         }
         // Amdahl's law and the universal one are about work that does not grow with the
         // workers; of work that does, Gustafson's share says what there is to say.
-        Mode::Weak => {
+        ScalingMode::Weak => {
             let model = models::scaled_speedup(&reference, &times, seed);
-            let speedup = session.conclude(model, Model::ScaledSpeedup, name);
+            let speedup = session.conclude(model, Model::ScaledSpeedup, case);
             if let Some(said) = speedup.and_then(|speedup| said_of_weak(&who, &speedup)) {
                 session.find(said);
             }
@@ -184,6 +175,14 @@ fn conclude(
 fn said_of_strong(who: &str, speedup: &Speedup) -> Option<String> {
     let points = speedup.points.iter();
     let best = points.max_by(|a, b| a.speedup.estimate.total_cmp(&b.speedup.estimate))?;
+    if best.speedup.interval[0] <= 1.0 {
+        return Some(format!(
+            "{who}: not surely faster than sync with any number of workers; at best with {}, {} times \
+             as fast",
+            workers(best.workers),
+            interval(&best.speedup)
+        ));
+    }
     Some(format!(
         "{who}: fastest with {}, {} times as fast as sync, efficiency {:.0} %",
         workers(best.workers),
@@ -216,4 +215,20 @@ fn said_of_fit(who: &str, usl: &Usl) -> String {
 
 fn workers(count: usize) -> String {
     brigade_report::units::count(count, "worker")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_may_be_no_faster_is_not_called_fastest() {
+        let said = |times: f64| {
+            let at = |workers, us: f64| AtWorkers { workers, blocks: vec![us; 6] };
+            let speedup = models::speedup(&[100.0; 6], &[at(2, 100.0 / times)], 1).unwrap();
+            said_of_strong("blur", &speedup).unwrap()
+        };
+        assert!(said(1.9).starts_with("blur: fastest with 2 workers, 1.90 (1.90 .. 1.90) times"));
+        assert!(said(1.0).starts_with("blur: not surely faster than sync"), "{}", said(1.0));
+    }
 }

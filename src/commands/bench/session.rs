@@ -15,7 +15,7 @@ use serde_json::{Map, Value};
 use super::pools::Pools;
 use super::spans;
 use crate::args::{CommonArgs, MeasuredArgs};
-use crate::console::Progress;
+use crate::console::{self, Progress};
 use crate::exit::Failure;
 use crate::signals::Flag;
 
@@ -29,6 +29,9 @@ pub(super) struct Session<'a> {
     pub(super) registry: Arc<Registry>,
     /// Whether the user wants it to end.
     pub(super) signal: Flag,
+    begin: Instant,
+    /// How long all of it may take.
+    budget: Option<Duration>,
     /// When the experiment in hand is to be over.
     end: Option<Instant>,
     /// What was asked for of the pools that are measured.
@@ -58,6 +61,8 @@ impl<'a> Session<'a> {
             common,
             registry,
             signal,
+            begin: Instant::now(),
+            budget,
             end: budget.map(|budget| Instant::now() + budget),
             config: Map::new(),
             ahead: 1,
@@ -120,6 +125,17 @@ impl<'a> Session<'a> {
         found
     }
 
+    /// Says so if it took longer than it was to.
+    pub(super) fn admit_overtime(&mut self) {
+        let took = self.begin.elapsed();
+        if let Some(budget) = self.budget.filter(|budget| took > budget.mul_f64(1.1)) {
+            let [took, budget] = [took, budget].map(in_words);
+            self.find(format!(
+                "it took {took} and not {budget}: each variant takes its turn once, whatever --budget says"
+            ));
+        }
+    }
+
     /// Keeps a sentence, once.
     pub(super) fn find(&mut self, sentence: String) {
         self.find_at(self.findings.len(), sentence);
@@ -160,13 +176,19 @@ impl<'a> Session<'a> {
         };
         let total = plan.budget.is_none().then_some((plan.blocks * variants.len()) as u64);
         let mut progress = Progress::of("runs", total);
+        let mut forecast = Forecast::new(experiment, variants.len(), plan.budget);
         let measured = experiment::run(
             experiment,
             metrics,
             &mut variants,
             &plan,
             &mut Hooks {
-                done: &mut |_| progress.job(true),
+                done: &mut |runs| {
+                    progress.job(true);
+                    if let Some(late) = forecast.after(runs, forecast.begin.elapsed()) {
+                        console::say(format_args!("note: {late}"));
+                    }
+                },
                 is_interrupted: &|| self.signal.is_set(),
             },
         );
@@ -175,6 +197,49 @@ impl<'a> Session<'a> {
         self.cells.extend(measured.cells.into_iter().filter_map(spans::kept));
         &self.cells[from..]
     }
+}
+
+/// Turns of which one can tell how long the others will take: variants differ.
+const ENOUGH: usize = 4;
+
+/// How long the first turn of all variants will take, which no budget cuts short.
+struct Forecast<'a> {
+    experiment: &'a str,
+    variants: usize,
+    budget: Option<Duration>,
+    begin: Instant,
+}
+
+impl<'a> Forecast<'a> {
+    fn new(experiment: &'a str, variants: usize, budget: Option<Duration>) -> Self {
+        Self { experiment, variants, budget, begin: Instant::now() }
+    }
+
+    /// What to say after so many turns, in random order, once: if there is not time enough for
+    /// one of each.
+    fn after(&mut self, turns: usize, took: Duration) -> Option<String> {
+        let budget = self.budget.filter(|_| turns >= ENOUGH.min(self.variants))?;
+        // Either it is said now, or what comes later is no first turn.
+        if turns > self.variants {
+            self.budget = None;
+            return None;
+        }
+        let all = took.mul_f64(self.variants as f64 / turns as f64);
+        if all <= budget.mul_f64(1.2) || all < budget + Duration::from_secs(1) {
+            return None;
+        }
+        self.budget = None;
+        let [all, budget] = [all, budget].map(in_words);
+        Some(format!(
+            "one turn of each of the {} variants of {} takes about {all}, and --budget leaves {budget}: \
+             fewer --backends, --workers or sizes take less",
+            self.variants, self.experiment
+        ))
+    }
+}
+
+fn in_words(time: Duration) -> String {
+    brigade_report::units::time(time.as_nanos() as u64)
 }
 
 /// A pool, or why there is none. A variant tells it when its turn comes, so that what could
@@ -209,4 +274,29 @@ pub(super) fn round_trip(pool: &Pool, job: JobSpec) -> Result<f64, String> {
 
 pub(super) fn micros(time: Duration) -> f64 {
     time.as_secs_f64() * 1e6
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn that_the_budget_is_too_short_is_said_early_and_once() {
+        let mut forecast = Forecast::new("scaling", 20, Some(10 * SECOND));
+        assert_eq!(forecast.after(3, 9 * SECOND), None, "too few to tell");
+        assert_eq!(forecast.after(4, 2 * SECOND), None, "it will do");
+        let said = forecast.after(5, 8 * SECOND).unwrap();
+        assert!(said.contains("20 variants of scaling takes about 32.0 s"), "{said}");
+        assert!(said.contains("--budget leaves 10.0 s"), "{said}");
+        assert_eq!(forecast.after(6, 60 * SECOND), None, "once");
+    }
+
+    #[test]
+    fn later_turns_and_what_has_no_budget_are_not_told() {
+        let mut forecast = Forecast::new("scaling", 4, Some(10 * SECOND));
+        assert_eq!(forecast.after(5, 60 * SECOND), None);
+        assert_eq!(Forecast::new("x", 4, None).after(4, 60 * SECOND), None);
+    }
 }

@@ -14,9 +14,6 @@ use super::{with, work};
 use crate::args::ThroughputArgs;
 use crate::exit::Failure;
 
-/// Jobs that are in flight at most when they are submitted one by one.
-const WINDOW: usize = 64;
-
 /// How jobs are handed over.
 #[derive(Clone, Copy)]
 enum Mode {
@@ -108,11 +105,12 @@ fn batch(pool: &Pool, job: &JobSpec, count: usize, mode: Mode) -> Result<f64, St
             good == count
         }
         Mode::OneByOne => {
-            let mut window = VecDeque::with_capacity(WINDOW);
+            let most = work::window(pool);
+            let mut window = VecDeque::with_capacity(most);
             let mut good = true;
             for _ in 0..count {
                 window.push_back(pool.submit(job.clone()).map_err(|error| error.to_string())?);
-                if window.len() >= WINDOW
+                if window.len() >= most
                     && let Some(oldest) = window.pop_front()
                 {
                     good &= is_good(&oldest.wait());

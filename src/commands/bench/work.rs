@@ -9,12 +9,23 @@ use brigade_kernels::{Registry, Size};
 use brigade_measure::clock;
 use brigade_measure::summary::{Run, Summary, Tally};
 use brigade_proto::{JobSpec, Nanos, Outcome, Params, Status};
+use brigade_sys::usage;
 
 use crate::exit::Failure;
 
 /// Jobs that are in flight at most: enough for every worker, few enough for the memory
 /// that their results take.
 const WINDOW: usize = 64;
+
+/// How many jobs of a pool are in flight before the first result is taken and dropped.
+///
+/// On the thread that submits, a job is over when it has been submitted, and a loop of plain code
+/// drops its result before the next one. To keep the results until all jobs are over, as must be
+/// done where others compute meanwhile, would give each job of the baseline memory of its own:
+/// cold, and at first not there.
+pub(super) fn window(pool: &Pool) -> usize {
+    if pool.config().backend == Backend::Sync { 1 } else { WINDOW }
+}
 
 /// A job of a kernel on synthetic inputs. They lie on the heap, as those of a caller do
 /// who knows nothing of arenas: what it takes to hand them over is part of the figure.
@@ -82,7 +93,8 @@ fn run_watched(
     job: impl Fn(usize) -> JobSpec,
     watch: &mut dyn FnMut(&Outcome),
 ) -> Result<Vec<Outcome>, String> {
-    let mut window = VecDeque::with_capacity(WINDOW);
+    let most = window(pool);
+    let mut window = VecDeque::with_capacity(most);
     let mut outcomes = Vec::with_capacity(count);
     let mut collect = |mut outcome: Outcome| {
         watch(&outcome);
@@ -93,7 +105,7 @@ fn run_watched(
     };
     for number in 0..count {
         window.push_back(pool.submit(job(number)).map_err(|error| error.to_string())?);
-        if window.len() >= WINDOW
+        if window.len() >= most
             && let Some(oldest) = window.pop_front()
         {
             collect(oldest.wait());
@@ -126,6 +138,8 @@ pub(super) struct Life {
     /// Of the jobs that count.
     pub(super) outcomes: Vec<Outcome>,
     pub(super) reports: Vec<WorkerReport>,
+    /// Processor time of this process and its workers while those were done.
+    pub(super) cpu: Nanos,
 }
 
 /// Starts a pool, runs `warm_up` jobs that do not count and `count` that do, and ends it.
@@ -140,10 +154,23 @@ pub(super) fn live(
     let begin = clock::now();
     let pool = builder.build().map_err(|error| error.to_string())?;
     let startup = pool.status().startup;
-    run(&pool, warm_up, &job)?;
+    let warm = run(&pool, warm_up, &job)?;
+    let before = cpu(&warm);
     let outcomes = run_watched(&pool, count, &job, watch)?;
+    let cpu = cpu(&outcomes).saturating_sub(before);
     let reports = pool.close();
-    Ok(Life { begin, end: clock::now(), startup, outcomes, reports })
+    Ok(Life { begin, end: clock::now(), startup, outcomes, reports, cpu })
+}
+
+/// Processor time so far of this process and of the worker processes that did these jobs. One that
+/// has had no job yet counts with what its start took.
+fn cpu(outcomes: &[Outcome]) -> Nanos {
+    let own = usage::with_children();
+    let mut workers: Vec<u32> = outcomes.iter().map(|outcome| outcome.pid).collect();
+    workers.sort_unstable();
+    workers.dedup();
+    let others = workers.into_iter().filter(|&pid| pid != 0 && pid != std::process::id());
+    own.user_ns + own.system_ns + others.filter_map(usage::process_cpu_ns).sum::<Nanos>()
 }
 
 impl Life {
@@ -178,5 +205,32 @@ impl Life {
     /// Largest resident set of any worker process, in bytes; 0 if there is none.
     pub(super) fn peak_memory(&self) -> u64 {
         self.reports.iter().filter_map(|report| report.peak_rss_bytes).max().unwrap_or(0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+
+    use super::*;
+
+    /// The baseline kept the results of up to 64 jobs: memory of its own for each.
+    #[test]
+    fn plain_code_drops_a_result_before_it_computes_the_next() {
+        let registry = Arc::new(Registry::builtin());
+        let of = |backend, workers| {
+            let pool = Pool::builder().backend(backend).workers(workers);
+            let pool = pool.registry(Arc::clone(&registry)).build().unwrap();
+            let order = RefCell::new(String::new());
+            let job = |_| {
+                order.borrow_mut().push('>');
+                JobSpec::new("noop")
+            };
+            let taken = &mut |_: &Outcome| order.borrow_mut().push('<');
+            run_watched(&pool, 3, job, taken).unwrap();
+            order.into_inner()
+        };
+        assert_eq!(of(Backend::Sync, 1), "><><><");
+        assert_eq!(of(Backend::Threads, 1), ">>><<<");
     }
 }

@@ -3,7 +3,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use brigade_kernels::{Context, HeapSink, Registry};
+use brigade_kernels::{Context, Registry};
 use brigade_proto::JobError;
 use brigade_sys::{affinity, clock, usage};
 use tokio::sync::mpsc::error::TrySendError;
@@ -11,6 +11,7 @@ use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::{JoinSet, LocalSet};
 
 use super::lane::Lane;
+use super::outputs::Outputs;
 use crate::executor::{Executor, Status, Stop, WorkerReport};
 use crate::invoke::{Call, CallError, Deadline, Step};
 use crate::log::{is_chatty, tell_called};
@@ -45,7 +46,7 @@ impl EventLoop {
         let (queue, tasks) = mpsc::channel(config.queue);
         let shared = Arc::new(Shared {
             registry: Arc::clone(registry),
-            lane: Lane::new(0, config),
+            lane: Lane::new(0, config, &Outputs::new(1)),
             stopping: AtomicBool::new(false),
             nudge: watch::Sender::new(()),
         });
@@ -111,7 +112,7 @@ impl Shared {
         };
         let ticket = Arc::clone(&ready.task.ticket);
         let params = Arc::clone(&ready.task.params);
-        let mut sink = HeapSink::default();
+        let mut sink = self.lane.sink();
         if is_chatty() {
             tell_called(entry.spec.name);
         }

@@ -5,11 +5,11 @@ use std::cell::RefCell;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use brigade_kernels::HeapSink;
 use brigade_proto::{Bytes, JobError, Nanos, Notes, Stamps, WorkerId};
 use brigade_sys::clock;
 use brigade_sys::confine::Readable;
 
+use super::outputs::{Outputs, Sink};
 use crate::PoolConfig;
 use crate::executor::WorkerReport;
 use crate::load::{self, Limit};
@@ -31,11 +31,14 @@ pub(super) struct Lane {
     /// The pool stops: no input is waited for any more.
     is_stopping: AtomicBool,
     readable: Arc<Readable>,
+    outputs: Arc<Outputs>,
 }
 
 impl Lane {
-    pub(super) fn new(worker: u32, config: &PoolConfig) -> Self {
+    /// A lane that shares the memory of results with the others of its pool.
+    pub(super) fn new(worker: u32, config: &PoolConfig, outputs: &Arc<Outputs>) -> Self {
         Self {
+            outputs: Arc::clone(outputs),
             worker: WorkerId(worker),
             pid: std::process::id(),
             jobs: AtomicU64::new(0),
@@ -46,6 +49,11 @@ impl Lane {
             is_stopping: AtomicBool::new(false),
             readable: Arc::clone(&config.readable),
         }
+    }
+
+    /// Where the kernel of its next job writes.
+    pub(super) fn sink(&self) -> Sink {
+        self.outputs.sink()
     }
 
     fn running(&self) -> std::sync::MutexGuard<'_, Vec<Arc<Ticket>>> {
@@ -141,10 +149,10 @@ impl Ready {
         called: Nanos,
         returned: Nanos,
         result: Result<Notes, JobError>,
-        sink: HeapSink,
+        sink: Sink,
     ) -> Result<Vec<Bytes>, JobError> {
         self.task.stamps = Stamps { called, returned, ..self.task.stamps };
         self.notes = result?;
-        Ok(sink.into_outputs().into_iter().map(Bytes::from).collect())
+        Ok(sink.into_outputs())
     }
 }

@@ -2,6 +2,7 @@
 
 mod event_loop;
 mod lane;
+mod outputs;
 mod sync;
 mod threads;
 

@@ -6,6 +6,7 @@ use brigade_kernels::Registry;
 use brigade_sys::clock;
 
 use super::lane::Lane;
+use super::outputs::Outputs;
 use super::threads::run;
 use crate::executor::{Executor, Status, Stop, WorkerReport};
 use crate::ticket::{Task, Ticket};
@@ -22,7 +23,7 @@ pub(crate) struct Sync {
 impl Sync {
     pub(crate) fn start(registry: &Arc<Registry>, config: &PoolConfig) -> Self {
         let begin = clock::now();
-        let lane = Lane::new(0, config);
+        let lane = Lane::new(0, config, &Outputs::new(1));
         let startup = clock::since(begin);
         lane.ready_ns.store(startup.as_nanos() as u64, Ordering::Relaxed);
         Self { registry: Arc::clone(registry), lane, stopping: AtomicU8::new(0), startup }

@@ -3,13 +3,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use brigade_kernels::{Context, HeapSink, Registry};
+use brigade_kernels::{Context, Registry};
 use brigade_proto::{JobError, Nanos};
 use brigade_sys::affinity::{self, Neighbour};
 use brigade_sys::{clock, usage};
 use crossbeam_channel::{Receiver, Sender, TrySendError};
 
 use super::lane::Lane;
+use super::outputs::Outputs;
 use crate::executor::{Executor, Status, Stop, WorkerReport};
 use crate::invoke::{self, Call, Deadline};
 use crate::log::{is_chatty, tell_called};
@@ -62,9 +63,11 @@ impl Threads {
     ) -> Result<Self, PoolError> {
         let begin = clock::now();
         let (queue, backlog) = crossbeam_channel::bounded(config.queue);
+        let outputs = Outputs::new(config.workers);
+        let lane = |worker| Lane::new(worker, config, &outputs);
         let shared = Arc::new(Shared {
             registry: Arc::clone(registry),
-            lanes: (0..config.workers as u32).map(|worker| Lane::new(worker, config)).collect(),
+            lanes: (0..config.workers as u32).map(lane).collect(),
             stopping: AtomicBool::new(false),
             gil: gil.then(|| Mutex::new(())),
             core: (!config.pin && config.workers < affinity::allowed())
@@ -159,7 +162,7 @@ pub(super) fn run(registry: &Registry, lane: &Lane, task: Task, gil: Option<&Mut
     let lock = || gil.map(|gil| gil.lock().unwrap_or_else(PoisonError::into_inner));
     let ticket = Arc::clone(&ready.task.ticket);
     let params = Arc::clone(&ready.task.params);
-    let mut sink = HeapSink::default();
+    let mut sink = lane.sink();
     if is_chatty() {
         tell_called(entry.spec.name);
     }

@@ -171,6 +171,7 @@ pub(crate) fn result(outcome: Outcome) -> Result<Vec<Vec<u8>>, JobError> {
             stamps.collected,
         ];
         assert!(instants.is_sorted(), "stamps are in order: {stamps:?}");
+        assert!(stamps.behind() <= spans.get(Span::Deliver), "{stamps:?}");
         assert!(instants[0] > 0);
         assert!(outcome.worker.is_some() && outcome.pid != 0 && outcome.attempts > 0);
     }

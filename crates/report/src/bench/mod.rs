@@ -3,7 +3,7 @@
 mod break_even;
 mod paradigms;
 mod ratios;
-mod scaling;
+pub(crate) mod scaling;
 mod spans;
 
 use std::io::{self, Write};

@@ -108,7 +108,7 @@ pub(super) fn write(out: &mut dyn Write, document: Document<'_>) -> io::Result<(
 
 /// NaN is no number: an empty field is "missing" to every reader. `inf` is what R, pandas
 /// and Rust read.
-fn number(value: f64) -> String {
+pub(super) fn number(value: f64) -> String {
     if value.is_nan() { String::new() } else { value.to_string() }
 }
 
@@ -121,7 +121,7 @@ fn case(case: &Map<String, Value>) -> io::Result<String> {
 
 /// A text with an apostrophe before it if it begins like a formula, so that spreadsheets do not run
 /// it. Characters that are not printable are escaped. Figures do not come here: `-0.5` stays.
-fn text(text: &str) -> String {
+pub(super) fn text(text: &str) -> String {
     let begins_a_formula = text.starts_with(['=', '+', '-', '@', '\t', '\r']);
     let text = printable(text);
     if begins_a_formula { format!("'{text}") } else { text }

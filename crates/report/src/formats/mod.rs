@@ -11,6 +11,7 @@ mod junit;
 mod markdown;
 pub mod name;
 mod openmetrics;
+mod wide;
 
 use std::fmt;
 use std::io::{self, Write};
@@ -38,6 +39,8 @@ pub enum Format {
     Jsonl,
     /// One row per figure, for spreadsheets and data frames.
     Csv,
+    /// One row per variant, with plain columns for what varies and for each metric.
+    CsvWide,
     /// A table, for GitHub's job summary or a comment.
     Markdown,
     /// A test case per figure: Jenkins, GitLab and others show them.
@@ -56,10 +59,11 @@ pub enum Format {
 
 impl Format {
     /// Every format.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Json,
         Self::Jsonl,
         Self::Csv,
+        Self::CsvWide,
         Self::Markdown,
         Self::Junit,
         Self::Github,
@@ -75,6 +79,7 @@ impl Format {
             Self::Json => "json",
             Self::Jsonl => "jsonl",
             Self::Csv => "csv",
+            Self::CsvWide => "csv-wide",
             Self::Markdown => "markdown",
             Self::Junit => "junit",
             Self::Github => "github",
@@ -112,6 +117,7 @@ impl Format {
             (Self::Json, _) => json::whole(out, document),
             (Self::Jsonl, _) => json::lines(out, document),
             (Self::Csv, _) => csv::write(out, document),
+            (Self::CsvWide, _) => wide::write(out, document),
             (Self::Markdown, _) => markdown::write(out, document),
             (Self::Junit, Document::Comparison(comparison)) => junit::write(out, comparison),
             (Self::Github, Document::Comparison(comparison)) => github::write(out, comparison),

@@ -4,7 +4,7 @@
 use serde_json::Value;
 
 use super::figure::{Figure, Key, NARROW, Swatch, Table, WIDE};
-use super::input::{Cell, distinct, grouped, list, text, tick, with_interval};
+use super::input::{Cell, distinct, grouped, in_brackets, list, text, tick, with_interval};
 use super::models::{Answer, BreakEven, Cheapest, break_even, cheapest};
 use super::plot::whisker;
 use super::series::colour;
@@ -72,7 +72,10 @@ impl<'a> Place<'a> {
         match self.judged {
             _ if self.refused => true,
             Some(judged) => !judged.decided,
-            None => self.ranked.get(1).is_some_and(|next| next.ci95[0] <= self.ranked[0].ci95[1]),
+            None => self.ranked.get(1).is_some_and(|next| match (self.ranked[0].ci95, next.ci95) {
+                (Some([_, to]), Some([from, _])) => from <= to,
+                _ => true,
+            }),
         }
     }
 
@@ -81,10 +84,9 @@ impl<'a> Place<'a> {
         let ratio = self.judged.and_then(|judged| judged.others.first());
         match (ratio, self.ranked.get(1)) {
             (Some((backend, of)), _) => format!(
-                "{backend} {} times ({} to {})",
+                "{backend} {} times{}",
                 digits(of.estimate),
-                digits(of.interval[0]),
-                digits(of.interval[1])
+                in_brackets(of.interval, digits)
             ),
             (None, Some(next)) => said_of(next),
             (None, None) => String::new(),
@@ -303,7 +305,7 @@ fn draw(width: f64, places: &[Place<'_>], lines: &[&BreakEven<'_>]) -> Canvas {
         for point in &line.points {
             let (at, middle) = place(point);
             let (shape, interval) = match point.1 {
-                Answer::At(of) => (0, Some(of.interval)),
+                Answer::At(of) => (0, of.interval),
                 Answer::Never => (3, None),
                 Answer::Always => (4, None),
             };

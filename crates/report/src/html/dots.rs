@@ -4,7 +4,7 @@
 use serde_json::Value;
 
 use super::figure::{Figure, NARROW, Table, WIDE};
-use super::input::{Cell, grouped, quantity, tick, with_interval, words};
+use super::input::{Cell, grouped, quantity, tick, with_interval, without_intervals, words};
 use super::plot::whisker;
 use super::scale::{Scale, extent, log_domain};
 use super::series::colour;
@@ -68,6 +68,7 @@ fn figure(cells: &[Cell<'_>]) -> Option<Figure> {
     }
     let domain = Domain::of(cells)?;
     let mut notes = vec![domain.note().to_owned()];
+    notes.extend(without_intervals(cells));
     if rows.iter().any(|row| row.shape == 2) {
         notes.push("Diamonds are floors: what this machine takes without Brigade.".into());
     }
@@ -87,7 +88,7 @@ struct Domain {
 
 impl Domain {
     fn of(cells: &[Cell<'_>]) -> Option<Self> {
-        let ends = || cells.iter().flat_map(|cell| [cell.p50, cell.ci95[0], cell.ci95[1]]);
+        let ends = || cells.iter().flat_map(Cell::ends);
         let (least, most) = extent(ends())?;
         if least > 0.0 && most / least > 8.0 {
             return Some(Self { log: true, ends: log_domain(ends())? });
@@ -114,10 +115,14 @@ fn answer(rows: &[Row<'_>]) -> String {
     match least {
         Some(row) if own.len() > 1 => {
             let figure = with_interval(row.cell.unit, row.cell.p50, row.cell.ci95);
-            let next = own
-                .iter()
-                .any(|other| other.name != row.name && other.cell.ci95[0] <= row.cell.ci95[1]);
-            let doubt = if next { "; others' intervals reach into its own" } else { "" };
+            let doubt = match (row.cell.ci95, own.iter().all(|of| of.cell.ci95.is_some())) {
+                (Some([_, to]), true) => {
+                    let from = |other: &Row<'_>| other.cell.ci95.is_some_and(|ends| ends[0] <= to);
+                    let near = own.iter().any(|other| other.name != row.name && from(other));
+                    if near { "; others' intervals reach into its own" } else { "" }
+                }
+                _ => "; of too few blocks to tell it from the others",
+            };
             format!("Least for {}: {figure}{doubt}.", row.name)
         }
         _ => String::new(),
@@ -159,8 +164,10 @@ fn draw(width: f64, rows: &[Row<'_>], domain: &Domain, unit: &str) -> Canvas {
         let says = format!("{}: {}", row.name, with_interval(unit, row.cell.p50, row.cell.ci95));
         canvas.line("guide", (left, middle), (right, middle));
         canvas.mark("point", &says, |canvas| {
-            let [from, to] = row.cell.ci95.map(|end| scale.clamped(end));
-            whisker(canvas, row.class, (from, middle), (to, middle));
+            if let Some(interval) = row.cell.ci95 {
+                let [from, to] = interval.map(|end| scale.clamped(end));
+                whisker(canvas, row.class, (from, middle), (to, middle));
+            }
             let at = (scale.clamped(row.cell.p50), middle);
             canvas.marker(&format!("dot {}", row.class), row.shape, at);
         });

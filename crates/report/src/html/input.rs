@@ -18,8 +18,8 @@ pub(crate) struct Cell<'a> {
     pub(crate) unit: &'a str,
     /// The median.
     pub(crate) p50: f64,
-    /// Its interval; the median itself where there is none.
-    pub(crate) ci95: [f64; 2],
+    /// Its interval. None where there were too few blocks for one.
+    pub(crate) ci95: Option<[f64; 2]>,
     /// Measurements.
     pub(crate) n: Option<u64>,
 }
@@ -33,7 +33,7 @@ impl<'a> Cell<'a> {
             metric: text(value, "metric").unwrap_or("value"),
             unit: text(value, "unit").unwrap_or(""),
             p50,
-            ci95: interval(value, "ci95").unwrap_or([p50, p50]),
+            ci95: interval(value, "ci95"),
             n: value.get("n").and_then(Value::as_u64),
         })
     }
@@ -46,6 +46,11 @@ impl<'a> Cell<'a> {
     /// A number of the case.
     pub(crate) fn number(&self, key: &str) -> Option<f64> {
         plausible(self.case.get(key)?)
+    }
+
+    /// The median, and the ends of its interval.
+    pub(crate) fn ends(&self) -> impl Iterator<Item = f64> + use<> {
+        std::iter::once(self.p50).chain(self.ci95.into_iter().flatten())
     }
 
     /// Some keys of the case as one text, as in `threads, 2 workers`.
@@ -156,11 +161,26 @@ pub(crate) fn quantity(unit: &str, value: f64) -> String {
     }
 }
 
-/// A median with its interval.
-pub(crate) fn with_interval(unit: &str, value: f64, [from, to]: [f64; 2]) -> String {
-    let [value, from, to] = [value, from, to].map(|value| quantity(unit, value));
-    format!("{value} ({from} to {to})")
+/// A median with its interval, if it has one.
+pub(crate) fn with_interval(unit: &str, value: f64, interval: Option<[f64; 2]>) -> String {
+    format!("{}{}", quantity(unit, value), in_brackets(interval, |end| quantity(unit, end)))
 }
+
+/// ` (1.60 to 1.66)`, and nothing where there is no interval: the median itself would look like
+/// one that is exact.
+pub(crate) fn in_brackets(interval: Option<[f64; 2]>, say: impl Fn(f64) -> String) -> String {
+    interval.map_or(String::new(), |[from, to]| format!(" ({} to {})", say(from), say(to)))
+}
+
+/// What a figure says below its picture if some of its cells have no interval.
+pub(crate) fn without_intervals(cells: &[Cell<'_>]) -> Option<String> {
+    let without = cells.iter().filter(|cell| cell.ci95.is_none()).count();
+    let which = if without == cells.len() { "There are no" } else { "Some have no" };
+    (without > 0).then(|| format!("{which} intervals: {TOO_FEW}."))
+}
+
+/// Why there is no interval.
+pub(crate) const TOO_FEW: &str = "too few blocks were measured for them";
 
 /// A name of a file as the first words of a sentence: `round_trip` is "Round trip".
 pub(crate) fn words(name: &str) -> String {
@@ -203,7 +223,9 @@ mod tests {
         ]});
         let (cells, unreadable) = cells(&result);
         assert_eq!((cells.len(), unreadable), (1, 3));
-        assert_eq!(cells[0].ci95, [1.5, 1.5]);
+        assert_eq!(cells[0].ci95, None);
+        assert_eq!(with_interval("ratio", 1.5, cells[0].ci95), "1.50");
+        assert_eq!(with_interval("ratio", 1.5, Some([1.25, 2.0])), "1.50 (1.25 to 2.00)");
         assert_eq!(interval(&json!({"i": [2, 1]}), "i"), None);
         assert_eq!(number(&json!({"x": 1e300}), "x"), None);
         assert!(texts(&json!({"warnings": "no list"}), "warnings").is_empty());

@@ -1,7 +1,7 @@
 //! Time against payload, both logarithmic, a line for each way to hand a job over.
 
 use super::figure::{Figure, Key, NARROW, Swatch, Table, WIDE};
-use super::input::{Cell, distinct, grouped, tick, with_interval, words};
+use super::input::{Cell, distinct, grouped, tick, with_interval, without_intervals, words};
 use super::plot::{Axes, Field, Point, end_labels, with_room};
 use super::scale::{Scale, log_domain};
 use super::series::{Look, looks};
@@ -79,15 +79,17 @@ fn figure(cells: &[Cell<'_>]) -> Option<Figure> {
         swatch: Swatch::Line(series.look.class.clone(), Some(series.look.shape)),
         text: series.name.clone(),
     };
+    let mut notes = vec![
+        "Both axes are logarithmic: a step upwards is a factor. Vertical strokes are 95 % \
+         intervals of the medians. Thin, dotted lines are floors: what this machine takes \
+         for the same bytes without Brigade. Jobs without payload stand apart at the left."
+            .to_owned(),
+    ];
+    notes.extend(without_intervals(cells));
     Some(Figure {
         title: format!("{} of a job against its payload{state}", words(first.metric)),
         answer: answer(&series),
-        notes: vec![
-            "Both axes are logarithmic: a step upwards is a factor. Vertical strokes are 95 % \
-             intervals of the medians. Thin, dotted lines are floors: what this machine takes \
-             for the same bytes without Brigade. Jobs without payload stand apart at the left."
-                .into(),
-        ],
+        notes,
         legend: series.iter().map(key).collect(),
         pictures: [picture(WIDE)?, picture(NARROW)?],
         table,
@@ -140,7 +142,7 @@ fn draw(width: f64, series: &[Series<'_>], cells: &[Cell<'_>]) -> Option<Canvas>
     let from = if none { field.x.0 + room + 30.0 } else { field.x.0 + 16.0 };
     let domain = (*payloads.first()?, *payloads.last()?);
     let x = Scale::log(domain, (from, field.x.1 - 18.0));
-    let ends = cells.iter().flat_map(|cell| [cell.p50, cell.ci95[0], cell.ci95[1]]);
+    let ends = cells.iter().flat_map(Cell::ends);
     let y = Scale::log(log_domain(ends)?, field.y);
     let unit = cells.first()?.unit;
 

@@ -2,23 +2,22 @@
 
 use serde_json::{Map, Value};
 
-use super::input::{Cell, interval, list, number, text, with_interval};
+use super::input::{Cell, in_brackets, interval, list, number, text, with_interval};
 
 /// A parameter with its interval.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Estimate {
     /// The best guess.
     pub(crate) estimate: f64,
-    /// From here to there; the guess itself where there is none.
-    pub(crate) interval: [f64; 2],
+    /// From here to there, if that is known.
+    pub(crate) interval: Option<[f64; 2]>,
 }
 
 impl Estimate {
     /// Reads `{"estimate": …, "interval": […, …]}`.
     pub(crate) fn read(value: &Value) -> Option<Self> {
         let estimate = number(value, "estimate")?;
-        let interval = interval(value, "interval").unwrap_or([estimate, estimate]);
-        Some(Self { estimate, interval })
+        Some(Self { estimate, interval: interval(value, "interval") })
     }
 }
 
@@ -57,15 +56,13 @@ impl Curve {
     /// With its parameters, as in a legend.
     pub(crate) fn said(&self) -> String {
         let said = |name: &str, of: &Estimate| {
-            format!("{name} {:.3} ({:.3} to {:.3})", of.estimate, of.interval[0], of.interval[1])
+            let interval = in_brackets(of.interval, |end| format!("{end:.3}"));
+            format!("{name} {:.3}{interval}", of.estimate)
         };
         match self {
             Self::Usl { sigma, kappa } => {
-                let kappa = format!(
-                    "κ {:.4} ({:.4} to {:.4})",
-                    kappa.estimate, kappa.interval[0], kappa.interval[1]
-                );
-                format!("USL, {}, {kappa}", said("σ", sigma))
+                let interval = in_brackets(kappa.interval, |end| format!("{end:.4}"));
+                format!("USL, {}, κ {:.4}{interval}", said("σ", sigma), kappa.estimate)
             }
             Self::Amdahl { serial } => format!("Amdahl, {}", said("serial share", serial)),
         }
@@ -95,6 +92,19 @@ pub(crate) fn refused<'a>(result: &'a Value, cell: &Cell<'_>) -> Vec<(&'a str, &
         .filter(|model| is_about(model, cell))
         .filter_map(|model| Some((text(model, "of")?, text(model, "reason")?)))
         .collect()
+}
+
+/// How many times as fast as the reference so many workers are, as the measurement has it from
+/// ratios within blocks: of the same work `speedup`, of work that grows `scaled-speedup`.
+pub(crate) fn speedup(result: &Value, cell: &Cell<'_>, weak: bool) -> Option<Estimate> {
+    let (kind, key) =
+        if weak { ("scaled-speedup", "scaled_speedup") } else { ("speedup", "speedup") };
+    let about = |model: &&Value| text(model, "model") == Some(kind) && is_about(model, cell);
+    let model = list(result, "models").iter().find(about)?;
+    let workers = cell.number("workers")?;
+    let mut points = list(model, "points").iter();
+    let point = points.find(|point| number(point, "workers") == Some(workers))?;
+    Estimate::read(point.get(key)?)
 }
 
 /// From which compute time on a rival costs at most so much more than a reference.
@@ -208,12 +218,24 @@ mod tests {
 
     #[test]
     fn curves_go_through_one_at_one_worker() {
-        let exact = |estimate: f64| Estimate { estimate, interval: [estimate, estimate] };
+        let exact = |estimate: f64| Estimate { estimate, interval: None };
         let usl = Curve::Usl { sigma: exact(0.05), kappa: exact(0.01) };
         assert_eq!(usl.at(1.0), 1.0);
         // 4 / (1 + 0.05 * 3 + 0.01 * 4 * 3)
         assert!((usl.at(4.0) - 4.0 / 1.27).abs() < 1e-12);
         assert!((Curve::Amdahl { serial: exact(0.5) }.at(1e12) - 2.0).abs() < 1e-6);
+    }
+
+    #[test]
+    fn what_has_no_interval_is_told_without_one() {
+        let of = |interval: Value| {
+            let serial = json!({"estimate": 0.25, "interval": interval});
+            let model = json!({"model": "amdahl", "parameters": {"serial": serial}});
+            Curve::read(&model).unwrap().said()
+        };
+        assert_eq!(of(json!([0.125, 0.5])), "Amdahl, serial share 0.250 (0.125 to 0.500)");
+        assert_eq!(of(json!([0.125, null])), "Amdahl, serial share 0.250");
+        assert_eq!(of(Value::Null), "Amdahl, serial share 0.250");
     }
 
     #[test]

@@ -35,8 +35,8 @@ pub(crate) struct Point {
     pub(crate) x: f64,
     /// The estimate.
     pub(crate) y: f64,
-    /// Its interval.
-    pub(crate) interval: [f64; 2],
+    /// Its interval, if it has one.
+    pub(crate) interval: Option<[f64; 2]>,
     /// Whether its marker is hollow.
     pub(crate) hollow: bool,
 }
@@ -95,8 +95,10 @@ impl Axes<'_> {
         for point in points {
             let (x, y) = place(point);
             canvas.mark("point", &says(point), |canvas| {
-                let ends = point.interval.map(|end| self.y.clamped(end));
-                whisker(canvas, class, (x, ends[0]), (x, ends[1]));
+                if let Some(interval) = point.interval {
+                    let ends = interval.map(|end| self.y.clamped(end));
+                    whisker(canvas, class, (x, ends[0]), (x, ends[1]));
+                }
                 let hollow = if point.hollow { "hollow" } else { "" };
                 canvas.marker(&format!("dot {class} {hollow}"), look.shape, (x, y));
             });

@@ -4,7 +4,7 @@
 use serde_json::{Map, Value};
 
 use super::figure::{Figure, Key, NARROW, Swatch, Table, WIDE};
-use super::input::{list, number, plain, quantity, said, text, words};
+use super::input::{in_brackets, list, number, plain, quantity, said, text, words};
 use super::models::Estimate;
 use super::plot::whisker;
 use super::scale::{Scale, extent};
@@ -143,8 +143,7 @@ fn short(value: f64) -> String {
 /// `+5.2 % (+3.1 to +7.4)`.
 fn percent(of: &Estimate) -> String {
     let said = |ratio: f64| format!("{:+.1}", (ratio - 1.0) * 100.0);
-    let [from, to] = of.interval.map(said);
-    format!("{} % ({from} to {to})", said(of.estimate)).replace('-', "−")
+    format!("{} %{}", said(of.estimate), in_brackets(of.interval, said)).replace('-', "−")
 }
 
 fn answer(rows: &[Row<'_>]) -> String {
@@ -160,7 +159,8 @@ fn answer(rows: &[Row<'_>]) -> String {
 fn reach(rows: &[Row<'_>], tolerance: Option<f64>) -> f64 {
     let estimates = || rows.iter().flat_map(|row| [row.ratio, row.aa]).flatten();
     let far = |ratio: f64| if ratio > 0.0 { ratio.max(1.0 / ratio) } else { 1.0 };
-    let ends = estimates().flat_map(|of| [of.estimate, of.interval[0], of.interval[1]]);
+    let ends = estimates()
+        .flat_map(|of| std::iter::once(of.estimate).chain(of.interval.into_iter().flatten()));
     let (_, most) = extent(ends.map(far)).unwrap_or((1.0, 1.0));
     // What is farther away than four times is shown by an arrow.
     most.min(4.0).max(1.0 + 2.0 * tolerance.unwrap_or(0.01)).powf(1.08)
@@ -226,9 +226,11 @@ fn draw(width: f64, rows: &[Row<'_>], tolerance: Option<f64>) -> Canvas {
             let Some(of) = of else { continue };
             let says = format!("{}: {kind} {}", row.name, percent(of));
             canvas.mark(kind, &says, |canvas| {
-                let [from, to] = of.interval.map(|end| scale.clamped(end));
-                whisker(canvas, class, (from, y), (to, y));
-                beyond(canvas, class, scale, of, y);
+                if let Some(interval) = of.interval {
+                    let [from, to] = interval.map(|end| scale.clamped(end));
+                    whisker(canvas, class, (from, y), (to, y));
+                    beyond(canvas, class, scale, interval, y);
+                }
                 let hollow = if kind == "aa" { "hollow" } else { "" };
                 let at = (scale.clamped(of.estimate), y);
                 canvas.marker(&format!("dot {class} {hollow}"), shape, at);
@@ -239,12 +241,10 @@ fn draw(width: f64, rows: &[Row<'_>], tolerance: Option<f64>) -> Canvas {
 }
 
 /// Arrows where an interval goes on beyond the picture.
-fn beyond(canvas: &mut Canvas, class: &str, scale: Scale, of: &Estimate, y: f64) {
+fn beyond(canvas: &mut Canvas, class: &str, scale: Scale, [from, to]: [f64; 2], y: f64) {
     let (least, most) = scale.domain();
     let class = format!("whisker {class}");
-    for (out, end, back) in
-        [(of.interval[0] < least, least, 7.0), (of.interval[1] > most, most, -7.0)]
-    {
+    for (out, end, back) in [(from < least, least, 7.0), (to > most, most, -7.0)] {
         if out {
             let x = scale.at(end);
             canvas.path(&class, &[(x + back, y - 6.0), (x, y), (x + back, y + 6.0)]);

@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::figure::Figure;
 use super::gantt::{Lane, Panel, Span};
 use super::input::{grouped, list, number, text};
-use super::stack::{self, Bar, SPANS};
+use super::stack::{self, Bar, Behind, SPANS};
 use super::timelines;
 
 /// Boxes in one lane; of more jobs, several share one.
@@ -15,16 +15,24 @@ const BOXES: usize = 60;
 #[derive(Clone, Copy)]
 struct Job {
     worker: u64,
+    /// Without `behind`.
     spans: [f64; 7],
+    /// Part of `deliver` in which its worker had another job; older results do not say.
+    behind: Option<f64>,
 }
+
+/// The place of `deliver` in [`SPANS`].
+const DELIVER: usize = 2;
 
 fn jobs(result: &Value) -> Vec<Job> {
     let job = |job: &Value| {
         let spans = job.get("spans_us")?;
         let worker = job.get("worker").and_then(Value::as_u64)?;
         let compute = number(spans, "compute")?;
-        let spans = SPANS.map(|name| number(spans, name).unwrap_or(0.0).max(0.0));
-        (compute >= 0.0).then_some(Job { worker, spans })
+        let mut spans = SPANS.map(|name| number(spans, name).unwrap_or(0.0).max(0.0));
+        let behind = number(job, "behind_us").map(|us| us.clamp(0.0, spans[DELIVER]));
+        spans[DELIVER] -= behind.unwrap_or(0.0);
+        (compute >= 0.0).then_some(Job { worker, spans, behind })
     };
     list(result, "jobs").iter().filter_map(job).collect()
 }
@@ -35,10 +43,20 @@ pub(crate) fn spans(result: &Value) -> Option<Figure> {
     if jobs.is_empty() {
         return None;
     }
+    // A worker that is given one job at a time has none before it.
+    let processes = result.get("config").and_then(|config| config.get("processes"));
+    let depth = processes.and_then(|processes| number(processes, "depth")).unwrap_or(1.0);
     let mean = |name: String, jobs: &[Job]| {
+        let count = jobs.len().max(1) as f64;
         let sum = |span: usize| jobs.iter().map(|job| job.spans[span]).sum::<f64>();
-        let spans = std::array::from_fn(|span| sum(span) / jobs.len().max(1) as f64);
-        Bar { name, spans, alone: false }
+        let spans = std::array::from_fn(|span| sum(span) / count);
+        let behind: Option<f64> = jobs.iter().map(|job| job.behind).sum();
+        let behind = match behind {
+            Some(us) => Behind::Us(us / count),
+            None if depth > 1.0 => Behind::InDeliver,
+            None => Behind::Us(0.0),
+        };
+        Bar { name, spans, behind, alone: false }
     };
     let all = format!("All {}", crate::units::count(jobs.len() as u64, "job"));
     let mut bars = vec![mean(all, &jobs)];

@@ -3,8 +3,8 @@
 use serde_json::Value;
 
 use super::figure::{Figure, Key, NARROW, Swatch, Table, WIDE};
-use super::input::{Cell, distinct, grouped, number, quantity};
-use super::models::{Curve, curves, refused};
+use super::input::{Cell, TOO_FEW, distinct, grouped, in_brackets, number, quantity};
+use super::models::{self, Curve, curves, refused};
 use super::plot::{Axes, Field, Point, end_labels, with_room};
 use super::scale::{Scale, extent};
 use super::series::{Look, looks};
@@ -20,6 +20,15 @@ struct Series<'a> {
     points: Vec<Point>,
     curves: Vec<Curve>,
     refused: Vec<(&'a str, &'a str)>,
+}
+
+/// Where the intervals of a figure are from.
+#[derive(Clone, Copy, PartialEq)]
+enum Origin {
+    /// Ratios within blocks.
+    Blocks,
+    /// The ends of both medians' intervals, as older results give no other.
+    Medians,
 }
 
 /// What a figure shows together.
@@ -45,16 +54,31 @@ fn reference<'a>(walls: &[Cell<'a>]) -> Option<Cell<'a>> {
 
 /// How much of one worker's work is done in one worker's time. In weak mode the work
 /// grows with the workers.
-fn speedup(cell: &Cell<'_>, reference: &Cell<'_>) -> Option<Point> {
+fn speedup(result: &Value, cell: &Cell<'_>, reference: &Cell<'_>) -> Option<(Point, Origin)> {
     let workers = cell.number("workers")?;
-    let work = if is_weak(cell) { workers } else { 1.0 };
-    let [[from, to], [least, most]] = [cell.ci95, reference.ci95];
-    (cell.p50 > 0.0 && from > 0.0).then(|| Point {
+    let weak = is_weak(cell);
+    let work = if weak { workers } else { 1.0 };
+    let point = |y, interval| Point {
         x: workers,
-        y: work * reference.p50 / cell.p50,
-        interval: [work * least / to, work * most / from],
+        y,
+        interval,
         hollow: cell.case.get("oversubscribed") == Some(&Value::Bool(true)),
-    })
+    };
+    if cell.p50 <= 0.0 {
+        return None;
+    }
+    if let Some(measured) = models::speedup(result, cell, weak) {
+        return Some((point(measured.estimate, measured.interval), Origin::Blocks));
+    }
+    let interval = match (cell.ci95, reference.ci95) {
+        // The reference is once as fast as itself, however uncertain its time is.
+        _ if cell.case == reference.case => None,
+        (Some([from, to]), Some([least, most])) if from > 0.0 => {
+            Some([work * least / to, work * most / from])
+        }
+        _ => None,
+    };
+    Some((point(work * reference.p50 / cell.p50, interval), Origin::Medians))
 }
 
 fn figure(result: &Value, walls: &[Cell<'_>], scaling: &[Cell<'_>]) -> Option<Figure> {
@@ -65,9 +89,14 @@ fn figure(result: &Value, walls: &[Cell<'_>], scaling: &[Cell<'_>]) -> Option<Fi
     let groups = grouped(walls, |cell| (name(cell), cell.text("backend")));
     let looks = looks(&groups.iter().map(|((_, backend), _)| *backend).collect::<Vec<_>>());
     let mut series = Vec::new();
+    let mut origins = Vec::new();
     for (((name, _), cells), look) in groups.into_iter().zip(looks) {
-        let mut points: Vec<_> =
-            cells.iter().filter_map(|cell| speedup(cell, &reference)).collect();
+        let measured = cells.iter().filter_map(|cell| speedup(result, cell, &reference));
+        let mut points = Vec::new();
+        for (point, origin) in measured {
+            origins.extend(point.interval.map(|_| origin));
+            points.push(point);
+        }
         points.sort_by(|a, b| a.x.total_cmp(&b.x));
         // Older results have Amdahl's law fitted to work that grows; it is not about that.
         let (curves, refused) = match is_weak(&reference) {
@@ -84,10 +113,10 @@ fn figure(result: &Value, walls: &[Cell<'_>], scaling: &[Cell<'_>]) -> Option<Fi
     Some(Figure {
         title: format!("{kind} against workers{kernel}"),
         answer: answer(&series),
-        notes: notes(&series, usable, weak),
+        notes: notes(&series, &origins, usable, weak),
         legend: legend(&series),
         pictures,
-        table: table(walls, scaling, &reference),
+        table: table(result, walls, scaling, &reference),
     })
 }
 
@@ -96,17 +125,32 @@ fn answer(series: &[Series<'_>]) -> String {
     let Some((best, point)) = all.max_by(|a, b| a.1.y.total_cmp(&b.1.y)) else {
         return String::new();
     };
-    format!(
-        "The best is {} with {}: {} times sync ({} to {}).",
-        best.name,
-        count(point.x as u64, "worker"),
-        digits(point.y),
-        digits(point.interval[0]),
-        digits(point.interval[1]),
-    )
+    let (name, workers) = (&best.name, count(point.x as u64, "worker"));
+    let times = digits(point.y);
+    match point.interval {
+        Some([from, _]) if from <= 1.0 => format!(
+            "None is surely faster than sync: the best is {name} with {workers}, {times} times{}.",
+            in_brackets(point.interval, digits)
+        ),
+        Some(_) => format!(
+            "The best is {name} with {workers}: {times} times sync{}.",
+            in_brackets(point.interval, digits)
+        ),
+        // Sync itself has none, and needs none.
+        None if point.y == 1.0 => "None is faster than sync.".to_owned(),
+        None => format!(
+            "By its median alone {name} with {workers} is {times} times sync, which says little: \
+             there are too few blocks for an interval."
+        ),
+    }
 }
 
-fn notes(series: &[Series<'_>], usable: Option<f64>, weak: bool) -> Vec<String> {
+fn notes(
+    series: &[Series<'_>],
+    origins: &[Origin],
+    usable: Option<f64>,
+    weak: bool,
+) -> Vec<String> {
     let what = match weak {
         true => {
             "Scaled speedup is how many times the work of sync with one worker is done in its \
@@ -114,8 +158,13 @@ fn notes(series: &[Series<'_>], usable: Option<f64>, weak: bool) -> Vec<String> 
         }
         false => "Speedup is the time of sync with one worker over the time with so many.",
     };
-    let strokes =
-        "Strokes go from the ends of both 95 % intervals and are therefore rather too long.";
+    let strokes = if origins.is_empty() {
+        format!("There are no intervals: {TOO_FEW}.")
+    } else if origins.contains(&Origin::Medians) {
+        "Strokes are from the intervals of both times and longer than 95 % intervals.".to_owned()
+    } else {
+        "Strokes are 95 % intervals of the ratios within blocks.".to_owned()
+    };
     let mut notes = vec![format!("{what} {strokes}")];
     if series.iter().any(|series| series.points.iter().any(|point| point.hollow)) {
         let cores = usable.map_or(String::new(), |cores| format!(" ({cores} here)"));
@@ -166,8 +215,8 @@ fn legend(series: &[Series<'_>]) -> Vec<Key> {
 }
 
 /// Every wall time with what follows from it, and the other metrics of its case.
-fn table(walls: &[Cell<'_>], scaling: &[Cell<'_>], reference: &Cell<'_>) -> Table {
-    let metrics = ["startup_share", "communication_share", "imbalance", "peak_memory"];
+fn table(result: &Value, walls: &[Cell<'_>], scaling: &[Cell<'_>], reference: &Cell<'_>) -> Table {
+    let metrics = ["cpu", "startup_share", "communication_share", "imbalance", "peak_memory"];
     let of = |wall: &Cell<'_>, metric: &str| {
         let cell = scaling.iter().find(|cell| cell.metric == metric && cell.case == wall.case);
         cell.map_or(String::new(), |cell| quantity(cell.unit, cell.p50))
@@ -184,15 +233,22 @@ fn table(walls: &[Cell<'_>], scaling: &[Cell<'_>], reference: &Cell<'_>) -> Tabl
     let known: Vec<&str> = known.copied().collect();
     table.head.extend(known.iter().map(|metric| metric.replace('_', " ")));
     for wall in walls {
-        let Some(point) = speedup(wall, reference) else { continue };
+        let Some((point, _)) = speedup(result, wall, reference) else { continue };
         let (n, s) = (point.x, point.y);
-        let serial = if n > 1.0 { digits(serial_share(n, s, weak)) } else { "–".into() };
+        // What has no interval is too uncertain to draw a law from.
+        let serial = match point.interval {
+            Some(_) if n > 1.0 => digits(serial_share(n, s, weak)),
+            _ => "–".into(),
+        };
         let mut row = vec![
             wall.said(|key| !["workers", "kernel", "mode"].contains(&key)),
             n.to_string(),
             quantity(wall.unit, wall.p50),
             digits(s),
-            format!("{} to {}", digits(point.interval[0]), digits(point.interval[1])),
+            point.interval.map_or("–".into(), |ends| {
+                let [from, to] = ends.map(digits);
+                format!("{from} to {to}")
+            }),
             digits(s / n),
             serial,
         ];
@@ -222,7 +278,8 @@ fn draw(width: f64, series: &[Series<'_>], usable: Option<f64>) -> Option<Canvas
     let points = || series.iter().flat_map(|series| &series.points);
     let counts = distinct(points().map(|point| point.x));
     let most = *counts.last()?;
-    let (low, high) = extent(points().flat_map(|point| [point.y, point.interval[1]]))?;
+    let ends = |point: &Point| [point.y, point.interval.map_or(point.y, |ends| ends[1])];
+    let (low, high) = extent(points().flat_map(ends))?;
     // The ideal may leave the picture; what was measured should fill it.
     let top = (high * 1.15).max(2.0_f64.min(most));
     let inner = (field.x.0 + 16.0, field.x.1 - 16.0);
@@ -272,8 +329,8 @@ fn draw(width: f64, series: &[Series<'_>], usable: Option<f64>) -> Option<Canvas
         }
         axes.series(&mut canvas, look, points, |point| {
             let workers = count(point.x as u64, "worker");
-            let [from, to] = point.interval.map(digits);
-            format!("{name}, {workers}: {} ({from} to {to})", digits(point.y))
+            let interval = in_brackets(point.interval, digits);
+            format!("{name}, {workers}: {}{interval}", digits(point.y))
         });
         if let Some(last) = points.last().filter(|last| last.x == most) {
             ends.push((x.at(last.x), y.clamped(last.y), name.clone()));

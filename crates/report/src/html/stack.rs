@@ -16,15 +16,30 @@ const WORDS: &str = "encode: inputs into the transport; deliver: until the worke
     decode: until the kernel is called; reply: until the result is published; collect: until \
     the coordinator has it.";
 
+/// The column of [`Behind`] in the table: before `deliver`.
+const BEHIND: usize = 3;
+
 /// Mean or median spans of a job, in microseconds, in the order of [`SPANS`].
 pub(crate) struct Bar {
     /// Whose they are.
     pub(crate) name: String,
     /// How long each is.
     pub(crate) spans: [f64; 7],
+    /// How long a job was on its way while its worker still had the job before: that is no part
+    /// of these spans, and not drawn, as it depends on how many jobs a worker is given in advance.
+    pub(crate) behind: Behind,
     /// Whether the queue is drawn: it is part of a job that was submitted alone, where for a
     /// thread it is the wake-up. Else it depends on how many were submitted at once.
     pub(crate) alone: bool,
+}
+
+/// The wait for the job that a worker had before.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Behind {
+    /// So long, on average.
+    Us(f64),
+    /// It is somewhere in `deliver`: older results do not say how long it was.
+    InDeliver,
 }
 
 impl Bar {
@@ -66,7 +81,9 @@ fn of_situation(cells: &[Cell<'_>]) -> Figure {
     let bar = |(case, cells): (_, Vec<Cell<'_>>)| {
         let of = |name| cells.iter().find(|cell| cell.metric == name);
         let spans = SPANS.map(|name| of(name).map_or(0.0, |cell| cell.p50.max(0.0)));
-        Bar { name: super::input::said(case, |key| !SITUATION.contains(&key)), spans, alone: true }
+        let name = super::input::said(case, |key| !SITUATION.contains(&key));
+        // One job at a time: there is none before it.
+        Bar { name, spans, behind: Behind::Us(0.0), alone: true }
     };
     let bars: Vec<Bar> = grouped(cells, |cell| cell.case).into_iter().map(bar).collect();
     let situation = cells[0].said(|key| SITUATION.contains(&key));
@@ -106,11 +123,22 @@ pub(crate) fn is_span(cell: &Cell<'_>) -> bool {
 
 /// The figure of some bars. Where jobs were submitted at once, the queue is in the table only.
 pub(crate) fn figure(title: String, bars: &[Bar]) -> Figure {
+    let alone = bars.iter().any(|bar| bar.alone);
     let mut table = Table::new(1, &["jobs"]);
     table.head.extend(SPANS.map(str::to_owned));
+    if !alone {
+        table.head.insert(BEHIND, "behind".to_owned());
+    }
     for bar in bars {
         let mut row = vec![bar.name.clone()];
         row.extend(bar.spans.map(|span| quantity("us", span)));
+        if !alone {
+            let behind = match bar.behind {
+                Behind::Us(us) => quantity("us", us),
+                Behind::InDeliver => "in deliver".to_owned(),
+            };
+            row.insert(BEHIND, behind);
+        }
         table.rows.push(row);
     }
     let key = |index: usize| Key {
@@ -120,17 +148,29 @@ pub(crate) fn figure(title: String, bars: &[Bar]) -> Figure {
     let say = |bar: &Bar| {
         let (compute, over) = (bar.spans[4], bar.length() - bar.spans[4]);
         let [compute, over] = [compute, over].map(|us| quantity("us", us));
-        format!(
-            "{}: a job computes for {compute}; handing it over and back takes {over} more.",
-            bar.name
-        )
+        let name = &bar.name;
+        let handing = "handing it over and back takes";
+        match bar.behind {
+            Behind::InDeliver => format!(
+                "{name}: a job computes for {compute}; {handing} at most {over} more, of which an \
+                 unknown part is waiting for the job that its worker had before."
+            ),
+            Behind::Us(us) if us > 0.0 => format!(
+                "{name}: a job computes for {compute}; {handing} {over} more. It waits {} for the \
+                 job that its worker had before.",
+                quantity("us", us)
+            ),
+            Behind::Us(_) => {
+                format!("{name}: a job computes for {compute}; {handing} {over} more.")
+            }
+        }
     };
-    let alone = bars.iter().any(|bar| bar.alone);
     let queue = match alone {
         true => "queue: until it is assigned to a worker, which is where a thread wakes up;",
         false => {
-            "The queue is not drawn, as it depends on how many jobs were submitted at once; it is \
-             in the table."
+            "Waiting is not drawn, but in the table: in the queue, which depends on how many jobs \
+             were submitted at once, and behind the job that the worker had before, which depends \
+             on how many jobs a worker is given in advance (--depth)."
         }
     };
     Figure {

@@ -81,6 +81,31 @@ fn each_figure_of_a_run_has_a_mark_for_each_span() {
     assert!(page.contains("not when it began"));
 }
 
+/// 56 ms of `deliver` were the job that the worker had before, and the page called all of it
+/// handing over.
+#[test]
+fn waiting_for_the_workers_job_before_is_not_told_as_handing_over() {
+    let mut result = fixture(include_str!("fixtures/run.json"));
+    result["config"]["processes"] = json!({"depth": 2});
+    for job in result["jobs"].as_array_mut().unwrap() {
+        if job["spans_us"].is_object() {
+            job["spans_us"]["deliver"] = json!(56_090.0);
+        }
+    }
+    // What an older version wrote.
+    let old = page(&result);
+    assert!(old.contains("takes at most 56.2 ms more, of which an unknown part"), "{old}");
+    for job in result["jobs"].as_array_mut().unwrap() {
+        job["behind_us"] = json!(56_000.0);
+    }
+    let new = page(&result);
+    let told = "handing it over and back takes 179 µs more. It waits 56.0 ms for the job that its \
+                worker had before.";
+    assert!(new.contains(told), "{new}");
+    assert!(new.contains(">behind</th>"), "{new}");
+    assert_eq!(marks(&picture(&new, "Mean spans"), "span"), 24, "no more is drawn");
+}
+
 #[test]
 fn the_map_follows_the_verdict_of_ratios_not_the_overlap_of_intervals() {
     let mut result = bench();
@@ -118,6 +143,50 @@ fn weak_scaling_has_no_figure_of_strong_scaling() {
         page.split("<figure").find(|figure| figure.contains("Scaled speedup (work")).unwrap();
     assert!(weak.contains("serial share") && !weak.contains("Karp–Flatt"));
     assert!(!weak.contains(" fit\""), "no curve of Amdahl's law");
+}
+
+/// Two blocks have no interval: the page said "1.63 (1.63 to 1.63)" below "an interval needs 6".
+#[test]
+fn what_has_too_few_blocks_has_no_interval_and_no_claim_anywhere() {
+    let mut result = bench();
+    result["findings"] = json!([]);
+    result["models"] = json!([]);
+    for cell in result["experiments"].as_array_mut().unwrap() {
+        cell["ci95"] = Value::Null;
+    }
+    let page = page(&result);
+    assert!(!page.contains("class=\"whisker"), "no stroke is drawn");
+    let brackets = page.split(" to ").zip(page.split(" to ").skip(1)).find(|(before, after)| {
+        let from = before.rsplit('(').next().unwrap();
+        let end = after.split(')').next().unwrap();
+        !from.is_empty() && from == end
+    });
+    assert!(brackets.is_none(), "{brackets:?}");
+    for said in [
+        "which says little: there are too few blocks for an interval",
+        "There are no intervals: too few blocks were measured for them.",
+        "; of too few blocks to tell it from the others.",
+    ] {
+        assert!(page.contains(said), "{said}");
+    }
+    let speedup =
+        page.split("<figure").skip(1).find(|figure| figure.contains(": Speedup against")).unwrap();
+    let rows: Vec<&str> =
+        speedup.split("<tr>").skip(1).filter(|row| row.contains("processes")).collect();
+    assert!(rows.len() >= 6, "{rows:?}");
+    assert!(rows.iter().all(|row| row.matches(">–</td>").count() >= 2), "{rows:?}");
+    let map = picture(&page, "Break-even");
+    assert_eq!(map.matches("?</text>").count(), 25, "nothing is decided");
+}
+
+#[test]
+fn a_speedup_is_that_of_the_measurement_where_it_has_one() {
+    let mut result = bench();
+    let point = json!({"workers": 4, "speedup": {"estimate": 3.875, "interval": [3.75, 3.9375]}});
+    let case = json!({"kernel": "blur", "mode": "strong", "backend": "processes"});
+    let model = json!({"model": "speedup", "case": case, "points": [point]});
+    result["models"].as_array_mut().unwrap().push(model);
+    assert!(page(&result).contains("processes, 4 workers: 3.88 (3.75 to 3.94)"));
 }
 
 #[test]

@@ -49,6 +49,7 @@ struct Call<'a> {
     digest: Option<&'a str>,
     queue_us: Micros,
     overhead_us: Micros,
+    behind_us: Micros,
 }
 
 /// What is told of a job that was given to several workers.
@@ -137,7 +138,8 @@ impl<W: Write> Trace<W> {
         let was =
             row.pid.and_then(|pid| tracks.pid.replace(pid)).filter(|&was| Some(was) != row.pid);
 
-        // Before `free` the worker had another job in hand.
+        // Before `free` the worker had another job in hand: what is drawn as `deliver` is without
+        // the wait for that.
         let from = visit.assigned.max(free);
         let reached = |instant, earlier| match instant {
             0 => visit.called,
@@ -162,6 +164,7 @@ impl<W: Write> Trace<W> {
             digest: row.digest.as_deref(),
             queue_us: Micros(spans.get(Span::Queue)),
             overhead_us: Micros(spans.overhead()),
+            behind_us: row.behind_us,
         };
         let name = [std::slice::from_ref(&row.kernel), &row.input.0[..]].concat().join(" ");
         self.events.slice(tid, "compute", &name, (visit.called, visit.returned), &call)?;

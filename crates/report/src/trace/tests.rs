@@ -30,6 +30,7 @@ fn row(id: u64, worker: u32, stamps: &Stamps) -> JobRow {
         bytes_in: 0,
         bytes_out: 0,
         spans_us: SpansUs(stamps.spans()),
+        behind_us: Micros(stamps.behind()),
         total_us: Micros(stamps.spans().total()),
         error: None,
         stderr: None,
@@ -40,7 +41,18 @@ fn row(id: u64, worker: u32, stamps: &Stamps) -> JobRow {
 fn stamps(at: [Nanos; 8]) -> Stamps {
     let [submitted, assigned, encoded, in_hand, called, returned, published, collected] =
         at.map(|at| if at == 0 { 0 } else { BEGIN + at });
-    Stamps { submitted, assigned, encoded, in_hand, called, returned, published, collected }
+    let worker_free = 0;
+    Stamps {
+        submitted,
+        assigned,
+        encoded,
+        in_hand,
+        called,
+        returned,
+        published,
+        collected,
+        worker_free,
+    }
 }
 
 fn report(worker: u32, pid: u32) -> WorkerReport {

@@ -265,7 +265,7 @@ impl Crew {
         entry.errands.clear();
         entry.report.cpu_ns += death.cpu_ns;
         entry.report.peak_rss_bytes = entry.report.peak_rss_bytes.max(death.peak_rss_bytes);
-        let pid = entry.pid;
+        let (pid, free) = (entry.pid, entry.free);
         let assigned = self.open_chunks(std::mem::take(&mut entry.assigned), death);
         let no_more = state.gave_up.clone().unwrap_or(JobError::Cancelled);
         let mut innocent = Vec::new();
@@ -294,7 +294,8 @@ impl Crew {
             match verdict {
                 Some(error) => {
                     let stamps = &mut task.stamps;
-                    stamps.in_hand = stamps.encoded;
+                    stamps.in_hand = stamps.encoded.max(free);
+                    stamps.worker_free = free;
                     stamps.called = called.flatten().unwrap_or(0);
                     stamps.collected = now;
                     let worker = Some(WorkerId(lane as u32));
@@ -424,6 +425,8 @@ fn stamp(state: &mut State, before: usize) -> Option<Nanos> {
         hold.learn(occupied);
         if let Some(lane) = end.worker.and_then(|worker| lanes.get_mut(worker.0 as usize)) {
             lane.report.busy_ns += occupied;
+            stamps.worker_free = lane.free;
+            lane.free = stamps.published;
         }
     }
     Some(now)

@@ -77,6 +77,8 @@ pub(super) struct Lane {
     /// What the present process wrote into its ring that is against the protocol, in words that
     /// fit after "worker".
     pub(super) offence: Option<String>,
+    /// When a worker of this lane published its last answer.
+    pub(super) free: Nanos,
     pub(super) report: Totals,
 }
 

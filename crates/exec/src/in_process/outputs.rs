@@ -1,0 +1,194 @@
+//! Memory of results that callers have dropped, for results to come: what a worker process has in
+//! its slabs.
+//!
+//! Without it each result is fresh memory. The kernel of the operating system fills that with
+//! zeros, a page at a time, when it is first written, or the allocator does. That takes up to two
+//! thirds of the time of a job that does little more than write its output, so it is no baseline
+//! for processes that have been spared it.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use brigade_kernels::{KernelError, OutputSink};
+use brigade_proto::{Buffer, Bytes, Lend};
+
+/// Smaller results are fresh: the allocator is as fast.
+const LEAST: usize = 64 << 10;
+/// Bytes that are kept at most.
+const MOST: usize = 256 << 20;
+
+/// What the lanes of one pool keep.
+#[derive(Debug)]
+pub(super) struct Outputs {
+    free: Mutex<Vec<Buffer>>,
+    /// How many results are kept at most.
+    count: usize,
+}
+
+impl Outputs {
+    /// Memory for one result more than there are lanes: a caller has one in hand while each lane
+    /// makes another.
+    pub(super) fn new(lanes: usize) -> Arc<Self> {
+        Arc::new(Self { free: Mutex::default(), count: lanes + 1 })
+    }
+
+    /// For the outputs of one job.
+    pub(super) fn sink(self: &Arc<Self>) -> Sink {
+        Sink { home: Arc::clone(self), outputs: Vec::new() }
+    }
+
+    fn free(&self) -> MutexGuard<'_, Vec<Buffer>> {
+        self.free.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Memory of `len` bytes with whatever was there before: the smallest that is large enough and
+    /// not more than twice as large.
+    fn take(&self, len: usize) -> Option<Buffer> {
+        let mut free = self.free();
+        let fits = |buffer: &Buffer| (len..=len.saturating_mul(2)).contains(&buffer.capacity());
+        let places = free.iter().enumerate().filter(|(_, buffer)| fits(buffer));
+        let (place, _) = places.min_by_key(|(_, buffer)| buffer.capacity())?;
+        let mut buffer = free.swap_remove(place);
+        buffer.set_len(len);
+        Some(buffer)
+    }
+
+    /// Keeps it, and gives up those that were there longest if it is too much.
+    fn put(&self, buffer: Buffer) {
+        let mut free = self.free();
+        free.push(buffer);
+        let mut bytes: usize = free.iter().map(Buffer::capacity).sum();
+        let mut dropped = Vec::new();
+        while free.len() > self.count || bytes > MOST {
+            let oldest = free.remove(0);
+            bytes -= oldest.capacity();
+            dropped.push(oldest);
+        }
+        // Large ones are given back to the operating system, which takes a while.
+        drop(free);
+    }
+}
+
+/// The outputs of one job.
+#[derive(Debug)]
+pub(super) struct Sink {
+    home: Arc<Outputs>,
+    outputs: Vec<Buffer>,
+}
+
+impl Sink {
+    /// The outputs, whose memory comes back when they are dropped.
+    pub(super) fn into_outputs(self) -> Vec<Bytes> {
+        let home = Arc::downgrade(&self.home);
+        let lent = |buffer: Buffer| match buffer.capacity() {
+            0..LEAST => Bytes::from(buffer),
+            _ => Bytes::lent(Arc::new(Lent { buffer, home: Weak::clone(&home) })),
+        };
+        self.outputs.into_iter().map(lent).collect()
+    }
+
+    /// A further output, and whether it is fresh, and so all zero.
+    fn push(&mut self, len: usize) -> Result<(&mut [u8], bool), KernelError> {
+        let kept = if len < LEAST { None } else { self.home.take(len) };
+        let is_fresh = kept.is_none();
+        let buffer = kept.or_else(|| Buffer::try_zeroed(len));
+        let buffer = buffer.ok_or(KernelError::Memory { bytes: len as u64 })?;
+        Ok((self.outputs.push_mut(buffer), is_fresh))
+    }
+}
+
+impl OutputSink for Sink {
+    fn add(&mut self, len: usize) -> Result<&mut [u8], KernelError> {
+        let (output, is_fresh) = self.push(len)?;
+        if !is_fresh {
+            output.fill(0);
+        }
+        Ok(output)
+    }
+
+    fn add_for_overwrite(&mut self, len: usize) -> Result<&mut [u8], KernelError> {
+        Ok(self.push(len)?.0)
+    }
+
+    fn truncate_last(&mut self, len: usize) {
+        if let Some(last) = self.outputs.last_mut() {
+            last.truncate(len);
+        }
+    }
+
+    fn count(&self) -> usize {
+        self.outputs.len()
+    }
+}
+
+/// A result in a caller's hands.
+struct Lent {
+    buffer: Buffer,
+    /// Where its memory goes; the pool may be gone by then.
+    home: Weak<Outputs>,
+}
+
+impl Lend for Lent {
+    fn bytes(&self) -> &[u8] {
+        &self.buffer
+    }
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        if let Some(home) = self.home.upgrade() {
+            home.put(std::mem::take(&mut self.buffer));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn result(outputs: &Arc<Outputs>, len: usize) -> (Vec<Bytes>, *const u8) {
+        let mut sink = outputs.sink();
+        let place = sink.add_for_overwrite(len).unwrap().as_ptr();
+        (sink.into_outputs(), place)
+    }
+
+    #[test]
+    fn the_memory_of_a_dropped_result_is_that_of_the_next() {
+        let outputs = Outputs::new(1);
+        let (first, place) = result(&outputs, 1 << 20);
+        let (second, other) = result(&outputs, 1 << 20);
+        assert_ne!(place, other, "the first is in use");
+        drop(first);
+        let (third, again) = result(&outputs, (1 << 20) - 100);
+        assert_eq!((again, third[0].len()), (place, (1 << 20) - 100));
+        // Too large for so little.
+        drop(third);
+        assert_ne!(result(&outputs, 1 << 18).1, place);
+        drop(outputs);
+        drop(second);
+    }
+
+    #[test]
+    fn what_is_to_be_zero_is_whatever_was_there() {
+        let outputs = Outputs::new(1);
+        let mut sink = outputs.sink();
+        sink.add(100_000).unwrap().fill(7);
+        drop(sink.into_outputs());
+        let mut sink = outputs.sink();
+        assert!(sink.add(100_000).unwrap().iter().all(|&byte| byte == 0));
+        assert_eq!(outputs.free().len(), 0, "it was that memory");
+        sink.truncate_last(10);
+        assert_eq!((sink.count(), sink.into_outputs()[0].len()), (1, 10));
+    }
+
+    #[test]
+    fn no_more_is_kept_than_lanes_can_use() {
+        let outputs = Outputs::new(2);
+        let results: Vec<_> = (0..9).map(|_| result(&outputs, LEAST).0).collect();
+        drop(results);
+        assert_eq!(outputs.free().len(), 3);
+        outputs.put(Buffer::zeroed(MOST + 1));
+        assert_eq!(outputs.free().len(), 0, "it was too large, and the others older");
+        drop(result(&outputs, LEAST - 64).0);
+        assert_eq!(outputs.free().len(), 0, "small ones are not worth it");
+    }
+}
