@@ -135,8 +135,7 @@ fn exit(comparison: &Comparison, args: &GateArgs) -> Result<Exit, Failure> {
         return Err(Failure { exit: Exit::JobFailed, message });
     }
     let exit = verdict::exit(comparison.verdict, args.verdict.fail_on);
-    // Not finite, too.
-    let is_blind = |cell: &Compared| !(cell.detectable <= BLIND);
+    let is_blind = |cell: &Compared| cell.detectable.is_nan() || cell.detectable > BLIND;
     match exit {
         Exit::Ok if comparison.cells.iter().any(is_blind) => {
             console::say("so few blocks, with this noise, would not find what takes twice as long");
