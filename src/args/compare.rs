@@ -12,7 +12,7 @@ Examples:
   brigade ab --base './old run blur --jobs 20' --head './new run blur --jobs 20'
   brigade ab --base 'gzip -k -f a' --head 'zstd -f a' --tolerance 1%
   brigade ab --base ./old --head ./new --metric wall,peak-memory --budget 60s
-  brigade ab --base './old {n}' --head './new {n}' --parameter n=10,100 --name sort
+  brigade ab --base './old {size}' --head './new {size}' --parameter size=10,100 --name sort
   brigade ab --shell --base './old < in | wc' --head './new < in | wc' --prepare 'make in'
 
 Base, base again and head take turns in random order until it is clear which verdict is
@@ -63,7 +63,7 @@ pub(crate) struct HowArgs {
     /// pipe that fails, or sh where there is none. Its own start is measured, too
     #[arg(long)]
     pub(crate) shell: bool,
-    /// Put each of these values for {NAME} into the commands, as in n=10,100: each has figures of
+    /// Put each of these values for {NAME} into the commands, as in size=10,100: each has figures of
     /// its own. May be given several times, for all combinations
     #[arg(long, value_name = "NAME=VALUES", value_parser = parameter)]
     pub(crate) parameter: Vec<Parameter>,
@@ -113,7 +113,7 @@ fn parameter(text: &str) -> Result<Parameter, String> {
     let (name, values) = text.split_once('=').unwrap_or((text, ""));
     let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
     if name.is_empty() || !name.chars().all(is_name) || values.is_empty() {
-        return Err("expected NAME=VALUE,VALUE, as in n=10,100".to_owned());
+        return Err("expected NAME=VALUE,VALUE, as in size=10,100".to_owned());
     }
     let values: Vec<String> = values.split(',').map(str::to_owned).collect();
     Ok(Parameter { name: name.to_owned(), values })

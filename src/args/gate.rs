@@ -24,8 +24,8 @@ HEAD:
 
   [[benchmark]]                              # as many as you like
   name = 'sort'
-  command = 'target/release/sort {n}'        # run in the checkout
-  parameters = { n = ['1000', '100000'] }    # optional, as are setup, prepare, cleanup, shell,
+  command = 'target/release/sort {size}'     # run in the checkout
+  parameters = { size = ['1000', '100000'] } # optional, as are setup, prepare, cleanup, shell,
                                              # warmup, timeout, blocks, ignore_failure, and
                                              # metrics, tolerance, budget of its own
 

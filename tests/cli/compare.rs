@@ -87,7 +87,7 @@ fn commands_that_do_not_work_are_refused() {
         ("ab --base true --head 'x $HOME'", "--shell has a shell run it"),
         ("ab --base '{n}' --head true --parameter n=1,1", "--parameter n: it is there twice"),
         ("ab --base true --head true --parameter n=1", "no command has {n} in it"),
-        ("ab --base true --head true --parameter n", "as in n=10,100"),
+        ("ab --base true --head true --parameter n", "as in size=10,100"),
         ("ab --base true --head true --name ''", "a name cannot be empty"),
         ("ab --base true --head true --tolerance 5", "as in 5%"),
         ("compare none.json none.json", "none.json"),
