@@ -12,6 +12,7 @@ mod completions;
 mod crash;
 mod crew;
 mod doctor;
+mod history;
 mod kernels;
 mod man;
 mod report;
@@ -80,6 +81,7 @@ fn execute(cli: Cli, registry: Registry) -> Result<Exit, Failure> {
         Command::Report(args) => report::run(&args),
         Command::Ab(args) => ab::run(&args),
         Command::Compare(args) => compare::run(&args),
+        Command::History(args) => history::run(&args),
         Command::Doctor(args) => doctor::run(&args),
         Command::Completions(args) => completions::run(&args),
         Command::Man(args) => man::run(&args),

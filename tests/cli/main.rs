@@ -10,6 +10,7 @@ mod compare;
 mod endings;
 mod faults;
 mod help;
+mod history;
 mod journal;
 mod limits;
 mod memory;
