@@ -26,8 +26,9 @@ pub(crate) fn sentence(series: &Series, change: &Change) -> String {
     if let Some(unmeasured) = change.unmeasured.filter(|count| *count > 0) {
         let commits = brigade_proto::count(unmeasured, "commit");
         sentence.push_str(&format!(
-            ", or since one of the {commits} before it and after {} that were not measured",
-            short(&change.after)
+            "; {commits} between {} and it {} not measured, and may have brought it as well",
+            short(&change.after),
+            if unmeasured == 1 { "was" } else { "were" }
         ));
     }
     if !change.beside.is_empty() {
@@ -138,7 +139,7 @@ pub(crate) mod tests {
         change.unmeasured = Some(2);
         change.beside = vec!["kernel: 6.1 and 6.5".to_owned()];
         let said = sentence(series, &change);
-        assert!(said.contains("or since one of the 2 commits before it and after 0000000000"));
+        assert!(said.contains("; 2 commits between 0000000000 and it were not measured, and may"));
         assert!(said.ends_with("the machine changed as well: kernel: 6.1 and 6.5"), "{said}");
         change.direction = "faster".to_owned();
         change.ratio.estimate = 0.95;
