@@ -4,6 +4,7 @@ mod batch;
 mod bench;
 mod compare;
 mod gate;
+mod history;
 mod measured;
 mod pool;
 mod report;
@@ -23,6 +24,10 @@ pub(crate) use compare::{
     AbArgs, AbMetric, CompareArgs, DEFAULT_TOLERANCE, FailOn, Parameter, VerdictArgs,
 };
 pub(crate) use gate::GateArgs;
+pub(crate) use history::{
+    HistoryAddArgs, HistoryArgs, HistoryCheckArgs, HistoryCommand, HistoryFailOn, HistoryShowArgs,
+    OrderBy, WhichArgs,
+};
 pub(crate) use measured::{MeaninglessArgs, MeasuredArgs};
 pub(crate) use pool::{GuardArgs, PoolArgs, Variable, duration};
 pub(crate) use report::ReportArgs;
@@ -43,7 +48,7 @@ Exit codes:
   0        all well
   1        some job failed, found while it ran
   2        the command line, a file or a parameter is wrong, found before any job started
-  3        a comparison found a slowdown (ab, gate, compare)
+  3        a slowdown was found (ab, gate, compare, history check)
   4        a comparison is inconclusive
   5        the pool of workers could not start, or gave up
   130/143  interrupted by SIGINT (Ctrl-C) or SIGTERM: running jobs were finished and written
@@ -89,6 +94,7 @@ pub(crate) enum Command {
     Ab(Box<AbArgs>),
     Gate(Box<GateArgs>),
     Compare(CompareArgs),
+    History(HistoryArgs),
     Report(ReportArgs),
     Doctor(DoctorArgs),
     Completions(CompletionsArgs),
@@ -290,7 +296,8 @@ mod tests {
     fn every_option_has_help() {
         for command in Cli::command().get_subcommands() {
             assert!(command.get_about().is_some(), "{}", command.get_name());
-            for argument in command.get_arguments() {
+            let below = command.get_subcommands();
+            for argument in below.chain([command]).flat_map(|of| of.get_arguments()) {
                 assert!(argument.get_help().is_some(), "{}", argument.get_id());
             }
         }

@@ -13,6 +13,7 @@ mod crash;
 mod crew;
 mod doctor;
 mod gate;
+mod history;
 mod kernels;
 mod man;
 mod pairing;
@@ -83,6 +84,7 @@ fn execute(cli: Cli, registry: Registry) -> Result<Exit, Failure> {
         Command::Ab(args) => ab::run(&args),
         Command::Gate(args) => gate::run(&args),
         Command::Compare(args) => compare::run(&args),
+        Command::History(args) => history::run(&args),
         Command::Doctor(args) => doctor::run(&args),
         Command::Completions(args) => completions::run(&args),
         Command::Man(args) => man::run(&args),

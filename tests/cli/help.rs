@@ -5,8 +5,20 @@ use crate::util::Kitchen;
 #[test]
 fn help_goes_to_stdout_and_shows_examples_and_exit_codes() {
     let kitchen = Kitchen::new();
-    for command in ["", "run ", "batch ", "kernels ", "report ", "doctor ", "completions ", "man "]
-    {
+    for command in [
+        "",
+        "run ",
+        "batch ",
+        "kernels ",
+        "report ",
+        "doctor ",
+        "completions ",
+        "man ",
+        "history ",
+        "history add ",
+        "history show ",
+        "history check ",
+    ] {
         let done = kitchen.run(&format!("{command}--help")).expect(0);
         assert!(done.stdout.contains("Examples:"), "{command}");
         assert!(done.stderr.is_empty());

@@ -11,6 +11,7 @@ mod endings;
 mod faults;
 mod gate;
 mod help;
+mod history;
 mod journal;
 mod json_schema;
 mod limits;

@@ -1,5 +1,6 @@
 //! What Brigade measures: summaries of spans, and the machine it measured on.
 
+pub mod change_points;
 pub mod command;
 pub mod comparison;
 pub mod context;
@@ -8,6 +9,7 @@ pub mod doctor;
 pub mod experiment;
 pub mod floors;
 pub mod gate;
+pub mod history;
 pub mod host;
 pub mod lane;
 mod machine;

@@ -92,6 +92,45 @@ pub fn quantity(value: f64, unit: &str) -> String {
     format!("{} {prefix}{unit}", digits(value / scale))
 }
 
+/// Labels of an axis on which these values of a unit stand, all with the same unit and with as many
+/// decimals as tell them apart.
+///
+/// ```
+/// use brigade_report::units::axis_labels;
+/// assert_eq!(axis_labels(&[50_500.0, 51_000.0], "us"), ["50.5 ms", "51.0 ms"]);
+/// ```
+pub fn axis_labels(values: &[f64], unit: &str) -> Vec<String> {
+    const TIMES: [(f64, &str); 4] = [(1e9, "s"), (1e6, "ms"), (1e3, "µs"), (1.0, "ns")];
+    const BYTES: [(f64, &str); 4] =
+        [(1_073_741_824.0, "GiB"), (1_048_576.0, "MiB"), (1024.0, "KiB"), (1.0, "B")];
+    const OTHERS: [(f64, &str); 4] = [(1e9, "G"), (1e6, "M"), (1e3, "k"), (1.0, "")];
+    let (times, scales) = match per_second(unit) {
+        Some(per_second) => (1e9 / per_second, TIMES),
+        None if unit == "bytes" => (1.0, BYTES),
+        None => (1.0, OTHERS),
+    };
+    let most = values.iter().map(|value| value.abs() * times).fold(0.0, f64::max);
+    let (scale, name) = scales.into_iter().find(|(scale, _)| most >= *scale).unwrap_or(scales[3]);
+    let steps = values.windows(2).map(|pair| (pair[1] - pair[0]).abs() * times / scale);
+    let step = steps.fold(f64::INFINITY, f64::min);
+    let decimals = decimals(step);
+    let label = |value: &f64| format!("{:.decimals$} {name}", value * times / scale);
+    values.iter().map(|value| label(value).trim_end().to_owned()).collect()
+}
+
+/// As many decimals as a step has, or one more than its first digit if it has many.
+fn decimals(step: f64) -> usize {
+    if !(step.is_finite() && step > 0.0) {
+        return 1;
+    }
+    let is_whole = |decimals: &usize| {
+        let steps = step * 10_f64.powi(*decimals as i32);
+        steps >= 0.99 && (steps - steps.round()).abs() < 0.01 * steps
+    };
+    let rough = (1.0 - step.log10().floor()).clamp(0.0, 6.0) as usize;
+    (0..=4).find(is_whole).unwrap_or(rough)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -123,6 +162,10 @@ mod tests {
             (quantity(1.5, "ratio").as_str(), quantity(f64::NAN, "us").as_str()),
             ("1.50 ratio", "-")
         );
+        assert_eq!(axis_labels(&[1024.0, 1280.0], "bytes"), ["1.00 KiB", "1.25 KiB"]);
+        assert_eq!(axis_labels(&[0.0, 500.0, 1000.0], "instructions"), ["0.0 k", "0.5 k", "1.0 k"]);
+        assert_eq!(axis_labels(&[7.0], "ms"), ["7.0 ms"]);
+        assert_eq!(axis_labels(&[], "us"), [""; 0]);
         assert_eq!((count(1_u64, "job"), count(0_u64, "job")), ("1 job".into(), "0 jobs".into()));
     }
 }

@@ -5,22 +5,22 @@ use serde_json::{Map, Value};
 use super::{Document, name};
 
 /// A figure of this run: of a comparison, head's.
-pub(super) struct Figure<'a> {
+pub(crate) struct Figure<'a> {
     /// Of this document, unique.
-    pub(super) name: String,
-    pub(super) experiment: &'a str,
-    pub(super) metric: &'a str,
-    pub(super) unit: &'a str,
-    pub(super) case: &'a Map<String, Value>,
+    pub(crate) name: String,
+    pub(crate) experiment: &'a str,
+    pub(crate) metric: &'a str,
+    pub(crate) unit: &'a str,
+    pub(crate) case: &'a Map<String, Value>,
     /// The median.
-    pub(super) value: f64,
-    pub(super) interval: Option<[f64; 2]>,
-    pub(super) samples: &'a [f64],
+    pub(crate) value: f64,
+    pub(crate) interval: Option<[f64; 2]>,
+    pub(crate) samples: &'a [f64],
 }
 
 impl<'a> Document<'a> {
     /// Every figure, in order; also those that are not numbers because all samples failed.
-    pub(super) fn figures(self) -> Vec<Figure<'a>> {
+    pub(crate) fn figures(self) -> Vec<Figure<'a>> {
         let mut figures: Vec<Figure<'a>> = match self {
             Self::Comparison(comparison) => comparison
                 .cells

@@ -2,7 +2,7 @@
 
 mod bencher;
 mod csv;
-mod figure;
+pub(crate) mod figure;
 mod github;
 mod github_action_benchmark;
 mod hyperfine;

@@ -13,7 +13,7 @@ pub fn cell(experiment: &str, metric: &str, case: &Map<String, Value>) -> String
 }
 
 /// The same names, in which what is there a second time has ` #2` after it.
-pub(super) fn unique(names: impl IntoIterator<Item = String>) -> Vec<String> {
+pub(crate) fn unique(names: impl IntoIterator<Item = String>) -> Vec<String> {
     let mut seen = std::collections::HashMap::new();
     let numbered = names.into_iter().map(|name| {
         let times = seen.entry(name.clone()).or_insert(0u32);

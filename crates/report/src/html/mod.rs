@@ -10,6 +10,7 @@ mod breakeven;
 mod dots;
 mod figure;
 mod gantt;
+mod history;
 mod input;
 mod latency;
 mod models;
@@ -27,6 +28,7 @@ mod tests;
 mod timelines;
 
 use brigade_measure::comparison::COMPARE_SCHEMA;
+use brigade_measure::history::HISTORY_SCHEMA;
 use serde_json::Value;
 
 use crate::{RUN_SCHEMA, bench::BENCH_SCHEMA, clean};
@@ -49,8 +51,8 @@ pub enum NotAResult {
     NoSchema,
     /// A schema that is none of a result.
     #[error(
-        "its schema is {0:?}, and there are pictures of {BENCH_SCHEMA}, {RUN_SCHEMA} and \
-         {COMPARE_SCHEMA} only"
+        "its schema is {0:?}, and there are pictures of {BENCH_SCHEMA}, {RUN_SCHEMA}, \
+         {COMPARE_SCHEMA} and {HISTORY_SCHEMA} only"
     )]
     Schema(String),
 }
@@ -79,7 +81,8 @@ impl Content {
     }
 }
 
-/// Makes the page of a `brigade.bench.v1`, `brigade.run.v1` or `brigade.compare.v1`.
+/// Makes the page of a `brigade.bench.v1`, `brigade.run.v1`, `brigade.compare.v1` or
+/// `brigade.history.v1`.
 ///
 /// # Errors
 /// When `result` is none of them.
@@ -96,6 +99,7 @@ pub fn render(result: &Value, source: &Source) -> Result<String, NotAResult> {
         BENCH_SCHEMA => bench(result),
         RUN_SCHEMA => of_run(result),
         COMPARE_SCHEMA => comparison(result),
+        HISTORY_SCHEMA => history::content(result),
         other => return Err(NotAResult::Schema(other.to_owned())),
     };
     let findings = input::texts(result, "findings");

@@ -125,6 +125,14 @@ fn coded(sentence: &str) -> Markup {
 /// The machine of a result, or those of both sides of a comparison.
 fn machines(result: &Value) -> Markup {
     let side = |name: &str| result.get(name).and_then(|side| side.get("host"));
+    if let Some(names) = super::history::machines(result) {
+        return html! {
+            section.machine {
+                h2 { @if names.len() == 1 { "Machine" } @else { "Machines" } }
+                @for name in names { p { (name) } }
+            }
+        };
+    }
     let hosts = match (result.get("host"), side("base"), side("head")) {
         (Some(host), ..) => vec![("Machine", host)],
         (None, Some(base), Some(head)) if base == head => vec![("Machine of both sides", base)],
