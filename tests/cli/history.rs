@@ -1,7 +1,10 @@
 //! Results of commits, kept one after another.
 
+use std::fs;
+
 use serde_json::{Value, json};
 
+use crate::schemas::Schema;
 use crate::skip::skip;
 use crate::util::{Done, Kitchen, finish};
 
@@ -72,6 +75,14 @@ fn a_step_is_shown_named_drawn_and_fails_the_check() {
     assert!(checked.stdout.starts_with("note: ") && checked.stdout.contains("\nworse: "));
     assert!(checked.stdout.contains("--accept c28"), "{}", checked.stdout);
     let checked = kitchen.run("history check --format json").expect(3).json();
+    Schema::read("history.v1").accepts(&done);
+    Schema::read("history.v1").accepts(&checked);
+    for commit in fs::read_dir(kitchen.path("brigade-history")).unwrap() {
+        for entry in fs::read_dir(commit.unwrap().path()).unwrap() {
+            let text = fs::read_to_string(entry.unwrap().path()).unwrap();
+            Schema::read("history-entry.v1").accepts(&serde_json::from_str(&text).unwrap());
+        }
+    }
     assert_eq!(checked["check"]["verdict"], "worse");
     assert_eq!(checked["check"]["slowdowns"][0]["commit"], "c28");
     for (options, code) in [
