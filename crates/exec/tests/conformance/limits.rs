@@ -7,6 +7,7 @@ use std::time::Duration;
 use brigade_exec::Transport;
 use brigade_kernels::{Context, Inputs, Kernel, KernelError, ParamSpec, Progress, Spec};
 use brigade_proto::{JobError, JobSpec, Status};
+use rustix::process::{Pid, Resource, Rlimit, prlimit};
 
 use crate::util::{Belongings, Setup, all_ok, bytes, result, wait_until, workers};
 
@@ -18,6 +19,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("a worker that keeps memory is replaced before a job fails of it", leak),
     ("a job beyond the processor time limit fails, and only that", cpu),
     ("a worker's descriptors and files are bounded", files),
+    ("a worker that has no room for anything is replaced at once", no_room),
 ];
 
 const MIB: usize = 1 << 20;
@@ -160,4 +162,21 @@ fn files(setup: Setup) {
         wait_until("its limits are set", bounded, limits);
     }
     drop(pool);
+}
+
+/// What is wrong with a worker is no shortage of memory: its job is tried elsewhere, and no other job
+/// waits until that one is tried alone.
+fn no_room(setup: Setup) {
+    let before = Belongings::now();
+    let pool = setup.builder().workers(1).retries(1).build().unwrap();
+    all_ok(&pool, (0..2).map(|_| JobSpec::new("echo")));
+    let worker = Pid::from_raw(workers()[0].cast_signed()).unwrap();
+    let none = Rlimit { current: Some(4096), maximum: Some(4096) };
+    prlimit(Some(worker), Resource::As, none).unwrap();
+    let outcome = pool.submit(JobSpec::new("echo").input(bytes(8 << 20, 1))).unwrap().wait();
+    assert_eq!((outcome.status(), outcome.attempts), (Status::Ok, 2), "{outcome:?}");
+    assert_eq!(result(outcome).unwrap(), [bytes(8 << 20, 2).to_vec()]);
+    assert_eq!(pool.status().restarts, 1);
+    pool.close();
+    before.assert_same();
 }

@@ -206,6 +206,8 @@ pub(super) fn no_memory() -> JobError {
 /// How a job ends whose inputs cannot be mapped.
 #[cold]
 pub(super) fn not_called(in_hand: Nanos, why: &str) -> (Instants, JobError) {
+    // Where it is the worker that has no room, and not the machine, the job is tried elsewhere at once.
+    make_way_if_starved();
     let now = clock::now();
     let message = format!("its inputs cannot be mapped: {why}");
     let instants = Instants { in_hand, called: now, returned: now, published: 0 };
