@@ -87,8 +87,9 @@ grep -q '<testcase name="python cpu"' "$out/gate.xml" || fail "the gate wrote no
 echo "ok: scripts for shells and CI"
 
 if command -v python3 > /dev/null; then
-    for method in spawn forkserver; do
-        python3 "$here/chaos.py" --brigade "$brigade" --jobs 1500 --every 25 --start-method $method \
+    for pool in "--start-method spawn" "--start-method forkserver" "--transport shm --every 10"; do
+        # shellcheck disable=SC2086 # Several words each.
+        python3 "$here/chaos.py" --brigade "$brigade" --jobs 1500 --every 25 $pool \
             || fail "a storm over 1,500 jobs lost or changed some"
     done
     echo "ok: a storm"
