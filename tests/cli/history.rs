@@ -227,7 +227,7 @@ fn what_is_wrong_is_exit_2_and_leaves_nothing() {
     for command in ["show", "check"] {
         kitchen.run(&format!("history {command}")).expect(2).says("`brigade history add` makes it");
     }
-    std::fs::create_dir(kitchen.path("brigade-history")).unwrap();
+    fs::create_dir(kitchen.path("brigade-history")).unwrap();
     kitchen.run("history check").expect(2).says("has no results");
     kitchen.run("history add good.json --commit c --time 2026-01-01").expect(0);
     kitchen.run("history check --name nope").expect(2).says("there are latency round_trip");
@@ -256,10 +256,10 @@ fn files_of_a_history_that_are_damaged_are_named() {
     kitchen.write("brigade-history/c0/copy.json", &whole);
     kitchen.write(&file, &whole);
     kitchen.run("history check").expect(2).says("in the directory of another");
-    std::fs::remove_file(kitchen.path("brigade-history/c0/copy.json")).unwrap();
+    fs::remove_file(kitchen.path("brigade-history/c0/copy.json")).unwrap();
     kitchen.write("brigade-history/c1/copy.json", &whole);
     kitchen.run("history check").expect(2).says("remove one of them");
-    std::fs::remove_file(kitchen.path("brigade-history/c1/copy.json")).unwrap();
+    fs::remove_file(kitchen.path("brigade-history/c1/copy.json")).unwrap();
     // What else is in the branch is not its business.
     kitchen.write("brigade-history/README.md", "# History");
     kitchen.write("brigade-history/.git/config", "x");
