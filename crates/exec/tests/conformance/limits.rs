@@ -174,7 +174,9 @@ fn no_room(setup: Setup) {
     let none = Rlimit { current: Some(4096), maximum: Some(4096) };
     prlimit(Some(worker), Resource::As, none).unwrap();
     let outcome = pool.submit(JobSpec::new("echo").input(bytes(8 << 20, 1))).unwrap().wait();
-    assert_eq!((outcome.status(), outcome.attempts), (Status::Ok, 2), "{outcome:?}");
+    // Inline, the worker ends while it receives the job, which it has never had in hand then.
+    let attempts = if setup.transport == Transport::Inline { 1 } else { 2 };
+    assert_eq!((outcome.status(), outcome.attempts), (Status::Ok, attempts), "{outcome:?}");
     assert_eq!(result(outcome).unwrap(), [bytes(8 << 20, 2).to_vec()]);
     assert_eq!(pool.status().restarts, 1);
     pool.close();
