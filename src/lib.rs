@@ -42,6 +42,7 @@ mod exit;
 mod exports;
 #[doc(hidden)]
 pub mod fuzz;
+mod git;
 mod journal;
 mod ledger;
 mod log;

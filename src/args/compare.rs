@@ -171,6 +171,13 @@ pub(crate) struct VerdictArgs {
     pub(crate) exports: ExportArgs,
 }
 
+impl VerdictArgs {
+    /// What was given, or the default.
+    pub(crate) fn tolerance(&self) -> f64 {
+        self.tolerance.unwrap_or(DEFAULT_TOLERANCE)
+    }
+}
+
 /// Changes up to this are the same unless a tolerance is given.
 pub(crate) const DEFAULT_TOLERANCE: f64 = 0.05;
 
@@ -194,6 +201,11 @@ pub(crate) enum AbMetric {
 }
 
 impl AbMetric {
+    /// Whether it is the time of a whole run, and not a part of that.
+    pub(crate) fn is_main_time(self) -> bool {
+        matches!(self, Self::Wall | Self::Cpu)
+    }
+
     /// As it is written.
     pub(crate) fn name(self) -> String {
         self.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()

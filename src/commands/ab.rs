@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::pairing::{Pairing, Settings, Side};
 use super::verdict;
-use crate::args::{AbArgs, AbMetric, DEFAULT_TOLERANCE};
+use crate::args::AbArgs;
 use crate::exit::{Exit, Failure};
 use crate::exports;
 use crate::signals::Flag;
@@ -19,11 +19,11 @@ pub(crate) fn run(args: &AbArgs) -> Result<Exit, Failure> {
         label: label.to_owned(),
         command: command.to_owned(),
         directory: None,
-        without: &[],
+        without: Vec::new(),
     };
     let sides = [side("--base", &args.base), side("--head", &args.head)];
     let pairings = Pairing::all(&settings(args), &sides, &args.how.parameter)?;
-    let has_times = args.metric.iter().any(|of| matches!(of, AbMetric::Wall | AbMetric::Cpu));
+    let has_times = args.metric.iter().any(|metric| metric.is_main_time());
     exports::check_times(&args.verdict.exports.export, has_times)?;
     let mut results = verdict::open(&args.verdict, &[])?;
     let host = json!(Host::read());
@@ -52,7 +52,7 @@ pub(crate) fn run(args: &AbArgs) -> Result<Exit, Failure> {
         kind: "ab".to_owned(),
         base: side(args.names.base_name.as_ref(), &args.base),
         head: side(args.names.head_name.as_ref(), &args.head),
-        tolerance: args.verdict.tolerance.unwrap_or(DEFAULT_TOLERANCE),
+        tolerance: args.verdict.tolerance(),
         seed: args.seed,
         took_s: begin.elapsed().as_secs_f64(),
         warnings,
@@ -81,7 +81,7 @@ fn settings(args: &AbArgs) -> Settings {
         warmup: args.how.warmup,
         ignore_failure: args.how.ignore_failure,
         metrics: args.metric.clone(),
-        tolerance: args.verdict.tolerance.unwrap_or(DEFAULT_TOLERANCE),
+        tolerance: args.verdict.tolerance(),
         budget: args.budget,
         timeout: args.timeout,
         blocks: args.blocks,

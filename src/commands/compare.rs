@@ -9,7 +9,7 @@ use brigade_report::formats::Document;
 use brigade_report::name_bytes;
 
 use super::verdict;
-use crate::args::{CompareArgs, DEFAULT_TOLERANCE};
+use crate::args::CompareArgs;
 use crate::console;
 use crate::exit::{Exit, Failure};
 use crate::exports;
@@ -30,7 +30,7 @@ pub(crate) fn run(args: &CompareArgs) -> Result<Exit, Failure> {
     for warning in &warnings {
         console::say(format_args!("note: {warning}"));
     }
-    let tolerance = args.verdict.tolerance.unwrap_or(DEFAULT_TOLERANCE);
+    let tolerance = args.verdict.tolerance();
     let relative = args.relative || !differing.is_empty();
     let cells = saved::compare(&base, &head, tolerance, relative);
     if cells.is_empty() {

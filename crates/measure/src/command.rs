@@ -53,7 +53,7 @@ pub enum ParseError {
 /// Why a run was none that counts.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RunError {
-    /// The program could not be started: there is none of that name, or it is no program.
+    /// The program could not be started: it does not exist, or the file is not executable.
     #[error("{0}")]
     NotStarted(String),
     /// Instructions were to be counted, and cannot be.
@@ -78,7 +78,7 @@ impl InstructionCounter {
     /// The best that this machine has.
     ///
     /// # Errors
-    /// Why there is none.
+    /// The reason why this machine counts no instructions.
     pub fn available() -> Result<Self, String> {
         match Counter::open(Event::Instructions) {
             Ok(_) => Ok(Self::Perf),
@@ -207,7 +207,7 @@ impl Program {
         Self { any_status: any, ..self }
     }
 
-    /// Where its executable is; nothing if there is none.
+    /// The path of its executable, if the file exists and is executable.
     pub fn executable(&self) -> Option<PathBuf> {
         let is_executable = |path: &PathBuf| {
             let metadata = path.metadata();
@@ -272,7 +272,7 @@ impl Program {
             RunError::NotStarted(format!("`{}`: cannot be started: {error}", self.text))
         })?;
         let child = Child::watch(started.id()).map_err(|error| {
-            // Nobody else would end it.
+            // Without a watch the child would outlive this function.
             let _ = started.kill();
             let _ = started.wait();
             failed("cannot be watched", &error)

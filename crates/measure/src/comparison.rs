@@ -46,6 +46,11 @@ impl std::fmt::Display for Verdict {
     }
 }
 
+/// A share in percent, to four digits after the point: 0.07 is 7, and not 7.000000000000001.
+pub fn in_percent(share: f64) -> f64 {
+    (share * 1e6).round() / 1e4
+}
+
 /// What ended the runs of a compared figure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

@@ -1,6 +1,6 @@
 //! What is said of a comparison, in the same words in every format.
 
-use brigade_measure::comparison::{Compared, Comparison, EndedBy, Estimate, Verdict};
+use brigade_measure::comparison::{Compared, Comparison, EndedBy, Estimate, Verdict, in_percent};
 
 use crate::units::count;
 
@@ -39,7 +39,7 @@ pub(crate) fn smallest(cell: &Compared, tolerance: f64) -> String {
 
 /// A tolerance: 0.05 is `5 %`.
 fn tolerated(tolerance: f64) -> String {
-    format!("{} %", (tolerance * 1e6).round() / 1e4)
+    format!("{} %", in_percent(tolerance))
 }
 
 /// What is said of a figure to a reader who knows no statistics: what changed and by how much, what

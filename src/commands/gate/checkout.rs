@@ -15,9 +15,10 @@ use brigade_measure::command::{Program, RunError};
 use brigade_proto::printable;
 use rustix::fs::{FlockOperation, flock};
 
-use super::repository::{Repository, Revision, git};
+use super::repository::{Repository, Revision};
 use crate::console::{self, Progress};
 use crate::exit::{Exit, Failure};
+use crate::git;
 use crate::signals::Flag;
 
 /// Checkouts that are kept besides those in use.
@@ -26,6 +27,22 @@ const KEPT: usize = 2;
 const SHOWN: usize = 20;
 /// Bytes of a build's output that are read for its last lines.
 const TAIL: u64 = 8 << 10;
+
+/// How a checkout is built.
+pub(super) struct Recipe {
+    command: Option<String>,
+    /// What a checkout that was built so is known by: the command, and the tools and settings.
+    mark: String,
+    /// Whether it is built although that was done before.
+    again: bool,
+}
+
+impl Recipe {
+    pub(super) fn new(command: Option<String>, again: bool) -> Self {
+        let mark = command.as_ref().map(|command| format!("{command}\n{}", tools()));
+        Self { command, mark: mark.unwrap_or_default(), again }
+    }
+}
 
 /// The checkouts of one repository. Nobody else uses them as long as this lives.
 pub(super) struct Checkouts<'a> {
@@ -81,32 +98,29 @@ impl<'a> Checkouts<'a> {
         self.directory.join(&revision.id)
     }
 
-    /// Checks a revision out, and runs `command` there, unless that was done before with the same
-    /// tools and settings.
+    /// Checks a revision out, and builds it there, unless that was done before in the same way.
     pub(super) fn build(
         &self,
         side: &str,
         revision: &Revision,
-        command: Option<&str>,
-        again: bool,
+        recipe: &Recipe,
     ) -> Result<(), Failure> {
         let checkout = self.place(revision);
         let mark = self.mark(&revision.id);
-        let built = command.map_or_else(String::new, |command| format!("{command}\n{}", tools()));
-        let is_built = !again
+        let is_built = !recipe.again
             && is_untouched(&checkout, &revision.id)
-            && fs::read_to_string(&mark).is_ok_and(|text| text == built);
+            && fs::read_to_string(&mark).is_ok_and(|text| text == recipe.mark);
         if is_built {
             console::say(format_args!("{side} {}: built before", revision.name));
         } else {
             self.check_out(&checkout, &revision.id)?;
             interrupted(self.signal, &format!("while {side} was checked out"))?;
-            if let Some(command) = command {
+            if let Some(command) = &recipe.command {
                 self.run_build(side, revision, &checkout, command)?;
             }
         }
         // Written each time: its age tells which checkouts were not used for longest.
-        Ok(crate::write::atomically(&mark, built.as_bytes())?)
+        Ok(crate::write::atomically(&mark, recipe.mark.as_bytes())?)
     }
 
     /// Removes the checkouts that were not used for longest, but not those of `used`.
@@ -141,10 +155,10 @@ impl<'a> Checkouts<'a> {
         self.remove(checkout);
         let add = ["worktree", "add", "--quiet", "--detach", "--force"].map(AsRef::as_ref);
         let arguments = [&add[..], &[checkout.as_os_str(), id.as_ref()]].concat();
-        git(&self.repository.root, &arguments).map_err(failed)?;
+        git::ask(&self.repository.root, &arguments).map_err(failed)?;
         if checkout.join(".gitmodules").exists() {
             let update = ["submodule", "update", "--quiet", "--init", "--recursive"];
-            git(checkout, &update).map_err(failed)?;
+            git::ask(checkout, &update).map_err(failed)?;
         }
         Ok(())
     }
@@ -153,7 +167,7 @@ impl<'a> Checkouts<'a> {
     fn remove(&self, checkout: &Path) {
         let remove = ["worktree", "remove", "--force", "--force"].map(AsRef::as_ref);
         let arguments = [&remove[..], &[checkout.as_os_str()]].concat();
-        let _ = git(&self.repository.root, &arguments);
+        let _ = git::ask(&self.repository.root, &arguments);
         let _ = fs::remove_dir_all(checkout);
     }
 
@@ -169,8 +183,8 @@ impl<'a> Checkouts<'a> {
         let program = Program::in_shell(&script)
             .map_err(|error| Failure::usage(format!("the build command is {error}")))?
             .in_directory(directory.to_owned())
-            .with_variable("BRIGADE_BUILD_LOG", &log.to_string_lossy());
-        let program = super::without_surroundings(program);
+            .with_variable("BRIGADE_BUILD_LOG", &log.to_string_lossy())
+            .without_variables(&super::surroundings());
         console::say(format_args!("building {side}, {}: {command}", revision.name));
         let begin = Instant::now();
         let progress = Progress::waiting();
@@ -212,12 +226,12 @@ impl<'a> Checkouts<'a> {
 /// Whether a checkout has this commit's files, as they were.
 fn is_untouched(checkout: &Path, id: &str) -> bool {
     // Without a record of its own the directory would be a part of any repository around it.
-    let top = git(checkout, &["rev-parse", "--show-toplevel"]);
+    let top = git::ask(checkout, &["rev-parse", "--show-toplevel"]);
     if top.is_ok_and(|top| Path::new(&top) != checkout) {
         return false;
     }
-    let head = git(checkout, &["rev-parse", "HEAD"]);
-    let changes = git(checkout, &["status", "--porcelain", "--untracked-files=no"]);
+    let head = git::ask(checkout, &["rev-parse", "HEAD"]);
+    let changes = git::ask(checkout, &["status", "--porcelain", "--untracked-files=no"]);
     head.is_ok_and(|head| head == id) && changes.is_ok_and(|changes| changes.is_empty())
 }
 

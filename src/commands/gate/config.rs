@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use brigade_measure::comparison::in_percent;
 use clap::ValueEnum;
 use serde::Deserialize;
 
 use crate::args::{self, AbMetric, Parameter};
+use crate::commands::pairing::Settings;
 
 /// The name of the file at the top of a repository.
 pub(super) const FILE: &str = "brigade-gate.toml";
@@ -30,20 +32,9 @@ pub(super) struct Config {
 /// One benchmark, with every default filled in.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Benchmark {
-    pub(super) name: String,
     pub(super) command: String,
     pub(super) parameters: Vec<Parameter>,
-    pub(super) shell: bool,
-    pub(super) setup: Option<String>,
-    pub(super) prepare: Option<String>,
-    pub(super) cleanup: Option<String>,
-    pub(super) warmup: u32,
-    pub(super) ignore_failure: bool,
-    pub(super) metrics: Vec<AbMetric>,
-    pub(super) tolerance: f64,
-    pub(super) budget: Duration,
-    pub(super) timeout: Option<Duration>,
-    pub(super) blocks: u32,
+    pub(super) settings: Settings,
 }
 
 /// The file as it is written.
@@ -100,7 +91,7 @@ impl Config {
             if name.trim().is_empty() {
                 return Err("a [[benchmark]] has an empty name".to_owned());
             }
-            if benchmarks.iter().any(|other| other.name == *name) {
+            if benchmarks.iter().any(|other| other.settings.name == *name) {
                 return Err(format!("two benchmarks have the name {name:?}"));
             }
             let benchmark = benchmark(&file, entry);
@@ -112,8 +103,8 @@ impl Config {
     /// What this asks less than another: benchmarks and metrics that it lacks, larger tolerances.
     pub(super) fn less_than(&self, other: &Self) -> Vec<String> {
         let mut less = Vec::new();
-        for Benchmark { name, metrics, tolerance, .. } in &other.benchmarks {
-            let Some(own) = self.benchmarks.iter().find(|own| own.name == *name) else {
+        for Settings { name, metrics, tolerance, .. } in other.settings() {
+            let Some(own) = self.settings().find(|own| own.name == *name) else {
                 less.push(format!("head has no benchmark {name} any more"));
                 continue;
             };
@@ -124,32 +115,45 @@ impl Config {
                 }),
             );
             if own.tolerance > *tolerance {
-                let [before, now] = [tolerance, &own.tolerance].map(|of| (of * 1e6).round() / 1e4);
+                let [before, now] = [*tolerance, own.tolerance].map(in_percent);
                 less.push(format!("{name}: head tolerates {now} %, base {before} %"));
             }
         }
         less
     }
 
+    /// Those of each benchmark.
+    pub(super) fn settings(&self) -> impl Iterator<Item = &Settings> {
+        self.benchmarks.iter().map(|benchmark| &benchmark.settings)
+    }
+
     /// One benchmark, of this command.
     pub(super) fn of_command(command: &str) -> Self {
-        let benchmark = Benchmark {
-            name: "gate".to_owned(),
-            command: command.to_owned(),
-            parameters: Vec::new(),
-            shell: false,
-            setup: None,
-            prepare: None,
-            cleanup: None,
-            warmup: 1,
-            ignore_failure: false,
-            metrics: METRICS.to_vec(),
-            tolerance: args::DEFAULT_TOLERANCE,
-            budget: BUDGET,
-            timeout: Some(TIMEOUT),
-            blocks: BLOCKS,
-        };
-        Self { build: None, benchmarks: vec![benchmark] }
+        let command = command.to_owned();
+        let settings = defaults("gate");
+        Self {
+            build: None,
+            benchmarks: vec![Benchmark { command, parameters: Vec::new(), settings }],
+        }
+    }
+}
+
+fn defaults(name: &str) -> Settings {
+    Settings {
+        name: name.to_owned(),
+        shell: false,
+        shell_by: "shell = true",
+        setup: None,
+        prepare: None,
+        cleanup: None,
+        warmup: 1,
+        ignore_failure: false,
+        metrics: METRICS.to_vec(),
+        tolerance: args::DEFAULT_TOLERANCE,
+        budget: BUDGET,
+        timeout: Some(TIMEOUT),
+        blocks: BLOCKS,
+        seed: 1,
     }
 }
 
@@ -168,8 +172,7 @@ fn benchmark(file: &File, entry: &Entry) -> Result<Benchmark, String> {
     };
     let tolerance = entry.tolerance.as_ref().or(file.tolerance.as_ref());
     let tolerance = tolerance.map(|text| args::percent(text)).transpose();
-    Ok(Benchmark {
-        parameters: parameters.collect::<Result<_, _>>()?,
+    let settings = Settings {
         shell: entry.shell,
         setup: entry.setup.clone(),
         prepare: entry.prepare.clone(),
@@ -183,14 +186,10 @@ fn benchmark(file: &File, entry: &Entry) -> Result<Benchmark, String> {
         budget: duration("budget", &entry.budget, &file.budget)?.unwrap_or(BUDGET),
         timeout: Some(duration("timeout", &entry.timeout, &file.timeout)?.unwrap_or(TIMEOUT)),
         blocks: positive("blocks", entry.blocks, BLOCKS, 2000)?,
-        ..Config::of_command(&entry.command).benchmarks.remove(0).named(&entry.name)
-    })
-}
-
-impl Benchmark {
-    fn named(self, name: &str) -> Self {
-        Self { name: name.to_owned(), ..self }
-    }
+        ..defaults(&entry.name)
+    };
+    let parameters = parameters.collect::<Result<_, _>>()?;
+    Ok(Benchmark { command: entry.command.clone(), parameters, settings })
 }
 
 fn positive(what: &str, number: Option<u32>, default: u32, most: u32) -> Result<u32, String> {
@@ -234,14 +233,15 @@ mod tests {
         )
         .unwrap();
         assert_eq!(config.build.as_deref(), Some("make"));
-        let [a, b] = &config.benchmarks[..] else { panic!("{config:?}") };
+        let [a, other] = &config.benchmarks[..] else { panic!("{config:?}") };
+        let (parameters, a, b) = (&other.parameters, &a.settings, &other.settings);
         assert_eq!((a.name.as_str(), a.tolerance, a.budget.as_secs()), ("a", 0.02, 5));
         assert_eq!((&a.metrics[..], a.warmup, a.blocks), (&METRICS[..], 1, 400));
         assert_eq!(
             (b.metrics[0], b.tolerance, b.budget.as_secs()),
             (AbMetric::PeakMemory, 0.1, 60)
         );
-        assert!(b.shell && !a.shell && b.parameters[0].values == ["1", "2"]);
+        assert!(b.shell && !a.shell && parameters[0].values == ["1", "2"]);
     }
 
     #[test]

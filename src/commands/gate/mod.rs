@@ -8,22 +8,22 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use brigade_measure::command::Program;
 use brigade_measure::comparison::{self, COMPARE_SCHEMA, Compared, Comparison};
 use brigade_measure::gate::Stopped;
 use brigade_measure::host::Host;
 use serde_json::{Value, json};
 
-use checkout::Checkouts;
+use checkout::{Checkouts, Recipe};
 use config::{Benchmark, Config};
 use repository::{Repository, Revision};
 
-use super::pairing::{Pairing, Settings, Side};
+use super::pairing::{NOT_MEASURED, Pairing, Settings, Side};
 use super::verdict;
-use crate::args::{AbMetric, GateArgs};
+use crate::args::GateArgs;
 use crate::console;
 use crate::exit::{Exit, Failure};
 use crate::exports;
+use crate::git;
 use crate::signals::Flag;
 
 /// A verdict that would not have found a program that takes twice as long is none.
@@ -53,10 +53,9 @@ pub(crate) fn run(args: &GateArgs) -> Result<Exit, Failure> {
     let config = settled(args, config(args, &repository, [&base, &head], &mut warnings)?)?;
     warnings.extend(left_out(args, &config));
     let benchmarks = chosen(args, &config);
-    let has_times = |benchmark: &&Benchmark| {
-        benchmark.metrics.iter().any(|of| matches!(of, AbMetric::Wall | AbMetric::Cpu))
-    };
-    exports::check_times(&args.verdict.exports.export, benchmarks.iter().any(has_times))?;
+    let mut metrics = benchmarks.iter().flat_map(|benchmark| &benchmark.settings.metrics);
+    let has_times = metrics.any(|metric| metric.is_main_time());
+    exports::check_times(&args.verdict.exports.export, has_times)?;
     let mut results = verdict::open(&args.verdict, &[])?;
     warnings.extend(verdict::warnings());
     let signal = Flag::watch()?;
@@ -67,26 +66,25 @@ pub(crate) fn run(args: &GateArgs) -> Result<Exit, Failure> {
     let mut pairings = Vec::new();
     for benchmark in &benchmarks {
         refuse_paths_into(&repository.root, benchmark)?;
-        for pairing in of_benchmark(args, benchmark, &directories)? {
-            pairings.push((*benchmark, pairing));
+        for pairing in of_benchmark(benchmark, &directories)? {
+            pairings.push((&benchmark.settings, pairing));
         }
     }
-    let build = config.build.as_deref();
-    checkouts.build("base", &base, build, args.rebuild)?;
-    checkouts.build("head", &head, build, args.rebuild)?;
+    let recipe = Recipe::new(config.build.clone(), args.rebuild);
+    checkouts.build("base", &base, &recipe)?;
+    checkouts.build("head", &head, &recipe)?;
     for (_, pairing) in &pairings {
         pairing.check()?;
     }
-    for (benchmark, _) in pairings.iter().filter(|(_, pairing)| pairing.are_alike()) {
-        let name = &benchmark.name;
+    for (Settings { name, .. }, _) in pairings.iter().filter(|(_, pairing)| pairing.are_alike()) {
         warnings.push(format!("{name}: base and head run the same program, byte for byte"));
     }
     let (mut cells, mut blocks, mut failures) = (Vec::new(), Vec::new(), Vec::new());
-    for (benchmark, pairing) in &pairings {
+    for (Settings { name, budget, .. }, pairing) in &pairings {
         if signal.is_set() {
             break;
         }
-        let (name, budget) = (&benchmark.name, benchmark.budget.as_secs_f64());
+        let budget = budget.as_secs_f64();
         console::say(format_args!("{name}: base and head in turns, for up to {budget} s"));
         let paired = pairing.measure(&signal)?;
         if let Some(Stopped::Failed(error)) = paired.stopped {
@@ -104,7 +102,7 @@ pub(crate) fn run(args: &GateArgs) -> Result<Exit, Failure> {
         kind: "gate".to_owned(),
         base: side(&base, &host),
         head: side(&head, &host),
-        tolerance: benchmarks.iter().map(|benchmark| benchmark.tolerance).fold(0.0, f64::max),
+        tolerance: benchmarks.iter().map(|of| of.settings.tolerance).fold(0.0, f64::max),
         seed: args.seed,
         took_s: begin.elapsed().as_secs_f64(),
         warnings,
@@ -128,7 +126,7 @@ fn exit(comparison: &Comparison, args: &GateArgs) -> Result<Exit, Failure> {
         cell.blocks > 0
             && cell.base.is_finite()
             && cell.head.is_finite()
-            && !cell.why.starts_with("not measured")
+            && !cell.why.starts_with(NOT_MEASURED)
     };
     if comparison.cells.is_empty() || !comparison.cells.iter().all(is_measured) {
         let message = "not every figure was measured".to_owned();
@@ -187,7 +185,7 @@ fn config(
 
 /// What `--only` leaves out.
 fn left_out(args: &GateArgs, config: &Config) -> Option<String> {
-    let names = config.benchmarks.iter().map(|benchmark| benchmark.name.as_str());
+    let names = config.settings().map(|benchmark| benchmark.name.as_str());
     let names: Vec<&str> = names
         .filter(|name| !args.only.is_empty() && !args.only.iter().any(|of| of == name))
         .collect();
@@ -196,14 +194,15 @@ fn left_out(args: &GateArgs, config: &Config) -> Option<String> {
 
 fn chosen<'a>(args: &GateArgs, config: &'a Config) -> Vec<&'a Benchmark> {
     let all = config.benchmarks.iter();
-    all.filter(|benchmark| args.only.is_empty() || args.only.contains(&benchmark.name)).collect()
+    all.filter(|benchmark| args.only.is_empty() || args.only.contains(&benchmark.settings.name))
+        .collect()
 }
 
 /// With what the command line says in the place of the file.
 fn settled(args: &GateArgs, mut config: Config) -> Result<Config, Failure> {
     for name in &args.only {
-        if !config.benchmarks.iter().any(|benchmark| benchmark.name == *name) {
-            let names = config.benchmarks.iter().map(|benchmark| benchmark.name.as_str());
+        if !config.settings().any(|benchmark| benchmark.name == *name) {
+            let names = config.settings().map(|benchmark| benchmark.name.as_str());
             let names = names.collect::<Vec<_>>().join(", ");
             let error = format!("--only {name}: there is no such benchmark; there are {names}");
             return Err(Failure::usage(error));
@@ -213,20 +212,22 @@ fn settled(args: &GateArgs, mut config: Config) -> Result<Config, Failure> {
         return Err(Failure::usage("--build is empty: leave it out if nothing is to be built"));
     }
     config.build = args.build.clone().or(config.build);
-    for benchmark in &mut config.benchmarks {
+    for Benchmark { settings, .. } in &mut config.benchmarks {
         if !args.metric.is_empty() {
-            benchmark.metrics.clone_from(&args.metric);
+            settings.metrics.clone_from(&args.metric);
         }
-        benchmark.budget = args.budget.unwrap_or(benchmark.budget);
-        benchmark.tolerance = args.verdict.tolerance.unwrap_or(benchmark.tolerance);
+        settings.budget = args.budget.unwrap_or(settings.budget);
+        settings.tolerance = args.verdict.tolerance.unwrap_or(settings.tolerance);
+        settings.seed = args.seed;
     }
     Ok(config)
 }
 
 /// A path into the working tree names the same program or file for both sides.
 fn refuse_paths_into(root: &Path, benchmark: &Benchmark) -> Result<(), Failure> {
-    let lines = [&benchmark.setup, &benchmark.prepare, &benchmark.cleanup];
-    let lines = lines.into_iter().flatten().chain([&benchmark.command]);
+    let Benchmark { command, settings, .. } = benchmark;
+    let lines = [&settings.setup, &settings.prepare, &settings.cleanup];
+    let lines = lines.into_iter().flatten().chain([command]);
     let root = root.to_string_lossy();
     let names_it = |line: &&String| {
         line.match_indices(&*root).any(|(at, _)| {
@@ -238,7 +239,7 @@ fn refuse_paths_into(root: &Path, benchmark: &Benchmark) -> Result<(), Failure> 
         Some(line) => Err(Failure::usage(format!(
             "benchmark {}: base and head would both use {root} in `{line}`: name files from the \
              top of the repository, as each side has a checkout of its own",
-            benchmark.name
+            settings.name
         ))),
         None => Ok(()),
     }
@@ -246,61 +247,23 @@ fn refuse_paths_into(root: &Path, benchmark: &Benchmark) -> Result<(), Failure> 
 
 /// One for each combination of the benchmark's parameters.
 fn of_benchmark(
-    args: &GateArgs,
     benchmark: &Benchmark,
     directories: &[PathBuf; 2],
 ) -> Result<Vec<Pairing>, Failure> {
-    let Benchmark { name, command, .. } = benchmark;
+    let Benchmark { command, parameters, settings } = benchmark;
     let side = |which: &str, directory: &PathBuf| Side {
-        label: format!("{which} of {name}:"),
+        label: format!("{which} of {}:", settings.name),
         command: command.clone(),
         directory: Some(directory.clone()),
-        without: &SURROUNDINGS,
+        without: surroundings(),
     };
     let sides = [side("base", &directories[0]), side("head", &directories[1])];
-    Pairing::all(&settings(args, benchmark), &sides, &benchmark.parameters)
+    Pairing::all(settings, &sides, parameters)
 }
 
 /// Variables that would have both sides use one directory, or git another repository.
-const SURROUNDINGS: [&str; 12] = {
-    let git = repository::VARIABLES;
-    [
-        "CARGO_TARGET_DIR",
-        "CARGO_BUILD_TARGET_DIR",
-        git[0],
-        git[1],
-        git[2],
-        git[3],
-        git[4],
-        git[5],
-        git[6],
-        git[7],
-        git[8],
-        git[9],
-    ]
-};
-
-fn without_surroundings(program: Program) -> Program {
-    program.without_variables(&SURROUNDINGS)
-}
-
-fn settings(args: &GateArgs, benchmark: &Benchmark) -> Settings {
-    Settings {
-        name: benchmark.name.clone(),
-        shell: benchmark.shell,
-        shell_by: "shell = true",
-        setup: benchmark.setup.clone(),
-        prepare: benchmark.prepare.clone(),
-        cleanup: benchmark.cleanup.clone(),
-        warmup: benchmark.warmup,
-        ignore_failure: benchmark.ignore_failure,
-        metrics: benchmark.metrics.clone(),
-        tolerance: benchmark.tolerance,
-        budget: benchmark.budget,
-        timeout: benchmark.timeout,
-        blocks: benchmark.blocks,
-        seed: args.seed,
-    }
+fn surroundings() -> Vec<&'static str> {
+    ["CARGO_TARGET_DIR", "CARGO_BUILD_TARGET_DIR"].into_iter().chain(git::VARIABLES).collect()
 }
 
 fn side(revision: &Revision, host: &Value) -> comparison::Side {

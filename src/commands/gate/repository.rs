@@ -1,11 +1,9 @@
 //! Git: commits, and what was in them.
 
-use std::ffi::OsStr;
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
 
 use crate::exit::{Exit, Failure};
+use crate::git;
 
 /// A repository with a working tree.
 #[derive(Debug)]
@@ -27,45 +25,28 @@ pub(super) struct Revision {
     pub(super) known_tree: String,
 }
 
-/// Variables that git sets for hooks. They stand for another repository than the directory's. Those
-/// with settings (`GIT_CONFIG_COUNT`) are not among them: a CI allows the directory by them.
-pub(super) const VARIABLES: [&str; 10] = [
-    "GIT_DIR",
-    "GIT_WORK_TREE",
-    "GIT_INDEX_FILE",
-    "GIT_PREFIX",
-    "GIT_COMMON_DIR",
-    "GIT_OBJECT_DIRECTORY",
-    "GIT_ALTERNATE_OBJECT_DIRECTORIES",
-    "GIT_NAMESPACE",
-    "GIT_SHALLOW_FILE",
-    "GIT_GRAFT_FILE",
-];
-
 impl Repository {
     /// The repository that this directory is in.
     pub(super) fn of(directory: &Path) -> Result<Self, Failure> {
         let wrong = |error: String| {
             Failure::usage(format!("--repository {}: {error}", directory.display()))
         };
-        let root = git(directory, &["rev-parse", "--show-toplevel"]).map_err(wrong)?;
+        let root = git::ask(directory, &["rev-parse", "--show-toplevel"]).map_err(wrong)?;
         Ok(Self { root: root.into() })
     }
 
     /// The commit that has this name.
     pub(super) fn commit(&self, name: &str) -> Result<Revision, Failure> {
-        let commit = format!("{name}^{{commit}}");
-        // Something like `--help` is no name.
-        let arguments = ["rev-parse", "--verify", "--quiet", "--end-of-options", &commit];
-        let Ok(id) = git(&self.root, &arguments) else {
-            return Err(Failure::usage(format!(
+        let id = git::commit(&self.root, name).ok_or_else(|| {
+            Failure::usage(format!(
                 "there is no commit {name} in {}; in a shallow clone of a CI it may have to be \
                  fetched first (fetch-depth: 0)",
                 self.root.display()
-            )));
-        };
-        let name = self.git(&["show", "--no-patch", "--format=%h (%s)", &id])?;
-        let tree = self.git(&["rev-parse", &format!("{id}^{{tree}}")])?;
+            ))
+        })?;
+        let said = self.git(&["show", "--no-patch", "--format=%T %h (%s)", &id])?;
+        let (tree, name) = said.split_once(' ').unwrap_or_default();
+        let (tree, name) = (tree.to_owned(), name.to_owned());
         Ok(Revision { id, name, known_tree: tree.clone(), tree })
     }
 
@@ -81,15 +62,16 @@ impl Repository {
         let used = self.git(&["rev-parse", "--path-format=absolute", "--git-path", "index"])?;
         let _ = std::fs::copy(used, &index);
         let date = self.git(&["show", "--no-patch", "--format=%cI", &head.id])?;
-        let with_index = |arguments: &[&str]| {
-            let mut git = command(&self.root, arguments);
+        let with_index = |arguments: &[&str]| -> Result<String, Failure> {
+            let mut git = git::command(&self.root, arguments);
             git.env("GIT_INDEX_FILE", &index);
             for who in ["AUTHOR", "COMMITTER"] {
                 git.env(format!("GIT_{who}_NAME"), "brigade gate")
                     .env(format!("GIT_{who}_EMAIL"), "gate@localhost")
                     .env(format!("GIT_{who}_DATE"), &date);
             }
-            said(run(&mut git)).map_err(|error| failed(format!("git: {error}")))
+            let said = git::run(&mut git).map_err(|error| failed(format!("git: {error}")))?;
+            Ok(String::from_utf8_lossy(&said).trim_end().to_owned())
         };
         with_index(&["add", "--update"])?;
         let known_tree = with_index(&["write-tree"])?;
@@ -107,13 +89,13 @@ impl Repository {
 
     /// The text of a file of a revision; nothing if it has none.
     pub(super) fn text(&self, revision: &Revision, name: &str) -> Option<String> {
-        let output = run(&mut command(&self.root, &["show", &format!("{}:{name}", revision.id)]));
-        String::from_utf8(output.ok()?.stdout).ok()
+        let show = ["show", &format!("{}:{name}", revision.id)];
+        String::from_utf8(git::run(&mut git::command(&self.root, &show)).ok()?).ok()
     }
 
     /// Whether head has all that base has.
     pub(super) fn is_ancestor(&self, base: &Revision, head: &Revision) -> bool {
-        git(&self.root, &["merge-base", "--is-ancestor", &base.id, &head.id]).is_ok()
+        git::ask(&self.root, &["merge-base", "--is-ancestor", &base.id, &head.id]).is_ok()
     }
 
     /// Whether a comparison would be one with itself. A report that an earlier gate has left in the
@@ -124,39 +106,9 @@ impl Repository {
 
     /// What git says.
     pub(super) fn git(&self, arguments: &[&str]) -> Result<String, Failure> {
-        git(&self.root, arguments).map_err(|message| Failure {
+        git::ask(&self.root, arguments).map_err(|message| Failure {
             exit: Exit::JobFailed,
             message: format!("git: {message}"),
         })
-    }
-}
-
-/// Git's standard output without the last line feed, or its complaint.
-pub(super) fn git<S: AsRef<OsStr>>(directory: &Path, arguments: &[S]) -> Result<String, String> {
-    said(run(&mut command(directory, arguments)))
-}
-
-fn said(output: Result<Output, String>) -> Result<String, String> {
-    Ok(String::from_utf8_lossy(&output?.stdout).trim_end().to_owned())
-}
-
-fn command<S: AsRef<OsStr>>(directory: &Path, arguments: &[S]) -> Command {
-    let mut git = Command::new("git");
-    for name in VARIABLES {
-        git.env_remove(name);
-    }
-    // The user's hooks are for the user's own checkouts, and nobody is there to be asked.
-    git.env("GIT_TERMINAL_PROMPT", "0").env("GIT_OPTIONAL_LOCKS", "0");
-    git.arg("-C").arg(directory).args(["-c", "core.hooksPath=/dev/null"]).args(arguments);
-    // Ctrl-C is for Brigade, which looks for it between two commands.
-    git.process_group(0);
-    git
-}
-
-fn run(git: &mut Command) -> Result<Output, String> {
-    let output = git.output().map_err(|error| format!("git cannot be started: {error}"))?;
-    match output.status.success() {
-        true => Ok(output),
-        false => Err(String::from_utf8_lossy(&output.stderr).trim().to_owned()),
     }
 }

@@ -161,7 +161,8 @@ fn keep(path: &Path, entry: &Entry, change: Change<'_>, dir: &Path) -> Result<()
     Ok(())
 }
 
-/// Figures of different machines are no series: whoever adds the first of another should know.
+/// Figures of different machines form separate series: the user who adds the first of another
+/// machine should know.
 fn tell_of_other_machines(dir: &Path, entries: &[(&Path, Entry)]) -> Result<(), Failure> {
     let stored = store::read(dir)?;
     let mut machines: Vec<&str> = stored.iter().map(|stored| &stored.entry.machine[..]).collect();

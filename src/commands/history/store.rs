@@ -37,7 +37,7 @@ pub(super) fn read(dir: &Path) -> Result<Vec<Stored>, Failure> {
     Ok(stored)
 }
 
-/// What is kept of a commit; nothing if there is none.
+/// The files that the history has of a commit; empty if it has none.
 pub(super) fn read_commit(directory: &Path) -> Result<Vec<Stored>, Failure> {
     let files = match names(directory) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),

@@ -6,7 +6,7 @@ use brigade_measure::experiment::{Dice, median};
 use brigade_measure::gate::{Judgement, Round, Samples, Stopped};
 use brigade_measure::stats::{holm, sign_flip_test};
 
-use super::Pairing;
+use super::{NOT_MEASURED, Pairing};
 use crate::args::AbMetric;
 
 /// A cell for each metric. The second round has some of the metrics: those with these numbers.
@@ -99,7 +99,7 @@ fn measurable(
     let is_at_floor = |of: &[f64]| middle(of) <= floor;
     match is_at_floor(&samples.base) || is_at_floor(&samples.head) {
         true if verdict != Verdict::Inconclusive => {
-            (Verdict::Inconclusive, format!("not measured: {what}"))
+            (Verdict::Inconclusive, format!("{NOT_MEASURED}: {what}"))
         }
         _ => (verdict, why),
     }

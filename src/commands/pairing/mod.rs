@@ -17,8 +17,11 @@ use crate::args::{AbMetric, Parameter};
 use crate::exit::{Exit, Failure};
 use crate::signals::Flag;
 
+/// How the reason begins of a figure that was too small to be measured.
+pub(super) const NOT_MEASURED: &str = "not measured";
+
 /// What both sides have in common.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(super) struct Settings {
     /// What its figures are called; `ab` if it has no name.
     pub(super) name: String,
@@ -53,7 +56,7 @@ pub(super) struct Side {
     /// `None`: where Brigade runs.
     pub(super) directory: Option<PathBuf>,
     /// Environment variables that its programs do not get.
-    pub(super) without: &'static [&'static str],
+    pub(super) without: Vec<&'static str>,
 }
 
 /// A benchmark with all its programs.
@@ -170,7 +173,7 @@ impl Candidate {
         values: &[(&str, &str)],
     ) -> Result<Self, Failure> {
         let within = |program: Program| {
-            let program = program.within(settings.timeout).without_variables(side.without);
+            let program = program.within(settings.timeout).without_variables(&side.without);
             match &side.directory {
                 Some(directory) => program.in_directory(directory.clone()),
                 None => program,

@@ -65,7 +65,7 @@ impl Shift {
 }
 
 fn ratio(by: f64, error: f64) -> f64 {
-    // No difference is none, without noise as well.
+    // Equal levels are no change, even where the noise is zero.
     if by == 0.0 { 0.0 } else { by / error }
 }
 

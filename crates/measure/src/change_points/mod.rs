@@ -186,7 +186,7 @@ fn seeded_intervals(values: usize) -> Vec<(usize, usize)> {
 
 /// Each change point where it fits best between its neighbours, with what is said of it there. A
 /// split was found in a stretch with other changes in it, which pull it away from its place.
-/// What is none between its neighbours goes.
+/// Removes change points that their neighbours do not confirm.
 fn settled(values: &[f64], mut found: Vec<usize>) -> Vec<ChangePoint> {
     // Two passes: a neighbour that has moved changes the stretch.
     for _ in 0..2 {

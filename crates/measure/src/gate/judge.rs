@@ -1,7 +1,7 @@
 //! What is said of the figures.
 
 use super::Samples;
-use crate::comparison::{EndedBy, Estimate, Verdict};
+use crate::comparison::{EndedBy, Estimate, Verdict, in_percent};
 use crate::stats::{
     detectable_by_rank, hodges_lehmann, signed_rank_blocks_needed, signed_rank_interval,
 };
@@ -132,7 +132,7 @@ fn too_few(blocks: usize, confidence: f64) -> String {
 fn too_noisy(ratio: Option<Estimate>, rules: &Rules) -> String {
     let [low, high] = ratio.map_or([f64::NAN; 2], |ratio| ratio.interval);
     let (low, high) = (low.exp_m1() * 100.0, high.exp_m1() * 100.0);
-    let tolerance = (rules.tolerance * 1e6).round() / 1e4;
+    let tolerance = in_percent(rules.tolerance);
     format!(
         "the true change is somewhere from {low:+.1} % to {high:+.1} %, and {tolerance} % are \
          tolerated"

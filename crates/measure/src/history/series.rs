@@ -186,7 +186,7 @@ impl Series {
         self.changes.iter().filter(holds).collect()
     }
 
-    /// The latest point's figure over that before it; nothing if there is none.
+    /// The figure of the latest point over that of the point before, if there are two points.
     pub fn newest_change(&self) -> Option<f64> {
         match &self.points[..] {
             [.., before, last] if before.median > 0.0 => Some(last.median / before.median),

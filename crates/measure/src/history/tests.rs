@@ -60,7 +60,7 @@ fn a_series_for_each_figure_in_the_order_of_time() {
 
 #[test]
 fn the_line_of_commits_goes_before_their_times_and_leaves_out_what_is_not_on_it() {
-    // The clock of whoever made the last commit was a month behind.
+    // The clock of the last commit's author was a month behind.
     let mut entries = step();
     entries[39].commit_time = "2025-12-01T00:00:00Z".to_owned();
     entries.push(entry("elsewhere", 900, &host(), 900.0));

@@ -82,7 +82,7 @@ fn of_situation(cells: &[Cell<'_>]) -> Figure {
         let of = |name| cells.iter().find(|cell| cell.metric == name);
         let spans = SPANS.map(|name| of(name).map_or(0.0, |cell| cell.p50.max(0.0)));
         let name = super::input::said(case, |key| !SITUATION.contains(&key));
-        // One job at a time: there is none before it.
+        // With one job at a time no job waits for an earlier one.
         Bar { name, spans, behind: Behind::Us(0.0), alone: true }
     };
     let bars: Vec<Bar> = grouped(cells, |cell| cell.case).into_iter().map(bar).collect();

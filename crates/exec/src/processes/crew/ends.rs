@@ -58,7 +58,7 @@ pub(in super::super) struct Death {
     pub(in super::super) is_short: bool,
 }
 
-/// While no job is completed, the pool excuses deaths for want of memory for so long.
+/// How long the pool excuses deaths for want of memory while no job is completed.
 const SHORT_LIMIT: Duration = Duration::from_secs(30);
 
 /// What is to become of a lane whose worker has ended.

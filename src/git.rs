@@ -1,0 +1,64 @@
+//! Git, as a program that answers questions.
+
+use std::ffi::OsStr;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::Command;
+
+/// Variables that git sets for hooks. They stand for another repository than the directory's. Those
+/// with settings (`GIT_CONFIG_COUNT`) are not among them: a CI allows the directory by them.
+pub(crate) const VARIABLES: [&str; 10] = [
+    "GIT_DIR",
+    "GIT_WORK_TREE",
+    "GIT_INDEX_FILE",
+    "GIT_PREFIX",
+    "GIT_COMMON_DIR",
+    "GIT_OBJECT_DIRECTORY",
+    "GIT_ALTERNATE_OBJECT_DIRECTORIES",
+    "GIT_NAMESPACE",
+    "GIT_SHALLOW_FILE",
+    "GIT_GRAFT_FILE",
+];
+
+/// What git says in a directory, without the last line feed.
+///
+/// # Errors
+/// Git's complaint, or why it cannot be started.
+pub(crate) fn ask<S: AsRef<OsStr>>(directory: &Path, arguments: &[S]) -> Result<String, String> {
+    let text = run(&mut command(directory, arguments))?;
+    Ok(String::from_utf8_lossy(&text).trim_end_matches('\n').to_owned())
+}
+
+/// The id of the commit that has this name; nothing if the repository has no such commit.
+pub(crate) fn commit(directory: &Path, name: &str) -> Option<String> {
+    let commit = format!("{name}^{{commit}}");
+    // A name that begins with a dash is no option.
+    ask(directory, &["rev-parse", "--verify", "--quiet", "--end-of-options", &commit]).ok()
+}
+
+/// Git in a directory, for more than [`ask`] offers.
+pub(crate) fn command<S: AsRef<OsStr>>(directory: &Path, arguments: &[S]) -> Command {
+    let mut git = Command::new("git");
+    for name in VARIABLES {
+        git.env_remove(name);
+    }
+    git.env("GIT_TERMINAL_PROMPT", "0").env("GIT_OPTIONAL_LOCKS", "0");
+    // What people have set up for their own work is not for a program: hooks, and signatures in logs.
+    let settings = ["-c", "core.hooksPath=/dev/null", "-c", "log.showSignature=false"];
+    git.arg("-C").arg(directory).args(settings).args(arguments);
+    // Ctrl-C is for Brigade, which looks for it between two commands.
+    git.process_group(0);
+    git
+}
+
+/// Runs it to its end.
+///
+/// # Errors
+/// Git's complaint, or why it cannot be started.
+pub(crate) fn run(git: &mut Command) -> Result<Vec<u8>, String> {
+    let output = git.output().map_err(|error| format!("git cannot be started: {error}"))?;
+    match output.status.success() {
+        true => Ok(output.stdout),
+        false => Err(String::from_utf8_lossy(&output.stderr).trim().to_owned()),
+    }
+}
