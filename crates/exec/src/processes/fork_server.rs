@@ -29,7 +29,7 @@ use crate::{Environment, PoolError};
 /// then a pool's workers cost a fork each, and no start of a program.
 ///
 /// A clone is the same process. It ends with the last clone and the last pool that has one, and is
-/// started again when it has died, or does not answer. Linux only.
+/// started again when it has died, does not answer, or a worker of it ends by itself without a job. Linux only.
 ///
 /// ```no_run
 /// use brigade_exec::{ForkServer, Pool};
@@ -66,6 +66,8 @@ struct Order {
     invitation: Invitation,
     /// How long it may take to start a template, and to fork.
     limit: Duration,
+    /// Not from the template of this number: a worker of it ended by itself without a job.
+    but: Option<u32>,
     reply: Reply,
 }
 
@@ -154,16 +156,17 @@ impl ForkServer {
         Ok(Self(Arc::new(office)))
     }
 
-    /// Has a worker forked that follows an invitation. Does not wait for it: `answer` is
-    /// called by another thread, in any case.
+    /// Has a worker forked that follows an invitation; from another template than `but`. Does not
+    /// wait for it: `answer` is called by another thread, in any case.
     pub(super) fn fork(
         &self,
         invitation: &Invitation,
         limit: Duration,
+        but: Option<u32>,
         answer: impl FnOnce(Result<Started, StartFailure>) + Send + 'static,
     ) {
         let reply = Reply(Some(Box::new(answer)));
-        let order = Order { invitation: invitation.clone(), limit, reply };
+        let order = Order { invitation: invitation.clone(), limit, but, reply };
         if let Some(orders) = &self.0.orders {
             // If the thread has gone, the order is dropped, which answers it.
             drop(orders.send(order));
@@ -236,6 +239,17 @@ impl<'a> Service<'a> {
         while self.asked() < MOST_ASKED
             && let Some(order) = self.orders.get(self.asked())
         {
+            if let Some(template) = &self.template
+                && order.but == Some(template.number())
+            {
+                // The others that it was asked for come first.
+                if template.owes() > 0 {
+                    return;
+                }
+                // What it lacks, its workers lack, for example memory that somebody has limited.
+                tracing::warn!("the fork server is started again: its worker ended without a job");
+                self.template = None;
+            }
             if self.template.is_none() {
                 match Template::start(self.program, self.environment) {
                     Ok(template) => {

@@ -25,6 +25,8 @@ pub(super) struct Kid {
     /// Until it is reaped.
     pub(super) child: Option<Child>,
     pub(super) words: Words,
+    /// The number of the template that it was forked from.
+    pub(super) template: Option<u32>,
     /// Whether it takes up what it is given.
     pub(super) pulse: Pulse,
     /// What it shows that it is the one that was started.
@@ -70,6 +72,7 @@ impl Kid {
             life: Life::begin(deadline),
             child: Some(started.child),
             words: started.words,
+            template: started.template,
             pulse: Pulse::default(),
             invitation,
             caller: None,

@@ -21,6 +21,8 @@ const SELF: &str = "/proc/self/exe";
 pub(super) struct Started {
     pub(super) child: Child,
     pub(super) words: Words,
+    /// The number of the template that it was forked from.
+    pub(super) template: Option<u32>,
 }
 
 /// Why a worker could not be started.
@@ -77,7 +79,7 @@ pub(super) fn run(
     let child = child.map_err(failed)?;
     let pid = child.id();
     match Child::watch(pid) {
-        Ok(child) => Ok(Started { child, words }),
+        Ok(child) => Ok(Started { child, words, template: None }),
         Err(source) => {
             let mut child = child;
             // Not yet reaped, so these reach it and nobody else.

@@ -86,7 +86,7 @@ impl Template {
                 .process_group(0)
                 .stdin(theirs.into_stdio());
         };
-        let Started { child, words } = spawn::run(program, environment, prepare)?;
+        let Started { child, words, .. } = spawn::run(program, environment, prepare)?;
         Ok(Self {
             child: Some(child),
             wire: mine,
@@ -101,6 +101,11 @@ impl Template {
     /// Its process id.
     pub(super) fn pid(&self) -> u32 {
         self.child.as_ref().map_or(0, Child::pid)
+    }
+
+    /// No other that this process has at the same time has it.
+    pub(super) fn number(&self) -> u32 {
+        self.number
     }
 
     /// How many workers it was asked for and has not told of.
@@ -142,7 +147,7 @@ impl Template {
             self.told.retain(|&pid| names.contains(&process::name(pid)));
         }
         self.told.push(pid);
-        Ok(Started { child, words })
+        Ok(Started { child, words, template: Some(self.number) })
     }
 
     /// Why it did not fork, when it was asked and [`Template::answer`] has failed, or to ask. Ends

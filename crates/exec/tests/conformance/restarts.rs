@@ -23,6 +23,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("jobs that kill, side by side, end no pool", side_by_side),
     ("a job that kills may be tried more often than workers are replaced", one_bad_job),
     ("a pool whose directory was cleared gets new workers", cleared),
+    ("a program that ends at its first start only ends no pool", once),
 ];
 
 /// Where each worker is a program of its own, not where one program starts them all.
@@ -182,6 +183,18 @@ fn worker_if(condition: &str, or_else: &str) -> (TempDir, PathBuf) {
     let text = format!("cd '{place}'; {condition} || {{ {or_else}; }}; exec '{}'", own.display());
     let program = script(directory.path(), &text);
     (directory, program)
+}
+
+fn once(setup: Setup) {
+    let (directory, program) = worker_if("! mkdir once 2>&-", "exit 3");
+    let before = Belongings::now();
+    let pool = setup.builder().worker_program(Some(program)).workers(1).build().unwrap();
+    let job = pool.submit(JobSpec::new("echo").input(&b"x"[..])).unwrap();
+    assert_eq!(job.wait().status(), Status::Ok);
+    pool.close();
+    assert!(directory.path().join("once").exists());
+    drop(directory);
+    before.assert_same();
 }
 
 fn no_more_workers(setup: Setup) {

@@ -10,7 +10,7 @@ use brigade_ipc::{Accepted, Admitted, Arena, Outputs, Refusal, Welcome};
 use brigade_proto::{Nanos, WorkerId};
 use brigade_sys::{affinity, clock, shortage};
 
-use super::watch::{DYING_LIMIT, Seat, Watch};
+use super::watch::{DYING_LIMIT, Seat, Unable, Watch};
 use crate::Transport;
 use crate::processes::crew::{Mailbox, Wire};
 use crate::processes::forward;
@@ -169,7 +169,7 @@ impl Watch {
         // It is to be looked after from now on, whatever was to be waited for.
         self.desk().bell.ring();
         self.has_served = true;
-        self.unable[lane] = 0;
+        self.unable[lane] = Unable::default();
         if let Some(start) = &mut self.starting {
             start.missing.remove(&lane);
             if start.missing.is_empty() {

@@ -40,7 +40,7 @@ impl Agency {
         self.listener.insert(listener).invite()
     }
 
-    /// Starts a worker for a lane, or has one forked.
+    /// Starts a worker for a lane, or has one forked; from another template than `but`.
     ///
     /// # Errors
     /// When the worker cannot be started.
@@ -49,6 +49,7 @@ impl Agency {
         facts: &Facts,
         lane: usize,
         tenure: u64,
+        but: Option<u32>,
     ) -> Result<Hired, PoolError> {
         let config = &facts.config;
         let invitation = self.invite().map_err(|source| PoolError::Setup {
@@ -68,7 +69,7 @@ impl Agency {
         let answer = move |started: Result<Started, StartFailure>| {
             keeper.tell(Event::Forked { lane, tenure, started: started.map(Box::new) });
         };
-        self.server.insert(server).fork(&invitation, config.start_deadline, answer);
+        self.server.insert(server).fork(&invitation, config.start_deadline, but, answer);
         Ok(Hired::Later(invitation))
     }
 }

@@ -35,7 +35,7 @@ impl Watch {
     pub(super) fn hire(&mut self, lane: usize) {
         self.tenures += 1;
         let tenure = self.tenures;
-        match self.agency.hire(&self.facts, lane, tenure) {
+        match self.agency.hire(&self.facts, lane, tenure, self.unable[lane].template) {
             Ok(Hired::Now(kid)) => self.seat(lane, kid),
             Ok(Hired::Later(invitation)) => self.seats[lane] = Seat::Asked(tenure, invitation),
             Err(error) => self.go_without(lane, tenure, error.into()),
@@ -79,20 +79,28 @@ impl Watch {
     fn go_without(&mut self, lane: usize, tenure: u64, failure: StartFailure) {
         let StartFailure { error, from_outside } = failure;
         self.seats[lane] = Seat::Empty;
-        if self.is_first(tenure) && !self.has_served && !from_outside {
+        if !self.has_served && !from_outside && self.ends_the_start(lane, tenure, &error) {
             self.give_up(error);
             return;
         }
         let how = format!("could not be started: {error}");
         let is_short = shortage::is_short(&error);
         let death = Death { how, worker: tenure, is_short, ..Death::default() };
-        self.unable[lane] += u32::from(!from_outside);
+        self.unable[lane].times += u32::from(!from_outside);
         self.replace(lane, death, Some(error));
+    }
+
+    /// Whether a start that failed ends a pool of which no worker has been ready. A process that died
+    /// is started once more: something that passes may have been the reason. A program that cannot
+    /// be started, is late or is refused would be so again.
+    fn ends_the_start(&self, lane: usize, tenure: u64, error: &PoolError) -> bool {
+        let may_pass =
+            matches!(error, PoolError::DiedEarly { .. } | PoolError::ForkServerDied { .. });
+        self.unable[lane].times > 0 || (self.is_first(tenure) && !may_pass)
     }
 
     /// Draws the conclusions when a worker is dead and its link has ended.
     pub(super) fn settle(&mut self, lane: usize) {
-        let lanes = self.seats.len() as u64;
         let may_start = self.has_served || self.is_another_first_one_starting(lane);
         let Seat::Taken(kid) = &mut self.seats[lane] else {
             return;
@@ -121,11 +129,10 @@ impl Watch {
         let is_stillborn = early && why.is_none();
         let start_error =
             is_stillborn.then(|| kid.start_error(&how, self.facts.config.start_deadline));
-        // A program that cannot start will not start the next time either; unless another one
-        // has, or still may.
-        let is_doomed = kid.tenure <= lanes && !kid.was_struck_down() && !may_start;
-        let is_unable = !kid.was_let_in() && why.is_none() && !kid.was_struck_down();
-        let (pid, worker) = (kid.pid, kid.tenure);
+        let was_struck_down = kid.was_struck_down();
+        let may_be_doomed = !was_struck_down && !may_start;
+        let is_unable = !kid.was_let_in() && why.is_none() && !was_struck_down;
+        let (pid, worker, template) = (kid.pid, kid.tenure, kid.template);
         let last_words = kid.words.tail();
         self.seats[lane] = Seat::Empty;
         if matches!(why, None | Some(Why::Limit(..))) {
@@ -134,14 +141,18 @@ impl Watch {
             tracing::debug!(worker = lane, pid, "worker {how}");
         }
         let start_error = match start_error {
-            Some(error) if is_doomed => {
+            Some(error) if may_be_doomed && self.ends_the_start(lane, worker, &error) => {
                 self.give_up(error);
                 return;
             }
             start_error => start_error,
         };
         // One that the kernel has ended had no job to give the memory back with: not at once again.
-        self.unable[lane] += u32::from(is_unable || (is_short && current.is_none()));
+        let unable = &mut self.unable[lane];
+        unable.times += u32::from(is_unable || (is_short && current.is_none()));
+        // Nothing that it was given to do is the reason: what it was forked from may be.
+        let ended_by_itself = current.is_none() && why.is_none() && !was_struck_down;
+        unable.template = template.filter(|_| ended_by_itself);
         let death = Death {
             worker,
             is_short,
@@ -163,7 +174,7 @@ impl Watch {
             Next::Restart(pause) if !self.leaving => {
                 // If others get work done, a lane in which no worker starts goes on trying,
                 // not too often.
-                let pause = pause.max(crew::pause(self.unable[lane]));
+                let pause = pause.max(crew::pause(self.unable[lane].times));
                 self.seats[lane] = Seat::Due(clock::after(jitter(pause)));
                 // Seen to before the next sleep.
                 self.desk().bell.ring();

@@ -56,8 +56,8 @@ pub(super) struct Watch {
     pub(super) tenures: u64,
     /// A worker has been ready.
     pub(super) has_served: bool,
-    /// Of each lane, workers in a row that could not be started, or left before they were ready.
-    pub(super) unable: Vec<u32>,
+    /// Of each lane.
+    pub(super) unable: Vec<Unable>,
     /// Until every lane has had a worker that was ready.
     pub(super) starting: Option<Start>,
     /// No worker is replaced any more.
@@ -91,7 +91,7 @@ impl Watch {
             shut_until: None,
             tenures: 0,
             has_served: false,
-            unable: vec![0; lanes],
+            unable: vec![Unable::default(); lanes],
             starting: Some(Start { _over: over, missing: (0..lanes).collect() }),
             leaving: false,
             has_fallen: false,
@@ -324,6 +324,16 @@ impl Watch {
             act(kid);
         }
     }
+}
+
+/// Workers of a lane that came to nothing.
+#[derive(Clone, Default)]
+pub(super) struct Unable {
+    /// How many in a row could not be started, or ended before they were ready.
+    pub(super) times: u32,
+    /// The number of the template from which the last one was forked, if it ended by itself with no
+    /// job in hand: the next one is forked from another.
+    pub(super) template: Option<u32>,
 }
 
 /// What the keeper sleeps on; of a lane.

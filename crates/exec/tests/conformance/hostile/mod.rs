@@ -106,7 +106,7 @@ const WAYS: &[Way] = &[
     door!("other kernels", NoStart("kernels"), || door::says(|h| h.kernels.clear())),
     door!("never connects", NoStart("not ready after"), || stage::hang()),
     door!("connects and hangs", NoStart("not ready after"), door::connects_and_hangs),
-    door!("dies in the handshake", NoStart("SIGABRT"), door::dies),
+    door!("dies in the handshake", Ended("SIGABRT"), door::dies),
     door!("greets with garbage", NoStart("greeting"), door::garbage),
     door!("greets with half a header", NoStart("without a header"), door::half_a_header),
     door!("greets with a claim of 2^60 bytes", NoStart("in pieces"), door::claims_too_much),
@@ -301,7 +301,6 @@ fn does_not_start(builder: PoolBuilder, why: &str) {
     assert!(error.to_string().contains(why), "{error}");
     let expected = match why {
         "not ready after" => matches!(error, PoolError::StartTimeout { .. }),
-        "SIGABRT" => matches!(error, PoolError::DiedEarly { .. }),
         _ => matches!(error, PoolError::Refused { .. }),
     };
     assert!(expected, "{error:?}");
