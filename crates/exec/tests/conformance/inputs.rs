@@ -155,8 +155,10 @@ fn marked(pool: &Pool, setup: Setup) -> Vec<(u32, BTreeSet<usize>)> {
 fn sees_its_own(setup: Setup) {
     if setup.transport == Transport::Arena {
         // So that it is known that the search finds what is there.
-        let shared = marked(&setup.pool(), setup);
-        assert!(shared.iter().any(|(_, foreign)| !foreign.is_empty()), "{shared:?}");
+        // Not if one worker had all the jobs.
+        let is_found =
+            || marked(&setup.pool(), setup).iter().any(|(_, foreign)| !foreign.is_empty());
+        wait_until("an input of another worker", is_found, String::new);
     }
     let missing = sandbox::missing();
     let sandboxes = [None, Some(Sandbox::Strict)];
