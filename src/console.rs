@@ -130,20 +130,20 @@ impl Drop for Progress {
 /// to the file alone, or nowhere.
 pub(crate) struct Results {
     stdout: Option<BufWriter<Box<dyn Write>>>,
-    file: Option<Beside>,
+    file: Option<TeeFile>,
     closed: bool,
 }
 
 /// The file beside standard output. It is made, or emptied, with the first thing that is
 /// written: a command that is refused changes nothing.
-struct Beside {
+struct TeeFile {
     path: PathBuf,
     /// No result goes there.
     _reserved: files::Reservation,
     open: Option<BufWriter<File>>,
 }
 
-impl Beside {
+impl TeeFile {
     fn writer(&mut self) -> io::Result<&mut BufWriter<File>> {
         let open = match self.open.take() {
             Some(open) => open,
@@ -210,7 +210,7 @@ impl Results {
                     Failure::usage(format!("cannot write --output {}: {error}", path.display()))
                 })?;
                 let reserved = files::reserve(path, "the --output file of this run");
-                Some(Beside { path: path.to_owned(), _reserved: reserved, open: None })
+                Some(TeeFile { path: path.to_owned(), _reserved: reserved, open: None })
             }
         };
         Ok(Self { file, ..Self::stdout() })
@@ -222,7 +222,7 @@ impl Results {
     /// When it cannot be.
     pub(crate) fn finish(&mut self) -> io::Result<()> {
         self.flush()?;
-        let Some(Beside { path, open: Some(open), .. }) = &self.file else { return Ok(()) };
+        let Some(TeeFile { path, open: Some(open), .. }) = &self.file else { return Ok(()) };
         files::sync_in_place(path, open.get_ref())
             .map_err(|error| annotate(&path.display().to_string(), &error))
     }

@@ -40,16 +40,16 @@ mod console;
 
 mod exit;
 mod exports;
+mod finalize;
 #[doc(hidden)]
 pub mod fuzz;
 mod git;
 mod journal;
-mod ledger;
 mod log;
 mod missing;
 mod plan;
+mod recorder;
 mod saved;
-mod settle;
 mod signals;
 mod tracer;
 mod write;

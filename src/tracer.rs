@@ -28,7 +28,7 @@ pub(crate) fn open<'a>(
     path: Option<&Path>,
     used: impl IntoIterator<Item = &'a PathBuf>,
     title: String,
-) -> Result<Option<Blank>, Failure> {
+) -> Result<Option<PendingTrace>, Failure> {
     let Some(path) = path else {
         return Ok(None);
     };
@@ -48,11 +48,11 @@ pub(crate) fn open<'a>(
     let draft = Draft::of(path, Replace::Always)
         .map_err(|error| Failure::usage(format!("cannot write --trace {show}: {error}")))?;
     let reserved = write::reserve(path, "the --trace file of this run");
-    Ok(Some(Blank { draft, reserved, title, memory: Sampler::start()? }))
+    Ok(Some(PendingTrace { draft, reserved, title, memory: Sampler::start()? }))
 }
 
 /// A timeline before the run has begun.
-pub(crate) struct Blank {
+pub(crate) struct PendingTrace {
     draft: Draft,
     /// No result goes there.
     reserved: Reservation,
@@ -60,7 +60,7 @@ pub(crate) struct Blank {
     memory: Sampler,
 }
 
-impl Blank {
+impl PendingTrace {
     /// Begins at `begin`, when the pool was asked for.
     ///
     /// # Errors
@@ -68,7 +68,7 @@ impl Blank {
     pub(crate) fn begin(self, begin: Nanos, config: &PoolConfig) -> io::Result<Tracer> {
         let Self { draft, reserved, title, memory } = self;
         let path = draft.path().to_owned();
-        let trace = Trace::start(draft, begin, config.lanes(), &title).map_err(annotate(&path))?;
+        let trace = Trace::start(draft, begin, config.slots(), &title).map_err(annotate(&path))?;
         if config.backend.is_in_process() {
             memory.watch(None, std::process::id());
         }

@@ -22,7 +22,7 @@ fn seeds(target: &str) -> Vec<Vec<u8>> {
         .unwrap_or_else(|error| panic!("no corpus of {target}: {error}"))
         .map(|entry| entry.unwrap().path())
         .collect();
-    // In the same order everywhere: a seed of the dice means the same runs.
+    // In the same order everywhere: a seed of the generator means the same runs.
     paths.sort();
     let mut seeds: Vec<Vec<u8>> = paths.iter().map(|path| fs::read(path).unwrap()).collect();
     seeds.extend(bodies::synthetic(target));
@@ -31,9 +31,9 @@ fn seeds(target: &str) -> Vec<Vec<u8>> {
 
 /// SplitMix64 (Steele, Lea and Flood, "Fast splittable pseudorandom number generators",
 /// OOPSLA 2014).
-struct Dice(u64);
+struct Rng(u64);
 
-impl Dice {
+impl Rng {
     fn roll(&mut self, sides: usize) -> usize {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
@@ -48,30 +48,30 @@ const EDGES: [u64; 10] =
     [0, 1, 0x7f, 0x80, 0xff, 0xffff, 0x7fff_ffff, 0xffff_ffff, i64::MAX as u64, u64::MAX];
 
 /// One to four changes: what libFuzzer's own mutators do, without its feedback.
-fn mutate(bytes: &mut Vec<u8>, others: &[Vec<u8>], dice: &mut Dice) {
-    for _ in 0..=dice.roll(4) {
-        let at = dice.roll(bytes.len() + 1);
-        match dice.roll(7) {
+fn mutate(bytes: &mut Vec<u8>, others: &[Vec<u8>], rng: &mut Rng) {
+    for _ in 0..=rng.roll(4) {
+        let at = rng.roll(bytes.len() + 1);
+        match rng.roll(7) {
             0 => bytes.truncate(at),
-            1 => bytes.insert(at, dice.roll(256) as u8),
-            2 if at < bytes.len() => bytes[at] ^= 1 << dice.roll(8),
-            3 if at < bytes.len() => bytes[at] = dice.roll(256) as u8,
+            1 => bytes.insert(at, rng.roll(256) as u8),
+            2 if at < bytes.len() => bytes[at] ^= 1 << rng.roll(8),
+            3 if at < bytes.len() => bytes[at] = rng.roll(256) as u8,
             4 => {
-                let number = EDGES[dice.roll(EDGES.len())].to_le_bytes();
-                let number = &number[..1 << dice.roll(4)];
+                let number = EDGES[rng.roll(EDGES.len())].to_le_bytes();
+                let number = &number[..1 << rng.roll(4)];
                 for (to, from) in bytes[at..].iter_mut().zip(number) {
                     *to = *from;
                 }
             }
             5 => {
-                let end = (at + dice.roll(32)).min(bytes.len());
+                let end = (at + rng.roll(32)).min(bytes.len());
                 let piece = bytes[at..end].to_vec();
-                let to = dice.roll(bytes.len() + 1);
+                let to = rng.roll(bytes.len() + 1);
                 bytes.splice(to..to, piece);
             }
             _ => {
-                let other = &others[dice.roll(others.len())];
-                let from = dice.roll(other.len() + 1);
+                let other = &others[rng.roll(others.len())];
+                let from = rng.roll(other.len() + 1);
                 bytes.truncate(at);
                 bytes.extend(&other[from..]);
             }
@@ -100,9 +100,9 @@ fn no_reader_of_foreign_bytes_panics() {
                     try_out(target, body, seed, &format!("seed {i}"));
                 }
                 for run in 0..runs {
-                    let mut dice = Dice(run);
-                    let mut bytes = seeds[dice.roll(seeds.len())].clone();
-                    mutate(&mut bytes, &seeds, &mut dice);
+                    let mut rng = Rng(run);
+                    let mut bytes = seeds[rng.roll(seeds.len())].clone();
+                    mutate(&mut bytes, &seeds, &mut rng);
                     try_out(target, body, &bytes, &format!("run {run}"));
                 }
             });

@@ -164,6 +164,75 @@ fn files_can_be_read_in_one_sitting() {
     }
 }
 
+/// Words of an earlier language of this project. docs/glossary.md has those that took their place.
+#[test]
+fn no_word_of_the_private_language_is_left() {
+    const WORDS: &[&str] = &[
+        "basket",
+        "belongings",
+        "census",
+        "chore",
+        "clerk",
+        "contender",
+        "crew",
+        "duel",
+        "entrant",
+        "errand",
+        "keeper",
+        "kid",
+        "tenure",
+        "tether",
+    ];
+    let is_one = |word: &str| {
+        let word = word.to_lowercase();
+        WORDS.contains(&word.as_str()) || WORDS.contains(&word.trim_end_matches('s'))
+    };
+    // A name is as many words as it has capitals and underscores.
+    let words = |text: &str| -> Vec<String> {
+        let mut words = vec![String::new()];
+        for letter in text.chars() {
+            if letter.is_uppercase() || !letter.is_alphabetic() {
+                words.push(String::new());
+            }
+            if letter.is_alphabetic() {
+                words.last_mut().unwrap().push(letter);
+            }
+        }
+        words
+    };
+    let mut files: Vec<(PathBuf, String)> = ["src", "crates", "tests", "examples"]
+        .iter()
+        .flat_map(|name| sources(&root().join(name)))
+        .collect();
+    for page in pages(&root()) {
+        files.push((page.clone(), fs::read_to_string(page).unwrap()));
+    }
+    for (path, text) in files {
+        if path.ends_with("tests/tidy.rs") || path.ends_with("CHANGELOG.md") {
+            continue;
+        }
+        for (number, line) in text.lines().enumerate() {
+            let found = words(line).into_iter().find(|word| is_one(word));
+            assert!(found.is_none(), "{}:{}: {found:?}", path.display(), number + 1);
+        }
+    }
+}
+
+/// All pages of prose.
+fn pages(directory: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(directory).unwrap().flatten() {
+        let (path, name) = (entry.path(), entry.file_name());
+        let is_ours = !name.to_string_lossy().starts_with('.') && name != "target";
+        if path.is_dir() && is_ours {
+            found.extend(pages(&path));
+        } else if path.extension().is_some_and(|extension| extension == "md") {
+            found.push(path);
+        }
+    }
+    found
+}
+
 /// A newcomer, a reviewer and the continuous integration run the same tests.
 #[test]
 fn the_command_for_all_tests_is_the_same_everywhere() {
@@ -179,7 +248,7 @@ fn the_command_for_all_tests_is_the_same_everywhere() {
     }
 }
 
-/// Programs that tests start have a private runtime directory (`Kitchen::program`).
+/// Programs that tests start have a private runtime directory (`TestDir::program`).
 #[test]
 fn tests_of_the_command_line_start_programs_in_one_place() {
     for (path, text) in sources(&root().join("tests/cli")) {

@@ -14,17 +14,17 @@ use crossbeam_channel::{Receiver, Sender, never, select};
 
 use super::batch_line::{self, Allowed, Parsed};
 use super::batch_reader::{self, Read};
-use super::claims::Claims;
-use super::crew::{Crew, Window};
+use super::output_reservations::OutputReservations;
+use super::session::{Session, Window};
 use crate::args::{BatchArgs, Durability};
 use crate::commit::{Commits, Committed};
 use crate::config;
 use crate::console::{Progress, Results, say};
 use crate::exit::{Exit, Failure};
-use crate::journal::{Entry, Fate, Journal, With};
-use crate::ledger::Ledger;
+use crate::finalize::{JobInfo, concluded, finalize, settle_resumed, settle_unrun};
+use crate::journal::{Entry, Journal, ResumeDecision, With};
 use crate::missing;
-use crate::settle::{JobInfo, concluded, settle, settle_resumed, settle_unrun};
+use crate::recorder::RunRecorder;
 use crate::signals::Interrupt;
 use crate::tracer;
 use crate::write::{self, Replace, Reservation};
@@ -47,10 +47,10 @@ pub(crate) fn run(args: &BatchArgs, registry: Registry) -> Result<Exit, Failure>
     let durability = args.durability.durability;
     let writer = journal.as_ref().map(Journal::writer);
     let commits = Commits::start(durability, writer, Vec::new());
-    let crew = Crew::start(config, registry, trace, journal, commits)?;
+    let session = Session::start(config, registry, trace, journal, commits)?;
     let mut closing = RunHuman::new("the result lines tell all");
-    crew.pool.ready().map_err(|error| Failure::from(&*error))?;
-    let account = crew.work(|pool, ledger, interrupt| {
+    session.pool.ready().map_err(|error| Failure::from(&*error))?;
+    let account = session.work(|pool, recorder, interrupt| {
         let (sender, outcomes) = crossbeam_channel::unbounded();
         // A bar between result lines on the same terminal would be a mess.
         let progress = Progress::start(None, !io::stdout().is_terminal());
@@ -66,9 +66,9 @@ pub(crate) fn run(args: &BatchArgs, registry: Registry) -> Result<Exit, Failure>
             taken: 0,
             early: BTreeMap::new(),
             due: 0,
-            claims: Claims::new(args.force, Arc::clone(&files)),
+            output_reservations: OutputReservations::new(args.force, Arc::clone(&files)),
             files,
-            ledger,
+            recorder,
             results: &mut results,
             closing: &mut closing,
             progress,
@@ -141,10 +141,10 @@ struct Batch<'a> {
     early: BTreeMap<u64, JobRow>,
     /// With `--ordered`: the place whose result is written next.
     due: u64,
-    claims: Claims,
+    output_reservations: OutputReservations,
     /// Which files lines may name.
     files: Arc<Readable>,
-    ledger: &'a mut Ledger,
+    recorder: &'a mut RunRecorder,
     results: &'a mut Results,
     closing: &'a mut RunHuman,
     progress: Progress,
@@ -154,7 +154,7 @@ struct Batch<'a> {
 impl Batch<'_> {
     fn run(mut self) -> Result<Option<(Exit, String)>, Failure> {
         let outcomes = self.outcomes.clone();
-        let committed = self.ledger.commits().committed().clone();
+        let committed = self.recorder.commits().committed().clone();
         let bell = self.interrupt.bell().clone();
         let closed = never();
         loop {
@@ -166,7 +166,7 @@ impl Batch<'_> {
                 self.look_for_reader();
             }
             // After the look, which may be what ends the batch.
-            let commits = self.ledger.commits();
+            let commits = self.recorder.commits();
             if self.lines.is_none() && self.flight.is_empty() && commits.is_empty() {
                 break;
             }
@@ -181,7 +181,7 @@ impl Batch<'_> {
             let lines = self.lines.as_ref().filter(|_| room).cloned().unwrap_or(closed.clone());
             select! {
                 recv(outcomes) -> outcome => if let Ok(outcome) = outcome {
-                    self.settle(&outcome)?;
+                    self.finalize(&outcome)?;
                 },
                 recv(committed) -> job => if let Ok(job) = job {
                     self.conclude(job?)?;
@@ -231,9 +231,9 @@ impl Batch<'_> {
         };
         let Parsed { mut info, job } = batch_line::parse(number, &text, allowed);
         let job = job.and_then(|job| self.look_at_inputs(&info).map(|()| job));
-        let fate = match (&job, self.ledger.journal()) {
+        let decision = match (&job, self.recorder.journal()) {
             (Ok(job), Some(journal)) => look_up(journal, job, &mut info)?,
-            _ => Fate::New,
+            _ => ResumeDecision::New,
         };
         if self.args.force {
             info.replace = Replace::Always;
@@ -242,14 +242,14 @@ impl Batch<'_> {
             Ok(job) => job,
             Err(reason) => return self.refuse(&info, reason),
         };
-        if let Fate::Done(done, files) = fate {
+        if let ResumeDecision::Done(done, files) = decision {
             self.release(info.output.as_deref());
-            let row = settle_resumed(&info, *done, &files, self.ledger);
+            let row = settle_resumed(&info, *done, &files, self.recorder);
             let place = self.taken;
             self.taken += 1;
             return self.report(place, row);
         }
-        if let (Some(journal), Some(entry)) = (self.ledger.journal(), &info.entry) {
+        if let (Some(journal), Some(entry)) = (self.recorder.journal(), &info.entry) {
             journal.accept(entry.job, info.output.as_deref());
             job.digest_inputs = true;
         }
@@ -273,7 +273,7 @@ impl Batch<'_> {
 
     /// A journal reads the inputs of a job before it is run.
     fn look_at_inputs(&mut self, info: &JobInfo) -> Result<(), String> {
-        if self.ledger.journal().is_none() {
+        if self.recorder.journal().is_none() {
             return Ok(());
         }
         info.inputs.iter().try_for_each(|path| match self.files.open(path) {
@@ -287,14 +287,14 @@ impl Batch<'_> {
 
     fn claim(&mut self, info: &JobInfo) -> Result<(), String> {
         match &info.output {
-            Some(path) => self.claims.claim(path, info.replace),
+            Some(path) => self.output_reservations.claim(path, info.replace),
             None => Ok(()),
         }
     }
 
     fn release(&mut self, output: Option<&Path>) {
         if let Some(path) = output {
-            self.claims.release(path);
+            self.output_reservations.release(path);
         }
     }
 
@@ -310,18 +310,18 @@ impl Batch<'_> {
     ) -> Result<(), Failure> {
         let place = self.taken;
         self.taken += 1;
-        let row = settle_unrun(info, status, reason.into(), self.ledger);
+        let row = settle_unrun(info, status, reason.into(), self.recorder);
         self.report(place, row)
     }
 
-    fn settle(&mut self, outcome: &Outcome) -> Result<(), Failure> {
+    fn finalize(&mut self, outcome: &Outcome) -> Result<(), Failure> {
         // Not ours: a job that the pool refused and reported all the same.
         let Some((place, info)) = self.flight.remove(&outcome.id) else {
             return Ok(());
         };
         self.window.learn(outcome.bytes_out());
         let output = info.output.clone();
-        if let Some(row) = settle(info, place, outcome, self.ledger)? {
+        if let Some(row) = finalize(info, place, outcome, self.recorder)? {
             self.release(output.as_deref());
             self.report(place, row)?;
         }
@@ -332,7 +332,7 @@ impl Batch<'_> {
     fn conclude(&mut self, job: Committed) -> Result<(), Failure> {
         self.release(job.output.as_deref());
         let place = job.place;
-        let row = concluded(job, self.ledger);
+        let row = concluded(job, self.recorder);
         self.report(place, row)
     }
 
@@ -370,12 +370,16 @@ impl Batch<'_> {
 }
 
 /// What an earlier run has made of a job; enters it.
-fn look_up(journal: &mut Journal, job: &JobSpec, info: &mut JobInfo) -> Result<Fate, Failure> {
+fn look_up(
+    journal: &mut Journal,
+    job: &JobSpec,
+    info: &mut JobInfo,
+) -> Result<ResumeDecision, Failure> {
     // A line's number is no name: lines may be added before it.
     let id = info.is_named.then_some(&info.id);
     let entry = Entry { job: journal.enter(job, info.output.as_deref(), id), with: With::of(job) };
-    let fate = journal.fate(entry.job, &entry.with)?;
+    let decision = journal.decision(entry.job, &entry.with)?;
     info.entry = Some(entry);
-    info.replace = journal.replace(&fate);
-    Ok(fate)
+    info.replace = journal.replace(&decision);
+    Ok(decision)
 }

@@ -12,8 +12,8 @@ use brigade_proto::{JobSpec, Params, Source, Value, limits};
 use brigade_report::Id;
 use serde_json::value::RawValue;
 
+use crate::finalize::JobInfo;
 use crate::plan;
-use crate::settle::JobInfo;
 use fields::Fields;
 use names::{Bytes, Name, merge};
 

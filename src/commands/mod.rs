@@ -5,21 +5,21 @@ mod batch;
 pub(crate) mod batch_line;
 mod batch_reader;
 mod bench;
-mod claims;
 mod compare;
 mod completions;
 #[cfg(test)]
 mod crash;
-mod crew;
 mod doctor;
 mod gate;
 mod history;
 mod kernels;
 mod man;
+mod output_reservations;
 mod pairing;
 mod report;
+mod resume;
 mod run;
-mod run_past;
+mod session;
 mod verdict;
 
 use brigade_kernels::Registry;

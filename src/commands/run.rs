@@ -8,17 +8,17 @@ use brigade_proto::{JobId, Outcome, Status};
 use brigade_report::{JobRow, ParamValues, RunConfig, RunHuman, RunJson, RunJsonl, RunReport};
 use crossbeam_channel::{Receiver, Sender, select};
 
-use super::crew::{Crew, Window};
-use super::run_past::Past;
+use super::resume::Resume;
+use super::session::{Session, Window};
 use crate::args::{Durability, RunArgs, RunFormat};
 use crate::commit::{Commits, Committed};
 use crate::config;
 use crate::console::{Progress, Results};
 use crate::exit::{Exit, Failure};
-use crate::journal::{Entry, Fate, Journal};
-use crate::ledger::Ledger;
+use crate::finalize::{JobInfo, concluded, finalize, settle_resumed, settle_unrun};
+use crate::journal::{Entry, Journal, ResumeDecision};
 use crate::plan::{self, PlannedInputs, RunPlan};
-use crate::settle::{JobInfo, concluded, settle, settle_resumed, settle_unrun};
+use crate::recorder::RunRecorder;
 use crate::signals::Interrupt;
 use crate::tracer;
 use crate::write::Replace;
@@ -40,7 +40,7 @@ pub(crate) fn run(args: &RunArgs, registry: Registry) -> Result<Exit, Failure> {
     }
     let used = paths.iter().chain(&args.output.output).chain(&args.trace.trace);
     let mut journal = Journal::open(&args.journal, used)?;
-    let past = journal.as_mut().map(|journal| Past::of(journal, args, &plan)).transpose()?;
+    let past = journal.as_mut().map(|journal| Resume::of(journal, args, &plan)).transpose()?;
     let made = plan.prepare()?;
     journal.as_ref().map_or(Ok(()), Journal::begin)?;
     let (on_stdout, in_file) = args.formats();
@@ -54,8 +54,8 @@ pub(crate) fn run(args: &RunArgs, registry: Registry) -> Result<Exit, Failure> {
     let window = Window::new(&pool);
     let writer = journal.as_ref().map(Journal::writer);
     let commits = Commits::start(args.durability.durability, writer, made);
-    let crew = Crew::start(pool, registry, trace, journal, commits)?;
-    let account = crew.work(|pool, ledger, interrupt| {
+    let session = Session::start(pool, registry, trace, journal, commits)?;
+    let account = session.work(|pool, recorder, interrupt| {
         let (sender, outcomes) = crossbeam_channel::unbounded();
         let progress = Progress::start(Some(plan.len()), on_stdout == RunFormat::Human);
         let round = Round {
@@ -68,7 +68,7 @@ pub(crate) fn run(args: &RunArgs, registry: Registry) -> Result<Exit, Failure> {
             outcomes,
             flight: HashMap::new(),
             window,
-            ledger,
+            recorder,
             report: &mut *report,
             aside: aside.as_deref_mut(),
             results: &mut results,
@@ -116,7 +116,7 @@ fn describe(args: &RunArgs, pool: &PoolConfig, plan: &RunPlan) -> RunConfig {
 struct Round<'a> {
     args: &'a RunArgs,
     plan: &'a RunPlan,
-    past: Option<Past>,
+    past: Option<Resume>,
     pool: &'a Pool,
     interrupt: &'a Interrupt,
     sender: Sender<Outcome>,
@@ -124,7 +124,7 @@ struct Round<'a> {
     /// Jobs handed out and not settled: their places in the plan.
     flight: HashMap<JobId, (u64, Known)>,
     window: Window,
-    ledger: &'a mut Ledger,
+    recorder: &'a mut RunRecorder,
     report: &'a mut dyn RunReport,
     /// Of the file beside standard output, where it has another form.
     aside: Option<&'a mut (dyn RunReport + 'static)>,
@@ -152,21 +152,21 @@ enum Ended {
 impl Round<'_> {
     fn run(mut self) -> Result<Option<(Exit, String)>, Failure> {
         let outcomes = self.outcomes.clone();
-        let committed = self.ledger.commits().committed().clone();
+        let committed = self.recorder.commits().committed().clone();
         let mut next = 0;
         let mut is_ready = false;
         loop {
             while self.ended.is_none()
                 && next < self.plan.len()
                 && self.flight.len() < self.window.size()
-                && self.ledger.commits().has_room()
+                && self.recorder.commits().has_room()
             {
                 if self.hand_out(next)? {
                     next += 1;
                 }
                 // On one thread the job is done by now.
                 while let Ok(outcome) = self.outcomes.try_recv() {
-                    self.settle(&outcome)?;
+                    self.finalize(&outcome)?;
                 }
                 while let Ok(job) = committed.try_recv() {
                     self.conclude(job?)?;
@@ -177,7 +177,7 @@ impl Round<'_> {
                 self.start()?;
                 is_ready = true;
             }
-            let commits = self.ledger.commits();
+            let commits = self.recorder.commits();
             if self.flight.is_empty() && commits.has_room() {
                 // Nothing will come to wait for.
                 commits.hurry();
@@ -194,7 +194,7 @@ impl Round<'_> {
             // Never disconnected: `self.sender` lives, and so does what commits.
             select! {
                 recv(outcomes) -> outcome => if let Ok(outcome) = outcome {
-                    self.settle(&outcome)?;
+                    self.finalize(&outcome)?;
                 },
                 recv(committed) -> job => if let Ok(job) = job {
                     self.conclude(job?)?;
@@ -202,7 +202,7 @@ impl Round<'_> {
             }
         }
         self.cancel_from(next)?;
-        let unfinished = self.ledger.tally().counts().cancelled;
+        let unfinished = self.recorder.tally().counts().cancelled;
         Ok(match self.ended {
             Some(Ended::JobFailed) if unfinished > 0 => Some((
                 Exit::JobFailed,
@@ -236,15 +236,15 @@ impl Round<'_> {
             return Ok(false);
         }
         let mut spec = self.plan.spec(job);
-        let known = match (&mut self.past, self.ledger.journal()) {
+        let known = match (&mut self.past, self.recorder.journal()) {
             (Some(past), Some(journal)) => {
                 let output = self.plan.output(job);
-                let (entry, fate) = past.look_up(journal, job, &spec, output.as_deref())?;
+                let (entry, decision) = past.look_up(journal, job, &spec, output.as_deref())?;
                 let name = entry.job;
-                let known = Known { replace: journal.replace(&fate), entry: Some(entry) };
-                if let Fate::Done(done, files) = fate {
+                let known = Known { replace: journal.replace(&decision), entry: Some(entry) };
+                if let ResumeDecision::Done(done, files) = decision {
                     let info = self.info(job, known);
-                    let row = settle_resumed(&info, *done, &files, self.ledger);
+                    let row = settle_resumed(&info, *done, &files, self.recorder);
                     self.progress.job(true);
                     self.tell(row)?;
                     return Ok(true);
@@ -282,13 +282,13 @@ impl Round<'_> {
         }
     }
 
-    fn settle(&mut self, outcome: &Outcome) -> Result<(), Failure> {
+    fn finalize(&mut self, outcome: &Outcome) -> Result<(), Failure> {
         // Not ours: a job that the pool refused and reported all the same.
         let Some((job, known)) = self.flight.remove(&outcome.id) else {
             return Ok(());
         };
         self.window.learn(outcome.bytes_out());
-        match settle(self.info(job, known), job, outcome, self.ledger)? {
+        match finalize(self.info(job, known), job, outcome, self.recorder)? {
             Some(row) => self.over(row),
             None => Ok(()),
         }
@@ -296,7 +296,7 @@ impl Round<'_> {
 
     /// A job is over, and its result is on the disk.
     fn conclude(&mut self, job: Committed) -> Result<(), Failure> {
-        let row = concluded(job, self.ledger);
+        let row = concluded(job, self.recorder);
         self.over(row)
     }
 
@@ -338,7 +338,7 @@ impl Round<'_> {
         };
         for job in next..self.plan.len() {
             let info = self.info(job, Known::default());
-            let row = settle_unrun(&info, Status::Cancelled, reason.to_owned(), self.ledger);
+            let row = settle_unrun(&info, Status::Cancelled, reason.to_owned(), self.recorder);
             self.tell(row)?;
         }
         Ok(())

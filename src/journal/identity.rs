@@ -30,13 +30,13 @@ impl Job {
 
 /// Tells jobs of one run apart.
 #[derive(Debug, Default)]
-pub(super) struct Census {
+pub(super) struct JobNamer {
     seen: Seen,
     /// Of those that were there more than once: how often before the last.
     again: HashMap<Digest, u32>,
 }
 
-impl Census {
+impl JobNamer {
     /// Which job it is, by names relative to `base`, and how many equal ones were before it.
     /// `id` is what its line calls it, if it does.
     pub(super) fn enter(

@@ -3,8 +3,8 @@
 
 mod base;
 mod identity;
-mod past;
 mod record;
+mod resume_index;
 mod scan;
 mod writer;
 
@@ -23,11 +23,11 @@ use crate::console::say;
 use crate::exit::Failure;
 use crate::write::{self, Replace, Reservation, RunId, disk};
 use base::Base;
-use identity::{Census, absolute, digest_of_files};
 pub(crate) use identity::{Entry, Job, With};
-use past::{Known, Past, Results};
+use identity::{JobNamer, absolute, digest_of_files};
 pub(crate) use record::{Digest, Done};
 use record::{Name, Record, SCHEMA};
+use resume_index::{Known, Results, ResumeIndex};
 use scan::{End, Unreadable, Version, scan};
 pub(crate) use writer::Writer;
 
@@ -50,7 +50,7 @@ pub(crate) struct Journal {
     earlier_bases: Vec<Base>,
     /// Jobs that earlier runs have a result of.
     earlier: Results,
-    census: Census,
+    namer: JobNamer,
     /// Directories, by a hash, of which it is on file that outputs of this run are in them.
     directories: HashSet<u64>,
     again: Again,
@@ -68,7 +68,7 @@ struct Again {
 
 /// What has become of a job in an earlier run.
 #[derive(Debug)]
-pub(crate) enum Fate {
+pub(crate) enum ResumeDecision {
     /// There is nothing to go by.
     New,
     /// Its result is there, in these files.
@@ -131,32 +131,32 @@ impl Journal {
         if !resume && file.metadata().map_err(cannot)?.len() > 0 {
             return Err(exists(path));
         }
-        let mut past = Past::default();
-        let end = scan(BufReader::new(&mut file), |line, record| past.learn(line, record))
+        let mut resume_index = ResumeIndex::default();
+        let end = scan(BufReader::new(&mut file), |line, record| resume_index.learn(line, record))
             .map_err(|error: Unreadable| format!("--journal {show} {error}"))?;
         let End { good, torn, chain, version } = end;
         let base = match version {
             Version::Absolute => Base::None,
             Version::Unsynced | Version::Current => Base::of_journal(path),
         };
-        past.tells_taken(version == Version::Current);
+        resume_index.tells_taken(version == Version::Current);
         if torn > 0 {
             stored.set_len(good).map_err(cannot)?;
             say(format_args!(
                 "note: the last {torn} bytes of {show} are an unfinished record, and were dropped"
             ));
         }
-        let is_cut = resume && is_there && (torn > 0 || !past.has_ended);
-        past.clear_up(&base);
-        let unfinished = past.unfinished.len();
+        let is_cut = resume && is_there && (torn > 0 || !resume_index.has_ended);
+        resume_index.clear_up(&base);
+        let unfinished = resume_index.unfinished.len();
         let earlier_bases: Vec<Base> = match base {
             Base::None => Vec::new(),
             Base::Directory(_) => {
-                let bases = past.bases.iter().rev().cloned().map(Base::Directory);
+                let bases = resume_index.bases.iter().rev().cloned().map(Base::Directory);
                 bases.filter(|earlier| *earlier != base).collect()
             }
         };
-        let earlier = past.results();
+        let earlier = resume_index.results();
         if resume && good > 0 {
             let done = units::count(earlier.len() as u64, "job");
             say(format_args!("resuming {show}: {done} done, {unfinished} unfinished"));
@@ -170,7 +170,7 @@ impl Journal {
             base,
             earlier_bases,
             earlier,
-            census: Census::default(),
+            namer: JobNamer::default(),
             directories: HashSet::new(),
             again: Again::default(),
         };
@@ -203,18 +203,18 @@ impl Journal {
     }
 
     /// What becomes of a file that is in the place of a job's result.
-    pub(crate) fn replace(&self, fate: &Fate) -> Replace {
-        match fate {
-            Fate::Done(..) | Fate::Again => Replace::Always,
+    pub(crate) fn replace(&self, decision: &ResumeDecision) -> Replace {
+        match decision {
+            ResumeDecision::Done(..) | ResumeDecision::Again => Replace::Always,
             // It may be this job's, and the record of it lost.
-            Fate::New if self.is_cut => Replace::Remains,
-            Fate::New => Replace::Never,
+            ResumeDecision::New if self.is_cut => Replace::Remains,
+            ResumeDecision::New => Replace::Never,
         }
     }
 
     /// Which job it is: asked for once for each, in the order of the run.
     pub(crate) fn enter(&mut self, spec: &JobSpec, output: Option<&Path>, id: Option<&Id>) -> Job {
-        let (digest, before) = self.census.enter(&self.base, spec, output, id);
+        let (digest, before) = self.namer.enter(&self.base, spec, output, id);
         let mut job = Job { digest, earlier: None };
         if self.earlier.of(digest).is_none() {
             let mut bases = self.earlier_bases.iter().enumerate();
@@ -228,42 +228,42 @@ impl Journal {
 
     /// No job has been entered yet.
     pub(crate) fn begin_anew(&mut self) {
-        self.census = Census::default();
+        self.namer = JobNamer::default();
     }
 
     /// What has become of a job before this run.
     ///
     /// # Errors
     /// When the journal cannot be read.
-    pub(crate) fn fate(&mut self, job: Job, with: &With) -> Result<Fate, Failure> {
+    pub(crate) fn decision(&mut self, job: Job, with: &With) -> Result<ResumeDecision, Failure> {
         let (digest, base) = match job.earlier {
             Some((digest, number)) => (digest, &self.earlier_bases[number]),
             None => (job.digest, &self.base),
         };
         let base = base.clone();
         let Some(Known { line, has_failed }) = self.earlier.of(digest) else {
-            return Ok(Fate::New);
+            return Ok(ResumeDecision::New);
         };
         let done = self.recall(line).map_err(|error| self.writer.failed("read", &error))?;
         if done.job != digest {
-            return Ok(Fate::New);
+            return Ok(ResumeDecision::New);
         }
         if has_failed {
             // What an earlier run has made of other inputs is there, perhaps.
-            return Ok(Fate::Again);
+            return Ok(ResumeDecision::Again);
         }
         if done.with != with.now() {
             self.again.changed += 1;
-            return Ok(Fate::Again);
+            return Ok(ResumeDecision::Again);
         }
         let paths: Vec<PathBuf> = done.outputs.iter().map(|name| base.path(name)).collect();
         let is_there = paths.is_empty()
             || digest_of_files(&paths).is_ok_and(|digest| digest.to_string() == done.digest);
         if !is_there {
             self.again.gone += 1;
-            return Ok(Fate::Again);
+            return Ok(ResumeDecision::Again);
         }
-        Ok(Fate::Done(Box::new(done), paths))
+        Ok(ResumeDecision::Done(Box::new(done), paths))
     }
 
     fn recall(&self, line: u64) -> io::Result<Done> {
@@ -378,8 +378,8 @@ fn exists(path: &Path) -> String {
 
 /// What fuzzers feed: a journal's bytes.
 pub(crate) fn scan_bytes(bytes: &[u8]) {
-    let mut past = Past::default();
-    if let Ok(end) = scan(bytes, |line, record| past.learn(line, record)) {
+    let mut resume_index = ResumeIndex::default();
+    if let Ok(end) = scan(bytes, |line, record| resume_index.learn(line, record)) {
         assert!(end.good + end.torn == bytes.len() as u64, "every byte is accounted for");
         // What is good stays good without what is torn.
         let good = &bytes[..end.good as usize];

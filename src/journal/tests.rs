@@ -177,10 +177,10 @@ fn names_that_are_no_text_survive() {
 
 #[test]
 fn one_job_is_another_by_its_place_among_equals_and_its_files() {
-    let mut census = Census::default();
+    let mut namer = JobNamer::default();
     let spec = JobSpec::new("noop");
     let mut enter = |spec: &JobSpec, output: Option<&str>, id: Option<&Id>| {
-        census.enter(&Base::None, spec, output.map(Path::new), id).0
+        namer.enter(&Base::None, spec, output.map(Path::new), id).0
     };
     let id = |text: &str| serde_json::from_str::<Id>(text).unwrap();
     let all = [
@@ -197,12 +197,12 @@ fn one_job_is_another_by_its_place_among_equals_and_its_files() {
     let different: HashSet<_> = all.into_iter().collect();
     assert_eq!(different.len(), all.len());
     assert_eq!(
-        Census::default().enter(&Base::None, &spec, None, None).0,
+        JobNamer::default().enter(&Base::None, &spec, None, None).0,
         all[0],
         "and the same in each run"
     );
     assert_eq!(
-        Census::default().enter(&Base::None, &spec, None, Some(&id("{\"a\":\t1}"))).0,
+        JobNamer::default().enter(&Base::None, &spec, None, Some(&id("{\"a\":\t1}"))).0,
         all[3],
         "however it is spaced"
     );
@@ -258,7 +258,7 @@ fn a_directory_is_on_file_before_a_draft_is_in_it() {
 
 #[test]
 fn of_several_ends_of_a_job_the_last_counts() {
-    let mut past = Past::default();
+    let mut resume_index = ResumeIndex::default();
     let failed = |seed| Record::Failed { job: digest(seed), status: "crashed".to_owned() };
     let ends = [
         (10, Record::Done(done(1))),
@@ -269,9 +269,9 @@ fn of_several_ends_of_a_job_the_last_counts() {
         (60, Record::Done(done(3))),
     ];
     for (line, record) in ends {
-        past.learn(line, record);
+        resume_index.learn(line, record);
     }
-    let results = past.results();
+    let results = resume_index.results();
     assert_eq!(results.len(), 2);
     let lines = [1, 2, 3, 4].map(|seed| results.of(digest(seed)).map(|known| known.line));
     assert_eq!(lines, [None, Some(50), Some(60), None]);
@@ -287,11 +287,11 @@ fn a_job_that_failed_later_is_known_by_what_it_had() {
         (vec![failed(TAKEN)], None),
         (vec![failed("crashed"), failed(TAKEN)], None),
     ] {
-        let mut past = Past::default();
-        past.tells_taken(true);
-        past.learn(10, Record::Done(done(1)));
-        records.into_iter().for_each(|record| past.learn(20, record));
-        let results = past.results();
+        let mut resume_index = ResumeIndex::default();
+        resume_index.tells_taken(true);
+        resume_index.learn(10, Record::Done(done(1)));
+        records.into_iter().for_each(|record| resume_index.learn(20, record));
+        let results = resume_index.results();
         assert_eq!(results.len(), 0);
         let known = results.of(digest(1));
         assert_eq!(
@@ -337,7 +337,7 @@ fn a_journal_of_the_first_version_is_gone_on_with_as_it_is() {
     let (path, output) = (dir.path().join("j"), dir.path().join("out.bin"));
     std::fs::write(&output, "result").unwrap();
     let spec = JobSpec::new("noop");
-    let (job, _) = Census::default().enter(&Base::None, &spec, Some(&output), None);
+    let (job, _) = JobNamer::default().enter(&Base::None, &spec, Some(&output), None);
     let old = [
         Record::Journal { schema: record::ABSOLUTE_SCHEMA.to_owned() },
         Record::Session { pid: 1, run: RunId(7), base: None },
@@ -352,8 +352,8 @@ fn a_journal_of_the_first_version_is_gone_on_with_as_it_is() {
     std::fs::write(&path, written(&old).concat()).unwrap();
     let mut journal = Journal::open_at(&path, true).unwrap();
     let job = journal.enter(&spec, Some(&output), None);
-    let fate = journal.fate(job, &With::of(&spec)).unwrap();
-    assert!(matches!(fate, Fate::Done(_, files) if files == [output.clone()]));
+    let decision = journal.decision(job, &With::of(&spec)).unwrap();
+    assert!(matches!(decision, ResumeDecision::Done(_, files) if files == [output.clone()]));
     journal.accept(job, Some(&output));
     journal.begin().unwrap();
     // What is added is what that version reads.

@@ -25,11 +25,11 @@ pub(crate) struct Draft {
 /// How what is written gets where it belongs.
 enum Goes {
     /// By a new name.
-    Beside(Beside),
+    Sibling(Sibling),
     Directly,
 }
 
-struct Beside {
+struct Sibling {
     /// The name that it has until then; none where the file system has files without a name.
     temporary: Option<Temporary>,
     /// Of the file itself, where its name is a link to it.
@@ -59,7 +59,7 @@ impl Draft {
                     }
                     made => (None, made?),
                 };
-                (file, Goes::Beside(Beside { temporary, place, old }))
+                (file, Goes::Sibling(Sibling { temporary, place, old }))
             }
         };
         Ok(Self { file: BufWriter::new(file), path: path.to_owned(), goes, replace })
@@ -83,7 +83,7 @@ impl Draft {
     pub(crate) fn finish(self) -> io::Result<Finished> {
         let file = self.file.into_inner()?;
         let mut replaces = false;
-        if let Goes::Beside(Beside { place, old, .. }) = &self.goes {
+        if let Goes::Sibling(Sibling { place, old, .. }) = &self.goes {
             // The kernel does not see to that while another thread makes shared memory.
             if let Some(most) = limits::file_size()
                 && file.file().metadata()?.len() > most
@@ -141,7 +141,7 @@ impl Finished {
     /// What has to be brought to the disk before it is published, if anything.
     pub(crate) fn file(&self) -> Option<&File> {
         match self.goes {
-            Goes::Beside(_) => Some(self.file.file()),
+            Goes::Sibling(_) => Some(self.file.file()),
             Goes::Directly => None,
         }
     }
@@ -149,7 +149,7 @@ impl Finished {
     /// The directory that has to be brought to the disk after that, if there is one.
     pub(crate) fn directory(&self) -> Option<&Path> {
         match &self.goes {
-            Goes::Beside(Beside { place, .. }) => Some(directory(place)),
+            Goes::Sibling(Sibling { place, .. }) => Some(directory(place)),
             Goes::Directly => None,
         }
     }
@@ -159,7 +159,7 @@ impl Finished {
     /// # Errors
     /// When that cannot be, or something has come there that is not to be replaced.
     pub(crate) fn publish(self) -> io::Result<()> {
-        let Goes::Beside(mut beside) = self.goes else { return Ok(()) };
+        let Goes::Sibling(mut beside) = self.goes else { return Ok(()) };
         if !self.replaces {
             return beside.put_new(self.file, &self.path);
         }
@@ -187,7 +187,7 @@ impl Finished {
     /// As for [`Finished::publish`].
     pub(crate) fn place(self) -> io::Result<Placed> {
         let named = self.path;
-        let Goes::Beside(mut beside) = self.goes else {
+        let Goes::Sibling(mut beside) = self.goes else {
             return Ok(Placed { path: named, before: Before::Lost });
         };
         let path = beside.place.clone();
@@ -216,7 +216,7 @@ impl Finished {
     }
 }
 
-impl Beside {
+impl Sibling {
     /// The name that the file has until it gets its own; and the file, locked.
     fn name(&mut self, file: Stored) -> io::Result<(Temporary, Stored)> {
         if let Some(temporary) = self.temporary.take() {

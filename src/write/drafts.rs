@@ -145,7 +145,7 @@ mod tests {
     use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
-    use brigade_proto::{Buffer, Lend};
+    use brigade_proto::{Buffer, BufferOwner};
 
     use super::*;
 
@@ -196,7 +196,7 @@ mod tests {
     #[test]
     fn the_digest_is_that_of_the_bytes_that_are_written() {
         struct Shifty([Buffer; 2], AtomicUsize);
-        impl Lend for Shifty {
+        impl BufferOwner for Shifty {
             fn bytes(&self) -> &[u8] {
                 &self.0[self.1.fetch_add(1, Ordering::Relaxed) % 2]
             }
@@ -204,7 +204,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a");
         let fill = |byte: u8| Buffer::from(&vec![byte; 3 * CHUNK / 2][..]);
-        let output = Bytes::lent(Arc::new(Shifty([fill(1), fill(2)], AtomicUsize::new(0))));
+        let output = Bytes::from_owner(Arc::new(Shifty([fill(1), fill(2)], AtomicUsize::new(0))));
         let (drafts, digest) = Drafts::write(&path, &[output], Replace::Never).unwrap();
         drafts.finish().unwrap().publish().unwrap();
         assert_eq!(digest, blake3::hash(&std::fs::read(&path).unwrap()).to_string());

@@ -4,7 +4,7 @@ use std::io::{BufReader, Read};
 
 use serde_json::Value;
 
-use crate::util::{BACKENDS, Kitchen, finish, next_line, signal, wait_until};
+use crate::util::{BACKENDS, TestDir, finish, next_line, signal, wait_until};
 
 fn cells(document: &Value) -> &Vec<Value> {
     document["experiments"].as_array().unwrap()
@@ -12,9 +12,9 @@ fn cells(document: &Value) -> &Vec<Value> {
 
 #[test]
 fn latency_measures_every_backend_beside_a_floor() {
-    let kitchen = Kitchen::new();
+    let dir = TestDir::new();
     let command = "bench latency --sizes 0,4KiB --blocks 2 --format json --output saved.json";
-    let done = kitchen.run(command).expect(0);
+    let done = dir.run(command).expect(0);
     let document = done.json();
     assert_eq!(document["schema"], "brigade.bench.v1");
     assert!(document["host"].is_object());
@@ -36,10 +36,10 @@ fn latency_measures_every_backend_beside_a_floor() {
             assert!(cell["ci95"].is_null() && cell["p50"].as_f64().unwrap() > 0.0);
         }
     }
-    assert_eq!(std::fs::read_to_string(kitchen.path("saved.json")).unwrap(), done.stdout);
+    assert_eq!(std::fs::read_to_string(dir.path("saved.json")).unwrap(), done.stdout);
     every_backend_has_its_spans(&document);
-    kitchen.run("report saved.json").expect(0);
-    let page = std::fs::read_to_string(kitchen.path("saved.html")).unwrap();
+    dir.run("report saved.json").expect(0);
+    let page = std::fs::read_to_string(dir.path("saved.html")).unwrap();
     let stacks = page.matches("Spans of a job by backend (latency").count();
     assert!(stacks >= 3, "busy, idle, and a payload: {stacks}");
 }
@@ -63,9 +63,9 @@ fn every_backend_has_its_spans(document: &Value) {
 
 #[test]
 fn latency_fits_a_line_for_each_way_of_three_sizes() {
-    let kitchen = Kitchen::new();
+    let dir = TestDir::new();
     let command = "bench latency --sizes 0,4KiB,64KiB --blocks 6 --format json";
-    let done = kitchen.run(command).expect(0).json();
+    let done = dir.run(command).expect(0).json();
     let ways: Vec<&Value> = models(&done, "hockney").iter().map(|fit| &fit["case"]).collect();
     assert_eq!(ways.len(), 3 + 4, "{ways:?}");
     for placement in ["copied", "in-place"] {
@@ -74,14 +74,14 @@ fn latency_fits_a_line_for_each_way_of_three_sizes() {
     }
     assert!(done["findings"].to_string().contains("MB/s"));
     // Two sizes fit any line.
-    let done = kitchen.run("bench latency --sizes 0,4KiB --blocks 1 --format json").expect(0);
+    let done = dir.run("bench latency --sizes 0,4KiB --blocks 1 --format json").expect(0);
     assert!(models(&done.json(), "hockney").is_empty());
 }
 
 #[test]
 fn startup_measures_both_start_methods() {
-    let kitchen = Kitchen::new();
-    let done = kitchen.run("bench startup -w 2 --blocks 2 --format json").expect(0).json();
+    let dir = TestDir::new();
+    let done = dir.run("bench startup -w 2 --blocks 2 --format json").expect(0).json();
     for metric in ["ready", "first_result", "ended"] {
         for method in ["spawn", "forkserver"] {
             let cell = cells(&done)
@@ -98,9 +98,9 @@ fn startup_measures_both_start_methods() {
 
 #[test]
 fn throughput_measures_workers_and_depths_both_ways() {
-    let kitchen = Kitchen::new();
+    let dir = TestDir::new();
     let command = "bench throughput --kernel spin -p us=50 -w 1,2 --depth 2 --time 5ms --blocks 2";
-    let done = kitchen.run(&format!("{command} --format json")).expect(0).json();
+    let done = dir.run(&format!("{command} --format json")).expect(0).json();
     for mode in ["one by one", "map"] {
         for (backend, workers) in [("sync", 1), ("threads", 1), ("processes", 1), ("processes", 2)]
         {
@@ -114,16 +114,16 @@ fn throughput_measures_workers_and_depths_both_ways() {
             assert!(cell["p50"].as_f64().unwrap() > 24.0, "{cell}");
         }
     }
-    let text = kitchen.run(command).expect(0).stdout;
+    let text = dir.run(command).expect(0).stdout;
     assert!(text.contains("jobs/s") && text.contains("x 1 worker"), "{text}");
 }
 
 #[test]
 fn bandwidth_and_isolation_have_a_row_for_each_way() {
-    let kitchen = Kitchen::new();
-    let done = kitchen.run("bench bandwidth --sizes 64KiB --blocks 1 --format json").expect(0);
+    let dir = TestDir::new();
+    let done = dir.run("bench bandwidth --sizes 64KiB --blocks 1 --format json").expect(0);
     assert!(cells(&done.json()).iter().any(|cell| cell["case"]["placement"] == "in-place"));
-    let done = kitchen.run("bench isolation --blocks 1 --format json").expect(0).json();
+    let done = dir.run("bench isolation --blocks 1 --format json").expect(0).json();
     let has = |guard: &str| cells(&done).iter().any(|cell| cell["case"]["guard"] == guard);
     for guard in ["a thread", "a process, arena", "a process, arena, memory limit"] {
         assert!(has(guard), "{guard}");
@@ -143,8 +143,8 @@ fn bandwidth_and_isolation_have_a_row_for_each_way() {
 
 #[test]
 fn a_table_has_ratios() {
-    let kitchen = Kitchen::new();
-    let text = kitchen.run("bench latency --sizes 0 --blocks 2").expect(0).stdout;
+    let dir = TestDir::new();
+    let text = dir.run("bench latency --sizes 0 --blocks 2").expect(0).stdout;
     assert!(text.contains("x threads") && text.contains("two threads spinning"), "{text}");
 }
 
@@ -161,9 +161,9 @@ fn models<'a>(document: &'a Value, model: &str) -> Vec<&'a Value> {
 
 #[test]
 fn scaling_has_every_share_and_refuses_a_fit_with_its_reason() {
-    let kitchen = Kitchen::new();
+    let dir = TestDir::new();
     let command = "bench scaling --kernel spin -p us=300 --jobs 4 --workers 1,64 --blocks 2";
-    let done = kitchen.run(&format!("{command} --format json")).expect(0).json();
+    let done = dir.run(&format!("{command} --format json")).expect(0).json();
     for metric in ["wall", "startup_share", "communication_share", "imbalance", "peak_memory"] {
         for mode in ["strong", "weak"] {
             for (backend, workers) in
@@ -194,15 +194,15 @@ fn scaling_has_every_share_and_refuses_a_fit_with_its_reason() {
     let usl = refused.iter().find(|model| model["of"] == "usl").unwrap();
     assert!(usl["reason"].as_str().unwrap().contains("a fit needs 6"), "{usl}");
     assert!(done["findings"].to_string().contains("universal scalability law: 2 worker counts"));
-    let text = kitchen.run(command).expect(0).stdout;
+    let text = dir.run(command).expect(0).stdout;
     assert!(text.contains("Karp-Flatt") && text.contains("processes, 64 workers"), "{text}");
 }
 
 #[test]
 fn six_worker_counts_and_six_blocks_are_enough_for_every_fit() {
-    let kitchen = Kitchen::new();
+    let dir = TestDir::new();
     let command = "bench scaling --kernel noop --jobs 20 --workers 1,2,3,4,5,6 --blocks 6";
-    let done = kitchen.run(&format!("{command} --backends threads --format json")).expect(0).json();
+    let done = dir.run(&format!("{command} --backends threads --format json")).expect(0).json();
     for (model, count) in [("speedup", 1), ("scaled-speedup", 1), ("amdahl", 1), ("usl", 1)] {
         let fits = models(&done, model);
         assert_eq!(fits.len(), count, "{model}");
@@ -218,9 +218,9 @@ fn six_worker_counts_and_six_blocks_are_enough_for_every_fit() {
 
 #[test]
 fn break_even_answers_for_each_payload() {
-    let kitchen = Kitchen::new();
+    let dir = TestDir::new();
     let command = "bench break-even --bytes 0,4KiB --compute 0,50us,200us -w 2 --percent 7";
-    let done = kitchen.run(&format!("{command} --blocks 6 --format json")).expect(0).json();
+    let done = dir.run(&format!("{command} --blocks 6 --format json")).expect(0).json();
     assert_eq!(measured(&done, "break-even", "per_job").len(), 2 * 3 * 3);
     let sync = |compute: f64| {
         let cell = measured(&done, "break-even", "per_job").into_iter().find(|cell| {
@@ -256,16 +256,16 @@ fn break_even_answers_for_each_payload() {
     assert!(said.contains("at most 7 % more than a thread"), "{said}");
     assert!(said.contains("cheapest with 4.00 KiB of payload, with 2 workers"), "{said}");
     assert!(said.contains("with 4.00 KiB of payload 2 worker processes are at least"), "{said}");
-    let text = kitchen.run(&format!("{command} --blocks 1")).expect(0).stdout;
+    let text = dir.run(&format!("{command} --blocks 1")).expect(0).stdout;
     assert!(text.contains("processes / threads, 2 workers"), "{text}");
     assert!(text.contains("no break-even: 1 block,"), "{text}");
 }
 
 #[test]
 fn paradigms_have_a_lesson_and_a_timeline_for_every_backend() {
-    let kitchen = Kitchen::new();
+    let dir = TestDir::new();
     let command = "bench paradigms --kernels histogram -w 1,2 --orders 4 --wait 2ms --blocks 2";
-    let done = kitchen.run(&format!("{command} --format json")).expect(0).json();
+    let done = dir.run(&format!("{command} --format json")).expect(0).json();
     for (work, kernel) in
         [("waiting", "wait"), ("computing", "histogram"), ("mixed", "wait+histogram")]
     {
@@ -284,7 +284,7 @@ fn paradigms_have_a_lesson_and_a_timeline_for_every_backend() {
             counts_its_jobs(timeline, backend == "processes");
         }
     }
-    let text = kitchen.run(command).expect(0).stdout;
+    let text = dir.run(command).expect(0).stdout;
     assert!(text.contains("threads-gil") && text.contains("time against sync"), "{text}");
     assert!(text.contains("too few blocks to tell"), "{text}");
 }
@@ -330,9 +330,9 @@ fn an_interrupted_bench_keeps_what_it_has() {
 }
 
 fn interrupt_a_bench(by: &str, code: i32) {
-    let kitchen = Kitchen::new();
+    let dir = TestDir::new();
     let command = "bench all --blocks 1 --format json --output saved.json --log info";
-    let mut child = kitchen.command(command).spawn().unwrap();
+    let mut child = dir.command(command).spawn().unwrap();
     let mut stderr = BufReader::new(child.stderr.take().unwrap());
     // Six pools measure latency; with the next one the first experiment is over.
     for _ in 0..7 {
@@ -347,7 +347,7 @@ fn interrupt_a_bench(by: &str, code: i32) {
     let reader = std::thread::spawn(move || stderr.read_to_string(&mut String::new()));
     finish(child).expect(code);
     reader.join().unwrap().unwrap();
-    let saved: Value = serde_json::from_slice(&kitchen.read("saved.json")).unwrap();
+    let saved: Value = serde_json::from_slice(&dir.read("saved.json")).unwrap();
     assert_eq!(saved["interrupted"], true);
     let latency = measured(&saved, "latency", "round_trip");
     assert!(!latency.is_empty() && latency.iter().all(|cell| cell["n"].as_u64() > Some(0)));
@@ -356,55 +356,52 @@ fn interrupt_a_bench(by: &str, code: i32) {
 
 #[test]
 fn an_export_on_standard_output_is_alone_there() {
-    let kitchen = Kitchen::new();
+    let dir = TestDir::new();
     let line = "bench latency --sizes 0 -b sync --blocks 2";
-    let done = kitchen.run(&format!("{line} --export csv=- --output all.txt")).expect(0);
+    let done = dir.run(&format!("{line} --export csv=- --output all.txt")).expect(0);
     let rows: Vec<&str> = done.stdout.lines().collect();
     assert!(rows[0].starts_with("name,experiment,") && rows.len() > 2, "{}", done.stdout);
     assert!(!done.stdout.contains("x threads"), "{}", done.stdout);
     assert!(done.stderr.contains("x threads"), "{}", done.stderr);
-    let file = String::from_utf8(kitchen.read("all.txt")).unwrap();
+    let file = String::from_utf8(dir.read("all.txt")).unwrap();
     assert!(file.contains("x threads") && !file.contains("name,experiment"), "{file}");
     // What the name of the file says does not change what is on standard output.
-    let done = kitchen.run(&format!("{line} --export json=- --output all.json")).expect(0);
+    let done = dir.run(&format!("{line} --export json=- --output all.json")).expect(0);
     assert_eq!(done.json()["schema"], "brigade.bench.v1");
-    let saved: Value = serde_json::from_slice(&kitchen.read("all.json")).unwrap();
+    let saved: Value = serde_json::from_slice(&dir.read("all.json")).unwrap();
     assert_eq!(saved["schema"], "brigade.bench.v1");
-    let done = kitchen.run("compare all.json all.json --export markdown=-").expect(0);
+    let done = dir.run("compare all.json all.json --export markdown=-").expect(0);
     assert!(done.stdout.contains("| verdict |"), "{}", done.stdout);
     assert!(!done.stderr.is_empty() && !done.stderr.contains("| verdict |"), "{}", done.stderr);
-    kitchen
-        .run(&format!("{line} --export csv=- --export json=-"))
-        .expect(2)
-        .says("--export json=-");
-    kitchen.run(&format!("{line} --export csv=- --format json")).expect(2).says("--format json");
+    dir.run(&format!("{line} --export csv=- --export json=-")).expect(2).says("--export json=-");
+    dir.run(&format!("{line} --export csv=- --format json")).expect(2).says("--format json");
 }
 
 #[test]
 fn the_name_of_the_file_says_its_form_unless_format_does() {
-    let kitchen = Kitchen::new();
+    let dir = TestDir::new();
     let line = "bench latency --sizes 0 -b sync --blocks 1";
-    let done = kitchen.run(&format!("{line} --output a.json")).expect(0);
+    let done = dir.run(&format!("{line} --output a.json")).expect(0);
     assert!(done.stdout.contains("x threads"), "{}", done.stdout);
-    serde_json::from_slice::<Value>(&kitchen.read("a.json")).unwrap();
-    kitchen.run("compare a.json a.json --output verdict.json").expect(0);
-    let verdict: Value = serde_json::from_slice(&kitchen.read("verdict.json")).unwrap();
+    serde_json::from_slice::<Value>(&dir.read("a.json")).unwrap();
+    dir.run("compare a.json a.json --output verdict.json").expect(0);
+    let verdict: Value = serde_json::from_slice(&dir.read("verdict.json")).unwrap();
     assert_eq!(verdict["schema"], "brigade.compare.v1");
-    kitchen.run(&format!("{line} --format human --output b.json")).expect(0);
-    assert!(serde_json::from_slice::<Value>(&kitchen.read("b.json")).is_err());
+    dir.run(&format!("{line} --format human --output b.json")).expect(0);
+    assert!(serde_json::from_slice::<Value>(&dir.read("b.json")).is_err());
 }
 
 /// More workers in one look: a row for each count and backend, and nothing to be taken apart.
 #[test]
 fn scaling_has_a_table_of_plain_columns() {
-    let kitchen = Kitchen::new();
+    let dir = TestDir::new();
     let line = "bench scaling --kernel spin -p us=300 --jobs 4 -w 1,2 --mode strong --blocks 6";
-    let done = kitchen.run(&format!("{line} --export csv-wide=cores.csv")).expect(0);
+    let done = dir.run(&format!("{line} --export csv-wide=cores.csv")).expect(0);
     for title in ["wall", "speedup", "95 % interval", "efficiency", "processor"] {
         assert!(done.stdout.contains(title), "{}", done.stdout);
     }
     assert!(!done.stdout.contains("weak") && done.stdout.contains("####"), "{}", done.stdout);
-    let text = String::from_utf8(kitchen.read("cores.csv")).unwrap();
+    let text = String::from_utf8(dir.read("cores.csv")).unwrap();
     assert!(!text.contains('{'), "{text}");
     let mut reader = csv::Reader::from_reader(text.as_bytes());
     let heads = reader.headers().unwrap().clone();
@@ -431,9 +428,9 @@ fn scaling_has_a_table_of_plain_columns() {
 
 #[test]
 fn the_script_prints_the_table_and_makes_a_row_for_each_count() {
-    let kitchen = Kitchen::new();
+    let dir = TestDir::new();
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/compare_cores.sh");
-    let mut command = kitchen.program(script);
+    let mut command = dir.program(script);
     command.args(["-k", "noop", "-w", "1,2", "-b", "threads", "-t", "1s"]);
     command.env("BRIGADE", env!("CARGO_BIN_EXE_brigade"));
     let done = finish(command.spawn().unwrap()).expect(0);
@@ -441,38 +438,38 @@ fn the_script_prints_the_table_and_makes_a_row_for_each_count() {
         done.stdout.contains("speedup") && done.stdout.contains("threads, 2 workers"),
         "{done:?}"
     );
-    let table = String::from_utf8(kitchen.read("cores.csv")).unwrap();
+    let table = String::from_utf8(dir.read("cores.csv")).unwrap();
     assert_eq!(table.lines().count(), 1 + 3, "{table}");
-    assert!(kitchen.read("cores.html").starts_with(b"<!DOCTYPE html>"));
-    let mut lost = kitchen.program(script);
+    assert!(dir.read("cores.html").starts_with(b"<!DOCTYPE html>"));
+    let mut lost = dir.program(script);
     let lost = finish(lost.env("BRIGADE", "/no/such/program").spawn().unwrap());
     lost.expect(2).says("/no/such/program");
 }
 
 #[test]
 fn nonsense_is_exit_2() {
-    let kitchen = Kitchen::new();
-    kitchen.run("bench startup -w 0").expect(2).says("--workers");
-    kitchen.run("bench latency --sizes lots").expect(2).says("512MiB");
-    kitchen.run("bench throughput --kernel blurr").expect(2).says("blur");
-    kitchen.run("bench throughput --kernel spin -p us=fast").expect(2).says("us");
-    kitchen.run("bench throughput -p sigma=1").expect(2).says("sigma");
-    kitchen.run("bench scaling -w 0").expect(2).says("--workers");
-    kitchen.run("bench scaling --backends fibres").expect(2).says("threads");
-    kitchen.run("bench scaling --kernel crash").expect(2).says("crash");
-    kitchen.run("bench break-even --compute 5").expect(2).says("5ms");
-    kitchen.run("bench break-even --percent much").expect(2).says("5%");
-    kitchen.run("bench paradigms --kernels blurr").expect(2).says("blur");
-    kitchen.run("bench latency --blocks 0").expect(2).says("--blocks");
-    kitchen.run("run spin --arena-limit 5X").expect(2).says("GiB");
-    kitchen.run("run spin -b threads --spin 5us").expect(2).says("--spin");
+    let dir = TestDir::new();
+    dir.run("bench startup -w 0").expect(2).says("--workers");
+    dir.run("bench latency --sizes lots").expect(2).says("512MiB");
+    dir.run("bench throughput --kernel blurr").expect(2).says("blur");
+    dir.run("bench throughput --kernel spin -p us=fast").expect(2).says("us");
+    dir.run("bench throughput -p sigma=1").expect(2).says("sigma");
+    dir.run("bench scaling -w 0").expect(2).says("--workers");
+    dir.run("bench scaling --backends fibres").expect(2).says("threads");
+    dir.run("bench scaling --kernel crash").expect(2).says("crash");
+    dir.run("bench break-even --compute 5").expect(2).says("5ms");
+    dir.run("bench break-even --percent much").expect(2).says("5%");
+    dir.run("bench paradigms --kernels blurr").expect(2).says("blur");
+    dir.run("bench latency --blocks 0").expect(2).says("--blocks");
+    dir.run("run spin --arena-limit 5X").expect(2).says("GiB");
+    dir.run("run spin -b threads --spin 5us").expect(2).says("--spin");
 }
 
 #[test]
 fn a_benchmark_has_a_timeline() {
-    let kitchen = Kitchen::new();
-    kitchen.run("bench latency --sizes 0 --blocks 2 --trace trace.json").expect(0);
-    let text = std::fs::read_to_string(kitchen.path("trace.json")).unwrap();
+    let dir = TestDir::new();
+    dir.run("bench latency --sizes 0 --blocks 2 --trace trace.json").expect(0);
+    let text = std::fs::read_to_string(dir.path("trace.json")).unwrap();
     let trace: Value = serde_json::from_str(&text).unwrap();
     let events = trace["traceEvents"].as_array().unwrap();
     let blocks = events.iter().filter(|event| event["ph"] == "X").count();
@@ -482,9 +479,9 @@ fn a_benchmark_has_a_timeline() {
 
 #[test]
 fn instructions_are_compared_where_they_can_be_counted() {
-    let kitchen = Kitchen::new();
+    let dir = TestDir::new();
     let command = "ab --base true --head true --metric instructions --blocks 5 --format json";
-    let done = kitchen.run(command);
+    let done = dir.run(command);
     // Virtual machines often cannot: then it says so before anything is measured.
     match done.code {
         Some(2) => assert!(done.stderr.contains("--metric cpu"), "{}", done.stderr),

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::util::Kitchen;
+use crate::util::TestDir;
 
 fn cells(document: &Value) -> &Vec<Value> {
     document["experiments"].as_array().unwrap()
@@ -23,29 +23,29 @@ fn values(document: &Value, key: &str) -> Vec<Value> {
 
 #[test]
 fn backends_workers_and_transports_choose_what_is_compared() {
-    let kitchen = Kitchen::new();
+    let dir = TestDir::new();
     let line = "bench latency --sizes 4KiB -b threads,processes --transport shm -w 2 --blocks 1";
-    let done = kitchen.run(&format!("{line} --format json")).expect(0).json();
+    let done = dir.run(&format!("{line} --format json")).expect(0).json();
     assert_eq!(values(&done, "backend"), ["threads", "processes"]);
     assert_eq!(values(&done, "transport"), ["shm"]);
     let own = cells(&done).iter().filter(|cell| cell["case"]["backend"].is_string());
     assert!(own.into_iter().all(|cell| cell["case"]["workers"] == 2));
     assert_eq!(done["config"]["transport"], serde_json::json!(["shm"]));
     assert_eq!(done["config"]["workers"], serde_json::json!([2]));
-    let done = kitchen.run("bench startup -w 1 --start-method forkserver --blocks 1 --format json");
+    let done = dir.run("bench startup -w 1 --start-method forkserver --blocks 1 --format json");
     assert_eq!(values(&done.expect(0).json(), "start_method"), ["forkserver"]);
     let line = "bench throughput -b processes -w 1 --depth 3 --time 2ms --blocks 1 --format json";
-    let done = kitchen.run(line).expect(0).json();
+    let done = dir.run(line).expect(0).json();
     assert_eq!(values(&done, "depth"), [3]);
     assert_eq!(values(&done, "backend"), ["processes"]);
 }
 
 #[test]
 fn what_pools_are_made_of_is_in_the_case_and_in_the_config() {
-    let kitchen = Kitchen::new();
+    let dir = TestDir::new();
     let line = "bench scaling --kernel noop --jobs 2 -w 1 --blocks 1 --pin --timeout 9s \
                 --memory-limit 1GiB --retries 0 --sandbox=best-effort --max-jobs-per-worker 500";
-    let done = kitchen.run(&format!("{line} --format json")).expect(0).json();
+    let done = dir.run(&format!("{line} --format json")).expect(0).json();
     let of = |backend: &str| {
         let cell = cells(&done).iter().find(|cell| cell["case"]["backend"] == backend);
         cell.unwrap()["case"]["options"].as_str().unwrap().to_owned()
@@ -61,24 +61,24 @@ fn what_pools_are_made_of_is_in_the_case_and_in_the_config() {
 
 #[test]
 fn a_limit_is_in_force() {
-    let kitchen = Kitchen::new();
+    let dir = TestDir::new();
     let line = "bench scaling --kernel spin -p us=400000 --jobs 1 -w 1 --blocks 1 -b processes";
     // In one thread nobody ends it: there the job tells that it took too long.
-    kitchen.run(&format!("{line} --timeout 50ms")).expect(2).says("timed out");
+    dir.run(&format!("{line} --timeout 50ms")).expect(2).says("timed out");
 }
 
 #[test]
 fn guards_that_are_asked_for_choose_the_rows_of_isolation() {
-    let kitchen = Kitchen::new();
+    let dir = TestDir::new();
     let line = "bench isolation -b processes --transport arena --timeout 30s --blocks 1";
-    let done = kitchen.run(&format!("{line} --format json")).expect(0).json();
+    let done = dir.run(&format!("{line} --format json")).expect(0).json();
     let rows = ["a process, arena", "a process, arena, time limit"];
     assert_eq!(values(&done, "guard"), rows);
 }
 
 #[test]
 fn what_has_no_meaning_or_no_effect_is_refused_by_name() {
-    let kitchen = Kitchen::new();
+    let dir = TestDir::new();
     for (line, said) in [
         ("latency --journal a.journal", "--journal does not go with bench"),
         ("latency --resume", "--resume does not go with bench"),
@@ -92,15 +92,15 @@ fn what_has_no_meaning_or_no_effect_is_refused_by_name() {
         ("latency --depth 99", "--depth"),
         ("all -w 0", "--workers"),
     ] {
-        kitchen.run(&format!("bench {line}")).expect(2).says(said);
+        dir.run(&format!("bench {line}")).expect(2).says(said);
     }
     // A bench goes on after a failure in any case.
-    kitchen.run("bench latency --sizes 0 -b sync --blocks 1 --keep-going").expect(0);
+    dir.run("bench latency --sizes 0 -b sync --blocks 1 --keep-going").expect(0);
 }
 
 #[test]
 fn what_cannot_be_started_hides_no_other() {
-    let kitchen = Kitchen::new();
+    let dir = TestDir::new();
     let broken = "--worker-program /bin/false --blocks 1 --format json";
     for line in [
         "latency --sizes 0",
@@ -111,7 +111,7 @@ fn what_cannot_be_started_hides_no_other() {
         "break-even --bytes 0 --compute 0 -w 1",
         "paradigms --kernels histogram --orders 1 --wait 1ms -w 1",
     ] {
-        let done = kitchen.run(&format!("bench {line} {broken}")).expect(1).json();
+        let done = dir.run(&format!("bench {line} {broken}")).expect(1).json();
         let (processes, others): (Vec<&Value>, Vec<&Value>) =
             cells(&done).iter().partition(|cell| cell["case"]["backend"] == "processes");
         assert!(!processes.is_empty() && !others.is_empty(), "{line}");
@@ -123,9 +123,9 @@ fn what_cannot_be_started_hides_no_other() {
 
 #[test]
 fn a_payload_without_memory_fails_alone() {
-    let kitchen = Kitchen::new();
+    let dir = TestDir::new();
     let line = "bench latency --sizes 0,16777216GiB -b sync,threads --blocks 1 --format json";
-    let done = kitchen.run(line).expect(1).json();
+    let done = dir.run(line).expect(1).json();
     for cell in cells(&done).iter().filter(|cell| cell["metric"] == "round_trip") {
         assert_eq!(cell["error"].is_string(), cell["case"]["bytes"] != 0, "{cell}");
     }

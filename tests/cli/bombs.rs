@@ -7,12 +7,12 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use brigade_kernels::{Entry, Family, ParamKind, Registry};
-use brigade_sys::bell::wait_readable;
+use brigade_sys::event_fd::wait_readable;
 use brigade_sys::process::Child;
 use serde_json::{Map, Value, json};
 
 use crate::bad_input::crc32;
-use crate::util::{Done, Kitchen};
+use crate::util::{Done, TestDir};
 
 const MIB: u64 = 1 << 20;
 const CAP: Duration = Duration::from_secs(240);
@@ -126,7 +126,7 @@ fn tiff(side: u32, compression: u32) -> Vec<u8> {
 
 #[test]
 fn an_image_bomb_takes_little_memory() {
-    let kitchen = Kitchen::new();
+    let dir = TestDir::new();
     let pixel = chunk(b"IDAT", b"\x78\x01\x01\x04\0\xfb\xff\0\x01\x02\x03\0\x0d\0\x07");
     let whole = png(1, false, std::slice::from_ref(&pixel));
     let zeros = zlib_zeros(600 << 20);
@@ -153,9 +153,9 @@ fn an_image_bomb_takes_little_memory() {
     }
     let mut wrong = Vec::new();
     for (name, bytes) in table {
-        kitchen.write(name, bytes);
+        dir.write(name, bytes);
         let line = format!("run grayscale {name} -b sync --format json");
-        let (done, peak) = measure(kitchen.command(&line));
+        let (done, peak) = measure(dir.command(&line));
         if !matches!(done.code, Some(0 | 1)) || done.stderr.contains("panicked") {
             wrong.push(format!("{name}: ends with {:?}: {}", done.code, done.stderr));
         }
@@ -246,10 +246,10 @@ fn settings(entry: &Entry, is_declared: bool) -> Vec<Map<String, Value>> {
 }
 
 /// All kernels with extreme parameters on small inputs, one job a line.
-fn jobs(kitchen: &Kitchen, is_declared: bool) -> Vec<Value> {
-    kitchen.image("dot.png", "1x1");
-    kitchen.image("small.png", "64x48");
-    kitchen.image("wide.jpg", "2000x1");
+fn jobs(dir: &TestDir, is_declared: bool) -> Vec<Value> {
+    dir.image("dot.png", "1x1");
+    dir.image("small.png", "64x48");
+    dir.image("wide.jpg", "2000x1");
     let files = [
         ("slow.wav", wav(1, 16, &[7; 2000])),
         ("slow8.wav", wav(1, 8, &vec![7; 100_000])),
@@ -263,9 +263,9 @@ fn jobs(kitchen: &Kitchen, is_declared: bool) -> Vec<Value> {
         ("vector.npy", npy("<f8", "(8000,)", &[0; 64_000])),
     ];
     for (name, bytes) in &files {
-        kitchen.write(name, bytes);
+        dir.write(name, bytes);
     }
-    kitchen.write("wide.net", network(1, 8000));
+    dir.write("wide.net", network(1, 8000));
     let sounds = ["slow.wav", "slow8.wav", "odd.wav", "fast.wav", "long.wav"];
     let images = ["dot.png", "small.png", "wide.jpg", "tall.npy", "square.npy"];
     let pairs = [
@@ -310,10 +310,10 @@ fn check_all_answered(jobs: &[Value], done: &Done) -> Vec<Value> {
 /// kernel needs whatever its input, most of that the filters of `resample`.
 #[test]
 fn no_kernel_takes_more_than_was_declared() {
-    let kitchen = Kitchen::new();
-    let jobs = jobs(&kitchen, true);
-    kitchen.write("jobs", jobs.iter().map(|job| format!("{job}\n")).collect::<String>());
-    let (done, peak) = measure(kitchen.command("batch jobs --ordered -b sync"));
+    let dir = TestDir::new();
+    let jobs = jobs(&dir, true);
+    dir.write("jobs", jobs.iter().map(|job| format!("{job}\n")).collect::<String>());
+    let (done, peak) = measure(dir.command("batch jobs --ordered -b sync"));
     let rows = check_all_answered(&jobs, &done);
     let ok = rows.iter().filter(|row| row["status"] == "ok").count();
     assert!(ok > jobs.len() / 3, "{ok} of {}", jobs.len());
@@ -323,12 +323,12 @@ fn no_kernel_takes_more_than_was_declared() {
 /// Whatever is asked for, and however little there is: each job is answered.
 #[test]
 fn no_kernel_ends_the_program_for_want_of_memory() {
-    let kitchen = Kitchen::new();
-    let jobs = jobs(&kitchen, false);
-    kitchen.write("jobs", jobs.iter().map(|job| format!("{job}\n")).collect::<String>());
+    let dir = TestDir::new();
+    let jobs = jobs(&dir, false);
+    dir.write("jobs", jobs.iter().map(|job| format!("{job}\n")).collect::<String>());
     let brigade = env!("CARGO_BIN_EXE_brigade");
     let script = format!("ulimit -v 400000; exec {brigade} batch jobs --ordered -b sync");
-    let (done, _) = measure(kitchen.shell(&script));
+    let (done, _) = measure(dir.shell(&script));
     let rows = check_all_answered(&jobs, &done);
     let refused = |row: &&Value| {
         let error = row["error"].as_str().unwrap_or_default();

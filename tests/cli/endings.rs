@@ -12,13 +12,13 @@ use rustix::fs::{CWD, Mode};
 use serde_json::Value;
 
 use crate::skip::skip;
-use crate::util::{BACKENDS, Done, Kitchen, finish, next_line, signal, wait_until};
+use crate::util::{BACKENDS, Done, TestDir, finish, next_line, signal, wait_until};
 
 const PROCESSES: [&str; 3] =
     ["processes", "processes --transport shm", "processes --start-method forkserver"];
 
-fn fifo(kitchen: &Kitchen) {
-    rustix::fs::mkfifoat(CWD, kitchen.path("fifo"), Mode::RUSR | Mode::WUSR).unwrap();
+fn fifo(dir: &TestDir) {
+    rustix::fs::mkfifoat(CWD, dir.path("fifo"), Mode::RUSR | Mode::WUSR).unwrap();
 }
 
 /// What `/proc` says of a process: its name, and the letter of its state.
@@ -46,15 +46,15 @@ fn has_open(pid: u32, file: &Path) -> bool {
 
 #[test]
 fn one_signal_ends_a_run_that_waits_for_a_pipe_without_a_writer() {
-    let kitchen = Kitchen::new();
-    fifo(&kitchen);
-    kitchen.write("x", "x");
-    let file = kitchen.path("fifo");
+    let dir = TestDir::new();
+    fifo(&dir);
+    dir.write("x", "x");
+    let file = dir.path("fifo");
     let ends = [("TERM", 143), ("INT", 130), ("HUP", 129)];
     for (index, backend) in BACKENDS.iter().chain(&PROCESSES[1..]).enumerate() {
         let line = format!("run touch fifo x --keep-going --format json -b {backend}");
         let (name, code) = ends[index % ends.len()];
-        let child = kitchen.command(&line).spawn().unwrap();
+        let child = dir.command(&line).spawn().unwrap();
         wait_until("it has the pipe open", || has_open(child.id(), &file));
         signal(child.id(), name);
         let done = finish(child).expect(code).says(name).json();
@@ -65,12 +65,12 @@ fn one_signal_ends_a_run_that_waits_for_a_pipe_without_a_writer() {
 
 #[test]
 fn the_time_limit_counts_for_reading_too() {
-    let kitchen = Kitchen::new();
-    fifo(&kitchen);
-    kitchen.write("x", "x");
+    let dir = TestDir::new();
+    fifo(&dir);
+    dir.write("x", "x");
     let check = &|backend: &str| {
         let line = "run touch fifo x --timeout 2s --keep-going --format json -b";
-        let done = kitchen.run(&format!("{line} {backend}")).expect(1);
+        let done = dir.run(&format!("{line} {backend}")).expect(1);
         let jobs = done.json()["jobs"].as_array().unwrap().clone();
         let job = |input: &str| jobs.iter().find(|job| job["input"] == input).unwrap();
         assert_eq!(job("x")["status"], "ok", "{backend}");
@@ -88,40 +88,35 @@ fn the_time_limit_counts_for_reading_too() {
 
 #[test]
 fn pipes_with_a_writer_are_read_whole() {
-    let kitchen = Kitchen::new();
-    fifo(&kitchen);
+    let dir = TestDir::new();
+    fifo(&dir);
     let bytes = vec![7; 300_000];
-    kitchen.write("file", &bytes);
-    let expected = kitchen.run("run touch file --format json").expect(0).json()["jobs"][0].clone();
+    dir.write("file", &bytes);
+    let expected = dir.run("run touch file --format json").expect(0).json()["jobs"][0].clone();
     for backend in BACKENDS {
         let line = format!("run touch fifo --format json -b {backend}");
-        let child = kitchen.command(&line).spawn().unwrap();
-        wait_until("it waits for a writer", || has_open(child.id(), &kitchen.path("fifo")));
+        let child = dir.command(&line).spawn().unwrap();
+        wait_until("it waits for a writer", || has_open(child.id(), &dir.path("fifo")));
         // It does not wait for a reader: there is one.
-        fs::File::options()
-            .write(true)
-            .open(kitchen.path("fifo"))
-            .unwrap()
-            .write_all(&bytes)
-            .unwrap();
+        fs::File::options().write(true).open(dir.path("fifo")).unwrap().write_all(&bytes).unwrap();
         let job = finish(child).expect(0).json()["jobs"][0].clone();
         assert_eq!(job["digest"], expected["digest"], "{backend}");
         let input = String::from_utf8(bytes.clone()).unwrap();
         let line = format!("run touch /dev/stdin --format json -b {backend}");
-        let job = kitchen.feed(&line, &input).expect(0).json()["jobs"][0].clone();
+        let job = dir.feed(&line, &input).expect(0).json()["jobs"][0].clone();
         assert_eq!(job["digest"], expected["digest"], "{backend}");
     }
     let brigade = env!("CARGO_BIN_EXE_brigade");
     let script = format!("{brigade} run touch <(cat file) --format json");
-    let child = kitchen.program("bash").args(["-c", &script]).spawn();
+    let child = dir.program("bash").args(["-c", &script]).spawn();
     let job = finish(child.unwrap()).expect(0).json()["jobs"][0].clone();
     assert_eq!(job["digest"], expected["digest"]);
 }
 
 /// Starts a batch through a shell that has done something to signals before.
-fn batch_after(kitchen: &Kitchen, script: &str) -> (Child, BufReader<std::process::ChildStdout>) {
+fn batch_after(dir: &TestDir, script: &str) -> (Child, BufReader<std::process::ChildStdout>) {
     let brigade = env!("CARGO_BIN_EXE_brigade");
-    let mut command = kitchen.shell(&format!("{script}; exec {brigade} batch - -w 1"));
+    let mut command = dir.shell(&format!("{script}; exec {brigade} batch - -w 1"));
     let mut child = command.stdin(Stdio::piped()).spawn().unwrap();
     let mut stdout = BufReader::new(child.stdout.take().unwrap());
     child.stdin.as_mut().unwrap().write_all(b"{\"kernel\":\"noop\"}\n").unwrap();
@@ -132,9 +127,9 @@ fn batch_after(kitchen: &Kitchen, script: &str) -> (Child, BufReader<std::proces
 
 #[test]
 fn a_signal_that_was_ignored_at_the_start_stays_ignored() {
-    let kitchen = Kitchen::new();
+    let dir = TestDir::new();
     for (ignored, code) in [("INT", 130), ("HUP", 129), ("TERM", 143)] {
-        let (mut child, mut stdout) = batch_after(&kitchen, &format!("trap '' {ignored}"));
+        let (mut child, mut stdout) = batch_after(&dir, &format!("trap '' {ignored}"));
         signal(child.id(), ignored);
         let mut stdin = child.stdin.take().unwrap();
         stdin.write_all(b"{\"kernel\":\"noop\"}\n").unwrap();
@@ -142,7 +137,7 @@ fn a_signal_that_was_ignored_at_the_start_stays_ignored() {
         drop(stdin);
         finish(child).expect(0);
         // The same without the trap.
-        let (mut child, _stdout) = batch_after(&kitchen, ":");
+        let (mut child, _stdout) = batch_after(&dir, ":");
         // Open until it has ended: the end of its input would end it as well.
         let stdin = child.stdin.take();
         signal(child.id(), ignored);
@@ -152,15 +147,11 @@ fn a_signal_that_was_ignored_at_the_start_stays_ignored() {
 }
 
 /// A run of one job that waits for so long, which has begun; and what it says later.
-fn waiting(
-    kitchen: &Kitchen,
-    ms: u64,
-    flags: &str,
-) -> (Child, BufReader<std::process::ChildStderr>) {
+fn waiting(dir: &TestDir, ms: u64, flags: &str) -> (Child, BufReader<std::process::ChildStderr>) {
     let line = format!("run wait -p us={ms}000 -w 1 --format json --log trace {flags}");
     // A group of its own, whose parent is in another: SIGTSTP does nothing to an orphaned group, and
     // that of these tests is one when they are started by `setsid`.
-    let mut child = kitchen.command(&line).process_group(0).spawn().unwrap();
+    let mut child = dir.command(&line).process_group(0).spawn().unwrap();
     let mut stderr = BufReader::new(child.stderr.take().unwrap());
     wait_until("the kernel is called", || {
         let line = next_line(&mut stderr);
@@ -189,15 +180,15 @@ const STOPPED: Duration = Duration::from_millis(4500);
 
 #[test]
 fn time_in_which_all_was_stopped_counts_for_no_job() {
-    let kitchen = Kitchen::new();
+    let dir = TestDir::new();
     // Beside each other: most of the time they are stopped.
     std::thread::scope(|scope| {
         for backend in PROCESSES.iter().chain(&["threads", "async", "sync"]) {
-            let kitchen = &kitchen;
+            let dir = &dir;
             scope.spawn(move || {
                 let heartbeat = if PROCESSES.contains(backend) { "--heartbeat 2s" } else { "" };
                 let flags = format!("--timeout 3s {heartbeat} -b {backend}");
-                let (child, stderr) = waiting(kitchen, 1500, &flags);
+                let (child, stderr) = waiting(dir, 1500, &flags);
                 let all = [vec![child.id()], children(child.id())].concat();
                 all.iter().for_each(|&pid| signal(pid, "STOP"));
                 std::thread::sleep(STOPPED);
@@ -214,13 +205,13 @@ fn time_in_which_all_was_stopped_counts_for_no_job() {
 
 #[test]
 fn a_job_that_takes_too_long_has_timed_out_after_a_stop_too() {
-    let kitchen = Kitchen::new();
+    let dir = TestDir::new();
     std::thread::scope(|scope| {
         for backend in ["processes", "threads"] {
-            let kitchen = &kitchen;
+            let dir = &dir;
             scope.spawn(move || {
                 let flags = format!("--timeout 2s -b {backend}");
-                let (child, stderr) = waiting(kitchen, 600_000, &flags);
+                let (child, stderr) = waiting(dir, 600_000, &flags);
                 let all = [vec![child.id()], children(child.id())].concat();
                 all.iter().for_each(|&pid| signal(pid, "STOP"));
                 std::thread::sleep(Duration::from_secs(3));
@@ -233,17 +224,17 @@ fn a_job_that_takes_too_long_has_timed_out_after_a_stop_too() {
 
 #[test]
 fn a_stop_from_the_terminal_stops_the_workers_too() {
-    let kitchen = Kitchen::new();
+    let dir = TestDir::new();
     std::thread::scope(|scope| {
         for backend in PROCESSES {
-            let kitchen = &kitchen;
-            scope.spawn(move || stops_and_goes_on(kitchen, backend));
+            let dir = &dir;
+            scope.spawn(move || stops_and_goes_on(dir, backend));
         }
     });
 }
 
-fn stops_and_goes_on(kitchen: &Kitchen, backend: &str) {
-    let (child, stderr) = waiting(kitchen, 1500, &format!("--timeout 3s -b {backend}"));
+fn stops_and_goes_on(dir: &TestDir, backend: &str) {
+    let (child, stderr) = waiting(dir, 1500, &format!("--timeout 3s -b {backend}"));
     // A template waits for orders, and uses nothing.
     let all: Vec<u32> = [vec![child.id()], children(child.id())]
         .concat()
@@ -262,46 +253,45 @@ fn stops_and_goes_on(kitchen: &Kitchen, backend: &str) {
 }
 
 /// Runs `brigade LINE` after a command of a shell.
-fn after(kitchen: &Kitchen, script: &str, line: &str) -> Done {
+fn after(dir: &TestDir, script: &str, line: &str) -> Done {
     let brigade = env!("CARGO_BIN_EXE_brigade");
-    finish(kitchen.shell(&format!("{script}; exec {brigade} {line}")).spawn().unwrap())
+    finish(dir.shell(&format!("{script}; exec {brigade} {line}")).spawn().unwrap())
 }
 
 #[test]
 fn a_limit_of_file_sizes_is_no_limit_of_shared_memory() {
-    let kitchen = Kitchen::new();
-    kitchen.image("a.png", "400x400");
+    let dir = TestDir::new();
+    dir.image("a.png", "400x400");
     // Soft: raised for shared memory, and kept for what is written.
     for transport in ["arena", "shm"] {
         let line = format!("run touch a.png -o out-{transport}/ --transport {transport}");
-        let done = after(&kitchen, "ulimit -S -f 8", &line).expect(1);
+        let done = after(&dir, "ulimit -S -f 8", &line).expect(1);
         assert!(done.stdout.contains("cannot write"), "{done:#?}");
         assert!(done.stdout.contains("File too large"), "{done:#?}");
-        after(&kitchen, "ulimit -S -f 8", &format!("run touch a.png --transport {transport}"))
+        after(&dir, "ulimit -S -f 8", &format!("run touch a.png --transport {transport}"))
             .expect(0);
     }
     // While one thread makes memory for a job, another writes the result of one before it.
     let line = "run touch --jobs 300 --size 100KiB -o many/ --transport shm --keep-going";
-    let done = after(&kitchen, "ulimit -S -f 8", line).expect(1);
+    let done = after(&dir, "ulimit -S -f 8", line).expect(1);
     assert!(done.stdout.contains("0 of 300 ok"), "{done:#?}");
-    assert_eq!(kitchen.list("many"), [""; 0], "nothing partial, nothing too long");
+    assert_eq!(dir.list("many"), [""; 0], "nothing partial, nothing too long");
     // Hard: said, with what to do.
-    let done = after(&kitchen, "ulimit -f 8", "run touch a.png").expect(5);
+    let done = after(&dir, "ulimit -f 8", "run touch a.png").expect(5);
     assert!(done.stderr.contains("raise ulimit -f, or use --backend threads"), "{done:#?}");
-    after(&kitchen, "ulimit -f 8", "run touch a.png -b threads").expect(0);
+    after(&dir, "ulimit -f 8", "run touch a.png -b threads").expect(0);
 }
 
 #[test]
 fn a_runtime_directory_that_cannot_be_used_is_no_obstacle() {
-    let kitchen = Kitchen::new();
-    kitchen.write("file", "");
-    let long = kitchen.path(&"x".repeat(90));
+    let dir = TestDir::new();
+    dir.write("file", "");
+    let long = dir.path(&"x".repeat(90));
     fs::create_dir(&long).unwrap();
-    let bad =
-        [kitchen.path("nowhere"), long, kitchen.path("file"), "/proc".into(), "relative".into()];
+    let bad = [dir.path("nowhere"), long, dir.path("file"), "/proc".into(), "relative".into()];
     for directory in bad {
         let run = |line: &str| {
-            let mut command = kitchen.command(line);
+            let mut command = dir.command(line);
             command.env("XDG_RUNTIME_DIR", &directory).env("TMPDIR", &directory);
             finish(command.spawn().unwrap())
         };
@@ -319,15 +309,15 @@ fn a_runtime_directory_that_cannot_be_used_is_no_obstacle() {
 
 #[test]
 fn process_1_reaps_what_it_adopts() {
-    let kitchen = Kitchen::new();
-    let is_possible = kitchen.program("unshare").args(["--pid", "--fork", "true"]).status();
+    let dir = TestDir::new();
+    let is_possible = dir.program("unshare").args(["--pid", "--fork", "true"]).status();
     if !is_possible.is_ok_and(|status| status.success()) {
         return skip("namespaces", "no process namespace may be made here");
     }
     let brigade = env!("CARGO_BIN_EXE_brigade");
     // The shell becomes the coordinator, and what it has started is no child that Brigade knows.
     let script = format!("sleep 2 & exec {brigade} batch - -w 1 --allow-fault-kernels");
-    let mut unshare = kitchen
+    let mut unshare = dir
         .program("unshare")
         .args(["--pid", "--fork", "--mount-proc", "sh", "-c", &script])
         .process_group(0)
@@ -397,14 +387,14 @@ fn a_coordinator_survives_when_its_control_group_runs_out_of_memory() {
     let Some(group) = Group::of(200 << 20) else {
         return skip("cgroup", "no control group with a limit of memory may be made here");
     };
-    let kitchen = Kitchen::new();
+    let dir = TestDir::new();
     let hog = "{\"kernel\":\"hog\",\"params\":{\"mib\":1024}}\n";
     let noop = "{\"kernel\":\"noop\"}\n";
-    kitchen.write("jobs", [noop, hog, noop, hog, noop].concat());
+    dir.write("jobs", [noop, hog, noop, hog, noop].concat());
     let script = format!("echo $$ > '{}/cgroup.procs'", group.0.display());
     let line = "batch jobs --ordered --retries 0 --allow-fault-kernels";
     for method in ["spawn", "forkserver"] {
-        let done = after(&kitchen, &script, &format!("{line} --start-method {method}")).expect(1);
+        let done = after(&dir, &script, &format!("{line} --start-method {method}")).expect(1);
         let rows = done.lines();
         let statuses: Vec<&str> = rows.iter().map(|row| row["status"].as_str().unwrap()).collect();
         assert_eq!(statuses, ["ok", "crashed", "ok", "crashed", "ok"], "{done:#?}");

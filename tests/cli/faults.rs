@@ -3,19 +3,19 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
-use crate::util::Kitchen;
+use crate::util::TestDir;
 
 /// A script that stands in for the worker program.
-fn script(kitchen: &Kitchen, name: &str, text: &str) {
-    kitchen.write(name, format!("#!/bin/sh\n{text}\n"));
-    fs::set_permissions(kitchen.path(name), fs::Permissions::from_mode(0o755)).unwrap();
+fn script(dir: &TestDir, name: &str, text: &str) {
+    dir.write(name, format!("#!/bin/sh\n{text}\n"));
+    fs::set_permissions(dir.path(name), fs::Permissions::from_mode(0o755)).unwrap();
 }
 
 #[test]
 fn a_worker_that_dies_before_the_handshake_is_exit_5() {
-    let kitchen = Kitchen::new();
-    script(&kitchen, "dies", "echo no such luck >&2; exit 3");
-    let done = kitchen.run("run noop --worker-program ./dies").expect(5);
+    let dir = TestDir::new();
+    script(&dir, "dies", "echo no such luck >&2; exit 3");
+    let done = dir.run("run noop --worker-program ./dies").expect(5);
     assert!(done.stderr.contains("exited with status 3"), "{}", done.stderr);
     assert!(done.stderr.contains("no such luck"), "{}", done.stderr);
     assert_eq!(done.stdout, "");
@@ -23,25 +23,25 @@ fn a_worker_that_dies_before_the_handshake_is_exit_5() {
 
 #[test]
 fn a_worker_that_hangs_before_the_handshake_is_exit_5_at_the_deadline() {
-    let kitchen = Kitchen::new();
-    script(&kitchen, "hangs", "exec sleep 1000");
-    let done = kitchen.run("run noop --worker-program ./hangs --start-timeout 200ms").expect(5);
+    let dir = TestDir::new();
+    script(&dir, "hangs", "exec sleep 1000");
+    let done = dir.run("run noop --worker-program ./hangs --start-timeout 200ms").expect(5);
     assert!(done.stderr.contains("--start-timeout"), "{}", done.stderr);
 }
 
 #[test]
 fn a_worker_of_another_build_is_exit_5() {
-    let kitchen = Kitchen::new();
+    let dir = TestDir::new();
     // The same bytes, but another file: that is what an update on disk looks like.
-    fs::copy(env!("CARGO_BIN_EXE_brigade"), kitchen.path("other")).unwrap();
-    let done = kitchen.run("run noop --worker-program ./other").expect(5);
+    fs::copy(env!("CARGO_BIN_EXE_brigade"), dir.path("other")).unwrap();
+    let done = dir.run("run noop --worker-program ./other").expect(5);
     assert!(done.stderr.contains("refused"), "{}", done.stderr);
     assert!(done.stderr.contains("use the same executable"), "{}", done.stderr);
 }
 
 #[test]
 fn crashes_are_retried_and_told_by_signal() {
-    let kitchen = Kitchen::new();
+    let dir = TestDir::new();
     for (how, death) in [
         ("abort", "killed by SIGABRT"),
         ("segv", "killed by SIGSEGV"),
@@ -49,7 +49,7 @@ fn crashes_are_retried_and_told_by_signal() {
         ("exit", "exited with status 0"),
         ("stack-overflow", "killed by SIGABRT"),
     ] {
-        let done = kitchen.run(&format!("run crash -p how={how} --retries 1 --format json"));
+        let done = dir.run(&format!("run crash -p how={how} --retries 1 --format json"));
         let json = done.expect(1).json();
         let job = &json["jobs"][0];
         assert_eq!(job["status"], "crashed");
@@ -67,12 +67,12 @@ fn crashes_are_retried_and_told_by_signal() {
 
 #[test]
 fn a_hanging_job_is_killed_and_the_others_run() {
-    let kitchen = Kitchen::new();
-    kitchen.write(
+    let dir = TestDir::new();
+    dir.write(
         "jobs.jsonl",
         "{\"kernel\":\"hang\",\"timeout_ms\":50}\n{\"kernel\":\"noop\"}\n{\"kernel\":\"noop\"}\n",
     );
-    let done = kitchen.run("batch jobs.jsonl --ordered --allow-fault-kernels").expect(1);
+    let done = dir.run("batch jobs.jsonl --ordered --allow-fault-kernels").expect(1);
     let statuses: Vec<String> = done
         .stdout
         .lines()
@@ -84,8 +84,8 @@ fn a_hanging_job_is_killed_and_the_others_run() {
 
 #[test]
 fn the_log_tells_the_story_of_a_worker() {
-    let kitchen = Kitchen::new();
-    let done = kitchen.run("run noop --workers 1 --log debug").expect(0);
+    let dir = TestDir::new();
+    let done = dir.run("run noop --workers 1 --log debug").expect(0);
     // A job does not wait for what is said of its worker.
     let stories: [&[&str]; 2] = [
         &["worker started worker=0", "worker is ready", "pool is ready", "worker leaves"],
@@ -103,9 +103,9 @@ fn the_log_tells_the_story_of_a_worker() {
 /// Every backend and transport writes the same files.
 #[test]
 fn outputs_are_the_same_bytes_on_every_backend() {
-    let kitchen = Kitchen::new();
+    let dir = TestDir::new();
     for (name, size) in [("a.png", "40x30"), ("b.jpg", "64x64"), ("c.webp", "31x17")] {
-        kitchen.image(name, size);
+        dir.image(name, size);
     }
     for kernel in ["blur", "resize", "sobel", "median", "canny", "grayscale"] {
         let mut first: Option<Vec<Vec<u8>>> = None;
@@ -120,15 +120,10 @@ fn outputs_are_the_same_bytes_on_every_backend() {
             "processes --start-method forkserver",
         ] {
             let out = format!("{kernel}-{}", backend.replace(' ', "-"));
-            kitchen
-                .run(&format!("run {kernel} a.png b.jpg c.webp -o {out}/ -b {backend}"))
-                .expect(0);
-            assert_eq!(kitchen.list(&out), ["a.png", "b.jpg", "c.webp"]);
-            let files: Vec<Vec<u8>> = kitchen
-                .list(&out)
-                .iter()
-                .map(|file| kitchen.read(&format!("{out}/{file}")))
-                .collect();
+            dir.run(&format!("run {kernel} a.png b.jpg c.webp -o {out}/ -b {backend}")).expect(0);
+            assert_eq!(dir.list(&out), ["a.png", "b.jpg", "c.webp"]);
+            let files: Vec<Vec<u8>> =
+                dir.list(&out).iter().map(|file| dir.read(&format!("{out}/{file}"))).collect();
             let first = first.get_or_insert_with(|| files.clone());
             assert!(*first == files, "{kernel} on {backend} writes other bytes");
         }

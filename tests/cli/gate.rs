@@ -6,11 +6,11 @@ use std::process::Stdio;
 use serde_json::{Value, json};
 
 use crate::schemas::Schema;
-use crate::util::{Done, Kitchen, finish};
+use crate::util::{Done, TestDir, finish};
 
 /// A repository in the directory `r` with a program, `work.sh`, and `brigade-gate.toml`.
 struct Repository {
-    kitchen: Kitchen,
+    dir: TestDir,
 }
 
 /// Twelve blocks are enough for a verdict about sleeps that differ as much as these do.
@@ -21,8 +21,8 @@ const LONG: &str = "sleep 0.2";
 
 impl Repository {
     fn new() -> Self {
-        let repository = Self { kitchen: Kitchen::new() };
-        fs::create_dir(repository.kitchen.path("r")).unwrap();
+        let repository = Self { dir: TestDir::new() };
+        fs::create_dir(repository.dir.path("r")).unwrap();
         repository.git("-c init.defaultBranch=main init --quiet");
         repository.config(BENCHMARK);
         repository
@@ -38,18 +38,18 @@ impl Repository {
     }
 
     fn config(&self, text: &str) {
-        self.kitchen.write("r/brigade-gate.toml", text);
+        self.dir.write("r/brigade-gate.toml", text);
     }
 
     fn git(&self, line: &str) {
         let who = "-c user.name=test -c user.email=test@localhost -c commit.gpgsign=false";
-        let child = self.kitchen.shell(&format!("git -C r {who} {line}")).spawn().unwrap();
+        let child = self.dir.shell(&format!("git -C r {who} {line}")).spawn().unwrap();
         finish(child).expect(0);
     }
 
     fn commit(&self, program: &str) {
-        self.kitchen.write("r/work.sh", format!("#!/bin/sh\n{program}\n"));
-        let child = self.kitchen.shell("chmod +x r/work.sh").spawn().unwrap();
+        self.dir.write("r/work.sh", format!("#!/bin/sh\n{program}\n"));
+        let child = self.dir.shell("chmod +x r/work.sh").spawn().unwrap();
         finish(child).expect(0);
         self.git("add --all");
         self.git("commit --quiet --allow-empty -m work");
@@ -57,12 +57,12 @@ impl Repository {
 
     /// Something beside the checkouts, in the cache's directory of this repository.
     fn checkouts(&self, name: &str) -> String {
-        let own = self.kitchen.list("cache").into_iter().find(|name| name.starts_with("r-"));
+        let own = self.dir.list("cache").into_iter().find(|name| name.starts_with("r-"));
         format!("cache/{}/{name}", own.unwrap())
     }
 
     fn gate(&self, line: &str) -> Done {
-        self.kitchen.run(&format!("gate --repository r --cache cache {line}"))
+        self.dir.run(&format!("gate --repository r --cache cache {line}"))
     }
 }
 
@@ -103,7 +103,7 @@ fn a_slower_commit_fails_and_a_faster_one_passes() {
     assert!(done.stdout.starts_with("better: "), "{done:#?}");
     prints(&done, "| better | work wall |");
     // Nothing is left in the repository but git's record of two checkouts.
-    assert_eq!(fs::read_dir(repository.kitchen.path("r")).unwrap().count(), 3);
+    assert_eq!(fs::read_dir(repository.dir.path("r")).unwrap().count(), 3);
 }
 
 #[test]
@@ -115,9 +115,9 @@ fn each_side_is_built_and_run_in_its_own_checkout() {
          parameters = {{ how = ['a', '2'] }}\nsetup = 'echo $BRIGADE_SIDE >> ../sides'\n"
     ));
     repository.commit("sleep 0.01; ! grep -q itself extra");
-    repository.kitchen.write("r/work.sh", "#!/bin/sh\nsleep 0.011; grep -q itself extra\n");
+    repository.dir.write("r/work.sh", "#!/bin/sh\nsleep 0.011; grep -q itself extra\n");
     // Neither git nor the index knows it yet.
-    repository.kitchen.write("r/extra", "itself");
+    repository.dir.write("r/extra", "itself");
     let done = answers(repository.gate("HEAD --format json --tolerance 99%"));
     let json = done.json();
     let cells = json["cells"].as_array().unwrap();
@@ -125,11 +125,11 @@ fn each_side_is_built_and_run_in_its_own_checkout() {
     assert!(cells.iter().all(|cell| cell["blocks"] == 12), "{json}");
     let name = json["head"]["name"].as_str().unwrap();
     assert!(name.starts_with("the working tree: ") && name.ends_with("with changes"), "{name}");
-    let sides = String::from_utf8(repository.kitchen.read(&repository.checkouts("sides"))).unwrap();
+    let sides = String::from_utf8(repository.dir.read(&repository.checkouts("sides"))).unwrap();
     assert_eq!(sides, "base\nhead\nbase\nhead\n");
     // The working tree and its index are as they were.
-    assert!(!repository.kitchen.path("r/built").exists());
-    let status = repository.kitchen.shell("git -C r status --porcelain").spawn().unwrap();
+    assert!(!repository.dir.path("r/built").exists());
+    let status = repository.dir.shell("git -C r status --porcelain").spawn().unwrap();
     assert_eq!(finish(status).expect(0).stdout, " M work.sh\n?? extra\n");
     // Without changes of what git knows it is the commit.
     repository.git("checkout --quiet work.sh");
@@ -153,10 +153,10 @@ fn a_gate_that_compares_nothing_is_not_green() {
     refused("HEAD~1 HEAD --command './work.sh | cat'", "`|` has a meaning for a shell only");
     refused("HEAD~1 HEAD --only other", "there is no such benchmark; there are work");
     refused("HEAD~1 HEAD --config none.toml", "--config none.toml");
-    let here = repository.kitchen.path("r").canonicalize().unwrap();
+    let here = repository.dir.path("r").canonicalize().unwrap();
     let both = format!("HEAD~1 HEAD --command {}/work.sh", here.display());
     refused(&both, "base and head would both use");
-    let inside = repository.kitchen.run("gate --repository r --cache r/cache HEAD~1 HEAD");
+    let inside = repository.dir.run("gate --repository r --cache r/cache HEAD~1 HEAD");
     inside.expect(2).says("it is in the repository");
     refused("HEAD~1 HEAD --build '' --command ./work.sh", "--build is empty");
     for (config, words) in [
@@ -166,7 +166,7 @@ fn a_gate_that_compares_nothing_is_not_green() {
         (&BENCHMARK.replace("'wall'", "'time'"), "there is no metric \"time\""),
         (&BENCHMARK.replace("command", "comand"), "unknown field `comand`"),
     ] {
-        repository.kitchen.write("other.toml", config);
+        repository.dir.write("other.toml", config);
         refused("HEAD~1 HEAD --config other.toml", words);
     }
     repository.git("rm --quiet brigade-gate.toml");
@@ -175,7 +175,7 @@ fn a_gate_that_compares_nothing_is_not_green() {
     // Another commit with the same files.
     repository.git("commit --quiet --allow-empty -m again");
     refused("HEAD~1 HEAD --command ./work.sh", "are the same: nothing would be compared");
-    let elsewhere = repository.kitchen.run("gate HEAD --repository cache").expect(2);
+    let elsewhere = repository.dir.run("gate HEAD --repository cache").expect(2);
     elsewhere.says("--repository cache");
 }
 
@@ -189,7 +189,7 @@ fn a_command_or_a_build_that_fails_is_not_green() {
     assert!(done.stderr.contains("SIGSEGV"), "{}", done.stderr);
     // What base cannot build is not compared, and nothing of head stands in for it.
     repository.git("tag base");
-    repository.kitchen.write("r/new", "");
+    repository.dir.write("r/new", "");
     repository.commit("sleep 0.012");
     let build = "--build 'echo needs new; test -e new' --policy worse";
     let done = repository.gate(&format!("base HEAD {build}")).expect(1);
@@ -204,7 +204,7 @@ fn a_command_or_a_build_that_fails_is_not_green() {
 fn too_few_blocks_and_a_full_disk_are_not_green() {
     let repository = Repository::of(&[SHORT, "sleep 0.011"]);
     let few = BENCHMARK.replace("blocks = 12", "blocks = 3");
-    repository.kitchen.write("few.toml", few);
+    repository.dir.write("few.toml", few);
     let done = repository.gate("HEAD~1 HEAD --config few.toml --policy worse").expect(4);
     assert!(done.stderr.contains("would not find what takes twice as long"), "{}", done.stderr);
     prints(&done, "Inconclusive fails with exit code 4");
@@ -227,22 +227,22 @@ fn an_interrupted_gate_is_not_green() {
 fn a_changed_file_of_the_gate_is_told_and_old_checkouts_are_removed() {
     let repository = Repository::of(&[SHORT]);
     repository.git("worktree add --quiet ../away");
-    fs::rename(repository.kitchen.path("away"), repository.kitchen.path("moved")).unwrap();
+    fs::rename(repository.dir.path("away"), repository.dir.path("moved")).unwrap();
     for budget in 2..=5 {
         if budget == 3 {
-            fs::create_dir(repository.kitchen.path(&repository.checkouts("mine"))).unwrap();
+            fs::create_dir(repository.dir.path(&repository.checkouts("mine"))).unwrap();
         }
         repository.config(&BENCHMARK.replace("100s", &format!("{budget}00s")));
         repository.commit("sleep 0.01");
         let done = answers(repository.gate("HEAD~1 HEAD --tolerance 99%"));
         prints(&done, "brigade-gate.toml differs between base and head");
     }
-    let checkouts = fs::read_dir(repository.kitchen.path(&repository.checkouts(""))).unwrap();
+    let checkouts = fs::read_dir(repository.dir.path(&repository.checkouts(""))).unwrap();
     let names = checkouts.map(|entry| entry.unwrap().path()).filter(|path| path.is_dir());
     // Two in use, two more, and what is none of them.
     assert_eq!(names.count(), 5);
     // Nor are records of the user's own work trees touched, though the directory is away.
-    let list = repository.kitchen.shell("git -C r worktree list").spawn().unwrap();
+    let list = repository.dir.shell("git -C r worktree list").spawn().unwrap();
     prints(&finish(list).expect(0), "/away");
 }
 
@@ -250,7 +250,7 @@ fn a_changed_file_of_the_gate_is_told_and_old_checkouts_are_removed() {
 fn a_crash_in_a_pipe_and_a_half_build_are_failures() {
     let repository = Repository::of(&[SHORT, "exit 7"]);
     let pipe = BENCHMARK.replace("./work.sh", "./work.sh | cat") + "shell = true\n";
-    repository.kitchen.write("pipe.toml", pipe);
+    repository.dir.write("pipe.toml", pipe);
     let done = repository.gate("HEAD~1 HEAD --config pipe.toml --policy worse").expect(1);
     done.says("exited with status 7");
     let done = repository.gate("HEAD~1 HEAD --build 'false; true' --policy worse").expect(1);
@@ -260,8 +260,8 @@ fn a_crash_in_a_pipe_and_a_half_build_are_failures() {
 #[test]
 fn a_gate_in_a_hook_compares_the_repository_that_it_is_told() {
     let repository = Repository::of(&[SHORT, LONG]);
-    let brigade = repository.kitchen.command("gate --repository r --cache cache HEAD~1 HEAD");
-    let mut hook = repository.kitchen.shell("exec \"$0\" \"$@\"");
+    let brigade = repository.dir.command("gate --repository r --cache cache HEAD~1 HEAD");
+    let mut hook = repository.dir.shell("exec \"$0\" \"$@\"");
     hook.arg(brigade.get_program()).args(brigade.get_args());
     hook.env("GIT_DIR", "/no/such").env("GIT_INDEX_FILE", "/no/such/index");
     finish(hook.spawn().unwrap()).expect(3);
@@ -275,10 +275,10 @@ fn what_cannot_be_counted_is_not_green() {
     done.says("not every figure was measured");
     // Git and a shell, but no valgrind: where the processor does not count either, nothing does.
     let link = "mkdir bin; for name in git sh; do ln -s \"$(command -v $name)\" bin; done";
-    finish(repository.kitchen.shell(link).spawn().unwrap()).expect(0);
+    finish(repository.dir.shell(link).spawn().unwrap()).expect(0);
     let line = "gate --repository r --cache cache HEAD~1 HEAD --metric instructions";
-    let mut command = repository.kitchen.command(line);
-    command.env("PATH", repository.kitchen.path("bin").canonicalize().unwrap());
+    let mut command = repository.dir.command(line);
+    command.env("PATH", repository.dir.path("bin").canonicalize().unwrap());
     let done = finish(command.spawn().unwrap());
     match done.code {
         Some(2) => drop(done.says("instructions cannot be counted here")),
@@ -294,7 +294,7 @@ fn the_script_needs_brigade_to_compare() {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/ci_gate.sh");
     let run = |brigade: &str| {
         let line = format!("cd r && '{script}' HEAD~1 HEAD --cache ../cache");
-        let mut command = repository.kitchen.shell(&line);
+        let mut command = repository.dir.shell(&line);
         command.env("GATE_BRIGADE", brigade);
         finish(command.stdin(Stdio::null()).spawn().unwrap())
     };
@@ -303,8 +303,8 @@ fn the_script_needs_brigade_to_compare() {
     }
     run(env!("CARGO_BIN_EXE_brigade")).expect(3);
     // It says the right thing and compares nothing.
-    repository.kitchen.write("mute", "#!/bin/sh\necho brigade 9.9.9\n");
-    let mute = repository.kitchen.path("mute");
-    finish(repository.kitchen.shell("chmod +x mute").spawn().unwrap()).expect(0);
+    repository.dir.write("mute", "#!/bin/sh\necho brigade 9.9.9\n");
+    let mute = repository.dir.path("mute");
+    finish(repository.dir.shell("chmod +x mute").spawn().unwrap()).expect(0);
     run(mute.to_str().unwrap()).expect(1).says("nothing was compared");
 }

@@ -1,30 +1,30 @@
 //! Limits and the sandbox, from the command line.
 
-use crate::util::{Kitchen, digests, finish};
+use crate::util::{TestDir, digests, finish};
 
 #[test]
 fn a_job_beyond_the_memory_limit_fails_and_the_others_run() {
-    let kitchen = Kitchen::new();
+    let dir = TestDir::new();
     let noops = "{\"kernel\":\"noop\"}\n".repeat(20);
-    kitchen.write("jobs.jsonl", format!("{{\"kernel\":\"hog\"}}\n{noops}"));
+    dir.write("jobs.jsonl", format!("{{\"kernel\":\"hog\"}}\n{noops}"));
     for method in ["spawn", "forkserver"] {
         let flags = "--ordered --memory-limit 256MiB --allow-fault-kernels";
         let line = format!("batch jobs.jsonl {flags} --start-method {method}");
-        let rows = kitchen.run(&line).expect(1).lines();
+        let rows = dir.run(&line).expect(1).lines();
         assert_eq!(rows[0]["status"], "failed");
         assert_eq!(rows[0]["attempts"], 1);
         assert!(rows[0]["error"].as_str().unwrap().contains("memory limit"), "{}", rows[0]);
         assert!(rows[1..=20].iter().all(|row| row["status"] == "ok"));
     }
-    let done = kitchen.run("run hog --memory-limit 256MiB").expect(1);
+    let done = dir.run("run hog --memory-limit 256MiB").expect(1);
     assert!(done.stdout.contains("failed: job 0: memory limit"), "{done:#?}");
-    kitchen.run("run hog -p mib=100 --memory-limit 256MiB").expect(0);
+    dir.run("run hog -p mib=100 --memory-limit 256MiB").expect(0);
 }
 
 #[test]
 fn a_job_beyond_the_processor_time_limit_fails() {
-    let kitchen = Kitchen::new();
-    let done = kitchen.run("run hang -p how=spin --cpu-limit 50ms --format json").expect(1);
+    let dir = TestDir::new();
+    let done = dir.run("run hang -p how=spin --cpu-limit 50ms --format json").expect(1);
     let job = &done.json()["jobs"][0];
     assert_eq!((&job["status"], &job["attempts"]), (&"failed".into(), &1.into()));
     assert!(job["error"].as_str().unwrap().starts_with("cpu limit"), "{job}");
@@ -32,23 +32,23 @@ fn a_job_beyond_the_processor_time_limit_fails() {
 
 #[test]
 fn limits_and_sandbox_need_worker_processes() {
-    let kitchen = Kitchen::new();
+    let dir = TestDir::new();
     for flag in ["--memory-limit 256MiB", "--cpu-limit 1s", "--sandbox", "--sandbox=best-effort"] {
-        let done = kitchen.run(&format!("run noop -b threads {flag}")).expect(2);
+        let done = dir.run(&format!("run noop -b threads {flag}")).expect(2);
         assert!(done.stderr.contains("--backend processes"), "{flag}: {}", done.stderr);
     }
-    let done = kitchen.run("run noop --memory-limit 1KiB").expect(2);
+    let done = dir.run("run noop --memory-limit 1KiB").expect(2);
     assert!(done.stderr.contains("--memory-limit"), "{}", done.stderr);
 }
 
 /// Every image kernel and format decodes, computes and encodes in the sandbox.
 #[test]
 fn outputs_in_the_sandbox_are_the_same_bytes() {
-    let kitchen = Kitchen::new();
+    let dir = TestDir::new();
     for (name, size) in
         [("a.png", "90x70"), ("b.jpg", "64x64"), ("c.webp", "31x17"), ("d.tiff", "20x30")]
     {
-        kitchen.image(name, size);
+        dir.image(name, size);
     }
     for kernel in [
         "grayscale",
@@ -64,7 +64,7 @@ fn outputs_in_the_sandbox_are_the_same_bytes() {
     ] {
         let run = |options: &str| {
             let line = format!("run {kernel} a.png b.jpg c.webp d.tiff --format json {options}");
-            digests(&kitchen.run(&line).expect(0).json())
+            digests(&dir.run(&line).expect(0).json())
         };
         let plain = run("-b sync");
         // One that lacks a part says so, and does the same.
@@ -79,10 +79,10 @@ fn outputs_in_the_sandbox_are_the_same_bytes() {
 
 #[test]
 fn address_space_that_is_not_enough_is_told_and_no_panic() {
-    let kitchen = Kitchen::new();
+    let dir = TestDir::new();
     let limited = |mib: u32, line: &str| {
-        let brigade = kitchen.command(line);
-        let mut shell = kitchen.shell(&format!("ulimit -v {}; exec \"$0\" \"$@\"", mib << 10));
+        let brigade = dir.command(line);
+        let mut shell = dir.shell(&format!("ulimit -v {}; exec \"$0\" \"$@\"", mib << 10));
         shell.arg(brigade.get_program()).args(brigade.get_args());
         finish(shell.spawn().unwrap())
     };
@@ -124,10 +124,10 @@ fn address_space_that_is_not_enough_is_told_and_no_panic() {
 
 #[test]
 fn descriptors_that_are_not_enough_are_noticed_at_the_start() {
-    let kitchen = Kitchen::new();
+    let dir = TestDir::new();
     let limited = |descriptors: u32, line: &str| {
-        let brigade = kitchen.command(line);
-        let mut shell = kitchen.shell(&format!("ulimit -n {descriptors}; exec \"$0\" \"$@\""));
+        let brigade = dir.command(line);
+        let mut shell = dir.shell(&format!("ulimit -n {descriptors}; exec \"$0\" \"$@\""));
         shell.arg(brigade.get_program()).args(brigade.get_args());
         finish(shell.spawn().unwrap())
     };

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use crate::skip::skip;
-use crate::util::{Kitchen, finish};
+use crate::util::{TestDir, finish};
 
 /// A control group with a limit of memory, as long as it lives.
 struct Group(PathBuf);
@@ -60,8 +60,8 @@ fn a_batch_in_a_small_control_group_loses_no_line() {
         Ok(group) => group,
         Err(error) => return skip("cgroup", &format!("no control group can be made: {error}")),
     };
-    let kitchen = Kitchen::new();
-    kitchen.write("jobs", "{\"kernel\":\"hog\",\"params\":{\"mib\":90}}\n".repeat(LINES));
+    let dir = TestDir::new();
+    dir.write("jobs", "{\"kernel\":\"hog\",\"params\":{\"mib\":90}}\n".repeat(LINES));
     let enter = group.0.join("cgroup.procs");
     for start in ["spawn", "forkserver"] {
         let script = format!(
@@ -69,7 +69,7 @@ fn a_batch_in_a_small_control_group_loses_no_line() {
             enter.display(),
             env!("CARGO_BIN_EXE_brigade")
         );
-        let done = finish(kitchen.shell(&script).spawn().unwrap()).expect(0);
+        let done = finish(dir.shell(&script).spawn().unwrap()).expect(0);
         let lines = done.lines();
         assert_eq!(lines.len(), LINES);
         assert!(lines.iter().all(|line| line["status"] == "ok"), "{lines:?}");

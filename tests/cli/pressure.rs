@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::util::{Kitchen, finish, wait_until};
+use crate::util::{TestDir, finish, wait_until};
 
 const LINE: &str = "{\"kernel\":\"noop\"}\n";
 
@@ -52,9 +52,9 @@ fn wait_until_full(written: &AtomicUsize) {
 /// greatest of the steps between: the heap keeps what queues took at most, so a queue that is
 /// fuller than ever before, as happens beside other load, raises it at one look. What is kept of
 /// each job raises it from look to look. The queues are filled once before anything is read.
-fn growth(kitchen: &Kitchen, flags: &str, count: usize, line: fn(usize) -> String) -> u64 {
+fn growth(dir: &TestDir, flags: &str, count: usize, line: fn(usize) -> String) -> u64 {
     let command = format!("batch - -b threads -w 2 {flags}");
-    let mut child = kitchen.command(&command).stdin(Stdio::piped()).spawn().unwrap();
+    let mut child = dir.command(&command).stdin(Stdio::piped()).spawn().unwrap();
     let (written, writer) = write_lines(&mut child, count, line);
     wait_until_full(&written);
     let mut looks = Vec::new();
@@ -88,38 +88,37 @@ const LITTLE: u64 = 64 * (COUNT as u64 * 2 / 3) / 1024;
 
 #[test]
 fn a_long_batch_takes_no_more_memory_than_a_short_one() {
-    let kitchen = Kitchen::new();
-    let grown = growth(&kitchen, "", COUNT, |_| LINE.to_owned());
+    let dir = TestDir::new();
+    let grown = growth(&dir, "", COUNT, |_| LINE.to_owned());
     assert!(grown < LITTLE, "{grown} KiB");
 }
 
 #[test]
 fn a_long_batch_with_outputs_takes_no_more_memory() {
-    let kitchen = Kitchen::new();
-    kitchen.write("x", "x");
+    let dir = TestDir::new();
+    dir.write("x", "x");
     let line = |number| {
         format!("{{\"kernel\":\"touch\",\"inputs\":[\"x\"],\"output\":\"out/{number}.bin\"}}\n")
     };
-    fs::create_dir(kitchen.path("out")).unwrap();
-    let grown = growth(&kitchen, "", COUNT, line);
+    fs::create_dir(dir.path("out")).unwrap();
+    let grown = growth(&dir, "", COUNT, line);
     assert!(grown < LITTLE, "{grown} KiB");
-    assert_eq!(fs::read_dir(kitchen.path("out")).unwrap().count(), COUNT);
+    assert_eq!(fs::read_dir(dir.path("out")).unwrap().count(), COUNT);
 }
 
 #[test]
 fn a_long_batch_with_a_journal_takes_a_few_bytes_a_job() {
-    let kitchen = Kitchen::new();
+    let dir = TestDir::new();
     let line = |number| format!("{{\"id\":\"{number}\",\"kernel\":\"noop\"}}\n");
-    let grown = growth(&kitchen, "--journal j", COUNT, line);
+    let grown = growth(&dir, "--journal j", COUNT, line);
     assert!(grown < LITTLE, "{grown} KiB");
 }
 
 #[test]
 fn a_writer_waits_while_nobody_reads_the_results() {
     const LINES: usize = 100_000;
-    let kitchen = Kitchen::new();
-    let mut child =
-        kitchen.command("batch - -b threads -w 2").stdin(Stdio::piped()).spawn().unwrap();
+    let dir = TestDir::new();
+    let mut child = dir.command("batch - -b threads -w 2").stdin(Stdio::piped()).spawn().unwrap();
     let (taken, writer) = write_lines(&mut child, LINES, |_| LINE.to_owned());
     wait_until_full(&taken);
     let last = taken.load(Ordering::Relaxed);
@@ -133,32 +132,32 @@ fn a_writer_waits_while_nobody_reads_the_results() {
 
 #[test]
 fn a_full_disk_is_told_with_the_name_of_the_file() {
-    let kitchen = Kitchen::new();
+    let dir = TestDir::new();
     for line in ["run noop --format json", "kernels", "batch jobs"] {
-        kitchen.write("jobs", LINE);
+        dir.write("jobs", LINE);
         let full = fs::File::options().write(true).open("/dev/full").unwrap();
-        let child = kitchen.command(line).stdout(full).spawn().unwrap();
+        let child = dir.command(line).stdout(full).spawn().unwrap();
         finish(child).expect(1).says("cannot write standard output");
     }
-    kitchen.run("run noop --output /dev/full").expect(1).says("cannot write /dev/full");
+    dir.run("run noop --output /dev/full").expect(1).says("cannot write /dev/full");
     // A limit on the size of files stands for a disk that is full: only the large result is
     // too much for it.
-    kitchen.image("small.png", "16x16");
-    kitchen.image("large.png", "400x400");
+    dir.image("small.png", "16x16");
+    dir.image("large.png", "400x400");
     let brigade = env!("CARGO_BIN_EXE_brigade");
     let run = "run blur large.png small.png -o out --ext npy -b threads --keep-going";
-    let child = kitchen.shell(&format!("trap '' XFSZ; ulimit -f 8; exec {brigade} {run}")).spawn();
+    let child = dir.shell(&format!("trap '' XFSZ; ulimit -f 8; exec {brigade} {run}")).spawn();
     let done = finish(child.unwrap()).expect(1);
     assert!(done.stdout.contains("cannot write out/large.npy: File too large"), "{done:#?}");
-    assert_eq!(kitchen.list("out"), ["small.npy"], "nothing partial");
+    assert_eq!(dir.list("out"), ["small.npy"], "nothing partial");
 }
 
 #[test]
 fn more_workers_than_there_can_be_are_refused() {
-    let kitchen = Kitchen::new();
-    kitchen.run("run noop -w 5000").expect(2).says("--workers sets it");
+    let dir = TestDir::new();
+    dir.run("run noop -w 5000").expect(2).says("--workers sets it");
     let brigade = env!("CARGO_BIN_EXE_brigade");
-    let child = kitchen.shell(&format!("ulimit -n 64; exec {brigade} run noop -w 20")).spawn();
+    let child = dir.shell(&format!("ulimit -n 64; exec {brigade} run noop -w 20")).spawn();
     finish(child.unwrap()).expect(5).says("raise ulimit -n");
-    kitchen.run("run noop --jobs 64 -w 32").expect(0);
+    dir.run("run noop --jobs 64 -w 32").expect(0);
 }

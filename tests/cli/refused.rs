@@ -6,18 +6,18 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::util::Kitchen;
+use crate::util::TestDir;
 
 /// A directory with a bit of everything.
-fn kitchen() -> Kitchen {
-    let kitchen = Kitchen::new();
-    kitchen.image("a.png", "8x8");
-    kitchen.write("s/a.png", kitchen.read("a.png"));
-    kitchen.write("old.png", "old");
-    kitchen.write("jobs.jsonl", "{\"kernel\":\"spin\",\"params\":{\"us\":1}}\n");
-    kitchen.write("junk.json", "{");
-    kitchen.write("run.json", r#"{"schema":"brigade.run.v1","jobs":[]}"#);
-    kitchen.write("strange.json", r#"{"schema":"other.v1"}"#);
+fn dir() -> TestDir {
+    let dir = TestDir::new();
+    dir.image("a.png", "8x8");
+    dir.write("s/a.png", dir.read("a.png"));
+    dir.write("old.png", "old");
+    dir.write("jobs.jsonl", "{\"kernel\":\"spin\",\"params\":{\"us\":1}}\n");
+    dir.write("junk.json", "{");
+    dir.write("run.json", r#"{"schema":"brigade.run.v1","jobs":[]}"#);
+    dir.write("strange.json", r#"{"schema":"other.v1"}"#);
     let bench = |experiment: &str| {
         let cell = format!(
             r#"{{"experiment":"{experiment}","case":{{"backend":"threads"}},"metric":"m",
@@ -25,11 +25,11 @@ fn kitchen() -> Kitchen {
         );
         format!(r#"{{"schema":"brigade.bench.v1","host":{{}},"experiments":[{cell}]}}"#)
     };
-    kitchen.write("r.json", bench("latency"));
-    kitchen.write("utf16", b"\xff\xfe{\0}\0\n\0");
-    kitchen.write("zeros", vec![0; 100_000]);
-    kitchen.write("other.json", bench("startup"));
-    kitchen
+    dir.write("r.json", bench("latency"));
+    dir.write("utf16", b"\xff\xfe{\0}\0\n\0");
+    dir.write("zeros", vec![0; 100_000]);
+    dir.write("other.json", bench("startup"));
+    dir
 }
 
 /// Everything below a directory.
@@ -51,11 +51,11 @@ fn everything(directory: &Path) -> BTreeMap<PathBuf, Option<Vec<u8>>> {
 /// Checks a table of command lines, and what is said of each.
 #[track_caller]
 fn refused(cases: &[(&str, &str)]) {
-    let kitchen = kitchen();
-    let before = everything(&kitchen.path(""));
+    let dir = dir();
+    let before = everything(&dir.path(""));
     let mut wrong = Vec::new();
     for (line, expected) in cases {
-        let done = kitchen.run(line);
+        let done = dir.run(line);
         // What the machine is like may be noted before that.
         let said: Vec<&str> =
             done.stderr.lines().filter(|line| !line.starts_with("brigade: note: ")).collect();
@@ -72,7 +72,7 @@ fn refused(cases: &[(&str, &str)]) {
         if !done.stdout.is_empty() {
             blame("standard output");
         }
-        if everything(&kitchen.path("")) != before {
+        if everything(&dir.path("")) != before {
             blame("something was changed");
         }
     }
@@ -278,8 +278,8 @@ fn a_name_with_a_line_end_is_told_in_one_line() {
 /// Lines of a batch that are no jobs; each has a row that says why, and nothing is left.
 #[test]
 fn a_line_that_is_no_job_is_told_by_its_number_and_the_others_run() {
-    let kitchen = kitchen();
-    let before = everything(&kitchen.path(""));
+    let dir = dir();
+    let before = everything(&dir.path(""));
     let cases = [
         ("{", "not JSON"),
         ("[1]", "not a job"),
@@ -313,7 +313,7 @@ fn a_line_that_is_no_job_is_told_by_its_number_and_the_others_run() {
     let good = r#"{"kernel":"spin","params":{"us":1},"timeout_ms":18446744073709551615}"#;
     text.push_str(good);
     text.push('\n');
-    let done = kitchen.feed("batch - --ordered", &text).expect(1);
+    let done = dir.feed("batch - --ordered", &text).expect(1);
     let rows = done.lines();
     assert_eq!(rows.len(), cases.len() + 1, "{done:#?}");
     for (i, (row, (line, expected))) in rows.iter().zip(&cases).enumerate() {
@@ -323,26 +323,26 @@ fn a_line_that_is_no_job_is_told_by_its_number_and_the_others_run() {
         assert_eq!(row["status"], "failed", "{line}: {row}");
     }
     assert_eq!(rows[cases.len()]["status"], "ok", "{}", rows[cases.len()]);
-    assert_eq!(everything(&kitchen.path("")), before);
+    assert_eq!(everything(&dir.path("")), before);
 }
 
 /// Files that are not what their kernel reads: exit code 1, the file is named, and no part
 /// of a result is there.
 #[test]
 fn a_file_that_is_not_what_it_should_be_fails_its_job_alone() {
-    let kitchen = kitchen();
-    kitchen.write("empty", "");
-    kitchen.write("text", "not what you think");
-    kitchen.write("half.png", &kitchen.read("a.png")[..40]);
-    kitchen.write("magic.npy", b"\x93NUMPY");
-    kitchen.write("riff.wav", b"RIFF\x24\0\0\0WAVEfmt ");
-    kitchen.write("claims.safetensors", b"\xff\xff\xff\xff\xff\xff\xff\x7f{}");
+    let dir = dir();
+    dir.write("empty", "");
+    dir.write("text", "not what you think");
+    dir.write("half.png", &dir.read("a.png")[..40]);
+    dir.write("magic.npy", b"\x93NUMPY");
+    dir.write("riff.wav", b"RIFF\x24\0\0\0WAVEfmt ");
+    dir.write("claims.safetensors", b"\xff\xff\xff\xff\xff\xff\xff\x7f{}");
     let header = "{'descr': '<f8', 'fortran_order': False, 'shape': (99999999999, 9), }";
     let mut bomb = b"\x93NUMPY\x01\x00".to_vec();
     bomb.extend((header.len() as u16).to_le_bytes());
     bomb.extend(header.as_bytes());
-    kitchen.write("bomb.npy", &bomb);
-    let before = everything(&kitchen.path(""));
+    dir.write("bomb.npy", &bomb);
+    let before = everything(&dir.path(""));
     for (kernel, file) in [
         ("blur", "empty"),
         ("blur", "text"),
@@ -362,12 +362,12 @@ fn a_file_that_is_not_what_it_should_be_fails_its_job_alone() {
         ("mlp", "text text"),
         ("mlp", "magic.npy claims.safetensors"),
     ] {
-        let done = kitchen.run(&format!("run {kernel} {file}")).expect(1);
+        let done = dir.run(&format!("run {kernel} {file}")).expect(1);
         let told = done.stdout.lines().find(|line| line.starts_with("failed: "));
         let file = file.split(' ').next().unwrap();
         assert!(told.is_some_and(|line| line.contains(file)), "{kernel} {file}: {done:#?}");
-        let out = kitchen.run(&format!("run {kernel} {file} -o out.bin"));
+        let out = dir.run(&format!("run {kernel} {file} -o out.bin"));
         assert_ne!(out.code, Some(0), "{kernel} {file}");
-        assert_eq!(everything(&kitchen.path("")), before, "{kernel} {file}: {out:#?}");
+        assert_eq!(everything(&dir.path("")), before, "{kernel} {file}: {out:#?}");
     }
 }

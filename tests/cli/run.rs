@@ -4,19 +4,19 @@ use std::io::{BufReader, Read};
 
 use serde_json::Value;
 
-use crate::util::{BACKENDS, Kitchen, digests, finish, next_line, signal, wait_until};
+use crate::util::{BACKENDS, TestDir, digests, finish, next_line, signal, wait_until};
 
 #[test]
 fn every_backend_writes_the_same_files() {
-    let kitchen = Kitchen::new();
-    kitchen.image("a.png", "64x48");
-    kitchen.image("b.jpg", "33x21");
+    let dir = TestDir::new();
+    dir.image("a.png", "64x48");
+    dir.image("b.jpg", "33x21");
     let mut expected = None;
     for backend in BACKENDS {
         let line = format!("run blur a.png b.jpg -p sigma=1.5 -b {backend} -o {backend}");
-        let done = kitchen.run(&format!("{line} --format json")).expect(0);
-        assert_eq!(kitchen.list(backend), ["a.png", "b.jpg"]);
-        let files = ["a.png", "b.jpg"].map(|name| kitchen.read(&format!("{backend}/{name}")));
+        let done = dir.run(&format!("{line} --format json")).expect(0);
+        assert_eq!(dir.list(backend), ["a.png", "b.jpg"]);
+        let files = ["a.png", "b.jpg"].map(|name| dir.read(&format!("{backend}/{name}")));
         let digests = digests(&done.json());
         assert_eq!(expected.get_or_insert((files.clone(), digests.clone())), &(files, digests));
     }
@@ -24,10 +24,10 @@ fn every_backend_writes_the_same_files() {
 
 #[test]
 fn the_report_is_complete_and_spans_add_up_exactly() {
-    let kitchen = Kitchen::new();
+    let dir = TestDir::new();
     for backend in ["sync", "threads", "processes"] {
         let line = format!("run blur --jobs 9 --size 60x40 -b {backend} --format json");
-        let report = kitchen.run(&line).expect(0).json();
+        let report = dir.run(&line).expect(0).json();
         assert_eq!(report["schema"], "brigade.run.v1");
         assert_eq!(report["config"]["backend"], backend);
         assert_eq!(report["config"]["kernel"], "blur");
@@ -67,9 +67,9 @@ fn the_report_is_complete_and_spans_add_up_exactly() {
 /// At depth 2 most jobs of a worker are given to it while it computes the one before.
 #[test]
 fn waiting_for_the_workers_job_before_is_told_apart_from_handing_over() {
-    let kitchen = Kitchen::new();
+    let dir = TestDir::new();
     let line = "run spin --jobs 12 -p us=5000 -w 1 --depth 2 --format json --output a.json";
-    let report = kitchen.run(line).expect(0).json();
+    let report = dir.run(line).expect(0).json();
     let mut behind = 0;
     for job in report["jobs"].as_array().unwrap() {
         let waited = nanos(&job["behind_us"]);
@@ -80,12 +80,12 @@ fn waiting_for_the_workers_job_before_is_told_apart_from_handing_over() {
     assert_eq!(of("behind_us"), behind);
     assert_eq!(of("handover_us"), of("overhead_us") - behind);
     assert!(3 * behind > of("compute_us"), "{}", report["summary"]);
-    kitchen.run("report a.json").expect(0);
-    let page = String::from_utf8(kitchen.read("a.html")).unwrap();
+    dir.run("report a.json").expect(0);
+    let page = String::from_utf8(dir.read("a.html")).unwrap();
     assert!(page.contains("for the job that its worker had before."), "{page}");
     // In one process a job is given to a thread that is free.
     let line = "run spin --jobs 4 -p us=1000 -w 1 -b threads --format json";
-    assert_eq!(kitchen.run(line).expect(0).json()["summary"]["behind_us"], 0);
+    assert_eq!(dir.run(line).expect(0).json()["summary"]["behind_us"], 0);
 }
 
 /// Microseconds as written, in whole nanoseconds: exact, no rounding in between.
@@ -98,21 +98,21 @@ fn nanos(micros: &Value) -> u64 {
 
 #[test]
 fn lines_of_json_stream_and_end_in_a_summary() {
-    let kitchen = Kitchen::new();
+    let dir = TestDir::new();
     let line = "run spin --jobs 20 -p us=100 -b threads --format jsonl --output copy.jsonl";
-    let done = kitchen.run(line).expect(0);
+    let done = dir.run(line).expect(0);
     let lines = done.lines();
     assert_eq!(lines.len(), 21);
     assert_eq!(lines[20]["summary"]["ok"], 20);
     assert!(lines[20].get("jobs").is_none());
-    assert_eq!(kitchen.read("copy.jsonl"), done.stdout.as_bytes());
+    assert_eq!(dir.read("copy.jsonl"), done.stdout.as_bytes());
 }
 
 #[test]
 fn the_human_summary_tells_what_was_and_where_time_went() {
-    let kitchen = Kitchen::new();
+    let dir = TestDir::new();
     for backend in ["threads", "processes"] {
-        let done = kitchen.run(&format!("run spin --jobs 8 -p us=2000 -b {backend}")).expect(0);
+        let done = dir.run(&format!("run spin --jobs 8 -p us=2000 -b {backend}")).expect(0);
         for text in [
             "8 ok",
             "jobs at a time",
@@ -135,14 +135,14 @@ fn the_human_summary_tells_what_was_and_where_time_went() {
 
 #[test]
 fn workers_that_share_cores_are_told_of_and_processor_time_is_counted() {
-    let kitchen = Kitchen::new();
+    let dir = TestDir::new();
     let workers = 2 * std::thread::available_parallelism().unwrap().get();
     for backend in ["threads", "processes"] {
         let line = format!("run blur --jobs 8 --size 300x300 -w {workers} -b {backend}");
-        let done = kitchen.run(&line).expect(0);
+        let done = dir.run(&line).expect(0);
         let told = format!("{workers} workers share ");
         assert!(done.stdout.contains(&told), "{}", done.stdout);
-        let summary = &kitchen.run(&format!("{line} --format json")).expect(0).json()["summary"];
+        let summary = &dir.run(&format!("{line} --format json")).expect(0).json()["summary"];
         assert!(summary["cpu_us"].as_f64().unwrap() > 0.0, "{summary}");
         assert_eq!(summary["jobs_in_kernel"], summary["speedup"]);
     }
@@ -150,27 +150,27 @@ fn workers_that_share_cores_are_told_of_and_processor_time_is_counted() {
 
 #[test]
 fn formats_follow_names() {
-    let kitchen = Kitchen::new();
-    kitchen.image("a.png", "20x10");
-    kitchen.run("run blur a.png -o b.jpg").expect(0);
-    assert_eq!(kitchen.read("b.jpg")[..2], [0xff, 0xd8]);
-    kitchen.run("run blur a.png b.jpg -o w --ext webp").expect(0);
-    assert_eq!(kitchen.list("w"), ["a.webp", "b.webp"]);
-    assert_eq!(kitchen.read("w/b.webp")[..4], *b"RIFF");
-    kitchen.run("run corners a.png -o c/").expect(0);
-    assert_eq!(kitchen.list("c"), ["a.json"]);
+    let dir = TestDir::new();
+    dir.image("a.png", "20x10");
+    dir.run("run blur a.png -o b.jpg").expect(0);
+    assert_eq!(dir.read("b.jpg")[..2], [0xff, 0xd8]);
+    dir.run("run blur a.png b.jpg -o w --ext webp").expect(0);
+    assert_eq!(dir.list("w"), ["a.webp", "b.webp"]);
+    assert_eq!(dir.read("w/b.webp")[..4], *b"RIFF");
+    dir.run("run corners a.png -o c/").expect(0);
+    assert_eq!(dir.list("c"), ["a.json"]);
 }
 
 #[test]
 fn without_keep_going_a_failure_ends_the_run_and_the_rest_is_cancelled() {
-    let kitchen = Kitchen::new();
-    kitchen.image("a.png", "16x16");
-    kitchen.write("b.png", "");
+    let dir = TestDir::new();
+    dir.image("a.png", "16x16");
+    dir.write("b.png", "");
     for name in ["c", "d", "e"] {
-        kitchen.write(&format!("{name}.png"), kitchen.read("a.png"));
+        dir.write(&format!("{name}.png"), dir.read("a.png"));
     }
     let all = "a.png b.png c.png d.png e.png";
-    let report = kitchen.run(&format!("run blur {all} -b sync --format json")).expect(1).json();
+    let report = dir.run(&format!("run blur {all} -b sync --format json")).expect(1).json();
     let statuses = |report: &Value| {
         let mut jobs = report["jobs"].as_array().unwrap().clone();
         jobs.sort_by_key(|job| job["id"].as_u64());
@@ -178,16 +178,16 @@ fn without_keep_going_a_failure_ends_the_run_and_the_rest_is_cancelled() {
     };
     assert_eq!(statuses(&report), ["ok", "failed", "cancelled", "cancelled", "cancelled"]);
     let line = format!("run blur {all} -b sync --format json --keep-going");
-    let report = kitchen.run(&line).expect(1).json();
+    let report = dir.run(&line).expect(1).json();
     assert_eq!(statuses(&report), ["ok", "failed", "ok", "ok", "ok"]);
 }
 
 #[test]
 fn stdout_closed_early_ends_quietly() {
-    let kitchen = Kitchen::new();
+    let dir = TestDir::new();
     for backend in ["sync", "threads", "processes"] {
         let line = format!("run spin --jobs 100000 -p us=200 -b {backend} --format jsonl");
-        let mut child = kitchen.command(&line).spawn().unwrap();
+        let mut child = dir.command(&line).spawn().unwrap();
         let mut stdout = BufReader::new(child.stdout.take().unwrap());
         next_line(&mut stdout);
         drop(stdout);
@@ -195,19 +195,19 @@ fn stdout_closed_early_ends_quietly() {
         assert!(done.stderr.is_empty(), "{}", done.stderr);
     }
     // Everything has run by the time that the summary finds nobody.
-    let mut child = kitchen.command("run spin --jobs 3 -p us=10 -b sync").spawn().unwrap();
+    let mut child = dir.command("run spin --jobs 3 -p us=10 -b sync").spawn().unwrap();
     drop(child.stdout.take());
     assert!(finish(child).expect(0).stderr.is_empty());
 }
 
 #[test]
 fn the_first_signal_lets_running_jobs_finish() {
-    let kitchen = Kitchen::new();
+    let dir = TestDir::new();
     for (backend, name, code) in
         [("processes", "INT", 130), ("threads", "TERM", 143), ("sync", "INT", 130)]
     {
         let line = format!("run spin --jobs 100000 -p us=2000 -b {backend} --format jsonl");
-        let mut child = kitchen.command(&line).spawn().unwrap();
+        let mut child = dir.command(&line).spawn().unwrap();
         let mut stdout = BufReader::new(child.stdout.take().unwrap());
         next_line(&mut stdout);
         signal(child.id(), name);
@@ -227,14 +227,14 @@ fn the_first_signal_lets_running_jobs_finish() {
 
 #[test]
 fn the_second_signal_kills_running_jobs() {
-    let kitchen = Kitchen::new();
+    let dir = TestDir::new();
     // The first job has its result; the second would run for longer than any test may.
-    kitchen.write(
+    dir.write(
         "jobs.jsonl",
         r#"{"kernel":"spin","params":{"us":1}}
 {"kernel":"spin","params":{"us":1000000000}}"#,
     );
-    let mut child = kitchen.command("batch jobs.jsonl -w 1 --log debug").spawn().unwrap();
+    let mut child = dir.command("batch jobs.jsonl -w 1 --log debug").spawn().unwrap();
     let mut stdout = BufReader::new(child.stdout.take().unwrap());
     let mut stderr = BufReader::new(child.stderr.take().unwrap());
     let mut hear = |what: &str| {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use crate::json_schema::check;
-use crate::util::Kitchen;
+use crate::util::TestDir;
 
 fn docs() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("docs")
@@ -42,15 +42,15 @@ fn json(bytes: &[u8]) -> Value {
 
 #[test]
 fn a_run_and_its_jobs_are_as_their_schemas_say() {
-    let kitchen = Kitchen::new();
-    kitchen.image("a.png", "20x10");
+    let dir = TestDir::new();
+    dir.image("a.png", "20x10");
     let (run, job) = (Schema::read("run.v1"), Schema::read("job.v1"));
     for line in [
         "blur a.png -o out/ -b processes --depth 2 --memory-limit 1GiB --timeout 60s",
         "noop --jobs 3 -b sync",
         "spin --jobs 3 -p us=10 -b threads -w 2",
     ] {
-        let done = kitchen.run(&format!("run {line} --format json")).expect(0).json();
+        let done = dir.run(&format!("run {line} --format json")).expect(0).json();
         run.accepts(&done);
         for key in ["summary", "schema", "jobs"] {
             let mut less = done.clone();
@@ -64,7 +64,7 @@ fn a_run_and_its_jobs_are_as_their_schemas_say() {
         wrong["jobs"][0]["spans_us"] = Value::Null;
         run.refuses(&wrong);
     }
-    let done = kitchen.run("run crash --jobs 2 --retries 0 --keep-going --format jsonl --log off");
+    let done = dir.run("run crash --jobs 2 --retries 0 --keep-going --format jsonl --log off");
     let lines = done.expect(1).lines();
     assert_eq!(lines.len(), 3);
     lines[..2].iter().for_each(|line| job.accepts(line));
@@ -73,8 +73,8 @@ fn a_run_and_its_jobs_are_as_their_schemas_say() {
 
 #[test]
 fn lines_of_a_batch_are_as_their_schemas_say() {
-    let kitchen = Kitchen::new();
-    kitchen.image("a.png", "20x10");
+    let dir = TestDir::new();
+    dir.image("a.png", "20x10");
     let lines = [
         r#"{"id": "x", "kernel": "blur", "params": {"sigma": 2}, "inputs": ["a.png"], "output": "b.png"}"#,
         r#"{"id": [1, null], "kernel": "grayscale", "inputs": [{"bytes": "YS5wbmc="}], "timeout_ms": 60000}"#,
@@ -85,16 +85,16 @@ fn lines_of_a_batch_are_as_their_schemas_say() {
     let misspelt = r#"{"kernel": "blur", "input": ["a.png"]}"#;
     asked.refuses(&json(misspelt.as_bytes()));
     let input = format!("{}\n{misspelt}\n", lines.join("\n"));
-    let done = kitchen.feed("batch - --keep-going --log off", &input).expect(1);
+    let done = dir.feed("batch - --keep-going --log off", &input).expect(1);
     assert_eq!(done.lines().len(), 4);
     done.lines().iter().for_each(|line| job.accepts(line));
 }
 
 #[test]
 fn benchmarks_and_comparisons_are_as_their_schemas_say() {
-    let kitchen = Kitchen::new();
+    let dir = TestDir::new();
     let (bench, line) = (Schema::read("bench.v1"), Schema::read("bench-line.v1"));
-    let read = |name: &str| kitchen.read(name);
+    let read = |name: &str| dir.read(name);
     let mut models: Vec<String> = Vec::new();
     for command in [
         "latency --sizes 0,4KiB,64KiB -b sync,threads --blocks 6",
@@ -105,7 +105,7 @@ fn benchmarks_and_comparisons_are_as_their_schemas_say() {
     ] {
         let code = i32::from(command.contains("/bin/false"));
         let exports = "--output all.json --export jsonl=lines.jsonl";
-        kitchen.run(&format!("bench {command} {exports}")).expect(code);
+        dir.run(&format!("bench {command} {exports}")).expect(code);
         let done = json(&read("all.json"));
         bench.accepts(&done);
         let names = done["models"].as_array().unwrap().iter();
@@ -136,7 +136,7 @@ fn benchmarks_and_comparisons_are_as_their_schemas_say() {
         ["compare all.json all.json", "ab --base true --head true --blocks 6 --budget 5s"]
     {
         let exports = "--format json --export jsonl=cells.jsonl";
-        let done = kitchen.run(&format!("{command} {exports}"));
+        let done = dir.run(&format!("{command} {exports}"));
         assert!([Some(0), Some(3), Some(4)].contains(&done.code), "{done:?}");
         compare.accepts(&done.json());
         let mut less = done.json();
@@ -149,10 +149,10 @@ fn benchmarks_and_comparisons_are_as_their_schemas_say() {
 
 #[test]
 fn what_is_told_of_the_machine_and_of_kernels_is_as_its_schema_says() {
-    let kitchen = Kitchen::new();
+    let dir = TestDir::new();
     for (command, name) in [("doctor", "doctor.v1"), ("kernels", "kernels.v1")] {
         let schema = Schema::read(name);
-        let done = kitchen.run(&format!("{command} --format json")).expect(0).json();
+        let done = dir.run(&format!("{command} --format json")).expect(0).json();
         schema.accepts(&done);
         let mut other = done;
         other["schema"] = "brigade.other.v1".into();
@@ -162,14 +162,14 @@ fn what_is_told_of_the_machine_and_of_kernels_is_as_its_schema_says() {
 
 #[test]
 fn a_journal_is_as_its_schema_says() {
-    let kitchen = Kitchen::new();
-    kitchen.image("a.png", "20x10");
-    kitchen.run("run blur a.png -o out/ --journal j").expect(0);
-    kitchen.run("run crash --retries 0 --journal k --log off").expect(1);
+    let dir = TestDir::new();
+    dir.image("a.png", "20x10");
+    dir.run("run blur a.png -o out/ --journal j").expect(0);
+    dir.run("run crash --retries 0 --journal k --log off").expect(1);
     let schema = Schema::read("journal.v3");
     let mut seen: Vec<String> = Vec::new();
     for name in ["j", "k"] {
-        let text = String::from_utf8(kitchen.read(name)).unwrap();
+        let text = String::from_utf8(dir.read(name)).unwrap();
         for line in text.lines() {
             let record = json(line.split_once(' ').unwrap().1.as_bytes());
             schema.accepts(&record);

@@ -4,7 +4,7 @@
 use brigade_proto::{is_printable, printable};
 use serde_json::json;
 
-use crate::util::Kitchen;
+use crate::util::TestDir;
 
 /// What a name or a message may hold. Among others: a line that clears the screen, what does the
 /// same in one character, a command of a build's log, and what turns the rest around.
@@ -22,11 +22,11 @@ fn is_harmless(what: &str, text: &str) {
 
 #[test]
 fn names_of_files_give_no_orders() {
-    let kitchen = Kitchen::new();
+    let dir = TestDir::new();
     // A `/` is the one thing that no name can hold.
     let names = [HOSTILE.to_owned(), "::error::b.png".to_owned(), "\u{9b}2J.png".to_owned()];
     for name in &names {
-        kitchen.write(name, "no image");
+        dir.write(name, "no image");
     }
     let files: Vec<String> =
         names.iter().map(|name| shell_words::quote(name).into_owned()).collect();
@@ -46,24 +46,24 @@ fn names_of_files_give_no_orders() {
         format!("compare '{HOSTILE}' '{HOSTILE}'"),
         format!("--{HOSTILE}"),
     ] {
-        let done = kitchen.run(&line);
+        let done = dir.run(&line);
         assert!(done.code.is_some_and(|code| code < 3), "{done:?}");
         is_harmless(&line, &done.stdout);
         is_harmless(&line, &done.stderr);
     }
     let line = json!({"id": HOSTILE, "kernel": "blur", "inputs": [HOSTILE], "output": HOSTILE});
-    let done = kitchen.feed("batch - --force", &format!("{line}\n")).expect(1);
+    let done = dir.feed("batch - --force", &format!("{line}\n")).expect(1);
     is_harmless("batch", &done.stdout);
     is_harmless("batch", &done.stderr);
     // And JSON says the same all the same.
     assert_eq!(done.lines()[0]["id"], HOSTILE);
-    let done = kitchen.run(&format!("run blur {files} --keep-going")).expect(1);
+    let done = dir.run(&format!("run blur {files} --keep-going")).expect(1);
     assert!(done.stdout.contains(&format!("failed: {}: not an image", printable(HOSTILE))));
 }
 
 #[test]
 fn what_a_saved_result_holds_gives_no_orders() {
-    let kitchen = Kitchen::new();
+    let dir = TestDir::new();
     let saved = |name: &str, times: f64| {
         let samples: Vec<f64> =
             (0..20).map(|i| times * (1.0 + f64::from(i % 4) / 1000.0)).collect();
@@ -74,16 +74,16 @@ fn what_a_saved_result_holds_gives_no_orders() {
         let cells = [cell(HOSTILE, HOSTILE), cell("=cmd()", "@SUM(1)"), cell("::error::z", "+1")];
         let value = json!({"schema": "brigade.bench.v1", "host": {"cpu": HOSTILE},
                            "experiments": cells, "warnings": [HOSTILE], "findings": [HOSTILE]});
-        kitchen.write(name, value.to_string());
+        dir.write(name, value.to_string());
     };
     saved("base.json", 1.0);
     saved("head.json", 1.5);
     let exports = ["csv", "csv-wide", "markdown", "junit", "openmetrics", "json", "jsonl"];
     let exports: String = exports.map(|form| format!(" --export {form}={form}")).concat();
-    let done = kitchen.run(&format!("compare base.json head.json{exports}")).expect(3);
+    let done = dir.run(&format!("compare base.json head.json{exports}")).expect(3);
     is_harmless("compare", &done.stdout);
     is_harmless("compare", &done.stderr);
-    let read = |name: &str| String::from_utf8(kitchen.read(name)).unwrap();
+    let read = |name: &str| String::from_utf8(dir.read(name)).unwrap();
     for form in ["csv", "csv-wide", "markdown", "openmetrics", "jsonl"] {
         is_harmless(form, &read(form));
     }
@@ -97,7 +97,7 @@ fn what_a_saved_result_holds_gives_no_orders() {
     }
     assert!(read("csv").contains("'=cmd()") && read("csv").contains("'@SUM(1)"));
     // Its own commands are whole, and there are no others.
-    let done = kitchen.run("compare base.json head.json --export github=-").expect(3);
+    let done = dir.run("compare base.json head.json --export github=-").expect(3);
     let commands: Vec<&str> =
         done.stdout.lines().filter(|line| line.trim_start().starts_with("::")).collect();
     assert_eq!(commands.len(), 3, "{}", done.stdout);
@@ -106,7 +106,7 @@ fn what_a_saved_result_holds_gives_no_orders() {
         "{commands:?}"
     );
     assert!(done.stdout.chars().all(|c| c == '\n' || is_printable(c)));
-    let page = kitchen.run("report head.json -o -").expect(0).stdout;
+    let page = dir.run("report head.json -o -").expect(0).stdout;
     assert!(page.chars().all(|c| c == '\n' || is_printable(c)));
 }
 

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use serde_json::Value;
 
-use crate::util::{Done, Kitchen};
+use crate::util::{Done, TestDir};
 
 /// Microseconds.
 type Slice = (f64, f64);
@@ -14,8 +14,8 @@ type Slice = (f64, f64);
 struct Timeline(Vec<Value>);
 
 impl Timeline {
-    fn read(kitchen: &Kitchen, name: &str) -> Self {
-        let document: Value = serde_json::from_slice(&kitchen.read(name)).unwrap();
+    fn read(dir: &TestDir, name: &str) -> Self {
+        let document: Value = serde_json::from_slice(&dir.read(name)).unwrap();
         assert_eq!(document["displayTimeUnit"], "ms");
         Self(document["traceEvents"].as_array().unwrap().clone())
     }
@@ -71,7 +71,7 @@ fn wall_and_gaps(slices: &[Slice]) -> (f64, f64) {
 
 #[test]
 fn each_workers_time_is_all_accounted_for() {
-    let kitchen = Kitchen::new();
+    let dir = TestDir::new();
     // The workers have unequal shares, so some are idle at the end.
     for (line, workers) in [
         ("run spin --jobs 13 -p us=20000 -b processes -w 3", 3),
@@ -82,9 +82,9 @@ fn each_workers_time_is_all_accounted_for() {
         ("run wait --jobs 13 -p us=20000 -b async", 1),
     ] {
         let begin = Instant::now();
-        let report = kitchen.run(&format!("{line} --trace t.json --format json")).expect(0).json();
+        let report = dir.run(&format!("{line} --trace t.json --format json")).expect(0).json();
         let outside = begin.elapsed().as_secs_f64() * 1e6;
-        let timeline = Timeline::read(&kitchen, "t.json");
+        let timeline = Timeline::read(&dir, "t.json");
         for (track, slices) in timeline.tracks() {
             for pair in slices.windows(2) {
                 assert!(pair[0].1 <= pair[1].0, "{line}: on track {track}: {pair:?}");
@@ -109,7 +109,7 @@ fn each_workers_time_is_all_accounted_for() {
         }
         jobs_are_all_there(&timeline, &report);
     }
-    assert_eq!(kitchen.list("."), ["t.json"], "no temporary file is left");
+    assert_eq!(dir.list("."), ["t.json"], "no temporary file is left");
 }
 
 fn jobs_are_all_there(timeline: &Timeline, report: &Value) {
@@ -141,9 +141,9 @@ fn jobs_are_all_there(timeline: &Timeline, report: &Value) {
 
 #[test]
 fn overlapping_waits_lie_on_tracks_of_their_own() {
-    let kitchen = Kitchen::new();
-    kitchen.run("run wait --jobs 4 -p us=100000 -b async --trace t.json").expect(0);
-    let timeline = Timeline::read(&kitchen, "t.json");
+    let dir = TestDir::new();
+    dir.run("run wait --jobs 4 -p us=100000 -b async --trace t.json").expect(0);
+    let timeline = Timeline::read(&dir, "t.json");
     let of_one = timeline.of("X").filter(|event| event["cat"] == "compute");
     let tracks: BTreeSet<_> = of_one.map(|event| event["tid"].as_u64()).collect();
     assert_eq!(tracks.len(), 4);
@@ -151,9 +151,9 @@ fn overlapping_waits_lie_on_tracks_of_their_own() {
 
 #[test]
 fn deaths_and_retries_are_marked() {
-    let kitchen = Kitchen::new();
-    let done = kitchen.run("run crash --retries 1 -w 1 --trace t.json --format json").expect(1);
-    let timeline = Timeline::read(&kitchen, "t.json");
+    let dir = TestDir::new();
+    let done = dir.run("run crash --retries 1 -w 1 --trace t.json --format json").expect(1);
+    let timeline = Timeline::read(&dir, "t.json");
     assert_eq!(timeline.instants(), ["retried", "crashed"]);
     accounts_for_all(&timeline, &done);
 }
@@ -168,16 +168,16 @@ fn accounts_for_all(timeline: &Timeline, done: &Done) {
 
 #[test]
 fn a_batch_has_a_timeline_as_well() {
-    let kitchen = Kitchen::new();
-    kitchen.image("a.png", "32x32");
-    kitchen.write(
+    let dir = TestDir::new();
+    dir.image("a.png", "32x32");
+    dir.write(
         "jobs.jsonl",
         r#"{"id":"first","kernel":"blur","inputs":["a.png"]}
 {"kernel":"no such"}
 {"kernel":"blur","inputs":["missing.png"]}"#,
     );
-    kitchen.run("batch jobs.jsonl -w 2 --trace t.json").expect(1);
-    let timeline = Timeline::read(&kitchen, "t.json");
+    dir.run("batch jobs.jsonl -w 2 --trace t.json").expect(1);
+    let timeline = Timeline::read(&dir, "t.json");
     let compute: Vec<_> = timeline.of("X").filter(|event| event["cat"] == "compute").collect();
     assert_eq!(compute.len(), 1);
     assert_eq!(compute[0]["name"], "blur a.png");
@@ -186,16 +186,16 @@ fn a_batch_has_a_timeline_as_well() {
 
 #[test]
 fn a_timeline_that_cannot_be_written_is_found_out_before_any_job() {
-    let kitchen = Kitchen::new();
-    kitchen.image("a.png", "8x8");
-    let image = kitchen.read("a.png");
-    std::os::unix::fs::symlink("link", kitchen.path("link")).unwrap();
+    let dir = TestDir::new();
+    dir.image("a.png", "8x8");
+    let image = dir.read("a.png");
+    std::os::unix::fs::symlink("link", dir.path("link")).unwrap();
     for trace in ["a.png", "no/such/t.json", ".", "link", "out.png", "copy.json"] {
         let line = format!("run blur a.png -o out.png --output copy.json --trace {trace}");
-        kitchen.run(&line).expect(2).says("--trace");
+        dir.run(&line).expect(2).says("--trace");
     }
-    kitchen.write("jobs.jsonl", "");
-    kitchen.run("batch jobs.jsonl --trace ./jobs.jsonl").expect(2).says("would overwrite");
-    assert_eq!(kitchen.read("a.png"), image);
-    assert_eq!(kitchen.list("."), ["a.png", "jobs.jsonl", "link"]);
+    dir.write("jobs.jsonl", "");
+    dir.run("batch jobs.jsonl --trace ./jobs.jsonl").expect(2).says("would overwrite");
+    assert_eq!(dir.read("a.png"), image);
+    assert_eq!(dir.list("."), ["a.png", "jobs.jsonl", "link"]);
 }

@@ -7,10 +7,10 @@ use std::os::unix::net::UnixListener;
 use rustix::fs::{CWD, Mode};
 use serde_json::{Value, json};
 
-use crate::util::{BACKENDS, Kitchen};
+use crate::util::{BACKENDS, TestDir};
 
-fn mkfifo(kitchen: &Kitchen, name: &str) {
-    rustix::fs::mkfifoat(CWD, kitchen.path(name), Mode::RUSR | Mode::WUSR).unwrap();
+fn mkfifo(dir: &TestDir, name: &str) {
+    rustix::fs::mkfifoat(CWD, dir.path(name), Mode::RUSR | Mode::WUSR).unwrap();
 }
 
 fn text(lines: &[Value]) -> String {
@@ -25,11 +25,11 @@ fn touch(input: &str) -> Value {
 /// end it.
 #[test]
 fn a_pipe_or_device_is_no_input_of_a_line() {
-    let kitchen = Kitchen::new();
-    mkfifo(&kitchen, "pipe");
-    let _socket = UnixListener::bind(kitchen.path("socket")).unwrap();
-    symlink("/proc/self/fd/0", kitchen.path("link")).unwrap();
-    kitchen.write("file", "text");
+    let dir = TestDir::new();
+    mkfifo(&dir, "pipe");
+    let _socket = UnixListener::bind(dir.path("socket")).unwrap();
+    symlink("/proc/self/fd/0", dir.path("link")).unwrap();
+    dir.write("file", "text");
     let refused = [
         ("pipe", "cannot read pipe: it is a pipe; a batch reads regular files only"),
         ("socket", "it is a socket"),
@@ -50,7 +50,7 @@ fn a_pipe_or_device_is_no_input_of_a_line() {
             // Many lines more: standard input is not drained by one of them.
             let flags = format!("--ordered -b {backend} {journal}");
             let many = [lines.clone(), vec![touch("file"); 300]].concat();
-            let done = kitchen.feed(&format!("batch - {flags}"), &text(&many)).expect(1);
+            let done = dir.feed(&format!("batch - {flags}"), &text(&many)).expect(1);
             let rows = done.lines();
             assert_eq!(rows.len(), many.len(), "{backend}");
             for (pair, (input, said)) in rows.chunks(2).zip(refused) {
@@ -64,40 +64,40 @@ fn a_pipe_or_device_is_no_input_of_a_line() {
                 assert_eq!(pair[1]["status"], "ok", "{backend}");
             }
             assert!(rows[2 * refused.len()..].iter().all(|row| row["status"] == "ok"));
-            let _ = fs::remove_file(kitchen.path("j"));
+            let _ = fs::remove_file(dir.path("j"));
         }
     }
 }
 
 #[test]
 fn a_pipe_is_no_output_of_a_line() {
-    let kitchen = Kitchen::new();
-    kitchen.image("a.png", "8x8");
-    mkfifo(&kitchen, "pipe.png");
+    let dir = TestDir::new();
+    dir.image("a.png", "8x8");
+    mkfifo(&dir, "pipe.png");
     let line = |output: &str| json!({"kernel": "blur", "inputs": ["a.png"], "output": output});
     for flags in ["", "--force", "--root ."] {
         let lines = text(&[line("pipe.png"), line("b.png")]);
-        let rows = kitchen.feed(&format!("batch - --ordered -w 1 {flags}"), &lines).expect(1);
+        let rows = dir.feed(&format!("batch - --ordered -w 1 {flags}"), &lines).expect(1);
         let rows = rows.lines();
         assert!(rows[0]["error"].as_str().unwrap().contains("it is a pipe"), "{rows:?}");
         assert_eq!(rows[1]["status"], "ok", "{rows:?}");
-        fs::remove_file(kitchen.path("b.png")).unwrap();
+        fs::remove_file(dir.path("b.png")).unwrap();
     }
 }
 
 #[test]
 fn a_root_confines_what_lines_read_and_write() {
-    let kitchen = Kitchen::new();
-    fs::create_dir(kitchen.path("root")).unwrap();
-    fs::create_dir(kitchen.path("other")).unwrap();
-    kitchen.image("root/a.png", "8x8");
-    kitchen.image("secret.png", "8x8");
-    symlink("../secret.png", kitchen.path("root/link.png")).unwrap();
-    symlink("../other", kitchen.path("root/dir")).unwrap();
-    symlink("../other/new.png", kitchen.path("root/dangling.png")).unwrap();
-    symlink("../other/many.3.png", kitchen.path("root/many.3.png")).unwrap();
-    let secret = kitchen.path("secret.png");
-    let absolute = kitchen.path("root/a.png");
+    let dir = TestDir::new();
+    fs::create_dir(dir.path("root")).unwrap();
+    fs::create_dir(dir.path("other")).unwrap();
+    dir.image("root/a.png", "8x8");
+    dir.image("secret.png", "8x8");
+    symlink("../secret.png", dir.path("root/link.png")).unwrap();
+    symlink("../other", dir.path("root/dir")).unwrap();
+    symlink("../other/new.png", dir.path("root/dangling.png")).unwrap();
+    symlink("../other/many.3.png", dir.path("root/many.3.png")).unwrap();
+    let secret = dir.path("secret.png");
+    let absolute = dir.path("root/a.png");
     let blur =
         |input: &str, output: &str| json!({"kernel": "blur", "inputs": [input], "output": output});
     let outside = "it is not under root, the --root of this batch";
@@ -117,11 +117,11 @@ fn a_root_confines_what_lines_read_and_write() {
         (blur("root/a.png", "root/many.png"), Some("cannot write root/many.3.png")),
         (blur("root/a.png", "root/none/x.png"), Some("there is no directory root/none")),
     ];
-    let before = kitchen.read("secret.png");
+    let before = dir.read("secret.png");
     let lines: Vec<Value> = cases.iter().map(|(line, _)| line.clone()).collect();
     for flags in ["-b sync --force", "-b processes --force", "-b threads --force --journal j"] {
         let line = format!("batch - --ordered --root root {flags}");
-        let rows = kitchen.feed(&line, &text(&lines)).expect(1).lines();
+        let rows = dir.feed(&line, &text(&lines)).expect(1).lines();
         for (row, (line, said)) in rows.iter().zip(&cases) {
             match said {
                 None => assert_eq!(row["status"], "ok", "{row}"),
@@ -131,41 +131,41 @@ fn a_root_confines_what_lines_read_and_write() {
                 }
             }
         }
-        assert_eq!(kitchen.list("other"), [""; 0]);
-        assert_eq!(kitchen.read("secret.png"), before);
+        assert_eq!(dir.list("other"), [""; 0]);
+        assert_eq!(dir.read("secret.png"), before);
         let here = ["a.png", "b.png", "c.png", "dangling.png", "dir", "link.png", "many.3.png"];
-        assert_eq!(kitchen.list("root"), here);
+        assert_eq!(dir.list("root"), here);
     }
-    kitchen.run("batch - --root secret.png").expect(2).says("cannot use --root secret.png");
-    kitchen.run("batch - --root nowhere").expect(2).says("cannot use --root nowhere");
+    dir.run("batch - --root secret.png").expect(2).says("cannot use --root secret.png");
+    dir.run("batch - --root nowhere").expect(2).says("cannot use --root nowhere");
 }
 
 #[test]
 fn kernels_that_go_wrong_on_purpose_need_a_flag() {
-    let kitchen = Kitchen::new();
+    let dir = TestDir::new();
     let faults = ["crash", "panic", "hang", "hog"];
     let lines: Vec<Value> = faults.iter().map(|kernel| json!({"kernel": kernel})).collect();
-    let rows = kitchen.feed("batch - --ordered", &text(&lines)).expect(1).lines();
+    let rows = dir.feed("batch - --ordered", &text(&lines)).expect(1).lines();
     for (row, kernel) in rows.iter().zip(faults) {
         let error = row["error"].as_str().unwrap();
         assert_eq!(row["attempts"], 0);
         assert!(error.contains(kernel) && error.contains("--allow-fault-kernels"), "{error}");
     }
     let line = text(&[json!({"kernel": "panic"})]);
-    let rows = kitchen.feed("batch - --allow-fault-kernels", &line).expect(1).lines();
+    let rows = dir.feed("batch - --allow-fault-kernels", &line).expect(1).lines();
     assert!(rows[0]["error"].as_str().unwrap().contains("always panics"), "{rows:?}");
     // `run` is said by who starts it.
-    kitchen.run("run panic").expect(1);
+    dir.run("run panic").expect(1);
 }
 
 /// The same file by another name of its directory is found; a root that is a link is followed once.
 #[test]
 fn a_root_may_be_named_in_several_ways() {
-    let kitchen = Kitchen::new();
-    fs::create_dir(kitchen.path("root")).unwrap();
-    File::create(kitchen.path("root/file")).unwrap();
-    symlink("root", kitchen.path("alias")).unwrap();
-    let here = kitchen.path("root");
+    let dir = TestDir::new();
+    fs::create_dir(dir.path("root")).unwrap();
+    File::create(dir.path("root/file")).unwrap();
+    symlink("root", dir.path("alias")).unwrap();
+    let here = dir.path("root");
     for (root, input) in [
         ("alias", "alias/file"),
         ("alias", "root/file"),
@@ -173,6 +173,6 @@ fn a_root_may_be_named_in_several_ways() {
         (here.to_str().unwrap(), "root/file"),
     ] {
         let line = text(&[touch(input)]);
-        kitchen.feed(&format!("batch - -b sync --root {root}"), &line).expect(0);
+        dir.feed(&format!("batch - -b sync --root {root}"), &line).expect(0);
     }
 }

@@ -9,7 +9,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Once};
 use std::time::{Duration, Instant};
 
-use brigade_sys::bell::wait_readable;
+use brigade_sys::event_fd::wait_readable;
 use serde_json::Value;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 use tempfile::TempDir;
@@ -19,7 +19,7 @@ const CAP: Duration = Duration::from_secs(120);
 
 /// A fresh directory in which the program runs, and one for its sockets: tests, and another
 /// Brigade of this user, do not come across each other.
-pub(crate) struct Kitchen {
+pub(crate) struct TestDir {
     dir: TempDir,
     runtime: TempDir,
 }
@@ -46,7 +46,7 @@ pub(crate) struct Done {
     pub(crate) stderr: String,
 }
 
-impl Kitchen {
+impl TestDir {
     pub(crate) fn new() -> Self {
         default_signals();
         // The path of a socket has to be short.

@@ -5,7 +5,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use brigade_ipc::{Bounds, Patience};
+use brigade_ipc::{Bounds, SpinPolicy};
 use brigade_proto::limits;
 use brigade_sys::confine::Readable;
 
@@ -103,7 +103,7 @@ names! {
 pub struct PoolConfig {
     /// How jobs are executed.
     pub backend: Backend,
-    /// How many lanes. Always 1 for `sync` and `async`.
+    /// How many slots. Always 1 for `sync` and `async`.
     pub workers: usize,
     /// How bytes reach a worker process.
     pub transport: Transport,
@@ -195,8 +195,8 @@ impl Default for PoolConfig {
 pub(crate) const LEAST_MEMORY: u64 = 4 << 20;
 
 impl PoolConfig {
-    /// How many lanes the backend really has.
-    pub fn lanes(&self) -> usize {
+    /// How many slots the backend really has.
+    pub fn slots(&self) -> usize {
         match self.backend {
             Backend::Sync | Backend::Async => 1,
             Backend::Threads | Backend::ThreadsGil | Backend::Processes => self.workers,
@@ -217,8 +217,8 @@ impl PoolConfig {
         }
     }
 
-    pub(crate) fn patience(&self) -> Patience {
-        executor::patience(self.spin)
+    pub(crate) fn spin_policy(&self) -> SpinPolicy {
+        executor::spin_policy(self.spin)
     }
 
     /// Whether a pool can be like that.

@@ -1,13 +1,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use brigade_ipc::{ArenaSlab, Patience};
+use brigade_ipc::{ArenaSlab, SpinPolicy};
 use brigade_proto::WorkerId;
 use brigade_sys::clock;
 use serde::Serialize;
 
-use crate::ticket::{Task, Ticket, Wanted};
-use crate::{Backend, PoolError, SubmitError, wake_up};
+use crate::job_state::{JobState, Task, Waitable};
+use crate::{Backend, PoolError, SubmitError, wakeup_latency};
 
 /// A way to execute jobs. [`Pool`](crate::Pool) is the face that callers see;
 /// what differs between backends is behind this trait, and one conformance suite
@@ -16,7 +16,7 @@ use crate::{Backend, PoolError, SubmitError, wake_up};
 /// Duties of an implementation:
 /// - a task that was accepted is finished exactly once, whatever happens;
 /// - tasks are taken in the order of submission;
-/// - a task whose ticket cannot be taken ([`Ticket::take`]) was cancelled and is
+/// - a task whose job state cannot be taken ([`JobState::take`]) was cancelled and is
 ///   dropped;
 /// - spans are stamped as [`brigade_proto::Span`] defines them.
 pub(crate) trait Executor: Send + Sync {
@@ -32,14 +32,14 @@ pub(crate) trait Executor: Send + Sync {
         None
     }
 
-    /// Whether tasks may stand for chunks.
+    /// Whether tasks may stand for batches.
     fn takes_chunks(&self) -> bool {
         false
     }
 
     /// Waits until something is there that a job of this executor brings, for at
     /// most `limit`.
-    fn wait(&self, wanted: &dyn Wanted, limit: Option<Duration>) {
+    fn wait(&self, wanted: &dyn Waitable, limit: Option<Duration>) {
         wait_patiently(wanted, limit);
     }
 
@@ -52,7 +52,7 @@ pub(crate) trait Executor: Send + Sync {
     }
 
     /// A running job was cancelled: end it if that is possible.
-    fn cancel_running(&self, ticket: &Arc<Ticket>);
+    fn cancel_running(&self, job_state: &Arc<JobState>);
 
     /// Stops worker processes until [`Executor::resume`]. Threads of this process need nothing:
     /// they stop with it.
@@ -72,9 +72,9 @@ pub(crate) trait Executor: Send + Sync {
     fn close(&self) -> Vec<WorkerReport>;
 }
 
-pub(crate) fn wait_patiently(wanted: &dyn Wanted, limit: Option<Duration>) {
+pub(crate) fn wait_patiently(wanted: &dyn Waitable, limit: Option<Duration>) {
     let begin = clock::now();
-    if patience(None).wait(|| wanted.is_ready()) {
+    if spin_policy(None).wait(|| wanted.is_ready()) {
         return;
     }
     while !wanted.is_ready() {
@@ -88,8 +88,8 @@ pub(crate) fn wait_patiently(wanted: &dyn Wanted, limit: Option<Duration>) {
 }
 
 /// How somebody waits before it sleeps: `--spin`, or about what waking it costs.
-pub(crate) fn patience(spin: Option<Duration>) -> Patience {
-    Patience { spins: 100, yields: spin.unwrap_or_else(wake_up::cost) }
+pub(crate) fn spin_policy(spin: Option<Duration>) -> SpinPolicy {
+    SpinPolicy { spins: 100, yields: spin.unwrap_or_else(wakeup_latency::cost) }
 }
 
 /// How a run is ended early.
@@ -116,7 +116,7 @@ pub struct Status {
 /// What one worker did, from start to end.
 #[derive(Clone, Debug, Serialize)]
 pub struct WorkerReport {
-    /// The lane.
+    /// The slot.
     pub worker: WorkerId,
     /// The process; the last one, if it was replaced.
     pub pid: u32,
@@ -127,10 +127,10 @@ pub struct WorkerReport {
     /// Nanoseconds from the pool's creation until it was ready for the first time.
     pub ready_ns: u64,
     /// Nanoseconds of processor time in user and system mode; for a worker
-    /// process, of all processes in this lane together.
+    /// process, of all processes in this slot together.
     pub cpu_ns: Option<u64>,
-    /// Largest resident set of any process in this lane, in bytes. Unknown for
-    /// lanes inside the coordinator.
+    /// Largest resident set of any process in this slot, in bytes. Unknown for
+    /// slots inside the coordinator.
     pub peak_rss_bytes: Option<u64>,
 }
 

@@ -5,11 +5,11 @@ use std::time::Duration;
 use brigade_proto::{JobId, Outcome};
 
 use crate::executor::Executor;
-use crate::ticket::Ticket;
+use crate::job_state::JobState;
 
 /// A job that was submitted. Dropping it does not cancel the job.
 pub struct JobHandle {
-    ticket: Arc<Ticket>,
+    job_state: Arc<JobState>,
     executor: Arc<dyn Executor>,
 }
 
@@ -20,20 +20,20 @@ impl fmt::Debug for JobHandle {
 }
 
 impl JobHandle {
-    pub(crate) fn new(ticket: Arc<Ticket>, executor: Arc<dyn Executor>) -> Self {
-        Self { ticket, executor }
+    pub(crate) fn new(job_state: Arc<JobState>, executor: Arc<dyn Executor>) -> Self {
+        Self { job_state, executor }
     }
 
     /// The job's number in its pool.
     pub fn id(&self) -> JobId {
-        self.ticket.id
+        self.job_state.id
     }
 
     /// Waits for the outcome.
     pub fn wait(self) -> Outcome {
         loop {
-            self.executor.wait(&*self.ticket, None);
-            if let Some(outcome) = self.ticket.outcome() {
+            self.executor.wait(&*self.job_state, None);
+            if let Some(outcome) = self.job_state.outcome() {
                 return outcome;
             }
         }
@@ -44,8 +44,8 @@ impl JobHandle {
     /// # Errors
     /// Gives the handle back when the job has not ended by then; it goes on.
     pub fn wait_timeout(self, limit: Duration) -> Result<Outcome, Self> {
-        self.executor.wait(&*self.ticket, Some(limit));
-        self.ticket.outcome().ok_or(self)
+        self.executor.wait(&*self.job_state, Some(limit));
+        self.job_state.outcome().ok_or(self)
     }
 
     /// Ends the job early if it has not ended yet; its outcome is
@@ -55,8 +55,8 @@ impl JobHandle {
     /// is killed and replaced. A kernel in this process is asked to stop: one
     /// that never looks runs to its end, and its result is dropped.
     pub fn cancel(&self) {
-        if !self.ticket.cancel() {
-            self.executor.cancel_running(&self.ticket);
+        if !self.job_state.cancel() {
+            self.executor.cancel_running(&self.job_state);
         }
     }
 }

@@ -12,7 +12,7 @@ use brigade_sys::clock;
 use crate::stall::{Frozen, Stopwatch};
 
 /// A kernel call that may be interrupted by waits.
-pub(crate) struct Call<'a> {
+pub(crate) struct WakePolicy<'a> {
     entry: &'a Entry,
     context: Context<'a>,
 }
@@ -32,7 +32,7 @@ pub(crate) enum CallError {
     Failed(JobError),
 }
 
-impl<'a> Call<'a> {
+impl<'a> WakePolicy<'a> {
     pub(crate) fn new(entry: &'a Entry, context: Context<'a>) -> Self {
         install_hook();
         Self { entry, context }
@@ -193,7 +193,7 @@ impl Control for Deadline<'_> {
 /// Runs a call to its end on this thread; `sleep` is how it waits. Returns when
 /// the kernel returned last.
 pub(crate) fn run_to_end(
-    call: &mut Call<'_>,
+    call: &mut WakePolicy<'_>,
     deadline: &Deadline<'_>,
     mut sleep: impl FnMut(Duration),
 ) -> (Nanos, Result<Notes, CallError>) {

@@ -5,7 +5,7 @@
 //! Start at [`Pool::builder`]. A program that uses [`Backend::Processes`] calls
 //! [`run_if_worker`] first thing in its `main`: it is its own worker program.
 
-mod chunk;
+mod batch;
 mod config;
 mod environment;
 mod error;
@@ -13,14 +13,14 @@ mod executor;
 mod handle;
 mod in_process;
 mod invoke;
+mod job_state;
 mod load;
 mod log;
 mod map;
 mod pool;
 mod processes;
 mod stall;
-mod ticket;
-mod wake_up;
+mod wakeup_latency;
 
 pub use brigade_sys::confine::{Readable, Root};
 pub use config::{Backend, PoolConfig, Sandbox, StartMethod, Transport};

@@ -142,7 +142,7 @@ pub(crate) fn place(
         Source::Bytes(bytes) if is_placed(bytes, arena) => Ok(Some(bytes.clone())),
         Source::Bytes(bytes) => Ok(arena.take(bytes.len()).map(|mut slab| {
             slab.copy_from_slice(bytes);
-            Bytes::lent(Arc::new(slab))
+            Bytes::from_owner(Arc::new(slab))
         })),
         Source::File(path) => {
             let full = std::cell::Cell::new(false);
@@ -152,7 +152,7 @@ pub(crate) fn place(
                 slab
             });
             match slab {
-                Ok(slab) => Ok(Some(Bytes::lent(Arc::new(slab)))),
+                Ok(slab) => Ok(Some(Bytes::from_owner(Arc::new(slab)))),
                 Err(_) if full.get() => Ok(None),
                 Err(error) => Err(error),
             }
@@ -241,7 +241,7 @@ fn stream(
     longest: usize,
 ) -> Result<Vec<u8>, JobError> {
     let unread = |message: String| JobError::Read { path: path.to_owned(), message };
-    let (mut bytes, mut chunk) = (Vec::new(), vec![0; 64 << 10]);
+    let (mut bytes, mut batch) = (Vec::new(), vec![0; 64 << 10]);
     loop {
         // A pipe that had no writer yet has one when it is readable; until then a read would
         // take it for ended.
@@ -250,7 +250,7 @@ fn stream(
         }
         // Also where something always is there to be read.
         limit.over(path).map_or(Ok(()), Err)?;
-        match file.read(&mut chunk) {
+        match file.read(&mut batch) {
             Ok(0) => return Ok(bytes),
             Ok(n) if n > longest - bytes.len() => {
                 return Err(unread(format!(
@@ -260,7 +260,7 @@ fn stream(
             }
             Ok(n) => {
                 bytes.try_reserve(n).map_err(|error| unread(error.to_string()))?;
-                bytes.extend_from_slice(&chunk[..n]);
+                bytes.extend_from_slice(&batch[..n]);
             }
             Err(error) => match error.kind() {
                 io::ErrorKind::Interrupted | io::ErrorKind::WouldBlock => {}

@@ -8,8 +8,8 @@ use brigade_kernels::KernelId;
 use brigade_proto::{JobError, JobId, JobSpec, Notes, Outcome, Params, Stamps};
 use brigade_sys::clock;
 
-use crate::chunk::{Batch, Chunk, Pace, bytes_of, is_chunkable};
-use crate::ticket::Basket;
+use crate::batch::{BatchSizer, JobBatch, Outcomes, bytes_of, is_batchable};
+use crate::job_state::CompletionQueue;
 use crate::{Pool, SubmitError};
 
 /// Bytes of inputs that are taken ahead, beyond what the workers have: a queue of large ones would
@@ -18,7 +18,7 @@ const BYTES_AHEAD: usize = 256 << 20;
 
 /// Jobs out of an iterator and outcomes into batches: what the two kinds of map have
 /// in common.
-struct Flow<'p, I> {
+struct MapDriver<'p, I> {
     pool: &'p Pool,
     jobs: Option<I>,
     taken: usize,
@@ -27,12 +27,12 @@ struct Flow<'p, I> {
     in_flight: usize,
     /// Of their inputs, as far as they are in memory.
     bytes: usize,
-    basket: Arc<Basket>,
+    completions: Arc<CompletionQueue>,
     /// Batches that are there, the latest first.
-    ready: Vec<Batch>,
+    ready: Vec<Outcomes>,
     /// A job that the pool has refused, not yet handed out.
     refused: Option<(usize, Outcome)>,
-    pace: Pace,
+    sizer: BatchSizer,
     resolved: Option<Resolved>,
 }
 
@@ -51,7 +51,7 @@ struct Resolved {
     params: Arc<Params>,
 }
 
-impl<'p, I: Iterator<Item = JobSpec>> Flow<'p, I> {
+impl<'p, I: Iterator<Item = JobSpec>> MapDriver<'p, I> {
     fn new(pool: &'p Pool, jobs: I) -> Self {
         Self {
             pool,
@@ -60,15 +60,15 @@ impl<'p, I: Iterator<Item = JobSpec>> Flow<'p, I> {
             flights: BTreeMap::new(),
             in_flight: 0,
             bytes: 0,
-            basket: Arc::default(),
+            completions: Arc::default(),
             ready: Vec::new(),
             refused: None,
-            pace: Pace::new(pool.config().lanes(), pool.config().queue),
+            sizer: BatchSizer::new(pool.config().slots(), pool.config().queue),
             resolved: None,
         }
     }
 
-    fn chunk_size(&self) -> usize {
+    fn batch_size(&self) -> usize {
         if !self.pool.executor().takes_chunks() {
             return 1;
         }
@@ -76,7 +76,7 @@ impl<'p, I: Iterator<Item = JobSpec>> Flow<'p, I> {
             (least, Some(most)) if least == most => Some(most),
             _ => None,
         });
-        self.pace.size(left)
+        self.sizer.size(left)
     }
 
     /// Hands over jobs until enough are in flight; `kept` outcomes that are there but
@@ -85,12 +85,12 @@ impl<'p, I: Iterator<Item = JobSpec>> Flow<'p, I> {
         while self.jobs.is_some() && self.refused.is_none() {
             let config = self.pool.config();
             let window = config.queue.saturating_sub(kept).max(1);
-            if self.bytes >= BYTES_AHEAD && self.in_flight >= config.lanes() * config.depth {
+            if self.bytes >= BYTES_AHEAD && self.in_flight >= config.slots() * config.depth {
                 return;
             }
             // Half of it: the workers have the other half while one is made up.
-            let size = self.chunk_size().min(window.div_ceil(2));
-            // Not before there is room for a whole chunk, or a window that was filled with
+            let size = self.batch_size().min(window.div_ceil(2));
+            // Not before there is room for a whole batch, or a window that was filled with
             // single jobs would stay so: one comes back, one goes out.
             if self.in_flight + size > window {
                 return;
@@ -102,44 +102,44 @@ impl<'p, I: Iterator<Item = JobSpec>> Flow<'p, I> {
     /// Hands over the next job, or the next `size` of them if they may go together.
     fn hand_over(&mut self, size: usize) {
         let place = self.taken;
-        let mut chunk = Chunk::new(&self.basket);
+        let mut batch = JobBatch::new(&self.completions);
         let mut single = None;
-        while chunk.count < size {
+        while batch.count < size {
             let Some(job) = self.jobs.as_mut().and_then(Iterator::next) else {
                 self.jobs = None;
                 break;
             };
             self.taken += 1;
             let has_timeout = job.timeout.is_some() || self.pool.config().timeout.is_some();
-            if size == 1 || !is_chunkable(&job.inputs, has_timeout) {
+            if size == 1 || !is_batchable(&job.inputs, has_timeout) {
                 single = Some(job);
                 break;
             }
             match self.resolve(&job) {
-                Ok((kernel, params)) => chunk.push(kernel, &params, job.inputs),
+                Ok((kernel, params)) => batch.push(kernel, &params, job.inputs),
                 Err(error) => {
                     self.refused = Some((self.taken - 1, refusal(&error)));
                     break;
                 }
             }
         }
-        let count = chunk.count;
+        let count = batch.count;
         if count > 0 {
-            match self.pool.submit_chunk(chunk) {
+            match self.pool.submit_batch(batch) {
                 Ok(first) => self.took_off(first, Flight { place, left: count, bytes: 0 }),
                 // The pool is closed, so the next job is refused too.
                 Err(error) => {
                     for i in 0..count {
                         let id = self.pool.refused_id();
                         self.took_off(id, Flight { place: place + i, left: 1, bytes: 0 });
-                        self.ready.push(Batch::one(Outcome { id, ..refusal(&error) }));
+                        self.ready.push(Outcomes::one(Outcome { id, ..refusal(&error) }));
                     }
                 }
             }
         }
         if let Some(job) = single {
             let bytes = job.inputs.iter().map(bytes_of).sum();
-            match self.pool.submit_into(job, &self.basket) {
+            match self.pool.submit_into(job, &self.completions) {
                 Ok(id) => self.took_off(id, Flight { place: self.taken - 1, left: 1, bytes }),
                 Err(error) => self.refused = Some((self.taken - 1, refusal(&error))),
             }
@@ -172,10 +172,10 @@ impl<'p, I: Iterator<Item = JobSpec>> Flow<'p, I> {
     }
 
     /// The next outcomes, of jobs at consecutive places, and the first one's place.
-    fn batch(&mut self, kept: usize) -> Option<(usize, Batch)> {
+    fn next_outcomes(&mut self, kept: usize) -> Option<(usize, Outcomes)> {
         self.fill(kept);
         if let Some((place, outcome)) = self.refused.take() {
-            return Some((place, Batch::one(outcome)));
+            return Some((place, Outcomes::one(outcome)));
         }
         if self.flights.is_empty() {
             return None;
@@ -184,13 +184,13 @@ impl<'p, I: Iterator<Item = JobSpec>> Flow<'p, I> {
             if let Some(outcomes) = self.ready.pop() {
                 return self.landed(outcomes);
             }
-            self.pool.executor().wait(&*self.basket, None);
-            self.basket.empty_into(&mut self.ready);
+            self.pool.executor().wait(&*self.completions, None);
+            self.completions.empty_into(&mut self.ready);
             self.ready.reverse();
         }
     }
 
-    fn landed(&mut self, outcomes: Batch) -> Option<(usize, Batch)> {
+    fn landed(&mut self, outcomes: Outcomes) -> Option<(usize, Outcomes)> {
         let number = outcomes.first()?;
         let (&first, flight) = self.flights.range_mut(..=number.0).next_back()?;
         let place = flight.place + (number.0 - first) as usize;
@@ -200,7 +200,7 @@ impl<'p, I: Iterator<Item = JobSpec>> Flow<'p, I> {
             self.flights.remove(&first);
         }
         self.in_flight -= outcomes.len();
-        self.pace.learn(outcomes.len(), outcomes.occupied());
+        self.sizer.learn(outcomes.len(), outcomes.occupied());
         Some((place, outcomes))
     }
 }
@@ -229,20 +229,20 @@ fn refusal(error: &SubmitError) -> Outcome {
 /// Each item is the place of the job in the iterator, counted from 0, and its
 /// outcome. A job that the pool refuses ends as failed, the others run.
 pub struct MapUnordered<'p, I> {
-    flow: Flow<'p, I>,
+    driver: MapDriver<'p, I>,
     place: usize,
-    batch: Batch,
+    current: Outcomes,
 }
 
 impl<I> fmt::Debug for MapUnordered<'_, I> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "MapUnordered({} in flight)", self.flow.in_flight)
+        write!(f, "MapUnordered({} in flight)", self.driver.in_flight)
     }
 }
 
 impl<'p, I: Iterator<Item = JobSpec>> MapUnordered<'p, I> {
     pub(crate) fn new(pool: &'p Pool, jobs: I) -> Self {
-        Self { flow: Flow::new(pool, jobs), place: 0, batch: Batch::One(None) }
+        Self { driver: MapDriver::new(pool, jobs), place: 0, current: Outcomes::One(None) }
     }
 }
 
@@ -251,12 +251,12 @@ impl<I: Iterator<Item = JobSpec>> Iterator for MapUnordered<'_, I> {
 
     fn next(&mut self) -> Option<Self::Item> {
         loop {
-            if let Some(outcome) = self.batch.next() {
+            if let Some(outcome) = self.current.next() {
                 self.place += 1;
                 return Some((self.place - 1, outcome));
             }
-            let (place, outcomes) = self.flow.batch(0)?;
-            (self.place, self.batch) = (place, outcomes);
+            let (place, outcomes) = self.driver.next_outcomes(0)?;
+            (self.place, self.current) = (place, outcomes);
         }
     }
 }
@@ -268,24 +268,24 @@ impl<I: Iterator<Item = JobSpec>> FusedIterator for MapUnordered<'_, I> {}
 /// An outcome that is ready before its turn is kept until then, and counts as in
 /// flight: memory stays bounded even behind one slow job.
 pub struct Map<'p, I> {
-    flow: Flow<'p, I>,
+    driver: MapDriver<'p, I>,
     /// Batches that are not due yet, by their first place.
-    early: BTreeMap<usize, Batch>,
+    early: BTreeMap<usize, Outcomes>,
     kept: usize,
     next: usize,
-    batch: Batch,
+    current: Outcomes,
 }
 
 impl<I> fmt::Debug for Map<'_, I> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Map({} in flight, {} kept)", self.flow.in_flight, self.kept)
+        write!(f, "Map({} in flight, {} kept)", self.driver.in_flight, self.kept)
     }
 }
 
 impl<'p, I: Iterator<Item = JobSpec>> Map<'p, I> {
     pub(crate) fn new(pool: &'p Pool, jobs: I) -> Self {
-        let flow = Flow::new(pool, jobs);
-        Self { flow, early: BTreeMap::new(), kept: 0, next: 0, batch: Batch::One(None) }
+        let driver = MapDriver::new(pool, jobs);
+        Self { driver, early: BTreeMap::new(), kept: 0, next: 0, current: Outcomes::One(None) }
     }
 }
 
@@ -294,16 +294,16 @@ impl<I: Iterator<Item = JobSpec>> Iterator for Map<'_, I> {
 
     fn next(&mut self) -> Option<Outcome> {
         loop {
-            if let Some(outcome) = self.batch.next() {
+            if let Some(outcome) = self.current.next() {
                 self.next += 1;
                 return Some(outcome);
             }
             if let Some(outcomes) = self.early.remove(&self.next) {
                 self.kept -= outcomes.len();
-                self.batch = outcomes;
+                self.current = outcomes;
                 continue;
             }
-            let (place, outcomes) = self.flow.batch(self.kept)?;
+            let (place, outcomes) = self.driver.next_outcomes(self.kept)?;
             self.kept += outcomes.len();
             self.early.insert(place, outcomes);
         }

@@ -12,9 +12,9 @@ use brigade_proto::{Buffer, Bytes, JobId, JobSpec, Outcome, Params, Source, Stam
 use brigade_sys::clock;
 use crossbeam_channel::Sender;
 
-use crate::chunk::Chunk;
+use crate::batch::JobBatch;
 use crate::executor::{Executor, Status, Stop, WorkerReport};
-use crate::ticket::{Basket, Listener, Task, Ticket};
+use crate::job_state::{CompletionQueue, CompletionSink, JobState, Task};
 use crate::{
     Backend, ForkServer, JobHandle, Map, MapUnordered, PoolConfig, PoolError, Sandbox, StartMethod,
     SubmitError, Transport, in_process, processes,
@@ -34,7 +34,7 @@ pub struct Pool {
 
 impl fmt::Debug for Pool {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Pool({}, {} workers)", self.config.backend, self.config.lanes())
+        write!(f, "Pool({}, {} workers)", self.config.backend, self.config.slots())
     }
 }
 
@@ -59,7 +59,7 @@ impl PoolBuilder {
     settings! {
         /// How jobs are executed. Default: processes.
         backend: Backend,
-        /// How many lanes. Default: the cores that this process may use, by
+        /// How many slots. Default: the cores that this process may use, by
         /// affinity and container quota.
         workers: usize,
         /// How bytes reach a worker process. Default: arena.
@@ -167,7 +167,7 @@ impl PoolBuilder {
         let Self { config, registry } = self;
         config.check()?;
         let registry = registry.unwrap_or_else(builtin);
-        let span = tracing::info_span!("pool", backend = %config.backend, workers = config.lanes());
+        let span = tracing::info_span!("pool", backend = %config.backend, workers = config.slots());
         let _entered = span.enter();
         let executor: Arc<dyn Executor> = match config.backend {
             Backend::Sync => Arc::new(in_process::Sync::start(&registry, &config)),
@@ -255,8 +255,8 @@ impl Pool {
     /// # Errors
     /// When the job is not valid, or the pool is closed or gave up.
     pub fn submit(&self, job: JobSpec) -> Result<JobHandle, SubmitError> {
-        let ticket = self.hand_over(job, Listener::Handle, true)?;
-        Ok(JobHandle::new(ticket, Arc::clone(&self.executor)))
+        let job_state = self.hand_over(job, CompletionSink::Handle, true)?;
+        Ok(JobHandle::new(job_state, Arc::clone(&self.executor)))
     }
 
     /// Hands over a job if there is room in the queue.
@@ -264,8 +264,8 @@ impl Pool {
     /// # Errors
     /// As [`Pool::submit`], and [`SubmitError::Full`].
     pub fn try_submit(&self, job: JobSpec) -> Result<JobHandle, SubmitError> {
-        let ticket = self.hand_over(job, Listener::Handle, false)?;
-        Ok(JobHandle::new(ticket, Arc::clone(&self.executor)))
+        let job_state = self.hand_over(job, CompletionSink::Handle, false)?;
+        Ok(JobHandle::new(job_state, Arc::clone(&self.executor)))
     }
 
     /// Hands over a job whose outcome goes to `outcomes`. Blocks while the queue
@@ -280,37 +280,37 @@ impl Pool {
         job: JobSpec,
         outcomes: &Sender<Outcome>,
     ) -> Result<JobId, SubmitError> {
-        Ok(self.hand_over(job, Listener::Channel(outcomes.clone()), true)?.id)
+        Ok(self.hand_over(job, CompletionSink::Channel(outcomes.clone()), true)?.id)
     }
 
     pub(crate) fn submit_into(
         &self,
         job: JobSpec,
-        basket: &Arc<Basket>,
+        completions: &Arc<CompletionQueue>,
     ) -> Result<JobId, SubmitError> {
-        Ok(self.hand_over(job, Listener::Basket(Arc::clone(basket)), true)?.id)
+        Ok(self.hand_over(job, CompletionSink::Queue(Arc::clone(completions)), true)?.id)
     }
 
     /// Hands over jobs that go together; returns the number of the first, and the
     /// others have those that follow.
-    pub(crate) fn submit_chunk(&self, chunk: Chunk) -> Result<JobId, SubmitError> {
+    pub(crate) fn submit_batch(&self, batch: JobBatch) -> Result<JobId, SubmitError> {
         let submitted = clock::now();
-        let count = chunk.count as u64;
+        let count = batch.count as u64;
         let id = JobId(self.next.fetch_add(count, Ordering::Relaxed));
-        let listener = Listener::Basket(Arc::clone(&chunk.basket));
+        let sink = CompletionSink::Queue(Arc::clone(&batch.completions));
         let task = Task {
-            ticket: Ticket::new(id, submitted, listener),
+            job_state: JobState::new(id, submitted, sink),
             kernel: KernelId(0),
             params: Arc::default(),
             inputs: Vec::new(),
             timeout: None,
             stamps: Stamps { submitted, ..Stamps::default() },
             attempts: 0,
-            strays: 0,
+            undelivered: 0,
             is_alone: false,
             shortages: 0,
             digests: None,
-            chunk: Some(Box::new(chunk)),
+            batch: Some(Box::new(batch)),
         };
         self.executor.submit(task, true)?;
         Ok(id)
@@ -391,15 +391,15 @@ impl Pool {
     fn hand_over(
         &self,
         job: JobSpec,
-        listener: Listener,
+        sink: CompletionSink,
         block: bool,
-    ) -> Result<Arc<Ticket>, SubmitError> {
+    ) -> Result<Arc<JobState>, SubmitError> {
         let submitted = clock::now();
         let (kernel, params) = self.resolve(&job)?;
         let id = JobId(self.next.fetch_add(1, Ordering::Relaxed));
-        let ticket = Ticket::new(id, submitted, listener);
+        let job_state = JobState::new(id, submitted, sink);
         let task = Task {
-            ticket: Arc::clone(&ticket),
+            job_state: Arc::clone(&job_state),
             kernel,
             params,
             digests: job.digest_inputs.then(Vec::new),
@@ -407,13 +407,13 @@ impl Pool {
             timeout: job.timeout.or(self.config.timeout),
             stamps: Stamps { submitted, ..Stamps::default() },
             attempts: 0,
-            strays: 0,
+            undelivered: 0,
             is_alone: false,
             shortages: 0,
-            chunk: None,
+            batch: None,
         };
         self.executor.submit(task, block)?;
-        Ok(ticket)
+        Ok(job_state)
     }
 }
 
@@ -450,7 +450,7 @@ impl From<PoolBuffer> for Bytes {
     fn from(buffer: PoolBuffer) -> Self {
         match buffer.0 {
             Memory::Heap(buffer) => buffer.into(),
-            Memory::Slab(slab) => Self::lent(Arc::new(slab)),
+            Memory::Slab(slab) => Self::from_owner(Arc::new(slab)),
         }
     }
 }

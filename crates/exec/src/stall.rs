@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use brigade_proto::Nanos;
 use brigade_sys::clock;
-use brigade_sys::stall::{TICK, Watch};
+use brigade_sys::stall::{StallDetector, TICK};
 
 /// Time up to an instant that counts for nobody.
 pub(crate) type Frozen<'a> = &'a (dyn Fn(Nanos) -> Nanos + Sync);
@@ -39,10 +39,10 @@ impl<'a> Stopwatch<'a> {
 
 /// A watch that many threads look at, and one of them keeps.
 #[derive(Debug, Default)]
-pub(crate) struct Shared(Mutex<Watch>);
+pub(crate) struct Shared(Mutex<StallDetector>);
 
 impl Shared {
-    fn lock(&self) -> MutexGuard<'_, Watch> {
+    fn lock(&self) -> MutexGuard<'_, StallDetector> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -50,13 +50,13 @@ impl Shared {
         self.lock().frozen(now)
     }
 
-    /// See [`Watch::pending`].
+    /// See [`StallDetector::pending`].
     pub(crate) fn pending(&self, now: Nanos) -> Nanos {
         self.lock().pending(now)
     }
 
-    /// See [`Watch::look`].
-    pub(crate) fn look(&self, now: Nanos, next: Option<Nanos>) -> Watch {
+    /// See [`StallDetector::look`].
+    pub(crate) fn look(&self, now: Nanos, next: Option<Nanos>) -> StallDetector {
         let mut watch = self.lock();
         watch.look(now, next);
         *watch
@@ -65,7 +65,7 @@ impl Shared {
 
 /// Of the backends that run kernels in this process: no thread of theirs looks at the clock
 /// regularly, so there is one while jobs with a time limit run.
-static HERE: Shared = Shared(Mutex::new(Watch { looked: 0, asked: 0, frozen: 0 }));
+static HERE: Shared = Shared(Mutex::new(StallDetector { looked: 0, asked: 0, frozen: 0 }));
 static TICKER: Mutex<Ticker> = Mutex::new(Ticker { users: 0, is_running: false });
 
 struct Ticker {

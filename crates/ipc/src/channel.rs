@@ -27,7 +27,7 @@ use crate::Carriage;
 use crate::fresh::{self, caught};
 use crate::packet_reader::{PacketReader, garbled, has_bytes, room};
 use crate::wire::{self, CodecError};
-use crate::{bridge, packet};
+use crate::{fd_import, packet};
 
 /// Bytes of an inline payload that travel in one message. With everything around
 /// it, that stays below the 212,448 B at which ipc-channel opens a second socket.
@@ -264,7 +264,7 @@ impl Sender {
 
     /// Over a socket.
     pub(crate) fn over(socket: Arc<OwnedFd>) -> io::Result<Self> {
-        Ok(Self { ipc: bridge::sender(&socket)?, socket })
+        Ok(Self { ipc: fd_import::sender(&socket)?, socket })
     }
 
     pub(crate) fn socket(&self) -> &Arc<OwnedFd> {

@@ -26,7 +26,7 @@ pub fn order(bytes: &[u8]) {
     let _ = wire::decode_order(bytes);
 }
 
-/// What a worker says of the jobs of a chunk.
+/// What a worker says of the jobs of a batch.
 pub fn chunk(bytes: &[u8]) {
     if let Ok(others) = wire::decode_others(bytes, 100) {
         assert!(others.len() <= 100, "{} ends of 100 jobs", others.len());
@@ -35,9 +35,9 @@ pub fn chunk(bytes: &[u8]) {
 
 /// A packet of mail.
 pub fn mail(packet: &[u8]) {
-    if let Ok(letter) = packet::envelope(packet) {
-        assert!(letter.head.len() < packet.len(), "a head is a part of its packet");
-        let _ = wire::decode::<Head<Reply>>(letter.head);
+    if let Ok(envelope) = packet::envelope(packet) {
+        assert!(envelope.head.len() < packet.len(), "a head is a part of its packet");
+        let _ = wire::decode::<Head<Reply>>(envelope.head);
     }
 }
 

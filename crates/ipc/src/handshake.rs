@@ -2,7 +2,7 @@
 //! make sure that the other one is who it should be.
 //!
 //! 1. The coordinator has a [`Listener`](crate::Listener), one for each pool, and starts the
-//!    worker with an [`Invitation`] in its environment (not in its arguments, which anybody can
+//!    worker with an [`BootstrapToken`] in its environment (not in its arguments, which anybody can
 //!    read): the listener's name, and a nonce that is this worker's own.
 //! 2. The worker connects and sends a [`Hello`]. From then on this connection carries what
 //!    the two have to say to each other: requests in one direction, replies in the other. The worker
@@ -12,7 +12,7 @@
 //!    answers with a [`Welcome`] and the worker's status page, or with the reason
 //!    of its refusal.
 //!
-//! The coordinator's side is in `door.rs`, the worker's here.
+//! The coordinator's side is in `acceptor.rs`, the worker's here.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -28,7 +28,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::channel::{Envelope, Receiver, RecvError, Sender};
-use crate::station::{Bells, Patience, Station};
+use crate::endpoint::{Doorbells, SpinPolicy, WorkerEndpoint};
 use crate::{packet, packet_reader, wire};
 
 /// Name of the pool's listener, for the worker. Its presence makes a process a worker.
@@ -56,7 +56,7 @@ pub struct Hello {
 /// What a coordinator tells a worker that it has accepted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Welcome {
-    /// The lane.
+    /// The slot.
     pub worker: WorkerId,
     /// Events up to this level are wanted: 0 (none) to 5 (trace).
     pub log_level: u8,
@@ -83,9 +83,9 @@ pub struct Bounds {
 
 impl Welcome {
     /// How the worker waits for orders, if it gets any.
-    pub fn patience(&self) -> Option<Patience> {
+    pub fn spin_policy(&self) -> Option<SpinPolicy> {
         let (spins, us) = self.rings?;
-        Some(Patience { spins, yields: Duration::from_micros(us) })
+        Some(SpinPolicy { spins, yields: Duration::from_micros(us) })
     }
 }
 
@@ -109,19 +109,19 @@ pub enum Refusal {
 
 /// With whom a worker is to shake hands, and the word by which it is known: for one worker.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Invitation {
+pub struct BootstrapToken {
     server: String,
     nonce: u128,
 }
 
 /// Without the nonce.
-impl std::fmt::Debug for Invitation {
+impl std::fmt::Debug for BootstrapToken {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Invitation({})", self.server)
+        write!(f, "BootstrapToken({})", self.server)
     }
 }
 
-impl Invitation {
+impl BootstrapToken {
     /// To the listener of this name.
     ///
     /// # Errors
@@ -144,19 +144,19 @@ impl Invitation {
         ]
     }
 
-    /// As a message: see [`Invitation::from_message`].
+    /// As a message: see [`BootstrapToken::from_message`].
     pub fn to_message(&self) -> String {
         format!("{:032x}{}", self.nonce, self.server)
     }
 
-    /// What was written by [`Invitation::to_message`]; `None` if it was not.
+    /// What was written by [`BootstrapToken::to_message`]; `None` if it was not.
     pub fn from_message(message: &str) -> Option<Self> {
         let (nonce, server) = message.split_at_checked(32)?;
         Some(Self { server: server.to_owned(), nonce: u128::from_str_radix(nonce, 16).ok()? })
     }
 }
 
-/// What a coordinator answers: let in, or the reason why not.
+/// What a coordinator answers: admitted, or the reason why not.
 pub(crate) type Answer = Result<Welcome, String>;
 
 /// The worker's side of a connection.
@@ -165,51 +165,51 @@ pub struct Connected {
     /// What the coordinator said.
     pub welcome: Welcome,
     /// Where the worker shows what it does, and gets orders.
-    pub station: Station,
+    pub endpoint: WorkerEndpoint,
     /// Jobs come from here.
     pub requests: Receiver,
     /// Results go here.
     pub replies: Sender,
 }
 
-/// What a coordinator put into the environment of its worker: the invitation, and the
+/// What a coordinator put into the environment of its worker: the bootstrap token, and the
 /// coordinator's process id. `None` if this process is no worker.
 ///
 /// # Errors
 /// When only part of it is there.
-pub fn worker_environment() -> Option<Result<(Invitation, u32), Refusal>> {
+pub fn worker_environment() -> Option<Result<(BootstrapToken, u32), Refusal>> {
     let server = std::env::var(SERVER_ENV).ok()?;
     let read = || {
         let nonce = std::env::var(NONCE_ENV).ok()?;
         let nonce = u128::from_str_radix(&nonce, 16).ok()?;
         let parent = std::env::var(PARENT_ENV).ok()?;
-        Some((Invitation { server, nonce }, parent.parse().ok()?))
+        Some((BootstrapToken { server, nonce }, parent.parse().ok()?))
     };
     Some(read().ok_or_else(|| {
         Refusal::Broken(format!("{SERVER_ENV} is set, but {NONCE_ENV} or {PARENT_ENV} is not"))
     }))
 }
 
-/// Connects to the coordinator's listener and waits to be let in.
+/// Connects to the coordinator's listener and waits to be admitted.
 ///
 /// # Errors
 /// When the coordinator is gone or refuses this worker.
-pub fn connect(invitation: Invitation, hello: &Hello) -> Result<Connected, Refusal> {
-    connect_and_keep(invitation, hello).map(|(connected, _)| connected)
+pub fn connect(token: BootstrapToken, hello: &Hello) -> Result<Connected, Refusal> {
+    connect_and_keep(token, hello).map(|(connected, _)| connected)
 }
 
-/// The same, and the memory of the station and of the bells, for tests that misuse it. A worker
+/// The same, and the memory of the endpoint and of the doorbells, for tests that misuse it. A worker
 /// has no need of it: it has mapped both.
 ///
 /// # Errors
 /// As there.
 #[doc(hidden)]
 pub fn connect_and_keep(
-    invitation: Invitation,
+    token: BootstrapToken,
     hello: &Hello,
 ) -> Result<(Connected, [OwnedFd; 2]), Refusal> {
     let broken = |error: &dyn std::fmt::Display| Refusal::Broken(error.to_string());
-    let Invitation { server, .. } = invitation;
+    let BootstrapToken { server, .. } = token;
     let ipc = IpcSender::connect(server.clone()).map_err(|error| broken(&error))?;
     let replies = Sender::connected(ipc, &server).map_err(|error| broken(&error))?;
     let hello = wire::encode(hello).map_err(|error| broken(&error))?;
@@ -219,8 +219,8 @@ pub fn connect_and_keep(
     let welcome =
         wire::decode::<Answer>(head).map_err(|error| broken(&error))?.map_err(Refusal::Mismatch)?;
     let mut memory = memory.into_iter().flatten();
-    let (Some(station), Some(bells)) = (memory.next(), memory.next()) else {
-        return Err(broken(&"the coordinator sent no station"));
+    let (Some(endpoint), Some(doorbells)) = (memory.next(), memory.next()) else {
+        return Err(broken(&"the coordinator sent no endpoint"));
     };
     let map = |memory: &OwnedFd| {
         Mapping::of(memory).map_err(|_| {
@@ -228,14 +228,14 @@ pub fn connect_and_keep(
             broken(&format!("what it shares with the coordinator cannot be mapped: {why}"))
         })
     };
-    let kept = [station, bells];
-    let [station, bells] = kept.each_ref().map(map);
-    let (station, bells) = (station?, bells?);
-    let station = Bells::open(bells)
-        .and_then(|bells| Station::open(station, bells))
-        .ok_or_else(|| broken(&"the coordinator sent a station that is too small"))?;
+    let kept = [endpoint, doorbells];
+    let [endpoint, doorbells] = kept.each_ref().map(map);
+    let (endpoint, doorbells) = (endpoint?, doorbells?);
+    let endpoint = Doorbells::open(doorbells)
+        .and_then(|doorbells| WorkerEndpoint::open(endpoint, doorbells))
+        .ok_or_else(|| broken(&"the coordinator sent an endpoint that is too small"))?;
     let requests = Receiver::new(Arc::clone(replies.socket()));
-    Ok((Connected { welcome, station, requests, replies }, kept))
+    Ok((Connected { welcome, endpoint, requests, replies }, kept))
 }
 
 impl From<RecvError> for Refusal {
@@ -274,7 +274,7 @@ pub fn build_id() -> &'static str {
 ///
 /// # Errors
 /// When no descriptor is free.
-pub fn rehearse() -> io::Result<()> {
+pub fn warm_up() -> io::Result<()> {
     let _ = build_id();
     let (sender, receiver) = channel::<Envelope>()?;
     sender.send(Envelope::new(vec![0; 300])).map_err(io::Error::other)?;
@@ -292,10 +292,10 @@ mod tests {
 
     #[test]
     fn an_invitation_survives_being_sent() {
-        let invitation = Invitation::to("/a place/with spaces\nand lines").unwrap();
-        assert_eq!(Invitation::from_message(&invitation.to_message()), Some(invitation));
+        let token = BootstrapToken::to("/a place/with spaces\nand lines").unwrap();
+        assert_eq!(BootstrapToken::from_message(&token.to_message()), Some(token));
         for nonsense in ["", "0123", &"x".repeat(40), "0123456789abcdef0123456789abcde\u{fc}/"] {
-            assert_eq!(Invitation::from_message(nonsense), None);
+            assert_eq!(BootstrapToken::from_message(nonsense), None);
         }
     }
 }

@@ -3,11 +3,11 @@
 //!
 //! - [`Listener`] and [`connect`]: how a worker that was just started and its
 //!   coordinator find and check each other;
-//! - [`Sender`], [`Receiver`] and, for what a worker says, [`Intake`]: messages with
+//! - [`Sender`], [`Receiver`] and, for what a worker says, [`HardenedReceiver`]: messages with
 //!   payloads, `inline` or in shared memory;
-//! - [`Pass`] and [`Station`]: the two sides of the shared memory in which a worker
+//! - [`CoordinatorEndpoint`] and [`WorkerEndpoint`]: the two sides of the shared memory in which a worker
 //!   gets orders, answers them and shows what it is doing;
-//! - [`Arena`], [`Outputs`], [`InputShelf`] and [`OutputShelf`]: slabs of long-lived shared regions, for
+//! - [`Arena`], [`Outputs`], [`InputRegions`] and [`OutputAllocator`]: slabs of long-lived shared regions, for
 //!   payloads;
 //! - [`wire`]: the messages.
 //!
@@ -19,38 +19,41 @@
 //! | `accept` waits for ever when the child dies first | the server is our own, [`Listener`], and is asked only when somebody has come |
 //! | failures of memfd, mmap and dup panic | caught where a region is made or copied; received by our own code |
 //! | what comes is mapped for writing | workers receive by our own code, and map inputs for reading only |
-//! | what stands in a packet is believed: a wrong length panics, aborts or reads past the buffer | what a worker sends is read by [`Intake`] |
+//! | what stands in a packet is believed: a wrong length panics, aborts or reads past the buffer | what a worker sends is read by [`HardenedReceiver`] |
 //! | the socket lies in a world-readable directory | a private one, see [`runtime_dir`] |
 
-mod allowance;
+mod acceptor;
 mod arena;
-mod bridge;
 pub mod channel;
-mod door;
+mod endpoint;
+mod fd_import;
 mod fresh;
 #[doc(hidden)]
 pub mod fuzz;
 mod handshake;
-mod intake;
+mod hardened_receiver;
 mod packet;
 mod packet_reader;
+mod receive_budget;
 mod ring;
 pub mod runtime_dir;
-mod station;
 pub mod wire;
 
-pub use arena::{Arena, ArenaSlab, Budget, InputShelf, OutputShelf, OutputSlab, Outputs};
+pub use arena::{Arena, ArenaSlab, Budget, InputRegions, OutputAllocator, OutputSlab, Outputs};
 
-pub use bridge::prepare_senders;
+pub use acceptor::{Accepted, Admitted, Listener, PendingConnection};
 pub use channel::{Input, Payload, Received, Receiver, RecvError, Region, SendError, Sender};
-pub use door::{Accepted, Admitted, Caller, Listener};
-pub use handshake::{
-    Bounds, Connected, Hello, Invitation, NONCE_ENV, PARENT_ENV, Refusal, SERVER_ENV, Welcome,
-    build_id, connect, connect_and_keep, rehearse, worker_environment,
+pub use endpoint::{
+    CoordinatorEndpoint, Doorbells, DoorbellsRegion, SpinPolicy, StatusPage, WakePolicy,
+    WorkerEndpoint,
 };
-pub use intake::Intake;
+pub use fd_import::prepare_senders;
+pub use handshake::{
+    BootstrapToken, Bounds, Connected, Hello, NONCE_ENV, PARENT_ENV, Refusal, SERVER_ENV, Welcome,
+    build_id, connect, connect_and_keep, warm_up, worker_environment,
+};
+pub use hardened_receiver::HardenedReceiver;
 pub use ring::{Corrupt, MAX_MESSAGE};
-pub use station::{Bells, BellsRegion, Call, Pass, Patience, Station, StatusPage};
 
 /// How payloads travel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

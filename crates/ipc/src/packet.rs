@@ -23,7 +23,7 @@ pub(crate) type Malformed = &'static str;
 
 /// An [`Envelope`](crate::channel::Envelope) in its packet.
 #[derive(Debug)]
-pub(crate) struct Letter<'p> {
+pub(crate) struct RawEnvelope<'p> {
     /// The encoded head of a message, or a frame.
     pub(crate) head: &'p [u8],
     /// For each region its place among the descriptors; `None` for an empty one.
@@ -31,7 +31,7 @@ pub(crate) struct Letter<'p> {
 }
 
 /// Reads an envelope.
-pub(crate) fn envelope(packet: &[u8]) -> Result<Letter<'_>, Malformed> {
+pub(crate) fn envelope(packet: &[u8]) -> Result<RawEnvelope<'_>, Malformed> {
     let mut rest = body(packet)?;
     let head = bytes(&mut rest)?;
     let count = varint(&mut rest)?;
@@ -52,7 +52,7 @@ pub(crate) fn envelope(packet: &[u8]) -> Result<Letter<'_>, Malformed> {
         });
     }
     end(rest)?;
-    Ok(Letter { head, regions })
+    Ok(RawEnvelope { head, regions })
 }
 
 /// The packet of a message that is encoded already.
@@ -147,9 +147,9 @@ mod tests {
         #[test]
         fn whole_envelopes_are_read(head: Vec<u8>, count in 0..10_u64) {
             let packet = wrap(&message(&head, &(0..count).collect::<Vec<_>>()));
-            let letter = envelope(&packet).unwrap();
-            prop_assert_eq!(letter.head, &head[..]);
-            prop_assert_eq!(letter.regions.len() as u64, count);
+            let envelope = envelope(&packet).unwrap();
+            prop_assert_eq!(envelope.head, &head[..]);
+            prop_assert_eq!(envelope.regions.len() as u64, count);
         }
     }
 

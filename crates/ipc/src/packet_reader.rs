@@ -28,20 +28,20 @@ pub(crate) fn read<'b>(socket: &OwnedFd, buffer: &'b mut [u8]) -> Result<Content
     if received.is_cut {
         return Err(garbled("a packet that is too long"));
     }
-    let letter = packet::envelope(&buffer[..received.len]).map_err(|what| match what {
+    let envelope = packet::envelope(&buffer[..received.len]).map_err(|what| match what {
         packet::IN_PIECES => RecvError::Io(io::Error::other(
             "its message came in pieces, as the kernel had no memory for a whole one",
         )),
         what => garbled(what),
     })?;
     let mut descriptors = received.descriptors.into_iter();
-    let mut regions = Vec::with_capacity(letter.regions.len());
-    for place in letter.regions {
+    let mut regions = Vec::with_capacity(envelope.regions.len());
+    for place in envelope.regions {
         // Places are in order, so the next one is the right one.
         let descriptor = place.map(|_| descriptors.next().ok_or("a region is missing"));
         regions.push(descriptor.transpose().map_err(garbled)?);
     }
-    Ok((letter.head, regions))
+    Ok((envelope.head, regions))
 }
 
 /// A socket, and room for the longest packet.

@@ -10,7 +10,7 @@ use safetensors::tensor::{TensorView, serialize};
 
 use crate::image::try_vec;
 use crate::npy::{self, Dtype};
-use crate::synth::Rng;
+use crate::synth::SynthRng;
 use crate::{
     Context, Family, Inputs, Kernel, KernelError, OutputFormat, ParamSpec, Progress, Size, Spec,
 };
@@ -106,7 +106,7 @@ impl Kernel for Mlp {
                 )));
             }
         };
-        let mut rng = Rng::new(seed);
+        let mut rng = SynthRng::new(seed);
         let mut random = |count: usize, scale: f64| -> Vec<u8> {
             let number = |_| ((rng.unit() * 2.0 - 1.0) * scale) as f32;
             (0..count).map(number).flat_map(f32::to_le_bytes).collect()

@@ -69,9 +69,9 @@ impl fmt::Display for Size {
 /// splittable pseudorandom number generators", OOPSLA 2014). Here because
 /// synthetic inputs must be the same bytes in every version of Brigade, which no
 /// random-number library promises.
-pub(crate) struct Rng(u64);
+pub(crate) struct SynthRng(u64);
 
-impl Rng {
+impl SynthRng {
     pub(crate) fn new(seed: u64) -> Self {
         Self(seed)
     }
@@ -100,7 +100,7 @@ pub(crate) fn bytes(size: Size, seed: u64) -> Result<Buffer, KernelError> {
         return Err(KernelError::Memory { bytes: len });
     }
     let mut buffer = Buffer::try_zeroed(len as usize).ok_or(KernelError::Memory { bytes: len })?;
-    let mut rng = Rng::new(seed);
+    let mut rng = SynthRng::new(seed);
     for chunk in buffer.chunks_mut(8) {
         chunk.copy_from_slice(&rng.next().to_le_bytes()[..chunk.len()]);
     }
@@ -125,7 +125,7 @@ mod tests {
     fn generator_matches_the_published_sequence() {
         // First outputs for seed 1234567, from the reference implementation
         // (https://prng.di.unimi.it/splitmix64.c).
-        let mut rng = Rng::new(1_234_567);
+        let mut rng = SynthRng::new(1_234_567);
         assert_eq!(rng.next(), 6_457_827_717_110_365_317);
         assert_eq!(rng.next(), 3_203_168_211_198_807_973);
     }

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use brigade_sys::bell::wait_readable;
+use brigade_sys::event_fd::wait_readable;
 use brigade_sys::perf::{Counter, Event};
 use brigade_sys::process::{Child, describe};
 use brigade_sys::usage::Usage;

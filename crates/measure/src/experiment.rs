@@ -6,7 +6,7 @@
 //! interval comes from resampling whole blocks: what disturbs a block disturbs all
 //! variants in it.
 
-mod dice;
+mod rng;
 
 use std::fmt;
 use std::time::{Duration, Instant};
@@ -18,7 +18,7 @@ use crate::context::{Block, Meter};
 use crate::models::LEAST_BLOCKS;
 use crate::stats::bootstrap;
 pub use crate::stats::{median, quantile};
-pub use dice::Dice;
+pub use rng::Rng;
 
 /// What a variant measured in one block: for each metric of its experiment, samples.
 pub type Readings = Vec<Vec<f64>>;
@@ -169,7 +169,7 @@ pub fn run(
     plan: &Plan,
     hooks: &mut Hooks<'_>,
 ) -> Measured {
-    let mut dice = Dice::new(plan.seed);
+    let mut rng = Rng::new(plan.seed);
     let mut taken: Vec<Taken> = variants.iter().map(|_| Taken::of(metrics.len())).collect();
     let mut order: Vec<usize> = (0..variants.len()).collect();
     let (begin, mut runs) = (Instant::now(), 0);
@@ -181,7 +181,7 @@ pub fn run(
         {
             break;
         }
-        dice.shuffle(&mut order);
+        rng.shuffle(&mut order);
         let meter = Meter::start();
         for &place in &order {
             if (hooks.is_interrupted)() {
@@ -290,7 +290,7 @@ fn interval(blocks: &[Vec<f64>], seed: u64) -> [f64; 2] {
     if blocks.iter().filter(|block| !block.is_empty()).count() < LEAST_BLOCKS {
         return [f64::NAN; 2];
     }
-    bootstrap::of_median(blocks, 0.95, 2000, &mut Dice::new(seed))
+    bootstrap::of_median(blocks, 0.95, 2000, &mut Rng::new(seed))
 }
 
 #[cfg(test)]

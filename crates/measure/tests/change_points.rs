@@ -6,13 +6,13 @@
 //! ```
 
 use brigade_measure::change_points::change_points;
-use brigade_measure::experiment::Dice;
+use brigade_measure::experiment::Rng;
 
 /// Standard normal (Box and Muller, "A note on the generation of random normal deviates",
 /// 1958).
-fn normal(dice: &mut Dice) -> f64 {
-    let radius = (-2.0 * (1.0 - dice.uniform()).ln()).sqrt();
-    radius * (std::f64::consts::TAU * dice.uniform()).cos()
+fn normal(rng: &mut Rng) -> f64 {
+    let radius = (-2.0 * (1.0 - rng.uniform()).ln()).sqrt();
+    radius * (std::f64::consts::TAU * rng.uniform()).cos()
 }
 
 /// The noise of commits' figures: what is added to the level, in standard deviations.
@@ -30,21 +30,21 @@ enum Noise {
 }
 
 impl Noise {
-    fn series(self, count: usize, dice: &mut Dice) -> Vec<f64> {
-        let mut before = normal(dice);
+    fn series(self, count: usize, rng: &mut Rng) -> Vec<f64> {
+        let mut before = normal(rng);
         let mut next = || match self {
-            Self::Normal => normal(dice),
-            Self::Lopsided => -(1.0 - dice.uniform()).ln() - 1.0,
+            Self::Normal => normal(rng),
+            Self::Lopsided => -(1.0 - rng.uniform()).ln() - 1.0,
             Self::Outliers => {
-                let off = if dice.roll(10) == 0 { 3.0 + 12.0 * dice.uniform() } else { 0.0 };
-                normal(dice) + off
+                let off = if rng.roll(10) == 0 { 3.0 + 12.0 * rng.uniform() } else { 0.0 };
+                normal(rng) + off
             }
             Self::Tails => {
-                let squares: f64 = (0..3).map(|_| normal(dice).powi(2)).sum();
-                normal(dice) / squares.sqrt()
+                let squares: f64 = (0..3).map(|_| normal(rng).powi(2)).sum();
+                normal(rng) / squares.sqrt()
             }
             Self::Correlated(rho) => {
-                before = rho * before + (1.0 - rho * rho).sqrt() * normal(dice);
+                before = rho * before + (1.0 - rho * rho).sqrt() * normal(rng);
                 before
             }
         };
@@ -79,9 +79,9 @@ fn commits(
     variation: f64,
     at: usize,
     step: f64,
-    dice: &mut Dice,
+    rng: &mut Rng,
 ) -> Vec<f64> {
-    let noise = noise.series(count, dice);
+    let noise = noise.series(count, rng);
     let value = |(i, noise): (usize, f64)| {
         let level = if i < at { 100.0 } else { 100.0 * (1.0 + step) };
         level * (1.0 + variation * noise).max(0.01)
@@ -90,22 +90,22 @@ fn commits(
 }
 
 /// Of how many series this holds.
-fn share(series: usize, seed: u64, mut holds: impl FnMut(&mut Dice) -> bool) -> f64 {
-    let mut dice = Dice::new(seed);
-    (0..series).filter(|_| holds(&mut dice)).count() as f64 / series as f64
+fn share(series: usize, seed: u64, mut holds: impl FnMut(&mut Rng) -> bool) -> f64 {
+    let mut rng = Rng::new(seed);
+    (0..series).filter(|_| holds(&mut rng)).count() as f64 / series as f64
 }
 
 /// How often something is found in 100 commits among which nothing changed, in the whole series.
 fn false_alarms(noise: Noise, series: usize) -> f64 {
-    share(series, 0x5eed_0001, |dice| {
-        !change_points(&commits(noise, 100, 0.01, 100, 0.0, dice)).is_empty()
+    share(series, 0x5eed_0001, |rng| {
+        !change_points(&commits(noise, 100, 0.01, 100, 0.0, rng)).is_empty()
     })
 }
 
 /// The same if it is looked after every commit.
 fn false_alarms_while_it_grows(noise: Noise, series: usize) -> f64 {
-    share(series, 0x5eed_0002, |dice| {
-        let values = commits(noise, 100, 0.01, 100, 0.0, dice);
+    share(series, 0x5eed_0002, |rng| {
+        let values = commits(noise, 100, 0.01, 100, 0.0, rng);
         (1..=values.len()).any(|count| !change_points(&values[..count]).is_empty())
     })
 }
@@ -118,17 +118,17 @@ fn finds(values: &[f64], at: usize) -> bool {
 
 /// How often a step is found with so many commits before and after it.
 fn found(noise: Noise, [before, after]: [usize; 2], variation: f64, step: f64, n: usize) -> f64 {
-    share(n, 0x5eed_0003, |dice| {
-        finds(&commits(noise, before + after, variation, before, step, dice), before)
+    share(n, 0x5eed_0003, |rng| {
+        finds(&commits(noise, before + after, variation, before, step, rng), before)
     })
 }
 
 /// After how many commits a step is first found, looked for after each; `None` where it is not
 /// within 40.
 fn delays(noise: Noise, before: usize, variation: f64, step: f64, n: usize) -> Vec<Option<usize>> {
-    let mut dice = Dice::new(0x5eed_0004);
+    let mut rng = Rng::new(0x5eed_0004);
     let delay = |_| {
-        let values = commits(noise, before + 40, variation, before, step, &mut dice);
+        let values = commits(noise, before + 40, variation, before, step, &mut rng);
         (1..=40).find(|after| finds(&values[..before + after], before))
     };
     (0..n).map(delay).collect()
@@ -136,10 +136,10 @@ fn delays(noise: Noise, before: usize, variation: f64, step: f64, n: usize) -> V
 
 /// How far from its place a step of 3 % is named, with so many commits after it.
 fn distances(after: usize, n: usize) -> Vec<usize> {
-    let mut dice = Dice::new(99);
+    let mut rng = Rng::new(99);
     let mut found = Vec::new();
     for _ in 0..n {
-        let values = commits(Noise::Normal, 60, 0.01, 40, 0.03, &mut dice);
+        let values = commits(Noise::Normal, 60, 0.01, 40, 0.03, &mut rng);
         let points = change_points(&values[..40 + after]);
         found.extend(points.iter().map(|point| point.at.abs_diff(40)));
     }

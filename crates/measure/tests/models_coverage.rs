@@ -4,7 +4,7 @@
 //! 4000, each lay between 95 and 98.
 
 use brigade_measure::comparison::Estimate;
-use brigade_measure::experiment::{Dice, quantile};
+use brigade_measure::experiment::{Rng, quantile};
 use brigade_measure::models::{
     AtWorkers, BreakEvenCell, Transfer, amdahl, break_even, hockney, pays_back_after,
     scaled_speedup, speedup, usl,
@@ -18,22 +18,22 @@ const SAMPLE_NOISE: f64 = 0.05;
 
 /// One simulated experiment: its blocks, each with what disturbed all of it.
 struct Simulation {
-    dice: Dice,
+    rng: Rng,
     blocks: Vec<f64>,
 }
 
 impl Simulation {
     fn new(blocks: usize, seed: u64) -> Self {
-        let mut dice = Dice::new((seed + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
-        let blocks = (0..blocks).map(|_| noise(&mut dice, BLOCK_NOISE)).collect();
-        Self { dice, blocks }
+        let mut rng = Rng::new((seed + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        let blocks = (0..blocks).map(|_| noise(&mut rng, BLOCK_NOISE)).collect();
+        Self { rng, blocks }
     }
 
     /// One figure for each block: the median of its samples of something that takes `truth`.
     fn measure(&mut self, truth: f64) -> Vec<f64> {
         let figure = |block: &f64| {
             let mut samples: Vec<f64> =
-                (0..SAMPLES).map(|_| truth * block * noise(&mut self.dice, SAMPLE_NOISE)).collect();
+                (0..SAMPLES).map(|_| truth * block * noise(&mut self.rng, SAMPLE_NOISE)).collect();
             samples.sort_by(f64::total_cmp);
             quantile(&samples, 0.5)
         };
@@ -42,8 +42,8 @@ impl Simulation {
 }
 
 /// Log-normal with median 1, from two uniform numbers (Box and Muller, 1958).
-fn noise(dice: &mut Dice, deviation: f64) -> f64 {
-    let mut uniform = || (dice.roll(1 << 30) as f64 + 0.5) / f64::from(1 << 30);
+fn noise(rng: &mut Rng, deviation: f64) -> f64 {
+    let mut uniform = || (rng.roll(1 << 30) as f64 + 0.5) / f64::from(1 << 30);
     let radius = (-2.0 * uniform().ln()).sqrt();
     (deviation * radius * (std::f64::consts::TAU * uniform()).cos()).exp()
 }

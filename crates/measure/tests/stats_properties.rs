@@ -1,6 +1,6 @@
 //! What has to hold of the statistics for any values.
 
-use brigade_measure::experiment::Dice;
+use brigade_measure::experiment::Rng;
 use brigade_measure::stats::spending::{nominal_levels, spent};
 use brigade_measure::stats::{
     detectable_by_rank, hodges_lehmann, holm, mann_whitney, median, sign_flip_test,
@@ -52,10 +52,10 @@ proptest! {
 
     #[test]
     fn the_order_of_blocks_does_not_matter(values in log_ratios(6), seed in any::<u64>()) {
-        let mut dice = Dice::new(seed);
+        let mut rng = Rng::new(seed);
         let mut other = values.clone();
         for i in (1..other.len()).rev() {
-            other.swap(i, dice.roll(i + 1));
+            other.swap(i, rng.roll(i + 1));
         }
         prop_assert_eq!(hodges_lehmann(&values), hodges_lehmann(&other));
         prop_assert_eq!(signed_rank_interval(&values, 0.9), signed_rank_interval(&other, 0.9));
@@ -70,7 +70,7 @@ proptest! {
     ) {
         let p = |values: &[i32]| {
             let values: Vec<f64> = values.iter().copied().map(f64::from).collect();
-            sign_flip_test(&values, f64::from(null), &mut Dice::new(1))
+            sign_flip_test(&values, f64::from(null), &mut Rng::new(1))
         };
         let turned: Vec<i32> = values.iter().map(|value| 2 * null - value).collect();
         prop_assert_eq!(p(&values), p(&turned));

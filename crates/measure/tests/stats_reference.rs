@@ -1,6 +1,6 @@
 //! Statistics beside those of SciPy, as scripts/reference_stats.py wrote them.
 
-use brigade_measure::experiment::Dice;
+use brigade_measure::experiment::Rng;
 use brigade_measure::stats::spending::nominal_levels;
 use brigade_measure::stats::{
     bootstrap, hodges_lehmann, mann_whitney, median, quantile, sign_flip_test, signed_rank_interval,
@@ -57,7 +57,7 @@ fn sign_flips() {
     for case in cases("one_sample") {
         let values = numbers(&case["values"]);
         for test in case["sign_flip"].as_array().into_iter().flatten() {
-            let found = sign_flip_test(&values, number(&test["null"]), &mut Dice::new(9));
+            let found = sign_flip_test(&values, number(&test["null"]), &mut Rng::new(9));
             // SciPy tries all flips; here more than 16 values are left to chance, and 0.02
             // is four standard deviations of that.
             assert_near(found, &test["p"], if values.len() > 16 { 0.02 } else { 1e-12 });
@@ -72,7 +72,7 @@ fn bootstrapped_means() {
     let mean = |drawn: &[f64]| drawn.iter().sum::<f64>() / drawn.len() as f64;
     for case in cases("one_sample") {
         let values = numbers(&case["values"]);
-        let [low, high] = bootstrap::over_blocks(&values, 0.95, 20_000, &mut Dice::new(2), mean);
+        let [low, high] = bootstrap::over_blocks(&values, 0.95, 20_000, &mut Rng::new(2), mean);
         // Both are left to chance, most with the wild blocks.
         let tolerance = 0.03 * (high - low);
         assert_near(low, &case["bootstrap_mean_95"][0], tolerance);

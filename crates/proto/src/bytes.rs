@@ -21,24 +21,24 @@ pub struct Bytes(Repr);
 #[derive(Clone)]
 enum Repr {
     Heap(Arc<Buffer>),
-    Lent(Arc<dyn Lend>),
+    Lent(Arc<dyn BufferOwner>),
 }
 
 /// Memory that is lent out as [`Bytes`] and taken back when the last of them is
 /// dropped. It starts at a multiple of 64, as a [`Buffer`] does.
-pub trait Lend: Any + Send + Sync {
+pub trait BufferOwner: Any + Send + Sync {
     /// The bytes; always the same ones.
     fn bytes(&self) -> &[u8];
 }
 
 impl Bytes {
     /// Bytes in memory of the lender.
-    pub fn lent(lender: Arc<dyn Lend>) -> Self {
+    pub fn from_owner(lender: Arc<dyn BufferOwner>) -> Self {
         Self(Repr::Lent(lender))
     }
 
     /// Who lent them, if it is an `L`.
-    pub fn lender<L: Lend>(&self) -> Option<&L> {
+    pub fn owner<L: BufferOwner>(&self) -> Option<&L> {
         match &self.0 {
             Repr::Heap(_) => None,
             Repr::Lent(lender) => {
@@ -121,7 +121,7 @@ mod tests {
 
     struct Library(Buffer);
 
-    impl Lend for Library {
+    impl BufferOwner for Library {
         fn bytes(&self) -> &[u8] {
             &self.0
         }
@@ -130,9 +130,9 @@ mod tests {
     #[test]
     fn lent_bytes_know_their_lender_and_equal_bytes_on_the_heap() {
         let buffer = Buffer::from(&b"abc"[..]);
-        let lent = Bytes::lent(Arc::new(Library(buffer.clone())));
+        let lent = Bytes::from_owner(Arc::new(Library(buffer.clone())));
         assert_eq!(lent, Bytes::from(buffer));
-        assert!(lent.lender::<Library>().is_some());
-        assert!(Bytes::default().lender::<Library>().is_none());
+        assert!(lent.owner::<Library>().is_some());
+        assert!(Bytes::default().owner::<Library>().is_none());
     }
 }

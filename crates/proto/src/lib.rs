@@ -19,7 +19,7 @@ mod printable;
 mod span;
 
 pub use buffer::Buffer;
-pub use bytes::{Bytes, Lend};
+pub use bytes::{BufferOwner, Bytes};
 pub use count::{Number, count};
 pub use error::JobError;
 pub use ids::{JobId, WorkerId};

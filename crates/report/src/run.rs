@@ -211,7 +211,7 @@ impl RunConfig {
             seed: None,
             keep_going: false,
             backend: config.backend.name(),
-            workers: config.lanes(),
+            workers: config.slots(),
             timeout_us,
             pin: config.pin,
             processes,

@@ -45,7 +45,7 @@ pub fn step_aside() -> bool {
 /// both there at a wake-up, and two that take turns on one core may stay there for seconds, each
 /// job costing two switches, while another core is idle. For threads that have a core to go to.
 #[derive(Debug, Default)]
-pub struct Neighbour {
+pub struct SharedCoreDetector {
     /// Pieces of work in a row that came from the core that the thread is on.
     crowded: u32,
     /// When it last went to another core.
@@ -58,7 +58,7 @@ const CROWDED: u32 = 32;
 /// where the other cores are busy and it comes back again and again.
 const SETTLED: Duration = Duration::from_millis(2);
 
-impl Neighbour {
+impl SharedCoreDetector {
     /// A piece of work has come from this core.
     #[inline]
     pub fn mind(&mut self, theirs: usize) {
@@ -79,7 +79,7 @@ impl Neighbour {
     /// long enough for who waits for a result to fall asleep, and waking it would bring it
     /// after the thread.
     #[inline]
-    pub fn leave_if_crowded(&mut self) {
+    pub fn migrate_if_shared(&mut self) {
         if self.crowded >= CROWDED {
             self.leave();
         }
@@ -101,20 +101,20 @@ mod tests {
 
     #[test]
     fn who_is_crowded_for_long_leaves_and_then_stays() {
-        let mut neighbour = Neighbour::default();
+        let mut detector = SharedCoreDetector::default();
         // It may be moved meanwhile, and then has nobody beside it.
-        (0..10 * CROWDED).for_each(|_| neighbour.mind(core()));
-        assert!(neighbour.crowded > 0);
-        neighbour.crowded = CROWDED;
-        neighbour.leave_if_crowded();
-        assert_eq!(neighbour.crowded, 0);
-        let left = neighbour.moved.unwrap();
-        neighbour.crowded = CROWDED;
-        neighbour.leave_if_crowded();
-        let has_stayed = neighbour.crowded == CROWDED;
+        (0..10 * CROWDED).for_each(|_| detector.mind(core()));
+        assert!(detector.crowded > 0);
+        detector.crowded = CROWDED;
+        detector.migrate_if_shared();
+        assert_eq!(detector.crowded, 0);
+        let left = detector.moved.unwrap();
+        detector.crowded = CROWDED;
+        detector.migrate_if_shared();
+        let has_stayed = detector.crowded == CROWDED;
         assert!(has_stayed || left.elapsed() >= SETTLED);
-        neighbour.has_slept();
-        assert_eq!(neighbour.crowded, 0);
+        detector.has_slept();
+        assert_eq!(detector.crowded, 0);
     }
 
     #[test]

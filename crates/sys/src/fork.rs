@@ -140,7 +140,7 @@ impl Wire {
         &self,
         limit: Option<Duration>,
     ) -> io::Result<Option<(Vec<u8>, Option<OwnedFd>)>> {
-        if !crate::bell::wait_readable(&[self.0.as_fd()], limit)?[0] {
+        if !crate::event_fd::wait_readable(&[self.0.as_fd()], limit)?[0] {
             return Err(io::ErrorKind::TimedOut.into());
         }
         let mut message = vec![0; LONGEST];

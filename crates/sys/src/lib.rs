@@ -4,10 +4,10 @@
 #![allow(unsafe_code)]
 
 pub mod affinity;
-pub mod bell;
 pub mod clock;
 pub mod confine;
 pub mod cores;
+pub mod event_fd;
 pub mod fork;
 pub mod heap;
 pub mod libjpeg;
@@ -17,6 +17,7 @@ pub mod orphans;
 pub mod patient;
 pub mod perf;
 pub mod process;
+pub mod process_group_guard;
 pub mod random;
 pub mod sandbox;
 pub mod shared;
@@ -28,5 +29,4 @@ pub mod slab;
 pub mod socket;
 pub mod stall;
 pub mod storage;
-pub mod tether;
 pub mod usage;

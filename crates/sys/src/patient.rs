@@ -7,7 +7,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::time::Duration;
 
-use crate::bell::wait_readable;
+use crate::event_fd::wait_readable;
 
 /// How long [`is_readable`] waits: who waits for longer looks now and then whether it still has
 /// to.

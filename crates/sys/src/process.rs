@@ -11,8 +11,8 @@ use std::sync::{Mutex, PoisonError};
 
 use std::time::{Duration, Instant};
 
-use crate::bell::wait_readable;
-use crate::tether::Tether;
+use crate::event_fd::wait_readable;
+use crate::process_group_guard::ProcessGroupGuard;
 use crate::usage::Usage;
 use rustix::process::{
     Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, getpid, getppid, kill_process_group,
@@ -24,13 +24,13 @@ use rustix::process::{
 /// As long as it is not reaped its pid cannot be used again, so signals reach it
 /// or nobody. [`Child::reap`] takes the child away for that reason; one that is dropped is
 /// killed and reaped. It and its group do not outlive this process, however that ends, see
-/// [`Tether`].
+/// [`ProcessGroupGuard`].
 #[derive(Debug)]
 pub struct Child {
     pid: Pid,
     pidfd: OwnedFd,
     is_reaped: bool,
-    _tether: Tether,
+    _group: ProcessGroupGuard,
 }
 
 /// How long a dead child is waited for that a tracer holds.
@@ -65,7 +65,7 @@ impl Child {
             .and_then(Pid::from_raw)
             .ok_or_else(|| io::Error::other("not a process id"))?;
         let pidfd = pidfd_open(pid, PidfdFlags::empty())?;
-        let child = Self { pid, pidfd, is_reaped: false, _tether: Tether::tie(pid)? };
+        let child = Self { pid, pidfd, is_reaped: false, _group: ProcessGroupGuard::new(pid)? };
         OWN.lock().unwrap_or_else(PoisonError::into_inner).insert(child.pid());
         Ok(child)
     }
@@ -352,7 +352,7 @@ pub(crate) static OWN: Mutex<BTreeSet<u32>> = Mutex::new(BTreeSet::new());
 /// Kills children of this process that were stopped before they began to execute their program:
 /// until then a child is called as the thread that starts it, which waits for it, and nobody else
 /// knows of it. Only of threads called one of `names`. Returns how many there were.
-pub fn kill_unborn(names: &[&str]) -> usize {
+pub fn kill_pre_exec(names: &[&str]) -> usize {
     let is_unborn = |pid: &u32| names.contains(&&*name(*pid)) && is_stopped(*pid);
     let unborn =
         children().into_iter().filter(is_unborn).filter_map(|pid| Pid::from_raw(pid.cast_signed()));

@@ -24,7 +24,7 @@ pub const TICK: Duration = Duration::from_millis(100);
 
 /// What is known of it. Plain words, so that they can be shared with other processes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Watch {
+pub struct StallDetector {
     /// When somebody last looked; later than that if the look before was late as well.
     pub looked: Nanos,
     /// When the next look was to come; 0: none was announced.
@@ -33,7 +33,7 @@ pub struct Watch {
     pub frozen: Nanos,
 }
 
-impl Watch {
+impl StallDetector {
     /// Time up to now that counts for nobody. Who asks before the next look has come knows what
     /// that look will find.
     pub fn frozen(&self, now: Nanos) -> Nanos {
@@ -65,39 +65,39 @@ mod tests {
 
     #[test]
     fn looks_that_come_in_time_find_nothing() {
-        let mut watch = Watch::default();
+        let mut detector = StallDetector::default();
         for ms in (1000..5000).step_by(100) {
-            assert_eq!(watch.look(ms * MS, Some((ms + 100) * MS)), 0);
-            assert_eq!(watch.frozen((ms + 499) * MS), 0);
+            assert_eq!(detector.look(ms * MS, Some((ms + 100) * MS)), 0);
+            assert_eq!(detector.frozen((ms + 499) * MS), 0);
         }
         // Nothing was announced, so nothing is late.
-        watch.look(5000 * MS, None);
-        assert_eq!(watch.look(9000 * MS, None), 0);
+        detector.look(5000 * MS, None);
+        assert_eq!(detector.look(9000 * MS, None), 0);
     }
 
     #[test]
     fn a_stop_counts_for_nobody_whoever_asks_first() {
-        let mut watch = Watch::default();
-        watch.look(1000 * MS, Some(1100 * MS));
+        let mut detector = StallDetector::default();
+        detector.look(1000 * MS, Some(1100 * MS));
         // From 1.05 to 9 s it did not run.
-        assert_eq!(watch.frozen(9000 * MS), 8000 * MS);
-        assert_eq!(watch.look(9000 * MS, Some(9100 * MS)), 8000 * MS);
-        assert_eq!(watch.frozen(9050 * MS), 8000 * MS, "and is not counted twice");
-        assert_eq!(watch.look(9100 * MS, Some(9200 * MS)), 0);
-        assert_eq!(watch.look(20_000 * MS, Some(20_100 * MS)), 10_900 * MS);
+        assert_eq!(detector.frozen(9000 * MS), 8000 * MS);
+        assert_eq!(detector.look(9000 * MS, Some(9100 * MS)), 8000 * MS);
+        assert_eq!(detector.frozen(9050 * MS), 8000 * MS, "and is not counted twice");
+        assert_eq!(detector.look(9100 * MS, Some(9200 * MS)), 0);
+        assert_eq!(detector.look(20_000 * MS, Some(20_100 * MS)), 10_900 * MS);
     }
 
     #[test]
     fn time_goes_on_for_who_is_always_late() {
-        let mut watch = Watch::default();
+        let mut detector = StallDetector::default();
         let mut now = 1000 * MS;
-        watch.look(now, Some(now + 100 * MS));
+        detector.look(now, Some(now + 100 * MS));
         let begin = now;
         for _ in 0..100 {
             now += 1000 * MS;
-            watch.look(now, Some(now + 100 * MS));
+            detector.look(now, Some(now + 100 * MS));
         }
-        let counted = now - begin - watch.frozen;
+        let counted = now - begin - detector.frozen;
         assert!(counted > 40_000 * MS, "{} ms of 100 s", counted / MS);
     }
 }

@@ -9,7 +9,7 @@ use brigade_measure::models::{self, AtWorkers};
 use serde_json::json;
 
 use super::figures::{interval, is, of_blocks, of_groups, time, whole_blocks};
-use super::session::Session;
+use super::session::BenchSession;
 use super::{
     break_even, hockney, isolation, latency, paradigms, scaling, startup, throughput, work,
 };
@@ -24,11 +24,11 @@ pub(super) const BUDGET: Duration = Duration::from_secs(120);
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
 
-type Experiment<'a> = dyn Fn(&mut Session<'_>) -> Result<(), Failure> + 'a;
+type Experiment<'a> = dyn Fn(&mut BenchSession<'_>) -> Result<(), Failure> + 'a;
 
 /// One after the other, each with its share of the time. One that cannot be made hides no
 /// other: why is a finding.
-pub(super) fn all(args: &AllArgs, session: &mut Session<'_>) {
+pub(super) fn all(args: &AllArgs, session: &mut BenchSession<'_>) {
     // What the user does not say is smaller here than in each experiment alone.
     let common = |workers: &[usize]| {
         let mut common = args.common.clone();
@@ -106,7 +106,7 @@ pub(super) fn all(args: &AllArgs, session: &mut Session<'_>) {
 }
 
 /// What does a process cost more than a thread here?
-fn verdict(session: &mut Session<'_>) {
+fn verdict(session: &mut BenchSession<'_>) {
     for (what, wanted) in [
         ("an empty job, one after the other", json!({"bytes": 0, "state": "busy"})),
         ("an empty job after a rest", json!({"bytes": 0, "state": "idle"})),

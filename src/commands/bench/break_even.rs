@@ -8,7 +8,7 @@ use brigade_proto::{Buffer, Bytes, JobSpec};
 use serde_json::{Map, Value, json};
 
 use super::pools::Pools;
-use super::session::{Session, Started, micros, start, started};
+use super::session::{BenchSession, Started, micros, start, started};
 use super::{break_even_answers, cheapest, startup, with, work};
 use crate::args::BreakEvenArgs;
 use crate::exit::Failure;
@@ -17,38 +17,41 @@ use crate::exit::Failure;
 const TURN_US: f64 = 20_000.0;
 
 /// Time per job, by payload and compute time, in one thread, in threads and in processes.
-pub(super) fn break_even(args: &BreakEvenArgs, session: &mut Session<'_>) -> Result<(), Failure> {
+pub(super) fn break_even(
+    args: &BreakEvenArgs,
+    session: &mut BenchSession<'_>,
+) -> Result<(), Failure> {
     let asked = &session.pools(&args.common.pool)?;
     let sync = asked.builder(Backend::Sync, 1).build()?;
     let steps_per_us = calibrate(&sync).map_err(Failure::usage)?;
     // The caller's thread is what others are held against.
-    let mut pools = vec![Contender::new(asked, Backend::Sync, 1, Ok(sync))];
+    let mut pools = vec![BreakEvenCandidate::new(asked, Backend::Sync, 1, Ok(sync))];
     let others = asked.backends(&[Backend::Threads, Backend::Processes]).into_iter();
     for backend in others.filter(|backend| *backend != Backend::Sync) {
         let counts = asked.workers(&[1, 2]);
         let counts = if work::has_workers(backend) { &counts[..] } else { &[1] };
         for &workers in counts {
             let pool = start(asked.builder(backend, workers));
-            pools.push(Contender::new(asked, backend, workers, pool));
+            pools.push(BreakEvenCandidate::new(asked, backend, workers, pool));
         }
     }
     let mut variants = Vec::new();
     for &bytes in &args.bytes {
         let payload = payload(bytes);
         for &compute in &args.compute {
-            for contender in &pools {
+            for candidate in &pools {
                 let about = json!({"bytes": bytes, "compute_us": micros(compute)});
                 // About what a job takes: handing it over, copying at 5 GB/s, computing.
                 let us = micros(compute) + 5.0 + bytes as f64 / 5e3;
-                let lanes = contender.workers as f64;
+                let lanes = candidate.workers as f64;
                 let count = (TURN_US * lanes / us).clamp(4.0 * lanes, 2000.0);
                 let job = payload.as_ref().map(|payload| job(compute, steps_per_us, payload));
                 let job = job.map_err(Clone::clone);
                 let run = move || {
                     let job = job.as_ref().map_err(Clone::clone)?;
-                    Ok(vec![per_job(started(&contender.pool)?, count as usize, job)?])
+                    Ok(vec![per_job(started(&candidate.pool)?, count as usize, job)?])
                 };
-                variants.push(Variant::new(with(contender.name.clone(), about), run));
+                variants.push(Variant::new(with(candidate.name.clone(), about), run));
             }
         }
     }
@@ -81,13 +84,13 @@ pub(super) fn break_even(args: &BreakEvenArgs, session: &mut Session<'_>) -> Res
 }
 
 /// A pool that takes part, and what it is called.
-struct Contender {
+struct BreakEvenCandidate {
     pool: Started,
     workers: usize,
     name: Map<String, Value>,
 }
 
-impl Contender {
+impl BreakEvenCandidate {
     fn new(asked: &Pools, backend: Backend, workers: usize, pool: Started) -> Self {
         let name = with(asked.case(backend), json!({"workers": workers}));
         Self { pool, workers, name }
@@ -125,7 +128,7 @@ fn job(compute: Duration, steps_per_us: f64, payload: &Bytes) -> JobSpec {
 
 /// Microseconds per job of a pool that has been woken up.
 fn per_job(pool: &Pool, count: usize, job: &JobSpec) -> Result<f64, String> {
-    work::run(pool, pool.config().lanes(), |_| job.clone())?;
+    work::run(pool, pool.config().slots(), |_| job.clone())?;
     let outcomes = work::run(pool, count, |_| job.clone())?;
     Ok(work::wall(&outcomes) as f64 / 1e3 / count as f64)
 }

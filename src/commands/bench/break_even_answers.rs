@@ -8,11 +8,11 @@ use serde_json::{Value, json};
 
 use super::figures::{interval, is, of_blocks, of_groups, time, times, whole_blocks};
 use super::pools::Pools;
-use super::session::Session;
+use super::session::BenchSession;
 use crate::args::BreakEvenArgs;
 
 /// Who is held against whom.
-struct Duel<'a> {
+struct BreakEvenPair<'a> {
     rival: &'a str,
     reference: &'a str,
     /// Workers of the reference; the rival has those that were asked for.
@@ -22,7 +22,7 @@ struct Duel<'a> {
 
 /// The start-up of so many worker processes, if it has been measured.
 pub(super) fn startup<'a>(
-    session: &'a Session<'_>,
+    session: &'a BenchSession<'_>,
     method: StartMethod,
     workers: usize,
 ) -> Option<&'a Cell> {
@@ -39,33 +39,37 @@ pub(super) fn conclude(
     args: &BreakEvenArgs,
     asked: &Pools,
     cells: &[Cell],
-    session: &mut Session<'_>,
+    session: &mut BenchSession<'_>,
 ) {
     if !asked.wants(Backend::Processes) {
         return;
     }
     let method = asked.of_processes().start_method;
     for workers in asked.workers(&[1, 2]) {
-        let against_threads = Duel {
+        let against_threads = BreakEvenPair {
             rival: "processes",
             reference: "threads",
             reference_workers: workers,
             tolerance: args.percent,
         };
         // Nothing more than one thread takes: from here on workers pay.
-        let against_sync =
-            Duel { rival: "processes", reference: "sync", reference_workers: 1, tolerance: 0.0 };
+        let against_sync = BreakEvenPair {
+            rival: "processes",
+            reference: "sync",
+            reference_workers: 1,
+            tolerance: 0.0,
+        };
         let against_threads = asked.wants(Backend::Threads).then_some(against_threads);
-        for duel in against_threads.into_iter().chain([against_sync]) {
-            let model = duel.model(cells, workers, args.common.plan.seed);
-            let percent = rounded_percent(duel.tolerance);
+        for pair in against_threads.into_iter().chain([against_sync]) {
+            let model = pair.model(cells, workers, args.common.plan.seed);
+            let percent = rounded_percent(pair.tolerance);
             let name = json!({
-                "rival": duel.rival, "reference": duel.reference, "percent": percent,
+                "rival": pair.rival, "reference": pair.reference, "percent": percent,
                 "workers": workers,
             });
             if let Some(found) = session.conclude(model, Model::BreakEven, name) {
                 for point in &found.points {
-                    session.find(duel.said(workers, point));
+                    session.find(pair.said(workers, point));
                 }
             }
         }
@@ -78,7 +82,7 @@ fn rounded_percent(share: f64) -> f64 {
     (share * 1e6).round() / 1e4
 }
 
-impl Duel<'_> {
+impl BreakEvenPair<'_> {
     fn model(
         &self,
         cells: &[Cell],
@@ -169,7 +173,7 @@ fn pays_back(
     method: StartMethod,
     workers: usize,
     cells: &[Cell],
-    session: &mut Session<'_>,
+    session: &mut BenchSession<'_>,
 ) {
     for &bytes in &args.bytes {
         for &compute in &args.compute {

@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::figures::{of_blocks, time, whole_blocks};
-use super::session::Session;
+use super::session::BenchSession;
 
 /// An entry of `models`.
 #[derive(Serialize)]
@@ -53,7 +53,7 @@ impl Place {
 }
 
 /// The model of one number of workers, and what it says in words.
-pub(super) fn conclude(workers: usize, cells: &[Cell], session: &mut Session<'_>) {
+pub(super) fn conclude(workers: usize, cells: &[Cell], session: &mut BenchSession<'_>) {
     let case = super::case(json!({"workers": workers}));
     let places = match places(workers, cells, session.common.plan.seed) {
         Ok(places) => places,
@@ -207,7 +207,7 @@ fn said(workers: usize, places: &[Place], never: &[String]) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use brigade_measure::experiment::{Dice, Hooks, Metric, Plan, Variant, run};
+    use brigade_measure::experiment::{Hooks, Metric, Plan, Rng, Variant, run};
 
     /// Cells whose blocks vary together by a factor of up to two, and apart by `noise`.
     fn cells(all: &[(&str, usize, u64, f64, f64)], noise: f64) -> Vec<Cell> {
@@ -261,22 +261,22 @@ mod tests {
     /// Cells of backends that take `truth`, with noise of 3 % for a block and 5 % for a sample.
     fn simulated(truth: &[(&str, f64)], seed: u64) -> Vec<Cell> {
         // Nearly normal: the sum of four that are uniform.
-        let noise = |dice: &mut Dice, deviation: f64| {
-            let sum: f64 = (0..4).map(|_| dice.roll(1 << 20) as f64 / f64::from(1 << 20)).sum();
+        let noise = |rng: &mut Rng, deviation: f64| {
+            let sum: f64 = (0..4).map(|_| rng.roll(1 << 20) as f64 / f64::from(1 << 20)).sum();
             (deviation * (sum - 2.0) * 3_f64.sqrt()).exp()
         };
-        let mut dice = Dice::new(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) + 1);
-        let blocks: Vec<f64> = (0..12).map(|_| noise(&mut dice, 0.03)).collect();
+        let mut rng = Rng::new(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) + 1);
+        let blocks: Vec<f64> = (0..12).map(|_| noise(&mut rng, 0.03)).collect();
         let mut variants: Vec<Variant<'_>> = truth
             .iter()
             .enumerate()
             .map(|(place, &(backend, us))| {
                 let case = json!({"backend": backend, "workers": 2, "bytes": 0, "compute_us": 1.0});
                 let mut blocks = blocks.iter();
-                let mut dice = Dice::new(seed * 31 + place as u64);
+                let mut rng = Rng::new(seed * 31 + place as u64);
                 Variant::new(super::super::case(case), move || {
                     let block = blocks.next().copied().unwrap_or(1.0);
-                    Ok((0..5).map(|_| us * block * noise(&mut dice, 0.05)).collect())
+                    Ok((0..5).map(|_| us * block * noise(&mut rng, 0.05)).collect())
                 })
             })
             .collect();

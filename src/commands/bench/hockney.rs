@@ -6,14 +6,14 @@ use brigade_report::units::digits;
 use serde_json::{Map, Value};
 
 use super::figures::{interval, of_groups, times, whole_blocks};
-use super::session::Session;
+use super::session::BenchSession;
 
 /// What makes round trips of different sizes the same way.
 const WAY: [&str; 4] = ["backend", "transport", "placement", "workers"];
 
 /// A fit for each way, over all round trips so far. Empty jobs belong to the ways with and
 /// without placement: there is nothing to place.
-pub(super) fn conclude(session: &mut Session<'_>) {
+pub(super) fn conclude(session: &mut BenchSession<'_>) {
     let cells: Vec<Cell> = session
         .cells
         .iter()
@@ -63,7 +63,7 @@ fn bytes(cell: &Cell) -> Option<u64> {
     cell.case.get("bytes").and_then(Value::as_u64)
 }
 
-fn fit(way: &Map<String, Value>, cells: &[&Cell], session: &mut Session<'_>) {
+fn fit(way: &Map<String, Value>, cells: &[&Cell], session: &mut BenchSession<'_>) {
     let blocks = whole_blocks(cells.iter().copied());
     let transfers: Vec<Transfer> = cells
         .iter()

@@ -13,7 +13,7 @@ use serde_json::json;
 use super::figures::{interval, is, of_blocks, of_groups, time, whole_blocks};
 use super::latency::{busy, in_arena, on_heap};
 use super::pools::Pools;
-use super::session::{Session, start};
+use super::session::{BenchSession, start};
 use super::{case, with};
 use crate::args::MeasuredArgs;
 use crate::exit::Failure;
@@ -26,7 +26,7 @@ const LONG: Duration = Duration::from_secs(60);
 pub(super) fn isolation(
     sizes: &[u64],
     asked: &MeasuredArgs,
-    session: &mut Session<'_>,
+    session: &mut BenchSession<'_>,
 ) -> Result<(), Failure> {
     let pools = session.pools(asked)?;
     let sizes = match sizes {
@@ -50,7 +50,7 @@ const ITS_OWN: &str = "inputs of its own";
 const PLACEMENTS: [&str; 2] = ["copied", "in-place"];
 
 /// Jobs with a payload. The sandbox is left out: what it costs besides is in the other rows.
-fn inputs(pools: &Pools, bytes: u64, session: &mut Session<'_>) {
+fn inputs(pools: &Pools, bytes: u64, session: &mut BenchSession<'_>) {
     let mut variants = Vec::new();
     for workers in pools.workers(&[1]) {
         for (own, guard) in [(false, FOR_ALL), (true, ITS_OWN)] {
@@ -104,7 +104,7 @@ fn ratio(one: &Cell, other: &Cell, seed: u64) -> String {
     }
 }
 
-fn empty(pools: &Pools, session: &mut Session<'_>) {
+fn empty(pools: &Pools, session: &mut BenchSession<'_>) {
     let mut variants = Vec::new();
     for workers in pools.workers(&[1]) {
         for (guard, backend, builder) in guards(pools, workers, session) {
@@ -129,7 +129,7 @@ fn are_guards_asked_for(config: &PoolConfig) -> [bool; 5] {
 fn guards(
     pools: &Pools,
     workers: usize,
-    session: &mut Session<'_>,
+    session: &mut BenchSession<'_>,
 ) -> Vec<(String, Backend, PoolBuilder)> {
     let PoolConfig { timeout, memory_limit, cpu_limit, sandbox, .. } = pools.of_processes();
     let asked = are_guards_asked_for(pools.of_processes());

@@ -10,20 +10,20 @@ use brigade_proto::{Buffer, Bytes, JobSpec, Spans};
 use serde_json::{Map, Value, json};
 
 use super::pools::Pools;
-use super::session::{Session, Started, start, started, trip};
+use super::session::{BenchSession, Started, start, started, trip};
 use super::{case, spans, with, work};
 use crate::args::MeasuredArgs;
 use crate::exit::Failure;
 
 /// A pool to measure, and what it is called.
-struct Rival {
+struct LatencyCandidate {
     pool: Started,
     name: Map<String, Value>,
     /// Whether its payloads may lie where its workers see them.
     has_arena: bool,
 }
 
-fn rivals(pools: &Pools) -> Vec<Rival> {
+fn rivals(pools: &Pools) -> Vec<LatencyCandidate> {
     let mut rivals = Vec::new();
     let mut add = |backend, workers: usize, transport: Option<Transport>| {
         let mut name = with(pools.case(backend), json!({"workers": workers}));
@@ -33,7 +33,7 @@ fn rivals(pools: &Pools) -> Vec<Rival> {
             builder = builder.transport(transport);
         }
         let has_arena = transport == Some(Transport::Arena);
-        rivals.push(Rival { pool: start(builder), name, has_arena });
+        rivals.push(LatencyCandidate { pool: start(builder), name, has_arena });
     };
     let workers = pools.workers(&[1]);
     let all = [Backend::Sync, Backend::Async, Backend::Threads, Backend::Processes];
@@ -99,7 +99,7 @@ fn spans_of(pool: &Pool, job: JobSpec) -> Result<(f64, Spans), String> {
 pub(super) fn latency(
     sizes: &[u64],
     asked: &MeasuredArgs,
-    session: &mut Session<'_>,
+    session: &mut BenchSession<'_>,
 ) -> Result<(), Failure> {
     round_trips("latency", sizes, asked, session)
 }
@@ -108,7 +108,7 @@ pub(super) fn latency(
 pub(super) fn bandwidth(
     sizes: &[u64],
     asked: &MeasuredArgs,
-    session: &mut Session<'_>,
+    session: &mut BenchSession<'_>,
 ) -> Result<(), Failure> {
     round_trips("bandwidth", sizes, asked, session)
 }
@@ -117,7 +117,7 @@ fn round_trips(
     experiment: &str,
     sizes: &[u64],
     asked: &MeasuredArgs,
-    session: &mut Session<'_>,
+    session: &mut BenchSession<'_>,
 ) -> Result<(), Failure> {
     let rivals = rivals(&session.pools(asked)?);
     session.expect(sizes.len());
@@ -136,10 +136,10 @@ fn variant<'a>(
     Variant { case, run: Box::new(run) }
 }
 
-fn empty(rivals: &[Rival]) -> Vec<Variant<'_>> {
+fn empty(rivals: &[LatencyCandidate]) -> Vec<Variant<'_>> {
     let mut variants = Vec::new();
     let about = |state: &str| json!({"kernel": "noop", "bytes": 0, "state": state});
-    for Rival { pool, name, .. } in rivals {
+    for LatencyCandidate { pool, name, .. } in rivals {
         let job = || JobSpec::new("noop");
         variants.push(variant(with(name.clone(), about("busy")), move || busy(pool, job)));
         variants.push(variant(with(name.clone(), about("idle")), move || idle(pool)));
@@ -177,14 +177,14 @@ fn no_memory(bytes: u64) -> String {
     format!("no memory for a payload of {bytes} bytes; leave it out of --sizes")
 }
 
-fn payloads(rivals: &[Rival], bytes: u64) -> Vec<Variant<'_>> {
+fn payloads(rivals: &[LatencyCandidate], bytes: u64) -> Vec<Variant<'_>> {
     let mut variants = Vec::new();
     let about = json!({"kernel": "touch", "bytes": bytes, "state": "busy"});
     let touch = |pool, input: &Result<Bytes, String>| {
         let input = input.as_ref().map_err(Clone::clone)?;
         busy(pool, || JobSpec::new("touch").input(input.clone()))
     };
-    for Rival { pool, name, has_arena } in rivals {
+    for LatencyCandidate { pool, name, has_arena } in rivals {
         let name = with(name.clone(), about.clone());
         let copied = on_heap(bytes).map(Bytes::from);
         let run = move || touch(pool, &copied);

@@ -4,11 +4,11 @@ mod all;
 mod break_even;
 mod break_even_answers;
 mod cheapest;
+mod expectations;
 mod figures;
 mod hockney;
 mod isolation;
 mod latency;
-mod lessons;
 mod paradigms;
 mod pools;
 mod scaling;
@@ -30,7 +30,7 @@ use brigade_report::trace;
 use serde_json::{Map, Value};
 
 use self::pools::Pools;
-use self::session::Session;
+use self::session::BenchSession;
 use super::verdict;
 use crate::args::{BenchArgs, Experiment, ListFormat, MeaninglessArgs};
 use crate::console::{self, Results};
@@ -64,7 +64,7 @@ pub(crate) fn run(args: &BenchArgs, registry: Registry) -> Result<Exit, Failure>
     for warning in &warnings {
         console::say(format_args!("note: {warning}"));
     }
-    let mut session = Session::new(common, budget, registry, Flag::watch()?);
+    let mut session = BenchSession::new(common, budget, registry, Flag::watch()?);
     session.config = pools.config();
     if let Err(failure) = measure(&args.experiment, &mut session) {
         // What had been measured by then is worth more than a tidy end.
@@ -77,7 +77,7 @@ pub(crate) fn run(args: &BenchArgs, registry: Registry) -> Result<Exit, Failure>
     finish(&host, warnings, session, &mut results)
 }
 
-fn measure(experiment: &Experiment, session: &mut Session<'_>) -> Result<(), Failure> {
+fn measure(experiment: &Experiment, session: &mut BenchSession<'_>) -> Result<(), Failure> {
     match experiment {
         Experiment::Latency(args) => latency::latency(&args.sizes, &args.common.pool, session)?,
         Experiment::Bandwidth(args) => {
@@ -116,7 +116,7 @@ fn refuse_meaningless(args: &MeaninglessArgs) -> Result<(), Failure> {
 fn finish(
     host: &Host,
     warnings: Vec<String>,
-    mut session: Session<'_>,
+    mut session: BenchSession<'_>,
     results: &mut Results,
 ) -> Result<Exit, Failure> {
     session.findings.append(&mut session.refusals);

@@ -9,8 +9,8 @@ use brigade_proto::JobSpec;
 use serde_json::{Map, Value, json};
 
 use super::pools::Pools;
-use super::session::{Session, Started, micros, start, started};
-use super::{case, lessons, timeline, with, work};
+use super::session::{BenchSession, Started, micros, start, started};
+use super::{case, expectations, timeline, with, work};
 use crate::args::ParadigmsArgs;
 use crate::exit::Failure;
 
@@ -99,7 +99,10 @@ fn works(args: &ParadigmsArgs, registry: &Registry) -> Result<Vec<Work>, Failure
 }
 
 /// The same orders under every backend and number of workers, and what that teaches.
-pub(super) fn paradigms(args: &ParadigmsArgs, session: &mut Session<'_>) -> Result<(), Failure> {
+pub(super) fn paradigms(
+    args: &ParadigmsArgs,
+    session: &mut BenchSession<'_>,
+) -> Result<(), Failure> {
     let asked = session.pools(&args.common.pool)?;
     let works = works(args, &session.registry)?;
     let sync = asked.builder(Backend::Sync, 1).build()?;
@@ -107,7 +110,7 @@ pub(super) fn paradigms(args: &ParadigmsArgs, session: &mut Session<'_>) -> Resu
         work::try_out(&sync, &work.job(0))?;
     }
     // What others are held against comes first.
-    let mut pools = vec![Entrant::new(&asked, Backend::Sync, 1, Ok(sync))];
+    let mut pools = vec![ParadigmCandidate::new(&asked, Backend::Sync, 1, Ok(sync))];
     let others = asked.backends(Backend::ALL).into_iter();
     let others: Vec<Backend> = others.filter(|backend| *backend != Backend::Sync).collect();
     let workers = asked.workers(&[1, 2, 4, 8]);
@@ -115,14 +118,14 @@ pub(super) fn paradigms(args: &ParadigmsArgs, session: &mut Session<'_>) -> Resu
         let counts = if work::has_workers(backend) { &workers[..] } else { &[1] };
         for &workers in counts {
             let pool = start(asked.builder(backend, workers));
-            pools.push(Entrant::new(&asked, backend, workers, pool));
+            pools.push(ParadigmCandidate::new(&asked, backend, workers, pool));
         }
     }
     session.expect(works.len());
     for work in &works {
         let variants = pools.iter().map(|pool| variant(work, pool)).collect();
         let cells = session.measure("paradigms", &[Metric::us("wall")], variants).to_vec();
-        lessons::draw(work, &cells, session);
+        expectations::draw(work, &cells, session);
     }
     drop(pools);
     // Pictures: not more of one kind of work than of another.
@@ -157,23 +160,23 @@ fn lanes(counts: &[usize]) -> usize {
 }
 
 /// A pool that takes part, and what it is called.
-struct Entrant {
+struct ParadigmCandidate {
     pool: Started,
     name: Map<String, Value>,
 }
 
-impl Entrant {
+impl ParadigmCandidate {
     fn new(asked: &Pools, backend: Backend, workers: usize, pool: Started) -> Self {
         Self { pool, name: with(asked.case(backend), json!({"workers": workers})) }
     }
 }
 
 /// All orders on a pool that is there, and awake.
-fn variant<'a>(work: &'a Work, entrant: &'a Entrant) -> Variant<'a> {
-    let name = with(work.case(), Value::Object(entrant.name.clone()));
+fn variant<'a>(work: &'a Work, candidate: &'a ParadigmCandidate) -> Variant<'a> {
+    let name = with(work.case(), Value::Object(candidate.name.clone()));
     let mut is_warm = false;
     Variant::new(name, move || {
-        let pool = started(&entrant.pool)?;
+        let pool = started(&candidate.pool)?;
         if !is_warm {
             // The first orders find memory that is not there yet.
             work::run(pool, work.jobs_of(work.orders), |number| work.job(number))?;

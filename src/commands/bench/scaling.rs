@@ -9,7 +9,7 @@ use brigade_proto::JobSpec;
 use serde_json::{Map, Value, json};
 
 use super::figures::{interval, is, of_blocks, percent, whole_blocks};
-use super::session::Session;
+use super::session::BenchSession;
 use super::{case, with, work};
 use crate::args::{ScalingArgs, ScalingMode};
 use crate::exit::Failure;
@@ -38,7 +38,7 @@ fn jobs_of(mode: ScalingMode, jobs: usize, workers: usize) -> usize {
 }
 
 /// The same jobs, and as many jobs for each, by backend and number of workers.
-pub(super) fn scaling(args: &ScalingArgs, session: &mut Session<'_>) -> Result<(), Failure> {
+pub(super) fn scaling(args: &ScalingArgs, session: &mut BenchSession<'_>) -> Result<(), Failure> {
     let pools = session.pools(&args.common.pool)?;
     let registry = &session.registry;
     let job = work::job(registry, &args.kernel, &args.params, args.size, args.common.plan.seed)?;
@@ -115,7 +115,7 @@ fn conclude(
     mode: ScalingMode,
     backend: Backend,
     cells: &[Cell],
-    session: &mut Session<'_>,
+    session: &mut BenchSession<'_>,
 ) {
     let of = |name: &str| {
         let wanted = Value::Object({

@@ -24,7 +24,7 @@ const BLOCKS: usize = 15;
 /// So often at most with a budget alone.
 const MOST_BLOCKS: usize = 10_000;
 
-pub(super) struct Session<'a> {
+pub(super) struct BenchSession<'a> {
     pub(super) common: &'a CommonArgs,
     pub(super) registry: Arc<Registry>,
     /// Whether the user wants it to end.
@@ -49,7 +49,7 @@ pub(super) struct Session<'a> {
     pub(super) timelines: Vec<Value>,
 }
 
-impl<'a> Session<'a> {
+impl<'a> BenchSession<'a> {
     /// `budget` is what `common` says, or what there is without it.
     pub(super) fn new(
         common: &'a CommonArgs,

@@ -9,7 +9,7 @@ use brigade_proto::JobSpec;
 use serde_json::{Map, Value, json};
 
 use super::pools::Pools;
-use super::session::{Session, micros, round_trip, start, started};
+use super::session::{BenchSession, micros, round_trip, start, started};
 use super::{case, with, work};
 use crate::args::MeasuredArgs;
 use crate::exit::Failure;
@@ -26,7 +26,7 @@ pub(super) enum Until {
 }
 
 /// Ready, first result, its end, and what a worker costs that takes the place of another.
-pub(super) fn startup(asked: &MeasuredArgs, session: &mut Session<'_>) -> Result<(), Failure> {
+pub(super) fn startup(asked: &MeasuredArgs, session: &mut BenchSession<'_>) -> Result<(), Failure> {
     let pools = &session.pools(asked)?;
     let server = &ForkServer::start_with(&pools.of_processes().environment)
         .map_err(|error| Failure::from(error).message);

@@ -9,7 +9,7 @@ use brigade_proto::{JobSpec, Outcome, Source, Status};
 use serde_json::json;
 
 use super::pools::Pools;
-use super::session::{Session, start};
+use super::session::{BenchSession, start};
 use super::{with, work};
 use crate::args::ThroughputArgs;
 use crate::exit::Failure;
@@ -22,7 +22,10 @@ enum Mode {
 }
 
 /// Microseconds per job, for each backend, number of workers and depth.
-pub(super) fn throughput(args: &ThroughputArgs, session: &mut Session<'_>) -> Result<(), Failure> {
+pub(super) fn throughput(
+    args: &ThroughputArgs,
+    session: &mut BenchSession<'_>,
+) -> Result<(), Failure> {
     let pools = session.pools(&args.common.pool)?;
     let registry = &session.registry;
     let job = work::job(registry, &args.kernel, &args.params, args.size, args.common.plan.seed)?;

@@ -173,12 +173,12 @@ impl Disk {
     }
 
     /// What may be there after a loss of power at this moment.
-    pub(super) fn image(&self, loss: Loss, dice: &mut Dice) -> Image {
+    pub(super) fn image(&self, loss: Loss, rng: &mut Rng) -> Image {
         let names = match loss {
             Loss::Nothing => &self.now,
             Loss::Everything => &self.synced,
-            Loss::Contents if dice.below(2) == 0 => &self.now,
-            Loss::Contents => &self.since[dice.below(self.since.len())],
+            Loss::Contents if rng.below(2) == 0 => &self.now,
+            Loss::Contents => &self.since[rng.below(self.since.len())],
         };
         let is_there = |path: &Path| {
             path.ancestors()
@@ -193,7 +193,7 @@ impl Disk {
             let bytes = match loss {
                 Loss::Nothing => file.now.clone(),
                 Loss::Everything => file.synced.clone(),
-                Loss::Contents => file.torn(dice),
+                Loss::Contents => file.torn(rng),
             };
             image.files.insert(path.clone(), bytes);
         }
@@ -203,16 +203,16 @@ impl Disk {
 
 impl File {
     /// As it may be where some of what was written last was not written to the disk.
-    fn torn(&self, dice: &mut Dice) -> Vec<u8> {
+    fn torn(&self, rng: &mut Rng) -> Vec<u8> {
         let same = self.now.iter().zip(&self.synced).take_while(|(now, synced)| now == synced);
         let same = same.count();
         // It was shortened, or it was not.
-        if same < self.synced.len() && dice.below(2) == 0 {
+        if same < self.synced.len() && rng.below(2) == 0 {
             return self.synced.clone();
         }
         let mut bytes = self.now.clone();
-        let cut = same + dice.below(bytes.len() - same + 1);
-        match dice.below(3) {
+        let cut = same + rng.below(bytes.len() - same + 1);
+        match rng.below(3) {
             0 => bytes.truncate(cut),
             1 => bytes[cut..].fill(0),
             // Blocks get to the disk in any order.
@@ -221,7 +221,7 @@ impl File {
                     if at == same || at % SECTOR == 0 {
                         let end = (at / SECTOR + 1) * SECTOR;
                         let end = end.min(bytes.len());
-                        if dice.below(2) == 0 {
+                        if rng.below(2) == 0 {
                             bytes[at..end].fill(0);
                         }
                     }
@@ -233,9 +233,9 @@ impl File {
 }
 
 /// The same numbers each time.
-pub(super) struct Dice(pub(super) u64);
+pub(super) struct Rng(pub(super) u64);
 
-impl Dice {
+impl Rng {
     pub(super) fn below(&mut self, limit: usize) -> usize {
         // SplitMix64.
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);

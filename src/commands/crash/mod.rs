@@ -16,7 +16,7 @@ use crate::args::{Cli, Command};
 use crate::exit::Exit;
 use crate::write::disk::record::{self, Operation};
 use crate::write::writer_of;
-use disk::{Dice, Disk, Image, Loss};
+use disk::{Disk, Image, Loss, Rng};
 
 /// A directory with inputs, and something in it that is none of the run's business.
 struct Scene {
@@ -98,7 +98,7 @@ fn images(scene: &Scene, line: &str, again: &str, promise: Promise) -> usize {
     assert_eq!(exit, Exit::Ok);
     let expected = scene.outputs();
     assert!(!expected.is_empty());
-    let mut dice = Dice(1);
+    let mut rng = Rng(1);
     let mut reported: Vec<PathBuf> = Vec::new();
     let mut count = 0;
     for moment in 0..=operations.len() {
@@ -109,7 +109,7 @@ fn images(scene: &Scene, line: &str, again: &str, promise: Promise) -> usize {
             }
         }
         for loss in [Loss::Nothing, Loss::Everything, Loss::Contents] {
-            let image = disk.image(loss, &mut dice);
+            let image = disk.image(loss, &mut rng);
             let context = format!("{loss:?} after {moment} of {} operations", operations.len());
             image.put(root);
             if promise == Promise::Durable {
@@ -269,7 +269,7 @@ fn a_single_result_is_on_the_disk_before_it_is_reported() {
     for operation in &operations {
         disk.apply(operation);
         is_reported |= matches!(operation, Operation::Report(_));
-        let image = disk.image(Loss::Everything, &mut Dice(5));
+        let image = disk.image(Loss::Everything, &mut Rng(5));
         let found = image.files.get(&scene.path("new/00.png"));
         assert!(found.map_or(!is_reported, |found| *found == whole));
     }
@@ -293,12 +293,12 @@ fn a_second_loss_of_power_is_no_worse_than_the_first() {
     let root = scene.dir.path();
     let mut disk = Disk::of(root);
     let (_, operations) = record::of(root, || scene.run(&line));
-    let mut dice = Dice(2);
+    let mut rng = Rng(2);
     for operation in &operations[..operations.len() / 2] {
         disk.apply(operation);
     }
     for loss in [Loss::Nothing, Loss::Everything, Loss::Contents] {
-        disk.image(loss, &mut dice).put(root);
+        disk.image(loss, &mut rng).put(root);
         let again = format!("{line} --resume");
         assert!(images(&scene, &again, &again, Promise::Durable) >= 100);
     }
@@ -315,11 +315,11 @@ fn a_journal_that_is_cut_anywhere_is_resumed() {
     let is_near_an_end =
         |cut: usize| journal[cut.saturating_sub(1)..].iter().take(2).any(|&byte| byte == b'\n');
     let cuts = (0..=journal.len()).filter(|&cut| cut % 5 == 0 || is_near_an_end(cut));
-    let mut dice = Dice(3);
+    let mut rng = Rng(3);
     for cut in cuts {
         fs::write(scene.path("j"), &journal[..cut]).unwrap();
         for (path, bytes) in &expected {
-            let len = [0, bytes.len() / 2, bytes.len()][dice.below(3)];
+            let len = [0, bytes.len() / 2, bytes.len()][rng.below(3)];
             fs::write(path, &bytes[..len]).unwrap();
         }
         assert_eq!(scene.run(&line), Exit::Ok, "cut at {cut} of {}", journal.len());
@@ -336,12 +336,12 @@ fn no_file_of_somebody_else_is_replaced_after_a_loss_of_power() {
     let mut disk = Disk::of(root);
     let (_, operations) = record::of(root, || scene.run(&line));
     let expected = scene.outputs();
-    let mut dice = Dice(4);
+    let mut rng = Rng(4);
     let mut kept = 0;
     for operation in &operations {
         disk.apply(operation);
         for loss in [Loss::Nothing, Loss::Everything, Loss::Contents] {
-            let image = disk.image(loss, &mut dice);
+            let image = disk.image(loss, &mut rng);
             image.put(root);
             let journal = image.files.get(&scene.path("j")).cloned().unwrap_or_default();
             let journal = String::from_utf8_lossy(&journal).into_owned();

@@ -2,7 +2,7 @@
 
 use brigade_measure::comparison::{Compared, EndedBy, SecondRound, Verdict};
 use brigade_measure::context::Block;
-use brigade_measure::experiment::{Dice, median};
+use brigade_measure::experiment::{Rng, median};
 use brigade_measure::gate::{Judgement, Round, Samples, Stopped};
 use brigade_measure::stats::{holm, sign_flip_test};
 
@@ -17,8 +17,8 @@ pub(super) fn of(
 ) -> Vec<Compared> {
     let seed = pairing.settings.seed;
     let tests = first.samples.iter().map(|samples| {
-        let dice = &mut Dice::new(seed);
-        sign_flip_test(&samples.differences(), 0.0, dice)
+        let rng = &mut Rng::new(seed);
+        sign_flip_test(&samples.differences(), 0.0, rng)
     });
     let tests: Vec<f64> = tests.collect();
     let corrected = holm(&tests);

@@ -10,13 +10,13 @@ use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::{JoinSet, LocalSet};
 
-use super::lane::Lane;
 use super::outputs::Outputs;
+use super::slot::WorkerSlot;
 use crate::executor::{Executor, Status, Stop, WorkerReport};
-use crate::invoke::{Call, CallError, Deadline, Step};
+use crate::invoke::{CallError, Deadline, Step, WakePolicy};
+use crate::job_state::{JobState, Task};
 use crate::log::{is_chatty, tell_called};
 use crate::stall::{self, Ticking};
-use crate::ticket::{Task, Ticket};
 use crate::{PoolConfig, PoolError, SubmitError};
 
 /// One thread with an event loop: jobs that wait overlap, jobs that compute take
@@ -31,7 +31,7 @@ pub(crate) struct EventLoop {
 
 struct Shared {
     registry: Arc<Registry>,
-    lane: Lane,
+    slot: WorkerSlot,
     stopping: AtomicBool,
     /// Changes when a waiting job should look whether it is to stop.
     nudge: watch::Sender<()>,
@@ -46,7 +46,7 @@ impl EventLoop {
         let (queue, tasks) = mpsc::channel(config.queue);
         let shared = Arc::new(Shared {
             registry: Arc::clone(registry),
-            lane: Lane::new(0, config, &Outputs::new(1)),
+            slot: WorkerSlot::new(0, config, &Outputs::new(1)),
             stopping: AtomicBool::new(false),
             nudge: watch::Sender::new(()),
         });
@@ -59,10 +59,10 @@ impl EventLoop {
                 if let Some(index) = pin {
                     affinity::pin_thread(index);
                 }
-                inner.lane.ready_ns.store(clock::since(begin).as_nanos() as u64, Ordering::Relaxed);
+                inner.slot.ready_ns.store(clock::since(begin).as_nanos() as u64, Ordering::Relaxed);
                 let _ = ready.send(());
                 LocalSet::new().block_on(&runtime, Arc::clone(&inner).serve(tasks, in_flight));
-                inner.lane.cpu_ns.store(usage::thread_cpu_ns(), Ordering::Relaxed);
+                inner.slot.cpu_ns.store(usage::thread_cpu_ns(), Ordering::Relaxed);
             })
             .map_err(setup)?;
         let _ = is_ready.recv();
@@ -98,31 +98,31 @@ impl Shared {
 
     async fn run(&self, task: Task) {
         if self.stopping.load(Ordering::Acquire) {
-            if task.ticket.take() {
+            if task.job_state.take() {
                 task.finish_unrun(JobError::Cancelled);
             }
             return;
         }
         let _ticking = task.timeout.map(|_| Ticking::begin());
-        let Some(mut ready) = self.lane.take(task) else {
+        let Some(mut ready) = self.slot.take(task) else {
             return;
         };
         let Some(entry) = self.registry.get(ready.task.kernel) else {
             unreachable!("the pool resolved the kernel in this registry")
         };
-        let ticket = Arc::clone(&ready.task.ticket);
+        let job_state = Arc::clone(&ready.task.job_state);
         let params = Arc::clone(&ready.task.params);
-        let mut sink = self.lane.sink();
+        let mut sink = self.slot.sink();
         if is_chatty() {
             tell_called(entry.spec.name);
         }
         let called = clock::now();
         let (returned, judged) = {
-            let stopping = || ticket.is_stopping();
+            let stopping = || job_state.is_stopping();
             let deadline = Deadline::new(ready.task.timeout, called, &stall::here, &stopping);
             let slices = ready.slices();
             let context = Context::new(&params, &slices, &mut sink, &deadline);
-            let mut call = Call::new(entry, context);
+            let mut call = WakePolicy::new(entry, context);
             let result = 'call: loop {
                 let end = match call.step() {
                     Step::Finished(result) => break result,
@@ -131,8 +131,8 @@ impl Shared {
                 // As in `invoke::run_to_end`.
                 loop {
                     let left = Duration::from_nanos(end.saturating_sub(clock::now()));
-                    self.wait(&ticket, deadline.shorten(left)).await;
-                    if ticket.is_stopping() || deadline.is_over() {
+                    self.wait(&job_state, deadline.shorten(left)).await;
+                    if job_state.is_stopping() || deadline.is_over() {
                         break 'call Err(CallError::Stopped);
                     }
                     if clock::now() >= end {
@@ -144,13 +144,14 @@ impl Shared {
             (returned, deadline.judge(result, returned))
         };
         let result = ready.outputs(called, returned, judged, sink);
-        self.lane.end(ready, result);
+        self.slot.end(ready, result);
     }
 
     /// Lets other jobs run for `time`, less if the job is asked to stop.
-    async fn wait(&self, ticket: &Ticket, time: Duration) {
+    async fn wait(&self, job_state: &JobState, time: Duration) {
         let mut nudged = self.nudge.subscribe();
-        let until_stop = async { while !ticket.is_stopping() && nudged.changed().await.is_ok() {} };
+        let until_stop =
+            async { while !job_state.is_stopping() && nudged.changed().await.is_ok() {} };
         // Either end of the wait will do.
         drop(tokio::time::timeout(time, until_stop).await);
     }
@@ -172,15 +173,15 @@ impl Executor for EventLoop {
         }
     }
 
-    fn cancel_running(&self, _: &Arc<Ticket>) {
+    fn cancel_running(&self, _: &Arc<JobState>) {
         self.shared.nudge.send_replace(());
     }
 
     fn stop(&self, how: Stop) {
         self.shared.stopping.store(true, Ordering::Release);
-        self.shared.lane.stop_reading();
+        self.shared.slot.stop_reading();
         if how == Stop::Kill {
-            self.shared.lane.stop_running();
+            self.shared.slot.stop_running();
         }
         self.shared.nudge.send_replace(());
     }
@@ -197,6 +198,6 @@ impl Executor for EventLoop {
             // The loop does not panic: kernels' panics are caught.
             drop(thread.join());
         }
-        vec![self.shared.lane.report()]
+        vec![self.shared.slot.report()]
     }
 }

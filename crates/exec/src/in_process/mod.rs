@@ -1,8 +1,8 @@
 //! The backends that run kernels in the caller's own process.
 
 mod event_loop;
-mod lane;
 mod outputs;
+mod slot;
 mod sync;
 mod threads;
 

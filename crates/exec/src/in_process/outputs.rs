@@ -9,14 +9,14 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use brigade_kernels::{KernelError, OutputSink};
-use brigade_proto::{Buffer, Bytes, Lend};
+use brigade_proto::{Buffer, BufferOwner, Bytes};
 
 /// Smaller results are fresh: the allocator is as fast.
 const LEAST: usize = 64 << 10;
 /// Bytes that are kept at most.
 const MOST: usize = 256 << 20;
 
-/// What the lanes of one pool keep.
+/// What the slots of one pool keep.
 #[derive(Debug)]
 pub(super) struct Outputs {
     free: Mutex<Vec<Buffer>>,
@@ -25,10 +25,10 @@ pub(super) struct Outputs {
 }
 
 impl Outputs {
-    /// Memory for one result more than there are lanes: a caller has one in hand while each lane
+    /// Memory for one result more than there are slots: a caller has one in hand while each slot
     /// makes another.
-    pub(super) fn new(lanes: usize) -> Arc<Self> {
-        Arc::new(Self { free: Mutex::default(), count: lanes + 1 })
+    pub(super) fn new(slots: usize) -> Arc<Self> {
+        Arc::new(Self { free: Mutex::default(), count: slots + 1 })
     }
 
     /// For the outputs of one job.
@@ -81,7 +81,7 @@ impl Sink {
         let home = Arc::downgrade(&self.home);
         let lent = |buffer: Buffer| match buffer.capacity() {
             0..LEAST => Bytes::from(buffer),
-            _ => Bytes::lent(Arc::new(Lent { buffer, home: Weak::clone(&home) })),
+            _ => Bytes::from_owner(Arc::new(Lent { buffer, home: Weak::clone(&home) })),
         };
         self.outputs.into_iter().map(lent).collect()
     }
@@ -127,7 +127,7 @@ struct Lent {
     home: Weak<Outputs>,
 }
 
-impl Lend for Lent {
+impl BufferOwner for Lent {
     fn bytes(&self) -> &[u8] {
         &self.buffer
     }
@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn no_more_is_kept_than_lanes_can_use() {
+    fn no_more_is_kept_than_slots_can_use() {
         let outputs = Outputs::new(2);
         let results: Vec<_> = (0..9).map(|_| result(&outputs, LEAST).0).collect();
         drop(results);

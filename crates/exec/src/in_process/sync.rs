@@ -5,17 +5,17 @@ use std::time::Duration;
 use brigade_kernels::Registry;
 use brigade_sys::clock;
 
-use super::lane::Lane;
 use super::outputs::Outputs;
+use super::slot::WorkerSlot;
 use super::threads::run;
 use crate::executor::{Executor, Status, Stop, WorkerReport};
-use crate::ticket::{Task, Ticket};
+use crate::job_state::{JobState, Task};
 use crate::{PoolConfig, SubmitError};
 
 /// One job after another, on the thread that submits: plain synchronous code.
 pub(crate) struct Sync {
     registry: Arc<Registry>,
-    lane: Lane,
+    slot: WorkerSlot,
     stopping: AtomicU8,
     startup: Duration,
 }
@@ -23,10 +23,10 @@ pub(crate) struct Sync {
 impl Sync {
     pub(crate) fn start(registry: &Arc<Registry>, config: &PoolConfig) -> Self {
         let begin = clock::now();
-        let lane = Lane::new(0, config, &Outputs::new(1));
+        let slot = WorkerSlot::new(0, config, &Outputs::new(1));
         let startup = clock::since(begin);
-        lane.ready_ns.store(startup.as_nanos() as u64, Ordering::Relaxed);
-        Self { registry: Arc::clone(registry), lane, stopping: AtomicU8::new(0), startup }
+        slot.ready_ns.store(startup.as_nanos() as u64, Ordering::Relaxed);
+        Self { registry: Arc::clone(registry), slot, stopping: AtomicU8::new(0), startup }
     }
 }
 
@@ -35,17 +35,17 @@ impl Executor for Sync {
         if self.stopping.load(Ordering::Acquire) != 0 {
             return Err(SubmitError::Closed);
         }
-        run(&self.registry, &self.lane, task, None);
+        run(&self.registry, &self.slot, task, None);
         Ok(())
     }
 
-    fn cancel_running(&self, _: &Arc<Ticket>) {}
+    fn cancel_running(&self, _: &Arc<JobState>) {}
 
     fn stop(&self, how: Stop) {
         self.stopping.store(1, Ordering::Release);
-        self.lane.stop_reading();
+        self.slot.stop_reading();
         if how == Stop::Kill {
-            self.lane.stop_running();
+            self.slot.stop_running();
         }
     }
 
@@ -54,6 +54,6 @@ impl Executor for Sync {
     }
 
     fn close(&self) -> Vec<WorkerReport> {
-        vec![self.lane.report()]
+        vec![self.slot.report()]
     }
 }

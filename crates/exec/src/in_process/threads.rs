@@ -5,17 +5,17 @@ use std::time::Duration;
 
 use brigade_kernels::{Context, Registry};
 use brigade_proto::{JobError, Nanos};
-use brigade_sys::affinity::{self, Neighbour};
+use brigade_sys::affinity::{self, SharedCoreDetector};
 use brigade_sys::{clock, usage};
 use crossbeam_channel::{Receiver, Sender, TrySendError};
 
-use super::lane::Lane;
 use super::outputs::Outputs;
+use super::slot::WorkerSlot;
 use crate::executor::{Executor, Status, Stop, WorkerReport};
-use crate::invoke::{self, Call, Deadline};
+use crate::invoke::{self, Deadline, WakePolicy};
+use crate::job_state::{JobState, Task};
 use crate::log::{is_chatty, tell_called};
 use crate::stall::{self, Ticking};
-use crate::ticket::{Task, Ticket};
 use crate::{PoolConfig, PoolError, SubmitError};
 
 /// Threads of this process behind one bounded queue.
@@ -38,7 +38,7 @@ pub(crate) struct Threads {
 
 struct Shared {
     registry: Arc<Registry>,
-    lanes: Vec<Lane>,
+    slots: Vec<WorkerSlot>,
     stopping: AtomicBool,
     /// The interpreter lock of `threads-gil`.
     gil: Option<Mutex<()>>,
@@ -64,10 +64,10 @@ impl Threads {
         let begin = clock::now();
         let (queue, backlog) = crossbeam_channel::bounded(config.queue);
         let outputs = Outputs::new(config.workers);
-        let lane = |worker| Lane::new(worker, config, &outputs);
+        let slot = |worker| WorkerSlot::new(worker, config, &outputs);
         let shared = Arc::new(Shared {
             registry: Arc::clone(registry),
-            lanes: (0..config.workers as u32).map(lane).collect(),
+            slots: (0..config.workers as u32).map(slot).collect(),
             stopping: AtomicBool::new(false),
             gil: gil.then(|| Mutex::new(())),
             core: (!config.pin && config.workers < affinity::allowed())
@@ -108,7 +108,7 @@ impl Threads {
 }
 
 fn cancel(task: Task) {
-    if task.ticket.take() {
+    if task.job_state.take() {
         task.finish_unrun(JobError::Cancelled);
     }
 }
@@ -125,11 +125,11 @@ impl Shared {
         if let Some(index) = pin {
             affinity::pin_thread(index);
         }
-        let lane = &self.lanes[index];
-        lane.ready_ns.store(clock::since(begin).as_nanos() as u64, Ordering::Relaxed);
+        let slot = &self.slots[index];
+        slot.ready_ns.store(clock::since(begin).as_nanos() as u64, Ordering::Relaxed);
         // Fails only when `start` gave up.
         let _ = ready.send(());
-        let (mut neighbour, mut last) = (Neighbour::default(), 0);
+        let (mut neighbour, mut last) = (SharedCoreDetector::default(), 0);
         while let Ok(Message::Run(task)) = backlog.recv() {
             if let Some(core) = &self.core {
                 if task.stamps.submitted.saturating_sub(last) > REST {
@@ -141,49 +141,49 @@ impl Shared {
             if self.stopping.load(Ordering::Acquire) {
                 cancel(task);
             } else {
-                run(&self.registry, lane, task, self.gil.as_ref());
+                run(&self.registry, slot, task, self.gil.as_ref());
             }
-            neighbour.leave_if_crowded();
+            neighbour.migrate_if_shared();
         }
-        lane.cpu_ns.store(usage::thread_cpu_ns(), Ordering::Relaxed);
+        slot.cpu_ns.store(usage::thread_cpu_ns(), Ordering::Relaxed);
     }
 }
 
 /// Runs a task to its end on this thread.
-pub(super) fn run(registry: &Registry, lane: &Lane, task: Task, gil: Option<&Mutex<()>>) {
-    let _span = tracing::debug_span!("job", id = task.ticket.id.0).entered();
+pub(super) fn run(registry: &Registry, slot: &WorkerSlot, task: Task, gil: Option<&Mutex<()>>) {
+    let _span = tracing::debug_span!("job", id = task.job_state.id.0).entered();
     let _ticking = task.timeout.map(|_| Ticking::begin());
-    let Some(mut ready) = lane.take(task) else {
+    let Some(mut ready) = slot.take(task) else {
         return;
     };
     let Some(entry) = registry.get(ready.task.kernel) else {
         unreachable!("the pool resolved the kernel in this registry")
     };
     let lock = || gil.map(|gil| gil.lock().unwrap_or_else(PoisonError::into_inner));
-    let ticket = Arc::clone(&ready.task.ticket);
+    let job_state = Arc::clone(&ready.task.job_state);
     let params = Arc::clone(&ready.task.params);
-    let mut sink = lane.sink();
+    let mut sink = slot.sink();
     if is_chatty() {
         tell_called(entry.spec.name);
     }
     let mut held = lock();
     let called = clock::now();
     let (returned, judged) = {
-        let stopping = || ticket.is_stopping();
+        let stopping = || job_state.is_stopping();
         let deadline = Deadline::new(ready.task.timeout, called, &stall::here, &stopping);
         let slices = ready.slices();
         let context = Context::new(&params, &slices, &mut sink, &deadline);
         let (returned, result) =
-            invoke::run_to_end(&mut Call::new(entry, context), &deadline, |time| {
+            invoke::run_to_end(&mut WakePolicy::new(entry, context), &deadline, |time| {
                 held = None;
-                ticket.nap(time);
+                job_state.nap(time);
                 held = lock();
             });
         (returned, deadline.judge(result, returned))
     };
     drop(held);
     let result = ready.outputs(called, returned, judged, sink);
-    lane.end(ready, result);
+    slot.end(ready, result);
 }
 
 impl Executor for Threads {
@@ -205,16 +205,16 @@ impl Executor for Threads {
         }
     }
 
-    fn cancel_running(&self, _: &Arc<Ticket>) {
-        // The ticket's stop flag is all that a thread can be given.
+    fn cancel_running(&self, _: &Arc<JobState>) {
+        // The job state's stop flag is all that a thread can be given.
     }
 
     fn stop(&self, how: Stop) {
         self.shared.stopping.store(true, Ordering::Release);
-        self.shared.lanes.iter().for_each(Lane::stop_reading);
+        self.shared.slots.iter().for_each(WorkerSlot::stop_reading);
         self.cancel_backlog();
         if how == Stop::Kill {
-            self.shared.lanes.iter().for_each(Lane::stop_running);
+            self.shared.slots.iter().for_each(WorkerSlot::stop_running);
         }
     }
 
@@ -236,6 +236,6 @@ impl Executor for Threads {
             drop(thread.join());
         }
         self.cancel_backlog();
-        self.shared.lanes.iter().map(Lane::report).collect()
+        self.shared.slots.iter().map(WorkerSlot::report).collect()
     }
 }

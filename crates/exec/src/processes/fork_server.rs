@@ -1,4 +1,4 @@
-//! A template process that outlasts a pool.
+//! A fork server process that outlasts a pool.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -10,15 +10,15 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use brigade_ipc::Invitation;
+use brigade_ipc::BootstrapToken;
 use brigade_proto::Nanos;
-use brigade_sys::bell::{Bell, wait_readable};
 use brigade_sys::clock;
-use brigade_sys::stall::Watch;
+use brigade_sys::event_fd::{EventFd, wait_readable};
+use brigade_sys::stall::StallDetector;
 use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded, unbounded};
 
+use super::fork_server_process::{ForkServerProcess, MOST_ASKED};
 use super::spawn::{StartFailure, Started};
-use super::template::{MOST_ASKED, Template};
 use crate::{Environment, PoolError};
 
 /// A process from which the workers of any number of pools are forked.
@@ -48,7 +48,7 @@ use crate::{Environment, PoolError};
 pub struct ForkServer(Arc<Office>);
 
 struct Office {
-    /// To the thread that has the template.
+    /// To the thread that has the fork server.
     orders: Option<Sender<Order>>,
     shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
@@ -56,17 +56,17 @@ struct Office {
 
 struct Shared {
     /// Rung when there is an order, and when nobody wants a worker any more.
-    bell: Bell,
-    /// The template's process id.
+    event_fd: EventFd,
+    /// The fork server's process id.
     pid: AtomicU32,
 }
 
 /// A worker that somebody wants.
 struct Order {
-    invitation: Invitation,
-    /// How long it may take to start a template, and to fork.
+    token: BootstrapToken,
+    /// How long it may take to start a fork server, and to fork.
     limit: Duration,
-    /// Not from the template of this number: a worker of it ended by itself without a job.
+    /// Not from the fork server of this number: a worker of it ended by itself without a job.
     but: Option<u32>,
     reply: Reply,
 }
@@ -97,7 +97,7 @@ fn gone() -> PoolError {
     PoolError::Setup { what: "the fork server".to_owned(), source }
 }
 
-/// How long a template that has answered before may take to fork before it is taken for
+/// How long a fork server that has answered before may take to fork before it is taken for
 /// stopped, and another one is started.
 const PATIENCE: Duration = Duration::from_secs(2);
 
@@ -130,23 +130,23 @@ impl ForkServer {
     /// Starts one of a program; `None`: this executable.
     pub(super) fn of(program: Option<&Path>, environment: &Environment) -> Result<Self, PoolError> {
         let setup = |what: &str, source| PoolError::Setup { what: what.to_owned(), source };
-        let bell = Bell::new().map_err(|error| setup("the fork server's bell", error))?;
-        let shared = Arc::new(Shared { bell, pid: AtomicU32::new(0) });
+        let event_fd = EventFd::new().map_err(|error| setup("the fork server's eventfd", error))?;
+        let shared = Arc::new(Shared { event_fd, pid: AtomicU32::new(0) });
         let (orders, inbox) = unbounded();
         let (started, first) = bounded(1);
         let own = Arc::clone(&shared);
         let (program, environment) = (program.map(Path::to_owned), environment.clone());
-        // Templates and workers follow the thread that has started the template: it lives as
-        // long as anybody needs them. It also waits for the template, which somebody may have
+        // Templates and workers follow the thread that has started the fork server: it lives as
+        // long as anybody needs them. It also waits for the fork server, which somebody may have
         // stopped, and keeps nobody waiting by that.
         let thread = thread::Builder::new()
             .name("fork-server".to_owned())
-            .spawn(move || match Template::start(program.as_deref(), &environment) {
-                Ok(template) => {
-                    own.pid.store(template.pid(), Ordering::Relaxed);
+            .spawn(move || match ForkServerProcess::start(program.as_deref(), &environment) {
+                Ok(process) => {
+                    own.pid.store(process.pid(), Ordering::Relaxed);
                     let _ = started.send(Ok(()));
                     let program = program.as_deref();
-                    Service::new(inbox, &own, (program, &environment), template).run();
+                    Service::new(inbox, &own, (program, &environment), process).run();
                 }
                 Err(error) => drop(started.send(Err(error))),
             })
@@ -156,27 +156,27 @@ impl ForkServer {
         Ok(Self(Arc::new(office)))
     }
 
-    /// Has a worker forked that follows an invitation; from another template than `but`. Does not
+    /// Has a worker forked that follows a bootstrap token; from another fork server than `but`. Does not
     /// wait for it: `answer` is called by another thread, in any case.
     pub(super) fn fork(
         &self,
-        invitation: &Invitation,
+        token: &BootstrapToken,
         limit: Duration,
         but: Option<u32>,
         answer: impl FnOnce(Result<Started, StartFailure>) + Send + 'static,
     ) {
         let reply = Reply(Some(Box::new(answer)));
-        let order = Order { invitation: invitation.clone(), limit, but, reply };
+        let order = Order { token: token.clone(), limit, but, reply };
         if let Some(orders) = &self.0.orders {
             // If the thread has gone, the order is dropped, which answers it.
             drop(orders.send(order));
-            self.0.shared.bell.ring();
+            self.0.shared.event_fd.notify();
         }
     }
 }
 
-/// What the thread that has the template does until nobody wants a worker: it asks for all that
-/// are ordered, and passes on what the template answers, without waiting for the one before it
+/// What the thread that has the fork server does until nobody wants a worker: it asks for all that
+/// are ordered, and passes on what the fork server answers, without waiting for the one before it
 /// does the other.
 struct Service<'a> {
     inbox: Receiver<Order>,
@@ -184,13 +184,13 @@ struct Service<'a> {
     program: Option<&'a Path>,
     environment: &'a Environment,
     /// `None`: it has failed, or could not be started again.
-    template: Option<Template>,
-    /// What the template was asked for comes first.
+    process: Option<ForkServerProcess>,
+    /// What the fork server was asked for comes first.
     orders: VecDeque<Order>,
     /// When it is to have answered for the first of them.
     due: Nanos,
-    /// That does not count in which this process was stopped, and the template perhaps with it.
-    watch: Watch,
+    /// That does not count in which this process was stopped, and the fork server perhaps with it.
+    watch: StallDetector,
 }
 
 impl<'a> Service<'a> {
@@ -198,24 +198,24 @@ impl<'a> Service<'a> {
         inbox: Receiver<Order>,
         shared: &'a Shared,
         (program, environment): (Option<&'a Path>, &'a Environment),
-        template: Template,
+        process: ForkServerProcess,
     ) -> Self {
-        let template = Some(template);
+        let process = Some(process);
         Self {
             inbox,
             shared,
             program,
             environment,
-            template,
+            process,
             orders: VecDeque::new(),
             due: 0,
-            watch: Watch::default(),
+            watch: StallDetector::default(),
         }
     }
 
     fn run(mut self) {
         loop {
-            self.shared.bell.silence();
+            self.shared.event_fd.clear();
             loop {
                 match self.inbox.try_recv() {
                     Ok(order) => self.orders.push_back(order),
@@ -229,9 +229,9 @@ impl<'a> Service<'a> {
         }
     }
 
-    /// For how many of the orders the template was asked.
+    /// For how many of the orders the fork server was asked.
     fn asked(&self) -> usize {
-        self.template.as_ref().map_or(0, Template::owes)
+        self.process.as_ref().map_or(0, ForkServerProcess::owes)
     }
 
     /// Asks for what is ordered.
@@ -239,22 +239,22 @@ impl<'a> Service<'a> {
         while self.asked() < MOST_ASKED
             && let Some(order) = self.orders.get(self.asked())
         {
-            if let Some(template) = &self.template
-                && order.but == Some(template.number())
+            if let Some(process) = &self.process
+                && order.but == Some(process.number())
             {
                 // The others that it was asked for come first.
-                if template.owes() > 0 {
+                if process.owes() > 0 {
                     return;
                 }
                 // What it lacks, its workers lack, for example memory that somebody has limited.
                 tracing::warn!("the fork server is started again: its worker ended without a job");
-                self.template = None;
+                self.process = None;
             }
-            if self.template.is_none() {
-                match Template::start(self.program, self.environment) {
-                    Ok(template) => {
-                        self.shared.pid.store(template.pid(), Ordering::Relaxed);
-                        self.template = Some(template);
+            if self.process.is_none() {
+                match ForkServerProcess::start(self.program, self.environment) {
+                    Ok(process) => {
+                        self.shared.pid.store(process.pid(), Ordering::Relaxed);
+                        self.process = Some(process);
                     }
                     Err(error) => {
                         self.settle(Err(error.into()));
@@ -262,28 +262,28 @@ impl<'a> Service<'a> {
                     }
                 }
             }
-            let Some(template) = &mut self.template else { return };
-            match template.ask(&order.invitation) {
+            let Some(process) = &mut self.process else { return };
+            match process.ask(&order.token) {
                 Ok(()) => {}
                 // Those that it was asked for come first: if it has gone, that is heard next, and
                 // if there are no descriptors, there may be some by then.
-                Err(_) if template.owes() > 0 => return,
+                Err(_) if process.owes() > 0 => return,
                 Err(error) => {
                     self.fail(error);
                     continue;
                 }
             }
-            if template.owes() == 1 {
+            if process.owes() == 1 {
                 self.begin_to_wait();
             }
         }
     }
 
-    /// Waits for an order, and for the template as long as it owes an answer.
+    /// Waits for an order, and for the fork server as long as it owes an answer.
     fn listen(&mut self) {
-        let mut sources = vec![self.shared.bell.as_fd()];
-        let waits_for = self.template.as_ref().filter(|template| template.owes() > 0);
-        sources.extend(waits_for.map(Template::as_fd));
+        let mut sources = vec![self.shared.event_fd.as_fd()];
+        let waits_for = self.process.as_ref().filter(|process| process.owes() > 0);
+        sources.extend(waits_for.map(ForkServerProcess::as_fd));
         let now = clock::now();
         let left = waits_for.map(|_| Duration::from_nanos(self.due.saturating_sub(now)));
         self.watch.look(now, waits_for.map(|_| self.due));
@@ -303,8 +303,8 @@ impl<'a> Service<'a> {
                 return thread::sleep(PATIENCE / 10);
             }
         };
-        if let Some(template) = self.template.as_mut().filter(|_| heard) {
-            match template.answer() {
+        if let Some(process) = self.process.as_mut().filter(|_| heard) {
+            match process.answer() {
                 Ok(started) => {
                     self.settle(Ok(started));
                     self.begin_to_wait();
@@ -315,10 +315,10 @@ impl<'a> Service<'a> {
     }
 
     fn begin_to_wait(&mut self) {
-        if let (Some(order), Some(template)) = (self.orders.front(), &self.template) {
+        if let (Some(order), Some(process)) = (self.orders.front(), &self.process) {
             let limit = order.limit;
-            let patience = if template.has_answered() { limit.min(PATIENCE) } else { limit };
-            self.due = clock::after(patience);
+            let spin_policy = if process.has_answered() { limit.min(PATIENCE) } else { limit };
+            self.due = clock::after(spin_policy);
         }
     }
 
@@ -329,18 +329,18 @@ impl<'a> Service<'a> {
         }
     }
 
-    /// The template has died, does not answer, or cannot fork.
+    /// The fork server has died, does not answer, or cannot fork.
     ///
     /// One that has forked before is started again, and that is all: the orders wait for the next
     /// one. One that never has is a start that failed, for every worker that it was asked for. The
     /// supervisors count that like a worker that died at its start, and order another one after
     /// a pause: nothing else bounds how often a program is started that dies each time.
     fn fail(&mut self, error: io::Error) {
-        let Some(template) = self.template.take() else { return };
+        let Some(process) = self.process.take() else { return };
         let limit = self.orders.front().map_or(Duration::ZERO, |order| order.limit);
-        let (has_answered, asked) = (template.has_answered(), template.owes().max(1));
+        let (has_answered, asked) = (process.has_answered(), process.owes().max(1));
         // Reaped before there is another.
-        let obituary = template.obituary(error, limit);
+        let obituary = process.obituary(error, limit);
         if !obituary.is_death() {
             // It lives, and this order alone has failed.
             self.settle(Err(obituary.failure()));
@@ -358,7 +358,7 @@ impl<'a> Service<'a> {
 impl Drop for Office {
     fn drop(&mut self) {
         self.orders = None;
-        self.shared.bell.ring();
+        self.shared.event_fd.notify();
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }

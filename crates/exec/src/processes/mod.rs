@@ -6,55 +6,55 @@
 //! | thread | does |
 //! | --- | --- |
 //! | the callers' | submit; with rings, also hand jobs to workers and collect answers while they wait |
-//! | clerk (one) | does the same while no caller is there; minds that no start hangs; sleeps else |
-//! | keeper (one) | starts workers, lets them in, watches their pidfds and deadlines, kills, reaps, replaces |
+//! | completion thread (one) | does the same while no caller is there; minds that no start hangs; sleeps else |
+//! | supervisor (one) | starts workers, lets them in, watches their pidfds and deadlines, kills, reaps, replaces |
 //! | link (one per worker) | blocks in receiving mail |
-//! | runner (one per worker) | reads and copies inputs, blocks in sending mail |
+//! | staging thread (one per worker) | reads and copies inputs, blocks in sending mail |
 //!
-//! Events go to the keeper through its inbox; jobs and their fate are in the [`crew`]
-//! alone. A job is answered by whoever learns its end: a caller or the clerk (from a
-//! ring), the link (by mail), the keeper (its worker died), or its submitter
+//! Events go to the supervisor through its inbox; jobs and their fate are in the [`dispatcher`]
+//! alone. A job is answered by whoever learns its end: a caller or the completion thread (from a
+//! ring), the link (over the control channel), the supervisor (its worker died), or its submitter
 //! (cancelled in the queue).
 
-mod bounds;
-mod crew;
-mod foreign;
+mod control;
+mod dispatcher;
 mod fork_server;
-mod forward;
-mod keeper;
-mod kid;
-mod life;
-mod link;
-mod net;
-mod pulse;
+mod fork_server_process;
+mod heartbeat;
+mod lifecycle;
+mod log_forward;
+mod panic_guard;
 mod sinks;
 mod spawn;
-mod template;
+mod supervisor;
+mod validate;
 mod worker;
+mod worker_limits;
+mod worker_process;
 
 use std::sync::{Arc, Mutex, Once, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use brigade_ipc::{ArenaSlab, Bells, SERVER_ENV, prepare_senders, runtime_dir};
+use brigade_ipc::{ArenaSlab, Doorbells, SERVER_ENV, prepare_senders, runtime_dir};
 use brigade_kernels::Registry;
 use brigade_sys::sandbox;
 use brigade_sys::shortage::{self, DESCRIPTORS_BESIDES, DESCRIPTORS_PER_WORKER};
 use brigade_sys::signals;
 
-use self::crew::Crew;
-use self::keeper::{Event, Keeper};
+use self::dispatcher::Dispatcher;
+use self::supervisor::{Event, SupervisorHandle};
 use crate::executor::{Executor, Status, Stop, WorkerReport, wait_patiently};
-use crate::ticket::{Task, Ticket, Wanted};
-use crate::{PoolConfig, PoolError, Sandbox, SubmitError, Transport, wake_up};
+use crate::job_state::{JobState, Task, Waitable};
+use crate::{PoolConfig, PoolError, Sandbox, SubmitError, Transport, wakeup_latency};
 
 pub use fork_server::ForkServer;
 pub use worker::run_if_worker;
 
 /// The executor of [`Backend::Processes`](crate::Backend::Processes).
 pub(crate) struct Processes {
-    crew: Arc<Crew>,
-    keeper: Keeper,
+    dispatcher: Arc<Dispatcher>,
+    supervisor: SupervisorHandle,
     threads: Mutex<Vec<JoinHandle<()>>>,
     has_rings: bool,
 }
@@ -68,18 +68,19 @@ impl Processes {
         prepare_runtime_dir()
             .map_err(|error| setup("the private directory for the workers' socket", error))?;
         signals::let_large_files_fail();
-        let (bells, theirs) = Bells::create().ok_or_else(|| {
+        let (doorbells, theirs) = Doorbells::create().ok_or_else(|| {
             setup("shared memory", std::io::Error::other(shortage::of_shared_memory(0)))
         })?;
-        let crew = Arc::new(Crew::new(config, bells));
+        let dispatcher = Arc::new(Dispatcher::new(config, doorbells));
         let names = worker::names(registry).into();
-        let (keeper, thread) = keeper::start(&crew, config, names, theirs)?;
+        let (supervisor, thread) = supervisor::start(&dispatcher, config, names, theirs)?;
         let has_rings = config.transport == Transport::Arena;
-        let processes = Self { crew, keeper, threads: Mutex::new(vec![thread]), has_rings };
+        let processes =
+            Self { dispatcher, supervisor, threads: Mutex::new(vec![thread]), has_rings };
         // While the workers' programs are loaded there is time for it.
-        wake_up::cost();
+        wakeup_latency::cost();
         prepare_senders();
-        match processes.start_clerk() {
+        match processes.start_completion_thread() {
             Ok(()) => Ok(processes),
             Err(error) => {
                 processes.stop(Stop::Kill);
@@ -89,14 +90,19 @@ impl Processes {
         }
     }
 
-    fn start_clerk(&self) -> Result<(), PoolError> {
-        let (crew, keeper) = (Arc::clone(&self.crew), self.keeper.clone());
-        let fallen = move |what| keeper.tell(Event::Fallen { what });
-        let clerk = thread::Builder::new()
-            .name("clerk".to_owned())
-            .spawn(move || net::guard("clerk", || crew.clerk(), fallen))
-            .map_err(|source| PoolError::Setup { what: "the clerk".to_owned(), source })?;
-        self.threads.lock().unwrap_or_else(PoisonError::into_inner).push(clerk);
+    fn start_completion_thread(&self) -> Result<(), PoolError> {
+        let (dispatcher, supervisor) = (Arc::clone(&self.dispatcher), self.supervisor.clone());
+        let on_panic = move |what| supervisor.tell(Event::ThreadPanicked { what });
+        let completion_thread = thread::Builder::new()
+            .name("completions".to_owned())
+            .spawn(move || {
+                panic_guard::guard("completions", || dispatcher.run_completion_thread(), on_panic)
+            })
+            .map_err(|source| PoolError::Setup {
+                what: "the completion thread".to_owned(),
+                source,
+            })?;
+        self.threads.lock().unwrap_or_else(PoisonError::into_inner).push(completion_thread);
         Ok(())
     }
 
@@ -131,7 +137,10 @@ fn prepare_runtime_dir() -> std::io::Result<()> {
 
 /// A worker that starts workers of its own would go on for ever.
 fn check_outside() -> Result<(), PoolError> {
-    if [SERVER_ENV, template::TEMPLATE_ENV].iter().any(|name| std::env::var_os(name).is_some()) {
+    if [SERVER_ENV, fork_server_process::FORK_SERVER_ENV]
+        .iter()
+        .any(|name| std::env::var_os(name).is_some())
+    {
         return Err(PoolError::InsideWorker);
     }
     Ok(())
@@ -166,61 +175,61 @@ fn check_descriptors(workers: usize) -> Result<(), PoolError> {
 
 impl Executor for Processes {
     fn submit(&self, task: Task, block: bool) -> Result<(), SubmitError> {
-        self.crew.submit(task, block)
+        self.dispatcher.submit(task, block)
     }
 
     fn alloc(&self, len: usize) -> Option<ArenaSlab> {
-        if !self.has_rings || self.crew.has_own_inputs {
+        if !self.has_rings || self.dispatcher.has_own_inputs {
             return None;
         }
-        self.crew.arena.take(len)
+        self.dispatcher.arena.take(len)
     }
 
     fn takes_chunks(&self) -> bool {
         self.has_rings
     }
 
-    fn wait(&self, wanted: &dyn Wanted, limit: Option<Duration>) {
+    fn wait(&self, wanted: &dyn Waitable, limit: Option<Duration>) {
         if self.has_rings {
-            self.crew.wait(wanted, limit);
+            self.dispatcher.wait(wanted, limit);
         } else {
             wait_patiently(wanted, limit);
         }
     }
 
-    fn cancel_running(&self, ticket: &Arc<Ticket>) {
-        if let Some(lane) = self.crew.lane_of(ticket) {
-            self.keeper.tell(Event::Cancel { lane, ticket: Arc::clone(ticket) });
+    fn cancel_running(&self, job_state: &Arc<JobState>) {
+        if let Some(slot) = self.dispatcher.slot_of(job_state) {
+            self.supervisor.tell(Event::Cancel { slot, job_state: Arc::clone(job_state) });
         }
     }
 
     fn ready(&self) -> Result<(), Arc<PoolError>> {
-        self.keeper.started()
+        self.supervisor.started()
     }
 
     fn pause(&self) {
-        self.keeper.pause();
+        self.supervisor.pause();
     }
 
     fn resume(&self) {
-        self.keeper.tell(Event::Resume);
+        self.supervisor.tell(Event::Resume);
     }
 
     fn stop(&self, how: Stop) {
-        self.crew.stop(how);
+        self.dispatcher.stop(how);
         if how == Stop::Kill {
-            self.keeper.tell(Event::KillAll);
+            self.supervisor.tell(Event::KillAll);
         }
     }
 
     fn status(&self) -> Status {
-        self.keeper.status()
+        self.supervisor.status()
     }
 
     fn close(&self) -> Vec<WorkerReport> {
-        self.crew.close();
-        self.keeper.tell(Event::Close);
+        self.dispatcher.close();
+        self.supervisor.tell(Event::Close);
         self.join();
-        self.crew.reports()
+        self.dispatcher.reports()
     }
 }

@@ -1,8 +1,8 @@
 //! Where a worker's kernels write their outputs: as near as possible to where they
 //! will travel from.
 
-use brigade_ipc::wire::{Mail, Place, Reply};
-use brigade_ipc::{Carriage, OutputShelf, OutputSlab, Payload, Region};
+use brigade_ipc::wire::{ControlMessage, Place, Reply};
+use brigade_ipc::{Carriage, OutputAllocator, OutputSlab, Payload, Region};
 use brigade_kernels::{KernelError, OutputSink};
 use brigade_proto::Buffer;
 use brigade_sys::shortage;
@@ -29,12 +29,12 @@ impl Output {
         }
     }
 
-    /// Whether it can only go by mail.
+    /// Whether it can only go over the control channel.
     pub(super) fn is_apart(&self) -> bool {
         matches!(self, Self::Apart(_))
     }
 
-    /// On its way by mail. `None` when there is no memory for it.
+    /// On its way over the control channel. `None` when there is no memory for it.
     pub(super) fn into_payload(self) -> Option<Payload> {
         match self {
             Self::Heap(buffer) => Some(Payload::Bytes(buffer.into())),
@@ -43,27 +43,27 @@ impl Output {
         }
     }
 
-    /// Named in an answer. `None` if it can only go by mail.
-    pub(super) fn into_place(self, shelf: &mut OutputShelf) -> Option<Place> {
+    /// Named in an answer. `None` if it can only go over the control channel.
+    pub(super) fn into_place(self, shelf: &mut OutputAllocator) -> Option<Place> {
         match self {
             Self::Heap(buffer) => Some(Place::Here(buffer.to_vec().into())),
-            Self::Slab(slab) => Some(shelf.lend(slab)),
+            Self::Slab(slab) => Some(shelf.loan(slab)),
             Self::Apart(_) => None,
         }
     }
 }
 
 /// What an output may be made of.
-pub(super) enum Room<'w> {
+pub(super) enum QueueSpace<'w> {
     /// Messages only.
     Inline,
     /// A region of its own for each large one.
     Shared,
     /// Slabs.
-    Arena { shelf: &'w mut OutputShelf, mail: &'w mut Mailbag },
+    Arena { shelf: &'w mut OutputAllocator, mail: &'w mut Mailbag },
 }
 
-impl Room<'_> {
+impl QueueSpace<'_> {
     pub(super) fn of(carriage: Carriage) -> Self {
         match carriage {
             Carriage::Inline => Self::Inline,
@@ -102,16 +102,16 @@ fn apart(len: usize) -> Result<Output, KernelError> {
 }
 
 /// Asks the coordinator for more memory, and waits for its answer.
-fn grow(shelf: &mut OutputShelf, mail: &mut Mailbag, len: usize) -> Option<()> {
+fn grow(shelf: &mut OutputAllocator, mail: &mut Mailbag, len: usize) -> Option<()> {
     let need = Reply::NeedRegion { bytes: len as u64 };
     mail.reply(need, Vec::new(), Carriage::Shared).ok()?;
-    let (_, region) = mail.fetch(|mail| matches!(mail, Mail::Outputs)).ok()?;
+    let (_, region) = mail.fetch(|mail| matches!(mail, ControlMessage::Outputs)).ok()?;
     shelf.add(region).then_some(())
 }
 
 /// The outputs of one job.
 pub(super) struct Sink<'w> {
-    room: Room<'w>,
+    room: QueueSpace<'w>,
     /// Bytes that they may have in addition.
     left: u64,
     outputs: Vec<Output>,
@@ -119,7 +119,7 @@ pub(super) struct Sink<'w> {
 
 impl<'w> Sink<'w> {
     /// For outputs of at most so many bytes together.
-    pub(super) fn new(room: Room<'w>, most: u64) -> Self {
+    pub(super) fn new(room: QueueSpace<'w>, most: u64) -> Self {
         Self { room, left: most, outputs: Vec::new() }
     }
 

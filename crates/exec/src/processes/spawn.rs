@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use brigade_ipc::Invitation;
-use brigade_sys::bell;
+use brigade_ipc::BootstrapToken;
+use brigade_sys::event_fd;
 use brigade_sys::process::{self, Child};
 
 use crate::{Environment, PoolError};
@@ -21,8 +21,8 @@ const SELF: &str = "/proc/self/exe";
 pub(super) struct Started {
     pub(super) child: Child,
     pub(super) words: Words,
-    /// The number of the template that it was forked from.
-    pub(super) template: Option<u32>,
+    /// The number of the fork server that it was forked from.
+    pub(super) fork_server: Option<u32>,
 }
 
 /// Why a worker could not be started.
@@ -47,10 +47,10 @@ impl From<PoolError> for StartFailure {
 pub(super) fn start(
     program: Option<&Path>,
     environment: &Environment,
-    invitation: &Invitation,
+    token: &BootstrapToken,
 ) -> Result<Started, PoolError> {
     run(program, environment, |command| {
-        command.envs(invitation.environment()).process_group(0).stdin(Stdio::null());
+        command.envs(token.environment()).process_group(0).stdin(Stdio::null());
     })
 }
 
@@ -79,7 +79,7 @@ pub(super) fn run(
     let child = child.map_err(failed)?;
     let pid = child.id();
     match Child::watch(pid) {
-        Ok(child) => Ok(Started { child, words, template: None }),
+        Ok(child) => Ok(Started { child, words, fork_server: None }),
         Err(source) => {
             let mut child = child;
             // Not yet reaped, so these reach it and nobody else.
@@ -94,7 +94,7 @@ pub(super) fn run(
 static UNDER_WAY: AtomicUsize = AtomicUsize::new(0);
 
 /// Threads that start workers.
-const STARTERS: [&str; 2] = ["keeper", "fork-server"];
+const STARTERS: [&str; 2] = ["supervisor", "fork-server"];
 
 /// Whether a worker is being started.
 pub(super) fn is_under_way() -> bool {
@@ -106,7 +106,7 @@ pub(super) fn is_under_way() -> bool {
 /// that looks now and then.
 pub(super) fn free_starters() {
     if is_under_way() {
-        let killed = process::kill_unborn(&STARTERS);
+        let killed = process::kill_pre_exec(&STARTERS);
         if killed > 0 {
             tracing::warn!("a worker was stopped before its program began; it was killed");
         }
@@ -134,7 +134,7 @@ const TAIL: usize = 4096;
 
 impl Words {
     pub(super) fn of(pipe: PipeReader) -> io::Result<Self> {
-        bell::set_nonblocking(&pipe)?;
+        event_fd::set_nonblocking(&pipe)?;
         Ok(Self { pipe: Some(pipe), tail: Vec::new() })
     }
 
@@ -145,18 +145,18 @@ impl Words {
 
     /// Takes in what is there.
     pub(super) fn listen(&mut self) {
-        let mut chunk = [0; TAIL];
+        let mut batch = [0; TAIL];
         // Bounded, so that a worker that prints without end does not keep its
         // watcher from the others.
         for _ in 0..16 {
             let Some(pipe) = &mut self.pipe else { return };
-            match pipe.read(&mut chunk) {
+            match pipe.read(&mut batch) {
                 Ok(0) => self.pipe = None,
                 Ok(n) => {
-                    for line in String::from_utf8_lossy(&chunk[..n]).lines() {
+                    for line in String::from_utf8_lossy(&batch[..n]).lines() {
                         tracing::debug!(target: "brigade::worker", "worker printed: {line}");
                     }
-                    self.tail.extend_from_slice(&chunk[..n]);
+                    self.tail.extend_from_slice(&batch[..n]);
                     let excess = self.tail.len().saturating_sub(TAIL);
                     self.tail.drain(..excess);
                 }

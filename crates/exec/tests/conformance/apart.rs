@@ -73,11 +73,11 @@ pub(crate) fn try_all(cases: Vec<Case>) -> ExitCode {
     arguments.test_threads.get_or_insert(side_by_side);
     // The path of a socket has to be short.
     let home = Arc::new(tempfile::tempdir_in("/tmp").unwrap());
-    let trials = cases.into_iter().map(|Case { name, .. }| {
+    let on_probation = cases.into_iter().map(|Case { name, .. }| {
         let home = Arc::clone(&home);
         Trial::ignorable_test(name.clone(), move || start(&name, home.path()))
     });
-    libtest_mimic::run(&arguments, trials.collect()).exit_code()
+    libtest_mimic::run(&arguments, on_probation.collect()).exit_code()
 }
 
 /// Runs a trial in another process, with a private directory for its sockets and files.

@@ -32,13 +32,13 @@ fn knows(pid: u32, text: &str) -> io::Result<bool> {
             continue;
         }
         const CHUNK: usize = 1 << 20;
-        let mut chunk = vec![0; CHUNK + text.len()];
+        let mut batch = vec![0; CHUNK + text.len()];
         for begin in (from..to).step_by(CHUNK) {
-            // One that ends with a chunk goes on in the next, so they overlap.
-            let len = chunk.len().min((to - begin) as usize);
+            // One that ends with a batch goes on in the next, so they overlap.
+            let len = batch.len().min((to - begin) as usize);
             // What is mapped and not there, beyond the end of a file, cannot be read.
-            let read = memory.read_at(&mut chunk[..len], begin).unwrap_or(0);
-            if chunk[..read].windows(text.len()).any(|part| part == text.as_bytes()) {
+            let read = memory.read_at(&mut batch[..len], begin).unwrap_or(0);
+            if batch[..read].windows(text.len()).any(|part| part == text.as_bytes()) {
                 return Ok(true);
             }
         }

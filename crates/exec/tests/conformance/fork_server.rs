@@ -8,9 +8,9 @@ use brigade_proto::{JobError, JobSpec};
 use rustix::process::{Pid, Resource, Rlimit, Signal, prlimit};
 
 use crate::kernels;
-use crate::storm::Dice;
+use crate::storm::TestRng;
 use crate::supervision::{kill, script, signal, stop};
-use crate::util::{Belongings, bytes, children, result, wait_until, workers};
+use crate::util::{ResourceSnapshot, bytes, children, result, wait_until, workers};
 
 pub(crate) const TESTS: &[(&str, fn())] = &[
     ("one fork server serves pool after pool", many_pools),
@@ -42,7 +42,7 @@ fn echo(pool: &Pool) {
 }
 
 fn many_pools() {
-    let before = Belongings::now();
+    let before = ResourceSnapshot::now();
     let server = ForkServer::start().unwrap();
     let first = start(&server);
     let template = templates();
@@ -63,7 +63,7 @@ fn many_pools() {
 }
 
 fn killed() {
-    let before = Belongings::now();
+    let before = ResourceSnapshot::now();
     let server = ForkServer::start().unwrap();
     let pool = start(&server);
     let template = templates();
@@ -92,7 +92,7 @@ fn patient(server: &ForkServer) -> Pool {
 }
 
 fn stopped() {
-    let before = Belongings::now();
+    let before = ResourceSnapshot::now();
     let server = ForkServer::start().unwrap();
     let pool = patient(&server);
     let (template, old) = (templates(), workers());
@@ -115,7 +115,7 @@ fn stopped() {
 }
 
 fn stopped_to_the_end() {
-    let before = Belongings::now();
+    let before = ResourceSnapshot::now();
     let server = ForkServer::start().unwrap();
     // It has to have taken its name.
     wait_until("its start", || templates().len() == 1, || format!("{:?}", children()));
@@ -134,7 +134,7 @@ fn stopped_to_the_end() {
 const MANY: usize = 20;
 
 fn killed_at_work() {
-    let before = Belongings::now();
+    let before = ResourceSnapshot::now();
     for forked in [0, 1, 5, 17] {
         let server = ForkServer::start().unwrap();
         wait_until("its start", || templates().len() == 1, || format!("{:?}", children()));
@@ -161,11 +161,11 @@ fn kills() -> usize {
     std::env::var(KILLS_ENV).ok().and_then(|kills| kills.parse().ok()).unwrap_or(60)
 }
 
-fn dice() -> Dice {
+fn rng() -> TestRng {
     let seed = std::env::var("BRIGADE_TEST_SEED").ok().and_then(|seed| seed.parse().ok());
     let seed: u64 = seed.unwrap_or_else(|| u64::from(std::process::id()) * 1_000_003 + 1);
     println!("seed {seed}; BRIGADE_TEST_SEED={seed} repeats it");
-    Dice(seed)
+    TestRng(seed)
 }
 
 fn builder() -> PoolBuilder {
@@ -188,21 +188,21 @@ fn kill_the_next(pool: &Pool, known: &[u32], after: Duration) -> Option<u32> {
 }
 
 /// From the first instruction of its process to its first worker; mostly early.
-fn moment(dice: &mut Dice) -> Duration {
-    let most = 1 << (6 + dice.roll(9));
-    Duration::from_micros(dice.roll(most))
+fn moment(rng: &mut TestRng) -> Duration {
+    let most = 1 << (6 + rng.roll(9));
+    Duration::from_micros(rng.roll(most))
 }
 
 fn killed_at_its_start() {
     const MOST: u32 = 4;
-    let (mut dice, before) = (dice(), Belongings::now());
+    let (mut rng, before) = (rng(), ResourceSnapshot::now());
     let mut killed = 0;
     while killed < kills() {
         let pool = builder().max_restarts(MOST).start().unwrap();
         let mut known = Vec::new();
         // As many in a row as it has to stand.
-        for _ in 0..1 + dice.roll(u64::from(MOST)) {
-            let Some(pid) = kill_the_next(&pool, &known, moment(&mut dice)) else { break };
+        for _ in 0..1 + rng.roll(u64::from(MOST)) {
+            let Some(pid) = kill_the_next(&pool, &known, moment(&mut rng)) else { break };
             known.push(pid);
             killed += 1;
         }
@@ -214,15 +214,15 @@ fn killed_at_its_start() {
 }
 
 fn killed_at_its_start_shared() {
-    let (mut dice, before) = (dice(), Belongings::now());
+    let (mut rng, before) = (rng(), ResourceSnapshot::now());
     for killed in 0..kills() {
         let server = ForkServer::start().unwrap();
         let template = children();
         // Before it is asked for anything, or while it is.
-        let first = dice.roll(2) == 0;
+        let first = rng.roll(2) == 0;
         let pool = || Pool::builder().workers(2).registry(kernels::registry()).fork_server(&server);
         let early = (!first).then(|| pool().start().unwrap());
-        std::thread::sleep(moment(&mut dice));
+        std::thread::sleep(moment(&mut rng));
         template.iter().copied().for_each(kill);
         let pool = early.unwrap_or_else(|| pool().start().unwrap());
         let started = pool.ready();
@@ -234,7 +234,7 @@ fn killed_at_its_start_shared() {
 }
 
 fn killed_each_time() {
-    let before = Belongings::now();
+    let before = ResourceSnapshot::now();
     let directory = tempfile::tempdir().unwrap();
     let text = format!("echo >>{}/count; echo sorry >&2; kill -9 $$", directory.path().display());
     let program = script(directory.path(), &text);
@@ -256,7 +256,7 @@ fn killed_each_time() {
 
 /// It lives, and forks, but what it forks has no room for anything.
 fn starved() {
-    let before = Belongings::now();
+    let before = ResourceSnapshot::now();
     let server = ForkServer::start().unwrap();
     let pool = Pool::builder().workers(2).registry(kernels::registry()).fork_server(&server);
     let pool = pool.max_restarts(2).build().unwrap();
@@ -273,7 +273,7 @@ fn starved() {
 }
 
 fn ends_each_time() {
-    let before = Belongings::now();
+    let before = ResourceSnapshot::now();
     let directory = tempfile::tempdir().unwrap();
     let text = format!("echo >>{}/count; echo sorry >&2; exit 3", directory.path().display());
     let program = script(directory.path(), &text);
@@ -291,7 +291,7 @@ fn ends_each_time() {
 }
 
 fn stopped_at_its_start() {
-    let before = Belongings::now();
+    let before = ResourceSnapshot::now();
     // Long enough for a start that nobody stops.
     let pool = builder().start_deadline(Duration::from_secs(3)).start().unwrap();
     wait_until("a fork server", || !children().is_empty(), String::new);

@@ -12,7 +12,7 @@ use brigade_sys::sandbox::{self, attempts};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::apart;
-use crate::util::{Belongings, Setup, bytes, result, wait_until, workers};
+use crate::util::{ResourceSnapshot, Setup, bytes, result, wait_until, workers};
 
 type Test = (&'static str, fn(Setup));
 
@@ -128,7 +128,7 @@ fn marked(pool: &Pool, setup: Setup) -> Vec<(u32, BTreeSet<usize>)> {
     let inputs: Vec<Bytes> = (0..MARKED)
         .map(|i| {
             let mut buffer = pool.alloc(64 * 500).unwrap();
-            buffer.chunks_exact_mut(64).for_each(|chunk| chunk.copy_from_slice(&mark(i)));
+            buffer.chunks_exact_mut(64).for_each(|batch| batch.copy_from_slice(&mark(i)));
             buffer.into()
         })
         .collect();
@@ -174,7 +174,7 @@ fn sees_its_own(setup: Setup) {
 }
 
 fn tried_again(setup: Setup) {
-    let before = Belongings::now();
+    let before = ResourceSnapshot::now();
     let directory = tempfile::tempdir().unwrap();
     let pool = setup.builder().own_inputs(true).retries(2).build().unwrap();
     let others: Vec<_> = (0..40)
@@ -196,17 +196,17 @@ fn tried_again(setup: Setup) {
 }
 
 fn go_with_it(setup: Setup) {
-    let before = Belongings::now().shared_mappings;
+    let before = ResourceSnapshot::now().shared_mappings;
     let pool = setup.builder().own_inputs(true).max_jobs_per_worker(Some(1)).build().unwrap();
     for i in 0..20 {
         let outcome = pool.submit(JobSpec::new("echo").input(bytes(1 << 20, i))).unwrap().wait();
         assert_eq!(outcome.status(), Status::Ok);
     }
-    // For each of two workers a station, and regions for inputs and for outputs; and bells.
+    // For each of two workers an endpoint, and regions for inputs and for outputs; and doorbells.
     wait_until(
         "the regions of dead workers are given back",
-        || Belongings::now().shared_mappings <= before + 2 * 4 + 1,
-        || format!("{} shared mappings", Belongings::now().shared_mappings),
+        || ResourceSnapshot::now().shared_mappings <= before + 2 * 4 + 1,
+        || format!("{} shared mappings", ResourceSnapshot::now().shared_mappings),
     );
 }
 

@@ -9,7 +9,7 @@ use brigade_kernels::{Context, Inputs, Kernel, KernelError, ParamSpec, Progress,
 use brigade_proto::{JobError, JobSpec, Status};
 use rustix::process::{Pid, Resource, Rlimit, prlimit};
 
-use crate::util::{Belongings, Setup, all_ok, bytes, result, wait_until, workers};
+use crate::util::{ResourceSnapshot, Setup, all_ok, bytes, result, wait_until, workers};
 
 type Test = (&'static str, fn(Setup));
 
@@ -79,7 +79,7 @@ impl Kernel for Burn {
 }
 
 fn memory(setup: Setup) {
-    let before = Belongings::now();
+    let before = ResourceSnapshot::now();
     // No death may count as one without progress.
     let pool = setup.builder().memory_limit(Some(LIMIT)).max_restarts(0).build().unwrap();
     for how in ["abort", "error", "output"] {
@@ -167,7 +167,7 @@ fn files(setup: Setup) {
 /// What is wrong with a worker is no shortage of memory: its job is tried elsewhere, and no other job
 /// waits until that one is tried alone.
 fn no_room(setup: Setup) {
-    let before = Belongings::now();
+    let before = ResourceSnapshot::now();
     let pool = setup.builder().workers(1).retries(1).build().unwrap();
     all_ok(&pool, (0..2).map(|_| JobSpec::new("echo")));
     let worker = Pid::from_raw(workers()[0].cast_signed()).unwrap();

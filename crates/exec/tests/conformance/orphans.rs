@@ -69,8 +69,8 @@ fn coordinator_killed(setup: Setup) {
         .unwrap();
     // Opened by who writes, too, so that this does not wait for ever if nobody does.
     let mut fifo = File::options().read(true).write(true).open(&path).unwrap();
-    let patience = Some(Duration::from_secs(60));
-    let is_there = brigade_sys::bell::wait_readable(&[fifo.as_fd()], patience).unwrap()[0];
+    let spin_policy = Some(Duration::from_secs(60));
+    let is_there = brigade_sys::event_fd::wait_readable(&[fifo.as_fd()], spin_policy).unwrap()[0];
     assert!(is_there, "nothing runs: {:?}", coordinator.try_wait());
     let mut said = [0; 9];
     fifo.read_exact(&mut said).unwrap();
@@ -78,7 +78,7 @@ fn coordinator_killed(setup: Setup) {
     let mut fifo = {
         let reader = File::open(&path).unwrap();
         drop(fifo);
-        brigade_sys::bell::set_nonblocking(&reader).unwrap();
+        brigade_sys::event_fd::set_nonblocking(&reader).unwrap();
         reader
     };
     let mut is_held = || match fifo.read(&mut [0]) {

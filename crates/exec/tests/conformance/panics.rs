@@ -13,17 +13,19 @@ use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Metadata, Subscriber};
 
 use crate::supervision::Test;
-use crate::util::{Belongings, Setup, bytes};
+use crate::util::{ResourceSnapshot, Setup, bytes};
 
 pub(crate) const TESTS: &[Test] = &[
-    ("jobs are answered when the pool's keeper panics", |setup| play_out(setup, "keeper")),
-    ("jobs are answered when a worker's link panics", |setup| play_out(setup, "link")),
+    ("jobs are answered when the pool's supervisor panics", |setup| play_out(setup, "supervisor")),
+    ("jobs are answered when a worker's control reader panics", |setup| play_out(setup, "control")),
 ];
 
-/// Without rings there is no clerk, and a runner has nothing to say.
+/// Without rings there is no completion thread, and a staging thread has nothing to say.
 pub(crate) const TESTS_WITH_RINGS: &[Test] = &[
-    ("jobs are answered when the pool's clerk panics", |setup| play_out(setup, "clerk")),
-    ("jobs are answered when a worker's runner panics", |setup| play_out(setup, "runner")),
+    ("jobs are answered when the pool's completion thread panics", |setup| {
+        play_out(setup, "completions")
+    }),
+    ("jobs are answered when a worker's staging thread panics", |setup| play_out(setup, "stager")),
 ];
 
 const ENV: [&str; 2] = ["BRIGADE_TEST_PANIC", "BRIGADE_TEST_PANIC_SETUP"];
@@ -65,16 +67,16 @@ pub(crate) fn play() -> Option<ExitCode> {
     tracing::subscriber::set_global_default(Saboteur).unwrap();
     // See `main`.
     brigade_ipc::prepare_senders();
-    let before = Belongings::now();
+    let before = ResourceSnapshot::now();
     // So little that a large input does not fit.
     let pool = setup.builder().arena_limit(Some(1 << 20)).retries(3).build().unwrap();
     IS_ARMED.store(true, Ordering::SeqCst);
     let mut ended = submit(&pool, 40);
-    if victim == "keeper" {
+    if victim == "supervisor" {
         // It says of a death that it has seen it.
         ended.push(pool.submit(JobSpec::new("die").param("how", "segv")).unwrap());
     }
-    // The clerk comes to collect, as nobody waits.
+    // The completion thread comes to collect, as nobody waits.
     let begin = Instant::now();
     while PANICS.load(Ordering::SeqCst) == 0 {
         assert!(begin.elapsed() < Duration::from_secs(20), "nothing has panicked");
@@ -86,11 +88,11 @@ pub(crate) fn play() -> Option<ExitCode> {
         match handle.wait().result {
             Ok(_) => good += 1,
             Err(JobError::PoolGaveUp { .. } | JobError::Cancelled) => bad += 1,
-            Err(JobError::Crashed { .. }) if victim == "keeper" => bad += 1,
+            Err(JobError::Crashed { .. }) if victim == "supervisor" => bad += 1,
             Err(other) => panic!("{other}"),
         }
     }
-    let is_over = ["keeper", "clerk"].contains(&victim.as_str());
+    let is_over = ["supervisor", "completions"].contains(&victim.as_str());
     if is_over {
         let gave_up = pool.status().gave_up.expect("the pool says that it is over");
         assert!(matches!(&*gave_up, PoolError::Panicked { .. }), "{gave_up}");

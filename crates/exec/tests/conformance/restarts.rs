@@ -12,7 +12,7 @@ use rustix::process::Signal;
 use tempfile::TempDir;
 
 use crate::supervision::{Test, kill, script, signal, stop};
-use crate::util::{Belongings, Gate, SetAtEnd, Setup, all_ok, result, wait_until, workers};
+use crate::util::{Gate, ResourceSnapshot, SetAtEnd, Setup, all_ok, result, wait_until, workers};
 
 pub(crate) const TESTS: &[Test] = &[
     ("a pool without progress gives up", no_progress),
@@ -35,7 +35,7 @@ pub(crate) const TESTS_WITH_PROGRAMS: &[Test] = &[
 ];
 
 fn no_progress(setup: Setup) {
-    let before = Belongings::now();
+    let before = ResourceSnapshot::now();
     let pool = setup.builder().max_restarts(3).workers(1).build().unwrap();
     let mut killed = Vec::new();
     while pool.status().gave_up.is_none() {
@@ -59,14 +59,15 @@ fn no_progress(setup: Setup) {
 }
 
 fn stopped_unborn(setup: Setup) {
-    let before = Belongings::now();
+    let before = ResourceSnapshot::now();
     let is_over = AtomicBool::new(false);
     let stopped = std::thread::scope(|scope| {
         let _ends = SetAtEnd(&is_over);
         // A child is called as its starter for a tenth of a millisecond: not each is caught.
         let hunter = scope.spawn(|| {
             let is_unborn = |pid: &u32| {
-                fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name == "keeper\n")
+                fs::read_to_string(format!("/proc/{pid}/comm"))
+                    .is_ok_and(|name| name == "supervisor\n")
             };
             while !is_over.load(Ordering::SeqCst) {
                 if let Some(pid) = workers().into_iter().find(is_unborn) {
@@ -106,7 +107,7 @@ fn stopped_unborn(setup: Setup) {
 /// Kills workers that have nothing to do, one after the other, more often than is allowed in a row
 /// without progress, while the one worker that has something is `busy`.
 fn kill_the_idle(pool: &Pool, busy: u32, killed: &mut BTreeSet<u32>) {
-    // It is called so once it has been let in.
+    // It is called so once it has been admitted.
     let is_ready = |pid: &u32| {
         let name = fs::read_to_string(format!("/proc/{pid}/comm"));
         name.is_ok_and(|name| name.starts_with("brigade-"))
@@ -126,7 +127,7 @@ fn kill_the_idle(pool: &Pool, busy: u32, killed: &mut BTreeSet<u32>) {
 }
 
 fn one_at_work(setup: Setup) {
-    let before = Belongings::now();
+    let before = ResourceSnapshot::now();
     let pool = setup.builder().workers(2).max_restarts(2).heartbeat(Duration::from_secs(3));
     let pool = pool.build().unwrap();
     let mut killed = BTreeSet::new();
@@ -149,7 +150,7 @@ fn one_at_work(setup: Setup) {
 }
 
 fn one_told(setup: Setup) {
-    let before = Belongings::now();
+    let before = ResourceSnapshot::now();
     let pool = setup.builder().workers(2).max_restarts(2).heartbeat(Duration::from_secs(3));
     let pool = pool.build().unwrap();
     let stopped = workers()[0];
@@ -187,7 +188,7 @@ fn worker_if(condition: &str, or_else: &str) -> (TempDir, PathBuf) {
 
 fn once(setup: Setup) {
     let (directory, program) = worker_if("! mkdir once 2>&-", "exit 3");
-    let before = Belongings::now();
+    let before = ResourceSnapshot::now();
     let pool = setup.builder().worker_program(Some(program)).workers(1).build().unwrap();
     let job = pool.submit(JobSpec::new("echo").input(&b"x"[..])).unwrap();
     assert_eq!(job.wait().status(), Status::Ok);
@@ -199,7 +200,7 @@ fn once(setup: Setup) {
 
 fn no_more_workers(setup: Setup) {
     let (directory, program) = worker_if("mkdir once 2>&-", "exit 3");
-    let before = Belongings::now();
+    let before = ResourceSnapshot::now();
     let pool = setup.builder().worker_program(Some(program)).workers(1);
     let pool = pool.retries(100).max_restarts(3).build().unwrap();
     let deadly = pool.submit(JobSpec::new("die")).unwrap();
@@ -311,7 +312,7 @@ fn listeners() -> BTreeSet<PathBuf> {
 
 /// As some programs do with what lies in a temporary directory for long.
 fn cleared(setup: Setup) {
-    let before = Belongings::now();
+    let before = ResourceSnapshot::now();
     let pool = setup.pool();
     let found = listeners();
     assert!(!found.is_empty(), "where do workers report?");

@@ -8,7 +8,7 @@ use brigade_proto::{JobError, JobSpec, Note, Source, Status};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
-use crate::util::{Belongings, Gate, Setup, all_ok, bytes, result, wait_until};
+use crate::util::{Gate, ResourceSnapshot, Setup, all_ok, bytes, result, wait_until};
 
 type Test = (&'static str, fn(Setup));
 
@@ -68,7 +68,7 @@ fn remarks(setup: Setup) {
         assert!(outcome.notes.contains(Note::IccDropped), "{bytes}");
         assert_eq!(outcome.notes.iter().count(), 1);
     }
-    // In chunks, beside jobs without a remark.
+    // In batches, beside jobs without a remark.
     let jobs = (0..40).map(|i| if i % 2 == 0 { remark(i % 4) } else { JobSpec::new("echo") });
     let remarked = pool.map(jobs).map(|outcome| outcome.notes.contains(Note::IccDropped));
     assert_eq!(remarked.collect::<Vec<_>>(), [true, false].repeat(20));
@@ -164,7 +164,7 @@ fn timeout_noticed(setup: Setup) {
 
 /// A pipe that nobody writes to.
 fn cancel_reading(setup: Setup) {
-    let before = Belongings::now();
+    let before = ResourceSnapshot::now();
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("fifo");
     rustix::fs::mkfifoat(rustix::fs::CWD, &path, rustix::fs::Mode::RUSR).unwrap();
@@ -226,7 +226,7 @@ fn map(setup: Setup) {
     assert_eq!(taken.get(), 100);
 }
 
-/// Enough of them that they travel in chunks, of several kernels and with errors
+/// Enough of them that they travel in batches, of several kernels and with errors
 /// among them.
 fn small_jobs(setup: Setup) {
     let pool = setup.pool();
@@ -286,7 +286,7 @@ fn wait_timeout(setup: Setup) {
     busy.jobs.into_iter().for_each(|job| assert!(result(job.wait()).is_ok()));
 }
 
-/// Jobs that keep every lane busy until they are let go.
+/// Jobs that keep every slot busy until they are let go.
 struct Busy {
     gate: Gate,
     jobs: Vec<JobHandle>,
@@ -299,12 +299,12 @@ impl Busy {
             return None;
         }
         let gate = Gate::shut();
-        let lanes = pool.config().lanes();
-        let jobs = (0..lanes).map(|_| pool.submit(gate.job()).unwrap()).collect();
+        let slots = pool.config().slots();
+        let jobs = (0..slots).map(|_| pool.submit(gate.job()).unwrap()).collect();
         let running = || gate.begun().len();
         // Under the global lock the others wait for it.
-        let busy = if setup.backend == Backend::ThreadsGil { 1 } else { lanes };
-        wait_until("all lanes are busy", || running() == busy, || running().to_string());
+        let busy = if setup.backend == Backend::ThreadsGil { 1 } else { slots };
+        wait_until("all slots are busy", || running() == busy, || running().to_string());
         Some(Self { gate, jobs })
     }
 
@@ -380,7 +380,7 @@ fn kill(setup: Setup) {
 fn nothing_left(setup: Setup) {
     // Whatever is made once per process.
     drop(setup.pool());
-    let before = Belongings::now();
+    let before = ResourceSnapshot::now();
     let pool = setup.pool();
     for _ in 0..20 {
         let jobs = (0..20).map(|i| JobSpec::new("echo").input(bytes(i * 5_000, 1)));
@@ -425,7 +425,7 @@ pub(crate) fn random_batches() {
         1 => Just(Piece::Unreadable),
     ];
     let pools: Vec<_> = Setup::all().map(|setup| (setup, setup.pool())).collect();
-    let mut runner =
+    let mut stager =
         TestRunner::new(Config { cases: 24, failure_persistence: None, ..Config::default() });
     let batches = prop::collection::vec(piece, 0..25);
     let run = |batch: Vec<Piece>| {
@@ -439,5 +439,5 @@ pub(crate) fn random_batches() {
         }
         Ok(())
     };
-    runner.run(&batches, run).unwrap();
+    stager.run(&batches, run).unwrap();
 }

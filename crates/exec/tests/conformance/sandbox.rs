@@ -16,7 +16,7 @@ use brigade_sys::sandbox::{self, attempts};
 use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, Signal};
 
 use crate::apart;
-use crate::util::{Belongings, Setup, all_ok, bytes, result};
+use crate::util::{ResourceSnapshot, Setup, all_ok, bytes, result};
 
 type Test = (&'static str, fn(Setup));
 
@@ -161,7 +161,7 @@ fn as_outside(setup: Setup) {
     if cannot_be_shown("kernels in the sandbox") {
         return;
     }
-    let before = Belongings::now();
+    let before = ResourceSnapshot::now();
     let builder = setup.builder().sandbox(Some(Sandbox::Strict)).retries(0);
     // Little enough that outputs grow beyond it and go by shm.
     let pool = builder.arena_limit(Some(8 << 20)).build().unwrap();

@@ -7,7 +7,7 @@ use brigade_exec::Sandbox;
 use brigade_sys::sandbox::attempts;
 
 use crate::supervision::Test;
-use crate::util::{Belongings, Setup, wait_until, workers};
+use crate::util::{ResourceSnapshot, Setup, wait_until, workers};
 
 pub(crate) const TESTS: &[Test] = &[
     ("a set-up that fails is told with its reason", told),
@@ -25,7 +25,7 @@ pub(crate) fn handicap() {
 }
 
 fn told(setup: Setup) {
-    let before = Belongings::now();
+    let before = ResourceSnapshot::now();
     let directory = tempfile::tempdir().unwrap();
     let own = std::env::current_exe().unwrap();
     let reasons = [

@@ -10,7 +10,7 @@ use brigade_proto::{JobError, JobSpec, Outcome, Status};
 use tempfile::TempDir;
 
 use crate::supervision::Test;
-use crate::util::{Belongings, Gate, Setup, result, wait_until};
+use crate::util::{Gate, ResourceSnapshot, Setup, result, wait_until};
 
 pub(crate) const TESTS: &[Test] = &[
     ("a job for which there is no memory waits for the others and runs alone", waits),
@@ -70,7 +70,7 @@ fn busy_pool(setup: Setup) -> (Pool, Gate, JobHandle) {
 }
 
 fn waits(setup: Setup) {
-    let before = Belongings::now();
+    let before = ResourceSnapshot::now();
     let (pool, gate, runs) = busy_pool(setup);
     let (directory, job) = short();
     let needy = pool.submit(job).unwrap();
@@ -90,7 +90,7 @@ fn waits(setup: Setup) {
 }
 
 fn fails(setup: Setup) {
-    let before = Belongings::now();
+    let before = ResourceSnapshot::now();
     let (pool, gate, runs) = busy_pool(setup);
     let (directory, job) = short();
     let needy = pool.submit(job).unwrap();
@@ -116,7 +116,7 @@ fn fails(setup: Setup) {
 }
 
 fn cancelled(setup: Setup) {
-    let before = Belongings::now();
+    let before = ResourceSnapshot::now();
     let (pool, gate, runs) = busy_pool(setup);
     let [(one, first), (two, second)] = [short(), short()];
     let [first, second] = [first, second].map(|job| pool.submit(job).unwrap());

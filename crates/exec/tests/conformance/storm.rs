@@ -8,7 +8,7 @@ use rustix::process::Signal;
 
 use crate::kernels::WAYS;
 use crate::supervision::signal;
-use crate::util::{Belongings, SetAtEnd, Setup, bytes, children, result};
+use crate::util::{ResourceSnapshot, SetAtEnd, Setup, bytes, children, result};
 
 type Test = (&'static str, fn(Setup));
 
@@ -16,9 +16,9 @@ pub(crate) const TESTS: &[Test] = &[("500 jobs survive a storm of kills", storm)
 
 /// xorshift64* (Vigna, "An experimental exploration of Marsaglia's xorshift
 /// generators, scrambled", 2016).
-pub(crate) struct Dice(pub(crate) u64);
+pub(crate) struct TestRng(pub(crate) u64);
 
-impl Dice {
+impl TestRng {
     pub(crate) fn roll(&mut self, sides: u64) -> u64 {
         self.0 ^= self.0 >> 12;
         self.0 ^= self.0 << 25;
@@ -31,7 +31,7 @@ fn storm(setup: Setup) {
     let seed = std::env::var("BRIGADE_TEST_SEED").ok().and_then(|seed| seed.parse().ok());
     let seed: u64 = seed.unwrap_or_else(|| u64::from(std::process::id()) * 1_000_003 + 1);
     println!("seed {seed}; BRIGADE_TEST_SEED={seed} repeats it");
-    let before = Belongings::now();
+    let before = ResourceSnapshot::now();
     // A healthy job may be hit again and again; a thousand times it is not.
     let pool = setup.builder().workers(3).retries(1000).max_restarts(1000).build().unwrap();
     let over = AtomicBool::new(false);
@@ -40,15 +40,15 @@ fn storm(setup: Setup) {
     std::thread::scope(|scope| {
         let _ends = SetAtEnd(&over);
         scope.spawn(|| {
-            let mut dice = Dice(seed);
+            let mut rng = TestRng(seed);
             while !over.load(Ordering::Relaxed) {
-                std::thread::sleep(Duration::from_micros(200 + dice.roll(12_000)));
+                std::thread::sleep(Duration::from_micros(200 + rng.roll(12_000)));
                 let workers = children();
                 if workers.is_empty() {
                     continue;
                 }
-                let victim = workers[dice.roll(workers.len() as u64) as usize];
-                signal(victim, [Signal::KILL, Signal::SEGV, Signal::ABORT][dice.roll(3) as usize]);
+                let victim = workers[rng.roll(workers.len() as u64) as usize];
+                signal(victim, [Signal::KILL, Signal::SEGV, Signal::ABORT][rng.roll(3) as usize]);
             }
         });
         // Each way to die from within, twice. Deadly jobs would be retried a

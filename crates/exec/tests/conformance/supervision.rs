@@ -6,7 +6,7 @@ use std::time::Duration;
 use brigade_exec::{PoolError, Stop, SubmitError};
 use brigade_proto::{JobError, JobSpec, Status};
 
-use crate::util::{Belongings, Gate, Setup, all_ok, bytes, result, wait_until, workers};
+use crate::util::{Gate, ResourceSnapshot, Setup, all_ok, bytes, result, wait_until, workers};
 
 pub(crate) type Test = (&'static str, fn(Setup));
 
@@ -14,7 +14,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("each way to die is told by its name", deaths),
     ("a job that dies once is retried", retried),
     ("a poison job takes no other with it", poison),
-    ("a death among thousands of small jobs harms one", death_in_a_chunk),
+    ("a death among thousands of small jobs harms one", death_in_a_batch),
     ("a worker that hangs is killed at the timeout", hang),
     ("an idle worker that is killed is replaced", killed_while_idle),
     ("a stopped worker with a full pipe of input is killed", stopped_while_sending),
@@ -86,12 +86,12 @@ fn poison(setup: Setup) {
     assert!(pool.status().gave_up.is_none());
 }
 
-fn death_in_a_chunk(setup: Setup) {
+fn death_in_a_batch(setup: Setup) {
     let pool = setup.builder().retries(1).build().unwrap();
     let directory = tempfile::tempdir().unwrap();
     let marker = directory.path().join("died").to_str().unwrap().to_owned();
     // Once the pool knows that these jobs are small, the deadly ones are in the
-    // middle of chunks.
+    // middle of batches.
     let jobs = (0..4000).map(|i: u64| match i {
         2500 => JobSpec::new("die-once").input(marker.as_bytes()),
         3500 => JobSpec::new("die"),
@@ -153,7 +153,7 @@ pub(crate) fn signal(pid: u32, signal: rustix::process::Signal) {
 }
 
 fn stopped_while_sending(setup: Setup) {
-    let before = Belongings::now();
+    let before = ResourceSnapshot::now();
     let pool = setup.builder().workers(1).depth(1).retries(0).build().unwrap();
     let worker = workers()[0];
     // The worker reads nothing from here on, so an inline payload of this size fills
@@ -287,7 +287,7 @@ fn own_peak(setup: Setup) {
 }
 
 fn early_job_in_vain(setup: Setup) {
-    let before = Belongings::now();
+    let before = ResourceSnapshot::now();
     let directory = tempfile::tempdir().unwrap();
     let program = script(directory.path(), "echo sorry >&2; exit 1");
     let pool = setup.builder().worker_program(Some(program)).start().unwrap();
@@ -322,7 +322,7 @@ const AMPLE: Duration = Duration::from_secs(20);
 const SHORT: Duration = Duration::from_millis(300);
 
 fn not_a_worker(setup: Setup) {
-    let before = Belongings::now();
+    let before = ResourceSnapshot::now();
     let nowhere = setup.builder().worker_program(Some("/nowhere/at/all".into())).build();
     assert!(matches!(nowhere, Err(PoolError::Spawn { .. })));
     match start_error(setup, "echo sorry >&2; exit 1", AMPLE) {

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use brigade_proto::{JobSpec, Status};
 
 use crate::supervision::{Test, stop};
-use crate::util::{Belongings, Gate, Setup, all_ok, bytes, result, wait_until, workers};
+use crate::util::{Gate, ResourceSnapshot, Setup, all_ok, bytes, result, wait_until, workers};
 
 pub(crate) const TESTS: &[Test] = &[
     ("a worker that does not take up a job is replaced", stopped_before_a_job),
@@ -17,7 +17,7 @@ pub(crate) const TESTS: &[Test] = &[
 ];
 
 fn stopped_before_a_job(setup: Setup) {
-    let before = Belongings::now();
+    let before = ResourceSnapshot::now();
     // Long enough for a good worker on a busy machine not to be taken for one that hangs.
     let heartbeat = Duration::from_secs(3);
     let pool = setup.builder().workers(1).retries(0).heartbeat(heartbeat).build().unwrap();
@@ -35,7 +35,7 @@ fn stopped_before_a_job(setup: Setup) {
 }
 
 fn stopped_while_idle(setup: Setup) {
-    let before = Belongings::now();
+    let before = ResourceSnapshot::now();
     // Long enough for a good worker on a busy machine not to be taken for one that hangs.
     let heartbeat = Duration::from_secs(3);
     let pool = setup.builder().retries(0).heartbeat(heartbeat).build().unwrap();

@@ -70,7 +70,7 @@ impl Setup {
 
 /// What this process has that a pool could leave behind.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Belongings {
+pub(crate) struct ResourceSnapshot {
     descriptors: Vec<String>,
     children: Vec<u32>,
     threads: usize,
@@ -79,7 +79,7 @@ pub(crate) struct Belongings {
     sockets: Vec<PathBuf>,
 }
 
-impl Belongings {
+impl ResourceSnapshot {
     pub(crate) fn now() -> Self {
         let mut descriptors: Vec<String> = fs::read_dir("/proc/self/fd")
             .unwrap()

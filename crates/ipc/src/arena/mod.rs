@@ -4,7 +4,7 @@
 //! map and cannot write. A pool has one arena for all its workers: a payload is in place before it
 //! is known which worker will have it, and after a worker's death for the next one. Or each worker
 //! has one of its own, and cannot read the inputs of other workers' jobs; then inputs are placed when
-//! the worker is known. Outputs lie in regions of each worker's own ([`OutputShelf`]), which the
+//! the worker is known. Outputs lie in regions of each worker's own ([`OutputAllocator`]), which the
 //! coordinator can only read: a worker that writes where it should not garbles its own results and no
 //! one else's.
 //!
@@ -18,14 +18,14 @@
 //! memory is free when the workers, too, have unmapped it; they are told.
 
 mod outputs;
-mod shelf;
+mod worker_side;
 
 use std::ops::{Deref, DerefMut, Range};
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use brigade_proto::{Bytes, Lend};
+use brigade_proto::{BufferOwner, Bytes};
 use brigade_sys::mapping::Mapping;
 use brigade_sys::slab::{Slab, Slabs};
 
@@ -33,7 +33,7 @@ use crate::fresh;
 use crate::wire::Place;
 
 pub use outputs::Outputs;
-pub use shelf::{InputShelf, OutputShelf, OutputSlab};
+pub use worker_side::{InputRegions, OutputAllocator, OutputSlab};
 
 /// The least that a region has.
 const SMALLEST: usize = 2 << 20;
@@ -183,7 +183,7 @@ impl Arena {
 
     /// Where `bytes` are, if they are in a slab of this arena.
     pub fn place(&self, bytes: &Bytes) -> Option<Place> {
-        let slab = bytes.lender::<ArenaSlab>().filter(|slab| slab.region.arena == self.number)?;
+        let slab = bytes.owner::<ArenaSlab>().filter(|slab| slab.region.arena == self.number)?;
         Some(Place::Slab {
             region: slab.region.number,
             offset: slab.slab.offset() as u64,
@@ -213,7 +213,7 @@ impl Arena {
     }
 }
 
-/// A slab of an arena. Fill it, then send it as [`Bytes::lent`].
+/// A slab of an arena. Fill it, then send it as [`Bytes::from_owner`].
 #[derive(Debug)]
 pub struct ArenaSlab {
     // Before its region, which is to be found unused when the last slab is given back.
@@ -246,7 +246,7 @@ impl DerefMut for ArenaSlab {
     }
 }
 
-impl Lend for ArenaSlab {
+impl BufferOwner for ArenaSlab {
     fn bytes(&self) -> &[u8] {
         self
     }

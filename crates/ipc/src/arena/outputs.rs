@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use brigade_proto::{Bytes, Lend};
+use brigade_proto::{BufferOwner, Bytes};
 use brigade_sys::mapping::View;
 
 use super::{Budget, MAX_REGIONS, Paid, range};
@@ -70,7 +70,12 @@ impl Outputs {
         let region = Arc::clone(regions.get(region as usize)?);
         drop(regions);
         let range = range(offset, len).filter(|range| range.end <= region.view.len())?;
-        Some(Bytes::lent(Arc::new(Lease { outputs: Arc::clone(&self.0), region, range, slab })))
+        Some(Bytes::from_owner(Arc::new(OutputLoan {
+            outputs: Arc::clone(&self.0),
+            region,
+            range,
+            slab,
+        })))
     }
 
     /// Some of the slabs that the worker can have back: enough to keep up with any job, and
@@ -106,20 +111,20 @@ impl Outputs {
 }
 
 /// An output in place.
-struct Lease {
+struct OutputLoan {
     outputs: Arc<OutputsInner>,
     region: Arc<Region>,
     range: Range<usize>,
     slab: u32,
 }
 
-impl Lend for Lease {
+impl BufferOwner for OutputLoan {
     fn bytes(&self) -> &[u8] {
         self.region.view.get(self.range.clone()).unwrap_or_default()
     }
 }
 
-impl Drop for Lease {
+impl Drop for OutputLoan {
     fn drop(&mut self) {
         let mut returned = self.outputs.returned.lock().unwrap_or_else(PoisonError::into_inner);
         returned.push(self.slab);

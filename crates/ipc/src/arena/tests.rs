@@ -14,23 +14,23 @@ fn received(memory: &OwnedFd) -> Vec<Received> {
 #[test]
 fn an_input_is_seen_where_it_was_written() {
     let arena = Arena::new(budget(64 << 20));
-    let mut shelf = InputShelf::default();
+    let mut worker_side = InputRegions::default();
     let mut slab = arena.take(5_000_000).unwrap();
     slab.fill(7);
     slab.truncate(4_000_000);
     let number = slab.region();
-    shelf.add(number, arena.share(number, received).unwrap());
-    let bytes = Bytes::lent(Arc::new(slab));
+    worker_side.add(number, arena.share(number, received).unwrap());
+    let bytes = Bytes::from_owner(Arc::new(slab));
     let Some(Place::Slab { region, offset, len, .. }) = arena.place(&bytes) else {
         panic!("it is in the arena")
     };
-    assert!(shelf.has(region) && !shelf.has(region + 1));
-    assert!(shelf.find(region, offset, len).is_none(), "it is not open yet");
-    shelf.open(region).unwrap();
-    assert_eq!(shelf.find(region, offset, len).unwrap(), &bytes[..]);
-    assert!(shelf.find(region, offset, u64::MAX).is_none());
-    assert!(shelf.find(region, offset + 1, 1).is_none());
-    assert!(shelf.find(region + 1, 0, 1).is_none());
+    assert!(worker_side.has(region) && !worker_side.has(region + 1));
+    assert!(worker_side.find(region, offset, len).is_none(), "it is not open yet");
+    worker_side.open(region).unwrap();
+    assert_eq!(worker_side.find(region, offset, len).unwrap(), &bytes[..]);
+    assert!(worker_side.find(region, offset, u64::MAX).is_none());
+    assert!(worker_side.find(region, offset + 1, 1).is_none());
+    assert!(worker_side.find(region + 1, 0, 1).is_none());
     // Another pool's arena is not this one's.
     assert!(Arena::new(budget(0)).place(&bytes).is_none());
 }
@@ -39,12 +39,12 @@ fn an_input_is_seen_where_it_was_written() {
 fn a_region_that_is_not_in_use_is_given_back_and_its_number_not_used_again() {
     let budget = budget(64 << 20);
     let arena = Arena::new(Arc::clone(&budget));
-    let mut shelf = InputShelf::default();
+    let mut worker_side = InputRegions::default();
     let (first, second) = (arena.take(1000).unwrap(), arena.take(10_000_000).unwrap());
     let numbers = [first.region(), second.region()];
     for number in numbers {
-        shelf.add(number, arena.share(number, received).unwrap());
-        shelf.open(number).unwrap();
+        worker_side.add(number, arena.share(number, received).unwrap());
+        worker_side.open(number).unwrap();
     }
     let before = budget.used();
     assert_eq!((arena.trim(), arena.gone(&numbers)), (0, Vec::new()));
@@ -53,8 +53,8 @@ fn a_region_that_is_not_in_use_is_given_back_and_its_number_not_used_again() {
     assert_eq!(arena.gone(&numbers), [numbers[1]]);
     assert!(budget.used() < before && budget.used() > 0);
     assert!(arena.share(numbers[1], received).is_none());
-    shelf.forget(&arena.gone(&numbers));
-    assert!(shelf.has(numbers[0]) && !shelf.has(numbers[1]));
+    worker_side.forget(&arena.gone(&numbers));
+    assert!(worker_side.has(numbers[0]) && !worker_side.has(numbers[1]));
     let third = arena.take(10_000_000).unwrap();
     assert!(!numbers.contains(&third.region()));
     // A slab keeps its memory and pays for it when its arena is gone.
@@ -69,23 +69,23 @@ fn a_region_that_is_not_in_use_is_given_back_and_its_number_not_used_again() {
 fn an_output_is_lent_and_its_slab_used_again() {
     let budget = budget(64 << 20);
     let outputs = Outputs::new(Arc::clone(&budget));
-    let mut shelf = OutputShelf::default();
-    assert!(shelf.take(100).is_none());
-    assert!(shelf.add(received(&outputs.grow(3_000_000).unwrap())));
+    let mut worker_side = OutputAllocator::default();
+    assert!(worker_side.take(100).is_none());
+    assert!(worker_side.add(received(&outputs.grow(3_000_000).unwrap())));
     let mut places = Vec::new();
     for round in 0..100_u8 {
-        let mut slab = shelf.take(3_000_000).unwrap();
+        let mut slab = worker_side.take(3_000_000).unwrap();
         assert!(slab.bytes_mut().iter().all(|&byte| byte == round), "what was there before");
         slab.bytes_mut().fill(round + 1);
-        let place = shelf.lend(slab);
+        let place = worker_side.loan(slab);
         places.push(place.clone());
         let bytes = outputs.find(place).unwrap();
         assert!(bytes.iter().all(|&byte| byte == round + 1));
-        assert!(shelf.take(3_000_000).is_none(), "the region holds one");
+        assert!(worker_side.take(3_000_000).is_none(), "the region holds one");
         drop(bytes);
-        shelf.take_back(&outputs.returned());
+        worker_side.reclaim(&outputs.returned());
         // Nonsense changes nothing.
-        shelf.take_back(&[0, 7, u32::MAX]);
+        worker_side.reclaim(&[0, 7, u32::MAX]);
     }
     assert!(places.windows(2).all(|pair| pair[0] == pair[1]));
     assert!(budget.used() > 0);

@@ -86,7 +86,7 @@ fn ends(model: &Arc<Model>) -> (Producer<Model>, Consumer<Model>, Flag<Model>) {
     )
 }
 
-/// Takes a message, sleeping while there is none. As `Station::next` does, without
+/// Takes a message, sleeping while there is none. As `WorkerEndpoint::next` does, without
 /// its patience.
 fn take(consumer: &mut Consumer<Model>, flag: &Flag<Model>) -> u64 {
     let mut buffer = [0; MAX_MESSAGE];
@@ -101,7 +101,7 @@ fn take(consumer: &mut Consumer<Model>, flag: &Flag<Model>) -> u64 {
     u64::from_ne_bytes((&*message).try_into().unwrap())
 }
 
-/// Publishes a message and wakes who sleeps. As `Pass::order` does.
+/// Publishes a message and wakes who sleeps. As `CoordinatorEndpoint::order` does.
 fn give(producer: &mut Producer<Model>, flag: &Flag<Model>, message: u64) {
     assert!(producer.push(&message.to_ne_bytes()));
     flag.fence();
@@ -130,11 +130,11 @@ fn two_wakers_of_one_sleeper() {
     loom::model(|| {
         let model = Model::new();
         let (mut producer, mut consumer, flag) = ends(&model);
-        let (worker, keeper) = (flag.clone(), flag.clone());
+        let (worker, supervisor) = (flag.clone(), flag.clone());
         let first = thread::spawn(move || give(&mut producer, &worker, 41));
         let second = thread::spawn(move || {
-            keeper.fence();
-            keeper.raise(1);
+            supervisor.fence();
+            supervisor.raise(1);
         });
         assert_eq!(take(&mut consumer, &flag), 41);
         first.join().unwrap();
@@ -168,7 +168,7 @@ fn the_producers_death_at_any_step() {
                     waker.fence();
                     waker.raise(1);
                 }
-                // The keeper has seen the death.
+                // The supervisor has seen the death.
                 news.store(1, Ordering::Release);
                 watcher.fence();
                 watcher.raise(1);

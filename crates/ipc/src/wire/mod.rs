@@ -65,7 +65,7 @@ fn encode_into<M: Serialize>(message: &M, buffer: &mut [u8]) -> Result<Option<us
 
 /// What a coordinator sends over the channel.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub enum Mail {
+pub enum ControlMessage {
     /// A job. Its inputs are the message's payloads.
     Job(Request),
     /// One more region for inputs. It is the message's payload.
@@ -98,18 +98,18 @@ pub enum Order {
         returned: Vec<u32>,
     },
     /// Many small jobs, one after another.
-    Chunk {
+    Batch {
         /// Number of the first; the others have those that follow.
         first: JobId,
         /// How many.
         count: u32,
-        /// An encoded [`ChunkBody`].
+        /// An encoded [`BatchBody`].
         runs: Place,
         /// As above.
         returned: Vec<u32>,
     },
     /// A job is in the mail.
-    Mail,
+    ControlMessage,
     /// Regions for inputs that are not in use any more: to be unmapped.
     Forget {
         /// Their numbers.
@@ -119,13 +119,13 @@ pub enum Order {
     Leave,
 }
 
-/// What a chunk is: its jobs, and output slabs that are not in use any more and do not fit
-/// the order. As many jobs as are in a chunk can have given them back since the last one.
-pub type ChunkBody = (Vec<ChunkRun>, Vec<u32>);
+/// What a batch is: its jobs, and output slabs that are not in use any more and do not fit
+/// the order. As many jobs as are in a batch can have given them back since the last one.
+pub type BatchBody = (Vec<BatchRun>, Vec<u32>);
 
-/// Jobs of a chunk that have kernel and parameters in common.
+/// Jobs of a batch that have kernel and parameters in common.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct ChunkRun {
+pub struct BatchRun {
     /// Place of the kernel in the registry.
     pub kernel: u32,
     /// Complete and validated.
@@ -137,17 +137,17 @@ pub struct ChunkRun {
     pub inputs: Vec<Vec<serde_bytes::ByteBuf>>,
 }
 
-/// What a worker says of the jobs of a chunk that failed, have outputs or notes: their
-/// places in the chunk. Follows, in the answer's only output, the instants at which
+/// What a worker says of the jobs of a batch that failed, have outputs or notes: their
+/// places in the batch. Follows, in the answer's only output, the instants at which
 /// the kernels returned, eight little-endian bytes each; [`NOT_RUN`] for those at the end
 /// that were not run.
-pub type ChunkOthers = Vec<(u32, Notes, Result<Vec<Place>, JobError>)>;
+pub type BatchOthers = Vec<(u32, Notes, Result<Vec<Place>, JobError>)>;
 
 /// Stands for the instant at which the kernel of a job returned that was not run, because
 /// there was no room for its outputs or those of a job before it.
 pub const NOT_RUN: Nanos = Nanos::MAX;
 
-/// How many jobs of a chunk were run, by the instants at which their kernels returned.
+/// How many jobs of a batch were run, by the instants at which their kernels returned.
 pub fn jobs_run(instants: &[u8]) -> usize {
     let (instants, _) = instants.as_chunks();
     let is_run = |instant: &[u8; 8]| u64::from_le_bytes(*instant) != NOT_RUN;
@@ -177,12 +177,12 @@ pub fn decode_bulk<M: DeserializeOwned>(bytes: &[u8]) -> Result<M, CodecError> {
         .map_err(|error| CodecError(format!("cannot decode a message: {error}")))
 }
 
-/// Decodes [`ChunkOthers`], of which there may be `most`. Each is bounded as a message's
+/// Decodes [`BatchOthers`], of which there may be `most`. Each is bounded as a message's
 /// head is: a list of empty places takes twenty times as much memory as it has bytes.
 ///
 /// # Errors
 /// When the bytes are none, or say of more jobs than that.
-pub fn decode_others(bytes: &[u8], most: usize) -> Result<ChunkOthers, CodecError> {
+pub fn decode_others(bytes: &[u8], most: usize) -> Result<BatchOthers, CodecError> {
     fn next<M: DeserializeOwned>(rest: &mut &[u8]) -> Result<M, CodecError> {
         let (message, used) = bincode::serde::decode_from_slice(rest, CONFIG)
             .map_err(|error| CodecError(format!("cannot decode a chunk's end: {error}")))?;
@@ -317,7 +317,7 @@ pub enum Reply {
         published: Nanos,
     },
     /// The worker has no room left for an output of so many bytes, and waits for
-    /// [`Mail::Outputs`].
+    /// [`ControlMessage::Outputs`].
     NeedRegion {
         /// Bytes of the output.
         bytes: u64,
@@ -391,7 +391,7 @@ mod tests {
     #[test]
     fn ends_of_a_chunk_read_back_and_are_bounded() {
         let error = JobError::Kernel { message: "no".to_owned() };
-        let others: ChunkOthers = vec![
+        let others: BatchOthers = vec![
             (3, Notes::from_bits(1), Ok(vec![Place::Here(b"x".to_vec().into())])),
             (300, Notes::default(), Err(error)),
         ];
@@ -401,7 +401,7 @@ mod tests {
         assert!(decode_others(&bytes[..bytes.len() - 1], 2).is_err());
         assert!(decode_others(&[&bytes[..], &[0]].concat(), 2).is_err());
         // One job with a million empty outputs.
-        let many: ChunkOthers = vec![(
+        let many: BatchOthers = vec![(
             0,
             Notes::default(),
             Ok(vec![Place::Here(serde_bytes::ByteBuf::new()); 1 << 20]),

@@ -2,7 +2,7 @@
 //! texture, noise. Integers only: the same bytes on every machine.
 
 use super::pixels::Shape;
-use crate::synth::Rng;
+use crate::synth::SynthRng;
 
 const SHAPES: usize = 24;
 
@@ -23,7 +23,7 @@ fn triangle(at: usize, period: usize) -> i32 {
 
 pub(super) fn paint(out: &mut [u8], shape: Shape, seed: u64) {
     let Shape { width, height, .. } = shape;
-    let mut rng = Rng::new(seed);
+    let mut rng = SynthRng::new(seed);
     let mut below = |n: usize| (rng.next() % n.max(1) as u64) as i64;
     let blobs: Vec<Blob> = (0..SHAPES)
         .map(|_| Blob {
@@ -34,7 +34,7 @@ pub(super) fn paint(out: &mut [u8], shape: Shape, seed: u64) {
             color: [below(256) as u8, below(256) as u8, below(256) as u8],
         })
         .collect();
-    let mut noise = Rng::new(seed ^ 0x6e6f_6973_655f);
+    let mut noise = SynthRng::new(seed ^ 0x6e6f_6973_655f);
     for (y, row) in out.chunks_exact_mut(shape.row_bytes()).enumerate() {
         for (x, pixel) in row.as_chunks_mut::<3>().0.iter_mut().enumerate() {
             let texture = triangle(x + 2 * y, 7) / 16;

@@ -4,7 +4,7 @@ use brigade_proto::{Buffer, Params, Value};
 
 use super::pixels::Shape;
 use super::raw;
-use crate::synth::Rng;
+use crate::synth::SynthRng;
 use crate::{Always, Context, HeapSink, KernelError, Progress, Registry};
 
 #[derive(Clone, Debug)]
@@ -17,7 +17,7 @@ pub(crate) struct Case {
 
 impl Case {
     pub(crate) fn random(width: usize, height: usize, channels: usize, seed: u64) -> Self {
-        let mut rng = Rng::new(seed);
+        let mut rng = SynthRng::new(seed);
         let bytes = (0..width * height * channels).map(|_| rng.next() as u8).collect();
         Self { width, height, channels, bytes }
     }

@@ -9,7 +9,7 @@ use ndarray::{Array2, ArrayView2, ArrayViewMut2, CowArray, Ix2, ShapeBuilder};
 
 use super::element::Element;
 use crate::npy::{self, Array, Dtype};
-use crate::synth::Rng;
+use crate::synth::SynthRng;
 use crate::{Context, KernelError, ParamSpec, Size};
 
 /// A matrix input, or a vector as a matrix of one column.
@@ -217,6 +217,6 @@ pub(super) fn synthetic(
 
 /// Uniform in [-1, 1).
 pub(super) fn random(seed: u64) -> impl FnMut() -> f64 {
-    let mut rng = Rng::new(seed);
+    let mut rng = SynthRng::new(seed);
     move || rng.unit() * 2.0 - 1.0
 }

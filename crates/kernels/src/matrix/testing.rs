@@ -6,7 +6,7 @@ use brigade_proto::{Notes, Params};
 
 use super::operand::synthetic;
 use crate::npy::{self, Dtype};
-use crate::synth::Rng;
+use crate::synth::SynthRng;
 use crate::{Always, Context, HeapSink, Registry, Size};
 
 #[derive(Clone, Debug, PartialEq)]
@@ -17,7 +17,7 @@ struct Matrix {
 
 impl Matrix {
     fn random(rows: usize, columns: usize, seed: u64) -> Self {
-        let mut rng = Rng::new(seed);
+        let mut rng = SynthRng::new(seed);
         let elements = (0..rows * columns).map(|_| rng.unit() * 2.0 - 1.0).collect();
         Self { shape: vec![rows, columns], elements }
     }

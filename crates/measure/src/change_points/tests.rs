@@ -1,13 +1,13 @@
 use super::*;
-use crate::experiment::Dice;
+use crate::experiment::Rng;
 
 /// About 1, with noise of 1 % (uniform, so that it has no outliers).
 fn series(levels: &[(usize, f64)]) -> Vec<f64> {
-    let mut dice = Dice::new(11);
+    let mut rng = Rng::new(11);
     let mut values = Vec::new();
     for (count, level) in levels {
-        let noise = |dice: &mut Dice| 1.0 + 0.0346 * (dice.uniform() - 0.5);
-        values.extend((0..*count).map(|_| level * noise(&mut dice)));
+        let noise = |rng: &mut Rng| 1.0 + 0.0346 * (rng.uniform() - 0.5);
+        values.extend((0..*count).map(|_| level * noise(&mut rng)));
     }
     values
 }

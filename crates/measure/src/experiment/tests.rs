@@ -73,9 +73,9 @@ fn an_interrupted_experiment_keeps_what_it_has() {
 
 #[test]
 fn blocks_end_when_the_intervals_are_narrow_or_the_budget_is_spent() {
-    let mut dice = Dice::new(3);
+    let mut rng = Rng::new(3);
     let mut steady =
-        [Variant::new(Map::new(), move || Ok(vec![100.0 + dice.roll(100) as f64 / 100.0]))];
+        [Variant::new(Map::new(), move || Ok(vec![100.0 + rng.roll(100) as f64 / 100.0]))];
     let narrow = Plan { precision: Some(0.05), ..plan(1000, 1) };
     assert_eq!(go(&mut steady, &narrow).blocks.len(), LEAST_BLOCKS);
     let spent = Plan { budget: Some(Duration::ZERO), ..plan(1000, 1) };
@@ -126,10 +126,9 @@ fn the_interval_is_of_the_median_that_is_printed() {
 #[test]
 fn the_interval_holds_the_median_and_narrows_with_less_noise() {
     let noisy = |spread: f64| {
-        let mut dice = Dice::new(3);
-        let blocks: Vec<Vec<f64>> = (0..30)
-            .map(|_| vec![100.0 + spread * (dice.roll(1000) as f64 / 500.0 - 1.0)])
-            .collect();
+        let mut rng = Rng::new(3);
+        let blocks: Vec<Vec<f64>> =
+            (0..30).map(|_| vec![100.0 + spread * (rng.roll(1000) as f64 / 500.0 - 1.0)]).collect();
         interval(&blocks, 1)
     };
     let (wide, narrow) = (noisy(50.0), noisy(1.0));

@@ -17,7 +17,7 @@ use looks::{Looks, OVERTIME};
 
 use crate::comparison::{EndedBy, Verdict};
 use crate::context::{Block, Meter};
-use crate::experiment::Dice;
+use crate::experiment::Rng;
 
 /// Who runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -143,7 +143,7 @@ const PILOT: usize = 4;
 pub fn round(metrics: usize, rules: &Rules, limits: &Limits, hooks: &mut Hooks<'_>) -> Round {
     // Each metric has its share of the error: docs/verdicts.md says why not Holm's.
     let alpha = rules.alpha / metrics as f64;
-    let mut dice = Dice::new(limits.seed);
+    let mut rng = Rng::new(limits.seed);
     let mut samples = vec![Samples::default(); metrics];
     let mut judged: Vec<Option<Judgement>> = vec![None; metrics];
     let mut looks: Option<Looks> = None;
@@ -157,7 +157,7 @@ pub fn round(metrics: usize, rules: &Rules, limits: &Limits, hooks: &mut Hooks<'
             break;
         }
         let meter = Meter::start();
-        let (figures, cut) = block(metrics, &mut dice, hooks);
+        let (figures, cut) = block(metrics, &mut rng, hooks);
         contexts.push(meter.stop("ab", blocks));
         if cut.is_none() || figures.iter().flatten().any(|figure| figure.is_finite()) {
             for (samples, figures) in samples.iter_mut().zip(figures) {
@@ -222,13 +222,9 @@ fn stop(judgement: &mut Judgement, stopped: &Stopped) {
 
 /// One block: for each metric the figures of base, base again and head, NaN for those that
 /// did not run, and why they did not.
-fn block(
-    metrics: usize,
-    dice: &mut Dice,
-    hooks: &mut Hooks<'_>,
-) -> (Vec<[f64; 3]>, Option<Stopped>) {
+fn block(metrics: usize, rng: &mut Rng, hooks: &mut Hooks<'_>) -> (Vec<[f64; 3]>, Option<Stopped>) {
     let mut order = [Arm::Base, Arm::Again, Arm::Head];
-    dice.shuffle(&mut order);
+    rng.shuffle(&mut order);
     let mut figures = vec![[f64::NAN; 3]; metrics];
     for arm in order {
         match (hooks.run)(arm) {

@@ -11,10 +11,10 @@ fn limits(blocks: usize, seed: u64) -> Limits {
 /// A command that takes `1 + slower` times as long for head, with noise that is
 /// lopsided as that of machines is: mostly a little, now and then a lot.
 fn simulate(rules: &Rules, slower: f64, noise: f64, blocks: usize, seed: u64) -> Round {
-    let dice = RefCell::new(Dice::new(seed ^ 0x9e37_79b9));
+    let rng = RefCell::new(Rng::new(seed ^ 0x9e37_79b9));
     let mut run = |arm: Arm| {
-        let mut dice = dice.borrow_mut();
-        let mut uniform = || dice.roll(1 << 20) as f64 / f64::from(1 << 20);
+        let mut rng = rng.borrow_mut();
+        let mut uniform = || rng.roll(1 << 20) as f64 / f64::from(1 << 20);
         let mut noisy = 1.0 + noise * (uniform() + uniform());
         if uniform() < 0.05 {
             noisy *= 1.0 + uniform();

@@ -1,7 +1,7 @@
 //! Centres of figures, and their intervals by resampling whole blocks.
 
 use crate::comparison::Estimate;
-use crate::experiment::Dice;
+use crate::experiment::Rng;
 
 const CONFIDENCE: f64 = 0.95;
 
@@ -86,12 +86,12 @@ pub(super) fn estimates<const K: usize>(
 ) -> [Estimate; K] {
     let mut draw = like.all();
     let at = statistics(&draw);
-    let mut dice = Dice::new(seed);
+    let mut rng = Rng::new(seed);
     let mut resampled: [Vec<f64>; K] = std::array::from_fn(|_| Vec::with_capacity(RESAMPLES));
     for _ in 0..RESAMPLES {
         draw.fill(0);
         for _ in 0..draw.len() {
-            draw[dice.roll(like.batches)] += 1;
+            draw[rng.roll(like.batches)] += 1;
         }
         for (values, value) in resampled.iter_mut().zip(statistics(&draw)) {
             values.push(value);

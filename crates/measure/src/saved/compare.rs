@@ -6,7 +6,7 @@
 
 use super::{Saved, SavedCell};
 use crate::comparison::{Compared, Estimate, Verdict};
-use crate::experiment::{Dice, median};
+use crate::experiment::{Rng, median};
 use crate::stats::bootstrap::{self, Block};
 use crate::stats::{detectable_from, holm, mann_whitney, median_in_place};
 
@@ -127,8 +127,8 @@ fn compared<const ARMS: usize>(
     let interval = match blocks {
         0 => [f64::NEG_INFINITY, f64::INFINITY],
         _ => {
-            let dice = &mut Dice::new(SEED);
-            bootstrap::of_two(base, head, CONFIDENCE, RESAMPLES, dice, |base, head| {
+            let rng = &mut Rng::new(SEED);
+            bootstrap::of_two(base, head, CONFIDENCE, RESAMPLES, rng, |base, head| {
                 over(median_in_place(&mut figures(head)), median_in_place(&mut figures(base)))
             })
         }

@@ -2,7 +2,7 @@ use serde_json::json;
 
 use super::*;
 use crate::comparison::{Compared, Verdict};
-use crate::experiment::Dice;
+use crate::experiment::Rng;
 
 fn cell(backend: &str, times: impl Iterator<Item = f64>) -> Value {
     let samples: Vec<f64> = times.collect();
@@ -142,10 +142,10 @@ fn zeros_are_the_same_and_more_than_zero_is_worse() {
 }
 
 /// A result with so many figures, each of blocks of three samples.
-fn noisy(figures: usize, blocks: usize, slower: f64, dice: &mut Dice) -> Saved {
+fn noisy(figures: usize, blocks: usize, slower: f64, rng: &mut Rng) -> Saved {
     let cells: Vec<Value> = (0..figures)
         .map(|figure| {
-            let mut sample = |about: f64| about * (1.0 + 0.1 * dice.uniform() * dice.uniform());
+            let mut sample = |about: f64| about * (1.0 + 0.1 * rng.uniform() * rng.uniform());
             let samples: Vec<f64> = (0..blocks)
                 .flat_map(|_| {
                     let of_block = sample(100.0 * slower);
@@ -161,10 +161,10 @@ fn noisy(figures: usize, blocks: usize, slower: f64, dice: &mut Dice) -> Saved {
 
 #[test]
 fn of_many_figures_hardly_ever_one_is_worse_by_chance() {
-    let mut dice = Dice::new(0x5a7e_d001);
+    let mut rng = Rng::new(0x5a7e_d001);
     let mut wrong = 0;
     for _ in 0..60 {
-        let (base, head) = (noisy(10, 12, 1.0, &mut dice), noisy(10, 12, 1.0, &mut dice));
+        let (base, head) = (noisy(10, 12, 1.0, &mut rng), noisy(10, 12, 1.0, &mut rng));
         // Hardly any tolerance: whatever noise makes of it would be called a change.
         let verdicts: Vec<Verdict> =
             compare(&base, &head, 1e-6, false).into_iter().map(|cell| cell.verdict).collect();
@@ -176,13 +176,13 @@ fn of_many_figures_hardly_ever_one_is_worse_by_chance() {
 
 #[test]
 fn a_shift_is_found_as_often_as_detectable_says() {
-    let mut dice = Dice::new(0x5a7e_d002);
+    let mut rng = Rng::new(0x5a7e_d002);
     let (mut found, mut detectable) = (0, Vec::new());
     for _ in 0..40 {
-        let base = noisy(5, 20, 1.0, &mut dice);
-        let same = compare(&base, &noisy(5, 20, 1.0, &mut dice), 0.01, false);
+        let base = noisy(5, 20, 1.0, &mut rng);
+        let same = compare(&base, &noisy(5, 20, 1.0, &mut rng), 0.01, false);
         detectable.extend(same.into_iter().map(|cell| cell.detectable));
-        let head = noisy(5, 20, 1.01 * 1.06, &mut dice);
+        let head = noisy(5, 20, 1.01 * 1.06, &mut rng);
         let cells = compare(&base, &head, 0.01, false);
         found += cells.iter().filter(|cell| cell.verdict == Verdict::Worse).count();
         for cell in &cells {

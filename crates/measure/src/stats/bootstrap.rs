@@ -3,7 +3,7 @@
 //! what disturbs a block disturbs all that is in it.
 
 use super::{quantile, sorted};
-use crate::experiment::Dice;
+use crate::experiment::Rng;
 
 /// One replication block: for each of its arms, as in base and head, the samples.
 pub type Block<const ARMS: usize> = [Vec<f64>; ARMS];
@@ -15,7 +15,7 @@ pub fn over_blocks<T: Clone>(
     blocks: &[T],
     confidence: f64,
     resamples: usize,
-    dice: &mut Dice,
+    rng: &mut Rng,
     mut statistic: impl FnMut(&[T]) -> f64,
 ) -> [f64; 2] {
     if blocks.is_empty() {
@@ -24,7 +24,7 @@ pub fn over_blocks<T: Clone>(
     let mut drawn = blocks.to_vec();
     percentiles(confidence, resamples, || {
         for place in &mut drawn {
-            place.clone_from(&blocks[dice.roll(blocks.len())]);
+            place.clone_from(&blocks[rng.roll(blocks.len())]);
         }
         statistic(&drawn)
     })
@@ -37,7 +37,7 @@ pub fn of_median(
     blocks: &[Vec<f64>],
     confidence: f64,
     resamples: usize,
-    dice: &mut Dice,
+    rng: &mut Rng,
 ) -> [f64; 2] {
     let blocks: Vec<&Vec<f64>> = blocks.iter().filter(|block| !block.is_empty()).collect();
     if blocks.is_empty() {
@@ -52,7 +52,7 @@ pub fn of_median(
     percentiles(confidence, resamples, || {
         times.fill(0);
         for _ in 0..blocks.len() {
-            times[dice.roll(blocks.len())] += 1;
+            times[rng.roll(blocks.len())] += 1;
         }
         let count: usize = times.iter().zip(&blocks).map(|(times, of)| times * of.len()).sum();
         weighted_median(&all, &times, count)
@@ -98,7 +98,7 @@ pub fn of_two<const ARMS: usize>(
     head: &[Block<ARMS>],
     confidence: f64,
     resamples: usize,
-    dice: &mut Dice,
+    rng: &mut Rng,
     mut statistic: impl FnMut(&mut [Block<ARMS>], &mut [Block<ARMS>]) -> f64,
 ) -> [f64; 2] {
     if base.is_empty() || head.is_empty() {
@@ -106,19 +106,19 @@ pub fn of_two<const ARMS: usize>(
     }
     let (mut of_base, mut of_head) = (base.to_vec(), head.to_vec());
     percentiles(confidence, resamples, || {
-        draw(base, &mut of_base, dice);
-        draw(head, &mut of_head, dice);
+        draw(base, &mut of_base, rng);
+        draw(head, &mut of_head, rng);
         statistic(&mut of_base, &mut of_head)
     })
 }
 
 /// Draws blocks, and samples in them.
-fn draw<const ARMS: usize>(from: &[Block<ARMS>], to: &mut [Block<ARMS>], dice: &mut Dice) {
+fn draw<const ARMS: usize>(from: &[Block<ARMS>], to: &mut [Block<ARMS>], rng: &mut Rng) {
     for place in to {
-        let block = &from[dice.roll(from.len())];
+        let block = &from[rng.roll(from.len())];
         for (arm, samples) in place.iter_mut().zip(block) {
             arm.clear();
-            arm.extend(samples.iter().map(|_| samples[dice.roll(samples.len())]));
+            arm.extend(samples.iter().map(|_| samples[rng.roll(samples.len())]));
         }
     }
 }
@@ -136,9 +136,9 @@ mod tests {
     #[test]
     fn the_interval_of_a_mean_has_the_length_that_theory_gives() {
         let values: Vec<f64> = (0..100).map(f64::from).collect();
-        let mut dice = Dice::new(5);
+        let mut rng = Rng::new(5);
         let [low, high] =
-            over_blocks(&values, 0.95, 4000, &mut dice, |drawn| mean(drawn.iter().copied()));
+            over_blocks(&values, 0.95, 4000, &mut rng, |drawn| mean(drawn.iter().copied()));
         // Standard deviation of 0..100 by its own mean, over the root of 100, times 1.96.
         let reach = 28.866 / 10.0 * 1.96;
         assert!((low - (49.5 - reach)).abs() < 0.3 && (high - (49.5 + reach)).abs() < 0.3);
@@ -146,15 +146,15 @@ mod tests {
 
     #[test]
     fn the_median_of_resampled_blocks_is_that_of_their_samples() {
-        let mut dice = Dice::new(8);
+        let mut rng = Rng::new(8);
         let mut blocks: Vec<Vec<f64>> =
-            (0..9).map(|i| (0..=i % 4).map(|_| dice.roll(40) as f64).collect()).collect();
+            (0..9).map(|i| (0..=i % 4).map(|_| rng.roll(40) as f64).collect()).collect();
         let slow =
-            over_blocks(&blocks, 0.9, 500, &mut Dice::new(2), |drawn| median(&drawn.concat()));
-        assert_eq!(of_median(&blocks, 0.9, 500, &mut Dice::new(2)), slow);
+            over_blocks(&blocks, 0.9, 500, &mut Rng::new(2), |drawn| median(&drawn.concat()));
+        assert_eq!(of_median(&blocks, 0.9, 500, &mut Rng::new(2)), slow);
         blocks.push(Vec::new());
-        assert_eq!(of_median(&blocks, 0.9, 500, &mut Dice::new(2)), slow);
-        assert!(of_median(&[Vec::new()], 0.9, 5, &mut Dice::new(2))[0].is_nan());
+        assert_eq!(of_median(&blocks, 0.9, 500, &mut Rng::new(2)), slow);
+        assert!(of_median(&[Vec::new()], 0.9, 5, &mut Rng::new(2))[0].is_nan());
     }
 
     #[test]
@@ -169,7 +169,7 @@ mod tests {
             }
             median(&drawn.iter().map(|[own, other]| other[0] / own[0]).collect::<Vec<_>>())
         };
-        let found = of_two(&blocks(10.0), &blocks(20.0), 0.95, 200, &mut Dice::new(1), |a, b| {
+        let found = of_two(&blocks(10.0), &blocks(20.0), 0.95, 200, &mut Rng::new(1), |a, b| {
             side(b, 20.0) / side(a, 10.0)
         });
         assert_eq!(found, [2.0; 2]);
@@ -180,7 +180,7 @@ mod tests {
         // Every block is the same: all noise is within.
         let blocks = vec![[vec![1.0, 2.0, 3.0, 4.0]]; 10];
         let centre = |drawn: &[Block<1>]| mean(drawn.iter().flatten().flatten().copied());
-        let [low, high] = of_two(&blocks, &blocks, 0.95, 500, &mut Dice::new(1), |base, head| {
+        let [low, high] = of_two(&blocks, &blocks, 0.95, 500, &mut Rng::new(1), |base, head| {
             centre(head) - centre(base)
         });
         // The standard deviation of 1, 2, 3, 4, of means of 40, of the difference of two.
@@ -192,8 +192,8 @@ mod tests {
     fn nothing_has_no_interval() {
         let none: &[Block<1>] = &[];
         let some = [[vec![1.0]]];
-        assert!(over_blocks(none, 0.95, 9, &mut Dice::new(1), |_| 0.0)[0].is_nan());
-        assert!(of_two(none, &some, 0.95, 9, &mut Dice::new(1), |_, _| 0.0)[1].is_nan());
-        assert!(of_two(&some, none, 0.95, 9, &mut Dice::new(1), |_, _| 0.0)[0].is_nan());
+        assert!(over_blocks(none, 0.95, 9, &mut Rng::new(1), |_| 0.0)[0].is_nan());
+        assert!(of_two(none, &some, 0.95, 9, &mut Rng::new(1), |_, _| 0.0)[1].is_nan());
+        assert!(of_two(&some, none, 0.95, 9, &mut Rng::new(1), |_, _| 0.0)[0].is_nan());
     }
 }

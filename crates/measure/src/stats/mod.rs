@@ -1,5 +1,5 @@
 //! Statistics on slices of `f64`: pure functions, and whatever is random takes its
-//! [`Dice`](crate::experiment::Dice) as an argument.
+//! [`Rng`](crate::experiment::Rng) as an argument.
 //!
 //! They serve a paired comparison: each replication block gives one log ratio of head
 //! over base, and the blocks are what is independent. Values are finite: who has missing

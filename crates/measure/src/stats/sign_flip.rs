@@ -1,6 +1,6 @@
 //! A permutation test of the mean.
 
-use crate::experiment::Dice;
+use crate::experiment::Rng;
 
 /// Up to here all flips are tried: 2^16 of them.
 const EXACT: usize = 16;
@@ -15,7 +15,7 @@ const FLIPS: usize = 9_999;
 /// All ways are tried with up to 16 values. Beyond, 9,999 random ones and the given one
 /// are counted, so that the p-value is never 0 and the test keeps its level (Phipson and
 /// Smyth, "Permutation p-values should never be zero", 2010).
-pub fn sign_flip_test(values: &[f64], null: f64, dice: &mut Dice) -> f64 {
+pub fn sign_flip_test(values: &[f64], null: f64, rng: &mut Rng) -> f64 {
     let distances: Vec<f64> = values.iter().map(|value| value - null).collect();
     // Flips that tie with what was found must count, whatever rounding says.
     let rounding = 1e-12 * distances.iter().map(|distance| distance.abs()).sum::<f64>();
@@ -31,7 +31,7 @@ pub fn sign_flip_test(values: &[f64], null: f64, dice: &mut Dice) -> f64 {
         let count = (0..ways).filter(|way| as_far(&mut |i| way >> i & 1 == 1)).count();
         count as f64 / ways as f64
     } else {
-        let count = (0..FLIPS).filter(|_| as_far(&mut |_| dice.roll(2) == 1)).count();
+        let count = (0..FLIPS).filter(|_| as_far(&mut |_| rng.roll(2) == 1)).count();
         (count + 1) as f64 / (FLIPS + 1) as f64
     }
 }
@@ -42,7 +42,7 @@ mod tests {
 
     #[test]
     fn p_is_a_share_of_all_flips() {
-        let test = |values: &[f64], null| sign_flip_test(values, null, &mut Dice::new(1));
+        let test = |values: &[f64], null| sign_flip_test(values, null, &mut Rng::new(1));
         let values = [1.1, 1.2, 1.3, 1.4];
         assert_eq!(test(&values, 0.0), 2.0 / 16.0);
         assert_eq!(test(&values, 2.0), 2.0 / 16.0);
@@ -55,7 +55,7 @@ mod tests {
 
     #[test]
     fn many_values_never_give_nothing() {
-        let p = sign_flip_test(&[1.0; 40], 0.0, &mut Dice::new(1));
+        let p = sign_flip_test(&[1.0; 40], 0.0, &mut Rng::new(1));
         assert_eq!(p, 1e-4);
     }
 }

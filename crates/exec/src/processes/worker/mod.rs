@@ -1,7 +1,7 @@
 //! The worker's side: from the first instruction of the process to its last job.
 
-mod mail;
-mod order;
+mod control;
+mod request;
 
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,19 +10,19 @@ use std::thread;
 
 use brigade_ipc::wire::{self, Order, Reply};
 use brigade_ipc::{
-    Carriage, Connected, Hello, InputShelf, Invitation, MAX_MESSAGE, NONCE_ENV, OutputShelf,
-    PARENT_ENV, Patience, RecvError, Refusal, SERVER_ENV, SendError, Station, build_id, connect,
-    worker_environment,
+    BootstrapToken, Carriage, Connected, Hello, InputRegions, MAX_MESSAGE, NONCE_ENV,
+    OutputAllocator, PARENT_ENV, RecvError, Refusal, SERVER_ENV, SendError, SpinPolicy,
+    WorkerEndpoint, build_id, connect, worker_environment,
 };
 use brigade_kernels::Registry;
 use brigade_proto::{JobId, PROTOCOL_VERSION};
 use brigade_sys::{affinity, clock, process};
 
-pub(super) use self::mail::Mailbag;
-use self::order::InHand;
-use super::bounds::{self, Bound};
-use super::forward::Forward;
-use super::template;
+pub(super) use self::control::Mailbag;
+use self::request::InHand;
+use super::fork_server_process;
+use super::log_forward::Forward;
+use super::worker_limits::{self, AppliedLimits};
 
 /// Runs this process as a worker if a coordinator has started it as one; `None`
 /// if not. The first thing that a program's `main` does:
@@ -43,15 +43,15 @@ use super::template;
 /// Nothing that matters may be open or running before it: the worker closes every
 /// descriptor above 2, and is single-threaded.
 pub fn run_if_worker(registry: &Registry) -> Option<ExitCode> {
-    if let Some(code) = template::run_if_template(registry) {
+    if let Some(code) = fork_server_process::run_if_fork_server(registry) {
         return Some(code);
     }
     Some(match worker_environment()? {
-        Ok((invitation, parent)) => {
+        Ok((token, parent)) => {
             // Programs that a kernel starts learn nothing of the coordinator.
             process::clear_environment(&[SERVER_ENV, NONCE_ENV, PARENT_ENV]);
             process::be_killed_first();
-            run(registry, hello(registry), invitation, parent)
+            run(registry, hello(registry), token, parent)
         }
         Err(refusal) => give_notice(&refusal),
     })
@@ -72,10 +72,10 @@ pub(super) fn hello(registry: &Registry) -> Hello {
 pub(super) fn run(
     registry: &Registry,
     mut hello: Hello,
-    invitation: Invitation,
+    token: BootstrapToken,
     parent: u32,
 ) -> ExitCode {
-    match start(registry, &mut hello, invitation, parent) {
+    match start(registry, &mut hello, token, parent) {
         Ok(worker) => worker.serve(),
         Err(refusal) => give_notice(&refusal),
     }
@@ -91,7 +91,7 @@ fn give_notice(reason: &dyn std::fmt::Display) -> ExitCode {
 fn start<'r>(
     registry: &'r Registry,
     hello: &mut Hello,
-    invitation: Invitation,
+    token: BootstrapToken,
     parent: u32,
 ) -> Result<Worker<'r>, Refusal> {
     let step = |what: &str, result: std::io::Result<()>| {
@@ -103,9 +103,9 @@ fn start<'r>(
     // 2. No life without the coordinator.
     step("follow the coordinator", process::die_with_parent(parent))?;
     // 3. Shake hands.
-    hello.nonce = invitation.nonce();
+    hello.nonce = token.nonce();
     hello.pid = process::pid();
-    let Connected { welcome, station, requests, replies } = connect(invitation, hello)?;
+    let Connected { welcome, endpoint, requests, replies } = connect(token, hello)?;
     // 4. Be who the coordinator says.
     process::set_name(&format!("brigade-{}", welcome.worker));
     if let Some(index) = welcome.pin {
@@ -115,17 +115,17 @@ fn start<'r>(
     let job = Arc::new(AtomicU64::new(0));
     Forward::install(&replies, welcome.log_level, &job);
     // 5. Stay within bounds. The sandbox is the last: nothing can be opened in it.
-    let bound = Bound::set(&welcome.bounds)?;
-    bounds::shut_in(welcome.bounds.sandbox)?;
+    let bound = AppliedLimits::set(&welcome.bounds)?;
+    worker_limits::enter_sandbox(welcome.bounds.sandbox)?;
     tracing::debug!("worker started");
     let mail = Mailbag::new(requests, replies);
     Ok(Worker {
         registry,
-        station,
+        endpoint,
         mail,
-        patience: welcome.patience(),
-        inputs: InputShelf::default(),
-        outputs: OutputShelf::default(),
+        spin_policy: welcome.spin_policy(),
+        inputs: InputRegions::default(),
+        outputs: OutputAllocator::default(),
         bound,
         job,
     })
@@ -138,13 +138,13 @@ pub(super) fn names(registry: &Registry) -> Vec<String> {
 
 struct Worker<'r> {
     registry: &'r Registry,
-    station: Station,
+    endpoint: WorkerEndpoint,
     mail: Mailbag,
     /// How it waits for orders, if it gets any.
-    patience: Option<Patience>,
-    inputs: InputShelf,
-    outputs: OutputShelf,
-    bound: Bound,
+    spin_policy: Option<SpinPolicy>,
+    inputs: InputRegions,
+    outputs: OutputAllocator,
+    bound: AppliedLimits,
     /// For the log: the job in hand plus one.
     job: Arc<AtomicU64>,
 }
@@ -176,8 +176,8 @@ impl From<SendError> for Leave {
 
 impl Worker<'_> {
     fn serve(mut self) -> ExitCode {
-        let leave = match self.patience {
-            Some(patience) => self.take_orders(patience),
+        let leave = match self.spin_policy {
+            Some(spin_policy) => self.take_orders(spin_policy),
             None => self.take_mail(),
         };
         // The process ends now, and the kernel takes everything at once.
@@ -194,43 +194,43 @@ impl Worker<'_> {
     fn take_mail(&mut self) -> Result<(), Leave> {
         loop {
             self.do_mail()?;
-            self.make_way()?;
+            self.request_recycle()?;
         }
     }
 
     // A function of its own, so that job.ld can name it.
     #[inline(never)]
-    fn take_orders(&mut self, patience: Patience) -> Result<(), Leave> {
+    fn take_orders(&mut self, spin_policy: SpinPolicy) -> Result<(), Leave> {
         let mut buffer = [0; MAX_MESSAGE];
         loop {
             let order = self
-                .station
-                .next(&mut buffer, patience)
+                .endpoint
+                .next(&mut buffer, spin_policy)
                 .map_err(|corrupt| Leave::Because(corrupt.to_string()))?;
             let in_hand = clock::now();
             match wire::decode_order(order).map_err(|error| Leave::Because(error.to_string()))? {
                 Order::Job { job, kernel, params, timeout, inputs, returned } => {
                     self.take(job);
-                    self.outputs.take_back(&returned);
+                    self.outputs.reclaim(&returned);
                     let job = InHand { job, kernel, params, timeout };
                     self.do_order(&job, in_hand, inputs)?;
                 }
-                Order::Chunk { first, count, runs, returned } => {
-                    self.outputs.take_back(&returned);
-                    self.do_chunk(first, count, in_hand, runs)?;
+                Order::Batch { first, count, runs, returned } => {
+                    self.outputs.reclaim(&returned);
+                    self.do_batch(first, count, in_hand, runs)?;
                 }
-                Order::Mail => self.do_mail()?,
+                Order::ControlMessage => self.do_mail()?,
                 Order::Forget { regions } => self.inputs.forget(&regions),
                 Order::Leave => return Ok(()),
             }
-            self.make_way()?;
+            self.request_recycle()?;
         }
     }
 
     /// Asks to be replaced if the last job has left too little memory for the next, and does none
     /// of those that are on their way: they could fail of what others have left. The coordinator
     /// ends this process, and gives them to another.
-    fn make_way(&mut self) -> Result<(), Leave> {
+    fn request_recycle(&mut self) -> Result<(), Leave> {
         if !self.bound.has_outgrown() {
             return Ok(());
         }
@@ -241,12 +241,12 @@ impl Worker<'_> {
     }
 
     fn take(&self, job: JobId) {
-        self.station.take(job);
+        self.endpoint.take(job);
         self.job.store(job.0 + 1, Ordering::Relaxed);
     }
 
     fn done(&self) {
-        self.station.done();
+        self.endpoint.done();
         self.job.store(0, Ordering::Relaxed);
     }
 }

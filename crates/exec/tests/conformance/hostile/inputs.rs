@@ -6,11 +6,11 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 
 use brigade_ipc::Received;
-use brigade_ipc::wire::Mail;
+use brigade_ipc::wire::ControlMessage;
 use brigade_sys::mapping::{Mapping, View};
 use brigade_sys::sandbox::attempts;
 
-use super::mail;
+use super::control;
 use super::stage::Stage;
 
 type Way = (&'static str, fn(&OwnedFd) -> io::Result<()>);
@@ -49,8 +49,8 @@ fn again(memory: &OwnedFd, opened: bool) -> io::Result<File> {
 /// Tries every way. If none works, it ends by what is found out.
 pub(super) fn writes(mut stage: Stage) {
     let memory = loop {
-        let (mail, payloads) = stage.connected.requests.recv::<Mail>().unwrap();
-        if let (Mail::Inputs { .. }, Some(Received::Memory(memory, _))) =
+        let (mail, payloads) = stage.connected.requests.recv::<ControlMessage>().unwrap();
+        if let (ControlMessage::Inputs { .. }, Some(Received::Memory(memory, _))) =
             (mail, payloads.into_iter().next())
         {
             break memory;
@@ -59,5 +59,5 @@ pub(super) fn writes(mut stage: Stage) {
     for (name, way) in WAYS {
         assert!(way(&memory).is_err(), "it could {name}");
     }
-    mail::sends(stage, &[0xee; 100]);
+    control::sends(stage, &[0xee; 100]);
 }

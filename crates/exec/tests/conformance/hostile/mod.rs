@@ -5,12 +5,12 @@
 //! Whatever the first does: it is found out in time and for the right reason, the jobs of
 //! the others end well, and the coordinator neither panics, nor grows, nor keeps anything.
 
-mod door;
+mod control;
+mod handshake;
 mod inputs;
-mod mail;
+mod observer;
 mod ring;
 mod stage;
-mod watch;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -22,12 +22,12 @@ use brigade_exec::{Backend, Pool, PoolBuilder, PoolError, StartMethod, Transport
 use brigade_ipc::wire::Place;
 use brigade_proto::{JobError, JobSpec, Notes, Status};
 
-use self::mail::{Carrier, packet, sparse};
+use self::control::{Carrier, packet, sparse};
 use self::stage::Stage;
 use crate::apart::Case;
-use crate::util::{Belongings, Setup, bytes, result, wait_until};
+use crate::util::{ResourceSnapshot, Setup, bytes, result, wait_until};
 
-pub(crate) use watch::listen;
+pub(crate) use observer::listen;
 
 const ENV: &str = "BRIGADE_TEST_HOSTILE";
 const ANY: &[Transport] = &[Transport::Arena, Transport::Inline, Transport::Shm];
@@ -60,7 +60,7 @@ enum Work {
     /// Jobs with neither: a worker that is no good can do them well.
     Bare,
     /// The same, many in one order.
-    Chunks,
+    Batches,
     /// The same, with a time limit.
     Timed,
 }
@@ -73,7 +73,7 @@ struct Way {
     play: fn(),
 }
 
-/// A way to be no good once let in.
+/// A way to be no good once admitted.
 macro_rules! inside {
     ($name:literal, $on:expr, $work:ident, $end:expr, $play:expr) => {
         Way {
@@ -90,7 +90,7 @@ macro_rules! inside {
 }
 
 /// A way to be no good at the door.
-macro_rules! door {
+macro_rules! handshake {
     ($name:literal, $end:expr, $play:expr) => {
         Way { name: $name, on: RINGS, work: Work::Bare, end: $end, play: $play }
     };
@@ -99,27 +99,35 @@ macro_rules! door {
 use End::{Ended, Harmless, NoStart, Own, TimedOut};
 
 const WAYS: &[Way] = &[
-    door!("another version", NoStart("protocol version"), || door::says(|h| h.version += 1)),
-    door!("another nonce", NoStart("nonce"), || door::says(|h| h.nonce += 1)),
-    door!("another build", NoStart("build"), || door::says(|h| h.build.push('x'))),
-    door!("another process", NoStart("process"), || door::says(|h| h.pid += 1)),
-    door!("other kernels", NoStart("kernels"), || door::says(|h| h.kernels.clear())),
-    door!("never connects", NoStart("not ready after"), || stage::hang()),
-    door!("connects and hangs", NoStart("not ready after"), door::connects_and_hangs),
-    door!("dies in the handshake", Ended("SIGABRT"), door::dies),
-    door!("greets with garbage", NoStart("greeting"), door::garbage),
-    door!("greets with half a header", NoStart("without a header"), door::half_a_header),
-    door!("greets with a claim of 2^60 bytes", NoStart("in pieces"), door::claims_too_much),
-    door!("greets at great length", NoStart("too long"), door::too_long),
-    door!("a hello of garbage", NoStart("greeting"), || door::hello_of(500)),
-    door!("a hello of 150 KiB", NoStart("greeting"), || door::hello_of(150 << 10)),
-    door!("greets with a region", NoStart("descriptors"), || door::descriptors(&[1, 0])),
-    door!("greets with a pipe beside it", NoStart("descriptors"), || door::descriptors(&[0])),
-    door!("greets with a region that is not there", NoStart("descriptors"), || {
-        door::descriptors(&[2, 0, 1]);
+    handshake!("another version", NoStart("protocol version"), || handshake::says(|h| h
+        .version +=
+        1)),
+    handshake!("another nonce", NoStart("nonce"), || handshake::says(|h| h.nonce += 1)),
+    handshake!("another build", NoStart("build"), || handshake::says(|h| h.build.push('x'))),
+    handshake!("another process", NoStart("process"), || handshake::says(|h| h.pid += 1)),
+    handshake!("other kernels", NoStart("kernels"), || handshake::says(|h| h.kernels.clear())),
+    handshake!("never connects", NoStart("not ready after"), || stage::hang()),
+    handshake!("connects and hangs", NoStart("not ready after"), handshake::connects_and_hangs),
+    handshake!("dies in the handshake", Ended("SIGABRT"), handshake::dies),
+    handshake!("greets with garbage", NoStart("greeting"), handshake::garbage),
+    handshake!("greets with half a header", NoStart("without a header"), handshake::half_a_header),
+    handshake!(
+        "greets with a claim of 2^60 bytes",
+        NoStart("in pieces"),
+        handshake::claims_too_much
+    ),
+    handshake!("greets at great length", NoStart("too long"), handshake::too_long),
+    handshake!("a hello of garbage", NoStart("greeting"), || handshake::hello_of(500)),
+    handshake!("a hello of 150 KiB", NoStart("greeting"), || handshake::hello_of(150 << 10)),
+    handshake!("greets with a region", NoStart("descriptors"), || handshake::descriptors(&[1, 0])),
+    handshake!("greets with a pipe beside it", NoStart("descriptors"), || handshake::descriptors(
+        &[0]
+    )),
+    handshake!("greets with a region that is not there", NoStart("descriptors"), || {
+        handshake::descriptors(&[2, 0, 1]);
     }),
     inside!("garbage in its ring", RINGS, Mixed, Ended("out of order"), ring::garbage),
-    inside!("scribbles over its station", RINGS, Mixed, Ended("into its ring"), ring::scribbles),
+    inside!("scribbles over its endpoint", RINGS, Mixed, Ended("into its ring"), ring::scribbles),
     inside!("cuts off the memory that it shares", RINGS, Bare, Own, ring::cuts_memory_off),
     inside!("its ring goes backwards", RINGS, Bare, Ended("out of order"), ring::backwards),
     inside!("breaks its ring and dies of it", RINGS, Bare, Ended("out of order"), ring::and_dies),
@@ -163,28 +171,28 @@ const WAYS: &[Way] = &[
     inside!("an output that is not aligned", RINGS, Mixed, Ended("no slab"), |s| {
         ring::outputs_in_its_region(s, Place::Slab { region: 0, offset: 1, len: 1, slab: 0 });
     }),
-    inside!("too few ends for a chunk", RINGS, Chunks, Ended("with nonsense"), |s| {
-        ring::chunk(s, |_| vec![0; 7]);
+    inside!("too few ends for a batch", RINGS, Batches, Ended("with nonsense"), |s| {
+        ring::batch(s, |_| vec![0; 7]);
     }),
-    inside!("too many ends for a chunk", RINGS, Chunks, Ended("with nonsense"), |s| {
-        ring::chunk(s, |count| {
+    inside!("too many ends for a batch", RINGS, Batches, Ended("with nonsense"), |s| {
+        ring::batch(s, |count| {
             let others =
                 (0..=count).map(|place| (place, Notes::default(), Ok(Vec::new()))).collect();
             ring::with_others(count, &others)
         });
     }),
-    inside!("the end of a job that is not in its chunk", RINGS, Chunks, Ended("nonsense"), |s| {
-        ring::chunk(s, |count| {
+    inside!("the end of a job that is not in its batch", RINGS, Batches, Ended("nonsense"), |s| {
+        ring::batch(s, |count| {
             ring::with_others(count, &vec![(count, Notes::default(), Ok(Vec::new()))])
         });
     }),
-    inside!("has no room for any chunk", RINGS, Chunks, Harmless, ring::runs_no_chunk),
-    inside!("an end of a job that was not run", RINGS, Chunks, Ended("nonsense"), |s| {
-        ring::chunk(s, |count| ring::none_run(count, &vec![(0, Notes::default(), Ok(Vec::new()))]));
+    inside!("has no room for any batch", RINGS, Batches, Harmless, ring::runs_no_batch),
+    inside!("an end of a job that was not run", RINGS, Batches, Ended("nonsense"), |s| {
+        ring::batch(s, |count| ring::none_run(count, &vec![(0, Notes::default(), Ok(Vec::new()))]));
     }),
     inside!("never takes a job", ANY, Mixed, Ended("did not take up a job"), ring::silent),
     inside!("never rings", RINGS, Bare, Ended("did not take up a job"), ring::never_rings),
-    inside!("silences the bells of all", RINGS, Bare, Harmless, ring::silences_the_bells),
+    inside!("silences the doorbells of all", RINGS, Bare, Harmless, ring::silences_the_bells),
     inside!("impossible instants", ANY, Bare, Harmless, ring::impossible_instants),
     inside!("a call in the future", ANY, Timed, TimedOut, ring::called_in_the_future),
     inside!("a call again and again", ANY, Timed, TimedOut, ring::called_again_and_again),
@@ -204,41 +212,44 @@ const WAYS: &[Way] = &[
         Ended("closed its channel"),
         ring::closes_its_channels
     ),
-    inside!("a packet of garbage", ANY, Mixed, Ended("by mail"), |s| mail::sends(s, &[0xee; 100])),
+    inside!("a packet of garbage", ANY, Mixed, Ended("in a message"), |s| control::sends(
+        s,
+        &[0xee; 100]
+    )),
     inside!("a packet of eight bytes", ANY, Mixed, Ended("without a header"), |s| {
-        mail::sends(s, &8_usize.to_ne_bytes());
+        control::sends(s, &8_usize.to_ne_bytes());
     }),
     inside!("a packet that claims 2^60 bytes", ANY, Mixed, Ended("in pieces"), |s| {
         let claim = [18_usize.to_ne_bytes(), (1_usize << 60).to_ne_bytes()].concat();
-        mail::sends(s, &[&claim[..], b"xy"].concat());
+        control::sends(s, &[&claim[..], b"xy"].concat());
     }),
     inside!("half a packet", ANY, Mixed, Ended("another length"), |s| {
-        mail::sends(s, &packet(&[0; 1000])[..500]);
+        control::sends(s, &packet(&[0; 1000])[..500]);
     }),
-    inside!("a message of garbage", ANY, Mixed, Ended("cannot decode"), mail::nonsense),
-    inside!("an error of 140 KB", ANY, Mixed, Ended("cannot decode"), mail::long_error),
+    inside!("a message of garbage", ANY, Mixed, Ended("cannot decode"), control::nonsense),
+    inside!("an error of 140 KB", ANY, Mixed, Ended("cannot decode"), control::long_error),
     inside!("a payload of 2^62 bytes", ANY, Mixed, Ended("payloads of"), |s| {
-        mail::claims(s, &[Carrier::Frames { len: 1 << 62 }], None);
+        control::claims(s, &[Carrier::Frames { len: 1 << 62 }], None);
     }),
     inside!("16 payloads of 16 GiB", ANY, Mixed, Ended("payloads of"), |s| {
-        mail::claims(s, &vec![Carrier::Region { len: 16 << 30 }; 16], Some(sparse(16 << 30)));
+        control::claims(s, &vec![Carrier::Region { len: 16 << 30 }; 16], Some(sparse(16 << 30)));
     }),
     inside!("17 payloads", ANY, Mixed, Ended("17 payloads"), |s| {
-        mail::claims(s, &vec![Carrier::Frames { len: 1 }; 17], None);
+        control::claims(s, &vec![Carrier::Frames { len: 1 }; 17], None);
     }),
     inside!("a region that is a pipe", ANY, Mixed, Ended("region"), |s| {
         let pipe = std::io::pipe().unwrap().0.into();
-        mail::claims(s, &[Carrier::Region { len: 10_000 }], Some(pipe));
+        control::claims(s, &[Carrier::Region { len: 10_000 }], Some(pipe));
     }),
     inside!("a region that is too short", ANY, Mixed, Ended("region"), |s| {
-        mail::claims(s, &[Carrier::Region { len: 10_000 }], Some(sparse(4096)));
+        control::claims(s, &[Carrier::Region { len: 10_000 }], Some(sparse(4096)));
     }),
     inside!("a region that is not there", ANY, Mixed, Ended("region"), |s| {
-        mail::claims(s, &[Carrier::Region { len: 10_000 }], None);
+        control::claims(s, &[Carrier::Region { len: 10_000 }], None);
     }),
-    inside!("a frame that is too long", ANY, Mixed, Ended("does not fit"), mail::long_frame),
-    inside!("writes into the inputs of all", RINGS, Mixed, Ended("by mail"), inputs::writes),
-    inside!("half a payload", ANY, Timed, TimedOut, mail::half_a_payload),
+    inside!("a frame that is too long", ANY, Mixed, Ended("does not fit"), control::long_frame),
+    inside!("writes into the inputs of all", RINGS, Mixed, Ended("in a message"), inputs::writes),
+    inside!("half a payload", ANY, Timed, TimedOut, control::half_a_payload),
 ];
 
 /// Plays the part that the variable names, if it does.
@@ -272,8 +283,8 @@ fn program(directory: &Path, way: &Way) -> std::path::PathBuf {
 }
 
 fn test(way: &Way, transport: Transport) {
-    let before = Belongings::now();
-    watch::forget();
+    let before = ResourceSnapshot::now();
+    observer::forget();
     let directory = tempfile::tempdir().unwrap();
     let setup = Setup { backend: Backend::Processes, transport, start_method: StartMethod::Spawn };
     let builder = setup
@@ -290,8 +301,8 @@ fn test(way: &Way, transport: Transport) {
         NoStart(why) => does_not_start(builder.workers(1), why),
         _ => works_on(&builder.build().unwrap(), way, directory.path()),
     }
-    assert_eq!(watch::panics(), 0, "a thread of the coordinator has panicked");
-    let peak = watch::peak_memory();
+    assert_eq!(observer::panics(), 0, "a thread of the coordinator has panicked");
+    let peak = observer::peak_memory();
     assert!(peak < 400 << 20, "the coordinator took {peak} bytes");
     before.assert_same();
 }
@@ -316,12 +327,12 @@ fn works_on(pool: &Pool, way: &Way, place: &Path) {
         // The other one does short jobs before this one is awake, but not those that follow.
         round += 1;
         match end {
-            Ended(why) => watch::said(why),
+            Ended(why) => observer::said(why),
             TimedOut | Own => bad > 0,
             NoStart(_) | Harmless => place.join(stage::MARK).exists(),
         }
     };
-    wait_until("its end, told with the reason", is_over, watch::everything);
+    wait_until("its end, told with the reason", is_over, observer::everything);
     match end {
         Ended(_) => {
             // No other job was harmed.
@@ -329,11 +340,13 @@ fn works_on(pool: &Pool, way: &Way, place: &Path) {
             assert!(pool.status().gave_up.is_none());
         }
         TimedOut | Own => assert_eq!(bad, 1),
-        NoStart(_) | Harmless => assert_eq!(pool.status().restarts, 0, "{}", watch::everything()),
+        NoStart(_) | Harmless => {
+            assert_eq!(pool.status().restarts, 0, "{}", observer::everything())
+        }
     }
     // The gate for what a worker has logged, or is warned of, lets 5,000 a second through.
     let most = 5_000 * (begin.elapsed().as_secs() as usize + 1) + 100;
-    assert!(watch::count() <= most, "{} warnings", watch::count());
+    assert!(observer::count() <= most, "{} warnings", observer::count());
     // Nothing here waits for longer than the deadlines that it was told.
     assert!(begin.elapsed() < Duration::from_secs(60), "{:?}", begin.elapsed());
 }
@@ -345,13 +358,13 @@ fn a_round(pool: &Pool, work: Work, end: End, round: u32) -> usize {
         0 => JobSpec::new("echo"),
         _ => JobSpec::new("busy").param("ms", 1),
     };
-    let jobs = (0..if work == Work::Chunks { 400 } else { 60 }).map(|i| match work {
+    let jobs = (0..if work == Work::Batches { 400 } else { 60 }).map(|i| match work {
         Work::Mixed if round == 0 => JobSpec::new("echo").input(bytes(size(i), 0)),
         Work::Mixed | Work::Bare => bare(),
-        Work::Chunks => JobSpec::new("echo"),
+        Work::Batches => JobSpec::new("echo"),
         Work::Timed => bare().timeout(Duration::from_millis(300)),
     });
-    let outcomes: Vec<_> = if work == Work::Chunks {
+    let outcomes: Vec<_> = if work == Work::Batches {
         pool.map(jobs).collect()
     } else {
         let handles: Vec<_> = jobs.map(|job| pool.submit(job).unwrap()).collect();

@@ -1,10 +1,12 @@
-//! Ways to be no good with a station: its rings, its status page, and the bells.
+//! Ways to be no good with an endpoint: its rings, its status page, and the doorbells.
 
 use std::thread;
 use std::time::Duration;
 
 use brigade_ipc::Carriage;
-use brigade_ipc::wire::{ChunkOthers, Instants, LogRecord, Mail, Place, Reply, encode_bulk};
+use brigade_ipc::wire::{
+    BatchOthers, ControlMessage, Instants, LogRecord, Place, Reply, encode_bulk,
+};
 use brigade_proto::{JobError, JobId};
 use brigade_sys::clock;
 
@@ -55,7 +57,7 @@ pub(super) fn longer_than_its_slot(stage: Stage) {
 
 /// Publishes these bytes.
 pub(super) fn publishes(stage: Stage, bytes: &[u8]) {
-    after(stage, 0, |stage, _| stage.connected.station.publish(bytes));
+    after(stage, 0, |stage, _| stage.connected.endpoint.publish(bytes));
 }
 
 pub(super) fn strange_job(stage: Stage) {
@@ -86,7 +88,10 @@ pub(super) fn outputs(stage: Stage, outputs: Vec<Place>) {
 pub(super) fn outputs_in_its_region(mut stage: Stage, place: Place) {
     let need = Reply::NeedRegion { bytes: 1000 };
     stage.connected.replies.send(need, Vec::new(), Carriage::Shared).unwrap();
-    while !matches!(stage.connected.requests.recv::<Mail>().unwrap().0, Mail::Outputs) {}
+    while !matches!(
+        stage.connected.requests.recv::<ControlMessage>().unwrap().0,
+        ControlMessage::Outputs
+    ) {}
     outputs(stage, vec![place]);
 }
 
@@ -94,8 +99,8 @@ pub(super) fn error(stage: Stage, error: JobError) {
     after(stage, 0, |stage, job| stage.answer(job, NEVER, Some(error), Vec::new()));
 }
 
-/// Has its first chunk in hand, and answers it with this.
-pub(super) fn chunk(mut stage: Stage, said: impl Fn(u32) -> Vec<u8>) {
+/// Has its first batch in hand, and answers it with this.
+pub(super) fn batch(mut stage: Stage, said: impl Fn(u32) -> Vec<u8>) {
     loop {
         let given = stage.next().unwrap();
         stage.take(given.job);
@@ -108,18 +113,18 @@ pub(super) fn chunk(mut stage: Stage, said: impl Fn(u32) -> Vec<u8>) {
     }
 }
 
-/// The right end for the jobs of a chunk, but for what follows.
-pub(super) fn with_others(count: u32, others: &ChunkOthers) -> Vec<u8> {
+/// The right end for the jobs of a batch, but for what follows.
+pub(super) fn with_others(count: u32, others: &BatchOthers) -> Vec<u8> {
     [vec![0; 8 * count as usize], encode_bulk(others).unwrap()].concat()
 }
 
-/// No job of a chunk was run, but for what follows.
-pub(super) fn none_run(count: u32, others: &ChunkOthers) -> Vec<u8> {
+/// No job of a batch was run, but for what follows.
+pub(super) fn none_run(count: u32, others: &BatchOthers) -> Vec<u8> {
     [vec![0xff; 8 * count as usize], encode_bulk(others).unwrap()].concat()
 }
 
-/// Says of each chunk that there was no room for outputs, and does single jobs well.
-pub(super) fn runs_no_chunk(mut stage: Stage) {
+/// Says of each batch that there was no room for outputs, and does single jobs well.
+pub(super) fn runs_no_batch(mut stage: Stage) {
     while let Some(given) = stage.next() {
         let Some(count) = given.count else {
             stage.do_well(given.job);
@@ -128,7 +133,7 @@ pub(super) fn runs_no_chunk(mut stage: Stage) {
         stage.take(given.job);
         let said = Place::Here(none_run(count, &Vec::new()).into());
         stage.answer(given.job, NEVER, None, vec![said]);
-        stage.connected.station.done();
+        stage.connected.endpoint.done();
         mark();
     }
 }
@@ -146,10 +151,10 @@ pub(super) fn cuts_memory_off(mut stage: Stage) {
     // A region that is dropped is unmapped, and its descriptor closed: these stay.
     let mut regions = Vec::new();
     loop {
-        let (mail, payloads) = stage.connected.requests.recv::<Mail>().unwrap();
+        let (mail, payloads) = stage.connected.requests.recv::<ControlMessage>().unwrap();
         regions.push(payloads);
         stage.cut_off();
-        if matches!(mail, Mail::Outputs) {
+        if matches!(mail, ControlMessage::Outputs) {
             break;
         }
     }
@@ -199,7 +204,7 @@ fn works(stage: &mut Stage, instants: impl Fn(JobId) -> Option<Instants>) {
             Some(instants) => {
                 stage.take(given.job);
                 stage.answer(given.job, instants, None, Vec::new());
-                stage.connected.station.done();
+                stage.connected.endpoint.done();
             }
             None => stage.do_well(given.job),
         }
@@ -209,14 +214,14 @@ fn works(stage: &mut Stage, instants: impl Fn(JobId) -> Option<Instants>) {
 
 /// Says that its kernel is yet to be called, and runs on.
 pub(super) fn called_in_the_future(stage: Stage) {
-    after(stage, 0, |stage, _| stage.connected.station.call(u64::MAX - 1));
+    after(stage, 0, |stage, _| stage.connected.endpoint.call(u64::MAX - 1));
 }
 
 /// Says again and again that its kernel was called just now.
 pub(super) fn called_again_and_again(stage: Stage) {
     after(stage, 0, |stage, _| {
         loop {
-            stage.connected.station.call(clock::now());
+            stage.connected.endpoint.call(clock::now());
             thread::sleep(Duration::from_millis(1));
         }
     });
@@ -252,8 +257,8 @@ pub(super) fn flood_of_needs(stage: Stage) {
 pub(super) fn closes_its_channels(mut stage: Stage) {
     stage.first();
     let Stage { connected, socket, .. } = stage;
-    let brigade_ipc::Connected { station, requests, replies, .. } = connected;
+    let brigade_ipc::Connected { endpoint, requests, replies, .. } = connected;
     drop((requests, replies, socket));
-    let _station = station;
+    let _station = endpoint;
     hang();
 }

@@ -1,4 +1,4 @@
-//! What a worker that is no good has at hand: its station, its two channels, and, below
+//! What a worker that is no good has at hand: its endpoint, its two channels, and, below
 //! what the types of `brigade_ipc` allow, the memory and the socket behind them.
 
 use std::fs::{self, File, OpenOptions};
@@ -7,9 +7,11 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::time::Duration;
 
-use brigade_ipc::wire::{Answer, Instants, Mail, Order, Place, Reply, decode_order, encode_answer};
+use brigade_ipc::wire::{
+    Answer, ControlMessage, Instants, Order, Place, Reply, decode_order, encode_answer,
+};
 use brigade_ipc::{
-    Carriage, Connected, Hello, MAX_MESSAGE, Patience, SERVER_ENV, build_id, connect_and_keep,
+    Carriage, Connected, Hello, MAX_MESSAGE, SERVER_ENV, SpinPolicy, build_id, connect_and_keep,
     worker_environment,
 };
 use brigade_proto::{JobError, JobId, Notes, PROTOCOL_VERSION};
@@ -48,7 +50,7 @@ pub(super) fn hang() -> ! {
     }
 }
 
-/// A job, or the first of a chunk of so many.
+/// A job, or the first of a batch of so many.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Given {
     pub(super) job: JobId,
@@ -58,8 +60,8 @@ pub(super) struct Given {
 pub(super) struct Stage {
     pub(super) connected: Connected,
     has_rings: bool,
-    station: File,
-    bells: File,
+    endpoint: File,
+    doorbells: File,
     /// The connection.
     pub(super) socket: OwnedFd,
 }
@@ -67,35 +69,35 @@ pub(super) struct Stage {
 impl Stage {
     /// Becomes a worker, in good manners so far.
     pub(super) fn enter() -> Self {
-        let (invitation, parent) = worker_environment().unwrap().unwrap();
+        let (token, parent) = worker_environment().unwrap().unwrap();
         process::close_inherited_descriptors().unwrap();
         process::die_with_parent(parent).unwrap();
-        let hello = hello(invitation.nonce());
+        let hello = hello(token.nonce());
         let server = std::env::var(SERVER_ENV).unwrap();
-        let (connected, memory) = connect_and_keep(invitation, &hello).unwrap();
-        let [station, bells] = memory.map(File::from);
+        let (connected, memory) = connect_and_keep(token, &hello).unwrap();
+        let [endpoint, doorbells] = memory.map(File::from);
         let socket = socket::connected_to(server).unwrap();
         let has_rings = connected.welcome.rings.is_some();
-        Self { connected, has_rings, station, bells, socket }
+        Self { connected, has_rings, endpoint, doorbells, socket }
     }
 
     /// The next job, however it comes; `None` if there will be no more.
     pub(super) fn next(&mut self) -> Option<Given> {
         let mut buffer = [0; MAX_MESSAGE];
         if self.has_rings {
-            let order = self.connected.station.next(&mut buffer, Patience::NONE).unwrap();
+            let order = self.connected.endpoint.next(&mut buffer, SpinPolicy::NONE).unwrap();
             match decode_order(order).unwrap() {
                 Order::Job { job, .. } => return Some(Given { job, count: None }),
-                Order::Chunk { first, count, .. } => {
+                Order::Batch { first, count, .. } => {
                     return Some(Given { job: first, count: Some(count) });
                 }
-                Order::Mail | Order::Forget { .. } => {}
+                Order::ControlMessage | Order::Forget { .. } => {}
                 Order::Leave => return None,
             }
         }
         loop {
-            match self.connected.requests.recv::<Mail>() {
-                Ok((Mail::Job(request), _)) => {
+            match self.connected.requests.recv::<ControlMessage>() {
+                Ok((ControlMessage::Job(request), _)) => {
                     return Some(Given { job: request.job, count: None });
                 }
                 Ok(_) => {}
@@ -112,8 +114,8 @@ impl Stage {
     }
 
     pub(super) fn take(&self, job: JobId) {
-        self.connected.station.take(job);
-        self.connected.station.call(clock::now());
+        self.connected.endpoint.take(job);
+        self.connected.endpoint.call(clock::now());
     }
 
     /// An answer as it should be, but for what it says.
@@ -130,7 +132,7 @@ impl Stage {
             let answer = Answer { job, error, notes: Notes::default(), outputs };
             let len = encode_answer(&answer, body).unwrap().unwrap();
             instants.write(head.first_chunk_mut().unwrap());
-            self.connected.station.publish(&buffer[..Instants::BYTES + len]);
+            self.connected.endpoint.publish(&buffer[..Instants::BYTES + len]);
         } else {
             let Instants { in_hand, called, returned, published } = instants;
             let reply = Reply::Done {
@@ -153,26 +155,26 @@ impl Stage {
         let now = clock::now();
         let instants = Instants { in_hand, called: now, returned: now, published: now };
         self.answer(job, instants, None, Vec::new());
-        self.connected.station.done();
+        self.connected.endpoint.done();
     }
 
     /// Writes words into the ring of answers, from the slot of a position on.
     pub(super) fn scribble(&self, position: u64, words: &[u64]) {
-        let end = self.station.metadata().unwrap().len() / 8;
+        let end = self.endpoint.metadata().unwrap().len() / 8;
         let at = end - RING + 16 + (position % 32) * 64;
         let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_ne_bytes()).collect();
-        self.station.write_all_at(&bytes, at * 8).unwrap();
+        self.endpoint.write_all_at(&bytes, at * 8).unwrap();
     }
 
     /// Writes over everything that it shares with its coordinator.
     pub(super) fn scribble_everywhere(&self, byte: u8) {
-        let len = self.station.metadata().unwrap().len();
-        self.station.write_all_at(&vec![byte; len as usize], 0).unwrap();
+        let len = self.endpoint.metadata().unwrap().len();
+        self.endpoint.write_all_at(&vec![byte; len as usize], 0).unwrap();
     }
 
     /// Tries to shorten all memory that it shares with its coordinator.
     pub(super) fn cut_off(&self) {
-        for memory in [&self.station, &self.bells] {
+        for memory in [&self.endpoint, &self.doorbells] {
             let _ = memory.set_len(0);
         }
         for entry in fs::read_dir("/proc/self/fd").unwrap().flatten() {
@@ -191,7 +193,7 @@ impl Stage {
 
     /// Says for everybody that nobody is to be woken.
     pub(super) fn silence_the_bells(&self) -> impl FnMut() + use<> {
-        let bells = self.bells.try_clone().unwrap();
-        move || bells.write_all_at(&[0; 512], 0).unwrap()
+        let doorbells = self.doorbells.try_clone().unwrap();
+        move || doorbells.write_all_at(&[0; 512], 0).unwrap()
     }
 }

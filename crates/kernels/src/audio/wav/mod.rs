@@ -15,7 +15,7 @@ mod tests;
 
 use brigade_proto::Buffer;
 
-use crate::synth::Rng;
+use crate::synth::SynthRng;
 use crate::{KernelError, Size};
 
 /// Sound as numbers from -1 to 1 (integers divided by 2^(bits-1)), channel by
@@ -208,7 +208,7 @@ pub(super) fn synthetic(size: Size, seed: u64) -> Result<Buffer, KernelError> {
         sample: Sample::Int { bytes: 2, valid: 16 },
         mask: None,
     };
-    let mut rng = Rng::new(seed);
+    let mut rng = SynthRng::new(seed);
     let triangle = |at: u64, period: u64| {
         let phase = (at % period) as i64 * 4 - period as i64 * 2;
         (phase.abs() - period as i64) * 8000 / period as i64

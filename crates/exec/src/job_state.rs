@@ -1,0 +1,427 @@
+//! The two halves of a job: the [`Task`] that an executor runs, and the
+//! [`JobState`] that it shares with whoever waits for the outcome.
+
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use brigade_kernels::KernelId;
+use brigade_proto::{
+    Bytes, JobError, JobId, Nanos, Notes, Outcome, Params, Source, Stamps, WorkerId,
+};
+use crossbeam_channel::Sender;
+
+use crate::batch::{BatchResponse, JobBatch, Outcomes};
+
+/// A job on its way through an executor.
+#[derive(Debug)]
+pub(crate) struct Task {
+    pub(crate) job_state: Arc<JobState>,
+    pub(crate) kernel: KernelId,
+    /// Complete and validated.
+    pub(crate) params: Arc<Params>,
+    pub(crate) inputs: Vec<Source>,
+    pub(crate) timeout: Option<Duration>,
+    pub(crate) stamps: Stamps,
+    /// How many workers it was given to so far.
+    pub(crate) attempts: u32,
+    /// How many of its workers died before they took it up; those are not in `attempts`.
+    pub(crate) undelivered: u32,
+    /// It runs while nothing else does, as there was no memory for it before.
+    pub(crate) is_alone: bool,
+    /// How often there was none for it although it ran alone.
+    pub(crate) shortages: u32,
+    /// What was in its files as they were read, if that is asked for.
+    pub(crate) digests: Option<Vec<[u8; 32]>>,
+    /// It stands for these jobs, of which the first has the job state's number.
+    pub(crate) batch: Option<Box<JobBatch>>,
+}
+
+impl Task {
+    /// Its files have been read, if it has any: those that are in memory already are not read
+    /// again for another attempt.
+    pub(crate) fn saw(&mut self, digests: Vec<[u8; 32]>) {
+        if !digests.is_empty() {
+            self.digests = Some(digests);
+        }
+    }
+
+    /// Reports the job as over; the first report counts.
+    pub(crate) fn finish(&self, end: End) {
+        if let Some(batch) = &self.batch {
+            if self.job_state.close() {
+                batch.completions.put(Outcomes::Batch(Box::new(batch.outcomes(self, end))));
+            }
+            return;
+        }
+        let outcome = Outcome {
+            id: self.job_state.id,
+            result: end.result,
+            stamps: self.stamps,
+            worker: end.worker,
+            pid: end.pid,
+            attempts: self.attempts,
+            bytes_in: end.bytes_in,
+            input_digests: self.digests.clone().map(Vec::into_boxed_slice),
+            notes: end.notes,
+        };
+        self.job_state.finish(outcome);
+    }
+
+    /// Reports that the job ended without being run.
+    pub(crate) fn finish_unrun(mut self, error: JobError) {
+        self.stamps.collected = brigade_sys::clock::now();
+        self.finish(End::unrun(error));
+    }
+}
+
+/// A panic may take a task with it; nobody waits for it for ever.
+impl Drop for Task {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let reason = "the thread that had the job in hand has panicked".to_owned();
+            self.finish(End::unrun(JobError::PoolGaveUp { reason }));
+        }
+    }
+}
+
+/// How a job ended, as its executor knows it.
+pub(crate) struct End {
+    pub(crate) result: Result<Vec<Bytes>, JobError>,
+    pub(crate) worker: Option<WorkerId>,
+    pub(crate) pid: u32,
+    pub(crate) bytes_in: u64,
+    pub(crate) notes: Notes,
+    /// If the task stands for a batch and its result is good.
+    pub(crate) batch: Option<Box<BatchResponse>>,
+}
+
+impl End {
+    /// The end of a job that no worker has run.
+    fn unrun(error: JobError) -> Self {
+        Self::failed(error, None, 0, 0)
+    }
+
+    /// The end of a job that has no result.
+    pub(crate) fn failed(
+        error: JobError,
+        worker: Option<WorkerId>,
+        pid: u32,
+        bytes_in: u64,
+    ) -> Self {
+        let notes = Notes::default();
+        Self { result: Err(error), worker, pid, bytes_in, notes, batch: None }
+    }
+}
+
+/// Who hears of the outcome.
+#[derive(Debug)]
+pub(crate) enum CompletionSink {
+    /// A [`JobHandle`](crate::JobHandle) that waits on the job state itself.
+    Handle,
+    /// A [`Map`](crate::Map) that waits on its completion queue.
+    Queue(Arc<CompletionQueue>),
+    /// Somebody who collects many outcomes and does not wait through the pool.
+    Channel(Sender<Outcome>),
+}
+
+/// Something that a caller waits for.
+pub(crate) trait Waitable: Sync {
+    /// Whether it is there.
+    fn is_ready(&self) -> bool;
+    /// Sleeps until it is there, for at most `limit`; may return early.
+    fn sleep(&self, limit: Option<Duration>);
+}
+
+/// Outcomes of many jobs for one collector.
+#[derive(Debug, Default)]
+pub(crate) struct CompletionQueue {
+    inner: Mutex<CompletionQueueInner>,
+    is_ready: AtomicBool,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct CompletionQueueInner {
+    outcomes: Vec<Outcomes>,
+    sleepers: u32,
+}
+
+impl CompletionQueue {
+    fn lock(&self) -> MutexGuard<'_, CompletionQueueInner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn put(&self, outcomes: Outcomes) {
+        let mut inner = self.lock();
+        inner.outcomes.push(outcomes);
+        self.is_ready.store(true, Ordering::Release);
+        let asleep = inner.sleepers > 0;
+        drop(inner);
+        if asleep {
+            self.changed.notify_all();
+        }
+    }
+
+    /// Takes all outcomes that are there, in exchange for an empty vector.
+    pub(crate) fn empty_into(&self, outcomes: &mut Vec<Outcomes>) {
+        let mut inner = self.lock();
+        self.is_ready.store(false, Ordering::Release);
+        std::mem::swap(&mut inner.outcomes, outcomes);
+    }
+}
+
+impl Waitable for CompletionQueue {
+    fn is_ready(&self) -> bool {
+        self.is_ready.load(Ordering::Acquire)
+    }
+
+    fn sleep(&self, limit: Option<Duration>) {
+        let mut inner = self.lock();
+        inner.sleepers += 1;
+        let mut inner = sleep_while(&self.changed, inner, limit, |i| i.outcomes.is_empty());
+        inner.sleepers -= 1;
+    }
+}
+
+fn sleep_while<'a, T>(
+    condvar: &Condvar,
+    guard: MutexGuard<'a, T>,
+    limit: Option<Duration>,
+    mut condition: impl FnMut(&mut T) -> bool,
+) -> MutexGuard<'a, T> {
+    match limit {
+        None => condvar.wait_while(guard, condition).unwrap_or_else(PoisonError::into_inner),
+        Some(limit) => {
+            condvar
+                .wait_timeout_while(guard, limit, &mut condition)
+                .unwrap_or_else(PoisonError::into_inner)
+                .0
+        }
+    }
+}
+
+/// What a job's submitter and its executor share.
+///
+/// States: `QUEUED` -> `RUNNING` -> `DONE`; back to `QUEUED` when the worker died;
+/// straight to `DONE` when cancelled in the queue. Each step is one
+/// compare-and-swap, so exactly one party finishes a job.
+#[derive(Debug)]
+pub(crate) struct JobState {
+    pub(crate) id: JobId,
+    submitted: Nanos,
+    state: AtomicU8,
+    stop: AtomicBool,
+    sink: CompletionSink,
+    is_answered: AtomicBool,
+    cell: Mutex<OutcomeCell>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct OutcomeCell {
+    outcome: Option<Outcome>,
+    /// Threads that sleep on the condition variable: waking nobody is a system call
+    /// too.
+    sleepers: u32,
+}
+
+const QUEUED: u8 = 0;
+const RUNNING: u8 = 1;
+const DONE: u8 = 2;
+
+impl JobState {
+    pub(crate) fn new(id: JobId, submitted: Nanos, sink: CompletionSink) -> Arc<Self> {
+        Arc::new(Self {
+            id,
+            submitted,
+            state: AtomicU8::new(QUEUED),
+            stop: AtomicBool::new(false),
+            sink,
+            is_answered: AtomicBool::new(false),
+            cell: Mutex::default(),
+            changed: Condvar::new(),
+        })
+    }
+
+    fn step(&self, from: u8, to: u8) -> bool {
+        self.state.compare_exchange(from, to, Ordering::AcqRel, Ordering::Acquire).is_ok()
+    }
+
+    /// A worker takes the job. False if it was cancelled meanwhile: drop it.
+    pub(crate) fn take(&self) -> bool {
+        self.step(QUEUED, RUNNING)
+    }
+
+    /// The worker died; the job waits for another one.
+    pub(crate) fn put_back(&self) -> bool {
+        self.step(RUNNING, QUEUED)
+    }
+
+    /// Whether somebody wants the job to end early.
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.stop.load(Ordering::Acquire)
+    }
+
+    /// Asks the job to end. A job that waits in the queue ends at once (returns
+    /// true); of a running one the executor must see to it.
+    pub(crate) fn cancel(&self) -> bool {
+        {
+            // Under the lock, so that a waiter between its look and its sleep
+            // does not miss it.
+            let _slot = self.lock();
+            self.stop.store(true, Ordering::Release);
+        }
+        self.changed.notify_all();
+        if !self.step(QUEUED, DONE) {
+            return false;
+        }
+        self.report_cancelled();
+        true
+    }
+
+    /// Ends a job at once that was assigned but is not in hand: whatever its worker
+    /// makes of it is not heard any more.
+    pub(crate) fn cancel_assigned(&self) {
+        if self.step(RUNNING, DONE) {
+            self.report_cancelled();
+        }
+    }
+
+    fn report_cancelled(&self) {
+        let stamps = Stamps {
+            submitted: self.submitted,
+            collected: brigade_sys::clock::now(),
+            ..Stamps::default()
+        };
+        self.report(Outcome {
+            id: self.id,
+            result: Err(JobError::Cancelled),
+            stamps,
+            worker: None,
+            pid: 0,
+            attempts: 0,
+            bytes_in: 0,
+            input_digests: None,
+            notes: Notes::default(),
+        });
+    }
+
+    /// The job ends; false if it has ended before.
+    fn close(&self) -> bool {
+        self.state.swap(DONE, Ordering::AcqRel) != DONE
+    }
+
+    fn finish(&self, outcome: Outcome) {
+        if self.close() {
+            self.report(outcome);
+        }
+    }
+
+    fn report(&self, outcome: Outcome) {
+        match &self.sink {
+            CompletionSink::Handle => {
+                let mut cell = self.lock();
+                cell.outcome = Some(outcome);
+                self.is_answered.store(true, Ordering::Release);
+                let asleep = cell.sleepers > 0;
+                drop(cell);
+                if asleep {
+                    self.changed.notify_all();
+                }
+            }
+            CompletionSink::Queue(completions) => completions.put(Outcomes::one(outcome)),
+            CompletionSink::Channel(sender) => send(sender, outcome),
+        }
+    }
+
+    /// Whether whoever listens comes for the outcome through
+    /// [`Executor::wait`](crate::executor::Executor::wait).
+    pub(crate) fn is_polled(&self) -> bool {
+        !matches!(self.sink, CompletionSink::Channel(_))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, OutcomeCell> {
+        self.cell.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The outcome, once, when it is there.
+    pub(crate) fn outcome(&self) -> Option<Outcome> {
+        self.lock().outcome.take()
+    }
+
+    /// Sleeps for `time`, less if the job is asked to stop.
+    pub(crate) fn nap(&self, time: Duration) {
+        let mut cell = self.lock();
+        cell.sleepers += 1;
+        let mut cell = sleep_while(&self.changed, cell, Some(time), |_| !self.is_stopping());
+        cell.sleepers -= 1;
+    }
+}
+
+#[inline(never)]
+fn send(sender: &Sender<Outcome>, outcome: Outcome) {
+    // Nobody listens any more: the outcome is not wanted.
+    drop(sender.send(outcome));
+}
+
+impl Waitable for JobState {
+    fn is_ready(&self) -> bool {
+        self.is_answered.load(Ordering::Acquire)
+    }
+
+    fn sleep(&self, limit: Option<Duration>) {
+        let mut cell = self.lock();
+        cell.sleepers += 1;
+        let mut cell = sleep_while(&self.changed, cell, limit, |cell| cell.outcome.is_none());
+        cell.sleepers -= 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn outcome(id: u64) -> Outcome {
+        Outcome {
+            id: JobId(id),
+            result: Ok(Vec::new()),
+            stamps: Stamps::default(),
+            worker: None,
+            pid: 0,
+            attempts: 1,
+            bytes_in: 0,
+            input_digests: None,
+            notes: Notes::default(),
+        }
+    }
+
+    #[test]
+    fn a_cancelled_job_is_never_taken_and_never_answered_twice() {
+        let job_state = JobState::new(JobId(1), 1, CompletionSink::Handle);
+        assert!(job_state.cancel());
+        assert!(!job_state.take());
+        job_state.finish(outcome(1));
+        assert_eq!(job_state.outcome().unwrap().result, Err(JobError::Cancelled));
+        assert!(job_state.outcome().is_none());
+    }
+
+    #[test]
+    fn a_running_job_is_only_asked_to_stop() {
+        let job_state = JobState::new(JobId(1), 1, CompletionSink::Handle);
+        assert!(job_state.take());
+        assert!(!job_state.cancel());
+        assert!(job_state.is_stopping());
+        job_state.finish(outcome(1));
+        assert!(job_state.outcome().unwrap().result.is_ok());
+    }
+
+    #[test]
+    fn a_job_can_be_taken_again_after_its_worker_died() {
+        let job_state = JobState::new(JobId(1), 1, CompletionSink::Handle);
+        assert!(job_state.take());
+        assert!(!job_state.take());
+        assert!(job_state.put_back());
+        assert!(job_state.take());
+    }
+}

@@ -1,0 +1,366 @@
+//! From the queue to a worker.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use brigade_ipc::wire::{self, BatchBody, BatchRun, Order, Place};
+use brigade_ipc::{Arena, MAX_MESSAGE};
+use brigade_proto::{Bytes, JobId, Nanos, Source, Stamps};
+use brigade_sys::clock;
+
+use super::{Assigned, Dispatcher, QueuedStaging, State, WorkerSlot};
+use crate::batch::JobBatch;
+use crate::job_state::Task;
+use crate::load;
+use crate::log::{is_chatty, tell_assigned};
+
+/// Bytes of a batch's description that surely fit an order.
+const ROOM_FOR_RUNS: usize = 300;
+
+impl Dispatcher {
+    /// Whether a slot's worker gets no more jobs: it has had its share, or it has grown
+    /// too large.
+    pub(super) fn is_served(&self, slot: &WorkerSlot) -> bool {
+        slot.outgrown || slot.share.is_some_and(|share| slot.given >= share)
+    }
+
+    /// The slot for the next job: the one that has least. A first job goes at once;
+    /// one in advance only while so many wait that holding this one back from the
+    /// others delays nothing. Not `reserved`. Of the first `width` slots only.
+    fn pick_worker(&self, state: &State, reserved: Option<usize>, width: usize) -> Option<usize> {
+        let ready = || state.slots.iter().enumerate().filter(|(_, slot)| slot.ready);
+        let (index, slot) = ready()
+            .filter(|(index, slot)| Some(*index) != reserved && self.takes_more(slot))
+            .take(width)
+            .min_by_key(|(_, slot)| slot.assigned.len())?;
+        let has = slot.assigned.len();
+        let others = || ready().count().min(width);
+        let fits = has == 0 || (has < self.limits.depth && state.queue.len() > others());
+        fits.then_some(index)
+    }
+
+    pub(super) fn takes_more(&self, slot: &WorkerSlot) -> bool {
+        !slot.leaving && !self.is_served(slot) && !slot.is_on_probation()
+    }
+
+    /// Gives jobs whose worker has died to others: each to a worker that has nothing else
+    /// and gets nothing else meanwhile, so that no job is held up by its death, and to few
+    /// workers at a time, so that jobs that kill do not take all of them down. Returns the
+    /// slot that is to have no more jobs until it is free for the next one.
+    #[cold]
+    fn try_quarantined(&self, state: &mut State) -> Option<usize> {
+        let most = (state.slots.len() / 4).max(1);
+        loop {
+            let on_probation = state.slots.iter().filter(|slot| slot.is_on_probation()).count();
+            if state.quarantined.is_empty() || on_probation >= most {
+                return None;
+            }
+            let slots = state.slots.iter().enumerate();
+            let (slot, next) = slots
+                .filter(|(_, slot)| slot.ready && self.takes_more(slot))
+                .min_by_key(|(_, slot)| slot.assigned.len())?;
+            if !next.assigned.is_empty() {
+                return Some(slot);
+            }
+            let task = state.quarantined.pop_front()?;
+            if task.job_state.take() {
+                self.assign(state, slot, task, clock::now());
+            } else {
+                // Cancelled while it waited, and reported.
+                state.dropped += 1;
+            }
+        }
+    }
+
+    /// Gives waiting jobs to workers.
+    pub(super) fn dispatch(&self, state: &mut State) {
+        self.dispatch_at(state, None);
+    }
+
+    /// As [`Dispatcher::dispatch`], for who has just looked at the clock.
+    pub(super) fn dispatch_at(&self, state: &mut State, mut now: Option<Nanos>) {
+        if state.closing {
+            return;
+        }
+        if state.starved.is_any() && !self.try_starved(state) {
+            return;
+        }
+        let reserved =
+            if state.quarantined.is_empty() { None } else { self.try_quarantined(state) };
+        let width = state.width();
+        while !state.queue.is_empty()
+            && let Some(slot) = self.pick_worker(state, reserved, width)
+            && let Some(task) = state.queue.pop_front()
+        {
+            if task.job_state.take() {
+                let now = now.take().unwrap_or_else(clock::now);
+                self.assign(state, slot, task, now);
+            } else {
+                // Cancelled in the queue, and reported.
+                state.dropped += 1;
+            }
+        }
+        state.hold.holds = width < state.slots.len() && !state.queue.is_empty();
+        self.make_room(state);
+    }
+
+    /// Gives jobs to all workers that can take one, those too that were not to be woken for
+    /// so little: for who is about to sleep, and would not be there to do it later.
+    pub(super) fn dispatch_all(&self, state: &mut State) {
+        if state.hold.holds {
+            state.hold.forget();
+            self.dispatch(state);
+        }
+    }
+
+    /// Tells those who wait for room in the queue.
+    pub(super) fn make_room(&self, state: &State) {
+        if state.waiting_for_room > 0
+            && (state.queue.len() < self.limits.queue || state.stopped.is_some())
+        {
+            self.has_room.store(true, std::sync::atomic::Ordering::Release);
+            self.room.notify_all();
+            self.doorbells.wake_leader();
+        }
+    }
+
+    pub(super) fn assign(&self, state: &mut State, index: usize, mut task: Box<Task>, now: Nanos) {
+        task.attempts += 1;
+        task.stamps.assigned = now;
+        if let Some(timeout) = task.timeout
+            && let Some(supervisor) = self.supervisor.get()
+        {
+            supervisor.mind(timeout);
+        }
+        if is_chatty() {
+            tell_assigned(task.job_state.id, index);
+        }
+        let slot = &mut state.slots[index];
+        let job = task.job_state.id;
+        let count = task.batch.as_ref().map_or(1, |batch| batch.count as u64);
+        slot.given += count;
+        let is_batch = task.batch.is_some();
+        slot.assigned.push_back(Assigned { task, bytes_in: 0, sent: false, called: None });
+        let place = slot.assigned.len() - 1;
+        if is_batch {
+            if !self.order_batch(index, slot, place) {
+                // No room in the arena, or a worker without rings: one by one.
+                slot.given -= count;
+                let whole = slot.assigned.pop_back();
+                self.take_apart(state, whole.map(|assigned| assigned.task));
+            }
+        } else if !self.order(index, slot, place) {
+            slot.staging.push_back(QueuedStaging::Job(job));
+            self.staging[index].notify_one();
+        }
+    }
+
+    /// Puts the jobs of a batch at the head of the queue, as if nobody had had them.
+    #[cold]
+    fn take_apart(&self, state: &mut State, whole: Option<Box<Task>>) {
+        let Some(mut whole) = whole else { return };
+        let Some(batch) = whole.batch.take() else { return };
+        self.put_back(state, *batch, whole.job_state.id, &whole);
+        // The batch itself is no job any more.
+        state.dropped += 1;
+    }
+
+    /// The same with the jobs of one that a worker has not run, which begin with `first`.
+    #[cold]
+    pub(super) fn put_back(&self, state: &mut State, batch: JobBatch, first: JobId, whole: &Task) {
+        self.unfinished.fetch_add(batch.count, std::sync::atomic::Ordering::SeqCst);
+        for mut task in batch.dissolve(first, whole).into_iter().rev() {
+            task.attempts -= 1;
+            task.stamps = Stamps { submitted: whole.stamps.submitted, ..Stamps::default() };
+            task.job_state.put_back();
+            state.queue.push_front(Box::new(task));
+        }
+    }
+
+    /// Sends an assigned batch through the ring.
+    #[inline(never)]
+    fn order_batch(&self, index: usize, slot: &mut WorkerSlot, place: usize) -> bool {
+        let WorkerSlot { wire, assigned, staging, .. } = slot;
+        let (Some(wire), Some(assigned)) = (wire, assigned.get_mut(place)) else {
+            return false;
+        };
+        let task: &mut Task = &mut assigned.task;
+        let Some(batch) = &task.batch else { return false };
+        let bytes = |inputs: &Vec<Source>| {
+            inputs
+                .iter()
+                .map(|source| match source {
+                    Source::Bytes(bytes) => bytes.to_vec().into(),
+                    Source::File(_) => serde_bytes::ByteBuf::new(),
+                })
+                .collect()
+        };
+        let runs: Vec<BatchRun> = batch
+            .runs
+            .iter()
+            .map(|run| BatchRun {
+                kernel: run.kernel.0,
+                params: Arc::clone(&run.params),
+                count: run.count as u32,
+                inputs: run.inputs.iter().map(bytes).collect(),
+            })
+            .collect();
+        let mut returned = wire.outputs.returned();
+        let body: BatchBody = (runs, wire.outputs.more_returned());
+        let mut buffer = [0; MAX_MESSAGE];
+        let runs = wire::encode_bulk(&body).ok();
+        let encoded = runs
+            .and_then(|runs| place_runs(&wire.inputs, &mut task.inputs, runs))
+            .and_then(|runs| {
+                self.announce(index, &mut wire.regions, staging, std::slice::from_ref(&runs));
+                let (first, count) = (task.job_state.id, batch.count as u32);
+                let order = Order::Batch { first, count, runs, returned: returned.clone() };
+                wire::encode_order(&order, &mut buffer).ok()?
+            });
+        task.stamps.encoded = clock::now();
+        assigned.sent = encoded.is_some_and(|len| wire.pass.order(&buffer[..len]));
+        if !assigned.sent {
+            returned.extend(body.1);
+            wire.outputs.not_returned(&returned);
+        }
+        assigned.sent
+    }
+
+    /// Has the regions sent to a worker that it does not know and an order names; it
+    /// waits for them. By its staging thread: one that does not read its control channel blocks whoever sends
+    /// to it, and the lock is held here.
+    fn announce(
+        &self,
+        index: usize,
+        known: &mut Vec<u32>,
+        staging: &mut VecDeque<QueuedStaging>,
+        places: &[Place],
+    ) {
+        for place in places {
+            if let Place::Slab { region, .. } = place
+                && !known.contains(region)
+            {
+                known.push(*region);
+                staging.push_back(QueuedStaging::Region(*region));
+                self.staging[index].notify_one();
+            }
+        }
+    }
+
+    /// Sends an assigned job through the ring, if all its inputs are where an order
+    /// can name them.
+    pub(super) fn order(&self, index: usize, slot: &mut WorkerSlot, place: usize) -> bool {
+        let WorkerSlot { wire, assigned, staging, .. } = slot;
+        let (Some(wire), Some(assigned)) = (wire, assigned.get_mut(place)) else {
+            return false;
+        };
+        let task = &mut assigned.task;
+        let mut inputs = Vec::with_capacity(task.inputs.len());
+        let mut bytes_in = 0;
+        for source in &task.inputs {
+            let Source::Bytes(bytes) = source else {
+                return false;
+            };
+            bytes_in += bytes.len() as u64;
+            inputs.push(match wire.inputs.place(bytes) {
+                Some(place) => place,
+                None if bytes.len() <= load::TINY => Place::Here(bytes.to_vec().into()),
+                None => return false,
+            });
+        }
+        self.announce(index, &mut wire.regions, staging, &inputs);
+        let order = Order::Job {
+            job: task.job_state.id,
+            kernel: task.kernel.0,
+            params: Arc::clone(&task.params),
+            timeout: task.timeout,
+            inputs,
+            returned: wire.outputs.returned(),
+        };
+        let mut buffer = [0; MAX_MESSAGE];
+        let Ok(Some(len)) = wire::encode_order(&order, &mut buffer) else {
+            if let Order::Job { returned, .. } = &order {
+                wire.outputs.not_returned(returned);
+            }
+            return false;
+        };
+        task.stamps.encoded = clock::now();
+        assigned.bytes_in = bytes_in;
+        assigned.sent = wire.pass.order(&buffer[..len]);
+        if wire.pass.has_woken() {
+            self.has_woken.store(true, std::sync::atomic::Ordering::Relaxed);
+        }
+        assigned.sent
+    }
+
+    /// Puts the payloads of a task into the arena, by the thread that has them, if a
+    /// worker is free for it: the copy is then all that it waits for. Not if it has
+    /// to queue, because a queue of payloads would fill the arena.
+    pub(super) fn place_ahead(&self, task: &mut Task) {
+        let is_placed = |source: &Source| match source {
+            Source::Bytes(bytes) => load::is_placed(bytes, &self.arena),
+            Source::File(_) => true,
+        };
+        if task.inputs.iter().all(is_placed) {
+            return;
+        }
+        let Some(arena) = self.arena_of_free_worker() else { return };
+        for source in &mut task.inputs {
+            if matches!(source, Source::Bytes(_))
+                && let Ok(Some(bytes)) = load::place(source, &arena, &load::NEVER)
+            {
+                *source = Source::Bytes(bytes);
+            }
+        }
+    }
+
+    /// Where the inputs of the next job will lie, if a worker is free for it.
+    fn arena_of_free_worker(&self) -> Option<Arc<Arena>> {
+        let state = self.lock();
+        if !state.queue.is_empty() {
+            return None;
+        }
+        let is_free =
+            |slot: &&WorkerSlot| slot.ready && slot.wire.is_some() && slot.assigned.is_empty();
+        let free = if self.has_own_inputs {
+            // The one that gets the job unless another thread is faster. If another worker gets it,
+            // its staging thread copies the inputs once more.
+            state.slots.get(self.pick_worker(&state, None, state.width())?).filter(is_free)?
+        } else {
+            state.slots.iter().find(is_free)?
+        };
+        Some(Arc::clone(&free.wire.as_ref()?.inputs))
+    }
+
+    /// Tells a worker that there will be no more jobs.
+    pub(super) fn begin_drain(&self, state: &mut State, index: usize) {
+        let slot = &mut state.slots[index];
+        self.staging[index].notify_all();
+        if !slot.ready || slot.leaving {
+            return;
+        }
+        slot.leaving = true;
+        slot.note_peak();
+        // One that has no rings leaves when its staging thread closes the mail.
+        if let Some(wire) = &mut slot.wire {
+            let mut buffer = [0; 16];
+            if let Ok(Some(len)) = wire::encode_order(&Order::Leave, &mut buffer) {
+                wire.pass.order(&buffer[..len]);
+            }
+        }
+    }
+}
+
+/// Where a worker finds what a batch is: in the order, or in its arena. `None` if that is full.
+fn place_runs(arena: &Arena, inputs: &mut Vec<Source>, runs: Vec<u8>) -> Option<Place> {
+    if runs.len() <= ROOM_FOR_RUNS {
+        return Some(Place::Here(runs.into()));
+    }
+    let mut slab = arena.take(runs.len())?;
+    slab.copy_from_slice(&runs);
+    // Lives as long as the task.
+    let bytes = Bytes::from_owner(Arc::new(slab));
+    let place = arena.place(&bytes)?;
+    *inputs = vec![Source::Bytes(bytes)];
+    Some(place)
+}

@@ -1,0 +1,314 @@
+//! The fork server: a worker process that has done everything that all workers have
+//! in common, and from which they are forked.
+//!
+//! The fork server never has a second thread. It forks with `CLONE_PARENT`, so that the
+//! new worker is the coordinator's own child: watched through a pidfd and reaped with
+//! `wait4` like one that was started afresh. The worker then shakes hands like any
+//! other.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::Path;
+use std::process::{Command, ExitCode};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use brigade_ipc::{BootstrapToken, NONCE_ENV, PARENT_ENV, SERVER_ENV};
+use brigade_kernels::Registry;
+use brigade_sys::event_fd::wait_readable;
+use brigade_sys::fork::{self, Forked, Wire};
+use brigade_sys::process::{self, Child, describe};
+
+use super::spawn::{self, StartFailure, Started, Words};
+use super::worker;
+use crate::{Environment, PoolError};
+
+/// Its presence makes a process a fork server.
+pub(super) const FORK_SERVER_ENV: &str = "BRIGADE_TEMPLATE";
+
+/// The coordinator's side of a fork server process.
+pub(super) struct ForkServerProcess {
+    child: Option<Child>,
+    wire: Wire,
+    words: Words,
+    number: u32,
+    /// It has forked.
+    has_answered: bool,
+    /// What workers print that it was asked for and has not told of.
+    asked: VecDeque<Words>,
+    /// Workers that it has told of, as far as they may still be called as it calls them.
+    told: Vec<u32>,
+}
+
+/// What a fork server and a worker that it has just forked are called: no others of
+/// this coordinator are.
+fn names(number: &str) -> [String; 2] {
+    [format!("brigade-f{number}"), format!("brigade-n{number}")]
+}
+
+/// How many workers it may be asked for ahead: as many messages fit into its socket many times over.
+pub(super) const MOST_ASKED: usize = 16;
+
+/// How many workers are remembered before it is looked who has another name by now.
+const MANY: usize = 64;
+
+/// How long a fork server that has hung up may take to exit.
+const DYING_LIMIT: Duration = Duration::from_millis(200);
+
+/// Readable when it has answered, or is gone.
+impl AsFd for ForkServerProcess {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.wire.as_fd()
+    }
+}
+
+impl ForkServerProcess {
+    /// Starts one. From a thread that lives as long as it is wanted.
+    pub(super) fn start(
+        program: Option<&Path>,
+        environment: &Environment,
+    ) -> Result<Self, PoolError> {
+        let (mine, theirs) = Wire::pair().map_err(|source| PoolError::Setup {
+            what: "a socket for the fork server".to_owned(),
+            source,
+        })?;
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed) % 1_000_000;
+        let parent = process::pid().to_string();
+        let prepare = |command: &mut Command| {
+            command
+                .env(FORK_SERVER_ENV, number.to_string())
+                .env(PARENT_ENV, &parent)
+                .process_group(0)
+                .stdin(theirs.into_stdio());
+        };
+        let Started { child, words, .. } = spawn::run(program, environment, prepare)?;
+        Ok(Self {
+            child: Some(child),
+            wire: mine,
+            words,
+            number,
+            has_answered: false,
+            asked: VecDeque::new(),
+            told: Vec::new(),
+        })
+    }
+
+    /// Its process id.
+    pub(super) fn pid(&self) -> u32 {
+        self.child.as_ref().map_or(0, Child::pid)
+    }
+
+    /// No other that this process has at the same time has it.
+    pub(super) fn number(&self) -> u32 {
+        self.number
+    }
+
+    /// How many workers it was asked for and has not told of.
+    pub(super) fn owes(&self) -> usize {
+        self.asked.len()
+    }
+
+    /// Whether it has started, and forked before.
+    pub(super) fn has_answered(&self) -> bool {
+        self.has_answered
+    }
+
+    /// Asks for a worker that follows a bootstrap token. It may be asked for more before it has
+    /// answered, and forks one after another: [`MOST_ASKED`] at most, or this would wait.
+    pub(super) fn ask(&mut self, token: &BootstrapToken) -> io::Result<()> {
+        let (reader, writer) = io::pipe()?;
+        let words = Words::of(reader)?;
+        self.wire.send(token.to_message().as_bytes(), Some(writer.as_fd()))?;
+        self.asked.push_back(words);
+        Ok(())
+    }
+
+    /// The worker that it was first asked for of those that it has not told of. For when it is
+    /// readable: its answer is there, or it is gone.
+    ///
+    /// After an error it is of no use any more.
+    pub(super) fn answer(&mut self) -> io::Result<Started> {
+        let answer = self.wire.receive(Some(Duration::ZERO))?;
+        let (answer, _) = answer.ok_or(io::ErrorKind::BrokenPipe)?;
+        let answer = String::from_utf8_lossy(&answer).into_owned();
+        let pid = answer.parse::<u32>().map_err(|_| io::Error::other(answer))?;
+        let words = self.asked.pop_front().ok_or_else(|| io::Error::other("it was not asked"))?;
+        // Our own child, not reaped, so the pid is still this one's.
+        let child = Child::watch(pid)?;
+        self.has_answered = true;
+        if self.told.len() >= MANY {
+            // One that has not run yet still has the fork server's.
+            let names = names(&self.number.to_string());
+            self.told.retain(|&pid| names.contains(&process::name(pid)));
+        }
+        self.told.push(pid);
+        Ok(Started { child, words, fork_server: Some(self.number) })
+    }
+
+    /// Why it did not fork, when it was asked and [`ForkServerProcess::answer`] has failed, or to ask. Ends
+    /// and reaps it.
+    pub(super) fn obituary(mut self, error: io::Error, limit: Duration) -> Obituary {
+        let Some(child) = self.child.take() else { return Obituary::Unable(error) };
+        match error.kind() {
+            io::ErrorKind::TimedOut => {
+                let was_stopped = process::is_stopped(child.pid());
+                return Obituary::Late { after: limit, was_stopped };
+            }
+            io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset => {}
+            // It lives, and says why, or could not be asked.
+            _ => return Obituary::Unable(error),
+        }
+        // It has hung up, so it is about to exit by itself, and says how.
+        let by_itself =
+            wait_readable(&[child.pidfd()], Some(DYING_LIMIT)).is_ok_and(|ended| ended[0]);
+        child.kill_group();
+        self.words.listen();
+        match child.reap() {
+            Ok(reaped) => Obituary::Died {
+                death: describe(reaped.status),
+                stderr: self.words.tail(),
+                from_outside: by_itself
+                    && reaped.status.signal().is_some_and(process::comes_from_outside),
+            },
+            Err(error) => Obituary::Unable(error),
+        }
+    }
+}
+
+/// Why a fork server is of no use any more.
+#[derive(Debug)]
+pub(super) enum Obituary {
+    /// It has ended.
+    Died {
+        /// In words that fit after "fork server".
+        death: String,
+        /// The end of what it printed.
+        stderr: String,
+        /// By a signal that it does not send to itself.
+        from_outside: bool,
+    },
+    /// It did not answer in time.
+    Late { after: Duration, was_stopped: bool },
+    /// It cannot fork, or could not be asked.
+    Unable(io::Error),
+}
+
+impl fmt::Display for Obituary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Died { death, .. } => f.write_str(death),
+            Self::Late { was_stopped: true, .. } => f.write_str("stopped"),
+            Self::Late { .. } => f.write_str("without an answer"),
+            Self::Unable(error) => error.fmt(f),
+        }
+    }
+}
+
+impl Obituary {
+    /// Whether all that it was asked for is lost with it.
+    pub(super) fn is_death(&self) -> bool {
+        !matches!(self, Self::Unable(_))
+    }
+
+    /// What a worker is told of that it was asked for.
+    pub(super) fn failure(&self) -> StartFailure {
+        match self {
+            Self::Died { death, stderr, from_outside } => StartFailure {
+                error: PoolError::ForkServerDied { death: death.clone(), stderr: stderr.clone() },
+                from_outside: *from_outside,
+            },
+            Self::Late { after, was_stopped } => StartFailure {
+                error: PoolError::StartTimeout { after: *after },
+                from_outside: *was_stopped,
+            },
+            Self::Unable(error) => {
+                let what = "a worker of the fork server (--start-method spawn does without one)";
+                // An error of the operating system keeps its number, from which follows what helps.
+                let source = error.raw_os_error().map_or_else(
+                    || io::Error::new(error.kind(), error.to_string()),
+                    io::Error::from_raw_os_error,
+                );
+                PoolError::Setup { what: what.to_owned(), source }.into()
+            }
+        }
+    }
+}
+
+impl Drop for ForkServerProcess {
+    fn drop(&mut self) {
+        // Killed and reaped.
+        drop(self.child.take());
+        // Descriptors, of which it takes some to reap the others.
+        self.asked.clear();
+        // What it has forked and could not tell of any more.
+        let undelivered = process::reap_strays(&names(&self.number.to_string()), &self.told);
+        if undelivered > 0 {
+            tracing::debug!(undelivered, "the fork server died before it could tell of a worker");
+        }
+    }
+}
+
+/// Serves as a fork server until the coordinator hangs up. In a process that was forked
+/// from it: what it has to do, and the parent that it must have.
+///
+/// Up to the fork it does what it can for all workers. What they run for the first time after it
+/// costs each of them a page fault, and as many have none of these pages: code that is not called
+/// is worth more there than code that is fast.
+fn serve(parent: &str, number: &str) -> Result<(BootstrapToken, u32), ExitCode> {
+    let parent: u32 = parent.parse().map_err(|error| failed("read its environment", &error))?;
+    process::close_inherited_descriptors().map_err(|error| failed("close files", &error))?;
+    process::die_with_parent(parent).map_err(|error| failed("follow its parent", &error))?;
+    process::clear_environment(&[FORK_SERVER_ENV, SERVER_ENV, NONCE_ENV, PARENT_ENV]);
+    // Workers inherit it.
+    process::be_killed_first();
+    let [own_name, worker_name] = names(number);
+    process::set_name(&own_name);
+    let wire = Wire::standard_input();
+    let nothing = File::open("/dev/null").map_err(|error| failed("open /dev/null", &error))?;
+    brigade_ipc::warm_up().map_err(|error| failed("warm up", &error))?;
+    loop {
+        let received = wire.receive(None).map_err(|error| failed("listen", &error))?;
+        let Some((order, Some(output))) = received else {
+            return Err(ExitCode::SUCCESS);
+        };
+        let answer = match fork::fork_sibling() {
+            Ok(Forked::Parent(pid)) => pid.to_string(),
+            Ok(Forked::Child) => {
+                process::set_name(&worker_name);
+                // Replaced by what follows.
+                wire.forget();
+                fork::take_standard_streams(&nothing, &output)
+                    .map_err(|error| failed("take its streams", &error))?;
+                fork::lead_group().map_err(|error| failed("lead a group", &error))?;
+                let token = str::from_utf8(&order).ok().and_then(BootstrapToken::from_message);
+                let token = token
+                    .ok_or_else(|| failed("read its orders", &"they are no bootstrap token"))?;
+                return Ok((token, parent));
+            }
+            Err(error) => format!("the fork server cannot fork: {error}"),
+        };
+        wire.send(answer.as_bytes(), None).map_err(|error| failed("answer", &error))?;
+    }
+}
+
+fn failed(what: &str, error: &dyn fmt::Display) -> ExitCode {
+    eprintln!("brigade fork server: cannot {what}: {error}");
+    ExitCode::FAILURE
+}
+
+/// Runs this process as a fork server if a coordinator has started it as one, and as a
+/// worker where it was forked.
+pub(super) fn run_if_fork_server(registry: &Registry) -> Option<ExitCode> {
+    let number = std::env::var(FORK_SERVER_ENV).ok()?;
+    let parent = std::env::var(PARENT_ENV).unwrap_or_default();
+    let hello = worker::hello(registry);
+    Some(match serve(&parent, &number) {
+        Ok((token, parent)) => worker::run(registry, hello, token, parent),
+        Err(code) => code,
+    })
+}

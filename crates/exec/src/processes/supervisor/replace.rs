@@ -1,0 +1,230 @@
+//! How a slot gets its worker, and what follows from a worker's death.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use brigade_proto::{JobId, Nanos};
+use brigade_sys::{clock, random, usage};
+
+use super::run_loop::{Slot, Supervisor};
+use super::shortage;
+use super::spawner::{self, Hired};
+use crate::PoolError;
+use crate::processes::dispatcher::{self, KillReason, RestartDecision, WorkerExit};
+use crate::processes::lifecycle::Cause;
+use crate::processes::spawn::{StartFailure, Started};
+use crate::processes::worker_process::{Ended, WorkerProcess};
+
+impl Supervisor {
+    /// Whether a worker is one of those that the pool began with.
+    fn is_first(&self, generation: u64) -> bool {
+        generation <= self.slots.len() as u64
+    }
+
+    /// Whether one of those, in another slot, is still to be admitted.
+    fn is_another_first_one_starting(&self, slot: usize) -> bool {
+        let mut others = self.slots.iter().enumerate().filter(|(other, _)| *other != slot);
+        others.any(|(_, occupant)| match occupant {
+            Slot::Forking(generation, _) => self.is_first(*generation),
+            Slot::Occupied(worker) => self.is_first(worker.generation) && worker.life.is_starting(),
+            Slot::Backoff(_) | Slot::Vacant => false,
+        })
+    }
+
+    /// Starts a worker in a slot.
+    pub(super) fn spawn_worker(&mut self, slot: usize) {
+        self.generations += 1;
+        let generation = self.generations;
+        match self.spawner.spawn_worker(
+            &self.context,
+            slot,
+            generation,
+            self.unable[slot].fork_server,
+        ) {
+            Ok(Hired::Now(worker)) => self.occupant(slot, worker),
+            Ok(Hired::Later(token)) => self.slots[slot] = Slot::Forking(generation, token),
+            Err(error) => self.go_without(slot, generation, error.into()),
+        }
+    }
+
+    /// The fork server has answered. If nobody waits for its worker any more, that is killed.
+    pub(super) fn on_forked(
+        &mut self,
+        slot: usize,
+        generation: u64,
+        started: Result<Box<Started>, StartFailure>,
+    ) {
+        let asked = std::mem::replace(&mut self.slots[slot], Slot::Vacant);
+        let token = match asked {
+            Slot::Forking(asked, token) if asked == generation => token,
+            other => {
+                self.slots[slot] = other;
+                return;
+            }
+        };
+        match started {
+            Ok(started) => {
+                self.occupant(
+                    slot,
+                    spawner::started_worker(&self.context, generation, token, *started),
+                );
+                // It may have been faster than this news of it.
+                self.match_pending();
+            }
+            Err(failure) => self.go_without(slot, generation, failure),
+        }
+    }
+
+    fn occupant(&mut self, slot: usize, worker: Box<WorkerProcess>) {
+        if !self.is_first(worker.generation) {
+            self.control_block().record().restarts += 1;
+        }
+        tracing::debug!(worker = slot, pid = worker.pid, "worker started");
+        self.slots[slot] = Slot::Occupied(worker);
+    }
+
+    /// A worker cannot be started.
+    fn go_without(&mut self, slot: usize, generation: u64, failure: StartFailure) {
+        let StartFailure { error, from_outside } = failure;
+        self.slots[slot] = Slot::Vacant;
+        if !self.has_served && !from_outside && self.ends_the_start(slot, generation, &error) {
+            self.give_up(error);
+            return;
+        }
+        let how = format!("could not be started: {error}");
+        let is_short = shortage::is_short(&error);
+        let exit = WorkerExit { how, generation, is_short, ..WorkerExit::default() };
+        self.unable[slot].times += u32::from(!from_outside);
+        self.replace(slot, exit, Some(error));
+    }
+
+    /// Whether a start that failed ends a pool of which no worker has been ready. A process that died
+    /// is started once more: something that passes may have been the reason. A program that cannot
+    /// be started, is late or is refused would be so again.
+    fn ends_the_start(&self, slot: usize, generation: u64, error: &PoolError) -> bool {
+        let may_pass =
+            matches!(error, PoolError::DiedEarly { .. } | PoolError::ForkServerDied { .. });
+        self.unable[slot].times > 0 || (self.is_first(generation) && !may_pass)
+    }
+
+    /// Draws the conclusions when a worker is dead and its link has ended.
+    pub(super) fn settle(&mut self, slot: usize) {
+        let may_start = self.has_served || self.is_another_first_one_starting(slot);
+        let Slot::Occupied(worker) = &mut self.slots[slot] else {
+            return;
+        };
+        let now = clock::now();
+        if worker.has_ended(now)
+            && let Some(violation) = self.context.dispatcher.violation(slot, worker.generation)
+        {
+            // The news of it may still be on its way, and would find the slot empty.
+            worker.life.learn(Cause::Violation(Some(violation)));
+        }
+        let Some(ended) = worker.ended(now) else {
+            return;
+        };
+        let Ended { mut how, reaped, early } = ended;
+        let was_oom_killed = worker.was_killed_by_nobody() && self.oom_kills.account_for(now);
+        if was_oom_killed {
+            how = OOM_KILLED.to_owned();
+        }
+        let is_short = was_oom_killed || worker.was_refused_for_shortage();
+        let left = self.context.dispatcher.is_leaving(slot) && reaped.status.success();
+        let why = worker.why().cloned().or_else(|| left.then_some(KillReason::Leaving));
+        let why = why.or_else(|| worker.limit(&self.context.config));
+        // Who was not listened to is not to blame.
+        let current: Option<(JobId, Option<Nanos>)> =
+            worker.current().filter(|_| worker.was_admitted());
+        let is_stillborn = early && why.is_none();
+        let start_error =
+            is_stillborn.then(|| worker.start_error(&how, self.context.config.start_deadline));
+        let was_struck_down = worker.was_struck_down();
+        let may_be_doomed = !was_struck_down && !may_start;
+        let is_unable = !worker.was_admitted() && why.is_none() && !was_struck_down;
+        let last_words = worker.words.tail();
+        let (pid, generation) = (worker.pid, worker.generation);
+        let fork_server = worker.fork_server;
+        self.slots[slot] = Slot::Vacant;
+        if matches!(why, None | Some(KillReason::Limit(..))) {
+            tracing::warn!(worker = slot, pid, "worker {how}");
+        } else {
+            tracing::debug!(worker = slot, pid, "worker {how}");
+        }
+        let start_error = match start_error {
+            Some(error) if may_be_doomed && self.ends_the_start(slot, generation, &error) => {
+                self.give_up(error);
+                return;
+            }
+            start_error => start_error,
+        };
+        // One that the kernel has ended had no job to give the memory back with: not at once again.
+        let unable = &mut self.unable[slot];
+        unable.times += u32::from(is_unable || (is_short && current.is_none()));
+        // Nothing that it was given to do is the reason: what it was forked from may be.
+        let ended_by_itself = current.is_none() && why.is_none() && !was_struck_down;
+        unable.fork_server = fork_server.filter(|_| ended_by_itself);
+        let exit = WorkerExit {
+            generation,
+            is_short,
+            newest: 0,
+            how,
+            why,
+            current,
+            last_words,
+            cpu_ns: reaped.cpu_ns(),
+            peak_rss_bytes: own_peak(reaped.usage.peak_rss_bytes),
+        };
+        self.replace(slot, exit, start_error);
+    }
+
+    /// Has a dead worker replaced. `start_error`: it was never ready, and why.
+    fn replace(&mut self, slot: usize, mut exit: WorkerExit, start_error: Option<PoolError>) {
+        exit.newest = self.generations;
+        match self.context.dispatcher.on_worker_exit(slot, &exit) {
+            RestartDecision::Restart(pause) if !self.leaving => {
+                // If others get work done, a slot in which no worker starts goes on trying,
+                // not too often.
+                let pause = pause.max(dispatcher::pause(self.unable[slot].times));
+                self.slots[slot] = Slot::Backoff(clock::after(jitter(pause)));
+                // Seen to before the next sleep.
+                self.control_block().event_fd.notify();
+            }
+            RestartDecision::Restart(_) | RestartDecision::Leave => {}
+            RestartDecision::GiveUp { deaths } => {
+                let death = exit.how;
+                tracing::error!(deaths, "no progress: the pool gives up; the last worker {death}");
+                let no_progress = PoolError::NoProgress { deaths, death };
+                // Who waits for the start hears what is wrong with it.
+                let start_error = start_error.filter(|_| self.starting.is_some());
+                self.give_up(start_error.unwrap_or(no_progress));
+            }
+        }
+    }
+
+    pub(super) fn give_up(&mut self, error: PoolError) {
+        let error = Arc::new(error);
+        // First, so that whoever hears that a job is given up finds the reason. The
+        // first reason: what is killed now ends for another.
+        self.control_block().record().gave_up.get_or_insert(Arc::clone(&error));
+        self.starting = None;
+        self.context.dispatcher.give_up(&error);
+        self.kill_all();
+    }
+}
+
+/// How a worker ended that the kernel chose.
+const OOM_KILLED: &str = "killed by SIGKILL: by the kernel, as there was no memory left; fewer \
+                          --workers or smaller jobs need less";
+
+/// Between half of a pause and all of it, so that workers that died together do not
+/// come back together.
+fn jitter(pause: Duration) -> Duration {
+    let random_bits = random::nonce().unwrap_or(u128::MAX) as u32;
+    pause.mul_f64(0.5 + 0.5 * f64::from(random_bits) / f64::from(u32::MAX))
+}
+
+/// A dead worker's largest resident set, if that is known: what is told of a dead child is
+/// this process's own, unless the child's was larger.
+fn own_peak(told: u64) -> u64 {
+    if told > usage::peak_rss_bytes() { told } else { 0 }
+}

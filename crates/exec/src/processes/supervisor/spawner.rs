@@ -1,0 +1,86 @@
+//! How a worker process comes to be.
+
+use brigade_ipc::{BootstrapToken, Listener};
+use brigade_sys::clock;
+
+use super::{Event, PoolContext};
+use crate::processes::fork_server::ForkServer;
+use crate::processes::spawn::{self, StartFailure, Started};
+use crate::processes::worker_process::WorkerProcess;
+use crate::{PoolError, StartMethod};
+
+/// Starts workers.
+#[derive(Default)]
+pub(super) struct Spawner {
+    /// Where workers report; made for the first of them.
+    listener: Option<Listener>,
+    /// What workers are forked from: the pool's own, or one that it was given.
+    server: Option<ForkServer>,
+}
+
+/// A worker that was asked for.
+pub(super) enum Hired {
+    /// It was started.
+    Now(Box<WorkerProcess>),
+    /// The supervisor will be told ([`Event::Forked`]).
+    Later(BootstrapToken),
+}
+
+impl Spawner {
+    /// Where workers report.
+    pub(super) fn listener(&self) -> Option<&Listener> {
+        self.listener.as_ref()
+    }
+
+    fn issue_token(&mut self) -> std::io::Result<BootstrapToken> {
+        let listener = match self.listener.take().filter(Listener::is_there) {
+            Some(listener) => listener,
+            None => Listener::bind()?,
+        };
+        self.listener.insert(listener).issue_token()
+    }
+
+    /// Starts a worker for a slot, or has one forked; from another fork server than `but`.
+    ///
+    /// # Errors
+    /// When the worker cannot be started.
+    pub(super) fn spawn_worker(
+        &mut self,
+        context: &PoolContext,
+        slot: usize,
+        generation: u64,
+        but: Option<u32>,
+    ) -> Result<Hired, PoolError> {
+        let config = &context.config;
+        let token = self.issue_token().map_err(|source| PoolError::Setup {
+            what: "the private directory for the workers' socket".to_owned(),
+            source,
+        })?;
+        let program = config.worker_program.as_deref();
+        if config.start_method == StartMethod::Spawn {
+            let started = spawn::start(program, &config.environment, &token)?;
+            return Ok(Hired::Now(started_worker(context, generation, token, started)));
+        }
+        let server = match (&self.server, &config.fork_server) {
+            (Some(server), _) | (None, Some(server)) => server.clone(),
+            (None, None) => ForkServer::of(program, &config.environment)?,
+        };
+        let supervisor = context.supervisor.clone();
+        let answer = move |started: Result<Started, StartFailure>| {
+            supervisor.tell(Event::Forked { slot, generation, started: started.map(Box::new) });
+        };
+        self.server.insert(server).fork(&token, config.start_deadline, but, answer);
+        Ok(Hired::Later(token))
+    }
+}
+
+/// A worker that was started, and is to report in time.
+pub(super) fn started_worker(
+    context: &PoolContext,
+    generation: u64,
+    token: BootstrapToken,
+    started: Started,
+) -> Box<WorkerProcess> {
+    let deadline = clock::after(context.config.start_deadline);
+    Box::new(WorkerProcess::new(started, generation, token, deadline))
+}

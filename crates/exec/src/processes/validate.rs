@@ -1,0 +1,185 @@
+//! What a worker says of its jobs, checked before it is believed. An error is what the
+//! worker did wrong, in words that fit after "it": the worker is ended for it.
+
+use brigade_ipc::wire::{self, Place};
+use brigade_proto::{Bytes, JobError, JobId, Nanos, Notes, limits};
+
+use crate::batch::BatchResponse;
+
+/// How a worker ends that did wrong: in words that fit after "worker".
+pub(super) fn breach(what: &str) -> String {
+    format!("broke the protocol: it {what}")
+}
+
+/// An answer to a job that the worker was not given, or has answered.
+pub(super) fn out_of_turn(job: JobId) -> String {
+    format!("answered job {job}, which it does not have")
+}
+
+/// Why a job failed, if that is a worker's to say: it knows nothing of its own death, or
+/// of the pool's end.
+pub(super) fn error(error: JobError) -> Result<JobError, String> {
+    let cut = |text: String| match text.len() {
+        0..=limits::MAX_ERROR_BYTES => text,
+        _ => limits::cut(&text, limits::MAX_ERROR_BYTES).to_owned(),
+    };
+    Ok(match error {
+        JobError::Kernel { message } => JobError::Kernel { message: cut(message) },
+        JobError::Panic { message, location } => {
+            JobError::Panic { message: cut(message), location: cut(location) }
+        }
+        JobError::Transport { message } => JobError::Transport { message: cut(message) },
+        JobError::Shortage { bytes, message } => {
+            JobError::Shortage { bytes, message: cut(message) }
+        }
+        JobError::TimedOut { .. } | JobError::MemoryLimit { .. } | JobError::CpuLimit { .. } => {
+            error
+        }
+        JobError::Read { .. }
+        | JobError::InputTimedOut { .. }
+        | JobError::Crashed { .. }
+        | JobError::Cancelled
+        | JobError::PoolGaveUp { .. } => {
+            return Err(format!("said of its job what it cannot know: {error}"));
+        }
+    })
+}
+
+/// The outputs of a job.
+pub(super) fn outputs(
+    places: Vec<Place>,
+    find: impl Fn(Place) -> Option<Bytes>,
+) -> Result<Vec<Bytes>, String> {
+    if places.len() > limits::MAX_OUTPUTS {
+        return Err(format!("gave {} outputs for a job", places.len()));
+    }
+    let found: Option<_> = places.into_iter().map(find).collect();
+    found.ok_or_else(|| "gave an output that is in no slab of its own".to_owned())
+}
+
+/// The end of a batch of so many jobs.
+#[inline(never)]
+pub(super) fn batch(
+    count: usize,
+    answer: Vec<Bytes>,
+    find: impl Fn(Place) -> Option<Bytes>,
+) -> Result<BatchResponse, String> {
+    let nonsense = || format!("answered {} with nonsense", brigade_proto::count(count, "job"));
+    let [said] = <[Bytes; 1]>::try_from(answer).map_err(|_| nonsense())?;
+    if said.len() > count * (size_of::<Nanos>() + limits::MAX_HEAD_BYTES) {
+        return Err(nonsense());
+    }
+    // The worker can still write there: what is checked must not change afterwards.
+    let said = Bytes::from(&said[..]);
+    let (instants, rest) =
+        said.split_at_checked(count * size_of::<Nanos>()).ok_or_else(nonsense)?;
+    let run = wire::jobs_run(instants);
+    let others = match rest {
+        [] => Vec::new(),
+        rest => wire::decode_others(rest, count).map_err(|_| nonsense())?,
+    };
+    if !others.is_sorted_by_key(|(place, ..)| *place)
+        || others.windows(2).any(|pair| pair[0].0 == pair[1].0)
+        || others.last().is_some_and(|(place, ..)| *place as usize >= run)
+    {
+        return Err(nonsense());
+    }
+    let others = others
+        .into_iter()
+        .map(|(place, notes, result)| {
+            Ok((
+                place,
+                Notes::from_bits(notes.bits()),
+                match result {
+                    Ok(places) => Ok(outputs(places, &find)?),
+                    Err(what) => Err(error(what)?),
+                },
+            ))
+        })
+        .collect::<Result<_, String>>()?;
+    Ok(BatchResponse { returned: said, run, others })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use brigade_ipc::wire::{BatchOthers, encode_bulk};
+
+    fn find(place: Place) -> Option<Bytes> {
+        match place {
+            Place::Here(bytes) => Some(Bytes::from(&bytes[..])),
+            Place::Slab { .. } => None,
+        }
+    }
+
+    fn here() -> Place {
+        Place::Here(b"x".to_vec().into())
+    }
+
+    fn ends(others: &BatchOthers) -> Result<BatchResponse, String> {
+        let said = [vec![0; 3 * 8], encode_bulk(others).unwrap()].concat();
+        batch(3, vec![Bytes::from(&said[..])], find)
+    }
+
+    #[test]
+    fn a_batch_says_of_each_job_at_most_once_and_in_order() {
+        let of = |places: &[u32]| {
+            places.iter().map(|&i| (i, Notes::default(), Ok(vec![here()]))).collect()
+        };
+        assert_eq!(ends(&of(&[0, 2])).unwrap().others.len(), 2);
+        for wrong in [&[2, 0][..], &[1, 1], &[3], &[u32::MAX], &[0, 1, 2, 3]] {
+            assert!(ends(&of(wrong)).is_err(), "{wrong:?}");
+        }
+        let nowhere = Place::Slab { region: 0, offset: 0, len: 1, slab: 0 };
+        assert!(
+            ends(&vec![(0, Notes::default(), Ok(vec![nowhere]))]).unwrap_err().contains("slab")
+        );
+        assert!(
+            ends(&vec![(0, Notes::default(), Ok(vec![here(); 17]))])
+                .unwrap_err()
+                .contains("17 outputs")
+        );
+    }
+
+    #[test]
+    fn a_batch_says_nothing_of_jobs_that_were_not_run() {
+        let ends = |run: usize, place: u32| {
+            let instants = [vec![0; 8 * run], vec![0xff; 8 * (3 - run)]].concat();
+            let others: BatchOthers = vec![(place, Notes::default(), Ok(vec![here()]))];
+            let said = [instants, encode_bulk(&others).unwrap()].concat();
+            batch(3, vec![Bytes::from(&said[..])], find)
+        };
+        for run in 0..=3 {
+            for place in 0..4 {
+                match ends(run, place) {
+                    Ok(end) => assert_eq!((end.run, (place as usize) < run), (run, true)),
+                    Err(_) => assert!(place as usize >= run),
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_batch_says_when_each_job_returned() {
+        let said = |len: usize| vec![Bytes::from(&vec![0; len][..])];
+        assert!(batch(3, said(24), find).unwrap().others.is_empty());
+        assert!(batch(3, said(23), find).is_err());
+        assert!(batch(3, said(26), find).is_err());
+        assert!(batch(3, Vec::new(), find).is_err());
+        assert!(batch(1, said(1 << 20), find).is_err());
+    }
+
+    #[test]
+    fn a_worker_cannot_say_what_it_does_not_know() {
+        let kernel = |message: String| JobError::Kernel { message };
+        assert_eq!(error(kernel("no".to_owned())), Ok(kernel("no".to_owned())));
+        let Ok(JobError::Kernel { message }) = error(kernel("ä".repeat(100_000))) else {
+            panic!("it is cut, not refused")
+        };
+        assert_eq!(message.len(), limits::MAX_ERROR_BYTES);
+        let reason = "so".to_owned();
+        for unknown in [JobError::Cancelled, JobError::PoolGaveUp { reason }] {
+            assert!(error(unknown).unwrap_err().contains("cannot know"));
+        }
+    }
+}

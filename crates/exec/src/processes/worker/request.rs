@@ -1,0 +1,274 @@
+//! What comes through the rings: a job, or many in a batch; and how a kernel is called.
+
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use brigade_ipc::wire::{self, Answer, BatchBody, BatchOthers, Instants, Place};
+use brigade_ipc::{Carriage, MAX_MESSAGE, WorkerEndpoint};
+use brigade_kernels::{Context, Entry, KernelError, KernelId, OutputSink, Registry};
+use brigade_proto::{Buffer, JobError, JobId, Nanos, Notes, Params};
+use brigade_sys::clock;
+
+use super::{Leave, Worker};
+use crate::invoke::{self, CallError, Deadline, WakePolicy};
+use crate::log::{is_chatty, tell_called, tell_returned};
+use crate::processes::sinks::{Output, QueueSpace, Sink};
+use crate::processes::worker_limits::{AppliedLimits, recycle_if_starved};
+use crate::stall::Frozen;
+
+/// Encoded places of outputs that surely fit an answer.
+const ROOM_FOR_PLACES: usize = 400;
+
+/// A job in hand, however it came.
+pub(super) struct InHand {
+    pub(super) job: JobId,
+    pub(super) kernel: u32,
+    pub(super) params: Arc<Params>,
+    pub(super) timeout: Option<Duration>,
+}
+
+impl Worker<'_> {
+    /// A job whose inputs are in the order or in the arena.
+    pub(super) fn do_order(
+        &mut self,
+        job: &InHand,
+        in_hand: Nanos,
+        inputs: Vec<Place>,
+    ) -> Result<(), Leave> {
+        if let Err(why) = self.learn_regions(&inputs)? {
+            let (instants, error) = not_called(in_hand, &why);
+            return self.answer(job.job, instants, Err(error), Vec::new());
+        }
+        let tiny: Vec<Option<Buffer>> = inputs
+            .iter()
+            .map(|place| match place {
+                Place::Here(bytes) => Some(Buffer::from(&bytes[..])),
+                Place::Slab { .. } => None,
+            })
+            .collect();
+        let mut slices: Vec<&[u8]> = Vec::with_capacity(inputs.len());
+        for (place, tiny) in inputs.iter().zip(&tiny) {
+            slices.push(match (place, tiny) {
+                (_, Some(buffer)) => buffer,
+                (Place::Slab { region, offset, len, .. }, None) => self
+                    .inputs
+                    .find(*region, *offset, *len)
+                    .ok_or_else(|| Leave::Because("an input is in no slab".to_owned()))?,
+                (Place::Here(_), None) => &[],
+            });
+        }
+        let room = QueueSpace::Arena { shelf: &mut self.outputs, mail: &mut self.mail };
+        let mut sink = Sink::new(room, self.bound.outputs());
+        let (instants, result) =
+            call(self.registry, &self.endpoint, &self.bound, job, in_hand, &slices, &mut sink);
+        let outputs = sink.into_outputs();
+        self.answer(job.job, instants, result, outputs)
+    }
+
+    fn answer(
+        &mut self,
+        job: JobId,
+        mut instants: Instants,
+        result: Result<Notes, JobError>,
+        outputs: Vec<Output>,
+    ) -> Result<(), Leave> {
+        let tiny = outputs.iter().map(|output| match output {
+            Output::Heap(buffer) => buffer.len() + 8,
+            Output::Slab(_) => 32,
+            Output::Apart(_) => MAX_MESSAGE,
+        });
+        if tiny.sum::<usize>() > ROOM_FOR_PLACES {
+            return self.reply(job, instants, result, outputs, Carriage::Shared);
+        }
+        let (error, notes) = match result {
+            Ok(notes) => (None, notes),
+            Err(error) => (Some(error), Notes::default()),
+        };
+        let places = match &error {
+            Some(_) => Vec::new(),
+            None => outputs.into_iter().filter_map(|o| o.into_place(&mut self.outputs)).collect(),
+        };
+        let answer = Answer { job, error, notes, outputs: places };
+        let mut buffer = [0; MAX_MESSAGE];
+        let (head, body) = buffer.split_at_mut(Instants::BYTES);
+        let len = wire::encode_answer(&answer, body)
+            .map_err(|error| Leave::Because(error.to_string()))?;
+        let (Some(len), Some(head)) = (len, head.first_chunk_mut()) else {
+            // Outputs would have fitted: a long error message.
+            let result = answer.error.map_or(Ok(notes), Err);
+            return self.reply(job, instants, result, Vec::new(), Carriage::Shared);
+        };
+        instants.published = clock::now();
+        instants.write(head);
+        self.endpoint.publish(&buffer[..Instants::BYTES + len]);
+        self.done();
+        Ok(())
+    }
+
+    /// Many small jobs, one after another: each kernel is called when the one before
+    /// it has returned.
+    #[inline(never)]
+    pub(super) fn do_batch(
+        &mut self,
+        first: JobId,
+        count: u32,
+        in_hand: Nanos,
+        runs: Place,
+    ) -> Result<(), Leave> {
+        let nonsense = |error: &dyn std::fmt::Display| Leave::Because(error.to_string());
+        self.learn_regions(std::slice::from_ref(&runs))?.map_err(|why| nonsense(&why))?;
+        let (runs, returned): BatchBody = match runs {
+            Place::Here(bytes) => wire::decode_bulk(&bytes),
+            Place::Slab { region, offset, len, .. } => {
+                let bytes = self.inputs.find(region, offset, len);
+                wire::decode_bulk(bytes.ok_or_else(|| nonsense(&"a batch is in no slab"))?)
+            }
+        }
+        .map_err(|error| nonsense(&error))?;
+        self.outputs.reclaim(&returned);
+        let mut said = Vec::with_capacity(count as usize * size_of::<Nanos>());
+        let mut others = BatchOthers::new();
+        let mut called = clock::now();
+        let begin = called;
+        let mut place = 0;
+        'runs: for run in runs {
+            let entry = self.registry.get(KernelId(run.kernel));
+            for i in 0..run.count as usize {
+                let job = JobId(first.0 + u64::from(place));
+                self.take(job);
+                self.endpoint.call(called);
+                let inputs: Vec<Buffer> = match run.inputs.get(i) {
+                    Some(inputs) => inputs.iter().map(|bytes| Buffer::from(&bytes[..])).collect(),
+                    None => Vec::new(),
+                };
+                let slices: Vec<&[u8]> = inputs.iter().map(|input| &input[..]).collect();
+                let room = QueueSpace::Arena { shelf: &mut self.outputs, mail: &mut self.mail };
+                let mut sink = Sink::new(room, self.bound.outputs());
+                let bound = &self.bound;
+                let (returned, result) = run_entry(
+                    entry,
+                    bound,
+                    &run.params,
+                    None,
+                    (called, &|_| 0),
+                    &slices,
+                    &mut sink,
+                );
+                let outputs = sink.into_outputs();
+                let has_no_room = outputs.iter().any(Output::is_apart);
+                let is_short = matches!(result, Err(JobError::Shortage { .. }));
+                if (result.is_ok() && has_no_room) || is_short {
+                    // No room for outputs that an answer can name, or no memory. This job and the
+                    // rest go on one by one.
+                    break 'runs;
+                }
+                said.extend_from_slice(&returned.to_le_bytes());
+                called = returned;
+                match result {
+                    Ok(notes) if outputs.is_empty() && notes.is_empty() => {}
+                    Ok(notes) => {
+                        let places = outputs.into_iter().map(|o| o.into_place(&mut self.outputs));
+                        let result = places.collect::<Option<Vec<_>>>().ok_or_else(no_memory);
+                        others.push((place, notes, result));
+                    }
+                    Err(error) => others.push((place, Notes::default(), Err(error))),
+                }
+                place += 1;
+            }
+        }
+        let instants = Instants { in_hand, called: begin, returned: called, published: 0 };
+        for _ in place..count {
+            said.extend_from_slice(&wire::NOT_RUN.to_le_bytes());
+        }
+        if !others.is_empty() {
+            said.extend(wire::encode_bulk(&others).map_err(|error| nonsense(&error))?);
+        }
+        let room = QueueSpace::Arena { shelf: &mut self.outputs, mail: &mut self.mail };
+        let mut sink = Sink::new(room, u64::MAX);
+        let result = match sink.add_for_overwrite(said.len()) {
+            Ok(output) => {
+                output.copy_from_slice(&said);
+                Ok(Notes::default())
+            }
+            Err(_) => Err(no_memory()),
+        };
+        let outputs = sink.into_outputs();
+        self.answer(first, instants, result, outputs)
+    }
+}
+
+pub(super) fn no_memory() -> JobError {
+    recycle_if_starved();
+    JobError::Shortage { bytes: 0, message: "no memory for its outputs".to_owned() }
+}
+
+/// How a job ends whose inputs cannot be mapped.
+#[cold]
+pub(super) fn not_called(in_hand: Nanos, why: &str) -> (Instants, JobError) {
+    // Where it is the worker that has no room, and not the machine, the job is tried elsewhere at once.
+    recycle_if_starved();
+    let now = clock::now();
+    let message = format!("its inputs cannot be mapped: {why}");
+    let instants = Instants { in_hand, called: now, returned: now, published: 0 };
+    (instants, JobError::Shortage { bytes: 0, message })
+}
+
+pub(super) fn call(
+    registry: &Registry,
+    endpoint: &WorkerEndpoint,
+    bound: &AppliedLimits,
+    job: &InHand,
+    in_hand: Nanos,
+    inputs: &[&[u8]],
+    sink: &mut dyn OutputSink,
+) -> (Instants, Result<Notes, JobError>) {
+    let entry = registry.get(KernelId(job.kernel));
+    let called = clock::now();
+    endpoint.call(called);
+    let frozen = |now| endpoint.frozen(now);
+    let (returned, result) =
+        run_entry(entry, bound, &job.params, job.timeout, (called, &frozen), inputs, sink);
+    (Instants { in_hand, called, returned, published: 0 }, result)
+}
+
+/// Calls a kernel; returns when it returned.
+fn run_entry(
+    entry: Option<&Entry>,
+    bound: &AppliedLimits,
+    params: &Params,
+    timeout: Option<Duration>,
+    (called, frozen): (Nanos, Frozen<'_>),
+    inputs: &[&[u8]],
+    sink: &mut dyn OutputSink,
+) -> (Nanos, Result<Notes, JobError>) {
+    let Some(entry) = entry else {
+        let message = "its worker has no such kernel".to_owned();
+        return (called, Err(JobError::Transport { message }));
+    };
+    let chatty = is_chatty();
+    if chatty {
+        tell_called(entry.spec.name);
+    }
+    let never = || false;
+    let deadline = Deadline::new(timeout, called, frozen, &never);
+    let context = Context::new(params, inputs, sink, &deadline);
+    let mut call = WakePolicy::new(entry, context);
+    let (returned, result) = bound.time(|| invoke::run_to_end(&mut call, &deadline, thread::sleep));
+    let result = result.map_err(|error| bound.attribute_oom(error));
+    if chatty {
+        tell_returned(entry.spec.name);
+    }
+    let result = result.map_err(|error| match error {
+        // Only the coordinator knows what else runs, and may have the memory.
+        CallError::NoMemory(error) => {
+            let bytes = match error {
+                KernelError::Memory { bytes } | KernelError::Shortage { bytes, .. } => bytes,
+                _ => 0,
+            };
+            CallError::Failed(JobError::Shortage { bytes, message: error.to_string() })
+        }
+        other => other,
+    });
+    (returned, deadline.judge(result, returned))
+}

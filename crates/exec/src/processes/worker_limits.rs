@@ -1,0 +1,111 @@
+//! What binds a worker process, on its own side.
+
+use std::time::Duration;
+
+use brigade_ipc::{Bounds, Refusal, Region};
+use brigade_kernels::KernelError;
+use brigade_proto::JobError;
+use brigade_sys::limits::{CpuTimer, PrivateMemory, bound_files};
+use brigade_sys::sandbox;
+
+use crate::invoke::CallError;
+
+/// The limits of this process.
+pub(super) struct AppliedLimits {
+    memory: Option<Memory>,
+    cpu: Option<(CpuTimer, Duration)>,
+}
+
+struct Memory {
+    /// What was asked for: what a job may have.
+    limit: u64,
+    private: PrivateMemory,
+    /// With more than this after a job there is less than half of the limit left for
+    /// the next one.
+    enough: u64,
+}
+
+impl AppliedLimits {
+    /// Sets the limits. Before the sandbox, which lets nothing of it be opened.
+    pub(super) fn set(bounds: &Bounds) -> Result<Self, Refusal> {
+        let failed = |what: &'static str| {
+            move |error| Refusal::Broken(format!("cannot limit its {what}: {error}"))
+        };
+        // A core file has the inputs of others in it, which a sandbox is to keep.
+        bound_files(bounds.sandbox.is_none()).map_err(failed("files"))?;
+        let memory = bounds.memory.map(|limit| {
+            let private = PrivateMemory::watch()?;
+            let most = private.limit(limit)?;
+            Ok(Memory { limit, private, enough: most - limit / 2 })
+        });
+        let memory = memory.transpose().map_err(failed("memory"))?;
+        Ok(Self { memory, cpu: bounds.cpu.map(|limit| (CpuTimer::new(), limit)) })
+    }
+
+    /// How many bytes the outputs of a job may have: they are not private memory.
+    pub(super) fn outputs(&self) -> u64 {
+        self.memory.as_ref().map_or(u64::MAX, |memory| memory.limit)
+    }
+
+    /// Calls a kernel with the processor time of one job.
+    pub(super) fn time<T>(&self, call: impl FnOnce() -> T) -> T {
+        let Some((timer, limit)) = &self.cpu else {
+            return call();
+        };
+        timer.start(*limit);
+        let returned = call();
+        timer.stop();
+        returned
+    }
+
+    /// Where there is a limit, it is why a job had too little memory. Does not return if
+    /// the job is not to blame.
+    pub(super) fn attribute_oom(&self, error: CallError) -> CallError {
+        match (error, &self.memory) {
+            (CallError::NoMemory(KernelError::Memory { .. }), Some(memory)) => {
+                CallError::Failed(JobError::MemoryLimit { limit: memory.limit })
+            }
+            (CallError::NoMemory(error), _) => {
+                recycle_if_starved();
+                CallError::NoMemory(error)
+            }
+            (error, _) => error,
+        }
+    }
+
+    /// Whether this process holds so much memory after a job that it should make way
+    /// for a fresh one.
+    pub(super) fn has_outgrown(&self) -> bool {
+        // If it cannot be told, the limit itself still holds.
+        let holds = |memory: &Memory| memory.private.bytes().unwrap_or(0) > memory.enough;
+        self.memory.as_ref().is_some_and(holds)
+    }
+}
+
+/// Ends this process if there is no memory for any job, as an allocation that nobody
+/// checks would: the next job must not fail for what is wrong with its worker, and this one
+/// is tried elsewhere.
+pub(super) fn recycle_if_starved() {
+    /// Hardly any job needs less.
+    const LITTLE: usize = 1 << 20;
+    if Region::zeroed(LITTLE).is_none() {
+        eprintln!("brigade worker: there is no memory left, not even 1 MiB");
+        std::process::abort();
+    }
+}
+
+/// Shuts this process in, if it is to be.
+pub(super) fn enter_sandbox(sandbox: Option<bool>) -> Result<(), Refusal> {
+    let Some(strict) = sandbox else { return Ok(()) };
+    let missing = sandbox::missing();
+    for (part, why) in sandbox::enter() {
+        if strict {
+            return Err(Refusal::Broken(format!("cannot enter the sandbox: {part}: {why}")));
+        }
+        // The coordinator has told of what this kernel lacks.
+        if !missing.contains(&part) {
+            tracing::warn!(%part, why, "the sandbox goes without a part that has failed");
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,141 @@
+//! A worker's side: inputs in the pool's regions, outputs in its own.
+
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use brigade_sys::mapping::{Mapping, View};
+use brigade_sys::slab::{Slab, Slabs};
+use brigade_sys::{shortage, socket};
+
+use super::range;
+use crate::channel::Received;
+use crate::wire::Place;
+
+/// The regions of an arena, as a worker sees them.
+#[derive(Debug, Default)]
+pub struct InputRegions(Vec<(u32, Region)>);
+
+#[derive(Debug)]
+enum Region {
+    /// As it came.
+    Memory(OwnedFd),
+    /// In use.
+    View(View),
+}
+
+impl InputRegions {
+    /// One more region, of this number.
+    pub fn add(&mut self, number: u32, mail: Vec<Received>) {
+        let memory = mail.into_iter().find_map(Received::into_memory);
+        self.0.extend(memory.map(|memory| (number, Region::Memory(memory))));
+    }
+
+    /// Whether a region has come.
+    pub fn has(&self, number: u32) -> bool {
+        self.0.iter().any(|(known, _)| *known == number)
+    }
+
+    /// Maps a region that has come, unless that is done.
+    ///
+    /// # Errors
+    /// When it cannot be mapped; says what is lacking. It can be tried again.
+    pub fn open(&mut self, number: u32) -> Result<(), String> {
+        let region = self.0.iter_mut().find(|(known, _)| *known == number);
+        if let Some((_, region)) = region
+            && let Region::Memory(memory) = region
+        {
+            *region =
+                Region::View(View::of(memory).map_err(|_| {
+                    shortage::of_shared_memory(socket::file_len(memory).unwrap_or(0))
+                })?);
+        }
+        Ok(())
+    }
+
+    /// The bytes of an input. `None` if there is no such place in a region that is open.
+    pub fn find(&self, number: u32, offset: u64, len: u64) -> Option<&[u8]> {
+        match self.0.iter().find(|(known, _)| *known == number)? {
+            (_, Region::View(view)) => view.get(range(offset, len)?),
+            (_, Region::Memory(_)) => None,
+        }
+    }
+
+    /// The coordinator does not use these any more.
+    pub fn forget(&mut self, numbers: &[u32]) {
+        self.0.retain(|(known, _)| !numbers.contains(known));
+    }
+}
+
+/// The regions in which a worker's outputs lie, as the worker sees them.
+#[derive(Debug, Default)]
+pub struct OutputAllocator {
+    regions: Vec<Arc<Slabs<Mapping>>>,
+    /// Outputs that the coordinator has, by number.
+    lent: Vec<Option<Slab<Mapping>>>,
+    /// Numbers that are free.
+    free: Vec<u32>,
+}
+
+/// An output that a kernel writes in place.
+#[derive(Debug)]
+pub struct OutputSlab {
+    region: u32,
+    slab: Slab<Mapping>,
+}
+
+impl OutputSlab {
+    /// The bytes.
+    pub fn bytes_mut(&mut self) -> &mut [u8] {
+        &mut self.slab
+    }
+
+    /// Shortens it.
+    pub fn truncate(&mut self, len: usize) {
+        self.slab.truncate(len);
+    }
+}
+
+impl OutputAllocator {
+    /// One more region; false if the coordinator has sent none, or it cannot be mapped.
+    pub fn add(&mut self, mail: Vec<Received>) -> bool {
+        let memory = mail.into_iter().find_map(Received::into_memory);
+        let region = memory.and_then(|memory| Mapping::of(&memory).ok());
+        let slabs = region.and_then(|region| Slabs::new(region, Mapping::bytes_mut));
+        let Some(slabs) = slabs else { return false };
+        self.regions.push(Arc::new(slabs));
+        true
+    }
+
+    /// A slab for an output, with whatever was there before. `None` when there is no room.
+    pub fn take(&self, len: usize) -> Option<OutputSlab> {
+        self.regions.iter().enumerate().find_map(|(region, slabs)| {
+            Some(OutputSlab { region: region as u32, slab: slabs.take(len)? })
+        })
+    }
+
+    /// Lends a slab to the coordinator.
+    pub fn loan(&mut self, output: OutputSlab) -> Place {
+        let OutputSlab { region, slab } = output;
+        let (offset, len) = (slab.offset() as u64, slab.len() as u64);
+        let number = self.free.pop().unwrap_or(self.lent.len() as u32);
+        match self.lent.get_mut(number as usize) {
+            Some(place) => *place = Some(slab),
+            None => self.lent.push(Some(slab)),
+        }
+        Place::Slab { region, offset, len, slab: number }
+    }
+
+    /// The coordinator does not use these any more.
+    pub fn reclaim(&mut self, slabs: &[u32]) {
+        for &number in slabs {
+            if self.lent.get_mut(number as usize).and_then(Option::take).is_some() {
+                self.free.push(number);
+            }
+        }
+    }
+
+    /// Gives memory of slabs that are not in use back to the operating system.
+    pub fn trim(&self) -> usize {
+        self.regions.iter().map(|slabs| slabs.trim(64 << 10)).sum()
+    }
+}

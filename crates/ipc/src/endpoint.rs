@@ -1,0 +1,524 @@
+//! What a worker and its coordinator share: the status page, the flag on which the
+//! worker sleeps, and the two rings; and what all workers of a pool share with it:
+//! the flags on which the coordinator sleeps.
+
+use std::hint;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use brigade_proto::{JobId, Nanos};
+use brigade_sys::affinity::{self, SharedCoreDetector};
+use brigade_sys::clock;
+use brigade_sys::mapping::Mapping;
+use brigade_sys::shared::Words;
+use brigade_sys::stall::StallDetector;
+
+use crate::fresh;
+use crate::ring::{self, Consumer, Corrupt, Flag, MAX_MESSAGE, Producer};
+
+type Memory = Words<Mapping>;
+
+const JOB: usize = 0;
+const CALLED: usize = 1;
+/// Written by the coordinator when it changes: its core, counted from 1, or 0.
+const CORE: usize = 2;
+/// A line of its own: the coordinator writes it.
+const ASLEEP: usize = 16;
+const ORDERS: usize = 32;
+const DONES: usize = ORDERS + ring::WORDS;
+const WORDS: usize = DONES + ring::WORDS;
+
+fn open(mapping: Mapping, words: usize) -> Option<Memory> {
+    Words::new(mapping, Mapping::bytes_mut).filter(|memory| memory.count() >= words)
+}
+
+/// How somebody waits before it sleeps: looks without a pause, then yields the
+/// core between looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SpinPolicy {
+    /// Looks without a pause.
+    pub spins: u32,
+    /// How long it then yields between looks. About what waking a sleeper costs:
+    /// the sum is then at most twice what the best choice would have cost
+    /// (Karlin, Li, Manasse and Owicki, "Empirical studies of competitive
+    /// spinning", SOSP 1991).
+    pub yields: Duration,
+}
+
+impl SpinPolicy {
+    /// Sleeps at once.
+    pub const NONE: Self = Self { spins: 0, yields: Duration::ZERO };
+
+    /// The same without the pure looks: for who has just woken the other side or been
+    /// woken by it. The two are likely to be on one core then, as schedulers wake a
+    /// sleeper where its waker runs, and each look keeps the other from its work.
+    #[must_use]
+    pub fn after_a_wake_up(self) -> Self {
+        Self { spins: 0, ..self }
+    }
+
+    /// Looks until `ready` or out of patience; returns whether it was ready.
+    pub fn wait(self, mut ready: impl FnMut() -> bool) -> bool {
+        for look in 0..self.spins {
+            if ready() {
+                return true;
+            }
+            // A pause takes as long as a message between two cores on some
+            // processors, so not after every look.
+            if look % 4 == 3 {
+                hint::spin_loop();
+            }
+        }
+        if self.yields.is_zero() {
+            return ready();
+        }
+        let begin = clock::now();
+        loop {
+            if ready() {
+                return true;
+            }
+            if clock::since(begin) >= self.yields {
+                return false;
+            }
+            thread::yield_now();
+        }
+    }
+}
+
+/// The flags on which a pool's coordinator sleeps: one region for all workers.
+#[derive(Clone, Debug)]
+pub struct Doorbells {
+    leader: Flag<Memory>,
+    completions: Flag<Memory>,
+    memory: Arc<Memory>,
+}
+
+/// When the completion thread wants to be woken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum WakePolicy {
+    /// It is not needed.
+    Never = 1,
+    /// When a worker runs out of work and its results have not been collected.
+    Idle = 2,
+    /// At every result.
+    Always = 3,
+}
+
+const BELL_WORDS: usize = 64;
+
+/// What the coordinator knows of time that counts for nobody, for the workers: a line of its own.
+/// `ASKED` is 0 while the others are written.
+const ASKED: usize = 32;
+const LOOKED: usize = 33;
+const FROZEN: usize = 34;
+
+impl Doorbells {
+    fn on(memory: Memory) -> Self {
+        let memory = Arc::new(memory);
+        Self {
+            leader: Flag::new(Arc::clone(&memory), 0),
+            completions: Flag::new(Arc::clone(&memory), 16),
+            memory,
+        }
+    }
+
+    /// New doorbells, and their other half, to be sent to each worker.
+    pub fn create() -> Option<(Self, DoorbellsRegion)> {
+        let theirs = fresh::file(BELL_WORDS * size_of::<u64>())?;
+        Some((Self::open(Mapping::of(&theirs).ok()?)?, DoorbellsRegion(Arc::new(theirs))))
+    }
+
+    pub(crate) fn open(mapping: Mapping) -> Option<Self> {
+        Some(Self::on(open(mapping, BELL_WORDS)?))
+    }
+
+    /// Tells the workers what is known of time that counts for nobody. By one thread.
+    pub fn tell_stalls(&self, watch: StallDetector) {
+        self.memory.store(ASKED, 0);
+        self.memory.store(LOOKED, watch.looked);
+        self.memory.store(FROZEN, watch.frozen);
+        self.memory.store(ASKED, watch.asked);
+    }
+
+    fn stalls(&self) -> StallDetector {
+        let load = |word| self.memory.load(word);
+        let mut watch = StallDetector::default();
+        // Bounded: the coordinator may have been stopped while it wrote.
+        for _ in 0..50 {
+            let asked = load(ASKED);
+            watch = StallDetector { looked: load(LOOKED), asked, frozen: load(FROZEN) };
+            if asked != 0 && load(ASKED) == asked {
+                break;
+            }
+        }
+        watch
+    }
+
+    /// The leader is about to sleep; it looks at the rings after this.
+    pub fn leader_sleeps(&self) {
+        self.leader.set(1);
+    }
+
+    /// The leader is awake.
+    pub fn leader_wakes(&self) {
+        self.leader.set(0);
+    }
+
+    /// Sleeps until the leader is called, for at most `limit`; may return early.
+    pub fn sleep_as_leader(&self, limit: Option<Duration>) {
+        self.leader.sleep(1, limit);
+    }
+
+    /// Wakes the leader, if it sleeps.
+    pub fn wake_leader(&self) {
+        self.leader.fence();
+        self.leader.raise(1);
+    }
+
+    /// Says when the completion thread wants to be woken; the rings are looked at after this.
+    pub fn set_wake_policy(&self, call: WakePolicy) {
+        self.completions.set(call as u32);
+    }
+
+    /// Sleeps until the completion thread is called or its wish is not `call` any more; may
+    /// return early. Whether it was called.
+    pub fn sleep_as_completion_thread(&self, call: WakePolicy, limit: Option<Duration>) -> bool {
+        self.completions.sleep(call as u32, limit);
+        self.completions.get() == 0
+    }
+
+    /// Wakes the completion thread, whatever it wants. What it is to find then has to be done
+    /// before this.
+    pub fn wake_completion_thread(&self) {
+        self.completions.fence();
+        self.completions.raise(WakePolicy::Never as u32);
+    }
+}
+
+/// The doorbells on their way to a worker.
+#[derive(Clone, Debug)]
+pub struct DoorbellsRegion(Arc<OwnedFd>);
+
+impl AsFd for DoorbellsRegion {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+/// A worker's endpoint as its supervisor sees it: what the worker is doing, readable
+/// without asking it and also after its death. Who is to blame for a crash, and
+/// when a timeout began, is read here.
+#[derive(Clone, Debug)]
+pub struct StatusPage(Arc<Memory>);
+
+impl StatusPage {
+    /// The job that the worker has in hand, and when its kernel was called, if it
+    /// was.
+    pub fn current(&self) -> Option<(JobId, Option<Nanos>)> {
+        // Bounded: a worker that writes nonsense as fast as it can gets any answer.
+        for _ in 0..1000 {
+            let job = self.0.load(JOB);
+            let called = self.0.load(CALLED);
+            // The job changed between the two looks: `called` may be the next one's.
+            if self.0.load(JOB) == job {
+                let id = JobId(job.checked_sub(1)?);
+                return Some((id, (called != 0).then_some(called)));
+            }
+        }
+        None
+    }
+}
+
+/// The coordinator's side of a worker's endpoint.
+#[derive(Debug)]
+pub struct CoordinatorEndpoint {
+    memory: Arc<Memory>,
+    orders: Producer<Memory>,
+    dones: Consumer<Memory>,
+    asleep: Flag<Memory>,
+    /// The worker had to be woken, and nobody has asked about it since.
+    has_woken: bool,
+    /// The worker is told which core this side is on; the last that it was told.
+    core: Option<usize>,
+}
+
+impl CoordinatorEndpoint {
+    /// Memory for a new endpoint, to be sent.
+    pub(crate) fn memory() -> Option<OwnedFd> {
+        fresh::file(WORDS * size_of::<u64>())
+    }
+
+    /// This side of it.
+    pub(crate) fn open(endpoint: &OwnedFd) -> Option<Self> {
+        let memory = Arc::new(open(Mapping::of(endpoint).ok()?, WORDS)?);
+        Some(Self {
+            orders: Producer::new(Arc::clone(&memory), ORDERS),
+            dones: Consumer::new(Arc::clone(&memory), DONES),
+            asleep: Flag::new(Arc::clone(&memory), ASLEEP),
+            memory,
+            has_woken: false,
+            core: None,
+        })
+    }
+
+    /// What the worker is doing.
+    pub fn page(&self) -> StatusPage {
+        StatusPage(Arc::clone(&self.memory))
+    }
+
+    /// From now on the worker is told which core its orders come from, so that it leaves
+    /// that core to who gives them. For pools with fewer workers than cores: else there is
+    /// none that it could go to.
+    pub fn tell_core(&mut self) {
+        self.core = Some(usize::MAX);
+    }
+
+    /// Gives the worker an order. False when the ring is full.
+    pub fn order(&mut self, message: &[u8]) -> bool {
+        if let Some(told) = self.core {
+            let core = affinity::core();
+            if core != told {
+                self.memory.store(CORE, core as u64 + 1);
+                self.core = Some(core);
+            }
+        }
+        let pushed = self.orders.push(message);
+        self.asleep.fence();
+        self.has_woken |= self.asleep.raise(1);
+        pushed
+    }
+
+    /// Whether the worker has been woken since this was last asked.
+    pub fn has_woken(&mut self) -> bool {
+        std::mem::take(&mut self.has_woken)
+    }
+
+    /// Whether the worker has said something.
+    pub fn is_ready(&self) -> bool {
+        self.dones.is_ready()
+    }
+
+    /// What the worker has said next.
+    ///
+    /// # Errors
+    /// When it is nonsense.
+    pub fn collect<'b>(
+        &mut self,
+        buffer: &'b mut [u8; MAX_MESSAGE],
+    ) -> Result<Option<&'b mut [u8]>, Corrupt> {
+        self.dones.pop(buffer)
+    }
+}
+
+/// The worker's side of its endpoint.
+#[derive(Debug)]
+pub struct WorkerEndpoint {
+    memory: Arc<Memory>,
+    orders: Consumer<Memory>,
+    dones: Producer<Memory>,
+    asleep: Flag<Memory>,
+    doorbells: Doorbells,
+    /// It slept before the last order.
+    woken: bool,
+    /// Who gives the orders.
+    shared_core: SharedCoreDetector,
+}
+
+impl WorkerEndpoint {
+    pub(crate) fn open(mapping: Mapping, doorbells: Doorbells) -> Option<Self> {
+        let memory = Arc::new(open(mapping, WORDS)?);
+        Some(Self {
+            orders: Consumer::new(Arc::clone(&memory), ORDERS),
+            dones: Producer::new(Arc::clone(&memory), DONES),
+            asleep: Flag::new(Arc::clone(&memory), ASLEEP),
+            memory,
+            doorbells,
+            woken: false,
+            shared_core: SharedCoreDetector::default(),
+        })
+    }
+
+    /// Has a job in hand.
+    pub fn take(&self, job: JobId) {
+        self.memory.store(CALLED, 0);
+        self.memory.store(JOB, job.0 + 1);
+    }
+
+    /// Calls the kernel now.
+    pub fn call(&self, at: Nanos) {
+        self.memory.store(CALLED, at);
+    }
+
+    /// Time up to an instant that counts for no job, as the coordinator knows it.
+    pub fn frozen(&self, now: Nanos) -> Nanos {
+        self.doorbells.stalls().frozen(now)
+    }
+
+    /// Has published the result.
+    pub fn done(&self) {
+        self.memory.store(JOB, 0);
+    }
+
+    /// Waits for an order.
+    ///
+    /// # Errors
+    /// When the ring is corrupt.
+    pub fn next<'b>(
+        &mut self,
+        buffer: &'b mut [u8; MAX_MESSAGE],
+        spin_policy: SpinPolicy,
+    ) -> Result<&'b mut [u8], Corrupt> {
+        self.shared_core.migrate_if_shared();
+        let woken = std::mem::take(&mut self.woken);
+        let mut now = if woken { spin_policy.after_a_wake_up() } else { spin_policy };
+        while !now.wait(|| self.orders.is_ready()) {
+            // Nobody may be looking at what this worker has said last.
+            if !self.dones.is_drained() {
+                self.doorbells.completions.raise(WakePolicy::Idle as u32);
+            }
+            self.asleep.set(1);
+            if !self.orders.is_ready() {
+                self.asleep.sleep(1, None);
+            }
+            self.asleep.set(0);
+            self.woken = true;
+            self.shared_core.has_slept();
+            now = spin_policy;
+        }
+        match self.orders.pop(buffer)? {
+            Some(message) => {
+                let core = self.memory.load(CORE);
+                if core != 0 {
+                    self.shared_core.mind((core - 1) as usize);
+                }
+                Ok(message)
+            }
+            None => unreachable!("it was ready, and nobody else takes orders"),
+        }
+    }
+
+    /// Tells the coordinator something. Waits while the ring is full, which it is
+    /// not if both sides keep to their credits.
+    pub fn publish(&mut self, message: &[u8]) {
+        while !self.dones.push(message) {
+            thread::yield_now();
+        }
+        self.doorbells.leader.fence();
+        self.doorbells.leader.raise(1);
+        self.doorbells.completions.raise(WakePolicy::Always as u32);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::*;
+
+    /// Nothing here takes longer, unless somebody sleeps for ever.
+    const CAP: Duration = Duration::from_secs(60);
+
+    fn endpoint() -> (CoordinatorEndpoint, WorkerEndpoint, Doorbells) {
+        let memory = CoordinatorEndpoint::memory().unwrap();
+        let (doorbells, theirs) = Doorbells::create().unwrap();
+        let theirs = Doorbells::open(Mapping::of(&theirs.0).unwrap()).unwrap();
+        let endpoint = WorkerEndpoint::open(Mapping::of(&memory).unwrap(), theirs).unwrap();
+        (CoordinatorEndpoint::open(&memory).unwrap(), endpoint, doorbells)
+    }
+
+    #[test]
+    fn the_other_side_sees_each_step() {
+        let (pass, endpoint, _) = endpoint();
+        let page = pass.page();
+        assert_eq!(page.current(), None);
+        endpoint.take(JobId(0));
+        assert_eq!(page.current(), Some((JobId(0), None)));
+        endpoint.call(55);
+        assert_eq!(page.current(), Some((JobId(0), Some(55))));
+        endpoint.done();
+        assert_eq!(page.current(), None);
+    }
+
+    #[test]
+    fn orders_and_answers_cross_whoever_sleeps() {
+        for spin_policy in
+            [SpinPolicy::NONE, SpinPolicy { spins: 100, yields: Duration::from_micros(50) }]
+        {
+            let (mut pass, mut endpoint, doorbells) = endpoint();
+            let worker = thread::spawn(move || {
+                let mut buffer = [0; MAX_MESSAGE];
+                loop {
+                    let order = endpoint.next(&mut buffer, spin_policy).unwrap();
+                    if order.is_empty() {
+                        return;
+                    }
+                    let answer: Vec<u8> = order.iter().rev().copied().collect();
+                    endpoint.publish(&answer);
+                }
+            });
+            let mut buffer = [0; MAX_MESSAGE];
+            let begin = Instant::now();
+            for i in 0..20_000_u32 {
+                assert!(pass.order(&i.to_le_bytes()));
+                while !spin_policy.wait(|| pass.is_ready()) {
+                    doorbells.leader_sleeps();
+                    if !pass.is_ready() {
+                        doorbells.sleep_as_leader(Some(CAP));
+                    }
+                    doorbells.leader_wakes();
+                    assert!(begin.elapsed() < CAP, "a wake-up was lost");
+                }
+                let answer = pass.collect(&mut buffer).unwrap().unwrap();
+                assert_eq!(answer, i.to_be_bytes());
+            }
+            assert!(pass.order(&[]));
+            worker.join().unwrap();
+        }
+    }
+
+    #[test]
+    fn a_worker_leaves_the_coordinators_core_after_a_while() {
+        // Both sides on this thread: as close together as can be.
+        let (mut pass, mut endpoint, _) = endpoint();
+        let mut buffer = [0; MAX_MESSAGE];
+        let mut round = |pass: &mut CoordinatorEndpoint, endpoint: &mut WorkerEndpoint| {
+            assert!(pass.order(b"work"));
+            endpoint.next(&mut buffer, SpinPolicy::NONE).unwrap();
+        };
+        (0..320).for_each(|_| round(&mut pass, &mut endpoint));
+        assert!(!endpoint.shared_core.has_left(), "it is told of no core");
+        pass.tell_core();
+        // A test thread may be moved by others too, which begins the count again.
+        for _ in 0..1_000_000 {
+            round(&mut pass, &mut endpoint);
+            if endpoint.shared_core.has_left() {
+                return;
+            }
+        }
+        panic!("{endpoint:?}");
+    }
+
+    #[test]
+    fn a_worker_that_runs_out_of_work_calls_the_completions_for_what_was_not_collected() {
+        let (mut pass, mut endpoint, doorbells) = endpoint();
+        let worker = thread::spawn(move || {
+            let mut buffer = [0; MAX_MESSAGE];
+            endpoint.next(&mut buffer, SpinPolicy::NONE).unwrap();
+            endpoint.publish(b"done");
+            endpoint.next(&mut buffer, SpinPolicy::NONE).unwrap();
+        });
+        doorbells.set_wake_policy(WakePolicy::Idle);
+        assert!(pass.order(b"work"));
+        // Only the worker's call ends this.
+        let begin = Instant::now();
+        while doorbells.completions.get() != 0 {
+            doorbells.sleep_as_completion_thread(WakePolicy::Idle, Some(CAP));
+            assert!(begin.elapsed() < CAP, "a wake-up was lost");
+        }
+        assert!(pass.is_ready());
+        assert!(pass.order(b"leave"));
+        worker.join().unwrap();
+    }
+}
