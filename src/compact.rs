@@ -1,28 +1,29 @@
-//! A set that forgets nothing and takes little: for what a run of ten million jobs has to
+//! A set that only grows and needs little memory: for what a run of ten million jobs has to
 //! remember of each.
 
-/// Into how many parts the digests are put.
+/// How many parts the digests are divided into.
 const PARTS: usize = 1 << 12;
 
-/// Digests that have been seen: seven bytes of memory for each.
+/// Digests that have been seen, in seven bytes of memory each.
 ///
-/// Sixty bits of each are kept, so of ten million different ones two are taken for the same
-/// with a probability of 1 to 23,000.
+/// The set keeps sixty bits of each digest. So among ten million different digests, two are taken
+/// for the same with a probability of 1 in 23,000.
 #[derive(Debug, Default)]
 pub(crate) struct Seen {
-    /// By the first twelve bits; sorted, the next 48. Empty before the first.
+    /// The first twelve bits of a digest select the part. A part holds the next 48 bits, sorted.
+    /// Empty before the first insertion.
     parts: Vec<Vec<[u8; 6]>>,
 }
 
 impl Seen {
-    /// Whether it is the first time that this one is seen.
+    /// Adds a digest. Returns whether it is new.
     pub(crate) fn insert(&mut self, digest: &[u8; 16]) -> bool {
         let [a, b, rest @ .., _, _, _, _, _, _, _, _] = digest;
         self.parts.resize(PARTS, Vec::new());
         let part = &mut self.parts[usize::from(u16::from_be_bytes([*a, *b]) >> 4)];
         let Err(place) = part.binary_search(rest) else { return false };
         if part.len() == part.capacity() {
-            // Not doubled: that would be half for nothing.
+            // Do not double the capacity: up to half of it would be unused.
             part.reserve_exact(part.len() / 8 + 4);
         }
         part.insert(place, *rest);

@@ -1,4 +1,4 @@
-//! From the arguments of the pool to its configuration.
+//! Turns the arguments of the pool into its configuration.
 
 use std::time::Duration;
 
@@ -8,11 +8,11 @@ use brigade_report::units;
 use crate::args::{GuardArgs, PoolArgs, Variable};
 use crate::exit::Failure;
 
-/// The pool that the arguments ask for. An option that the backend has no use for
-/// is refused: silence would let people believe that it had an effect.
+/// The pool that the arguments ask for. Refuses an option that the backend does not use: silence
+/// would let the user believe that it had an effect.
 pub(crate) fn pool(args: &PoolArgs) -> Result<PoolConfig, Failure> {
     let mut config = PoolConfig {
-        // Jobs are read as they are done: a longer queue would only take memory.
+        // The commands read jobs as earlier ones end: a longer queue would only use memory.
         queue: 1024,
         timeout: args.lane.timeout,
         pin: args.lane.pin,
@@ -47,7 +47,7 @@ pub(crate) fn pool(args: &PoolArgs) -> Result<PoolConfig, Failure> {
     Ok(config)
 }
 
-/// Sets what is given of how worker processes are watched, bounded and replaced.
+/// Sets the options for how worker processes are watched, limited and replaced.
 pub(crate) fn guards(own: &GuardArgs, config: &mut PoolConfig) -> Result<(), Failure> {
     config.arena_limit = own.arena_limit;
     config.spin = own.spin;
@@ -65,7 +65,7 @@ pub(crate) fn guards(own: &GuardArgs, config: &mut PoolConfig) -> Result<(), Fai
             None if std::env::var_os(&variable.name).is_some() => {
                 config.environment.pass(&variable.name);
             }
-            // A mistyped name, most likely: workers would miss it silently.
+            // Most likely a mistyped name, which the workers would miss silently.
             None => {
                 let name = variable.name.display();
                 return Err(Failure::usage(format!(
@@ -76,7 +76,7 @@ pub(crate) fn guards(own: &GuardArgs, config: &mut PoolConfig) -> Result<(), Fai
     }
     if let Some(program) = &own.worker_program {
         let found = std::fs::metadata(program).and_then(|_| std::path::absolute(program));
-        // Absolute, or a bare name would be looked for in PATH.
+        // Make it absolute: a bare name would be searched in PATH.
         config.worker_program = Some(found.map_err(|error| {
             let program = program.display();
             Failure::usage(format!("cannot use --worker-program {program}: {error}"))
@@ -85,7 +85,7 @@ pub(crate) fn guards(own: &GuardArgs, config: &mut PoolConfig) -> Result<(), Fai
     Ok(())
 }
 
-/// The options of [`guards`] that are given, each with its value, as a person reads them.
+/// The options of [`guards`] that were given, each with its value in human-readable form.
 pub(crate) fn given(own: &GuardArgs) -> Vec<(&'static str, String)> {
     let size = |bytes: u64| units::bytes(bytes).replace(' ', "");
     let time = |time: Duration| humantime::format_duration(time).to_string().replace(' ', "");
@@ -109,7 +109,7 @@ pub(crate) fn given(own: &GuardArgs) -> Vec<(&'static str, String)> {
     .collect()
 }
 
-/// Without their values, which may be secrets.
+/// The names of the variables without their values, which may be secrets.
 fn names(variables: &[Variable]) -> String {
     let names = variables.iter().map(|variable| variable.name.display().to_string());
     names.collect::<Vec<_>>().join(",")
@@ -166,7 +166,7 @@ mod tests {
         assert_eq!(sandbox(""), None);
         assert_eq!(sandbox("--sandbox"), Some(Sandbox::Strict));
         assert_eq!(sandbox("--sandbox=best-effort"), Some(Sandbox::BestEffort));
-        // What follows it is an argument of its own.
+        // The next word is an argument of its own.
         assert_eq!(sandbox("--sandbox best-effort"), Some(Sandbox::Strict));
         assert!(resolve("--sandbox=none").unwrap_err().contains("best-effort"));
     }

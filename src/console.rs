@@ -1,5 +1,5 @@
-//! What the person in front of the terminal sees: messages and a progress bar on
-//! standard error, results on standard output.
+//! What the user sees in the terminal: messages and a progress bar on standard error, results on
+//! standard output.
 
 use std::fmt;
 use std::fs::File;
@@ -13,12 +13,12 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 use crate::exit::{Exit, Failure};
 use crate::write as files;
 
-/// The bar on the screen, if there is one: whoever writes to standard error lifts
-/// it first.
+/// The progress bar on the screen, if there is one. It is suspended while text is written to
+/// standard error.
 static BAR: Mutex<Option<ProgressBar>> = Mutex::new(None);
 
-/// Writes to standard error. That it cannot be written is nothing to fail for, and
-/// there is nowhere to tell it.
+/// Writes to standard error. Ignores an error: it is no reason to fail, and there is nowhere to
+/// report it.
 pub(crate) fn write(text: &[u8]) {
     let bar = BAR.lock().unwrap_or_else(PoisonError::into_inner).clone();
     let write = || {
@@ -30,7 +30,7 @@ pub(crate) fn write(text: &[u8]) {
     }
 }
 
-/// In a unit test, what is shown if it fails.
+/// In unit tests: output that is shown only if the test fails.
 struct Shown;
 
 impl Write for Shown {
@@ -44,25 +44,25 @@ impl Write for Shown {
     }
 }
 
-/// Says something on standard error, on a line of its own: names of files and what workers
-/// say may hold anything.
+/// Prints a message on a line of its own on standard error. Escapes it, because file names and the
+/// messages of workers may contain anything.
 pub(crate) fn say(message: impl fmt::Display) {
     write(format!("brigade: {}\n", printable(&message.to_string())).as_bytes());
 }
 
-/// How far the run is, on standard error, if somebody watches.
+/// The progress of the run, on standard error if that is a terminal.
 pub(crate) struct Progress {
     bar: ProgressBar,
     failed: u64,
 }
 
 impl Progress {
-    /// A bar for `jobs` jobs, or a counter if nobody knows how many there will be.
+    /// A bar for `jobs` jobs, or a counter if their number is not known.
     pub(crate) fn start(jobs: Option<u64>, wanted: bool) -> Self {
         Self::bar("jobs", jobs, wanted)
     }
 
-    /// The same for something else than jobs.
+    /// The same for other things than jobs.
     pub(crate) fn of(things: &str, count: Option<u64>) -> Self {
         Self::bar(things, count, true)
     }
@@ -81,7 +81,7 @@ impl Progress {
             None => format!("{{spinner}} {{pos}} {things}, {{rate}}{{msg}}"),
         };
         if let Ok(style) = ProgressStyle::with_template(&template) {
-            // Four decimals, as indicatif writes it, are noise.
+            // indicatif writes four decimals, which are noise.
             let rate = |state: &ProgressState, out: &mut dyn fmt::Write| {
                 // Writing to a string cannot fail.
                 let _ = write!(out, "{:.0}/s", state.per_sec());
@@ -92,7 +92,7 @@ impl Progress {
         Self { bar, failed: 0 }
     }
 
-    /// A spinner with the time that has passed, and the latest news.
+    /// A spinner with the elapsed time and the latest message.
     pub(crate) fn waiting() -> Self {
         let progress = Self::bar("", None, true);
         if let Ok(style) = ProgressStyle::with_template("{spinner} {elapsed} {wide_msg}") {
@@ -101,13 +101,13 @@ impl Progress {
         progress
     }
 
-    /// The latest news, in one line.
+    /// Shows the latest message, in one line.
     pub(crate) fn tell(&self, news: &str) {
         self.bar.set_message(news.to_owned());
         self.bar.tick();
     }
 
-    /// A job has ended.
+    /// Counts a job that has ended.
     pub(crate) fn job(&mut self, ok: bool) {
         if !ok {
             self.failed += 1;
@@ -126,19 +126,19 @@ impl Drop for Progress {
 
 /// Standard output, and a file beside it if one is wanted.
 ///
-/// A reader that went away (`| head`) is no error: what is written afterwards goes
-/// to the file alone, or nowhere.
+/// A reader that closes standard output (`| head`) is no error: later output goes to the file
+/// alone, or nowhere.
 pub(crate) struct Results {
     stdout: Option<BufWriter<Box<dyn Write>>>,
     file: Option<TeeFile>,
     closed: bool,
 }
 
-/// The file beside standard output. It is made, or emptied, with the first thing that is
-/// written: a command that is refused changes nothing.
+/// The file beside standard output. The first write creates or empties it: a command that is
+/// refused changes nothing.
 struct TeeFile {
     path: PathBuf,
-    /// No result goes there.
+    /// Prevents a job's result from replacing this file.
     _reserved: files::Reservation,
     open: Option<BufWriter<File>>,
 }
@@ -166,12 +166,12 @@ impl Results {
         Self { stdout: Some(BufWriter::new(stream)), file: None, closed: false }
     }
 
-    /// To standard error in the place of standard output, which holds the result of a job.
+    /// Writes to standard error instead of standard output, which holds the result of a job.
     pub(crate) fn on_stderr(self) -> Self {
         Self { file: self.file, ..Self::to(Box::new(io::stderr())) }
     }
 
-    /// To standard output itself, wherever the report goes, and not to the file.
+    /// Writes to standard output itself, wherever the report goes, and not to the file.
     pub(crate) fn write_to_stdout(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.flush()?;
         let mut alone = Self::stdout();
@@ -179,17 +179,17 @@ impl Results {
         alone.flush()
     }
 
-    /// To standard output alone, of the two.
+    /// A writer to standard output, without the file.
     pub(crate) fn stdout_only(&mut self) -> Part<'_> {
         Part { results: self, stdout: true }
     }
 
-    /// To the file alone, of the two.
+    /// A writer to the file, without standard output.
     pub(crate) fn file_only(&mut self) -> Part<'_> {
         Part { results: self, stdout: false }
     }
 
-    /// To `file` as well; it must not be one that the run reads or writes.
+    /// Writes to `file` as well, which must not be one that the run reads or writes (`used`).
     pub(crate) fn open(file: Option<&Path>, used: &[PathBuf]) -> Result<Self, Failure> {
         if let Some(path) = file
             && let Some(other) =
@@ -203,7 +203,7 @@ impl Results {
         }
         let file = match file {
             None => None,
-            // It gets all that already.
+            // Standard output already gets everything.
             Some(path) if files::is_stdout(path) => None,
             Some(path) => {
                 files::try_in_place(path).map_err(|error| {
@@ -216,10 +216,10 @@ impl Results {
         Ok(Self { file, ..Self::stdout() })
     }
 
-    /// Everything is written: brings the file beside standard output to the disk.
+    /// Syncs the file beside standard output, once everything is written.
     ///
     /// # Errors
-    /// When it cannot be.
+    /// When it cannot be written or synced.
     pub(crate) fn finish(&mut self) -> io::Result<()> {
         self.flush()?;
         let Some(TeeFile { path, open: Some(open), .. }) = &self.file else { return Ok(()) };
@@ -227,7 +227,7 @@ impl Results {
             .map_err(|error| annotate(&path.display().to_string(), &error))
     }
 
-    /// Whether nobody will ever see what is written from here on.
+    /// Whether all further output is lost: standard output is closed, and there is no file.
     pub(crate) fn is_pointless(&self) -> bool {
         self.closed && self.file.is_none()
     }
@@ -239,7 +239,7 @@ impl Results {
         if let Some(stdout) = &mut self.stdout
             && let Err(error) = write(stdout)
         {
-            // Dropping the writer would try again.
+            // Dropping the writer would try to write again.
             let _ = self.stdout.take().map(BufWriter::into_parts);
             if error.kind() != io::ErrorKind::BrokenPipe {
                 return Err(annotate("standard output", &error));
@@ -262,7 +262,7 @@ impl Results {
     }
 }
 
-/// One of the two places of [`Results`].
+/// A writer to one of the two outputs of [`Results`].
 pub(crate) struct Part<'a> {
     results: &'a mut Results,
     stdout: bool,
@@ -303,7 +303,7 @@ impl Write for Results {
 }
 
 impl From<io::Error> for Failure {
-    /// Results could not be written, while jobs ran or after.
+    /// Results could not be written, during the run or after it.
     fn from(error: io::Error) -> Self {
         Self { exit: Exit::JobFailed, message: error.to_string() }
     }

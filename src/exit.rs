@@ -1,4 +1,4 @@
-//! Exit codes. This is the only place that knows them.
+//! Exit codes. No other module knows them.
 
 use std::fmt;
 use std::process::ExitCode;
@@ -8,12 +8,11 @@ use brigade_exec::PoolError;
 /// How the program ends. `brigade --help` documents the numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Exit {
-    /// All well.
+    /// Success.
     Ok,
-    /// Some job failed, found while it ran.
+    /// A job failed while it ran.
     JobFailed,
-    /// The command line, a file or a parameter is wrong, found before any job
-    /// started.
+    /// The command line, a file or a parameter is wrong. This was found before any job started.
     Usage,
     /// A regression was found.
     Worse,
@@ -23,7 +22,7 @@ pub(crate) enum Exit {
     Pool,
     /// Ended early by this signal.
     Interrupted(i32),
-    /// Whoever reads the results went away before all jobs had run.
+    /// The reader of the results went away before all jobs had run.
     StdoutClosed,
 }
 
@@ -36,7 +35,7 @@ impl Exit {
             Self::Worse => 3,
             Self::Inconclusive => 4,
             Self::Pool => 5,
-            // What a shell reports for a program that a signal ended.
+            // What a shell reports for a program that was killed by a signal.
             Self::Interrupted(signal) => 128_u8.saturating_add(signal as u8),
             Self::StdoutClosed => 141,
         }
@@ -49,7 +48,7 @@ impl From<Exit> for ExitCode {
     }
 }
 
-/// Why a command did not do its work, for a person, with the exit code.
+/// Why a command failed: a message for the user, and the exit code.
 #[derive(Debug)]
 pub(crate) struct Failure {
     pub(crate) exit: Exit,

@@ -1,4 +1,4 @@
-//! `--export FORMAT=FILE`: what other programs read.
+//! `--export FORMAT=FILE`: results in the formats of other programs.
 
 use std::path::{Path, PathBuf};
 
@@ -15,8 +15,8 @@ impl Export {
     }
 }
 
-/// Moves the report to standard error if an export goes to standard output: whatever reads that
-/// would have to tell them apart. A report that is for programs as well is refused beside it.
+/// Moves the report to standard error if an export goes to standard output: a reader could not tell
+/// the two apart. Refuses this for a report in JSON, which is meant for programs, too.
 pub(crate) fn make_room(
     exports: &[Export],
     format: Option<ListFormat>,
@@ -33,8 +33,8 @@ pub(crate) fn make_room(
     }
 }
 
-/// Refuses, before anything is measured, files that cannot be written, or that are read
-/// or written otherwise.
+/// Refuses, before anything is measured, export files that cannot be written, or that the command
+/// also reads or writes in another way.
 pub(crate) fn check<'a>(
     exports: &'a [Export],
     used: impl IntoIterator<Item = &'a PathBuf>,
@@ -63,7 +63,7 @@ pub(crate) fn check<'a>(
     Ok(())
 }
 
-/// Refuses, before anything is measured, what a result without verdicts cannot say.
+/// Refuses, before anything is measured, formats of verdicts, which `bench` does not have.
 pub(crate) fn check_bench(exports: &[Export]) -> Result<(), Failure> {
     let wrong =
         exports.iter().find(|export| matches!(export.format, Format::Junit | Format::Github));
@@ -76,8 +76,7 @@ pub(crate) fn check_bench(exports: &[Export]) -> Result<(), Failure> {
     }
 }
 
-/// Refuses, before anything is measured, a format that knows nothing but times where no
-/// time is.
+/// Refuses, before anything is measured, a format that has only times if no time is measured.
 pub(crate) fn check_times(exports: &[Export], has_times: bool) -> Result<(), Failure> {
     match exports.iter().find(|export| export.format == Format::Hyperfine && !has_times) {
         Some(export) => Err(no_times(export.format)),
@@ -85,7 +84,7 @@ pub(crate) fn check_times(exports: &[Export], has_times: bool) -> Result<(), Fai
     }
 }
 
-/// Refuses, before anything is written, what a format cannot say.
+/// Refuses, before anything is written, a format that cannot express the document.
 pub(crate) fn check_document(exports: &[Export], document: Document<'_>) -> Result<(), Failure> {
     match exports.iter().find(|export| !export.format.supports(&document)) {
         Some(export) => Err(no_times(export.format)),
@@ -100,7 +99,7 @@ fn no_times(format: Format) -> Failure {
     ))
 }
 
-/// Writes each file, whole or not at all; `-` is standard output.
+/// Writes each export file atomically; `-` is standard output.
 pub(crate) fn write(
     exports: &[Export],
     document: Document<'_>,

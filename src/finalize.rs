@@ -1,4 +1,4 @@
-//! The end of a job: its result is digested, written, counted, and reported.
+//! The end of a job: its result is digested, written, counted and reported.
 
 use std::path::PathBuf;
 
@@ -12,27 +12,27 @@ use crate::journal::{Done, Entry};
 use crate::recorder::RunRecorder;
 use crate::write::{Drafts, FileError, Replace};
 
-/// What the commands know of a job that its outcome does not tell.
+/// What the commands know of a job besides its outcome.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct JobInfo {
     pub(crate) id: Id,
-    /// Whether the id is one that the line gives itself: else it is its number.
+    /// Whether the line gives the id itself. Otherwise the id is the job's number.
     pub(crate) is_named: bool,
     pub(crate) line: Option<u64>,
     pub(crate) kernel: String,
     pub(crate) inputs: Vec<PathBuf>,
     pub(crate) output: Option<PathBuf>,
-    /// What becomes of an output that exists.
+    /// Whether an existing output may be replaced.
     pub(crate) replace: Replace,
-    /// What it is in the journal, if one is kept.
+    /// The job's entry in the journal, if one is kept.
     pub(crate) entry: Option<Entry>,
 }
 
-/// Writes the result of a job, if it has one and it is wanted, and enters it. Nothing if that
-/// is on its way to the disk: then it is [`concluded`] when it comes back, as `place`.
+/// Writes the result of a job, if it has one that is wanted, and records the job. Returns `None` if
+/// the committer has the result now: when the job comes back as `place`, call [`concluded`].
 ///
 /// # Errors
-/// When the journal cannot be written: the result is then not put in place.
+/// When the journal cannot be written. The result is then not put in place.
 pub(crate) fn finalize(
     info: JobInfo,
     place: u64,
@@ -82,7 +82,7 @@ pub(crate) fn finalize(
     Ok(None)
 }
 
-/// Writes a result beside its place, if it has one.
+/// Writes a result to drafts, if it has an output to go to.
 fn draft(
     info: &JobInfo,
     outputs: &[Bytes],
@@ -105,7 +105,7 @@ fn draft(
     }))
 }
 
-/// A job has come back from its way to the disk.
+/// The row of a job that the committer has handed back.
 pub(crate) fn concluded(job: Committed, recorder: &mut RunRecorder) -> JobRow {
     recorder.commits().came_back(&job);
     let mut row = job.row;
@@ -124,7 +124,7 @@ fn not_written(row: &mut JobRow, (path, error): &FileError) {
     row.error = Some(in_line(row.line, message));
 }
 
-/// Enters a job whose result is there from an earlier run.
+/// Records a job whose result an earlier run has made.
 pub(crate) fn settle_resumed(
     info: &JobInfo,
     done: Done,
@@ -132,7 +132,7 @@ pub(crate) fn settle_resumed(
     recorder: &mut RunRecorder,
 ) -> JobRow {
     recorder.enter_resumed();
-    // As it is called in this run, if that is the same file.
+    // If the result is a single file, report it by its name in this run.
     let outputs = match (&info.output, outputs) {
         (Some(path), [_]) => std::slice::from_ref(path),
         _ => outputs,
@@ -149,7 +149,7 @@ pub(crate) fn settle_resumed(
     }
 }
 
-/// Enters a job that never reached the pool, for this reason.
+/// Records a job that never reached the pool, and why.
 pub(crate) fn settle_unrun(
     info: &JobInfo,
     status: Status,

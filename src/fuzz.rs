@@ -1,4 +1,4 @@
-//! What fuzzers feed (`fuzz/` in the repository) of this crate.
+//! Entry points of this crate for the fuzzers in `fuzz/`.
 
 use brigade_exec::Backend;
 use brigade_kernels::Registry;
@@ -7,7 +7,7 @@ use brigade_report::html::{Source, render};
 
 use crate::commands::batch_line::{self, Allowed};
 
-/// A line of a batch, without its end.
+/// Parses a line of a batch, without its line feed.
 pub fn batch_line(registry: &Registry, line: &[u8]) {
     let allowed = Allowed {
         registry,
@@ -22,12 +22,12 @@ pub fn batch_line(registry: &Registry, line: &[u8]) {
     }
 }
 
-/// A journal, as `--resume` finds it.
+/// Reads a journal, as `--resume` does.
 pub fn journal(bytes: &[u8]) {
     crate::journal::scan_bytes(bytes);
 }
 
-/// A saved result, as `compare` and `report` read it.
+/// Reads a saved result, as `compare` and `report` do.
 pub fn saved(text: &[u8]) {
     let Ok(value) = serde_json::from_slice(text) else { return };
     let _ = Saved::read(&value);

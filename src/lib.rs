@@ -1,10 +1,9 @@
-//! Brigade runs CPU-bound jobs in worker processes, and makes that isolation cost
-//! what a thread costs.
+//! Brigade runs CPU-bound jobs in worker processes, and makes this isolation as cheap as threads.
 //!
-//! A *kernel* is a named, pure computation; a *job* is one call of it; a [`Pool`]
-//! runs jobs on a *backend*: one after another, on an event loop, on threads, or
-//! in processes that it starts, feeds, watches and replaces. The same job gives
-//! the same bytes and the same errors on each of them.
+//! A *kernel* is a named, pure computation; a *job* is one call of it. A [`Pool`] runs jobs on a
+//! *backend*: one after another, on an event loop, on threads, or in processes that it starts,
+//! feeds, watches and replaces. The same job gives the same bytes and the same errors on each
+//! backend.
 //!
 //! # A pool inside another program
 //! ```no_run
@@ -13,7 +12,7 @@
 //! use brigade::{JobSpec, Pool, Registry, Size};
 //!
 //! fn main() -> ExitCode {
-//!     // The same executable is the worker program: this comes first.
+//!     // This executable is also the worker program, so this call comes first.
 //!     let registry = Registry::builtin();
 //!     if let Some(code) = brigade::run_if_worker(&registry) {
 //!         return code;
@@ -26,10 +25,10 @@
 //! }
 //! ```
 //!
-//! # A kernel of one's own, with the whole command line
-//! [`main`] is Brigade's command line for any registry: implement [`Kernel`], add
-//! it with [`Registry::with`], and the program has `run`, `batch`, `kernels`,
-//! `doctor` and the rest for it.
+//! # Your own kernel, with the whole command line
+//! [`main`] is Brigade's command line for any registry: implement [`Kernel`], add it with
+//! [`Registry::with`], and your program has `run`, `batch`, `kernels`, `doctor` and the other
+//! commands for it.
 
 mod args;
 mod commands;
@@ -70,10 +69,10 @@ pub use brigade_proto::{
     Status, Value, WorkerId,
 };
 
-/// Brigade's whole command line, for the kernels of `registry`.
+/// Runs Brigade's whole command line, for the kernels of `registry`.
 ///
-/// Call it first thing in `main`: the program is its own worker program, and a
-/// worker should not do anything else before.
+/// Call it first in `main`: the program is also its own worker program, and a worker should do
+/// nothing else before this call.
 ///
 /// ```no_run
 /// # use brigade::Registry;
@@ -82,7 +81,7 @@ pub use brigade_proto::{
 /// }
 /// ```
 pub fn main(registry: Registry) -> ExitCode {
-    // For workers as for threads and plain code: all run the same kernels.
+    // For worker processes, threads and plain code: all run the same kernels.
     brigade_sys::heap::keep_freed_memory();
     if let Some(code) = run_if_worker(&registry) {
         return code;

@@ -11,7 +11,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 use crate::console;
 use crate::exit::Failure;
 
-/// Logs what `filter` lets through. Workers send theirs to this process.
+/// Logs what `filter` lets through. Workers send their log records to this process.
 pub(crate) fn init(filter: &str) -> Result<(), Failure> {
     let targets: Targets = filter.parse().map_err(|error| {
         Failure::usage(format!(
@@ -20,7 +20,7 @@ pub(crate) fn init(filter: &str) -> Result<(), Failure> {
         ))
     })?;
     let lines = tracing_subscriber::fmt::layer().with_ansi(false).with_writer(Lines);
-    // Set already only inside a program that logs by itself; then that one is used.
+    // Fails only inside a program that has its own logger, which is then used.
     let _ = tracing_subscriber::registry().with(targets).with(lines).try_init();
     Ok(())
 }
@@ -37,7 +37,7 @@ impl<'a> MakeWriter<'a> for Lines {
 
 impl io::Write for Lines {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        // Names of files and what workers say may hold anything.
+        // File names and the messages of workers may contain anything.
         let text = String::from_utf8_lossy(line);
         let text = text.strip_suffix('\n').unwrap_or(&text);
         console::write(format!("{}\n", printable(text)).as_bytes());

@@ -1,4 +1,4 @@
-//! Brigade for its built-in kernels; everything is in the library.
+//! Brigade with its built-in kernels. All code is in the library.
 
 use std::process::ExitCode;
 

@@ -1,12 +1,12 @@
-//! Names that lead nowhere, in words that say why.
+//! Error messages for paths that lead nowhere.
 
 use std::io::{self, ErrorKind};
 use std::path::Path;
 
 /// Why a file that was named cannot be read; `what` says what it should have been.
 ///
-/// A shell passes a pattern that matches nothing on as it stands, so a name that holds one is
-/// told as a pattern.
+/// A shell passes on a pattern that matches nothing. So if the name of a missing file looks like a
+/// pattern, the message says that no file matches.
 pub(crate) fn cannot_read(what: &str, path: &Path, error: &io::Error) -> String {
     let show = path.display();
     if error.kind() == ErrorKind::NotFound && is_pattern(path) {
@@ -19,7 +19,7 @@ fn is_pattern(path: &Path) -> bool {
     path.as_os_str().as_encoded_bytes().iter().any(|byte| b"*?[".contains(byte))
 }
 
-/// Why no file can be made in a directory; nothing if it is one.
+/// Why no file can be created in a directory; `None` if it is a directory.
 pub(crate) fn no_directory(directory: &Path) -> Option<String> {
     let show = directory.display();
     match directory.metadata() {

@@ -1,4 +1,4 @@
-//! What is kept of a run while it goes on: sums, and a timeline if one is wanted.
+//! What is recorded during a run: sums, and a timeline if one is wanted.
 
 use std::io;
 
@@ -11,10 +11,10 @@ use crate::commit::Commits;
 use crate::journal::Journal;
 use crate::tracer::Tracer;
 
-/// Every job of a run is entered here once.
+/// Every job of a run is recorded here once.
 pub(crate) struct RunRecorder {
     tally: Tally,
-    /// Or why there will be none: that is no reason to end the run.
+    /// The timeline, or why there will be none, which is no reason to end the run.
     tracer: Option<io::Result<Tracer>>,
     journal: Option<Journal>,
     commits: Commits,
@@ -25,7 +25,7 @@ impl RunRecorder {
         Self { tally: Tally::default(), tracer: tracer.map(Ok), journal, commits }
     }
 
-    /// Results on their way to the disk.
+    /// Results that are being committed.
     pub(crate) fn commits(&mut self) -> &mut Commits {
         &mut self.commits
     }
@@ -39,7 +39,7 @@ impl RunRecorder {
         &self.tally
     }
 
-    /// Enters a job that has come back from the pool; the work on its result began at `since`.
+    /// Records a job that has come back from the pool. The work on its result began at `since`.
     pub(crate) fn enter(&mut self, outcome: &Outcome, row: &JobRow, since: Nanos) {
         self.tally.add(outcome, row.status);
         if let Some(Ok(tracer)) = &mut self.tracer
@@ -49,27 +49,27 @@ impl RunRecorder {
         }
     }
 
-    /// A job that was entered as ok has failed: its result could not be put in its place.
+    /// A job that was recorded as ok has failed: its result could not be put in place.
     pub(crate) fn was_not_written(&mut self) {
         self.tally.was_not_written();
     }
 
-    /// Enters a job that never reached the pool.
+    /// Records a job that never reached the pool.
     pub(crate) fn enter_unrun(&mut self, status: Status) {
         self.tally.add_unrun(status);
     }
 
-    /// Enters a job whose result is there from an earlier run.
+    /// Records a job whose result an earlier run has made.
     pub(crate) fn enter_resumed(&mut self) {
         self.tally.add_resumed();
     }
 
-    /// The workers are gone.
+    /// Completes results, journal and timeline, when the workers have ended.
     ///
     /// # Errors
     /// When a result, the timeline or the journal could not be written.
     pub(crate) fn close(self, summary: &Summary, workers: &[WorkerReport]) -> io::Result<()> {
-        // What has come out of the pool is written whatever has ended the run.
+        // Results that came out of the pool are written, whatever ended the run.
         let written = self.commits.finish();
         let kept = written.and(self.journal.map_or(Ok(()), Journal::close));
         self.tracer.map_or(Ok(()), |tracer| tracer?.end(summary, workers))?;

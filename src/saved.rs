@@ -1,4 +1,4 @@
-//! Saved results, as `compare` and `report` are given them.
+//! Reads saved results, for `compare`, `report` and `history`.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -9,16 +9,17 @@ use serde_json::Value;
 use crate::exit::Failure;
 use crate::missing;
 
-/// Most bytes of a result: one of a million jobs has half of that. `/dev/zero` has no end.
+/// Most bytes of a result: one of a million jobs has half of that. A limit is needed, because
+/// `/dev/zero` has no end.
 const LONGEST: u64 = 1 << 30;
 
-/// The byte order mark of UTF-8, which some programs put before a text.
+/// The UTF-8 byte order mark, which some programs put before a text.
 const MARK: &[u8] = b"\xef\xbb\xbf";
 
-/// Reads a result. `wrong` makes a message of why the file is none.
+/// Reads a result. `wrong` makes the failure for a file that is not one.
 ///
 /// # Errors
-/// When it cannot be read, or is no JSON.
+/// When the file cannot be read, or is not JSON.
 pub(crate) fn read(path: &Path, wrong: impl Fn(String) -> Failure) -> Result<Value, Failure> {
     let cannot = |error: io::Error| Failure::usage(missing::cannot_read("result", path, &error));
     let file = File::open(path).map_err(cannot)?;
@@ -26,8 +27,8 @@ pub(crate) fn read(path: &Path, wrong: impl Fn(String) -> Failure) -> Result<Val
     json(bytes, LONGEST).map_err(wrong)
 }
 
-/// What is in a file, and no more than a byte beyond `longest` of it; its first bytes only if they
-/// cannot be those of an object.
+/// The contents of a file, but at most one byte more than `longest`. Reads only the first bytes if
+/// these cannot begin an object.
 fn text(mut file: impl Read, longest: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     (&mut file).take(64 << 10).read_to_end(&mut bytes)?;

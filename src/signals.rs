@@ -1,9 +1,9 @@
-//! SIGINT, SIGTERM and SIGHUP: the first lets running jobs finish, the second kills them,
-//! the third ends this process. SIGTSTP (Ctrl-Z): workers stop with this process.
+//! SIGINT, SIGTERM and SIGHUP: the first signal lets running jobs finish, the second kills them,
+//! the third ends this process. SIGTSTP (Ctrl-Z): the workers stop together with this process.
 //!
-//! One that was ignored when this process started stays ignored (`nohup`, `trap '' INT`, `&` in a
-//! script). SIGQUIT ends this process at once, and workers with it, as for any program; a pipe
-//! without a reader is an error where it is written (Rust ignores SIGPIPE).
+//! A signal that was ignored when this process started stays ignored (`nohup`, `trap '' INT`, `&`
+//! in a script). SIGQUIT ends this process at once, and its workers with it, as for any program. A
+//! pipe without a reader is an error of the write (Rust ignores SIGPIPE).
 
 use std::io;
 use std::sync::Arc;
@@ -21,28 +21,27 @@ use signal_hook::low_level::emulate_default_handler;
 use crate::console;
 use crate::exit::{Exit, Failure};
 
-/// Those that end a run.
+/// The signals that end a run.
 const ENDS: [i32; 3] = [SIGINT, SIGTERM, SIGHUP];
 
-/// Whether somebody wants the run to end.
+/// Whether a signal has asked the run to end.
 pub(crate) struct Interrupt {
     signal: AtomicI32,
     bell: Receiver<()>,
 }
 
 impl Interrupt {
-    /// The first signal that came, if one did.
+    /// The first signal that was received, if any.
     pub(crate) fn signal(&self) -> Option<i32> {
         Some(self.signal.load(Ordering::Acquire)).filter(|&signal| signal != 0)
     }
 
-    /// Rings once, when the first signal has come.
+    /// Gets one message, after the first signal.
     pub(crate) fn bell(&self) -> &Receiver<()> {
         &self.bell
     }
 }
 
-/// The signal's name.
 pub(crate) fn name(signal: i32) -> &'static str {
     match signal {
         SIGINT => "SIGINT",
@@ -51,14 +50,14 @@ pub(crate) fn name(signal: i32) -> &'static str {
     }
 }
 
-/// Calls `run` while signals are turned into stops of `pool`.
+/// Calls `run`. Signals that are received meanwhile stop `pool`.
 ///
 /// # Errors
 /// When signals cannot be watched.
 pub(crate) fn watch<T>(pool: &Pool, run: impl FnOnce(&Interrupt) -> T) -> io::Result<T> {
     let wanted = ENDS.into_iter().chain([SIGTSTP]).filter(|&signal| !is_ignored(signal));
     let mut signals = Signals::new(wanted)?;
-    // Ends the watching thread, also when `run` panics.
+    // Ends the signal thread, also when `run` panics.
     let _watching = Watching(signals.handle());
     let (ring, bell) = crossbeam_channel::bounded(1);
     let interrupt = Interrupt { signal: AtomicI32::new(0), bell };
@@ -79,10 +78,10 @@ pub(crate) fn watch<T>(pool: &Pool, run: impl FnOnce(&Interrupt) -> T) -> io::Re
     })
 }
 
-/// Stops the workers, then this process; has the workers go on when it goes on.
+/// Stops the workers, then this process. Resumes the workers when this process is resumed.
 fn suspend(pool: &Pool) {
     pool.pause();
-    // Returns when this process was continued.
+    // Returns when this process is resumed.
     stop_by(SIGTSTP);
     pool.resume();
 }
@@ -96,14 +95,14 @@ fn handle(pool: &Pool, interrupt: &Interrupt, ring: &Sender<()>, count: usize, s
             ));
             interrupt.signal.store(signal, Ordering::Release);
             pool.stop(Stop::Drain);
-            // Full only if it rings already.
+            // Full only if a message is already there.
             let _ = ring.try_send(());
         }
         1 => {
             console::say(format_args!("{}: killing running jobs", name(signal)));
             pool.stop(Stop::Kill);
         }
-        // A kernel inside this process that never looks cannot be ended otherwise.
+        // There is no other way to end a kernel inside this process that never checks for a stop.
         _ => drop(emulate_default_handler(signal)),
     }
 }
@@ -116,8 +115,8 @@ impl Drop for Watching {
     }
 }
 
-/// Set by the first SIGINT, SIGTERM or SIGHUP; the second ends this process. For what has no
-/// pool to stop.
+/// Set by the first SIGINT, SIGTERM or SIGHUP; the second ends this process. For commands that have
+/// no pool to stop.
 #[derive(Clone)]
 pub(crate) struct Flag {
     /// The signal, or 0.
@@ -125,12 +124,12 @@ pub(crate) struct Flag {
 }
 
 impl Flag {
-    /// Watches from now on.
+    /// Starts to watch for signals.
     pub(crate) fn watch() -> Result<Self, Failure> {
         let signal = Arc::new(AtomicUsize::new(0));
         let seen = Arc::new(AtomicBool::new(false));
         for number in ENDS.into_iter().filter(|&signal| !is_ignored(signal)) {
-            // In this order: the second finds what the first has set.
+            // In this order: only the second signal finds `seen` set.
             signal_hook::flag::register_conditional_default(number, Arc::clone(&seen))
                 .and_then(|_| signal_hook::flag::register(number, Arc::clone(&seen)))
                 .and_then(|_| {
@@ -147,12 +146,12 @@ impl Flag {
         Ok(Self { signal })
     }
 
-    /// Whether a signal has come.
+    /// Whether a signal has been received.
     pub(crate) fn is_set(&self) -> bool {
         self.exit().is_some()
     }
 
-    /// What the program ends with, if a signal has come.
+    /// The program's exit code, if a signal has been received.
     pub(crate) fn exit(&self) -> Option<Exit> {
         match self.signal.load(Ordering::Acquire) {
             0 => None,

@@ -1,4 +1,4 @@
-//! The timeline of a run, `--trace`: jobs as they end, and memory ten times a second.
+//! The timeline of a run, `--trace`: jobs as they end, and memory use ten times a second.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -19,11 +19,11 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use crate::exit::Failure;
 use crate::write::{self, Draft, Replace, Reservation};
 
-/// Opens the file of a timeline, if one is wanted; it must not be one that the run
-/// reads or writes.
+/// Opens the file of a timeline, if one is wanted. It must not be one that the run reads or writes
+/// (`used`).
 ///
 /// # Errors
-/// When it is, or cannot be written.
+/// When it is one of these, or cannot be written.
 pub(crate) fn open<'a>(
     path: Option<&Path>,
     used: impl IntoIterator<Item = &'a PathBuf>,
@@ -54,17 +54,17 @@ pub(crate) fn open<'a>(
 /// A timeline before the run has begun.
 pub(crate) struct PendingTrace {
     draft: Draft,
-    /// No result goes there.
+    /// Prevents a job's result from replacing the file.
     reserved: Reservation,
     title: String,
     memory: Sampler,
 }
 
 impl PendingTrace {
-    /// Begins at `begin`, when the pool was asked for.
+    /// Starts the timeline at `begin`, when the pool was asked for.
     ///
     /// # Errors
-    /// When it cannot be written, as for all that follow.
+    /// When the file cannot be written, as for the methods of [`Tracer`].
     pub(crate) fn begin(self, begin: Nanos, config: &PoolConfig) -> io::Result<Tracer> {
         let Self { draft, reserved, title, memory } = self;
         let path = draft.path().to_owned();
@@ -76,7 +76,7 @@ impl PendingTrace {
     }
 }
 
-/// A timeline in the making.
+/// A timeline that is being written.
 pub(crate) struct Tracer {
     trace: Trace<Draft>,
     path: PathBuf,
@@ -85,7 +85,7 @@ pub(crate) struct Tracer {
 }
 
 impl Tracer {
-    /// A job has ended; digesting and writing its result began at `since`.
+    /// Adds a job that has ended. Digesting and writing its result began at `since`.
     pub(crate) fn job(&mut self, row: &JobRow, stamps: &Stamps, since: Nanos) -> io::Result<()> {
         if let (Some(worker), Some(pid)) = (row.worker, row.pid)
             && pid != std::process::id()
@@ -103,7 +103,7 @@ impl Tracer {
         Ok(())
     }
 
-    /// The workers are gone: puts the file in its place.
+    /// Completes the timeline and puts the file in place, when the workers have ended.
     pub(crate) fn end(mut self, summary: &Summary, workers: &[WorkerReport]) -> io::Result<()> {
         self.samples()?;
         self.trace
@@ -117,7 +117,7 @@ fn annotate(path: &Path) -> impl Fn(io::Error) -> io::Error {
     move |error| io::Error::other(format!("cannot write --trace {}: {error}", path.display()))
 }
 
-/// Resident memory of a process, once.
+/// The resident memory of a process at one moment.
 struct Sample {
     at: Nanos,
     /// `None` is the coordinator.
@@ -125,10 +125,10 @@ struct Sample {
     bytes: u64,
 }
 
-/// Workers and their processes.
+/// The process id of each worker.
 type Watched = BTreeMap<Option<u32>, u32>;
 
-/// A thread that looks at the memory of processes.
+/// A thread that samples the memory of processes.
 struct Sampler {
     watched: Arc<Mutex<Watched>>,
     samples: Receiver<Sample>,
@@ -149,7 +149,7 @@ impl Sampler {
             while let Err(RecvTimeoutError::Timeout) = quitting.recv_timeout(Self::PERIOD) {
                 for (&worker, &pid) in lock(&processes).iter() {
                     if let Some(bytes) = memory::resident_bytes(pid) {
-                        // Fails only when nobody wants them any more.
+                        // Fails only if the receiver is dropped.
                         let _ = sender.send(Sample { at: clock::now(), worker, bytes });
                     }
                 }
@@ -158,7 +158,7 @@ impl Sampler {
         Ok(Self { watched, samples, quit: Some(quit), thread: Some(thread) })
     }
 
-    /// From now on this process counts as that worker.
+    /// From now on, samples this process as that worker.
     fn watch(&self, worker: Option<u32>, pid: u32) {
         lock(&self.watched).insert(worker, pid);
     }
@@ -172,7 +172,7 @@ impl Drop for Sampler {
     fn drop(&mut self) {
         self.quit = None;
         if let Some(thread) = self.thread.take() {
-            // It does not panic.
+            // The thread does not panic.
             let _ = thread.join();
         }
     }

@@ -14,40 +14,41 @@ Only kernel is required. id is any JSON and comes back with the result as it was
 for digit; without it, it is the line's number. Paths are relative to the current directory; the
 directory of output must exist. A name that is not UTF-8 is written as {\"bytes\": BASE64}, or as
 results have it: replaced by U+FFFD where it is no text, with input_bytes or output_bytes in base64.
-Inputs are regular files: pipes, devices, /dev/stdin and files in /proc are refused, and no output
-is a pipe or a socket. Lines that somebody else has written are confined to a directory by --root.
-Without output the result is digested, but not written. Empty lines are skipped; a batch without
-any other is told on standard error, and is no failure.
+Inputs are regular files: pipes, devices, /dev/stdin and files in /proc are refused, and outputs may
+not be pipes or sockets. --root confines lines that somebody else has written to a directory.
+Without output the result is digested, but not written. Empty lines are skipped; an empty batch is
+reported on standard error and is no failure.
 
-A line that is not a valid job, or whose job fails, gets a result line that says why, with the
-number of the line; the others run. Lines are read as workers become free: a batch may be endless.
-A batch is UTF-8, with or without a byte order mark, and a line has at most 1 MiB. What begins as
-UTF-16 or with zero bytes, or has no line end within 16 MiB, is no batch and is not read further.
+A line that is not a valid job, or whose job fails, gets a result line with the reason and the
+number of the line; the other lines run. Lines are read as workers become free: a batch may be endless.
+A batch is UTF-8, with or without a byte order mark, and a line has at most 1 MiB. Brigade stops reading a file
+that begins as UTF-16 or with zero bytes, or has no line end within 16 MiB.
 
 Examples:
   brigade batch jobs.jsonl > results.jsonl
   generate | brigade batch - --ordered | consume
   brigade batch jobs.jsonl --output results.jsonl --timeout 30s
-  brigade batch uploads.jsonl --root uploads --sandbox     lines and files of others
+  brigade batch uploads.jsonl --root uploads --sandbox     lines and files from other people
   brigade batch jobs.jsonl --trace batch.trace.json    where the time went: open it in Perfetto
-  brigade batch jobs.jsonl --journal jobs.journal --resume   say it again after an interruption
+  brigade batch jobs.jsonl --journal jobs.journal --resume   run the same command again to continue
 
-Exit codes: 0 all well; 1 some line failed; 2 wrong command line or file, found before any job
-started; 5 the pool could not start or gave up; 129/130/143 interrupted; 141 nobody reads the results.")]
+Exit codes: 0 all lines succeeded; 1 a line failed; 2 wrong command line or file, found before any
+job started; 5 the pool could not start or gave up; 129/130/143 interrupted; 141 the reader of the
+results went away.")]
 pub(crate) struct BatchArgs {
     /// A file with one JSON object per line; - is standard input
     #[arg(value_name = "FILE|-")]
     pub(crate) file: PathBuf,
-    /// Write results in the order of the lines, not as they are ready
+    /// Write results in the order of the lines instead of as they finish
     #[arg(long, help_heading = "Results")]
     pub(crate) ordered: bool,
     /// Replace output files that exist; without it their lines fail. Two lines may never
     /// name the same output
     #[arg(long, help_heading = "Results")]
     pub(crate) force: bool,
-    /// Lines may name inputs and outputs under this directory only; names stay relative to the
-    /// current directory. Neither .. nor a link leads out of it. Nor do lines raise what bounds their
-    /// memory (max_pixels, max_bytes) or --timeout
+    /// Lines may only name inputs and outputs under this directory; names stay relative to the
+    /// current directory. Neither .. nor a link leads out of it. Lines may lower max_pixels,
+    /// max_bytes and --timeout, not raise them
     #[arg(long, value_name = "DIR", help_heading = "Untrusted lines")]
     pub(crate) root: Option<PathBuf>,
     /// Let lines name kernels that crash, hang, panic or take memory on purpose

@@ -6,25 +6,25 @@ use clap::{Args, Subcommand, ValueEnum};
 
 use super::{ExportArgs, ListFormat, MeaninglessArgs, MeasuredArgs, OutputArgs};
 
-/// Measure what handing jobs over costs, beside what this machine itself takes
+/// Measure dispatch overhead against this machine's lower bounds
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   brigade bench latency                          round trips of empty jobs and of payloads
   brigade bench latency --sizes 0,8MiB           only these payloads
   brigade bench bandwidth                        large payloads
-  brigade bench throughput                       many jobs at once, one by one and by map
+  brigade bench throughput                       many jobs at once, one by one and with map
   brigade bench throughput --kernel blur --size 1920x1080
   brigade bench isolation                        what each further guard costs
   brigade bench startup --workers 1,2            how long until workers are ready
-  brigade bench scaling --kernel matmul --workers 1,2,4     what more workers are worth
+  brigade bench scaling --kernel matmul --workers 1,2,4     what more workers gain
   brigade bench break-even --bytes 0,1MiB        how large a job must be to pay
   brigade bench paradigms                        waiting and computing, every backend
-  brigade bench all --budget 5m --output b.json  all of these, and what they come to
+  brigade bench all --budget 5m --output b.json  all of these, summed up in sentences
   brigade bench latency --format json > a.json   every sample; schema brigade.bench.v1
 
-Variants take turns in random order, so that what disturbs this machine disturbs all of
-them; compare ratios, not figures from different runs.")]
+Variants alternate in random order, so that a disturbance hits all of them. Compare ratios within a
+run, not figures of different runs.")]
 pub(crate) struct BenchArgs {
     #[command(subcommand)]
     pub(crate) experiment: Experiment,
@@ -32,25 +32,25 @@ pub(crate) struct BenchArgs {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Experiment {
-    /// Round trip of a job: empty ones, and payloads that are read and written once
+    /// Round trip of a job: an empty one, and payloads that are read and written once
     Latency(PayloadArgs),
     /// Round trip of large payloads
     Bandwidth(LargePayloadArgs),
-    /// Time per job of many jobs that are in flight together, by workers and depth
+    /// Time per job with many jobs in flight, by workers and depth
     Throughput(ThroughputArgs),
-    /// What each further guard adds to a round trip: process, shared memory, pinning, limits, inputs
-    /// that no other worker can read
+    /// What each further guard adds to a round trip: process, shared memory, pinning, limits,
+    /// private inputs
     Isolation(IsolationArgs),
-    /// From asking for a pool until its workers are ready, until a first result, and until it has
-    /// ended after that
+    /// Time until the workers of a new pool are ready, until a first result, and until the pool
+    /// has ended
     Startup(StartupArgs),
-    /// What more workers are worth: the same jobs for all, and as many for each
+    /// Speedup by number of workers: for the same jobs (strong), and for as many per worker (weak)
     Scaling(ScalingArgs),
-    /// How large a job must be before a process, or a second worker, pays
+    /// How large a job must be before a process, or a second worker, pays off
     BreakEven(BreakEvenArgs),
     /// Work that waits, work that computes, and both, on every backend
     Paradigms(ParadigmsArgs),
-    /// All of these within one budget, and what they come to in words
+    /// All of these within one budget, summed up in sentences
     All(AllArgs),
 }
 
@@ -74,8 +74,8 @@ impl Experiment {
 #[command(after_help = "\
 Examples:
   brigade bench latency --sizes 0                             empty jobs, busy and after a rest
-  brigade bench latency -b threads,processes --transport arena,shm    only these ways
-  brigade bench latency -b processes --pin --spin 50us        a setting, held against a run without")]
+  brigade bench latency -b threads,processes --transport arena,shm    only these
+  brigade bench latency -b processes --pin --spin 50us        with a setting; compare with a run without it")]
 #[command(next_help_heading = "What is measured")]
 pub(crate) struct PayloadArgs {
     /// Bytes of the payloads, as in 0,64KiB,8MiB
@@ -119,7 +119,7 @@ pub(crate) struct ThroughputArgs {
     /// Size of the synthetic input, as for `brigade run`
     #[arg(long, value_name = "SIZE")]
     pub(crate) size: Option<Size>,
-    /// For about how long each variant works when it is its turn
+    /// About how long each variant runs per block
     #[arg(long, value_name = "DURATION", value_parser = super::pool::duration)]
     #[arg(default_value = "200ms")]
     pub(crate) time: Duration,
@@ -132,11 +132,11 @@ pub(crate) struct ThroughputArgs {
 Examples:
   brigade bench isolation                                    every guard
   brigade bench isolation --memory-limit 64MiB --sandbox     only these guards, and none
-  brigade bench isolation --sizes 64KiB,64MiB                inputs that no other worker can read")]
+  brigade bench isolation --sizes 64KiB,64MiB                private inputs")]
 #[command(next_help_heading = "What is measured")]
 pub(crate) struct IsolationArgs {
-    /// Bytes of inputs that all workers can read, or one alone, as in 1MiB,8MiB, which is the
-    /// default unless guards are asked for
+    /// Sizes of inputs, shared by all workers and private to one, as in 1MiB,8MiB (the default
+    /// unless guards are given)
     #[arg(long, value_name = "SIZES", value_delimiter = ',', value_parser = super::pool::bytes)]
     pub(crate) sizes: Vec<u64>,
     #[command(flatten)]
@@ -158,7 +158,7 @@ pub(crate) struct StartupArgs {
 Examples:
   brigade bench scaling --kernel matmul -w 1,2,4 --mode strong --export csv-wide=cores.csv
   brigade bench scaling -b threads,threads-gil,processes     under a global lock as well
-  brigade bench scaling -w 1,2,3,4,5,6 --blocks 9            enough for Amdahl's law and USL")]
+  brigade bench scaling -w 1,2,3,4,5,6 --blocks 9            enough counts to fit Amdahl's law and USL")]
 #[command(next_help_heading = "What is measured")]
 pub(crate) struct ScalingArgs {
     /// The kernel; `brigade kernels` lists them
@@ -171,7 +171,7 @@ pub(crate) struct ScalingArgs {
     /// Size of the synthetic input, as for `brigade run`
     #[arg(long, value_name = "SIZE")]
     pub(crate) size: Option<Size>,
-    /// Jobs for all workers together, and then for each
+    /// Jobs for all workers together (strong), or for each (weak)
     #[arg(long, value_name = "N", default_value_t = 24)]
     #[arg(value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub(crate) jobs: u32,
@@ -186,9 +186,9 @@ pub(crate) struct ScalingArgs {
 /// How the work of `scaling` depends on the workers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum ScalingMode {
-    /// The same jobs for all together: how much faster they are
+    /// The same jobs, shared by all workers
     Strong,
-    /// As many jobs for each: how much more is done
+    /// As many jobs for each worker
     Weak,
 }
 
@@ -199,7 +199,7 @@ Examples:
   brigade bench break-even --percent 10 --transport shm      where messages carry payloads")]
 #[command(next_help_heading = "What is measured")]
 pub(crate) struct BreakEvenArgs {
-    /// Bytes that go to each job, as in 0,64KiB
+    /// Input bytes of each job, as in 0,64KiB
     #[arg(long, value_name = "SIZES", value_delimiter = ',', value_parser = super::pool::bytes)]
     #[arg(default_value = "0,64KiB,1MiB")]
     pub(crate) bytes: Vec<u64>,
@@ -207,7 +207,7 @@ pub(crate) struct BreakEvenArgs {
     #[arg(long, value_name = "DURATIONS", value_delimiter = ',')]
     #[arg(value_parser = super::pool::duration_or_0, default_value = "0,10us,100us,1ms,10ms")]
     pub(crate) compute: Vec<Duration>,
-    /// What a process may cost more than a thread
+    /// How much more than a thread a process may cost
     #[arg(long, value_name = "PERCENT", value_parser = super::percent_or_number)]
     #[arg(default_value = "5%")]
     pub(crate) percent: f64,
@@ -222,15 +222,15 @@ Examples:
   brigade bench paradigms --wait 20ms --trace course.trace.json    open it in Perfetto")]
 #[command(next_help_heading = "What is measured")]
 pub(crate) struct ParadigmsArgs {
-    /// Kernels that compute; the first also in turn with waiting
+    /// Computing kernels; the first also alternates with waiting
     #[arg(long, value_name = "KERNELS", value_delimiter = ',')]
     #[arg(default_value = "blur,matmul,spectrogram,mlp")]
     pub(crate) kernels: Vec<String>,
-    /// How many orders there are of each work
+    /// How many jobs of each kind of work
     #[arg(long, value_name = "N", default_value_t = 24)]
     #[arg(value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub(crate) orders: u32,
-    /// For how long an order waits
+    /// How long a job waits
     #[arg(long, value_name = "DURATION", value_parser = super::pool::duration)]
     #[arg(default_value = "5ms")]
     pub(crate) wait: Duration,
@@ -265,17 +265,17 @@ pub(crate) struct CommonArgs {
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "How often and how long")]
 pub(crate) struct PlanArgs {
-    /// How often each variant takes its turn [default: 15, or what the budget allows]
+    /// How often each variant runs [default: 15, or what the budget allows]
     #[arg(long, value_name = "N")]
     #[arg(value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub(crate) blocks: Option<u32>,
-    /// How long all of it may take, as in 60s [default for `all`: 120s]
+    /// Time for the whole measurement, as in 60s [default for `all`: 120s]
     #[arg(long, value_name = "DURATION", value_parser = super::pool::duration)]
     pub(crate) budget: Option<Duration>,
-    /// Stop as soon as every interval reaches no further than this from its median, as in 2%
+    /// Stop as soon as every interval is within this of its median, as in 2%
     #[arg(long, value_name = "PERCENT", value_parser = super::percent)]
     pub(crate) precision: Option<f64>,
-    /// Seed of the order in which variants take turns, and of synthetic inputs
+    /// Seed of the random order of variants, and of synthetic inputs
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub(crate) seed: u64,
 }
@@ -284,15 +284,15 @@ pub(crate) struct PlanArgs {
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Report")]
 pub(crate) struct BenchReportArgs {
-    /// Form of the results [default: human]
+    /// Output format [default: human]
     #[arg(long, value_enum)]
     pub(crate) format: Option<ListFormat>,
     #[command(flatten)]
     pub(crate) output: OutputArgs,
     #[command(flatten)]
     pub(crate) exports: ExportArgs,
-    /// Write a timeline for Perfetto (https://ui.perfetto.dev) or speedscope: when each block
-    /// ran and what the machine was like, and who did what in the runs of `paradigms`
+    /// Write a timeline for Perfetto (https://ui.perfetto.dev) or speedscope: when each block ran,
+    /// the state of the machine, and for `paradigms` what each worker did
     #[arg(long, value_name = "FILE")]
     pub(crate) trace: Option<PathBuf>,
 }

@@ -5,7 +5,7 @@ use clap::{Args, ValueEnum};
 
 use super::{ExportArgs, ListFormat, OutputArgs};
 
-/// Compare two builds, or any two commands, by running both here in turns
+/// Compare two builds, or any two commands, by running them alternately on this machine
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -15,32 +15,30 @@ Examples:
   brigade ab --base './old {size}' --head './new {size}' --parameter size=10,100 --name sort
   brigade ab --shell --base './old < in | wc' --head './new < in | wc' --prepare 'make in'
 
-Base, base again and head take turns in random order until it is clear which verdict is
-right, or the budget is spent. Exit code 0: better or the same; 3: worse, found in two
-independent rounds; 4: inconclusive (0 with --fail-on worse). A command that fails ends it with
-exit code 1, one that cannot be started with 2, Ctrl-C with 130; what was measured until then
-is written all the same. `brigade gate` builds and compares two commits.")]
+Base, base again and head alternate in random order until the verdict is clear or the budget is
+spent. Exit code 0: better or the same; 3: worse, found in two independent rounds; 4: cannot tell
+(0 with --fail-on worse); 1: a command failed; 2: a command cannot be started; 130: Ctrl-C. What
+was measured until then is written in any case. `brigade gate` builds and compares two commits.")]
 pub(crate) struct AbArgs {
-    /// The command that was there before
+    /// The command to compare with
     #[arg(long, value_name = "CMD")]
     pub(crate) base: String,
-    /// The command that is to be judged
+    /// The command to judge
     #[arg(long, value_name = "CMD")]
     pub(crate) head: String,
-    /// What is compared
+    /// What to compare
     #[arg(long, value_enum, value_name = "METRICS", value_delimiter = ',')]
     #[arg(default_value = "wall")]
     pub(crate) metric: Vec<AbMetric>,
-    /// For how long it may run, for each value of --parameter; it ends as soon as the verdict is
-    /// clear. Up to 60 % are for the first round, the rest is for the second, which confirms a
-    /// slowdown
+    /// Time for each value of --parameter; ends earlier if the verdict is clear. Up to 60 % are for
+    /// the first round; the second round confirms a slowdown
     #[arg(long, value_name = "DURATION", value_parser = super::pool::duration)]
     #[arg(default_value = "20s")]
     pub(crate) budget: Duration,
-    /// A run that takes longer is ended, with its process group, and has failed
+    /// Kill a run that takes longer, with its process group; it has failed
     #[arg(long, value_name = "DURATION", value_parser = super::pool::duration)]
     pub(crate) timeout: Option<Duration>,
-    /// Blocks at most in a round; each runs base twice and head once
+    /// Blocks per round at most; a block runs base twice and head once
     #[arg(long, value_name = "N", default_value_t = 400)]
     #[arg(value_parser = clap::value_parser!(u32).range(1..=2000))]
     pub(crate) blocks: u32,
@@ -50,7 +48,7 @@ pub(crate) struct AbArgs {
     pub(crate) names: NameArgs,
     #[command(flatten)]
     pub(crate) verdict: VerdictArgs,
-    /// Seed of the order in which the commands take turns
+    /// Seed of the random order of the commands
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub(crate) seed: u64,
 }
@@ -59,29 +57,29 @@ pub(crate) struct AbArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "How the commands are run")]
 pub(crate) struct HowArgs {
-    /// Let a shell run the commands, for pipes and variables: bash, which fails with any part of a
-    /// pipe that fails, or sh where there is none. Its own start is measured, too
+    /// Run the commands in a shell, for pipes and variables: bash, which fails if any part of a pipe
+    /// fails, or sh if there is no bash. The start of the shell is measured too
     #[arg(long)]
     pub(crate) shell: bool,
-    /// Put each of these values for {NAME} into the commands, as in size=10,100: each has figures of
-    /// its own. May be given several times, for all combinations
+    /// Replace {NAME} in the commands by each of these values, as in size=10,100; each value gets
+    /// its own verdict. Can be repeated, for all combinations
     #[arg(long, value_name = "NAME=VALUES", value_parser = parameter)]
     pub(crate) parameter: Vec<Parameter>,
-    /// Runs of each command before it is measured
+    /// Unmeasured runs of each command at the beginning
     #[arg(long, value_name = "N", default_value_t = 1)]
     #[arg(value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub(crate) warmup: u32,
-    /// A shell command that runs before the first run of each side; like the two below it is
-    /// not measured, and BRIGADE_SIDE tells it which side it is for (base, head)
+    /// A shell command before the first run of each side. It is not measured; BRIGADE_SIDE is base
+    /// or head. The same holds for --prepare and --cleanup
     #[arg(long, value_name = "CMD")]
     pub(crate) setup: Option<String>,
-    /// A shell command that runs before each run
+    /// A shell command before each run
     #[arg(long, value_name = "CMD")]
     pub(crate) prepare: Option<String>,
-    /// A shell command that runs for each side when all is over
+    /// A shell command for each side at the end
     #[arg(long, value_name = "CMD")]
     pub(crate) cleanup: Option<String>,
-    /// An exit status other than 0 is no failure, if all runs have the same; the end by a signal is
+    /// Accept exit statuses other than 0 if all runs have the same; a death by signal still fails
     #[arg(long)]
     pub(crate) ignore_failure: bool,
 }
@@ -90,14 +88,14 @@ pub(crate) struct HowArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Names in reports")]
 pub(crate) struct NameArgs {
-    /// What the figures are called, so that those of several comparisons can be told apart
+    /// Name of the benchmark in reports and exports, so that several can be told apart
     /// [default: ab]
     #[arg(long, value_name = "NAME", value_parser = name)]
     pub(crate) name: Option<String>,
-    /// What base is called, as in a commit [default: its command]
+    /// Name of base, for example a commit [default: its command]
     #[arg(long, value_name = "NAME", value_parser = name)]
     pub(crate) base_name: Option<String>,
-    /// What head is called [default: its command]
+    /// Name of head [default: its command]
     #[arg(long, value_name = "NAME", value_parser = name)]
     pub(crate) head_name: Option<String>,
 }
@@ -134,18 +132,17 @@ Examples:
   brigade compare base.json head.json
   brigade compare base.json head.json --tolerance 10% --relative
 
-Two results from different machines, or with --relative, are compared by their ratios to
-threads (or to the floor) in the same file. Results that were taken one after the other
-differ by whatever the machine did in between: `brigade ab` runs both in turns. What only one
-of the two has measured is inconclusive.")]
+Results of different machines, or with --relative, are compared by their ratios to threads (or to
+the floor) in the same file. Results that were measured one after the other also differ by what the
+machine did in between: `brigade ab` alternates. What only one file has is inconclusive.")]
 pub(crate) struct CompareArgs {
-    /// The result that was there before (brigade.bench.v1)
+    /// The result to compare with (brigade.bench.v1)
     #[arg(value_name = "BASE.json")]
     pub(crate) base: PathBuf,
-    /// The result that is to be judged
+    /// The result to judge
     #[arg(value_name = "HEAD.json")]
     pub(crate) head: PathBuf,
-    /// Compare ratios to threads or to the floor in the same file, not times
+    /// Compare ratios to threads or to the floor in the same file instead of times
     #[arg(long)]
     pub(crate) relative: bool,
     #[command(flatten)]
@@ -155,14 +152,14 @@ pub(crate) struct CompareArgs {
 /// What `ab`, `gate` and `compare` have in common.
 #[derive(Debug, Args)]
 pub(crate) struct VerdictArgs {
-    /// Changes up to this are the same [default: 5%]
+    /// Changes up to this count as the same [default: 5%]
     #[arg(long, value_name = "PERCENT", value_parser = super::percent)]
     pub(crate) tolerance: Option<f64>,
-    /// What ends with an exit code other than 0: worse (3) alone, or inconclusive (4) too
+    /// Which verdicts fail: worse (exit code 3) alone, or inconclusive (4) too
     #[arg(long, visible_alias = "policy", value_enum, value_name = "VERDICT")]
     #[arg(default_value = "inconclusive")]
     pub(crate) fail_on: FailOn,
-    /// Form of the verdict [default: human]
+    /// Output format [default: human]
     #[arg(long, value_enum)]
     pub(crate) format: Option<ListFormat>,
     #[command(flatten)]
@@ -184,19 +181,19 @@ pub(crate) const DEFAULT_TOLERANCE: f64 = 0.05;
 /// A figure of a command that ran.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum AbMetric {
-    /// From its start until it has ended
+    /// Wall time from start to end
     Wall,
-    /// Processor time in user mode, with the children that it waits for
+    /// Processor time in user mode, of the command and the children that it waits for
     User,
-    /// Processor time in system mode, with the children that it waits for
+    /// Processor time in system mode, likewise
     System,
-    /// Both together; finer than either alone
+    /// User and system time together; finer than either alone
     Cpu,
-    /// Instructions in user mode, with its children: hardly any noise. Counted by the processor
-    /// where that is allowed, else by valgrind where it is installed, in runs of their own that
-    /// take about 20 times as long
+    /// Instructions in user mode, children included; hardly any noise. Counted by the processor if
+    /// that is allowed, otherwise by valgrind if it is installed, in separate runs that take about
+    /// 20 times as long
     Instructions,
-    /// The largest resident set of it or a child that it waits for
+    /// Largest resident set of the command or of a child that it waits for
     PeakMemory,
 }
 
@@ -215,9 +212,9 @@ impl AbMetric {
 /// Which verdicts fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum FailOn {
-    /// Only a slowdown
+    /// A slowdown
     Worse,
-    /// A slowdown, and when neither can be said
+    /// A slowdown, and a comparison that cannot tell
     Inconclusive,
 }
 

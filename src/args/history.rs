@@ -12,14 +12,14 @@ use super::ListFormat;
     after_help = "\
 Examples:
   brigade ab --base ./old --head ./new --output ab.json
-  brigade history add ab.json --commit HEAD       keep what it says of head
+  brigade history add ab.json --commit HEAD       keep the figures of head
   brigade history show                            a table, and every change with its commit
   brigade history show --page history.html        the same as a page with pictures
   brigade history check                           3 if one of the newest commits is slower
 
-A history is a directory with a small file for each commit and result, made for a branch of
-git: results that were added at different places merge without conflicts. What finds a change,
-and how often it is wrong, is in docs/history.md."
+A history is a directory with a small file per commit and result. It can live in a git branch:
+results that were added in different places merge without conflicts. docs/history.md says how
+changes are found and how often that is wrong."
 )]
 pub(crate) struct HistoryArgs {
     #[command(subcommand)]
@@ -44,7 +44,7 @@ pub(crate) struct KeptArgs {
     pub(crate) repo: PathBuf,
 }
 
-/// Keep results of a commit
+/// Add results of a commit
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -53,9 +53,9 @@ Examples:
   brigade history add ab.json --commit r1042 --time 2026-01-31T12:00:00Z    without git
   brigade history add again.json --commit HEAD --replace
 
-Kept are median, interval and number of measurements of each figure of which less is better;
-of a comparison, those of head. A figure that the commit already has on this kind of machine is
-refused, unless --replace is given. Figures of different machines are kept apart.")]
+It keeps the median, interval and number of measurements of each figure where less is better; of a
+comparison, those of head. A figure that the commit already has on this kind of machine is refused
+without --replace. Figures of different machines are kept apart.")]
 pub(crate) struct HistoryAddArgs {
     /// Results: files with JSON of `bench`, `ab` or `compare`
     #[arg(value_name = "RESULT.json", required = true)]
@@ -80,20 +80,19 @@ pub(crate) struct HistoryAddArgs {
 #[command(after_help = "\
 Examples:
   brigade history show
-  brigade history show --name 'ab wall'           this figure alone, or all that have it in
-                                                  their names
+  brigade history show --name 'ab wall'           this figure, or all whose names contain it
   brigade history show --page history.html        a page with pictures
   brigade history show --format json              for programs; schema brigade.history.v1
 
-Commits are in the order of the first parents of --tip. Without a repository, or where it does
-not know all commits (a shallow clone), they are in the order of their time, and a note says so.")]
+Commits are ordered by the first parents of --tip. Without a repository, or in a shallow clone that
+lacks some, they are ordered by time, and a note says so.")]
 pub(crate) struct HistoryShowArgs {
     #[command(flatten)]
     pub(crate) which: WhichArgs,
-    /// Form of the table
+    /// Output format
     #[arg(long, value_enum, default_value_t)]
     pub(crate) format: ListFormat,
-    /// Write a page with pictures to this file, replaced if it is there
+    /// Write a page with charts to this file, overwritten if it exists
     #[arg(long, value_name = "FILE")]
     pub(crate) page: Option<PathBuf>,
 }
@@ -101,7 +100,7 @@ pub(crate) struct HistoryShowArgs {
 /// Which figures of which commits.
 #[derive(Debug, Args)]
 pub(crate) struct WhichArgs {
-    /// Only this figure; if none has just this name, all that have it in their names
+    /// Only this figure; if no name matches exactly, all whose names contain it
     #[arg(long, value_name = "FIGURE")]
     pub(crate) name: Option<String>,
     /// How commits are ordered
@@ -121,28 +120,28 @@ Examples:
   brigade history check
   brigade history check --last 5 --tolerance 2%
   brigade history check --name 'ab wall' --fail-on change
-  brigade history check --accept 1a2b3c4d5e       that slowdown was meant
+  brigade history check --accept 1a2b3c4d5e       that slowdown was intended
 
-A slowdown is seen when four commits after it have been measured, and then fails until it is
-undone, meant (--accept), or no longer among the newest (--last). Exit code 0: no slowdown
+A slowdown is seen when four commits after it have been measured. It then fails the check until it
+is undone, accepted (--accept), or no longer among the newest (--last). Exit code 0: no slowdown
 beyond the tolerance; 3: at least one, and the text names the commit.")]
 pub(crate) struct HistoryCheckArgs {
     #[command(flatten)]
     pub(crate) which: WhichArgs,
-    /// How many of the newest commits of each figure are looked at
+    /// How many of the newest commits of each figure to check
     #[arg(long, value_name = "N", default_value_t = 20)]
     #[arg(value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub(crate) last: u32,
-    /// Slowdowns up to this are none
+    /// Ignore slowdowns up to this
     #[arg(long, value_name = "PERCENT", value_parser = super::percent, default_value = "1%")]
     pub(crate) tolerance: f64,
     /// What ends with exit code 3
     #[arg(long, value_enum, value_name = "WHAT", default_value_t)]
     pub(crate) fail_on: HistoryFailOn,
-    /// A commit whose change was meant. May be given several times
+    /// A commit whose change was intended. Can be repeated
     #[arg(long, value_name = "COMMIT")]
     pub(crate) accept: Vec<String>,
-    /// Form of what is found
+    /// Output format
     #[arg(long, value_enum, default_value_t)]
     pub(crate) format: ListFormat,
 }
@@ -155,19 +154,19 @@ pub(crate) enum HistoryFailOn {
     Slowdown,
     /// That, or any other change beyond the tolerance
     Change,
-    /// Nothing: the text alone says it
+    /// Nothing; only the text reports it
     Nothing,
 }
 
 /// How commits are ordered.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum OrderBy {
-    /// By git if it knows them, else by time
+    /// By git if it knows them, otherwise by time
     #[default]
     Auto,
-    /// By git, and fail where it does not know them
+    /// By git; fail if it does not know them
     FirstParent,
-    /// By the time at which they were made
+    /// By commit time
     Time,
 }
 

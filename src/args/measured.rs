@@ -10,8 +10,8 @@ use super::pool::{self, GuardArgs, LaneArgs};
 #[derive(Clone, Debug, Default, Args)]
 #[command(next_help_heading = "Workers")]
 pub(crate) struct MeasuredArgs {
-    /// Measure only these, as in threads,processes. `sync` is measured too where speedup is
-    /// against it [default: all that the experiment compares]
+    /// Measure only these, as in threads,processes. `sync` is added where it is the baseline of a
+    /// speedup [default: all that the experiment compares]
     #[arg(short, long, value_name = "BACKENDS", value_delimiter = ',', alias = "backends")]
     #[arg(value_parser = pool::backend())]
     pub(crate) backend: Vec<Backend>,
@@ -30,18 +30,18 @@ pub(crate) struct MeasuredArgs {
 #[derive(Clone, Debug, Default, Args)]
 #[command(next_help_heading = "Worker processes (no effect on other backends)")]
 pub(crate) struct MeasuredProcessArgs {
-    /// How a job's bytes reach a worker; a list chooses what latency, bandwidth and isolation
-    /// compare, as in arena,shm [default: all there, else arena]
+    /// How data reaches a worker; a list selects what latency, bandwidth and isolation compare, as
+    /// in arena,shm [default: all there, arena elsewhere]
     #[arg(long, value_name = "TRANSPORTS", value_delimiter = ',')]
     #[arg(value_parser = pool::transport())]
     pub(crate) transport: Vec<Transport>,
-    /// How a worker comes to be; a list chooses what startup compares, as in spawn,forkserver
-    /// [default: all there, else spawn]
+    /// How a worker starts; a list selects what startup compares, as in spawn,forkserver
+    /// [default: all there, spawn elsewhere]
     #[arg(long, value_name = "METHODS", value_delimiter = ',')]
     #[arg(value_parser = pool::start_method())]
     pub(crate) start_method: Vec<StartMethod>,
-    /// Jobs assigned to one worker at a time; a list chooses what throughput compares, as in
-    /// 1,2,8 [default: 1,2,8 there, else 2]
+    /// Jobs assigned to one worker at a time; a list selects what throughput compares, as in 1,2,8
+    /// [default: 1,2,8 there, 2 elsewhere]
     #[arg(long, value_name = "DEPTHS", value_delimiter = ',')]
     pub(crate) depth: Vec<usize>,
     #[command(flatten)]
@@ -51,10 +51,10 @@ pub(crate) struct MeasuredProcessArgs {
 /// Options of `run` that a measurement has no use for: they are understood, to say so.
 #[derive(Clone, Debug, Default, Args)]
 pub(crate) struct MeaninglessArgs {
-    /// Refused: a measurement cannot go on where another ended
+    /// Refused: a measurement cannot be resumed
     #[arg(long, value_name = "FILE", hide = true)]
     pub(crate) journal: Option<PathBuf>,
-    /// Refused: a measurement cannot go on where another ended
+    /// Refused: a measurement cannot be resumed
     #[arg(long, hide = true)]
     pub(crate) resume: bool,
     /// Accepted because `run` has it: a variant that fails never hides the others

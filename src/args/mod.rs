@@ -39,24 +39,24 @@ Examples:
   brigade run spin --jobs 200 -p us=5000                 no file at hand: 200 synthetic jobs
   brigade run blur --jobs 50 --backend threads           the same on threads
   brigade batch jobs.jsonl > results.jsonl               one job per line of JSON
-  brigade kernels                                        what can be computed
-  brigade bench latency                                  what handing a job over costs here
+  brigade kernels                                        what it can compute
+  brigade bench latency                                  what dispatching a job costs here
   brigade report latency.json                            a page with pictures of a saved result
   brigade doctor                                         what this machine offers
 
 Exit codes:
-  0        all well
-  1        some job failed, found while it ran
-  2        the command line, a file or a parameter is wrong, found before any job started
-  3        a slowdown was found (ab, gate, compare, history check)
-  4        a comparison is inconclusive
-  5        the pool of workers could not start, or gave up
+  0        all jobs succeeded
+  1        a job failed while it ran
+  2        the command line, a file or a parameter is wrong; found before any job started
+  3        a comparison found a slowdown (ab, gate, compare, history check)
+  4        a comparison cannot tell
+  5        the worker pool could not start, or gave up
   130/143  interrupted by SIGINT (Ctrl-C) or SIGTERM: running jobs were finished and written
   129      the same by SIGHUP: the terminal was closed
   141      the reader of the results went away before all jobs had run (`| head`)";
 
 /// Runs CPU-bound jobs in worker processes (or threads, or one after another),
-/// and tells where the time went.
+/// and shows where the time went.
 #[derive(Debug, Parser)]
 #[command(
     name = "brigade",
@@ -78,8 +78,8 @@ pub(crate) struct Cli {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Log")]
 pub(crate) struct LogArgs {
-    /// What is logged to standard error, workers' events included: off, error, warn,
-    /// info, debug, trace, or per module, as in `info,brigade_exec=debug`
+    /// Log level on standard error, for workers too: off, error, warn, info, debug,
+    /// trace, or per module, as in `info,brigade_exec=debug`
     #[arg(long, global = true, value_name = "FILTER", env = "BRIGADE_LOG")]
     #[arg(default_value = "warn", hide_env_values = true)]
     pub(crate) log: String,
@@ -101,7 +101,7 @@ pub(crate) enum Command {
     Man(ManArgs),
 }
 
-/// Show the kernels: what they compute, parameters, defaults, inputs, outputs
+/// List the kernels: what they compute, their parameters, defaults, inputs and outputs
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -111,19 +111,19 @@ Examples:
 pub(crate) struct KernelsArgs {
     /// Show this kernel in full
     pub(crate) name: Option<String>,
-    /// Form of the list
+    /// Output format
     #[arg(long, value_enum, default_value_t)]
     pub(crate) format: ListFormat,
 }
 
-/// Show what this machine offers to Brigade, and what would spoil a measurement
+/// Check this machine: which features it has, and what would disturb a measurement
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  brigade doctor                  each finding with what it means and what to do about it
+  brigade doctor                  each finding, what it means and how to fix it
   brigade doctor --format json    for programs")]
 pub(crate) struct DoctorArgs {
-    /// Form of the findings
+    /// Output format
     #[arg(long, value_enum, default_value_t)]
     pub(crate) format: ListFormat,
 }
@@ -165,8 +165,8 @@ pub(crate) enum ListFormat {
 /// Where results go besides standard output.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct OutputArgs {
-    /// Write what goes to standard output to this file as well; as JSON if its name ends in
-    /// .json, unless --format says otherwise
+    /// Also write the report to this file; as JSON if its name ends in .json, unless --format
+    /// says otherwise
     #[arg(long, value_name = "FILE", help_heading = "Report")]
     pub(crate) output: Option<PathBuf>,
 }
@@ -202,10 +202,10 @@ pub(crate) fn percent(text: &str) -> Result<f64, String> {
 /// Where results go in other forms.
 #[derive(Clone, Debug, Default, Args)]
 pub(crate) struct ExportArgs {
-    /// Also write the result in this form to this file, as in junit=gate.xml. If the file is -
-    /// it goes to standard output, and the report to standard error. FORMAT is json, jsonl, csv,
+    /// Also write the result to this file in another format, as in junit=gate.xml. With - as the
+    /// file it goes to standard output, and the report to standard error. FORMAT is json, jsonl, csv,
     /// csv-wide, markdown, junit, github, bencher, github-action-benchmark, hyperfine or
-    /// openmetrics. May be given several times
+    /// openmetrics. Can be repeated
     #[arg(long, value_name = "FORMAT=FILE", help_heading = "Report", value_parser = export)]
     pub(crate) export: Vec<Export>,
 }
@@ -229,14 +229,14 @@ fn export(text: &str) -> Result<Export, String> {
 
 /// What is kept of a run, so that another can go on after it.
 #[derive(Debug, Default, Args)]
-#[command(next_help_heading = "Going on after an interruption")]
+#[command(next_help_heading = "Resuming after an interruption")]
 pub(crate) struct JournalArgs {
-    /// Keep a journal of accepted and finished jobs in this file: --resume goes on with it
-    /// after the machine, the coordinator or you ended the run
+    /// Record accepted and finished jobs in this file, so that --resume can continue the run
+    /// after a crash, a power failure or Ctrl-C
     #[arg(long, value_name = "FILE")]
     pub(crate) journal: Option<PathBuf>,
-    /// Leave out jobs that have a result in the journal which still is as it was written,
-    /// and run the rest; starts a journal if there is none
+    /// Skip jobs whose result is in the journal and unchanged on the disk, and run the rest;
+    /// starts a journal if there is none
     #[arg(long, requires = "journal")]
     pub(crate) resume: bool,
 }
@@ -244,7 +244,7 @@ pub(crate) struct JournalArgs {
 /// What is on the disk when a result is reported.
 #[derive(Debug, Default, Args)]
 pub(crate) struct DurabilityArgs {
-    /// When results are on the disk, so that a loss of power does not take them
+    /// When results are synced to the disk
     #[arg(long, value_enum, default_value_t, help_heading = "Results")]
     pub(crate) durability: Durability,
 }
@@ -252,13 +252,13 @@ pub(crate) struct DurabilityArgs {
 /// When results are on the disk.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Durability {
-    /// Each before it is reported, without waiting for others
+    /// Each result before it is reported, one at a time
     Sync,
-    /// Each before it is reported, up to 0.1 s later, together with others
+    /// Each result before it is reported, in groups, up to 0.1 s later
     #[default]
     Batch,
-    /// When the system likes; the fastest. After a loss of power results may be missing, empty or
-    /// cut off: --resume with a journal finds them and runs their jobs again
+    /// When the operating system decides; the fastest. After a power failure results may be
+    /// missing, empty or cut off; --resume with a journal finds them and runs their jobs again
     None,
 }
 

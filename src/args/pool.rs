@@ -13,8 +13,8 @@ use clap::builder::{OsStringValueParser, PossibleValuesParser, TypedValueParser}
 #[derive(Debug, Default, Args)]
 #[command(next_help_heading = "Workers")]
 pub(crate) struct PoolArgs {
-    /// How jobs are executed: one after another; on one event loop, where waiting jobs
-    /// overlap; on threads; on threads under one global lock; in worker processes
+    /// How jobs run: one after another (sync); on one event loop, where waiting jobs overlap
+    /// (async); on threads; on threads under one global lock (threads-gil); in worker processes
     /// [default: processes]
     #[arg(short, long, value_name = "BACKEND", value_parser = backend())]
     pub(crate) backend: Option<Backend>,
@@ -32,16 +32,16 @@ pub(crate) struct PoolArgs {
 #[derive(Debug, Default, Args)]
 #[command(next_help_heading = "Worker processes (with --backend processes)")]
 pub(crate) struct ProcessArgs {
-    /// How a job's bytes reach a worker: inside the message, in a shared memory region of
-    /// their own, or in shared memory that is used again and again [default: arena]
+    /// How data reaches a worker: in reusable shared memory (arena), in a shared memory region
+    /// for each payload (shm), or inside messages (inline) [default: arena]
     #[arg(long, value_name = "TRANSPORT", value_parser = transport())]
     pub(crate) transport: Option<Transport>,
-    /// How a worker comes to be: the executable is started afresh, or forked from a process
-    /// that was started once [default: spawn]
+    /// How a worker starts: as a new process (spawn), or forked from a process that was
+    /// started once (forkserver) [default: spawn]
     #[arg(long, value_name = "METHOD", value_parser = start_method())]
     pub(crate) start_method: Option<StartMethod>,
-    /// Jobs assigned to one worker at a time: with 2, the next is there already when one
-    /// ends [default: 2]
+    /// Jobs assigned to one worker at a time: with 2 the next job is there when one ends
+    /// [default: 2]
     #[arg(long, value_name = "N")]
     pub(crate) depth: Option<usize>,
     #[command(flatten)]
@@ -54,9 +54,9 @@ pub(crate) struct LaneArgs {
     /// Bind worker n to the n-th usable core
     #[arg(long)]
     pub(crate) pin: bool,
-    /// End a job whose kernel runs for longer, as in 500ms, 5s, 2m: a worker process is
-    /// killed and replaced, other backends ask the kernel to stop. Reading its inputs may take as
-    /// long again; time in which all is stopped or frozen does not count [default: no limit]
+    /// End a job whose kernel runs longer, as in 500ms, 5s, 2m: a worker process is killed and
+    /// replaced; other backends ask the kernel to stop. Reading the inputs may take as long again;
+    /// time in which everything is stopped or frozen does not count [default: no limit]
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub(crate) timeout: Option<Duration>,
 }
@@ -64,56 +64,55 @@ pub(crate) struct LaneArgs {
 /// How worker processes are watched, bounded and replaced.
 #[derive(Clone, Debug, Default, Args)]
 pub(crate) struct GuardArgs {
-    /// Most shared memory for payloads, as in 512MiB; jobs that do not fit go by shm
+    /// Shared memory for payloads at most, as in 512MiB; jobs that do not fit go by shm
     /// [default: a quarter of the memory that this process may use]
     #[arg(long, value_name = "SIZE", value_parser = bytes)]
     pub(crate) arena_limit: Option<u64>,
-    /// How long a worker looks for its next job before it sleeps, as in 20us; 0 to sleep
-    /// at once [default: about what waking it takes, which is measured]
+    /// How long a worker polls for its next job before it sleeps, as in 20us; 0 to sleep at
+    /// once [default: about as long as waking it takes here, measured at the start]
     #[arg(long, value_name = "DURATION", value_parser = duration_or_0)]
     pub(crate) spin: Option<Duration>,
-    /// How often a job is given to another worker after its worker died. Errors that the
-    /// kernel returns are not retried [default: 2]
+    /// How often to retry a job whose worker died. Errors that the kernel returns are not
+    /// retried [default: 2]
     #[arg(long, value_name = "N")]
     pub(crate) retries: Option<u32>,
-    /// Give up when more than this many generations of workers in a row have died without a
-    /// job in hand, and none was completed in between; workers that die together count once,
-    /// and a pool waits for a job that another worker has in hand [default: 5]
+    /// Stop after more than N consecutive idle or start-up worker deaths with no job completed.
+    /// Workers that die together count once, and the pool waits for jobs that other workers are
+    /// running [default: 5]
     #[arg(long, value_name = "N")]
     pub(crate) max_restarts: Option<u32>,
-    /// How long a worker may take to take up a job that it was given, before it is taken for
-    /// hung and replaced; a kernel that runs too long is --timeout's [default: 10s]
+    /// Replace a worker that does not begin an assigned job for this long. --timeout bounds a
+    /// kernel that runs too long [default: 10s]
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub(crate) heartbeat: Option<Duration>,
-    /// Replace a worker by a fresh one after this many jobs, or up to an eighth fewer, so
-    /// that not all are replaced at once [default: never]
+    /// Replace a worker after this many jobs, or up to an eighth fewer, so that not all are
+    /// replaced at once [default: never]
     #[arg(long, value_name = "N")]
     pub(crate) max_jobs_per_worker: Option<u64>,
-    /// Most memory of its own for a job, as in 256MiB: beyond it the job fails and is not
-    /// tried again. A worker that holds half of it after a job is replaced [default: no
-    /// limit]
+    /// Private memory of a job at most, as in 256MiB: beyond it the job fails and is not
+    /// retried. A worker that holds half of it after a job is replaced [default: no limit]
     #[arg(long, value_name = "SIZE", value_parser = bytes)]
     pub(crate) memory_limit: Option<u64>,
-    /// Most processor time for a job, as in 10s: beyond it the job fails and is not tried
-    /// again [default: no limit]
+    /// Processor time of a job at most, as in 10s: beyond it the job fails and is not retried
+    /// [default: no limit]
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub(crate) cpu_limit: Option<Duration>,
-    /// Shut workers in: no file system, no network, no programs, no processes or threads,
-    /// by Landlock and seccomp, and no inputs of other workers' jobs. `--sandbox=best-effort` goes on
-    /// where the kernel lacks one
+    /// Take the file system, the network, programs, processes and threads away from workers
+    /// (Landlock and seccomp), and the inputs of other workers' jobs. `--sandbox=best-effort` runs
+    /// with the parts that this kernel has
     #[arg(long, value_name = "HOW", value_parser = sandbox())]
     #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "strict")]
     pub(crate) sandbox: Option<Sandbox>,
     /// How long a worker may take to start [default: 10s]
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub(crate) start_timeout: Option<Duration>,
-    /// Run workers through this program: a wrapper, such as a profiler's, that ends in
-    /// running brigade [default: this executable]
+    /// Start workers through this program: a wrapper, for example of a profiler, that in the end
+    /// runs brigade [default: this executable]
     #[arg(long, value_name = "PATH")]
     pub(crate) worker_program: Option<PathBuf>,
-    /// Let workers have this variable of the environment, or set it: they start with PATH, LANG,
-    /// LC_*, TMPDIR, BRIGADE_* and what the loader and the runtime read, and with nothing else, as
-    /// there may be secrets. May be given several times
+    /// Pass this environment variable to workers, or set it. By default they get PATH, LANG, LC_*,
+    /// TMPDIR, BRIGADE_* and what the loader and the runtime read; the rest may be secret. Can be
+    /// repeated
     #[arg(long, value_name = "NAME[=VALUE]", value_parser = variable())]
     pub(crate) env: Vec<Variable>,
 }

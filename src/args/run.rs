@@ -11,8 +11,8 @@ use super::{DurabilityArgs, JournalArgs, OutputArgs, PoolArgs, TraceArgs};
 Without -o the results are computed, checked and digested, but not written.
 
 A kernel that reads two inputs (`brigade kernels matmul`) takes the files in pairs: A1 B1 A2 B2.
-A kernel that reads none (spin) runs --jobs N times. Where no file is given to a kernel that reads
-some, it runs on made-up ones only with --synthetic, --jobs or --size.
+A kernel without inputs (spin) runs --jobs N times. A kernel that reads files runs without files only
+with --synthetic, --jobs or --size, on made-up inputs.
 
 Examples:
   brigade run blur a.png -p sigma=2 -o blurred.png     one file
@@ -21,13 +21,13 @@ Examples:
   brigade run blur --jobs 100 --size 1920x1080         100 jobs on one synthetic image
   brigade run matmul a.npy b.npy -o product.npy        two inputs, one job
   brigade run spin --jobs 200 -p us=2000 -b threads    on threads
-  brigade run blur *.png --keep-going --format json    digests, spans and errors of every job
+  brigade run blur *.png --keep-going --format json    digest, spans and error of every job
   brigade run blur *.png --trace run.trace.json        where the time went: open it in Perfetto
   brigade run blur *.png -o out/ --journal blur.journal --resume
                                                        run the same command again to continue
 
-Exit codes: 0 all well; 1 some job failed; 2 wrong command line, file or parameter, found before
-any job started; 5 the pool could not start or gave up; 129/130/143 interrupted.")]
+Exit codes: 0 all jobs succeeded; 1 a job failed; 2 wrong command line, file or parameter, found
+before any job started; 5 the pool could not start or gave up; 129/130/143 interrupted.")]
 pub(crate) struct RunArgs {
     /// The kernel; `brigade kernels` lists them
     pub(crate) kernel: String,
@@ -38,12 +38,12 @@ pub(crate) struct RunArgs {
     #[arg(short, long = "param", value_name = "NAME=VALUE", help_heading = "Job")]
     #[arg(value_parser = name_and_value)]
     pub(crate) params: Vec<(String, String)>,
-    /// Refuse images of more pixels than this, against decompression bombs; sets the
+    /// Refuse images with more pixels than this, against decompression bombs; sets the
     /// parameter max_pixels of image kernels
     #[arg(long, value_name = "N", help_heading = "Job")]
     pub(crate) max_pixels: Option<u64>,
-    /// Go on after a failed job. Without it no new jobs start after the first failure,
-    /// running ones finish, and the rest is reported as cancelled
+    /// Continue after a failed job. Without it no job starts after the first failure,
+    /// running jobs finish, and the rest is reported as cancelled
     #[arg(short, long, help_heading = "Job")]
     pub(crate) keep_going: bool,
 
@@ -80,8 +80,7 @@ pub(crate) struct RunArgs {
     #[command(flatten)]
     pub(crate) durability: DurabilityArgs,
 
-    /// Form of the report [default: human; in a file --output *.json or *.jsonl what its name
-    /// says]
+    /// Report format [default: human; for --output *.json or *.jsonl what the file's name says]
     #[arg(long, value_enum, help_heading = "Report")]
     pub(crate) format: Option<RunFormat>,
     #[command(flatten)]

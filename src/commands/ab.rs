@@ -1,4 +1,4 @@
-//! `brigade ab`: two commands in turns.
+//! `brigade ab`: runs two commands alternately and compares them.
 
 use std::time::Instant;
 

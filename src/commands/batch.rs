@@ -52,7 +52,7 @@ pub(crate) fn run(args: &BatchArgs, registry: Registry) -> Result<Exit, Failure>
     session.pool.ready().map_err(|error| Failure::from(&*error))?;
     let account = session.work(|pool, recorder, interrupt| {
         let (sender, outcomes) = crossbeam_channel::unbounded();
-        // A bar between result lines on the same terminal would be a mess.
+        // On a terminal the progress bar would be drawn between the result lines.
         let progress = Progress::start(None, !io::stdout().is_terminal());
         let batch = Batch {
             args,
@@ -84,7 +84,7 @@ pub(crate) fn run(args: &BatchArgs, registry: Registry) -> Result<Exit, Failure>
     Ok(account.exit)
 }
 
-/// Which files lines may name.
+/// The files that lines may name.
 fn files(args: &BatchArgs) -> Result<Arc<Readable>, Failure> {
     let Some(directory) = &args.root else { return Ok(Arc::new(Readable::Regular)) };
     let root = Root::open(directory).map_err(|error| {
@@ -93,11 +93,12 @@ fn files(args: &BatchArgs) -> Result<Arc<Readable>, Failure> {
     Ok(Arc::new(Readable::Beneath(root)))
 }
 
-/// The lines of a file or of standard input; no result goes there.
+/// Starts to read the batch, a file or standard input (`-`). Reserves it, so that no result
+/// replaces it.
 fn open(path: &Path) -> Result<(Receiver<Read>, Option<Reservation>), Failure> {
     let cannot = |error: io::Error| Failure::usage(missing::cannot_read("batch", path, &error));
     if path == Path::new("-") {
-        // That may be a file as well.
+        // Standard input may be a regular file, too.
         let stdin = io::stdin().as_fd().try_clone_to_owned().map(File::from);
         let reserved = stdin.and_then(|stdin| write::reserve_open(&stdin, BATCH)).ok();
         let lines = batch_reader::start(BufReader::new(io::stdin())).map_err(cannot)?;
@@ -109,7 +110,8 @@ fn open(path: &Path) -> Result<(Receiver<Read>, Option<Reservation>), Failure> {
         return Err(cannot(io::ErrorKind::IsADirectory.into()));
     }
     let mut file = BufReader::new(file);
-    // Before any worker starts. What is typed or comes through a pipe would have to be waited for.
+    // Check the first bytes before any worker starts. Reading from a terminal or a pipe could block
+    // here; the reader thread checks those.
     if found.is_file() || (found.file_type().is_char_device() && !file.get_ref().is_terminal()) {
         let beginning = file.fill_buf().map_err(cannot)?;
         batch_reader::refuse_beginning(beginning)
@@ -119,30 +121,31 @@ fn open(path: &Path) -> Result<(Receiver<Read>, Option<Reservation>), Failure> {
     Ok((lines, Some(write::reserve(path, BATCH))))
 }
 
-/// What the file with the lines is called where a line would write it.
+/// How an error message names the batch if a line gives it as its output.
 const BATCH: &str = "the batch itself";
 
-/// A batch at work. Lines are taken while there is room in the window; results
-/// are written as they come, or in the order of the lines.
+/// A running batch. It takes lines while the window has room. It writes results as they come, or in
+/// the order of the lines.
 struct Batch<'a> {
     args: &'a BatchArgs,
     pool: &'a Pool,
     interrupt: &'a Interrupt,
-    /// `None` when no more are wanted.
+    /// `None` once no more lines are wanted.
     lines: Option<Receiver<Read>>,
     sender: Sender<Outcome>,
     outcomes: Receiver<Outcome>,
-    /// Jobs handed out and not settled, with their places among the lines.
+    /// Submitted jobs that are not settled, each with its position among the lines.
     flight: HashMap<JobId, (u64, JobInfo)>,
     window: Window,
     /// Lines taken so far.
     taken: u64,
-    /// With `--ordered`: results that are not due yet. They count as in flight.
+    /// With `--ordered`: rows that wait for an earlier row. They use room in the window like jobs
+    /// in flight.
     early: BTreeMap<u64, JobRow>,
-    /// With `--ordered`: the place whose result is written next.
+    /// With `--ordered`: the position of the row to write next.
     due: u64,
     output_reservations: OutputReservations,
-    /// Which files lines may name.
+    /// The files that lines may name.
     files: Arc<Readable>,
     recorder: &'a mut RunRecorder,
     results: &'a mut Results,
@@ -165,19 +168,19 @@ impl Batch<'_> {
                 self.results.flush()?;
                 self.look_for_reader();
             }
-            // After the look, which may be what ends the batch.
+            // Only after `look_for_reader`, which may end the batch.
             let commits = self.recorder.commits();
             if self.lines.is_none() && self.flight.is_empty() && commits.is_empty() {
                 break;
             }
             let room =
                 self.flight.len() + self.early.len() < self.window.size() && commits.has_room();
-            // Nothing will come to wait for.
+            // Nothing is in flight, so no result can join the group: it should not wait for more.
             if self.flight.is_empty() && commits.has_room() {
                 commits.hurry();
             }
-            // With --ordered one slow job must not hold all: it is in flight, and
-            // the loop waits for it alone.
+            // With --ordered, rows that wait behind a slow job may fill the window. The slow job is
+            // in flight itself, so the loop then waits for that job alone.
             let lines = self.lines.as_ref().filter(|_| room).cloned().unwrap_or(closed.clone());
             select! {
                 recv(outcomes) -> outcome => if let Ok(outcome) = outcome {
@@ -190,7 +193,7 @@ impl Batch<'_> {
                     Ok(line) => self.take(line)?,
                     Err(_) => self.lines = None,
                 },
-                // The look at the signal is at the top.
+                // The top of the loop checks the signal.
                 recv(bell) -> _ => {}
             }
         }
@@ -271,13 +274,14 @@ impl Batch<'_> {
         }
     }
 
-    /// A journal reads the inputs of a job before it is run.
+    /// With a journal, the inputs of a job are read before the job is submitted. So this checks
+    /// first that the line may name them.
     fn look_at_inputs(&mut self, info: &JobInfo) -> Result<(), String> {
         if self.recorder.journal().is_none() {
             return Ok(());
         }
         info.inputs.iter().try_for_each(|path| match self.files.open(path) {
-            // What the system says is told by the job.
+            // The job itself reports an error of the operating system.
             Err(error) if error.raw_os_error().is_none() => {
                 Err(format!("cannot read {}: {error}", path.display()))
             }
@@ -315,7 +319,7 @@ impl Batch<'_> {
     }
 
     fn finalize(&mut self, outcome: &Outcome) -> Result<(), Failure> {
-        // Not ours: a job that the pool refused and reported all the same.
+        // Not in flight: the pool may report a job that it has refused.
         let Some((place, info)) = self.flight.remove(&outcome.id) else {
             return Ok(());
         };
@@ -328,7 +332,8 @@ impl Batch<'_> {
         Ok(())
     }
 
-    /// A job is over, and its result is on the disk.
+    /// Reports a job that the committer has handed back: its result is in place, or the row says
+    /// why not.
     fn conclude(&mut self, job: Committed) -> Result<(), Failure> {
         self.release(job.output.as_deref());
         let place = job.place;
@@ -369,13 +374,13 @@ impl Batch<'_> {
     }
 }
 
-/// What an earlier run has made of a job; enters it.
+/// Enters a job in the journal and finds out what earlier runs have made of it.
 fn look_up(
     journal: &mut Journal,
     job: &JobSpec,
     info: &mut JobInfo,
 ) -> Result<ResumeDecision, Failure> {
-    // A line's number is no name: lines may be added before it.
+    // A line number does not identify a job: lines may be added before it.
     let id = info.is_named.then_some(&info.id);
     let entry = Entry { job: journal.enter(job, info.output.as_deref(), id), with: With::of(job) };
     let decision = journal.decision(entry.job, &entry.with)?;

@@ -17,7 +17,8 @@ use crate::plan;
 use fields::Fields;
 use names::{Bytes, Name, merge};
 
-/// A line that is a job, or why it is none. What is known of it either way.
+/// The result of parsing a line: the job, or why the line is not a job. `info` holds what is known
+/// of it in either case.
 pub(crate) struct Parsed {
     pub(crate) info: JobInfo,
     pub(crate) job: Result<JobSpec, String>,
@@ -28,29 +29,29 @@ pub(crate) struct Parsed {
 pub(crate) struct Allowed<'a> {
     pub(crate) registry: &'a Registry,
     pub(crate) backend: Backend,
-    /// Also those that go wrong on purpose.
+    /// Whether lines may name kernels that fail on purpose.
     pub(crate) faults: bool,
-    /// The line is somebody else's.
+    /// Whether the lines are not trusted (`--root`).
     pub(crate) is_confined: bool,
-    /// How long a job may take whose line says nothing of it.
+    /// The timeout of a job whose line sets none.
     pub(crate) timeout: Option<Duration>,
 }
 
-/// Reads line `number`. Paths are looked at later.
+/// Parses line `number`. Does not access the files that it names.
 pub(crate) fn parse(number: u64, text: &[u8], allowed: Allowed<'_>) -> Parsed {
     let mut info = JobInfo { id: number.into(), line: Some(number), ..JobInfo::default() };
     let job = read(text, &mut info, allowed);
     Parsed { info, job }
 }
 
-/// What a line can say.
+/// The fields that a line may have.
 const KNOWN: [&str; 8] =
     ["id", "kernel", "params", "inputs", "input_bytes", "output", "output_bytes", "timeout_ms"];
 
 fn read(text: &[u8], info: &mut JobInfo, allowed: Allowed<'_>) -> Result<JobSpec, String> {
     let Allowed { registry, backend, faults, is_confined, timeout } = allowed;
     let fields = Fields::read(text)?;
-    // First, so that a job with a mistake in it still has its id.
+    // The id first, so that a job with a mistake in its line still has its id.
     if let Some(id) = fields.get("id") {
         info.id = Id::read(id).map_err(|error| format!("not a job: id: {error}"))?;
         info.is_named = true;
@@ -88,7 +89,7 @@ fn read(text: &[u8], info: &mut JobInfo, allowed: Allowed<'_>) -> Result<JobSpec
         params.set(name, value);
     }
     let inputs = info.inputs.len().min(limits::MAX_INPUTS + 1);
-    // Before the format, which would hide a parameter's own mistake.
+    // Before the format, whose error would hide a mistake in a parameter.
     entry.resolve(&params, inputs).map_err(|error| error.to_string())?;
     if let Some(extension) = info.output.as_ref().and_then(|output| output.extension()) {
         plan::choose_format(entry, &mut params, &extension.to_string_lossy())?;
@@ -111,11 +112,12 @@ fn read(text: &[u8], info: &mut JobInfo, allowed: Allowed<'_>) -> Result<JobSpec
     Ok(job)
 }
 
-/// A line that somebody else has written may lower what bounds its memory, and not raise it.
+/// A line that is not trusted may lower a parameter that bounds its memory, but not raise it above
+/// the default.
 fn refuse_more(entry: &Entry, name: &str, value: &Value) -> Result<(), String> {
     let spec = entry.spec.params.iter().find(|spec| spec.name == name && spec.bounds_memory);
     let default = spec.and_then(|spec| Some((spec, spec.default.as_ref()?)));
-    // As the kernel will read it: 4e8 is a whole number, too.
+    // Compare the value as the kernel will read it: 4e8 is an integer, too.
     match default.map(|(spec, default)| (spec.kind.check(value), default)) {
         Some((Some(Value::Int(wanted)), &Value::Int(most))) if wanted > most => {
             Err(format!("{name} is more than {most}, which a line under --root may not raise"))
@@ -124,7 +126,7 @@ fn refuse_more(entry: &Entry, name: &str, value: &Value) -> Result<(), String> {
     }
 }
 
-/// The value of a parameter, of a type and in a range that the kernel allows.
+/// Parses the value of a parameter and checks its type and range.
 fn param_value(entry: &Entry, name: &str, json: &RawValue) -> Result<Value, String> {
     let text = json.get();
     let number = || {
@@ -137,12 +139,12 @@ fn param_value(entry: &Entry, name: &str, json: &RawValue) -> Result<Value, Stri
         Some(b'[') => (None, "a list"),
         Some(b'{') => (None, "an object"),
         Some(b'n') => (None, "null"),
-        // Too large for an f64 is infinite, which no kernel allows.
+        // A number that is too large for f64 becomes infinite, which no kernel allows.
         _ => (number(), "a number"),
     };
     let text = limits::cut(text, 40);
     let checked = match value {
-        // As it was written: a journal knows the job by it.
+        // Keep the value as it was written: the journal's digest of the parameters covers it.
         Some(value) => entry.check_param(name, &value, text).map(|_| value),
         None => Err(entry.wrong_type(name, text, what)),
     };

@@ -1,5 +1,5 @@
-//! Lines of a batch, read on a thread of their own: waiting for the next line must
-//! not hold up results.
+//! Reads the lines of a batch on a thread of its own: waiting for the next line must not delay
+//! results.
 
 use std::io::{self, BufRead};
 use std::thread;
@@ -9,36 +9,35 @@ use crossbeam_channel::{Receiver, Sender};
 /// Longest line, in bytes.
 pub(super) const MAX_LINE: usize = 1 << 20;
 
-/// What has so many bytes without the end of a line is no batch, and may be without end: it is
-/// not read further.
+/// A source that has this many bytes without the end of a line is not a batch, and may be endless:
+/// the thread stops reading it.
 const MAX_SKIPPED: usize = 16 << 20;
 
-/// What the reader found.
+/// What the reader thread found.
 #[derive(Debug)]
 pub(super) enum Read {
-    /// A line that is not empty, without its end; its number, counted from 1.
+    /// A line that is not empty, without its line feed, and its number, counted from 1.
     Line(u64, Vec<u8>),
-    /// A line that is no text of JSON, and why.
+    /// A line that cannot be JSON text, and why.
     Refused(u64, String),
-    /// Nothing more is read, as this is no batch, and why.
+    /// The source is not a batch, and why. The thread stops reading.
     NoBatch(String),
-    /// Nothing more can be read.
+    /// Reading failed. The thread stops.
     Failed(io::Error),
 }
 
-/// Reads `source` line by line, a few lines ahead. The channel closes at its end.
+/// Reads `source` line by line, a few lines ahead. The channel closes at the end of the source.
 ///
 /// # Errors
-/// When the thread cannot be made.
+/// When the thread cannot be started.
 pub(super) fn start(source: impl BufRead + Send + 'static) -> io::Result<Receiver<Read>> {
     let (sender, lines) = crossbeam_channel::bounded(16);
-    // Never joined: it may wait for a line that never comes, and ends with the
-    // process.
+    // Never joined: the thread may wait for a line that never comes. It ends with the process.
     thread::Builder::new().name("reader".to_owned()).spawn(move || read(source, &sender))?;
     Ok(lines)
 }
 
-/// Why the first bytes of a file cannot be a batch, if they cannot.
+/// Refuses the first bytes of a file if they cannot be the beginning of a batch, and says why.
 pub(super) fn refuse_beginning(bytes: &[u8]) -> Result<(), String> {
     for (mark, name) in [
         (&[0xff, 0xfe, 0, 0][..], "UTF-32"),
@@ -57,7 +56,7 @@ pub(super) fn refuse_beginning(bytes: &[u8]) -> Result<(), String> {
     Ok(())
 }
 
-/// The byte order mark of UTF-8, which some programs put before a text.
+/// The UTF-8 byte order mark, which some programs put before a text.
 const MARK: &[u8] = b"\xef\xbb\xbf";
 
 fn read(mut source: impl BufRead, lines: &Sender<Read>) {
@@ -78,7 +77,7 @@ fn read(mut source: impl BufRead, lines: &Sender<Read>) {
 /// A line, without its end.
 #[derive(Default)]
 struct Line {
-    /// Its first bytes, which are all if it is not longer than [`MAX_LINE`].
+    /// Its first bytes: all of them, if the line is not longer than [`MAX_LINE`].
     text: Vec<u8>,
     len: usize,
     /// Whether it was read to its end.
@@ -87,7 +86,7 @@ struct Line {
 }
 
 impl Line {
-    /// What is made of it, if it is not empty.
+    /// What the reader thread reports for this line; `None` if the line is empty.
     fn judge(mut self, number: u64) -> Option<Read> {
         if number == 1 {
             if let Err(why) = refuse_beginning(&self.text) {
@@ -115,7 +114,8 @@ impl Line {
     }
 }
 
-/// The next line; nothing at the end. The part of a line beyond the limit is never kept in memory.
+/// The next line; `None` at the end of the source. Bytes beyond [`MAX_LINE`] are not kept in
+/// memory.
 fn line(source: &mut impl BufRead) -> io::Result<Option<Line>> {
     let mut line = Line::default();
     let mut is_there = false;
@@ -149,7 +149,7 @@ fn line(source: &mut impl BufRead) -> io::Result<Option<Line>> {
 mod tests {
     use super::*;
 
-    /// Each thing that was found: its number, and its length or why it is refused.
+    /// Everything that was found: the line number, and the length or why the line is refused.
     fn found(text: Vec<u8>) -> Vec<(u64, Result<usize, String>)> {
         let lines = start(io::BufReader::with_capacity(1000, io::Cursor::new(text))).unwrap();
         lines

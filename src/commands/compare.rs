@@ -1,4 +1,4 @@
-//! `brigade compare`: two saved results.
+//! `brigade compare`: compares two saved results.
 
 use std::path::Path;
 use std::time::Instant;

@@ -9,7 +9,7 @@ use crate::console::Results;
 use crate::exit::{Exit, Failure};
 
 pub(crate) fn run(args: &DoctorArgs) -> Result<Exit, Failure> {
-    // The load of the machine is read before the checks add to it.
+    // Read the load of the machine before the checks add to it.
     let host = Host::read();
     let findings = doctor::examine();
     let mut results = Results::stdout();

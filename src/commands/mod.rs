@@ -30,7 +30,7 @@ use crate::console;
 use crate::exit::{Exit, Failure};
 use crate::log;
 
-/// Reads the command line and does what it says.
+/// Parses the command line and runs the command.
 pub(crate) fn dispatch(registry: Registry) -> Exit {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
@@ -47,8 +47,8 @@ pub(crate) fn dispatch(registry: Registry) -> Exit {
     }
 }
 
-/// Help or version on standard output; else what is wrong, in one line. The usage, which
-/// clap would add, hides it.
+/// Prints help or the version to standard output. Prints an error in one line: clap would add the
+/// usage, which hides it.
 fn refuse(error: &clap::Error) -> Exit {
     use clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand as Nothing;
     if !error.use_stderr() || error.kind() == Nothing {

@@ -1,4 +1,4 @@
-//! Which outputs of a batch are spoken for.
+//! Which outputs of a batch are reserved.
 
 use std::collections::HashSet;
 use std::io::ErrorKind;
@@ -14,11 +14,11 @@ use crate::compact::Seen;
 use crate::missing;
 use crate::write::{self, Place, Replace};
 
-/// Two lines may not write the same file.
+/// Prevents two lines from writing the same file.
 ///
-/// A batch may be long. So without `--force` only the outputs of jobs in flight are remembered:
-/// that of an earlier one is there, and what is there is not replaced. With it nobody could
-/// tell by the file whether an earlier line wrote it, and all of them are remembered.
+/// A batch may be long. So without `--force` only the outputs of jobs in flight are remembered: the
+/// output of an earlier job exists, and an existing file is not replaced. With `--force` a file
+/// does not show whether an earlier line wrote it, so all outputs are remembered.
 pub(super) struct OutputReservations {
     claimed: Claimed,
     files: Arc<Readable>,
@@ -30,7 +30,7 @@ enum Claimed {
 }
 
 impl OutputReservations {
-    /// `files`: those under its root alone can be claimed, if it has one.
+    /// If `files` has a root, only outputs under it can be claimed.
     pub(super) fn new(force: bool, files: Arc<Readable>) -> Self {
         let claimed = match force {
             true => Claimed::All(Seen::default()),
@@ -39,11 +39,12 @@ impl OutputReservations {
         Self { claimed, files }
     }
 
-    /// Whether a line's output can be written, before anything is computed; then it is
-    /// the line's, until it is [released](Self::release). `replace`: although something is there.
+    /// Checks, before anything is computed, that a line's output can be written. Then reserves it
+    /// for the line, until it is [released](Self::release). `replace` says whether an existing file
+    /// may be replaced.
     ///
     /// # Errors
-    /// Why it cannot.
+    /// Why it cannot be written.
     pub(super) fn claim(&mut self, path: &Path, replace: Replace) -> Result<(), String> {
         let show = path.display();
         let directory = match path.parent() {
@@ -74,7 +75,7 @@ impl OutputReservations {
                     "cannot write {show}: it is {kind}, whose reader could hold up all lines"
                 ));
             }
-            // Nothing is replaced there, and several may write to it.
+            // Nothing is replaced there, and several lines may write to it.
             return Ok(());
         }
         let is_first = match &mut self.claimed {
@@ -92,7 +93,7 @@ impl OutputReservations {
         Ok(())
     }
 
-    /// The line that has claimed it has ended.
+    /// Ends the claim of a line whose job has ended.
     pub(super) fn release(&mut self, path: &Path) {
         if let Claimed::InFlight(outputs) = &mut self.claimed {
             outputs.remove(&fingerprint(path));
@@ -100,12 +101,12 @@ impl OutputReservations {
     }
 }
 
-/// Whether a result can only go under the root, whether it is one file or several.
+/// Checks that the result stays under the root, whether it is one file or several.
 fn check_root(root: &Root, path: &Path) -> Result<(), String> {
     let several = (0..limits::MAX_OUTPUTS).map(|index| write::numbered(path, index));
     std::iter::once(path.to_owned()).chain(several).try_for_each(|path| {
         match root.check_writable(&path) {
-            // Told later, and better.
+            // A missing directory is reported later, with a better message.
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
             Err(error) => Err(format!("cannot write {}: {error}", path.display())),
             Ok(()) => Ok(()),
@@ -113,7 +114,7 @@ fn check_root(root: &Root, path: &Path) -> Result<(), String> {
     })
 }
 
-/// What would have to be waited for before it is written, as only another process can go on.
+/// The kind of a file whose writer may wait until another process reads.
 fn blocking(path: &Path) -> Option<&'static str> {
     let kind = path.metadata().ok()?.file_type();
     match () {
@@ -162,7 +163,7 @@ mod tests {
         fs::write(&path, "mine").unwrap();
         let mut output_reservations = OutputReservations::new(false, Arc::default());
         assert!(output_reservations.claim(&path, Replace::Never).unwrap_err().contains("--force"));
-        // A result of an earlier run of this job.
+        // The file is the result of an earlier run of this job.
         output_reservations.claim(&path, Replace::Remains).unwrap();
         assert!(
             output_reservations

@@ -12,7 +12,7 @@ use crate::write;
 pub(crate) fn run(args: &ReportArgs) -> Result<Exit, Failure> {
     let path = &args.result;
     let wrong = |why: &dyn std::fmt::Display| {
-        Failure::usage(format!("there is no report of {}: {why}", path.display()))
+        Failure::usage(format!("cannot make a report of {}: {why}", path.display()))
     };
     let result = crate::saved::read(path, |why| wrong(&why))?;
     let page = render(&result, &source(path)).map_err(|error| wrong(&error))?;
@@ -37,10 +37,10 @@ pub(crate) fn run(args: &ReportArgs) -> Result<Exit, Failure> {
     Ok(Exit::Ok)
 }
 
-/// Name and age of the file, for the page's heading.
+/// Name and modification time of the file, for the page's heading.
 fn source(path: &Path) -> Source {
     let written = fs::metadata(path).and_then(|metadata| metadata.modified());
-    // Minutes, in UTC, are as much as a reader wants: 2026-01-31 12:00 UTC.
+    // Minutes are precise enough: 2026-01-31 12:00 UTC.
     let minutes = |time| humantime::format_rfc3339_seconds(time).to_string();
     let written = written.ok().map(minutes).and_then(|text| {
         let (day, time) = text.split_once('T')?;

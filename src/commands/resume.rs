@@ -1,4 +1,4 @@
-//! What an earlier run has made of the jobs of this one.
+//! What earlier runs have made of the jobs of this run.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -11,19 +11,19 @@ use crate::journal::{Entry, Journal, ResumeDecision, With};
 use crate::plan::{PlannedInputs, RunPlan};
 use crate::write::{self, Place, Replace};
 
-/// The jobs of a run in its journal.
+/// The jobs of a run, as its journal knows them.
 pub(super) struct Resume {
-    /// What had to be found out before the first job: whose files exist.
+    /// Decisions made before the first job: for the jobs whose outputs exist.
     known: HashMap<u64, ResumeDecision>,
-    /// Synthetic jobs are all done with the same.
+    /// For synthetic jobs, which all have the same inputs and parameters.
     same: Option<With>,
 }
 
 impl Resume {
-    /// Finds out whose the outputs are that exist.
+    /// Finds out which of the existing outputs belong to jobs of this run.
     ///
     /// # Errors
-    /// When one is nobody's here and is not to be replaced.
+    /// When an output exists that belongs to no job here and must not be replaced.
     pub(super) fn of(
         journal: &mut Journal,
         args: &RunArgs,
@@ -51,7 +51,7 @@ impl Resume {
             }
             past.known.insert(job, decision);
         }
-        // They are entered again, one by one: cheaper than to keep what they are called.
+        // The jobs are entered again later, one by one: that is cheaper than keeping their digests.
         journal.begin_anew();
         Ok(past)
     }
@@ -60,7 +60,7 @@ impl Resume {
         self.same.clone().unwrap_or_else(|| With::of(spec))
     }
 
-    /// What has become of a job: asked once for each, in the order of the run.
+    /// What has become of a job. Must be called once for each job, in the order of the run.
     pub(super) fn look_up(
         &mut self,
         journal: &mut Journal,

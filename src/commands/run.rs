@@ -46,7 +46,7 @@ pub(crate) fn run(args: &RunArgs, registry: Registry) -> Result<Exit, Failure> {
     let (on_stdout, in_file) = args.formats();
     let mut report = report(on_stdout);
     let mut aside = (in_file != on_stdout).then(|| self::report(in_file));
-    // Now, before this run itself loads the machine; and only for who wants it.
+    // Read the state of the machine before this run itself loads it, and only if a report needs it.
     let host = match (on_stdout, in_file) {
         (RunFormat::Human, RunFormat::Human) => serde_json::Value::Null,
         _ => serde_json::json!(Host::read()),
@@ -112,7 +112,7 @@ fn describe(args: &RunArgs, pool: &PoolConfig, plan: &RunPlan) -> RunConfig {
     config
 }
 
-/// All jobs, from the first to the last.
+/// A run in progress: all jobs, from the first to the last.
 struct Round<'a> {
     args: &'a RunArgs,
     plan: &'a RunPlan,
@@ -121,19 +121,19 @@ struct Round<'a> {
     interrupt: &'a Interrupt,
     sender: Sender<Outcome>,
     outcomes: Receiver<Outcome>,
-    /// Jobs handed out and not settled: their places in the plan.
+    /// Submitted jobs that are not settled, with their positions in the plan.
     flight: HashMap<JobId, (u64, Known)>,
     window: Window,
     recorder: &'a mut RunRecorder,
     report: &'a mut dyn RunReport,
-    /// Of the file beside standard output, where it has another form.
+    /// The report for the file, if it has another format than standard output.
     aside: Option<&'a mut (dyn RunReport + 'static)>,
     results: &'a mut Results,
     progress: Progress,
     ended: Option<Ended>,
 }
 
-/// What the journal makes of a job, if one is kept.
+/// What the journal says of a job, if one is kept.
 #[derive(Clone, Default)]
 struct Known {
     entry: Option<Entry>,
@@ -145,7 +145,7 @@ struct Known {
 enum Ended {
     JobFailed,
     NobodyReads,
-    /// By a signal, or because the pool gave up; both are asked elsewhere.
+    /// By a signal, or because the pool gave up. `Session::work` finds out which.
     Stopped,
 }
 
@@ -164,7 +164,7 @@ impl Round<'_> {
                 if self.hand_out(next)? {
                     next += 1;
                 }
-                // On one thread the job is done by now.
+                // A backend that runs jobs on this thread has finished the job by now.
                 while let Ok(outcome) = self.outcomes.try_recv() {
                     self.finalize(&outcome)?;
                 }
@@ -172,14 +172,15 @@ impl Round<'_> {
                     self.conclude(job?)?;
                 }
             }
-            // By now the first jobs are under way, on the workers that are.
+            // By now the first jobs run, on the workers that are ready.
             if !is_ready {
                 self.start()?;
                 is_ready = true;
             }
             let commits = self.recorder.commits();
             if self.flight.is_empty() && commits.has_room() {
-                // Nothing will come to wait for.
+                // Nothing is in flight, so no result can join the group: it should not wait for
+                // more.
                 commits.hurry();
             }
             if self.flight.is_empty()
@@ -191,7 +192,7 @@ impl Round<'_> {
             if self.outcomes.is_empty() && committed.is_empty() {
                 self.results.flush()?;
             }
-            // Never disconnected: `self.sender` lives, and so does what commits.
+            // The channels stay connected: `self.sender` lives, and so does the committer.
             select! {
                 recv(outcomes) -> outcome => if let Ok(outcome) = outcome {
                     self.finalize(&outcome)?;
@@ -215,12 +216,14 @@ impl Round<'_> {
         })
     }
 
-    /// Waits until all workers are ready. Where one cannot start, no job is reported.
+    /// Waits until all workers are ready. If one cannot start, the command fails and reports no
+    /// jobs.
     fn start(&self) -> Result<(), Failure> {
         match self.pool.ready() {
             Err(error)
                 if self.interrupt.signal().is_none()
-                    // A job that kills workers is fast enough for that; it will be reported.
+                    // A job that kills workers may cause this error so early. The job will be
+                    // reported.
                     && !matches!(*error, PoolError::NoProgress { .. }) =>
             {
                 Err(Failure::from(&*error))
@@ -229,7 +232,7 @@ impl Round<'_> {
         }
     }
 
-    /// Hands a job to the pool. False if no more are taken.
+    /// Submits a job. Returns false if no more jobs are accepted.
     fn hand_out(&mut self, job: u64) -> Result<bool, Failure> {
         if self.interrupt.signal().is_some() {
             self.ended = Some(Ended::Stopped);
@@ -264,7 +267,7 @@ impl Round<'_> {
                 self.ended = Some(Ended::Stopped);
                 Ok(false)
             }
-            // The plan has checked it all.
+            // Not expected: the plan has checked the job.
             Err(error) => Err(Failure::usage(error)),
         }
     }
@@ -283,7 +286,7 @@ impl Round<'_> {
     }
 
     fn finalize(&mut self, outcome: &Outcome) -> Result<(), Failure> {
-        // Not ours: a job that the pool refused and reported all the same.
+        // Not in flight: the pool may report a job that it has refused.
         let Some((job, known)) = self.flight.remove(&outcome.id) else {
             return Ok(());
         };
@@ -294,13 +297,14 @@ impl Round<'_> {
         }
     }
 
-    /// A job is over, and its result is on the disk.
+    /// Reports a job that the committer has handed back: its result is in place, or the row says
+    /// why not.
     fn conclude(&mut self, job: Committed) -> Result<(), Failure> {
         let row = concluded(job, self.recorder);
         self.over(row)
     }
 
-    /// Reports a job, and draws the conclusions.
+    /// Reports a job. Ends the run if no one reads the results, or the job has failed.
     fn over(&mut self, row: JobRow) -> Result<(), Failure> {
         let (status, ok) = (row.status, row.status == Status::Ok);
         self.progress.job(ok);
@@ -330,7 +334,7 @@ impl Round<'_> {
         }
     }
 
-    /// Accounts for the jobs that were never handed out.
+    /// Reports the jobs that were never handed out.
     fn cancel_from(&mut self, next: u64) -> Result<(), Failure> {
         let reason = match self.ended {
             Some(Ended::JobFailed) => "not started: an earlier job failed; --keep-going runs all",

@@ -1,5 +1,5 @@
-//! What `run` and `batch` have in common: a pool under watch, a window of jobs in
-//! flight, and the closing account.
+//! What `run` and `batch` have in common: a pool with signals watched, a window of jobs in flight,
+//! and the end of the report.
 
 use std::io;
 use std::sync::Arc;
@@ -22,14 +22,14 @@ use crate::recorder::RunRecorder;
 use crate::signals::{self, Interrupt};
 use crate::tracer::PendingTrace;
 
-/// A pool at work, and what came of it so far.
+/// A running pool, and what has been recorded so far.
 pub(super) struct Session {
     pub(super) pool: Pool,
     recorder: RunRecorder,
     begin: Nanos,
 }
 
-/// What is left when the workers are gone.
+/// What is known after the workers have ended.
 pub(super) struct Account {
     pub(super) exit: Exit,
     summary: Summary,
@@ -48,7 +48,7 @@ impl Session {
         commits: Commits,
     ) -> Result<Self, Failure> {
         let begin = clock::now();
-        // An output that is too large for `ulimit -f` is an error of its job.
+        // A write beyond `ulimit -f` must fail the job of that output, not end this process.
         brigade_sys::signals::let_large_files_fail();
         let tracer = trace.map(|blank| blank.begin(begin, &config)).transpose()?;
         if config.backend == Backend::Processes {
@@ -58,9 +58,9 @@ impl Session {
         Ok(Self { pool, recorder: RunRecorder::new(tracer, journal, commits), begin })
     }
 
-    /// Calls `work` while signals are watched; then ends the workers.
+    /// Calls `work` while signals are watched, then ends the workers.
     ///
-    /// `work` says why it ended early, if it did for a reason of its own.
+    /// `work` returns why it ended early, if it had a reason of its own.
     pub(super) fn work(
         self,
         work: impl FnOnce(
@@ -91,8 +91,7 @@ impl Session {
         let run = Run { wall: last - begin, ready, shutdown, restarts, peak_rss_bytes };
         let summary = recorder.tally().summary(&run);
         let traced = recorder.close(&summary, &workers);
-        // Where there was a terminal there is none any more: what could not be written to it is
-        // nothing to tell.
+        // After SIGHUP the terminal is gone: a failed write to it is not worth reporting.
         let reason = match reason {
             Err(_) if signal == Some(SIGHUP) => None,
             reason => reason?,
@@ -144,13 +143,13 @@ impl Account {
             ended_early: self.ended_early.clone(),
             results,
         };
-        // Once for a run, however many jobs it concerns.
+        // Once for a run, however many jobs a note concerns.
         for (note, &jobs) in &self.summary.notes {
             let of = count(self.summary.counts.total(), "job");
             console::say(format_args!("note: {} ({jobs} of {of})", note.text()));
         }
         let written = report.end(out, &end).and_then(|()| out.flush());
-        // As above.
+        // After SIGHUP the terminal is gone, as in `Session::work`.
         if self.exit == Exit::Interrupted(SIGHUP) { Ok(()) } else { written }
     }
 }
@@ -159,8 +158,8 @@ fn nanos(time: Duration) -> Nanos {
     time.as_nanos() as Nanos
 }
 
-/// How many jobs may be in flight: enough to keep every worker busy, few enough
-/// that results which wait to be written stay within [`Window::BYTES`].
+/// How many jobs may be in flight: enough to keep every worker busy, and so few that the results
+/// that wait to be written stay within [`Window::BYTES`].
 #[derive(Debug)]
 pub(super) struct Window {
     least: usize,
@@ -169,18 +168,18 @@ pub(super) struct Window {
 }
 
 impl Window {
-    /// Results that may wait to be written, as far as can be foreseen.
+    /// Bytes of results that may wait to be written, as far as they can be predicted.
     const BYTES: f64 = (256 << 20) as f64;
 
     pub(super) fn new(config: &PoolConfig) -> Self {
         let least = config.slots() * (config.depth + 1);
-        // Never more than the queue holds: the commands do not block in submitting.
+        // Never more than the queue holds, so that submitting does not block.
         Self { least, most: config.queue.max(least), mean_bytes: 0.0 }
     }
 
-    /// A job came out with this many bytes in all.
+    /// Notes that a job's outputs had this many bytes in total.
     pub(super) fn learn(&mut self, bytes: u64) {
-        // Follows the last few jobs: a batch may turn from small to large ones.
+        // The mean follows the last few jobs: a batch may change from small to large ones.
         self.mean_bytes += (bytes as f64 - self.mean_bytes) / 8.0;
     }
 

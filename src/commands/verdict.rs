@@ -1,4 +1,4 @@
-//! What `ab` and `compare` have in common: how a verdict is said.
+//! What `ab`, `gate` and `compare` have in common: how they report a verdict.
 
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -13,7 +13,7 @@ use crate::console::Results;
 use crate::exit::{Exit, Failure};
 use crate::exports;
 
-/// Where the verdict goes; not where it comes from.
+/// Opens the outputs for the verdict, which must differ from the `inputs`.
 pub(super) fn open(args: &VerdictArgs, inputs: &[PathBuf]) -> Result<Results, Failure> {
     let used = inputs.iter().chain(&args.output.output);
     exports::check(&args.exports.export, used)?;
@@ -21,7 +21,7 @@ pub(super) fn open(args: &VerdictArgs, inputs: &[PathBuf]) -> Result<Results, Fa
     exports::make_room(&args.exports.export, args.format, results)
 }
 
-/// The verdict of several cells is the worst of theirs.
+/// The verdict of several cells is their worst.
 pub(super) fn worst(cells: &[Compared]) -> Verdict {
     cells.iter().map(|cell| cell.verdict).max().unwrap_or(Verdict::Inconclusive)
 }
@@ -34,8 +34,8 @@ pub(super) fn exit(verdict: Verdict, fail_on: FailOn) -> Exit {
     }
 }
 
-/// Writes the comparison everywhere. `exit` is what the program ends with, unless that is a failure
-/// which is told by itself.
+/// Writes the comparison to all outputs. `exit` is the program's exit code, or `None` if the
+/// program ends with a failure that has its own message.
 pub(super) fn write(
     comparison: &Comparison,
     args: &VerdictArgs,
@@ -76,7 +76,7 @@ fn say(
     }
 }
 
-/// What `doctor` finds that would spoil a measurement.
+/// The findings of `doctor` that would distort a measurement.
 pub(super) fn warnings() -> Vec<String> {
     let findings = doctor::examine().into_iter();
     findings

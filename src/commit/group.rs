@@ -1,4 +1,4 @@
-//! Results that go to the disk together.
+//! Results that are committed together.
 
 use std::path::PathBuf;
 
@@ -9,18 +9,18 @@ use crate::exit::{Exit, Failure};
 use crate::journal::{Digest, Done, Writer};
 use crate::write::{FileError, FinishedDrafts, is_taken, sync};
 
-/// The jobs of a group, and what has to be on the disk besides.
+/// The jobs of a group, and what else has to be synced.
 #[derive(Default)]
 pub(super) struct Group {
     journal: Option<Writer>,
     jobs: Vec<Uncommitted>,
     files: usize,
     bytes: u64,
-    /// Directories with new entries that are not on the disk.
+    /// Directories with new entries that are not synced.
     directories: Vec<PathBuf>,
 }
 
-/// A job on its way.
+/// A job that is being committed.
 struct Job {
     place: u64,
     row: JobRow,
@@ -28,7 +28,7 @@ struct Job {
     files: usize,
     digest: Option<Digest>,
     done: Option<Done>,
-    /// Nothing once it has got its names.
+    /// `Ok(None)` once the files have their names.
     result: Result<Option<FinishedDrafts>, FileError>,
 }
 
@@ -46,7 +46,7 @@ impl Group {
     }
 
     pub(super) fn add(&mut self, job: Uncommitted) {
-        // Where there is much of it, the disk can begin.
+        // The disk can begin with a large result at once.
         if job.row.bytes_out >= 1 << 20 {
             job.drafts.start_writeback();
         }
@@ -55,7 +55,7 @@ impl Group {
         self.jobs.push(job);
     }
 
-    /// Brings to the disk that the journal is there, and the directories that results will be in.
+    /// Syncs the directory entry of the journal, and the directories that results will be in.
     pub(super) fn begin(&mut self) -> Result<(), Failure> {
         if let Some(journal) = &self.journal {
             self.directories.push(journal.directory());
@@ -63,7 +63,7 @@ impl Group {
         self.sync_names(false)
     }
 
-    /// Gives the results their names, and leaves it to the kernel when they go to the disk.
+    /// Gives the results their names without a sync: the kernel writes them when it likes.
     pub(super) fn name(&mut self) -> Vec<Result<Committed, Failure>> {
         let mut jobs = self.take();
         if let Err(failure) = self.record(&mut jobs) {
@@ -74,8 +74,8 @@ impl Group {
         told(jobs, named)
     }
 
-    /// Brings everything to the disk, and gives it its names between what has to be there before
-    /// and what has to be there after.
+    /// Commits everything in order: syncs contents and journal, gives the results their names, then
+    /// syncs the names.
     pub(super) fn commit(&mut self) -> Vec<Result<Committed, Failure>> {
         let mut jobs = self.take();
         let committed = self
@@ -86,7 +86,7 @@ impl Group {
         told(jobs, committed)
     }
 
-    /// Finds out what is in the way.
+    /// Finishes the drafts, which finds out what is in the way.
     fn take(&mut self) -> Vec<Job> {
         (self.files, self.bytes) = (0, 0);
         let finish = |job: Uncommitted| {
@@ -99,15 +99,15 @@ impl Group {
         std::mem::take(&mut self.jobs).into_iter().map(finish).collect()
     }
 
-    /// What there will be is in the journal before it is there: so no file is ever in the place of
-    /// a result that the journal does not know.
+    /// Adds the `done` records to the journal before the results get their names. So no file is
+    /// ever in the place of a result without the journal knowing it.
     fn record(&mut self, jobs: &mut [Job]) -> Result<(), Failure> {
         let Some(journal) = &self.journal else { return Ok(()) };
         let whole = jobs.iter_mut().filter(|job| job.result.is_ok());
         journal.done(whole.filter_map(|job| job.done.take()))
     }
 
-    /// Brings the files and the journal to the disk.
+    /// Syncs the files and the journal.
     fn sync_contents(&mut self, jobs: &mut [Job]) -> Result<(), Failure> {
         let written = self.journal.as_ref().map(Writer::write).transpose()?;
         let files: Vec<_> = jobs
@@ -139,7 +139,8 @@ impl Group {
         Ok(())
     }
 
-    /// Gives the results their names. Says whether one that is in the journal has got none.
+    /// Gives the results their names. Returns whether a result got none, which the journal has to
+    /// record.
     fn publish(&mut self, jobs: &mut [Job]) -> Result<bool, Failure> {
         let mut are_undone = false;
         for job in jobs {
@@ -168,7 +169,7 @@ impl Group {
         self.journal.as_ref().map_or(Ok(()), |journal| journal.write().map(drop))
     }
 
-    /// Brings the names to the disk.
+    /// Syncs the names, and the journal if a result got none.
     fn sync_names(&mut self, are_undone: bool) -> Result<(), Failure> {
         if are_undone && let Some(journal) = &self.journal {
             journal.sync()?;
@@ -181,7 +182,7 @@ impl Group {
     }
 }
 
-/// The jobs as they have ended; or why none has.
+/// The jobs with their results, or the failure that stops all of them.
 fn told(jobs: Vec<Job>, committed: Result<(), Failure>) -> Vec<Result<Committed, Failure>> {
     if let Err(failure) = committed {
         return vec![Err(failure)];

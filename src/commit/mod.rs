@@ -1,6 +1,6 @@
-//! How results get to where they belong, and to the disk: in groups, on a thread of their own, so
-//! that the run does not wait for the disk. See README.md in `src/write` for the order of the
-//! steps and for what a loss of power leaves after each.
+//! Gives results their names and brings them to the disk: in groups, on a thread of its own (the
+//! committer), so that the run does not wait for the disk. README.md in `src/write` has the order
+//! of the steps, and what a power failure leaves after each.
 
 mod group;
 
@@ -17,67 +17,67 @@ use crate::journal::{Digest, Done, Writer};
 use crate::write::{Drafts, FileError};
 use group::Group;
 
-/// A job that has succeeded, and whose result is complete, but in no place yet.
+/// A job that has succeeded. Its result is complete, but has no name yet.
 pub(crate) struct Uncommitted {
-    /// What the caller calls it.
+    /// The caller's number for the job.
     pub(crate) place: u64,
     pub(crate) row: JobRow,
     pub(crate) drafts: Drafts,
-    /// The output that it was given, if it was.
+    /// The output that the job was given, if any.
     pub(crate) output: Option<PathBuf>,
-    /// Which job it is in the journal, and its record there, if one is kept.
+    /// The job's digest and its `done` record, if a journal is kept.
     pub(crate) record: Option<(Digest, Done)>,
 }
 
-/// A job that is over: its result is where it belongs, or why it is not.
+/// A job that is over: its result is in place, or the error says why not.
 pub(crate) struct Committed {
     pub(crate) place: u64,
     pub(crate) row: JobRow,
     pub(crate) output: Option<PathBuf>,
     pub(crate) result: Result<(), FileError>,
-    /// How many files it was.
+    /// How many files the job counted for.
     files: usize,
 }
 
-/// How long a result waits for others, to go to the disk with them.
+/// How long a result waits for others that can be synced with it.
 const DELAY: Duration = Duration::from_millis(100);
 
-/// Most files of a group. Each is open until it has its name, and so are those of the next group,
-/// which comes to be while this one is brought to the disk.
+/// Most files of a group. Each is open until it has its name. So are those of the next group, which
+/// is collected while this one is synced.
 const GROUP_FILES: usize = if cfg!(test) { 3 } else { 256 };
 
-/// Most bytes of a group: so many keep a disk busy.
+/// Most bytes of a group: enough to keep a disk busy.
 const GROUP_BYTES: u64 = 64 << 20;
 
-/// Results on their way to the disk.
+/// Results that are being committed.
 pub(crate) struct Commits {
     to: To,
     committed: Receiver<Result<Committed, Failure>>,
-    /// Files of jobs that were handed over and have not come back.
+    /// How many files were handed over and have not come back.
     waiting: usize,
     jobs: usize,
-    /// Whether they are not waiting for others.
+    /// Whether the committer was told not to wait for more results.
     is_hurried: bool,
     most: usize,
 }
 
 enum To {
-    /// The thread that brings them there.
+    /// The committer thread.
     Thread(Sender<Message>, JoinHandle<()>),
-    /// The caller gives them their names at once, and the kernel brings them to the disk when it
-    /// likes. With a delay: until the first job that has anything to write, which starts the
-    /// thread. Most runs without outputs are short, and a thread costs them 0.15 ms.
+    /// The caller gives the files their names at once, and the kernel writes them when it likes.
+    /// With a delay: only until the first job that has anything to write, which starts the
+    /// committer thread. Most runs without outputs are short, and a thread costs them 0.15 ms.
     Names(Box<Group>, Sender<Result<Committed, Failure>>, Option<Duration>),
 }
 
 enum Message {
     Job(Instant, Box<Uncommitted>),
-    /// Nothing more will come for a while.
+    /// No more results will come for a while.
     Hurry,
 }
 
 impl Commits {
-    /// `directories` have new entries that have to be on the disk with the first results.
+    /// `directories` have new entries, which have to be synced with the first results.
     pub(crate) fn start(
         durability: Durability,
         journal: Option<Writer>,
@@ -94,12 +94,12 @@ impl Commits {
         Self { to, committed, waiting: 0, jobs: 0, is_hurried: false, most: most_files() }
     }
 
-    /// Where jobs come back, in the order in which they were handed over.
+    /// Jobs come back here, in the order in which they were handed over.
     pub(crate) fn committed(&self) -> &Receiver<Result<Committed, Failure>> {
         &self.committed
     }
 
-    /// Hands a job over. It never waits.
+    /// Hands a job over. Does not wait for the disk.
     pub(crate) fn add(&mut self, job: Uncommitted) {
         self.jobs += 1;
         self.waiting += files(&job.drafts);
@@ -109,25 +109,25 @@ impl Commits {
         {
             match start_thread(std::mem::take(group), committed.clone(), *delay, self.most) {
                 Ok(thread) => self.to = thread,
-                // Never disconnected: `self.committed` lives.
+                // The send cannot fail: `self.committed` lives.
                 Err(failure) => return drop(committed.send(Err(failure))),
             }
         }
         match &mut self.to {
-            // Fails only when the thread has told why it gave up.
+            // Fails only if the thread has reported an error and ended.
             To::Thread(queue, _) => drop(queue.send(Message::Job(Instant::now(), Box::new(job)))),
             To::Names(group, committed, _) => {
                 group.add(job);
                 for job in group.name() {
-                    // As above.
+                    // Cannot fail, as above.
                     let _ = committed.send(job);
                 }
             }
         }
     }
 
-    /// Whether more jobs may be begun: their results will be open files. If not, there is a whole
-    /// group that does not wait for more.
+    /// Whether more jobs may be started: the files of their results will be open. If not, a whole
+    /// group has been handed over, and the committer does not wait for more.
     pub(crate) fn has_room(&self) -> bool {
         self.waiting < self.most
     }
@@ -137,19 +137,19 @@ impl Commits {
         self.jobs == 0
     }
 
-    /// What was handed over is not to wait for more.
+    /// Tells the committer not to wait for more results.
     pub(crate) fn hurry(&mut self) {
         if let To::Thread(queue, _) = &self.to
             && self.jobs > 0
             && !self.is_hurried
         {
             self.is_hurried = true;
-            // As above.
+            // Fails only if the thread has ended, as above.
             let _ = queue.send(Message::Hurry);
         }
     }
 
-    /// One has come back.
+    /// Counts a job that has come back.
     pub(crate) fn came_back(&mut self, job: &Committed) {
         self.jobs -= 1;
         self.waiting -= job.files;
@@ -162,10 +162,10 @@ impl Commits {
         }
     }
 
-    /// Waits until everything that was handed over is where it belongs.
+    /// Waits until everything that was handed over is in place.
     ///
     /// # Errors
-    /// Why it is not, unless that was told before.
+    /// Why it is not, unless that was reported before.
     pub(crate) fn finish(self) -> Result<(), Failure> {
         if let To::Thread(queue, thread) = self.to {
             drop(queue);
@@ -174,7 +174,7 @@ impl Commits {
                 return Err(Failure { exit: Exit::JobFailed, message });
             }
         }
-        // What was not asked for any more is written all the same.
+        // Results that the caller no longer asked for are in place, too.
         self.committed.try_iter().try_for_each(|job| job.map(drop))
     }
 }
@@ -189,7 +189,7 @@ fn start_thread(
     delay: Duration,
     most: usize,
 ) -> Result<To, Failure> {
-    // Of itself bounded: see `has_room`.
+    // The channel needs no bound: `has_room` limits what is in it.
     let (queue, jobs) = unbounded();
     let thread = thread::Builder::new()
         .name("committer".to_owned())
@@ -201,19 +201,19 @@ fn start_thread(
     Ok(To::Thread(queue, thread))
 }
 
-/// How many files of results may be open at once. The pool has to have descriptors, too.
+/// How many files of results may be open at once. The pool needs descriptors, too.
 fn most_files() -> usize {
     let free = brigade_sys::shortage::descriptors()
         .map_or(u64::MAX, |(open, limit)| limit.saturating_sub(open));
     usize::try_from(free / 4).unwrap_or(usize::MAX).clamp(2, 2 * GROUP_FILES)
 }
 
-/// How many files a job counts for. One without any is on its way, too.
+/// How many files a job counts for. A job without files counts as one: it has to come back, too.
 fn files(drafts: &Drafts) -> usize {
     drafts.len().max(1)
 }
 
-/// Takes jobs and brings them to the disk, until there are no more.
+/// The committer thread: commits jobs until the queue is closed.
 fn work(
     mut group: Group,
     jobs: &Receiver<Message>,
@@ -221,7 +221,7 @@ fn work(
     delay: Duration,
     most: usize,
 ) {
-    // What makes the journal one has to be there before anything else of it.
+    // The journal's name has to be on the disk before anything is committed.
     if let Err(failure) = group.begin() {
         let _ = committed.send(Err(failure));
         return;
@@ -229,7 +229,7 @@ fn work(
     while collect(&mut group, jobs, delay, most) {
         for job in group.commit() {
             let is_over = job.is_err();
-            // Fails only when nobody asks any more.
+            // Fails only if the caller has dropped the receiver.
             let _ = committed.send(job);
             if is_over {
                 return;
@@ -238,7 +238,7 @@ fn work(
     }
 }
 
-/// Waits for a group of jobs. False if there is none and will be none.
+/// Waits for a group of jobs. Returns false if there is none and will be none.
 fn collect(group: &mut Group, jobs: &Receiver<Message>, delay: Duration, most: usize) -> bool {
     let since = loop {
         match jobs.recv() {
@@ -254,7 +254,7 @@ fn collect(group: &mut Group, jobs: &Receiver<Message>, delay: Duration, most: u
     while group.files() < most / 2 && group.bytes() < GROUP_BYTES {
         match jobs.recv_deadline(deadline) {
             Ok(Message::Job(_, job)) => group.add(*job),
-            // What has come by now goes along.
+            // What has been handed over by now belongs to this group.
             Ok(Message::Hurry) => deadline = since,
             Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => break,
         }

@@ -1,5 +1,5 @@
-//! How files are called in a journal: those below its directory relative to it, so that the
-//! directory can be moved, and the others absolutely.
+//! How a journal names files. Files below its directory have relative names, so that the directory
+//! can be moved. All other names are absolute.
 
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
@@ -7,17 +7,17 @@ use std::path::{Component, Path, PathBuf};
 use super::identity::absolute;
 use super::record::Name;
 
-/// What names in a journal are relative to.
+/// What the names in a journal are relative to.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Base {
-    /// Nothing: a journal of the first version.
+    /// Nothing: a journal of the first version has absolute names.
     None,
-    /// This directory, absolute.
+    /// This directory, an absolute path.
     Directory(PathBuf),
 }
 
 impl Base {
-    /// Of a journal that is kept in this file.
+    /// The base of a journal that is kept in this file.
     pub(super) fn of_journal(path: &Path) -> Self {
         match absolute(path).parent() {
             Some(directory) => Self::Directory(directory.to_owned()),
@@ -25,12 +25,12 @@ impl Base {
         }
     }
 
-    /// What a file is called.
+    /// The name of a file.
     pub(super) fn name(&self, path: &Path) -> Name {
         Name::from(&*self.relative(path))
     }
 
-    /// The bytes of the name that say which file it is.
+    /// The bytes of the name, for the digest of a job.
     pub(super) fn key(&self, path: &Path) -> Vec<u8> {
         self.relative(path).into_os_string().as_bytes().to_vec()
     }
@@ -46,16 +46,16 @@ impl Base {
         }
     }
 
-    /// The file that a name stands for.
+    /// The file that has this name.
     pub(super) fn path(&self, name: &Name) -> PathBuf {
         self.join(&name.path())
     }
 
-    /// The same of a name that is read already.
+    /// The same for a name that is already parsed.
     pub(super) fn join(&self, name: &Path) -> PathBuf {
         match self {
             Self::None => name.to_owned(),
-            // An absolute name is the whole path.
+            // `join` returns an absolute name as it is.
             Self::Directory(base) => base.join(name),
         }
     }

@@ -1,4 +1,4 @@
-//! What a job is, and what it is done with.
+//! What identifies a job, and what it runs with.
 
 use std::collections::HashMap;
 use std::io;
@@ -11,14 +11,13 @@ use super::base::Base;
 use super::record::Digest;
 use crate::compact::Seen;
 
-/// Which job it is.
+/// The identity of a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Job {
-    /// Its kernel, its files by name, its id, and, of several that are the same, the how
-    /// manieth.
+    /// Digest of its kernel, the names of its files, its id, and its number among equal jobs.
     pub(super) digest: Digest,
-    /// What it was called when the journal lay in another directory, if there is a result by
-    /// that name alone: the number of that directory.
+    /// The job's digest under an earlier base of the journal, and the index of that base. Set if
+    /// only that digest has a result.
     pub(super) earlier: Option<(Digest, usize)>,
 }
 
@@ -28,17 +27,17 @@ impl Job {
     }
 }
 
-/// Tells jobs of one run apart.
+/// Distinguishes the jobs of one run.
 #[derive(Debug, Default)]
 pub(super) struct JobNamer {
     seen: Seen,
-    /// Of those that were there more than once: how often before the last.
+    /// For jobs that were entered more than once: how many equal ones came before the last.
     again: HashMap<Digest, u32>,
 }
 
 impl JobNamer {
-    /// Which job it is, by names relative to `base`, and how many equal ones were before it.
-    /// `id` is what its line calls it, if it does.
+    /// Returns the job's digest, with names relative to `base`, and how many equal jobs came before
+    /// it. `id` is the id that the job's line gives, if any.
     pub(super) fn enter(
         &mut self,
         base: &Base,
@@ -59,7 +58,8 @@ impl JobNamer {
     }
 }
 
-/// The same for names relative to another directory: which jobs are equal does not depend on it.
+/// The digest with names relative to another base. Which jobs are equal does not depend on the
+/// base.
 pub(super) fn digest(
     base: &Base,
     spec: &JobSpec,
@@ -89,18 +89,18 @@ fn name(base: &Base, spec: &JobSpec, output: Option<&Path>, id: Option<&Id>) -> 
     name
 }
 
-/// A job in a journal.
+/// A job as the journal records it.
 #[derive(Clone, Debug)]
 pub(crate) struct Entry {
     pub(crate) job: Job,
     pub(crate) with: With,
 }
 
-/// What a job is done with: its parameters and what is in its inputs.
+/// What a job runs with: its parameters and the contents of its inputs.
 #[derive(Clone, Debug)]
 pub(crate) enum With {
     Known(Digest),
-    /// What is in its files is known when they have been read.
+    /// The contents of its files are not known before they are read.
     Files {
         parameters: Vec<u8>,
         inputs: Vec<Source>,
@@ -122,19 +122,20 @@ impl With {
         if has_files { with } else { Self::Known(with.now()) }
     }
 
-    /// As the files are now.
+    /// The digest with the files as they are now.
     pub(crate) fn now(&self) -> Digest {
         self.digest(|path| match digest_of_files(std::slice::from_ref(path)) {
             Ok(digest) => digest.as_bytes().to_vec(),
-            // The job will fail of it, and tell.
+            // The job will fail with this error and report it.
             Err(error) => error.to_string().into_bytes(),
         })
     }
 
-    /// As the files were when they were read, by what the outcome of the job tells of each.
+    /// The digest with the files as they were when they were read. `digests` come from the job's
+    /// outcome.
     pub(crate) fn read(&self, digests: Option<&[[u8; 32]]>) -> Digest {
         let mut digests = digests.unwrap_or_default().iter();
-        // What was not told is no file's digest: the job will be run again.
+        // A digest that is missing equals that of no file: the job will be run again.
         self.digest(|_| digests.next().map_or_else(|| b"unknown".to_vec(), |known| known.to_vec()))
     }
 
@@ -155,7 +156,7 @@ impl With {
     }
 }
 
-/// With its length, so that two parts cannot pass for two others.
+/// Adds a part with its length, so that two parts cannot be confused with two others.
 fn add(hasher: &mut blake3::Hasher, part: &[u8]) {
     hasher.update(&(part.len() as u64).to_le_bytes()).update(part);
 }
@@ -164,17 +165,17 @@ pub(super) fn absolute(path: &Path) -> PathBuf {
     std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }
 
-/// BLAKE3 of what is in these files, one after another.
+/// BLAKE3 of the contents of these files, one after another.
 ///
 /// # Errors
-/// When one cannot be read, or is not a regular file: reading a pipe would take from it.
+/// When a file cannot be read, or is not a regular file: reading a pipe would take data from it.
 pub(super) fn digest_of_files(paths: &[PathBuf]) -> io::Result<blake3::Hash> {
     let mut hasher = blake3::Hasher::new();
     for path in paths {
         if !path.metadata()?.is_file() {
             return Err(io::Error::other("it is not a file"));
         }
-        // It may have become a pipe meanwhile, which is not waited for.
+        // The file may have become a pipe meanwhile. This does not wait for it.
         hasher.update_reader(brigade_sys::patient::open(path)?)?;
     }
     Ok(hasher.finalize())

@@ -1,5 +1,5 @@
-//! What a run has done, on disk, so that another run can go on after it: see README.md
-//! beside this file for the format and for what holds at which moment.
+//! Records on disk what a run has done, so that another run can resume it. README.md beside this
+//! file has the format and what holds at which moment.
 
 mod base;
 mod identity;
@@ -31,60 +31,63 @@ use resume_index::{Known, Results, ResumeIndex};
 use scan::{End, Unreadable, Version, scan};
 pub(crate) use writer::Writer;
 
-/// A journal that this process alone writes.
+/// A journal that only this process writes.
 #[derive(Debug)]
 pub(crate) struct Journal {
     writer: Writer,
-    /// No result goes there.
+    /// Prevents a job's result from replacing this file.
     _reserved: Reservation,
-    /// Its beginning, as it was found, to be looked up in.
+    /// The file, to read the records of earlier runs.
     file: File,
-    /// Whether its last session did not come to its end: then the last that it wrote may be
-    /// missing, whatever of its results is there.
+    /// Whether its last session did not end properly. Then its last records may be missing,
+    /// although the results exist.
     is_cut: bool,
-    /// Whether nothing was in it.
+    /// Whether the file was empty.
     is_new: bool,
-    /// What names in it are relative to.
+    /// What the names in it are relative to.
     base: Base,
-    /// The same in earlier sessions, where it was another directory, the latest first.
+    /// The bases of earlier sessions that differ from `base`, the latest first.
     earlier_bases: Vec<Base>,
-    /// Jobs that earlier runs have a result of.
+    /// The jobs that have a result of an earlier run.
     earlier: Results,
     namer: JobNamer,
-    /// Directories, by a hash, of which it is on file that outputs of this run are in them.
+    /// Hashes of the directories for which the journal on file already says that outputs of this
+    /// run are in them.
     directories: HashSet<u64>,
     again: Again,
 }
 
-/// How many directories are remembered: one that is forgotten is put on file once more.
+/// How many directories are remembered. For a forgotten directory, the pending records are written
+/// once more.
 const MAX_DIRECTORIES: usize = 4096;
 
-/// Why jobs that have a result are run again: how many.
+/// How many jobs that have a result are run again, by reason.
 #[derive(Debug, Default)]
 struct Again {
     changed: u64,
     gone: u64,
 }
 
-/// What has become of a job in an earlier run.
+/// What earlier runs have made of a job.
 #[derive(Debug)]
 pub(crate) enum ResumeDecision {
-    /// There is nothing to go by.
+    /// No result is known.
     New,
-    /// Its result is there, in these files.
+    /// Its result exists, in these files.
     Done(Box<Done>, Vec<PathBuf>),
-    /// It had a result, which is not there any more, or is not what it would be now: it has to be
-    /// run again. What is in the place of its result is its own, whatever it is: a loss of power
-    /// may have left it.
+    /// It had a result that is gone, or that is not what the job would give now: it has to be run
+    /// again. Any file in the place of its result belongs to the job, whatever it contains: a power
+    /// failure may have left it.
     Again,
 }
 
 impl Journal {
-    /// The journal that the arguments ask for, if they do. `used` are files that it cannot be.
+    /// Opens the journal that the arguments ask for, if any. It must not be one of the `used`
+    /// files.
     ///
     /// # Errors
-    /// When it cannot be written, exists and is not to be gone on with, or is not
-    /// a journal that this version can go on with.
+    /// When it cannot be written, exists but `--resume` is missing, or is not a journal that this
+    /// version can continue.
     pub(crate) fn open<'a>(
         args: &JournalArgs,
         used: impl IntoIterator<Item = &'a PathBuf>,
@@ -100,8 +103,8 @@ impl Journal {
         Self::open_at(path, args.resume).map(Some).map_err(Failure::usage)
     }
 
-    /// Refuses a journal that is there and not to be gone on with, before its results are in
-    /// the way.
+    /// Refuses a journal that exists if `--resume` is missing. Called before the plan refuses the
+    /// results of the earlier run.
     ///
     /// # Errors
     /// When there is one.
@@ -180,13 +183,14 @@ impl Journal {
         Ok(journal)
     }
 
-    /// Everything else is known to be right: the run begins.
+    /// Begins a session. Called when all other checks have passed.
     ///
     /// # Errors
-    /// When that cannot be written.
+    /// When the journal cannot be written.
     pub(crate) fn begin(&self) -> Result<(), Failure> {
         if self.is_new {
-            // It is known by its first line. What comes later may get to the disk in any order.
+            // The first line identifies the file as a journal. Later lines may reach the disk in
+            // any order.
             self.writer.sync()?;
         }
         let base = match &self.base {
@@ -197,22 +201,22 @@ impl Journal {
         self.writer.write().map(drop)
     }
 
-    /// What adds results to it.
+    /// A handle that appends to the journal.
     pub(crate) fn writer(&self) -> Writer {
         self.writer.clone()
     }
 
-    /// What becomes of a file that is in the place of a job's result.
+    /// Whether a file in the place of a job's result may be replaced.
     pub(crate) fn replace(&self, decision: &ResumeDecision) -> Replace {
         match decision {
             ResumeDecision::Done(..) | ResumeDecision::Again => Replace::Always,
-            // It may be this job's, and the record of it lost.
+            // The file may be this job's, and the record of it lost.
             ResumeDecision::New if self.is_cut => Replace::Remains,
             ResumeDecision::New => Replace::Never,
         }
     }
 
-    /// Which job it is: asked for once for each, in the order of the run.
+    /// Identifies a job. Must be called once for each job, in the order of the run.
     pub(crate) fn enter(&mut self, spec: &JobSpec, output: Option<&Path>, id: Option<&Id>) -> Job {
         let (digest, before) = self.namer.enter(&self.base, spec, output, id);
         let mut job = Job { digest, earlier: None };
@@ -226,12 +230,12 @@ impl Journal {
         job
     }
 
-    /// No job has been entered yet.
+    /// Forgets which jobs have been entered.
     pub(crate) fn begin_anew(&mut self) {
         self.namer = JobNamer::default();
     }
 
-    /// What has become of a job before this run.
+    /// What earlier runs have made of a job.
     ///
     /// # Errors
     /// When the journal cannot be read.
@@ -249,7 +253,7 @@ impl Journal {
             return Ok(ResumeDecision::New);
         }
         if has_failed {
-            // What an earlier run has made of other inputs is there, perhaps.
+            // The files may hold the result of an earlier run with other inputs.
             return Ok(ResumeDecision::Again);
         }
         if done.with != with.now() {
@@ -276,22 +280,22 @@ impl Journal {
         }
     }
 
-    /// A job is about to be handed out.
+    /// Records that a job is about to be submitted.
     pub(crate) fn accept(&self, job: Job, output: Option<&Path>) {
-        // Its temporary file is beside the file itself, wherever links to it are.
+        // The temporary file is beside the file itself, so links are followed.
         let output = output
             .map(|path| self.base.name(&write::follow(path).unwrap_or_else(|_| path.to_owned())));
-        // Older versions read something there, and make nothing of it.
+        // Older versions read a digest here and do not use it.
         let with = (!self.writer.tells()).then_some(Digest([0; 16]));
         self.writer.add(&Record::Accepted { job: job.digest, with, output });
     }
 
-    /// Temporary files for this output of a job that was accepted are about to be made. That
-    /// there are outputs in its directory has to be on file: who goes on after a kill
-    /// looks there for what is left.
+    /// Called before temporary files are made for this output of an accepted job. Writes the
+    /// records, so that the journal on file names the output's directory: after a kill, the run
+    /// that resumes searches this directory for leftovers.
     ///
     /// # Errors
-    /// When that cannot be written.
+    /// When the records cannot be written.
     pub(crate) fn expect_drafts(&mut self, output: &Path) -> Result<(), Failure> {
         let mut hasher = DefaultHasher::new();
         let place = write::follow(output).unwrap_or_else(|_| output.to_owned());
@@ -307,7 +311,7 @@ impl Journal {
         Ok(())
     }
 
-    /// The record of the result of a job, which is complete and will be in `outputs`.
+    /// The `done` record for a job whose result is complete and will be in `outputs`.
     pub(crate) fn done(
         &self,
         entry: &Entry,
@@ -326,19 +330,19 @@ impl Journal {
         }
     }
 
-    /// A job ended without a result.
+    /// Records that a job ended without a result.
     ///
     /// # Errors
-    /// When that cannot be written.
+    /// When the record cannot be written.
     pub(crate) fn failed_job(&self, job: Job, status: Status) -> Result<(), Failure> {
         self.writer.add(&Record::Failed { job: job.digest, status: status.to_string() });
         self.writer.write().map(drop)
     }
 
-    /// The run is over.
+    /// Ends the session, and says which jobs were run again and why.
     ///
     /// # Errors
-    /// When the journal cannot be brought to the disk.
+    /// When the journal cannot be synced.
     pub(crate) fn close(self) -> Result<(), Failure> {
         let Again { changed, gone } = self.again;
         if changed > 0 {
@@ -353,7 +357,7 @@ impl Journal {
     }
 }
 
-/// A file from this place on. Its own place is moved by what is written at its end meanwhile.
+/// Reads a file from this offset on. The file's own offset moves when records are appended.
 struct ReadFrom<'a> {
     file: &'a File,
     at: u64,
@@ -373,15 +377,15 @@ fn is_kept(path: &Path) -> bool {
 
 fn exists(path: &Path) -> String {
     let show = path.display();
-    format!("--journal {show} exists; --resume goes on with it, or name another file")
+    format!("--journal {show} exists; --resume continues it, or name another file")
 }
 
-/// What fuzzers feed: a journal's bytes.
+/// An entry point for fuzzers: reads the bytes of a journal.
 pub(crate) fn scan_bytes(bytes: &[u8]) {
     let mut resume_index = ResumeIndex::default();
     if let Ok(end) = scan(bytes, |line, record| resume_index.learn(line, record)) {
         assert!(end.good + end.torn == bytes.len() as u64, "every byte is accounted for");
-        // What is good stays good without what is torn.
+        // The good part is good without the torn part, too.
         let good = &bytes[..end.good as usize];
         let again = scan(good, |_, _| {}).expect("it was good");
         assert_eq!((again.good, again.torn, again.chain), (end.good, 0, end.chain));

@@ -11,73 +11,77 @@ use crate::write::RunId;
 /// Name and version of the format.
 pub(super) const SCHEMA: &str = "brigade.journal.v3";
 
-/// The version before, which does not say what is on the disk. It is continued as it is, like:
+/// The previous version, which does not say what is on the disk. Its journals are continued in
+/// their own format, like those of the first version.
 pub(super) const UNSYNCED_SCHEMA: &str = "brigade.journal.v2";
 
 /// The first version, which also names all files absolutely.
 pub(super) const ABSOLUTE_SCHEMA: &str = "brigade.journal.v1";
 
-/// What a journal can say.
+/// A record of a journal.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub(super) enum Record {
     /// The first line.
     Journal { schema: String },
-    /// A coordinator begins, or goes on. Its temporary files have the number of the run in
-    /// their names; the process id is for people.
+    /// A coordinator starts or resumes. Its temporary files have `run` in their names; `pid` is for
+    /// people.
     Session {
         pid: u32,
         run: RunId,
-        /// The directory of the journal in this session, absolute: names in it are relative to
-        /// this. None in the version before.
+        /// The directory of the journal in this session, an absolute path. Names in the journal are
+        /// relative to it. Missing in the first version.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         base: Option<Name>,
     },
-    /// A job is about to be handed out.
+    /// A job is about to be submitted.
     Accepted {
         job: Digest,
-        /// Nothing by now: what is in its inputs is known when they are read.
+        /// Only in journals of older versions: the contents of the inputs are not known before they
+        /// are read.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         with: Option<Digest>,
         output: Option<Name>,
     },
-    /// Its result is computed, and complete in temporary files: they are given their names
-    /// after this is written.
+    /// The job's result is computed, and complete in temporary files. These get their names after
+    /// this record is written.
     Done(Done),
-    /// It ended without a result, or its result could not be put in place: then `status` is
-    /// [`TAKEN`] if a file of somebody else is there.
+    /// The job ended without a result, or its result could not be put in place. In that case
+    /// `status` is [`TAKEN`] if a file of another program is there.
     Failed { job: Digest, status: String },
     /// The first `bytes` bytes of the journal were on the disk before this line was written.
     Synced {
         bytes: u64,
-        /// The digits of the line before: so this line can be checked where that one is lost.
+        /// The checksum of the line before. With it, this line can be checked even if that one is
+        /// lost.
         after: Chain,
-        /// Whether the run has ended, and nothing of its part of the journal is missing.
+        /// Whether the run has ended, and none of its records is missing.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         ended: bool,
     },
 }
 
-/// The status of a job whose result is not where a file of somebody else is.
+/// The status of a job whose result could not be put in place, because a file of another program is
+/// there.
 pub(super) const TAKEN: &str = "taken";
 
-/// A job that has a result.
+/// The result of a job.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Done {
     pub(super) job: Digest,
     pub(super) with: Digest,
-    /// The files that hold the result, as [`Base::name`](super::base::Base) has them; none if
+    /// The files that hold the result, as [`Base::name`](super::base::Base) names them; none if
     /// none was wanted.
     pub(crate) outputs: Vec<Name>,
-    /// BLAKE3 of the output bytes, of several outputs one after another, in hexadecimal.
+    /// BLAKE3 of the output bytes, in hexadecimal; of several outputs one after another.
     pub(crate) digest: String,
     pub(crate) bytes_in: u64,
     pub(crate) bytes_out: u64,
     pub(crate) attempts: u32,
 }
 
-/// Half of a BLAKE3 hash: what a job is, or what it is done with.
+/// Half of a BLAKE3 hash. It identifies a job, or what a job runs with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Digest(pub(super) [u8; 16]);
 
@@ -105,7 +109,7 @@ impl<'de> Deserialize<'de> for Digest {
     }
 }
 
-/// A file name; one that is not UTF-8 is written as its bytes.
+/// A file name. One that is not UTF-8 is written as bytes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub(crate) enum Name {
@@ -131,8 +135,8 @@ impl Name {
     }
 }
 
-/// What the lines so far come to: each line's checksum covers it, so that no line can be
-/// lost, repeated or moved without being noticed at the next one.
+/// The checksum of the last line, which covers all lines before it. So a line that is lost,
+/// repeated or moved is noticed at the next line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Chain([u8; 8]);
 
@@ -152,11 +156,11 @@ impl<'de> Deserialize<'de> for Chain {
     }
 }
 
-/// Of the checksum of a line, and the space behind it.
+/// Length of a line's checksum and the space after it.
 const MARGIN: usize = 17;
 
 impl Chain {
-    /// Before the first line.
+    /// The value before the first line.
     pub(super) const START: Self = Self([0; 8]);
 
     fn next(self, json: &[u8]) -> Self {
@@ -167,7 +171,7 @@ impl Chain {
         Self(sum)
     }
 
-    /// The next line, with its end.
+    /// The line for the next record, with its line feed.
     pub(super) fn line(&mut self, record: &Record) -> Vec<u8> {
         let json = serde_json::to_vec(record).expect("a record is text, numbers and lists");
         *self = self.next(&json);
@@ -177,7 +181,7 @@ impl Chain {
         line
     }
 
-    /// What a line says, without its end. `None` if it is not the next one.
+    /// Parses a line without its line feed. `None` if it is not the next line.
     pub(super) fn read(&mut self, line: &[u8]) -> Option<Record> {
         let (sum, json) = (line.get(..MARGIN)?, json_of(line)?);
         let next = self.next(json);
@@ -190,8 +194,8 @@ impl Chain {
     }
 }
 
-/// How many bytes of the journal were on the disk before this line was written, if it says that
-/// and can be believed, whatever is before it.
+/// How many bytes of the journal were on the disk before this line was written. `None` if the line
+/// does not say that, or its checksum is wrong. The lines before it do not matter.
 pub(super) fn synced(line: &[u8]) -> Option<u64> {
     match serde_json::from_slice(json_of(line)?).ok()? {
         Record::Synced { bytes, mut after, .. } => after.read(line).map(|_| bytes),
@@ -199,7 +203,7 @@ pub(super) fn synced(line: &[u8]) -> Option<u64> {
     }
 }
 
-/// The text of a line, whether its checksum is right or not.
+/// The JSON of a line, whether its checksum is right or not.
 pub(super) fn json_of(line: &[u8]) -> Option<&[u8]> {
     line.get(MARGIN..)
 }

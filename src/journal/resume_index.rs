@@ -1,4 +1,4 @@
-//! What earlier runs have left in a journal, and beside their outputs.
+//! What earlier runs have left in a journal, and in the directories of their outputs.
 
 use std::collections::{BTreeSet, HashSet};
 use std::fs;
@@ -11,29 +11,30 @@ use crate::write::{self, RunId};
 /// What is learnt while a journal is read.
 #[derive(Debug, Default)]
 pub(super) struct ResumeIndex {
-    /// Of each end of a job, its key and the line that tells it.
+    /// For each end of a job: the job's key, and the offset of the line that records the end, or
+    /// one of the markers below.
     ends: Vec<(u64, u64)>,
-    /// Whether the last session has come to its end, and nothing of it is missing.
+    /// Whether the last session has ended, and none of its records is missing.
     pub(super) has_ended: bool,
-    /// Whether a job whose place is taken by somebody else's file is told from other failed ones.
+    /// Whether the journal distinguishes [`TAKEN`] from other failures.
     tells_taken: bool,
-    /// Begun and neither done nor failed.
+    /// Jobs that were accepted and are neither done nor failed.
     pub(super) unfinished: HashSet<Digest>,
     runs: BTreeSet<RunId>,
-    /// Where the journal lay in its sessions, the last one last.
+    /// The directories of the journal in its sessions, the latest last.
     pub(super) bases: Vec<PathBuf>,
-    /// Where they wrote, as the journal names it.
+    /// The directories of accepted outputs, as the journal names them.
     directories: BTreeSet<PathBuf>,
 }
 
-/// In the place of a line: the job failed.
+/// Instead of an offset: the job failed.
 const FAILED: u64 = u64::MAX;
 
-/// The same: a file of somebody else was in the place of its result.
+/// Instead of an offset: a file of another program was in the place of the result.
 const TAKEN_BY_ANOTHER: u64 = u64::MAX - 1;
 
 impl ResumeIndex {
-    /// The next record, whose line begins at `line`.
+    /// Adds the next record, whose line begins at offset `line`.
     pub(super) fn learn(&mut self, line: u64, record: Record) {
         match record {
             Record::Journal { .. } => {}
@@ -67,10 +68,10 @@ impl ResumeIndex {
         }
     }
 
-    /// Removes the temporary files of earlier runs that were killed. None of them lives: this
-    /// one has the lock that a run keeps to its end.
+    /// Removes the temporary files of earlier runs that were killed. None of these runs is alive:
+    /// this run has the lock, which a run holds until its end.
     pub(super) fn clear_up(&self, base: &Base) {
-        // It was killed here, or before the journal was moved.
+        // The earlier run was killed here, or before the journal was moved.
         let earlier = self.bases.iter().cloned().map(Base::Directory);
         let bases: BTreeSet<Base> = earlier.chain([base.clone()]).collect();
         let directories: BTreeSet<PathBuf> = bases
@@ -81,27 +82,27 @@ impl ResumeIndex {
             for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
                 let writer = write::writer_of(&entry.file_name());
                 if writer.is_some_and(|run| self.runs.contains(&run)) {
-                    // What cannot be removed is in nobody's way.
+                    // A file that cannot be removed does no harm.
                     let _ = fs::remove_file(entry.path());
                 }
             }
         }
     }
 
-    /// The version of the journal decides it.
+    /// The version of the journal decides this.
     pub(super) fn tells_taken(&mut self, so: bool) {
         self.tells_taken = so;
     }
 
-    /// Where the results are told.
+    /// Where the journal has the results.
     pub(super) fn results(self) -> Results {
         let mut ends = self.ends;
-        // Stable: those of one job stay in their order.
+        // The sort is stable: the ends of one job stay in order.
         ends.sort_by_key(|&(key, _)| key);
         let mut results = Vec::with_capacity(ends.len());
         for ends in ends.chunk_by(|one, other| one.0 == other.0) {
             let last = ends.iter().fold(None, |before, &(_, end)| match (end, before) {
-                // Its files of earlier runs are still its own.
+                // The files of the job's earlier results still belong to it.
                 (FAILED, Some(line)) if self.tells_taken => Some(line | HAS_FAILED),
                 (FAILED | TAKEN_BY_ANOTHER, _) => None,
                 (line, _) => Some(line),
@@ -113,25 +114,25 @@ impl ResumeIndex {
     }
 }
 
-/// In the number of a line: the job has failed after that.
+/// Flag in the offset of a line: the job has failed after that line.
 const HAS_FAILED: u64 = 1 << 63;
 
 /// What is known of a job that had a result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Known {
-    /// Where the line begins that tells its last one; it may be of another job with the same half.
+    /// Offset of the line with its last result. That line may be of another job with the same key.
     pub(super) line: u64,
-    /// Whether it was run again after that, and failed.
+    /// Whether the job was run again after that line, and failed.
     pub(super) has_failed: bool,
 }
 
-/// For each job that has had a result, half of its digest and where the line begins that tells
-/// it: 16 bytes. The rest is read when it is asked for.
+/// For each job that has had a result, half of its digest and the offset of the line with the
+/// result: 16 bytes. The line is read when it is needed.
 #[derive(Debug, Default)]
 pub(super) struct Results(Vec<(u64, u64)>);
 
 impl Results {
-    /// How many jobs have one.
+    /// How many jobs have a result.
     pub(super) fn len(&self) -> usize {
         self.0.iter().filter(|(_, line)| line & HAS_FAILED == 0).count()
     }

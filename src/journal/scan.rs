@@ -5,26 +5,25 @@ use std::io::{self, BufRead, Read};
 
 use super::record::{self, ABSOLUTE_SCHEMA, Chain, Record, SCHEMA, UNSYNCED_SCHEMA, json_of};
 
-/// No record is longer, in bytes: a line that is, is none.
+/// The longest record, in bytes: a longer line is not a record.
 const MAX_LINE: u64 = 1 << 20;
 
-/// How far a journal is good.
+/// Where the good part of a journal ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct End {
     /// Bytes of whole records.
     pub(super) good: u64,
-    /// Bytes after them: what was written last, and not to its end.
+    /// Bytes after them: the last write, which was not completed.
     pub(super) torn: u64,
     pub(super) chain: Chain,
     pub(super) version: Version,
 }
 
-/// The version of a journal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Version {
-    /// The first: it names all files absolutely.
+    /// The first, which names all files absolutely.
     Absolute,
-    /// The second: it does not say what is on the disk.
+    /// The second, which does not say what is on the disk.
     Unsynced,
     Current,
 }
@@ -45,15 +44,16 @@ impl Version {
     }
 }
 
-/// Why a file cannot be gone on with.
+/// Why a journal cannot be continued.
 #[derive(Debug)]
 pub(super) enum Unreadable {
     Io(io::Error),
-    /// It does not begin like one.
+    /// The file does not begin like a journal.
     NoJournal,
-    /// Its schema, which this version does not know.
+    /// The journal has this schema, which this version does not know.
     Version(String),
-    /// The line with this number, from one, is wrong, and others follow.
+    /// The line with this number, counted from 1, is wrong, and a later line shows that it is not a
+    /// torn end.
     Damaged(u64),
 }
 
@@ -83,11 +83,11 @@ impl From<io::Error> for Unreadable {
     }
 }
 
-/// Calls `each` with every whole record and the place at which its line begins.
+/// Calls `each` with every whole record and the offset of its line.
 ///
-/// From the first line on that is no record, the journal is torn: its coordinator, or the machine,
-/// ended before that was on the disk, and of what was written after it any part may be missing.
-/// It is damaged if a later line says that the place was on the disk before.
+/// The journal is torn from the first line on that is not a record. Its coordinator or the machine
+/// stopped before this line was on the disk, and any part of what was written after it may be
+/// missing. The journal is damaged if a later line says that this place was already on the disk.
 pub(super) fn scan(
     mut reader: impl BufRead,
     mut each: impl FnMut(u64, Record),
@@ -110,7 +110,7 @@ pub(super) fn scan(
                 end.torn = len;
                 if number == 1 {
                     check_beginning(&line)?;
-                    // No other file is to be taken for one.
+                    // Any other file must not be taken for a torn journal.
                     let is_all = next(&mut reader, &mut line)? == 0;
                     return if is_all { Ok(end) } else { Err(Unreadable::NoJournal) };
                 }
@@ -122,13 +122,13 @@ pub(super) fn scan(
     Ok(end)
 }
 
-/// Reads on to the next end of a line, or as far as a line can be long.
+/// Reads up to the next line feed, or as far as a line may be long.
 fn next(reader: &mut impl BufRead, line: &mut Vec<u8>) -> io::Result<u64> {
     line.clear();
     Ok(reader.take(MAX_LINE).read_until(b'\n', line)? as u64)
 }
 
-/// What is behind line `number`, which is no record.
+/// Reads what follows line `number`, which is not a record.
 fn rest(mut reader: impl BufRead, mut end: End, number: u64) -> Result<End, Unreadable> {
     let mut line = Vec::new();
     loop {
@@ -141,7 +141,7 @@ fn rest(mut reader: impl BufRead, mut end: End, number: u64) -> Result<End, Unre
                 let text = line.strip_suffix(b"\n").unwrap_or(&line);
                 record::synced(text).is_some_and(|bytes| bytes > end.good)
             }
-            // They do not say it: nothing but the last line is taken for torn.
+            // Older versions do not say it: only the last line can be torn.
             Version::Absolute | Version::Unsynced => true,
         };
         if was_synced {
@@ -151,14 +151,14 @@ fn rest(mut reader: impl BufRead, mut end: End, number: u64) -> Result<End, Unre
     }
 }
 
-/// Whether a first line, which is no record, may be the beginning of one.
+/// Checks that a first line, which is not a record, may be the beginning of one.
 fn check_beginning(line: &[u8]) -> Result<(), Unreadable> {
     if let Some(schema) = foreign_schema(line)
         && Version::of(&schema).is_none()
     {
         return Err(Unreadable::Version(schema));
     }
-    // A file that has become longer, and whose bytes were not written, is filled up with zeros.
+    // If a file has become longer but its bytes were not written, the missing bytes are zeros.
     let end = line.iter().rposition(|&byte| byte != 0).map_or(0, |last| last + 1);
     let is_beginning = Version::ALL.iter().any(|version| {
         let mut chain = Chain::START;

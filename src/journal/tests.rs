@@ -39,7 +39,7 @@ fn written(records: &[Record]) -> Vec<Vec<u8>> {
     records.iter().map(|record| chain.line(record)).collect()
 }
 
-/// The same, with a line behind each `each` that says that all before it is on the disk.
+/// The same, with a line after every `each` records that says that all before it is on the disk.
 fn synced(records: &[Record], each: usize) -> Vec<Vec<u8>> {
     let mut chain = Chain::START;
     let mut bytes = 0;
@@ -76,7 +76,7 @@ proptest! {
         prop_assert_eq!((end.good, end.torn), (bytes.len() as u64, 0));
     }
 
-    /// Wherever the coordinator ends, the whole records before that are read.
+    /// Wherever the coordinator is killed, the whole records before that are read.
     #[test]
     fn a_torn_end_costs_one_record(seeds in prop::collection::vec(0_u8.., 0..8), at: prop::sample::Index) {
         let lines = written(&records(&seeds));
@@ -94,7 +94,7 @@ proptest! {
         prop_assert_eq!((end.good, end.torn), (good as u64, (cut - good) as u64));
     }
 
-    /// Whatever part of what was not on the disk is lost: what is before it is read.
+    /// Whatever part of the unsynced bytes is lost: what comes before it is read.
     #[test]
     fn lost_blocks_at_the_end_cost_what_is_after_them(
         seeds in prop::collection::vec(0_u8.., 1..8),
@@ -114,7 +114,7 @@ proptest! {
         prop_assert_eq!(end.good + end.torn, bytes.len() as u64);
     }
 
-    /// A changed byte is never read as something else. It is damage if it was on the disk.
+    /// A changed byte is never read as something else. If it was synced, it is damage.
     #[test]
     fn a_changed_byte_is_noticed(
         seeds in prop::collection::vec(0_u8.., 1..8),
@@ -132,9 +132,9 @@ proptest! {
             Err(Unreadable::Damaged(number)) => prop_assert_eq!(number as usize, line + 1),
             Err(Unreadable::NoJournal | Unreadable::Version(_)) => prop_assert_eq!(line, 0),
             Err(Unreadable::Io(error)) => panic!("{error}"),
-            // Only what nothing behind it says to be on the disk can pass for lost.
+            // Only a line of which no later line says that it is on the disk can pass for lost.
             Ok((found, _)) => {
-                // The first line behind it goes with it, if what parts them was changed.
+                // If the change is in a line feed, the next line is lost, too.
                 let sure = lines.iter().skip(line + 2).any(|line| says_synced(line));
                 prop_assert!(!sure, "line {line}");
                 prop_assert_eq!(found.len(), usize::saturating_sub(line, 1));
@@ -237,7 +237,7 @@ fn drafts_of_dead_runs_go_and_those_of_others_stay() {
     drop(journal);
 }
 
-/// Who goes on after a kill looks for drafts where outputs were accepted.
+/// A run that resumes after a kill searches for drafts in the directories of accepted outputs.
 #[test]
 fn a_directory_is_on_file_before_a_draft_is_in_it() {
     let dir = tempfile::tempdir().unwrap();
@@ -251,7 +251,7 @@ fn a_directory_is_on_file_before_a_draft_is_in_it() {
         journal.expect_drafts(Path::new(output)).unwrap();
         let directory = Path::new(output).parent().unwrap().to_str().unwrap();
         assert!(on_file().contains(&format!("{directory}/")), "{output}");
-        // Once for each directory: nobody wants a write more for each job.
+        // Once per directory: another write per job would cost too much.
         assert_eq!(on_file() != before, output != "/one/b", "{output}");
     }
 }
@@ -277,7 +277,8 @@ fn of_several_ends_of_a_job_the_last_counts() {
     assert_eq!(lines, [None, Some(50), Some(60), None]);
 }
 
-/// What it wrote before it failed is its own; what has taken its place is not.
+/// The files that a job wrote before it failed are its own. A file that has taken their place is
+/// not.
 #[test]
 fn a_job_that_failed_later_is_known_by_what_it_had() {
     let failed = |status: &str| Record::Failed { job: digest(1), status: status.to_owned() };
@@ -301,7 +302,7 @@ fn a_job_that_failed_later_is_known_by_what_it_had() {
     }
 }
 
-/// Nothing else is taken for a beginning that was lost, and emptied.
+/// A lost beginning is emptied. No other file must be taken for one.
 #[test]
 fn a_beginning_that_was_lost_is_told_from_other_files() {
     let first = &written(&records(&[]))[0];
@@ -318,7 +319,7 @@ fn a_beginning_that_was_lost_is_told_from_other_files() {
     }
 }
 
-/// They do not say what is on the disk: damage is not told from what was lost.
+/// Older journals do not say what is on the disk: damage cannot be distinguished from loss.
 #[test]
 fn older_journals_are_refused_where_more_than_the_last_line_is_wrong() {
     let mut old = records(&[1, 2, 3]);
@@ -356,7 +357,7 @@ fn a_journal_of_the_first_version_is_gone_on_with_as_it_is() {
     assert!(matches!(decision, ResumeDecision::Done(_, files) if files == [output.clone()]));
     journal.accept(job, Some(&output));
     journal.begin().unwrap();
-    // What is added is what that version reads.
+    // The new records are in the format of that version.
     let text = std::fs::read_to_string(&path).unwrap();
     assert!(!text.contains("base") && text.contains(&format!("\"{}\"", output.display())));
 }

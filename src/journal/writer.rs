@@ -1,5 +1,4 @@
-//! The end of a journal, where records are added: by the run that keeps it, and by the thread that
-//! brings results to the disk.
+//! Appends records to a journal: for the run that keeps it, and for the committer thread.
 
 use std::fs::{File, Metadata};
 use std::io::{self, ErrorKind, Write};
@@ -12,12 +11,12 @@ use super::{Digest, scan::Version};
 use crate::exit::{Exit, Failure};
 use crate::write::disk::{self, Stored};
 
-/// Adds records. Those of one job come in the order in which they are added; nothing else is
-/// promised of those of several.
+/// Appends records. The records of one job keep their order. There is no promised order between the
+/// records of different jobs.
 #[derive(Clone, Debug)]
 pub(crate) struct Writer {
     path: Arc<Path>,
-    /// The file itself, which is synced while others add to it.
+    /// The file itself, which can be synced while other threads append to it.
     file: Arc<File>,
     tail: Arc<Mutex<Tail>>,
 }
@@ -28,11 +27,11 @@ struct Tail {
     chain: Chain,
     /// Bytes of whole records.
     good: u64,
-    /// Of these, how many are known to be on the disk.
+    /// How many of these are known to be on the disk.
     synced: u64,
-    /// Of these, how many the journal itself says to be there.
+    /// How many of these the journal itself says to be on the disk.
     told: u64,
-    /// Records that are not written yet: they go with the next that has to be.
+    /// Records that are not written yet: the next record that has to be written takes them along.
     pending: Vec<u8>,
     /// Whether this version of the journal can say what is on the disk.
     tells: bool,
@@ -44,7 +43,7 @@ impl Tail {
         self.pending.extend(line);
     }
 
-    /// Says what is on the disk, if that has not been said.
+    /// Adds a record of what is on the disk, if the journal does not say it yet.
     fn tell(&mut self, ended: bool) {
         if self.tells && (ended || self.synced > self.told) {
             self.told = self.synced;
@@ -54,7 +53,7 @@ impl Tail {
 
     fn write(&mut self) -> io::Result<()> {
         if let Err(error) = self.file.write_all(&self.pending) {
-            // Whole records only, as far as it can be had.
+            // Leave only whole records, if possible.
             let _ = self.file.set_len(self.good);
             return Err(error);
         }
@@ -65,10 +64,10 @@ impl Tail {
 }
 
 impl Writer {
-    /// Goes on in `file` after so many bytes of whole records.
+    /// Appends to `file` after this many bytes of whole records.
     ///
     /// # Errors
-    /// When there are no descriptors left.
+    /// When no descriptors are left.
     pub(super) fn new(
         path: &Path,
         file: Stored,
@@ -83,7 +82,7 @@ impl Writer {
     }
 
     fn tail(&self) -> MutexGuard<'_, Tail> {
-        // A thread that panicked with the lock left only whole records.
+        // A thread that panicked while it held the lock has left only whole records.
         self.tail.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -92,17 +91,17 @@ impl Writer {
         self.tail().tells
     }
 
-    /// The file itself: to be synced, or to be read.
+    /// The file itself, to be synced or read.
     pub(crate) fn file(&self) -> &File {
         &self.file
     }
 
-    /// Adds a record. It gets to the file with the next record that is written.
+    /// Adds a record. The next record that has to be written takes it along.
     pub(super) fn add(&self, record: &Record) {
         self.tail().add(record);
     }
 
-    /// Adds the results of jobs.
+    /// Adds the `done` records of jobs and writes them.
     ///
     /// # Errors
     /// When they cannot be written.
@@ -116,14 +115,14 @@ impl Writer {
         tail.write().map_err(|error| self.failed("write", &error))
     }
 
-    /// A journal that nobody finds any more is none: the run ends before it does what it could not
-    /// go on after.
+    /// Fails if the journal has lost its name: no other run could find it. So the run ends before
+    /// it publishes results that no resumed run would know of.
     fn check_place(&self) -> Result<(), Failure> {
         let id = |found: Metadata| (found.dev(), found.ino());
         let here = self.file.metadata().map(id).map_err(|error| self.failed("write", &error))?;
         match self.path.metadata().map(id) {
             Ok(there) if there == here => Ok(()),
-            // Whatever is in the way: the file itself is as it was.
+            // Another error is about the path. The file itself is as it was.
             Err(error) if error.kind() != ErrorKind::NotFound => Ok(()),
             _ => {
                 let show = self.path.display();
@@ -133,13 +132,14 @@ impl Writer {
         }
     }
 
-    /// Adds that a job, whose result was added, has none: it could not be put in its place.
+    /// Adds that a job has no result although its `done` was added: the result could not be put in
+    /// place.
     pub(crate) fn undone(&self, job: Digest, is_taken: bool) {
         let status = if is_taken { TAKEN } else { "failed" }.to_owned();
         self.add(&Record::Failed { job, status });
     }
 
-    /// Hands all records to the operating system. Returns how many bytes are there.
+    /// Hands all records to the operating system. Returns how many bytes the file has now.
     ///
     /// # Errors
     /// When they cannot be written.
@@ -149,44 +149,44 @@ impl Writer {
         Ok(tail.good)
     }
 
-    /// Waits until all records that were written are on the disk.
+    /// Writes all records and waits until they are on the disk.
     ///
     /// # Errors
-    /// When they cannot be brought there.
+    /// When they cannot be synced.
     pub(crate) fn sync(&self) -> Result<(), Failure> {
-        // Others go on to add to it meanwhile.
+        // Other threads may append meanwhile, so only these bytes are known to be synced.
         let good = self.write()?;
         disk::sync_data(&self.file).map_err(|error| self.failed("write", &error))?;
         self.is_synced(good);
         Ok(())
     }
 
-    /// So many bytes are on the disk.
+    /// Notes that this many bytes are on the disk.
     pub(crate) fn is_synced(&self, good: u64) {
         let mut tail = self.tail();
         tail.synced = tail.synced.max(good);
     }
 
-    /// The run is over: brings everything to the disk, and says so.
+    /// Ends the session: syncs everything and adds a record that says so.
     ///
     /// # Errors
-    /// When it cannot be brought there.
+    /// When the records cannot be synced.
     pub(super) fn end(&self) -> Result<(), Failure> {
         self.check_place()?;
         self.sync()?;
         let mut tail = self.tail();
         tail.tell(true);
-        // If that is lost, no more is thought to be missing than might be.
+        // If this record is lost, the next run assumes that records may be missing, which is safe.
         tail.write().map_err(|error| self.failed("write", &error))
     }
 
-    /// Why the run cannot go on.
+    /// The failure that ends the run.
     pub(crate) fn failed(&self, what: &str, error: &io::Error) -> Failure {
         let message = format!("cannot {what} the journal {}: {error}", self.path.display());
         Failure { exit: Exit::JobFailed, message }
     }
 
-    /// The directory that has its name.
+    /// The directory that the journal is in.
     pub(crate) fn directory(&self) -> PathBuf {
         crate::write::directory(&self.path).to_owned()
     }

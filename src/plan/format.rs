@@ -1,4 +1,4 @@
-//! Which format a result has, and which extension its file gets.
+//! The format of a result, and the extension of its file.
 
 use brigade_kernels::{Entry, OutputFormat};
 use brigade_proto::{Params, Value};
@@ -15,28 +15,28 @@ fn image_format(extension: &str) -> Option<&'static str> {
     }
 }
 
-/// Whether files with this extension are something that kernels read or write.
+/// Whether kernels read or write files with this extension.
 pub(super) fn is_known(extension: &str) -> bool {
     let others = ["json", "wav", "bin"];
     image_format(extension).is_some()
         || others.iter().any(|other| other.eq_ignore_ascii_case(extension))
 }
 
-/// Whether two extensions stand for one format, as jpg and jpeg do.
+/// Whether two extensions mean one format, as jpg and jpeg do.
 pub(super) fn is_same(one: &str, other: &str) -> bool {
     one.eq_ignore_ascii_case(other)
         || (image_format(one).is_some() && image_format(one) == image_format(other))
 }
 
-/// Makes `entry` write the format that a file with this extension should have, by
-/// setting its parameter `format` where it has one.
+/// Makes `entry` write the format of this extension, by setting its parameter `format` if it has
+/// one.
 ///
 /// # Errors
-/// When it cannot write that format, in words.
+/// Why it cannot write that format.
 pub(crate) fn choose(entry: &Entry, params: &mut Params, extension: &str) -> Result<(), String> {
     let name = entry.spec.name;
     match entry.spec.output_format {
-        // Bytes of the kernel's own making go by any name.
+        // Bytes in a kernel's own format may have any extension.
         OutputFormat::Fixed("bin") => return Ok(()),
         OutputFormat::Fixed(own) if own.eq_ignore_ascii_case(extension) => return Ok(()),
         OutputFormat::Fixed(own) => {
@@ -63,8 +63,7 @@ pub(crate) fn choose(entry: &Entry, params: &mut Params, extension: &str) -> Res
     }
 }
 
-/// The extension of outputs for which nobody has named one. `None`: that of the
-/// input.
+/// The extension of outputs if the user has named none. `None` means the extension of the input.
 pub(super) fn extension(entry: &Entry, params: &Params) -> Option<&'static str> {
     match entry.spec.output_format {
         OutputFormat::Fixed(own) => Some(own),

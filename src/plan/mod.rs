@@ -1,5 +1,5 @@
-//! From the arguments of `run` to jobs that can start: parameters and inputs are
-//! checked, and every output has a place that is free.
+//! Turns the arguments of `run` into jobs that can start: checks parameters and inputs, and that
+//! every output has a free place.
 
 mod format;
 mod outputs;
@@ -23,7 +23,7 @@ use outputs::Naming;
 #[derive(Debug)]
 pub(crate) struct RunPlan {
     pub(crate) kernel: &'static str,
-    /// Complete.
+    /// Complete, with all defaults.
     pub(crate) params: Params,
     pub(crate) inputs: PlannedInputs,
     naming: Option<Naming>,
@@ -34,7 +34,7 @@ pub(crate) struct RunPlan {
 pub(crate) enum PlannedInputs {
     /// For each job, its files.
     Files(Vec<Vec<PathBuf>>),
-    /// The same made-up inputs for every job.
+    /// The same generated inputs for every job.
     Synthetic { jobs: u64, buffers: Vec<Arc<Buffer>>, size: Option<Size>, seed: u64 },
 }
 
@@ -55,13 +55,13 @@ impl RunPlan {
         }
     }
 
-    /// Where the result of a job goes.
+    /// Where the result of a job goes, if it goes to a file.
     pub(crate) fn output(&self, job: u64) -> Option<PathBuf> {
         self.naming.as_ref().map(|naming| naming.output(job, self.files(job)))
     }
 
-    /// Every file that is read, and the one that is written if there is one. What
-    /// is written into a directory is not listed: it may be without end.
+    /// Every file that is read, and the file that is written if there is only one job. Files in an
+    /// output directory are not listed: their number has no bound.
     pub(crate) fn paths(&self) -> Vec<PathBuf> {
         let mut paths = match &self.inputs {
             PlannedInputs::Files(jobs) => jobs.concat(),
@@ -71,7 +71,7 @@ impl RunPlan {
         paths
     }
 
-    /// Refuses a file that a result would replace; `option` says what it is.
+    /// Refuses a file that a result would replace. `option` is the option that names the file.
     pub(crate) fn check_apart(&self, option: &str, file: Option<&Path>) -> Result<(), Failure> {
         let Some(file) = file else { return Ok(()) };
         let place = write::identity(file);
@@ -103,13 +103,13 @@ impl RunPlan {
         spec
     }
 
-    /// Whether the result of the one job goes to standard output.
+    /// Whether the result of the only job goes to standard output.
     pub(crate) fn is_on_stdout(&self) -> bool {
         matches!(&self.naming, Some(Naming::File(path)) if write::is_stdout(path))
     }
 
-    /// Makes the output directory, if there is one to make: when everything else is known
-    /// to be right. Returns the directories that have a new entry.
+    /// Creates the output directory, if there is one to create. Called when all other checks have
+    /// passed. Returns the directories that have a new entry.
     pub(crate) fn prepare(&self) -> Result<Vec<PathBuf>, Failure> {
         self.naming.as_ref().map_or(Ok(Vec::new()), Naming::prepare)
     }
@@ -154,7 +154,8 @@ pub(crate) fn run(
     Ok(RunPlan { kernel: entry.spec.name, params, inputs, naming })
 }
 
-/// An empty list of files, as of a pattern that matches none, must not pass for made-up inputs.
+/// Refuses an empty list of files, as from a pattern that matches none: it must not silently mean
+/// generated inputs.
 fn refuse_nothing(args: &RunArgs, entry: &Entry) -> Result<(), Failure> {
     let is_wanted = args.synthetic || args.jobs.is_some() || args.size.is_some();
     if is_wanted || entry.spec.inputs.min == 0 {
@@ -190,7 +191,7 @@ fn parse_params(args: &RunArgs, entry: &Entry) -> Result<Params, Failure> {
     Ok(params)
 }
 
-/// The input files, checked, in groups of as many as the kernel reads.
+/// Checks the input files, and groups as many as the kernel reads per job.
 fn group_files(args: &RunArgs, entry: &Entry) -> Result<Vec<Vec<PathBuf>>, Failure> {
     let given = [
         ("--synthetic", args.synthetic),
@@ -208,17 +209,16 @@ fn group_files(args: &RunArgs, entry: &Entry) -> Result<Vec<Vec<PathBuf>>, Failu
     }
     let (min, max) = (entry.spec.inputs.min, entry.spec.inputs.max);
     let count = args.inputs.len();
-    // A kernel with a choice takes all files as one job, if it can.
+    // A kernel that accepts several numbers of inputs takes all files as one job, if it can.
     let per_job = if min == max || count > max { min.max(1) } else { count };
     if max == 0 || count < min || !count.is_multiple_of(per_job) {
-        // Says how many it reads and what.
+        // This error says how many inputs the kernel reads, and which.
         entry.resolve(&Params::new(), count).map_err(Failure::usage)?;
     }
     Ok(args.inputs.chunks(per_job).map(<[PathBuf]>::to_vec).collect())
 }
 
-/// Whether the file is there and can be read. What it holds is the kernel's
-/// business.
+/// Checks that the file exists and can be read. Its contents are for the kernel to check.
 fn check_input(path: &Path) -> Result<(), Failure> {
     let name = path.display();
     let metadata = fs::metadata(path)

@@ -1,5 +1,4 @@
-//! Where results go. Found out, and refused where it would go wrong, before any
-//! job starts.
+//! Decides where results go. Refuses before any job starts what would go wrong.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -17,17 +16,17 @@ use crate::exit::Failure;
 use crate::missing;
 use crate::write::{self, Place, disk};
 
-/// How outputs are called.
+/// How outputs are named.
 #[derive(Debug)]
 pub(super) enum Naming {
-    /// The one job writes this file.
+    /// The only job writes this file.
     File(PathBuf),
     /// Each job writes a file in this directory, named after its first input.
     Directory {
         directory: PathBuf,
-        /// `None`: the input's.
+        /// `None` means the extension of the input.
         extension: Option<String>,
-        /// For synthetic jobs, which are numbered: the kernel and how many digits.
+        /// For synthetic jobs, which are numbered: the kernel, and the number of digits.
         numbered: (&'static str, usize),
     },
 }
@@ -57,7 +56,7 @@ impl Naming {
         }
     }
 
-    /// What was given after `-o`.
+    /// The argument of `-o`.
     pub(super) fn target(&self) -> &Path {
         match self {
             Self::File(path) => path,
@@ -75,8 +74,8 @@ impl Naming {
         }
     }
 
-    /// Makes the directory and tries whether files can be made in it. Returns the directories that
-    /// have a new entry.
+    /// Creates the directory and checks that files can be created in it. Returns the directories
+    /// that have a new entry.
     pub(super) fn prepare(&self) -> Result<Vec<PathBuf>, Failure> {
         let directory = self.directory();
         let cannot = |error: &dyn Display| {
@@ -89,7 +88,7 @@ impl Naming {
         match self {
             Self::Directory { .. } => disk::make_directories(directory)
                 .and_then(|made| write::probe(directory).map(|()| made)),
-            // A file's directory is not made: a wrong name would go unnoticed.
+            // Do not create the directory of a single file: a mistyped name would go unnoticed.
             Self::File(path) => {
                 if let Some(why) = missing::no_directory(directory) {
                     return Err(cannot(&why));
@@ -148,8 +147,8 @@ pub(super) fn plan(
     Ok(naming)
 }
 
-/// Whether results go into a directory: by the name and by what is there, so that one input more
-/// never turns a file into a directory unnoticed.
+/// Whether results go into a directory. The name and what exists decide, so one more input never
+/// turns a file into a directory unnoticed.
 fn is_directory(out: &Path, entry: &Entry, jobs: u64) -> Result<bool, Failure> {
     if out.as_os_str().as_encoded_bytes().ends_with(b"/") || out.is_dir() {
         return Ok(true);
@@ -180,8 +179,8 @@ fn looks_like_a_file(out: &Path, entry: &Entry) -> bool {
     }
 }
 
-/// Refuses two results of one name, files that exist, and a result that takes the
-/// place of an input that another job has yet to read.
+/// Refuses two results with the same name, existing files, and a result that replaces an input
+/// which another job has yet to read.
 fn check(
     args: &RunArgs,
     naming: &Naming,
@@ -192,7 +191,7 @@ fn check(
         PlannedInputs::Files(jobs) => &jobs[job as usize][..],
         PlannedInputs::Synthetic { .. } => &[],
     };
-    // All are in one directory: looked up once, not for each file.
+    // All outputs are in one directory: resolve it once, not for each file.
     let directory = write::identity(&naming.directory().join("x"));
     let identity = |path: &Path| directory.with_file_name(path.file_name().unwrap_or_default());
     let mut read_by = HashMap::new();
@@ -206,7 +205,7 @@ fn check(
         let path = naming.output(job, files(job));
         let place = if path.is_symlink() { write::identity(&path) } else { identity(&path) };
         let show = path.display();
-        // Synthetic jobs are numbered: their names differ by construction.
+        // Synthetic jobs are numbered, so their names differ.
         if let Some(first) = files(job).first()
             && let Some(other) = written_by.insert(place.clone(), first)
         {
@@ -225,12 +224,12 @@ fn check(
             )));
         }
         match write::look(&path) {
-            // With --resume it may be this job's own: the journal knows.
+            // With --resume the file may be this job's own, which the journal knows.
             Ok(Place::Taken) if !args.force && !args.journal.resume => {
                 return Err(Failure::usage(write::exists(&path)));
             }
             Ok(_) => {}
-            // That its directory is not there, or is none, is told when it is to be made.
+            // `Naming::prepare` reports a directory that is missing, or that is not a directory.
             Err(error)
                 if !matches!(error.kind(), ErrorKind::NotADirectory | ErrorKind::NotFound) =>
             {

@@ -20,14 +20,14 @@ fn files(names: &[&str]) -> TempDir {
     dir
 }
 
-/// Plans `brigade run LINE`; `@` stands for the directory.
+/// Plans `brigade run LINE`. `@` is replaced by the directory.
 fn plan(dir: &TempDir, line: &str) -> Result<RunPlan, String> {
     let line = line.replace('@', dir.path().to_str().unwrap());
     let words = ["brigade", "run"].into_iter().chain(line.split_whitespace());
     let cli = Cli::try_parse_from(words).map_err(|error| error.to_string())?;
     let Command::Run(args) = cli.command else { panic!("not a run") };
     let planned = super::run(&args, &Registry::builtin(), Backend::Threads);
-    // As the command does: what is left to refuse is the directory.
+    // As the command does: only the directory remains to be checked.
     let prepared = planned.and_then(|plan| plan.prepare().map(|_| plan));
     prepared.map_err(|failure| failure.message)
 }
@@ -55,8 +55,8 @@ fn one_job_writes_a_file_and_several_a_directory() {
     assert_eq!((&numbered[0][..], &numbered[10][..]), ("n/grayscale-00.npy", "n/grayscale-10.npy"));
 }
 
-/// What OUT is depends on its name and on what is there, and several inputs never turn what was a
-/// file into a directory.
+/// What OUT means depends on its name and on what exists. Several inputs never turn a file into a
+/// directory.
 #[test]
 fn out_is_a_file_or_a_directory_by_its_name_and_what_is_there() {
     let dir = files(&["a.png", "b.png", "old.png", "there/x"]);

@@ -1,6 +1,6 @@
-//! The file operations whose order decides what a loss of power leaves: see README.md beside this
-//! file. Everything that changes or syncs a result or a journal goes through here, so that tests
-//! can record it and build from the record what a disk may hold afterwards.
+//! The file operations whose order decides what a power failure leaves: see README.md beside this
+//! file. Everything that changes or syncs a result or a journal goes through this module. So tests
+//! can record the operations, and build from the record what a disk may hold afterwards.
 
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Write};
@@ -15,7 +15,7 @@ use rustix::io::Errno;
 #[cfg(test)]
 pub(crate) mod record;
 
-/// Tells the recorder of a test what has just been done.
+/// Passes what has just been done to the recorder of a test.
 macro_rules! note {
     ($operation:ident($($what:expr),*)) => {
         #[cfg(test)]
@@ -28,7 +28,7 @@ macro_rules! note {
 pub(crate) struct Stored(File);
 
 impl Stored {
-    /// A device, a pipe or a standard stream, which is written as it is.
+    /// A device, a pipe or a standard stream, which is written directly.
     pub(super) fn special(file: File) -> Self {
         Self(file)
     }
@@ -37,10 +37,10 @@ impl Stored {
         &self.0
     }
 
-    /// Cuts the file off.
+    /// Truncates the file.
     ///
     /// # Errors
-    /// When it cannot be.
+    /// When that fails.
     pub(crate) fn set_len(&self, len: u64) -> io::Result<()> {
         self.0.set_len(len)?;
         note!(SetLen(record::id(&self.0), len));
@@ -60,13 +60,13 @@ impl Write for Stored {
     }
 }
 
-/// Whether files without a name have turned out to be of no use here.
+/// Whether files without names have turned out to be unusable here.
 static NAMES_ARE_NEEDED: AtomicBool = AtomicBool::new(false);
 
-/// A new file that has no name yet: nothing of it is left when this process ends.
+/// Creates a file that has no name yet: nothing of it is left when this process ends.
 ///
 /// # Errors
-/// When no file can be made in `directory`. `Unsupported` when one can be made with a name alone.
+/// When no file can be created in `directory`. `Unsupported` means that a file with a name can be.
 pub(super) fn make_nameless(directory: &Path, mode: u32) -> io::Result<Stored> {
     #[cfg(test)]
     if record::wants_names() {
@@ -79,7 +79,7 @@ pub(super) fn make_nameless(directory: &Path, mode: u32) -> io::Result<Stored> {
     let mut options = File::options();
     options.read(true).write(true).custom_flags(nameless).mode(mode);
     match options.open(directory) {
-        // Without /proc it could never be given a name.
+        // Without /proc the file could never get a name.
         Ok(file) if !own_path(&file).exists() => {
             NAMES_ARE_NEEDED.store(true, Ordering::Relaxed);
             Err(ErrorKind::Unsupported.into())
@@ -88,7 +88,7 @@ pub(super) fn make_nameless(directory: &Path, mode: u32) -> io::Result<Stored> {
             note!(Make(record::id(&file), directory.to_owned(), None));
             Ok(Stored(file))
         }
-        // A kernel that does not know such files takes the directory for the file.
+        // A kernel that does not know O_TMPFILE tries to open the directory as a file.
         Err(error) if [Errno::OPNOTSUPP, Errno::ISDIR, Errno::INVAL].iter().any(is(&error)) => {
             Err(ErrorKind::Unsupported.into())
         }
@@ -101,15 +101,15 @@ fn is(error: &io::Error) -> impl Fn(&Errno) -> bool {
     move |errno| number == Some(errno.raw_os_error())
 }
 
-/// The name under which this process finds one of its open files.
+/// The path by which this process finds one of its open files.
 fn own_path(file: &File) -> PathBuf {
     format!("/proc/self/fd/{}", file.as_raw_fd()).into()
 }
 
-/// Gives a file without a name this one.
+/// Gives a name to a file without one.
 ///
 /// # Errors
-/// When that is taken, or it cannot be done.
+/// When the name is taken, or the file cannot get it.
 pub(super) fn give_name(stored: &Stored, to: &Path) -> io::Result<()> {
     let flags = AtFlags::SYMLINK_FOLLOW;
     linkat(CWD, own_path(&stored.0), CWD, to, flags).inspect_err(|&errno| {
@@ -121,17 +121,17 @@ pub(super) fn give_name(stored: &Stored, to: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// A new file of this name.
+/// Creates a file with this name.
 ///
 /// # Errors
-/// When the name is taken, or no file can be made there.
+/// When the name is taken, or no file can be created there.
 pub(super) fn make(path: &Path, mode: u32) -> io::Result<Stored> {
     let file = File::options().read(true).write(true).create_new(true).mode(mode).open(path)?;
     note!(Make(record::id(&file), path.to_owned(), Some(path.to_owned())));
     Ok(Stored(file))
 }
 
-/// The file of this name, made if it is missing, to be read, and written at its end.
+/// Opens a file to be read and appended to, and creates it if it is missing.
 ///
 /// # Errors
 /// When it cannot be opened.
@@ -141,11 +141,10 @@ pub(crate) fn open_to_append(path: &Path) -> io::Result<Stored> {
     Ok(Stored(file))
 }
 
-/// Makes a directory and those above it that are missing. Returns the directories that have a new
-/// entry.
+/// Creates a directory and its missing parents. Returns the directories that have a new entry.
 ///
 /// # Errors
-/// When one cannot be made.
+/// When one cannot be created.
 pub(crate) fn make_directories(path: &Path) -> io::Result<Vec<PathBuf>> {
     let missing: Vec<&Path> = path.ancestors().take_while(|path| !is_directory(path)).collect();
     fs::create_dir_all(path)?;
@@ -157,34 +156,34 @@ pub(crate) fn make_directories(path: &Path) -> io::Result<Vec<PathBuf>> {
 }
 
 fn is_directory(path: &Path) -> bool {
-    // The empty path is above every relative one.
+    // The empty path is the last ancestor of every relative path.
     path.as_os_str().is_empty() || path.is_dir()
 }
 
-/// Gives a file another name, whatever has that now.
+/// Gives a file another name, and replaces what has that name now.
 ///
 /// # Errors
-/// When that cannot be.
+/// When that fails.
 pub(super) fn rename(from: &Path, to: &Path) -> io::Result<()> {
     fs::rename(from, to)?;
     note!(Rename(from.to_owned(), to.to_owned()));
     Ok(())
 }
 
-/// The same where nothing has that name.
+/// Gives a file another name that nothing has.
 ///
 /// # Errors
-/// When it is taken, or that cannot be.
+/// When the name is taken, or the rename fails.
 pub(super) fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
     renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE)?;
     note!(Rename(from.to_owned(), to.to_owned()));
     Ok(())
 }
 
-/// Two files swap their names.
+/// Swaps the names of two files.
 ///
 /// # Errors
-/// When one is missing, or it cannot be done.
+/// When one is missing, or the exchange fails.
 pub(super) fn exchange(one: &Path, other: &Path) -> io::Result<()> {
     renameat_with(CWD, one, CWD, other, RenameFlags::EXCHANGE)?;
     note!(Exchange(one.to_owned(), other.to_owned()));
@@ -194,7 +193,7 @@ pub(super) fn exchange(one: &Path, other: &Path) -> io::Result<()> {
 /// Gives a file a second name.
 ///
 /// # Errors
-/// When that is taken, or it cannot be done.
+/// When the name is taken, or the link fails.
 pub(super) fn hard_link(from: &Path, to: &Path) -> io::Result<()> {
     fs::hard_link(from, to)?;
     note!(HardLink(from.to_owned(), to.to_owned()));
@@ -204,20 +203,21 @@ pub(super) fn hard_link(from: &Path, to: &Path) -> io::Result<()> {
 /// Removes a file.
 ///
 /// # Errors
-/// When that cannot be.
+/// When that fails.
 pub(super) fn remove(path: &Path) -> io::Result<()> {
     fs::remove_file(path)?;
     note!(Remove(path.to_owned()));
     Ok(())
 }
 
-/// Unit tests make thousands of files, and look at the record of the syncs alone.
+/// Unit tests create thousands of files and check only the record of the syncs, so they do not
+/// sync.
 const SYNCS: bool = !cfg!(test);
 
-/// Waits until what was written to this file is on its disk.
+/// Waits until the contents of this file are on the disk.
 ///
 /// # Errors
-/// When it cannot be brought there.
+/// When they cannot be synced.
 pub(crate) fn sync_data(file: &File) -> io::Result<()> {
     if SYNCS {
         file.sync_data()?;
@@ -226,10 +226,10 @@ pub(crate) fn sync_data(file: &File) -> io::Result<()> {
     Ok(())
 }
 
-/// The same for everything that is on the file system of this file.
+/// Waits until everything on the file system of this file is on the disk.
 ///
 /// # Errors
-/// When something cannot be brought there.
+/// When something cannot be synced.
 pub(crate) fn sync_filesystem(file: &File) -> io::Result<()> {
     if SYNCS {
         syncfs(file)?;
@@ -238,14 +238,14 @@ pub(crate) fn sync_filesystem(file: &File) -> io::Result<()> {
     Ok(())
 }
 
-/// Waits until the names in a directory are on its disk.
+/// Waits until the names in a directory are on the disk.
 ///
 /// # Errors
-/// When they cannot be brought there.
+/// When they cannot be synced.
 pub(crate) fn sync_directory(path: &Path) -> io::Result<()> {
     let directory = File::open(path)?;
     match if SYNCS { directory.sync_all() } else { Ok(()) } {
-        // Some file systems have nothing to do there, and say so.
+        // Some file systems have nothing to sync there, and report that as an error.
         Err(error) if [Errno::INVAL, Errno::OPNOTSUPP].iter().any(is(&error)) => {}
         done => done?,
     }

@@ -1,4 +1,4 @@
-//! A file on its way to its place.
+//! A file that is written before it gets its name.
 
 use std::fs::{File, Metadata, Permissions};
 use std::io::{self, BufWriter, ErrorKind, Write};
@@ -12,35 +12,35 @@ use super::disk::{self, Stored};
 use super::temporary::Temporary;
 use super::{Place, Replace, directory, exists, follow, look, place, remains, reserved, target};
 
-/// A file that is not there until it is published, and goes if it is dropped before that.
-/// A device or a pipe has nothing of that: what is written is there.
+/// A file that does not appear before it is published, and that is removed if it is dropped before
+/// that. A device or a pipe is different: what is written to it is there at once.
 pub(crate) struct Draft {
     file: BufWriter<Stored>,
-    /// As it was named.
+    /// As the user named it.
     path: PathBuf,
     goes: Goes,
     replace: Replace,
 }
 
-/// How what is written gets where it belongs.
+/// How the file gets to its place.
 enum Goes {
-    /// By a new name.
+    /// It gets its name there at the end.
     Sibling(Sibling),
     Directly,
 }
 
 struct Sibling {
-    /// The name that it has until then; none where the file system has files without a name.
+    /// The name of the file until then; `None` if the file system has files without names.
     temporary: Option<Temporary>,
-    /// Of the file itself, where its name is a link to it.
+    /// The path of the file itself: `path` may be a link to it.
     place: PathBuf,
-    /// What was there at first.
+    /// The attributes of the file that was there at the beginning.
     old: Option<Attributes>,
 }
 
 impl Draft {
     /// # Errors
-    /// When no file can be made there.
+    /// When no file can be created there.
     pub(crate) fn of(path: &Path, replace: Replace) -> io::Result<Self> {
         if let Some(what) = reserved(path) {
             return Err(io::Error::other(format!("it is {what}")));
@@ -50,7 +50,7 @@ impl Draft {
             Place::Free | Place::Taken => {
                 let place = follow(path)?;
                 let old = file_at(&place);
-                // Until it has the mode of what it replaces, it is nobody else's.
+                // Until it has the mode of the file that it replaces, only its owner may access it.
                 let mode = if old.is_some() { 0o600 } else { 0o666 };
                 let (temporary, file) = match disk::make_nameless(directory(&place), mode) {
                     Err(error) if error.kind() == ErrorKind::Unsupported => {
@@ -65,26 +65,26 @@ impl Draft {
         Ok(Self { file: BufWriter::new(file), path: path.to_owned(), goes, replace })
     }
 
-    /// What it will be.
+    /// The path that it will have, as the user named it.
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Has the disk begin to write what was written to it.
+    /// Makes the kernel begin to write the file to the disk.
     pub(super) fn start_writeback(&self) {
-        // It is waited for later, and an error is told then.
+        // A later sync waits for it and reports an error.
         let _ = brigade_sys::storage::start_writeback(self.file.get_ref().file());
     }
 
-    /// Nothing more is written to it. It gets the mode and the owner of what it replaces.
+    /// Ends the writing. The file gets the mode and the owner of the file that it replaces.
     ///
     /// # Errors
-    /// When it cannot be written, or something is in its place that is not to be replaced.
+    /// When it cannot be written, or there is a file in its place that must not be replaced.
     pub(crate) fn finish(self) -> io::Result<Finished> {
         let file = self.file.into_inner()?;
         let mut replaces = false;
         if let Goes::Sibling(Sibling { place, old, .. }) = &self.goes {
-            // The kernel does not see to that while another thread makes shared memory.
+            // The kernel does not check this while another thread creates shared memory.
             if let Some(most) = limits::file_size()
                 && file.file().metadata()?.len() > most
             {
@@ -97,7 +97,7 @@ impl Draft {
     }
 }
 
-/// Whether a file is published over another.
+/// Whether a file replaces another when it is published.
 fn is_to_be_replaced(
     place: &Path,
     named: &Path,
@@ -123,22 +123,22 @@ fn taken(named: &Path) -> String {
     if named.is_symlink() { exists(named) } else { "it exists; --force replaces it".to_owned() }
 }
 
-/// A whole file that is not in its place yet.
+/// A complete file that is not in its place yet.
 pub(crate) struct Finished {
     file: Stored,
-    /// As it was named.
+    /// As the user named it.
     path: PathBuf,
     goes: Goes,
     replaces: bool,
 }
 
 impl Finished {
-    /// As it was named.
+    /// The path, as the user named it.
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// What has to be brought to the disk before it is published, if anything.
+    /// What has to be synced before it is published, if anything.
     pub(crate) fn file(&self) -> Option<&File> {
         match self.goes {
             Goes::Sibling(_) => Some(self.file.file()),
@@ -146,7 +146,7 @@ impl Finished {
         }
     }
 
-    /// The directory that has to be brought to the disk after that, if there is one.
+    /// The directory that has to be synced after it is published, if any.
     pub(crate) fn directory(&self) -> Option<&Path> {
         match &self.goes {
             Goes::Sibling(Sibling { place, .. }) => Some(directory(place)),
@@ -154,10 +154,10 @@ impl Finished {
         }
     }
 
-    /// Puts it in its place.
+    /// Puts the file in its place.
     ///
     /// # Errors
-    /// When that cannot be, or something has come there that is not to be replaced.
+    /// When that fails, or a file has appeared there that must not be replaced.
     pub(crate) fn publish(self) -> io::Result<()> {
         let Goes::Sibling(mut beside) = self.goes else { return Ok(()) };
         if !self.replaces {
@@ -169,10 +169,10 @@ impl Finished {
         Ok(())
     }
 
-    /// The same; and when this returns, it is on the disk.
+    /// Publishes the file. When this returns, it is on the disk.
     ///
     /// # Errors
-    /// As above.
+    /// As for [`Finished::publish`], or when it cannot be synced.
     pub(crate) fn publish_durably(self) -> io::Result<()> {
         self.file().map_or(Ok(()), disk::sync_data)?;
         let directory = self.directory().map(Path::to_owned);
@@ -180,8 +180,8 @@ impl Finished {
         directory.map_or(Ok(()), |directory| disk::sync_directory(&directory))
     }
 
-    /// Puts it in its place so that this can be undone: what is replaced is kept until the answer
-    /// is dropped.
+    /// Puts the file in its place so that this can be undone. The replaced file is kept until the
+    /// returned [`Placed`] is dropped.
     ///
     /// # Errors
     /// As for [`Finished::publish`].
@@ -197,10 +197,10 @@ impl Finished {
         }
         let (temporary, _locked) = beside.name(self.file)?;
         let before = match disk::exchange(temporary.path(), &path) {
-            // The temporary name is that of the old file now.
+            // The temporary name is now that of the old file.
             Ok(()) if !temporary.path().is_dir() => Before::Kept(temporary),
             Ok(()) => {
-                // No file takes the place of a directory.
+                // A file must not replace a directory.
                 disk::exchange(temporary.path(), &path)?;
                 return Err(ErrorKind::IsADirectory.into());
             }
@@ -217,7 +217,7 @@ impl Finished {
 }
 
 impl Sibling {
-    /// The name that the file has until it gets its own; and the file, locked.
+    /// The temporary name of the file, and the file, locked.
     fn name(&mut self, file: Stored) -> io::Result<(Temporary, Stored)> {
         if let Some(temporary) = self.temporary.take() {
             return Ok((temporary, file));
@@ -230,7 +230,8 @@ impl Sibling {
         }
     }
 
-    /// Gives the file its own name, where nothing is; what is there is told as it was named.
+    /// Gives the file its own name, if nothing is there. An error says the name as the user gave
+    /// it.
     fn put_new(&mut self, file: Stored, named: &Path) -> io::Result<()> {
         let put = match &self.temporary {
             None => match disk::give_name(&file, &self.place) {
@@ -254,7 +255,7 @@ impl Sibling {
         put
     }
 
-    /// The same bytes with a name, where a file that was made without cannot be given one.
+    /// Copies the bytes to a file with a name, if the nameless file cannot get one.
     fn copy(&self, from: &Stored) -> io::Result<(Temporary, Stored)> {
         let (temporary, mut to) = Temporary::beside(&self.place, 0o600)?;
         let mut bytes = vec![0; 64 << 10];
@@ -270,13 +271,13 @@ impl Sibling {
         }
         let found = from.file().metadata()?;
         keep_attributes(to.file(), Some(Attributes::of(&found)));
-        // What it is a copy of may be there already, and has to be.
+        // The original may be on the disk already, so the copy has to be, too.
         disk::sync_data(to.file())?;
         Ok((temporary, to))
     }
 }
 
-/// Who may do what with a file.
+/// Owner and permissions of a file.
 #[derive(Clone, Copy)]
 struct Attributes {
     mode: u32,
@@ -290,13 +291,13 @@ impl Attributes {
     }
 }
 
-/// Those of the file in a place, if one is there.
+/// The attributes of the file in a place, if there is one.
 fn file_at(place: &Path) -> Option<Attributes> {
     place.symlink_metadata().ok().filter(Metadata::is_file).as_ref().map(Attributes::of)
 }
 
-/// Gives a new file the owner and the mode of the one that it replaces, as far as this user may
-/// and the file system can: where not, it is open to fewer, never to more.
+/// Gives a new file the owner and the mode of the file that it replaces, as far as this user may
+/// and the file system can. If that fails, the new file is open to fewer users, never to more.
 fn keep_attributes(file: &File, old: Option<Attributes>) {
     let (Some(old), Ok(new)) = (old, file.metadata()) else { return };
     let mut mode = old.mode;
@@ -304,32 +305,32 @@ fn keep_attributes(file: &File, old: Option<Attributes>) {
     let is_group_kept =
         (is_owner_kept && new.gid() == old.gid) || fchown(file, None, Some(old.gid)).is_ok();
     if !is_group_kept {
-        // Another group than the old one may do what all may.
+        // A group other than the old one may do only what all users may.
         mode = (mode & !0o070) | ((mode & 0o007) << 3);
     }
     if new.mode() & 0o777 != mode {
-        // The temporary file is its owner's alone: that is what is left.
+        // If this fails, the mode stays that of a temporary file, which only its owner may access.
         let _ = file.set_permissions(Permissions::from_mode(mode));
     }
 }
 
-/// A file that has been put in its place, which can be undone.
+/// A file that was put in its place, which can be undone.
 pub(crate) struct Placed {
     path: PathBuf,
     before: Before,
 }
 
-/// What was in a file's place.
+/// What was in a file's place before.
 enum Before {
     Nothing,
     Kept(Temporary),
-    /// The file system cannot exchange files.
+    /// The old file is lost: the file system cannot exchange files.
     Lost,
 }
 
 impl Placed {
-    /// Leaves the place as it was. Where that cannot be, the file stays: it is whole, and an
-    /// empty place would be no better.
+    /// Restores the place as it was. If that is not possible, the new file stays: it is complete,
+    /// and an empty place would be no better.
     pub(crate) fn undo(self) {
         match self.before {
             Before::Nothing => drop(disk::remove(&self.path)),

@@ -1,4 +1,4 @@
-//! The result of a job on its way to its files: all of them get their names, or none.
+//! The result of a job, as one or more drafts: all of them get their names, or none.
 
 use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
@@ -10,13 +10,13 @@ use super::{Draft, Finished, Place, Placed, Replace, look};
 /// An error, and the file that it concerns.
 pub(crate) type FileError = (PathBuf, io::Error);
 
-/// A result in files that are not in their places yet.
+/// The files of a result, which are not in their places yet.
 #[derive(Default)]
 pub(crate) struct Drafts(Vec<Draft>);
 
 impl Drafts {
-    /// One output for `path`, several for `path` with their number before the extension; and
-    /// the digest of what is in them.
+    /// Writes one output to a draft for `path`; several get their number before the extension.
+    /// Returns the drafts and the digest of their contents.
     ///
     /// # Errors
     /// When one cannot be written.
@@ -51,17 +51,17 @@ impl Drafts {
         self.0.len()
     }
 
-    /// Has the disk begin to write them.
+    /// Makes the kernel begin to write the files to the disk.
     pub(crate) fn start_writeback(&self) {
         for draft in &self.0 {
             draft.start_writeback();
         }
     }
 
-    /// As [`Draft::finish`], for each.
+    /// Calls [`Draft::finish`] for each.
     ///
     /// # Errors
-    /// When one cannot be.
+    /// When one fails.
     pub(crate) fn finish(self) -> Result<FinishedDrafts, FileError> {
         let finished = self.0.into_iter().map(|draft| {
             let path = draft.path().to_owned();
@@ -71,7 +71,7 @@ impl Drafts {
     }
 }
 
-/// A whole result in files that are not in their places yet.
+/// The complete files of a result, which are not in their places yet.
 #[derive(Default)]
 pub(crate) struct FinishedDrafts(Vec<Finished>);
 
@@ -80,10 +80,10 @@ impl FinishedDrafts {
         self.0.iter()
     }
 
-    /// Gives them their names: all, or none.
+    /// Gives the files their names: all, or none.
     ///
     /// # Errors
-    /// When one cannot get its own.
+    /// When one cannot get its name.
     pub(crate) fn publish(mut self) -> Result<(), FileError> {
         if self.0.len() == 1
             && let Some(only) = self.0.pop()
@@ -106,19 +106,19 @@ impl FinishedDrafts {
     }
 }
 
-/// Whether a file of somebody else has kept a result from its place.
+/// Whether a file of another program has kept a result from its place.
 pub(crate) fn is_taken(error: &io::Error) -> bool {
     error.kind() == ErrorKind::AlreadyExists
 }
 
-/// Writes what it digests: a worker that was taken over may change its result meanwhile, so
-/// each byte is read once, into memory of our own.
+/// Digests exactly the bytes that it writes. A compromised worker may change its result meanwhile,
+/// so each byte is read once, into this process's own memory.
 fn copy(from: &[u8], hasher: &mut blake3::Hasher, to: &mut impl Write) -> io::Result<()> {
     let mut own = vec![0; from.len().min(CHUNK)];
     for chunk in from.chunks(CHUNK) {
         let own = &mut own[..chunk.len()];
         own.copy_from_slice(chunk);
-        // Not to be read from where it came from instead.
+        // Prevents the compiler from reading the source again instead.
         let own = std::hint::black_box(&*own);
         hasher.update(own);
         to.write_all(own)?;
@@ -126,10 +126,10 @@ fn copy(from: &[u8], hasher: &mut blake3::Hasher, to: &mut impl Write) -> io::Re
     Ok(())
 }
 
-/// Bytes that are copied at once: they stay in the cache.
+/// Bytes that are copied at a time: they stay in the cache.
 const CHUNK: usize = 64 << 10;
 
-/// `dir/a.npy` -> `dir/a.0.npy`.
+/// Puts a number before the extension: `dir/a.npy` -> `dir/a.0.npy`.
 pub(crate) fn numbered(path: &Path, index: usize) -> PathBuf {
     let mut name = path.file_stem().unwrap_or_default().to_owned();
     name.push(format!(".{index}"));
@@ -165,7 +165,7 @@ mod tests {
         let (failed, _) = drafts.finish().err().unwrap();
         assert_eq!(failed, written[1]);
         assert!(!written[0].exists());
-        // One that comes after that.
+        // A file that appears after the drafts are finished.
         std::fs::remove_file(&written[1]).unwrap();
         let (drafts, _) = Drafts::write(&path, &outputs, Replace::Never).unwrap();
         let finished = drafts.finish().unwrap();
@@ -183,7 +183,7 @@ mod tests {
         let new = [Bytes::from(&b"new"[..]), Bytes::from(&b"new"[..])];
         std::fs::write(&first, "old").unwrap();
         let (drafts, _) = Drafts::write(&path, &new, Replace::Always).unwrap();
-        // Full, so that no file can take its place, as if the disk were.
+        // A directory that is not empty: no file can replace it, as if the disk were full.
         std::fs::create_dir(&second).unwrap();
         std::fs::write(second.join("x"), "").unwrap();
         let (failed, _) = drafts.finish().unwrap().publish().unwrap_err();
@@ -192,7 +192,7 @@ mod tests {
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 2, "nothing else is left");
     }
 
-    /// The bytes are other ones each time that they are looked at.
+    /// The bytes are different each time they are read.
     #[test]
     fn the_digest_is_that_of_the_bytes_that_are_written() {
         struct Shifty([Buffer; 2], AtomicUsize);

@@ -1,4 +1,4 @@
-//! Files that appear whole or not at all, and stay so when the power fails: see README.md beside
+//! Files that appear whole or not at all, and stay so after a power failure: see README.md beside
 //! this file.
 
 pub(crate) mod disk;
@@ -27,7 +27,7 @@ pub(crate) use target::{Place, exists, follow, is_stdout, look, open_in_place};
 use temporary::Temporary;
 pub(crate) use temporary::{RunId, writer_of};
 
-/// Writes `bytes` to `path`, whatever is there now. When this returns, they are on the disk.
+/// Writes `bytes` to `path`, and replaces what is there. When this returns, they are on the disk.
 ///
 /// # Errors
 /// When it cannot be written.
@@ -37,24 +37,24 @@ pub(crate) fn atomically(path: &Path, bytes: &[u8]) -> io::Result<()> {
     draft.finish()?.publish_durably()
 }
 
-/// What becomes of a file that is in the place of another that is published.
+/// What happens to a file in the place of another file that is to be published.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Replace {
-    /// It stays, and the other is not published.
+    /// It stays, and the other file is not published.
     #[default]
     Never,
-    /// The same, unless it is what a loss of power has left of the other.
+    /// It stays, unless it is what a power failure has left of the other file.
     Remains,
     /// It is replaced.
     Always,
 }
 
-/// Whether files can be made in `directory`.
+/// Checks that files can be created in `directory`.
 ///
 /// # Errors
 /// When they cannot.
 pub(crate) fn probe(directory: &Path) -> io::Result<()> {
-    // Without a name, where that is possible: then a kill leaves nothing.
+    // Without a name if possible: then a kill leaves nothing behind.
     let nameless = OFlags::TMPFILE.bits().cast_signed();
     match File::options().write(true).custom_flags(nameless).open(directory) {
         Ok(_) => Ok(()),
@@ -62,19 +62,19 @@ pub(crate) fn probe(directory: &Path) -> io::Result<()> {
     }
 }
 
-/// Whether a file can be put in its place here, without a trace.
+/// Checks that a file can be put in place here. Leaves no trace.
 ///
 /// # Errors
 /// When it cannot.
 pub(crate) fn try_to_replace(path: &Path) -> io::Result<()> {
     match look(path)? {
-        // The other end of a pipe would notice.
+        // The other end of a pipe would notice a check.
         Place::Special => Ok(()),
         Place::Free | Place::Taken => probe(directory(&follow(path)?)),
     }
 }
 
-/// Whether a file can be written here as it is, without a trace.
+/// Checks that a file can be written here directly. Leaves no trace.
 ///
 /// # Errors
 /// When it cannot.
@@ -86,12 +86,12 @@ pub(crate) fn try_in_place(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Waits until what was written to a file as it is, and its name, are on the disk.
+/// Waits until a file that was written directly, and its name, are on the disk.
 ///
 /// # Errors
-/// When they cannot be brought there.
+/// When they cannot be synced.
 pub(crate) fn sync_in_place(path: &Path, file: &File) -> io::Result<()> {
-    // A device or a pipe has nothing of that.
+    // A device or a pipe cannot be synced.
     if !file.metadata()?.is_file() {
         return Ok(());
     }
@@ -107,9 +107,9 @@ pub(crate) fn directory(path: &Path) -> &Path {
     }
 }
 
-/// What `path` will be once it is written: two names for one file compare equal.
+/// The path at which `path` will be written. Two names of one file give equal paths.
 pub(crate) fn identity(path: &Path) -> PathBuf {
-    // What cannot be followed cannot be written either, and is told then.
+    // A link that cannot be followed cannot be written either: the write will report that.
     let path = follow(path).unwrap_or_else(|_| path.to_owned());
     let absolute = std::path::absolute(&path).unwrap_or(path);
     match (absolute.parent(), absolute.file_name()) {

@@ -1,4 +1,4 @@
-//! A finished file gets its name, in one step that nobody can come between.
+//! Gives a finished file its name, in one atomic step if the file system has one.
 
 use std::io::{self, ErrorKind};
 use std::path::Path;
@@ -13,10 +13,10 @@ type Way = fn(&Path, &Path) -> io::Result<()>;
 /// The best first. The later ones are for file systems that lack the earlier ones.
 const WAYS: [Way; 3] = [disk::rename_new, link_new, look_and_rename];
 
-/// Gives `from` the name `to`.
+/// Gives `from` the name `to`, and replaces nothing.
 ///
 /// # Errors
-/// When that is taken, or it cannot be done.
+/// When `to` is taken, or the file cannot get it.
 pub(super) fn put_new(from: &Path, to: &Path) -> io::Result<()> {
     let mut ways = WAYS.iter().peekable();
     loop {
@@ -28,7 +28,8 @@ pub(super) fn put_new(from: &Path, to: &Path) -> io::Result<()> {
     }
 }
 
-/// Whether it may be the way that failed: where it is something else, the next way says so.
+/// Whether the file system may lack the operation. If the error means something else, the next way
+/// fails with it, too.
 pub(super) fn is_lacking(error: &io::Error) -> bool {
     [Errno::INVAL, Errno::NOSYS, Errno::OPNOTSUPP, Errno::PERM, Errno::MLINK, Errno::XDEV]
         .iter()
@@ -40,7 +41,7 @@ fn link_new(from: &Path, to: &Path) -> io::Result<()> {
     disk::remove(from)
 }
 
-/// Somebody may come between the look and the rename.
+/// Not atomic: another program may create `to` between the check and the rename.
 fn look_and_rename(from: &Path, to: &Path) -> io::Result<()> {
     if to.symlink_metadata().is_ok() {
         return Err(ErrorKind::AlreadyExists.into());
@@ -68,7 +69,7 @@ mod tests {
                 (fs::read(&from).unwrap(), fs::read(&to).unwrap()),
                 (b"newer".into(), b"new".into())
             );
-            // A link to nowhere is something, too.
+            // A dangling link counts as taken, too.
             fs::remove_file(&to).unwrap();
             std::os::unix::fs::symlink("nowhere", &to).unwrap();
             assert_eq!(way(&from, &to).unwrap_err().kind(), ErrorKind::AlreadyExists);

@@ -1,17 +1,17 @@
-//! What a loss of power leaves of a file.
+//! What a power failure leaves of a file.
 
 use std::fs::File;
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::FileExt;
 
-/// Bytes that are compared at once: they stay in the cache.
+/// Bytes that are compared at a time: they stay in the cache.
 const CHUNK: usize = 64 << 10;
 
-/// Whether `found` is what may be left of a file with the contents of `whole` whose power failed
-/// before it was on the disk: the same bytes, as far as they go, but for some that were not
-/// written and are zero.
+/// Whether `found` may be what is left of a file with the contents of `whole`, if the power failed
+/// before that file was on the disk. It then has the same bytes up to its end, except for bytes
+/// that were not written and are zero.
 ///
-/// So a file of somebody else is taken for one only if it says nothing else than `whole`.
+/// So a file of another program passes only if it contains nothing else than `whole` does.
 ///
 /// # Errors
 /// When one cannot be read.
@@ -26,7 +26,7 @@ pub(super) fn is_left_of(found: &File, whole: &File) -> io::Result<bool> {
         let part = (len - at).min(CHUNK as u64) as usize;
         let (left, right) = (&mut left[..part], &mut right[..part]);
         match found.read_exact_at(left, at) {
-            // Somebody shortens it at this moment.
+            // Another program is shortening the file at this moment.
             Err(error) if error.kind() == ErrorKind::UnexpectedEof => return Ok(false),
             read => read?,
         }

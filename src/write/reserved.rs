@@ -1,4 +1,5 @@
-//! Files that a run itself depends on, and that no result of it may replace, `--force` or not.
+//! Files that a run itself depends on. No result of the run may replace them, with or without
+//! `--force`.
 
 use std::fs::{File, Metadata};
 use std::io;
@@ -8,15 +9,15 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::identity;
 
-/// What is reserved, in this process: a result is written by way of many hands, and none of them
-/// is to forget it.
+/// The reserved files of this process. They are global because a result is written through many
+/// functions, and none of them must forget to check.
 static RESERVED: Mutex<Vec<Reserved>> = Mutex::new(Vec::new());
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Reserved {
-    /// Its name, with no link in it; nothing if it has none that is known.
+    /// Its path, without links; `None` if no path is known.
     place: Option<PathBuf>,
-    /// Its device and number, if it was there: it may have other names.
+    /// Its device and inode number, if it exists: it may have other names.
     file: Option<(u64, u64)>,
     what: &'static str,
 }
@@ -25,11 +26,11 @@ fn all() -> MutexGuard<'static, Vec<Reserved>> {
     RESERVED.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Keeps a file reserved as long as it lives.
+/// Keeps a file reserved until it is dropped.
 #[derive(Debug)]
 pub(crate) struct Reservation(Reserved);
 
-/// Reserves what is or will be at `path`; `what` it is goes into the error.
+/// Reserves the file that is or will be at `path`. `what` says what it is, for error messages.
 pub(crate) fn reserve(path: &Path, what: &'static str) -> Reservation {
     let found = path.metadata().ok();
     // A device or a pipe is for all.
@@ -37,10 +38,10 @@ pub(crate) fn reserve(path: &Path, what: &'static str) -> Reservation {
     new((!is_special).then(|| identity(path)), found.filter(Metadata::is_file), what)
 }
 
-/// Reserves a file that is open, whatever it is called.
+/// Reserves an open file, whatever its name is.
 ///
 /// # Errors
-/// When it cannot be looked at.
+/// When its metadata cannot be read.
 pub(crate) fn reserve_open(file: &File, what: &'static str) -> io::Result<Reservation> {
     Ok(new(None, Some(file.metadata()?).filter(Metadata::is_file), what))
 }
@@ -61,7 +62,7 @@ impl Drop for Reservation {
     }
 }
 
-/// What a file is reserved for, if it is.
+/// What a file is reserved for, if it is reserved.
 pub(crate) fn reserved(path: &Path) -> Option<&'static str> {
     let all = all();
     if all.is_empty() {

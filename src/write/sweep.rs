@@ -1,6 +1,7 @@
-//! Temporary files that runs have left which were killed.
+//! Removes temporary files of runs that were killed.
 //!
-//! Each is locked by its run as long as that lives; the kernel gives the lock up with the process.
+//! A run locks each of its temporary files as long as it lives; the kernel releases the lock with
+//! the process.
 
 use std::collections::HashSet;
 use std::fs::{self, File};
@@ -13,10 +14,10 @@ use std::sync::{Mutex, PoisonError};
 use super::disk::{self, Stored};
 use super::{RunId, directory, writer_of};
 
-/// Says that the run of this temporary file lives. False if another has taken it for left, and
-/// removed it.
+/// Locks a temporary file, which says that its run is alive. Returns false if another run has taken
+/// the file for a leftover and removed it.
 pub(super) fn keep(file: &Stored, path: &Path) -> bool {
-    // Where there are no locks, nobody will get one.
+    // If the file system has no locks, no other run will get one.
     let _ = file.file().lock();
     let id = |found: fs::Metadata| (found.dev(), found.ino());
     let (Ok(own), Ok(there)) = (file.file().metadata(), path.symlink_metadata()) else {
@@ -25,13 +26,13 @@ pub(super) fn keep(file: &Stored, path: &Path) -> bool {
     id(own) == id(there)
 }
 
-/// Directories, by a hash, that this process has looked through.
+/// Hashes of the directories that this process has swept.
 static SWEPT: Mutex<Option<HashSet<u64>>> = Mutex::new(None);
 
-/// How many are remembered; then all are looked through once more.
+/// How many directories are remembered. After that, all of them are swept once more.
 const MOST: usize = 4096;
 
-/// Removes what dead runs have left beside `path`, the first time.
+/// Removes what dead runs have left beside `path`. Does this only the first time for a directory.
 pub(super) fn once(path: &Path) {
     let directory = directory(path);
     let mut hasher = DefaultHasher::new();
@@ -42,7 +43,7 @@ pub(super) fn once(path: &Path) {
         swept.clear();
     }
     if swept.insert(hasher.finish()) {
-        // What cannot be removed is in nobody's way.
+        // A file that cannot be removed does no harm.
         let _ = sweep(directory);
     }
 }
@@ -66,8 +67,8 @@ fn sweep(directory: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Whether a lock on this file system is seen by all who can see the file: one over a network has
-/// users on other machines.
+/// Whether everyone who can see a file on this file system also sees its locks. A network file
+/// system has users on other machines.
 fn has_locks_for_all(directory: &Path) -> io::Result<bool> {
     // ext2 to ext4, XFS, Btrfs, F2FS, bcachefs, ZFS, tmpfs, overlayfs.
     const LOCAL: [i64; 8] = [
@@ -101,7 +102,7 @@ mod tests {
         once(&dir.path().join("x"));
         assert!(!part(1).exists() && part(2).exists() && own.exists());
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 3);
-        // Once is enough.
+        // A directory is swept only once.
         fs::write(part(1), "half").unwrap();
         once(&dir.path().join("y"));
         assert!(part(1).exists());

@@ -1,4 +1,4 @@
-//! Bringing many files to the disk at once.
+//! Syncs many files together.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -10,12 +10,12 @@ use brigade_sys::storage::start_writeback;
 
 use super::{FileError, disk};
 
-/// From so many files of a file system on it is brought to the disk as a whole: `syncfs` waits for
-/// the disk once, where each file by itself waits for it once more. Below that, whatever else is
-/// written on the file system is not worth waiting for.
+/// With this many files on one file system, the file system is synced as a whole: `syncfs` waits
+/// for the disk once, but syncing each file waits once per file. For fewer files it is not worth
+/// waiting for whatever else is written on the file system.
 const MANY: usize = if cfg!(test) { 3 } else { 8 };
 
-/// Waits until all these files are on their disks. Says for each whether it is.
+/// Waits until all these files are on their disks. Returns the result for each.
 pub(crate) fn files(files: &[&File]) -> Vec<io::Result<()>> {
     let mut results: Vec<io::Result<()>> = files.iter().map(|_| Ok(())).collect();
     let mut disks: BTreeMap<u64, Vec<usize>> = BTreeMap::new();
@@ -29,7 +29,7 @@ pub(crate) fn files(files: &[&File]) -> Vec<io::Result<()>> {
         if indices.len() >= MANY && disk::sync_filesystem(files[indices[0]]).is_ok() {
             continue;
         }
-        // All of them are under way before the first is waited for. An error is told by the wait.
+        // Start to write all of them before waiting for the first. The wait reports an error.
         for &index in &indices {
             let _ = start_writeback(files[index]);
         }
@@ -43,7 +43,7 @@ pub(crate) fn files(files: &[&File]) -> Vec<io::Result<()>> {
 /// Waits until the names in all these directories are on their disks.
 ///
 /// # Errors
-/// When those of one are not.
+/// When those of one directory cannot be synced.
 pub(crate) fn directories(directories: &[PathBuf]) -> Result<(), FileError> {
     let mut few: Vec<PathBuf> = Vec::new();
     if directories.len() < MANY {

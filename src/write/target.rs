@@ -1,7 +1,8 @@
-//! Where a file really goes: links are followed, and what is no file is written as it is.
+//! Where a file really goes. Links are followed, and what is not a regular file is written
+//! directly.
 //!
-//! Renaming a file over a link or a device replaces it: the link's target stays as it was, and
-//! whatever else uses the device loses it.
+//! Renaming a file over a link or a device would replace it: the link's target would stay as it
+//! was, and other users of the device would lose it.
 
 use std::fs::{self, File, FileType, Metadata};
 use std::io::{self, ErrorKind};
@@ -10,25 +11,26 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
-/// What is at a name, links followed.
+/// What a path refers to, with links followed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Place {
-    /// Nothing: a file can be made there.
+    /// Nothing: a file can be created there.
     Free,
     /// A file.
     Taken,
-    /// A device, a pipe or a socket: it is written as it is, and nothing is replaced.
+    /// A device, a pipe, a socket or a standard stream of this process: it is written directly, and
+    /// nothing is replaced.
     Special,
 }
 
-/// Looks at the place of a file that is to be written.
+/// Examines the place of a file that is to be written.
 ///
 /// # Errors
-/// When no file can be there, in words.
+/// Why no file can be there.
 pub(crate) fn look(path: &Path) -> io::Result<Place> {
     match path.metadata() {
         Ok(found) if found.is_dir() => Err(io::Error::other("it is not a file but a directory")),
-        // Overwriting a disk is never what was meant.
+        // Overwriting a whole disk is never intended.
         Ok(found) if found.file_type().is_block_device() => {
             Err(io::Error::other("it is not a file but a block device"))
         }
@@ -39,7 +41,7 @@ pub(crate) fn look(path: &Path) -> io::Result<Place> {
     }
 }
 
-/// Why a file that is there is not written.
+/// Why a file that exists is not written.
 pub(crate) fn exists(path: &Path) -> String {
     let show = path.display();
     match path.is_symlink().then(|| follow(path)) {
@@ -54,10 +56,10 @@ pub(crate) fn exists(path: &Path) -> String {
 /// As many links as the kernel follows.
 const MOST_LINKS: usize = 40;
 
-/// The file that a name stands for: itself, or the end of its links, which need not exist.
+/// The file that a path refers to: the path itself, or the end of its links, which need not exist.
 ///
 /// # Errors
-/// When the links have no end, or one must not be followed.
+/// When the links have no end, or one of them must not be followed.
 pub(crate) fn follow(path: &Path) -> io::Result<PathBuf> {
     let mut place = path.to_owned();
     for _ in 0..MOST_LINKS {
@@ -75,8 +77,9 @@ pub(crate) fn follow(path: &Path) -> io::Result<PathBuf> {
     Err(io::Error::other("its links lead to each other"))
 }
 
-/// The kernel's rule (`protected_symlinks`), which following links by hand goes round: where all
-/// may write, as in /tmp, a link of another user is not followed.
+/// The kernel's rule (`protected_symlinks`), which following links by hand would bypass: in a
+/// directory where all users may write, such as /tmp, a link of another user is followed only if
+/// that user owns the directory.
 fn check_owner(link: &Metadata, directory: &Path) -> io::Result<()> {
     let Ok(found) = directory.metadata() else { return Ok(()) };
     let all_may_write = found.mode() & 0o1002 == 0o1002;
@@ -97,9 +100,9 @@ enum Standard {
     Error,
 }
 
-/// Whether this is what standard output or standard error go to. Opened anew, a file would be
-/// written from its beginning, over what they have written; and a socket cannot be opened.
-/// A device can: each opening of it is as good as the other.
+/// Whether this file is where standard output or standard error goes. If it were opened again, it
+/// would be written from its beginning, over what the stream has written; and a socket cannot be
+/// opened. A character device can be opened again: one open file is as good as another.
 fn standard(found: &Metadata) -> Option<Standard> {
     if found.file_type().is_char_device() {
         return None;
@@ -117,15 +120,15 @@ fn standard(found: &Metadata) -> Option<Standard> {
     }
 }
 
-/// Whether writing here is writing to standard output.
+/// Whether writing here writes to standard output.
 pub(crate) fn is_stdout(path: &Path) -> bool {
     path.metadata().is_ok_and(|found| standard(&found) == Some(Standard::Output))
 }
 
-/// Opens what is no file, or is a standard stream, for writing.
+/// Opens for writing what is not a regular file, or is a standard stream.
 ///
 /// # Errors
-/// When it cannot be opened. A pipe without a reader is waited for.
+/// When it cannot be opened. Opening a pipe waits for its reader.
 pub(super) fn open_special(path: &Path) -> io::Result<File> {
     let found = path.metadata()?;
     let is_socket = |kind: FileType| kind.is_socket();
@@ -139,10 +142,10 @@ pub(super) fn open_special(path: &Path) -> io::Result<File> {
     }
 }
 
-/// Opens a file to be written from its beginning, as `>` of a shell does.
+/// Opens a file to be written from its beginning, as `>` in a shell does.
 ///
 /// # Errors
-/// When that cannot be.
+/// When that fails.
 pub(crate) fn open_in_place(path: &Path) -> io::Result<File> {
     match look(path)? {
         Place::Special => open_special(path),

@@ -1,4 +1,4 @@
-//! Files that are not finished yet: how they are called, and that they go.
+//! Temporary files: their names, and their removal.
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
@@ -13,17 +13,17 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use super::disk::{self, Stored};
 use super::sweep;
 
-/// Which run of the program: no two have the same. A process id would not do: in a container
-/// it is the same every time, and in two of them at once.
+/// Identifies a run of the program: no two runs have the same number. A process id would not do: in
+/// a container it is the same every time, and in two containers at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct RunId(pub(crate) u64);
 
 impl RunId {
-    /// Of this process.
+    /// The id of this process's run.
     pub(crate) fn own() -> Self {
         static OWN: OnceLock<RunId> = OnceLock::new();
         *OWN.get_or_init(|| {
-            // Without randomness, the moment and the process are the best there is.
+            // Without randomness, the time and the process id are the best there is.
             let instead = |_| u128::from(brigade_sys::clock::now()) << 22;
             let number = brigade_sys::random::nonce().unwrap_or_else(instead);
             Self(number as u64 ^ u64::from(std::process::id()))
@@ -58,7 +58,7 @@ impl<'de> Deserialize<'de> for RunId {
     }
 }
 
-/// Which run has made a temporary file, by its name; `None` if it is none.
+/// The run that created a temporary file, by its name; `None` if it is not a temporary file.
 pub(crate) fn writer_of(name: &OsStr) -> Option<RunId> {
     let inner = name.to_str()?.strip_prefix(".brigade-")?.strip_suffix(".part")?;
     let (run, number) = inner.split_once('-')?;
@@ -68,26 +68,27 @@ pub(crate) fn writer_of(name: &OsStr) -> Option<RunId> {
 
 static NEXT: AtomicU64 = AtomicU64::new(0);
 
-/// How many names are tried that somebody else has taken.
+/// How many taken names are skipped before giving up.
 const TRIES: usize = 100;
 
-/// A file of this run, which keeps it locked while it is open, and that is removed when this goes out of scope.
+/// A temporary file of this run. The run keeps it locked while it is open. It is removed when this
+/// is dropped.
 #[derive(Debug)]
 pub(super) struct Temporary(PathBuf);
 
 impl Temporary {
-    /// A new one in the directory of `path`, with this mode less the umask.
+    /// Creates a file in the directory of `path`, with this mode less the umask.
     pub(super) fn beside(path: &Path, mode: u32) -> io::Result<(Self, Stored)> {
         Self::named(path, |name| {
             let file = disk::make(name, mode)?;
-            // Then another name will do.
+            // If the file was removed meanwhile, try another name.
             if sweep::keep(&file, name) { Ok(file) } else { Err(AlreadyExists.into()) }
         })
     }
 
-    /// The same for a file that has no name yet.
+    /// Gives a temporary name to a file that has none yet.
     pub(super) fn of_nameless(path: &Path, file: &Stored) -> io::Result<Self> {
-        // Before it can be found.
+        // Lock it before another run can find it.
         let _ = file.file().lock();
         Ok(Self::named(path, |name| disk::give_name(file, name))?.0)
     }
@@ -99,12 +100,12 @@ impl Temporary {
         sweep::once(path);
         let mut tries = 0;
         loop {
-            // Not made from the file's own name, which may be as long as names can be.
+            // Not made from the file's own name, which may have the maximum length already.
             let number = NEXT.fetch_add(1, Ordering::Relaxed);
             let name = OsString::from(format!(".brigade-{}-{number}.part", RunId::own()));
             let path = path.with_file_name(name);
             match make(&path) {
-                // Only now is it ours, to be removed.
+                // Only now does the name belong to this run, which removes it.
                 Ok(made) => return Ok((Self(path), made)),
                 Err(error) if error.kind() == AlreadyExists && tries < TRIES => {
                     tries += 1;
@@ -118,7 +119,7 @@ impl Temporary {
         &self.0
     }
 
-    /// It has another name now, and nothing is to be removed.
+    /// The file has another name now, so dropping this must remove nothing.
     pub(super) fn forget(mut self) {
         self.0 = PathBuf::new();
     }
@@ -127,7 +128,7 @@ impl Temporary {
 impl Drop for Temporary {
     fn drop(&mut self) {
         if !self.0.as_os_str().is_empty() {
-            // Nothing is to be done if it cannot be removed.
+            // If it cannot be removed, nothing can be done about it.
             let _ = disk::remove(&self.0);
         }
     }
@@ -161,7 +162,7 @@ mod tests {
     fn a_name_that_is_taken_is_passed_over_and_left_alone() {
         let dir = tempfile::tempdir().unwrap();
         let place = dir.path().join("x");
-        // Tests run at once, and count on: some of these are among the next names.
+        // Tests run in parallel and share the counter: some of these are among the next names.
         let next = NEXT.load(Ordering::Relaxed);
         let taken: Vec<PathBuf> = (next..next + 50)
             .map(|number| dir.path().join(format!(".brigade-{}-{number}.part", RunId::own())))

@@ -10,7 +10,7 @@ fn put(path: &Path, bytes: &[u8], replace: Replace) -> io::Result<()> {
     draft.finish()?.publish()
 }
 
-/// On file systems that have files without names, and on those that have none.
+/// Runs a test with files without names, and without such files.
 fn on_both(test: impl Fn()) {
     test();
     disk::record::with_names(test);
@@ -76,7 +76,7 @@ fn what_a_loss_of_power_left_is_replaced_and_another_file_is_not() {
     });
 }
 
-/// A kill or a loss of power before the end leaves nothing that somebody had to remove.
+/// A kill or a power failure before the end leaves nothing that someone would have to remove.
 #[test]
 fn a_file_has_no_name_before_it_is_whole() {
     let dir = tempfile::tempdir().unwrap();
@@ -159,7 +159,7 @@ fn links_are_followed_and_stay() {
         assert!(said.contains("second is a link to") && said.contains("d/file"), "{said}");
         put("second", Always).unwrap();
         assert_eq!(fs::read(at("d/file")).unwrap(), b"new");
-        // Nothing is replaced there.
+        // Nothing is there to be replaced.
         put("dangling", Never).unwrap();
         assert_eq!(fs::read(at("d/new")).unwrap(), b"new");
         for (wrong, said) in
@@ -189,7 +189,7 @@ fn what_is_replaced_hands_on_its_mode_and_owner() {
     for mode in [0o600, 0o640, 0o444, 0o666, 0o755] {
         fs::write(&path, "old").unwrap();
         fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
-        // Only root may give a file away.
+        // Only root may change the owner of a file.
         let is_root = rustix::process::geteuid().is_root();
         let owner = if is_root { 65_534 } else { path.metadata().unwrap().uid() };
         std::os::unix::fs::chown(&path, Some(owner), None).unwrap();
@@ -205,7 +205,7 @@ fn what_is_replaced_hands_on_its_mode_and_owner() {
         assert_eq!(fs::read(&path).unwrap(), b"new");
         fs::remove_file(&path).unwrap();
     }
-    // A new one is as any other program would make it.
+    // A new file has the mode that any other program would give it.
     put(&path, b"x", Never).unwrap();
     let plain = dir.path().join("plain");
     fs::write(&plain, "x").unwrap();

@@ -1,4 +1,4 @@
-//! Many small jobs that go to a worker together, and how many are best.
+//! Batches of small jobs, and how many jobs a batch should have.
 
 use std::iter::Peekable;
 use std::sync::Arc;
@@ -12,8 +12,9 @@ use brigade_proto::{
 use crate::job_state::{CompletionQueue, CompletionSink, End, JobState, Task};
 use crate::load::TINY;
 
-/// Jobs of [`Pool::map`](crate::Pool::map) that travel together. Each keeps its own
-/// outcome and spans; when their worker dies they go on one by one.
+/// Small jobs of [`Pool::map`](crate::Pool::map) that go to one worker as one request. Each job
+/// keeps its own outcome and spans. If the worker dies in the middle of the batch, its jobs go on
+/// one by one.
 #[derive(Debug)]
 pub(crate) struct JobBatch {
     pub(crate) runs: Vec<Run>,
@@ -21,38 +22,38 @@ pub(crate) struct JobBatch {
     pub(crate) completions: Arc<CompletionQueue>,
 }
 
-/// Jobs that follow each other in a batch and have kernel and parameters in common.
+/// Consecutive jobs of a batch with the same kernel and parameters.
 #[derive(Debug)]
 pub(crate) struct Run {
     pub(crate) kernel: KernelId,
     pub(crate) params: Arc<Params>,
     pub(crate) count: usize,
-    /// The inputs of each; none if none of them has any.
+    /// The inputs of each job; empty if the jobs have no inputs.
     pub(crate) inputs: Vec<Vec<Source>>,
 }
 
-/// What a worker says of a batch.
+/// A worker's response to a batch.
 #[derive(Debug)]
 pub(crate) struct BatchResponse {
-    /// When each kernel call returned: eight bytes each, little-endian.
+    /// Begins with one little-endian `u64` for each job: when its kernel returned, in nanoseconds.
     pub(crate) returned: Bytes,
-    /// How many of its jobs were run: the first ones. The worker had no room for the outputs
-    /// of the next one.
+    /// How many jobs were run, counted from the first. The worker had no memory for the next one,
+    /// or no slab for its outputs.
     pub(crate) run: usize,
-    /// Jobs that failed, have outputs or notes, in order.
+    /// Jobs that failed, or that have outputs or notes; in the order of the batch.
     pub(crate) others: Vec<Other>,
 }
 
-/// A job's place in its batch, and what became of it.
+/// A job's index in its batch, its notes, and its result.
 type Other = (u32, Notes, Result<Vec<Bytes>, JobError>);
 
-/// Whether a job may go in a batch: nothing large to carry, and no clock of its own.
+/// Whether a job may join a batch: its inputs are tiny and in memory, and it has no timeout.
 pub(crate) fn is_batchable(inputs: &[Source], has_timeout: bool) -> bool {
     let is_tiny = |source: &Source| matches!(source, Source::Bytes(bytes) if bytes.len() <= TINY);
     !has_timeout && inputs.iter().all(is_tiny)
 }
 
-/// Bytes of an input, as far as they are in memory.
+/// Size of an input in bytes; 0 for a file, which is not in memory yet.
 pub(crate) fn bytes_of(source: &Source) -> usize {
     match source {
         Source::Bytes(bytes) => bytes.len(),
@@ -65,7 +66,8 @@ impl JobBatch {
         Self { runs: Vec::new(), count: 0, completions: Arc::clone(completions) }
     }
 
-    /// Appends a job.
+    /// Appends a job. It joins the last run if kernel and parameters are the same and both have
+    /// inputs or neither has.
     pub(crate) fn push(&mut self, kernel: KernelId, params: &Arc<Params>, inputs: Vec<Source>) {
         self.count += 1;
         let bare = inputs.is_empty();
@@ -84,7 +86,7 @@ impl JobBatch {
         self.runs.push(Run { kernel, params: Arc::clone(params), count: 1, inputs });
     }
 
-    /// Takes away all jobs but the first `count`.
+    /// Keeps the first `count` jobs and returns the others.
     #[cold]
     pub(crate) fn split_off(&mut self, count: usize) -> Self {
         let mut rest = Self::new(&self.completions);
@@ -111,7 +113,8 @@ impl JobBatch {
         rest
     }
 
-    /// Its jobs one by one, all given to a worker already. The first has this number.
+    /// Splits the batch into single tasks, each marked as taken by a worker. The first task has the
+    /// id `first`; the others follow.
     pub(crate) fn dissolve(self, first: JobId, whole: &Task) -> Vec<Task> {
         let mut tasks = Vec::with_capacity(self.count);
         for run in self.runs {
@@ -150,7 +153,7 @@ impl JobBatch {
         self.runs.iter().flat_map(|run| (0..run.count).map(move |i| of(run, i))).collect()
     }
 
-    /// What became of its jobs.
+    /// The outcomes of the jobs, given how the batch ended.
     pub(crate) fn outcomes(&self, whole: &Task, end: End) -> BatchOutcomes {
         let End { result, worker, pid, batch, .. } = end;
         let (returned, run, others) = match batch {
@@ -175,20 +178,20 @@ impl JobBatch {
     }
 }
 
-/// The outcomes of a batch's jobs, each made when it is asked for: to write all of them
-/// to memory first, and to read them from there, takes longer than to make them.
+/// The outcomes of a batch's jobs, each built when the caller asks for it. Writing all outcomes to
+/// memory first and reading them back takes longer than building them.
 #[derive(Debug)]
 pub(crate) struct BatchOutcomes {
     first: JobId,
     next: usize,
     count: usize,
     result: Result<(), JobError>,
-    /// Of the batch as a whole.
+    /// Stamps of the batch as a whole.
     stamps: Stamps,
-    /// When the next job's kernel was called: when the one before it had returned.
+    /// When the kernel of the next job was called: when the kernel before it had returned.
     called: Nanos,
     returned: Bytes,
-    /// How many of its jobs were run: the first ones.
+    /// How many jobs were run, counted from the first.
     run: usize,
     others: Peekable<vec::IntoIter<Other>>,
     bytes_in: Vec<u64>,
@@ -212,10 +215,11 @@ impl Iterator for BatchOutcomes {
         let mut notes = Notes::default();
         let result = match (&self.result, instant) {
             (Ok(()), Some(instant)) => {
-                // After the one before it, and not after the answer.
+                // Clamp what the worker claims: not before the previous job returned, and not after
+                // the response was published.
                 let returned: Nanos =
                     u64::from_le_bytes(*instant).min(stamps.published).max(self.called);
-                // The worker had the jobs before it in the batch until then.
+                // Until then the worker was busy with the earlier jobs of the batch.
                 if place > 0 {
                     stamps.worker_free = self.called;
                 }
@@ -231,7 +235,8 @@ impl Iterator for BatchOutcomes {
                     None => Ok(Vec::new()),
                 }
             }
-            // They would go on elsewhere, if the pool did.
+            // The dispatcher puts jobs that were not run back into the queue, unless the run is
+            // being stopped.
             (Ok(()), None) if place >= self.run => Err(JobError::Cancelled),
             (Ok(()), None) => {
                 let message = "its worker did not say what became of it".to_owned();
@@ -253,12 +258,11 @@ impl Iterator for BatchOutcomes {
     }
 }
 
-/// Outcomes of jobs with consecutive numbers.
+/// Outcomes of jobs with consecutive ids.
 #[derive(Debug)]
 pub(crate) enum Outcomes {
-    /// Of one job, until it is taken.
+    /// One job's outcome, until the caller takes it.
     One(Option<Box<Outcome>>),
-    /// Of a batch.
     Batch(Box<BatchOutcomes>),
 }
 
@@ -267,7 +271,7 @@ impl Outcomes {
         Self::One(Some(Box::new(outcome)))
     }
 
-    /// The number of its next job.
+    /// The id of the next job.
     pub(crate) fn first(&self) -> Option<JobId> {
         match self {
             Self::One(outcome) => outcome.as_ref().map(|outcome| outcome.id),
@@ -277,7 +281,7 @@ impl Outcomes {
         }
     }
 
-    /// How many are left.
+    /// How many outcomes the caller has not taken yet.
     pub(crate) fn len(&self) -> usize {
         match self {
             Self::One(outcome) => usize::from(outcome.is_some()),
@@ -285,7 +289,7 @@ impl Outcomes {
         }
     }
 
-    /// How long they had a worker for themselves.
+    /// How long the jobs occupied their worker, in nanoseconds.
     pub(crate) fn occupied(&self) -> Nanos {
         let stamps = match self {
             Self::One(outcome) => outcome.as_ref().map(|outcome| &outcome.stamps),
@@ -307,47 +311,47 @@ impl Iterator for Outcomes {
     }
 }
 
-/// How many jobs the next batch should have.
+/// Decides how many jobs the next batch has.
 ///
-/// Long enough that handing it over costs little beside computing it; not longer,
-/// because a long batch at the end leaves the other workers idle; and shrinking
-/// towards the end if that is known (guided self-scheduling: Polychronopoulos and
-/// Kuck, IEEE Transactions on Computers C-36(12), 1987).
+/// A batch is long enough that its hand-over costs little compared with its computation. It is no
+/// longer than that, because a long batch at the end leaves the other workers idle. If the number
+/// of remaining jobs is known, batches shrink towards the end (guided self-scheduling:
+/// Polychronopoulos and Kuck, IEEE Transactions on Computers C-36(12), 1987).
 #[derive(Debug)]
 pub(crate) struct BatchSizer {
     slots: usize,
-    /// Jobs of the longest batch.
+    /// Largest number of jobs in a batch.
     most: usize,
-    /// Nanoseconds of a job, smoothed; zero: not known yet.
+    /// Smoothed time per job, in nanoseconds; 0 before the first measurement.
     per_job: f64,
 }
 
-/// Handing over a batch costs about 2 us, of which this is 50 times.
+/// Target duration of a batch, in nanoseconds: about 50 times the 2 us that its hand-over costs.
 const BATCH_NS: f64 = 100_000.0;
 
-/// Chunks in flight for each worker: while the caller goes through the outcomes of one and makes up
-/// the next, a worker has one in hand and the next is there.
+/// Batches in flight for each worker. While the caller goes through the outcomes of one batch and
+/// builds the next, the worker computes a third, and a fourth is ready for it.
 const IN_FLIGHT: usize = 4;
 
 impl BatchSizer {
-    /// For so many workers, and so many jobs in flight.
+    /// For `slots` workers and at most `window` jobs in flight.
     pub(crate) fn new(slots: usize, window: usize) -> Self {
         Self { slots, most: (window / (IN_FLIGHT * slots)).max(1), per_job: 0.0 }
     }
 
-    /// Learns from `count` jobs that took a worker `ns` nanoseconds together.
+    /// Records that `count` jobs together occupied a worker for `ns` nanoseconds.
     pub(crate) fn learn(&mut self, count: usize, ns: Nanos) {
         let measured = (ns as f64 / count.max(1) as f64).max(1.0);
         self.per_job = match self.per_job {
             0.0 => measured,
-            // Longer at once, shorter by and by: a batch that is too long hurts
-            // more than one that is too short.
+            // Follow a longer time at once and a shorter time gradually: a batch that is too long
+            // costs more than one that is too short.
             known if measured > known => measured,
             known => 0.5 * (known + measured),
         };
     }
 
-    /// Jobs in the next batch, if `left` are known to be left.
+    /// Number of jobs in the next batch. `left` is the number of remaining jobs, if it is known.
     pub(crate) fn size(&self, left: Option<usize>) -> usize {
         let best = match self.per_job {
             0.0 => 1,
@@ -434,7 +438,8 @@ mod tests {
             attempts: 1,
         };
         let behind: Vec<Nanos> = outcomes.map(|outcome| outcome.stamps.behind()).collect();
-        // The first behind the job before the batch, until 12; the second behind the first.
+        // The first job waited for the job before the batch, until 12; the second waited for the
+        // first.
         assert_eq!(behind, [2, 40]);
     }
 

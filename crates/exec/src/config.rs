@@ -18,7 +18,7 @@ macro_rules! names {
         pub enum $name { $($(#[$vdoc])* $variant),* }
 
         impl $name {
-            /// All of them.
+            /// All variants, in the order of their declaration.
             pub const ALL: &[Self] = &[$(Self::$variant),*];
 
             /// The name on the command line and in every output format.
@@ -46,17 +46,17 @@ macro_rules! names {
 }
 
 names! {
-    /// How jobs are executed.
+    /// Where and how a pool runs its jobs.
     Backend, "backend" {
-        /// One after another on the thread that submits.
+        /// One after another on the thread that submits them. `submit` returns when the job has
+        /// ended.
         Sync = "sync",
-        /// On one thread with an event loop: waiting jobs overlap, computing jobs
-        /// take turns.
+        /// On one thread with an event loop. Jobs that wait overlap; jobs that compute take turns.
         Async = "async",
-        /// On threads of this process.
+        /// On threads of the calling process.
         Threads = "threads",
-        /// On threads of which only one computes at a time, as under a global
-        /// interpreter lock. Waiting releases the lock.
+        /// On threads of the calling process, only one of which computes at a time, as under a
+        /// global interpreter lock. A kernel that waits releases the lock.
         ThreadsGil = "threads-gil",
         /// In worker processes.
         Processes = "processes",
@@ -64,100 +64,109 @@ names! {
 }
 
 names! {
-    /// How a job's bytes reach a worker process.
+    /// How payloads (inputs and outputs) travel to and from a worker process.
     Transport, "transport" {
-        /// Inside the message.
+        /// Inside the messages of the control channel.
         Inline = "inline",
-        /// Each large buffer in a shared memory region of its own, made for the job.
+        /// Each large payload in a shared memory region of its own, made for the job.
         Shm = "shm",
-        /// In slabs of long-lived shared regions that are used again and again;
-        /// orders and answers go through rings in shared memory, without a system
-        /// call while both sides are busy.
+        /// In slabs of long-lived shared memory regions, which are reused. Requests and responses
+        /// go through rings in shared memory, without a system call while both sides are busy.
         Arena = "arena",
     }
 }
 
 names! {
-    /// How a worker process comes to be.
+    /// How a worker process is started.
     StartMethod, "start method" {
-        /// The executable is started afresh.
+        /// Each worker is a new start of the executable.
         Spawn = "spawn",
-        /// It is forked from a small, single-threaded process that was started once and
-        /// has everything ready that all workers have in common. Linux only.
+        /// Each worker is forked from the fork server: a small, single-threaded process that was
+        /// started once and has everything ready that all workers share. Linux only.
         Forkserver = "forkserver",
     }
 }
 
 names! {
-    /// What a worker's sandbox has to be made of.
+    /// How complete a worker's sandbox must be.
     Sandbox, "sandbox" {
-        /// All parts; a kernel that lacks one is refused.
+        /// All parts are required. The pool does not start if the operating system kernel lacks
+        /// one.
         Strict = "strict",
-        /// The parts that the kernel has; which it lacks is logged.
+        /// A worker uses the parts that the operating system kernel offers. The pool logs missing
+        /// parts.
         BestEffort = "best-effort",
     }
 }
 
-/// What a pool is made of. [`PoolBuilder`](crate::PoolBuilder) fills it in.
+/// Settings of a pool. [`PoolBuilder`](crate::PoolBuilder) fills them in, and [`PoolConfig::check`]
+/// validates them.
 #[derive(Clone, Debug)]
 pub struct PoolConfig {
-    /// How jobs are executed.
+    /// Where and how jobs run.
     pub backend: Backend,
-    /// How many slots. Always 1 for `sync` and `async`.
+    /// Number of workers, from 1 to 1024. The backends `sync` and `async` always have 1; see
+    /// [`PoolConfig::slots`].
     pub workers: usize,
-    /// How bytes reach a worker process.
+    /// How payloads travel to and from a worker process.
     pub transport: Transport,
-    /// How a worker process comes to be.
+    /// How a worker process is started.
     pub start_method: StartMethod,
-    /// Most shared memory that the arena may take, in bytes; a job that does not
-    /// fit goes by `shm`. `None`: a quarter of the memory that this process may use.
+    /// Upper limit of the arena's shared memory, in bytes. A job that does not fit uses regions of
+    /// its own, as with [`Transport::Shm`]. `None`: a quarter of the memory that this process may
+    /// use.
     pub arena_limit: Option<u64>,
-    /// How long a worker, and who waits for one, looks for work before it sleeps.
-    /// Zero: it sleeps at once. `None`: about as long as waking it takes, which is
-    /// measured once.
+    /// How long a worker, and a caller that waits for one, polls before it sleeps. Zero: it polls
+    /// 100 times and then sleeps. `None`: about as long as a wake-up takes, which is measured once
+    /// per process.
     pub spin: Option<Duration>,
-    /// Jobs assigned to one worker process at a time: the next is already there
-    /// when one ends.
+    /// Jobs assigned to one worker process at a time, from 1 to 16. With 2 or more, the next job is
+    /// already there when one ends.
     pub depth: usize,
-    /// Jobs that may wait for a worker; `submit` blocks beyond.
+    /// Jobs that may wait for a worker, from 1 to 2^24. `submit` blocks while the queue is full.
     pub queue: usize,
-    /// How long a kernel may run, from its call; a job's own timeout goes first.
+    /// How long a kernel may run, from its call. Reading the inputs of its job has the same limit,
+    /// counted separately. A job's own timeout takes precedence. `None`: no limit.
     pub timeout: Option<Duration>,
-    /// How often a job is given to another worker process after one died with it
-    /// in hand.
+    /// How often a job is given to another worker process after its worker died with the job in
+    /// hand.
     pub retries: u32,
-    /// Deaths of worker processes in a row, with no job completed in between, after which
-    /// the pool gives up. Workers that die together count once, and those that had a
-    /// job in hand do not: `retries` bounds them.
+    /// The pool gives up after more deaths of worker processes in a row than this, with no job
+    /// completed in between. Workers that die together count once. Workers that had a job in hand
+    /// do not count: `retries` bounds those. The pool does not give up while another worker has a
+    /// job.
     pub max_restarts: u32,
-    /// How long a worker process may take to take up a job that it was given, or be stopped,
-    /// before it is taken for hung, killed and replaced.
+    /// How long a worker process may take to begin a job that it was given, or may be stopped by a
+    /// signal. After that the supervisor assumes that it hangs, kills it and replaces it.
     pub heartbeat: Duration,
-    /// Jobs after which a worker process is replaced by a fresh one.
+    /// A worker process is replaced after this many jobs, or up to an eighth fewer, so that not all
+    /// workers are replaced at once. At least 1. `None`: never.
     pub max_jobs_per_worker: Option<u64>,
-    /// Private memory that a job may have in a worker process, in bytes. A worker that
-    /// holds half of it after a job is replaced by a fresh one.
+    /// Private memory that a job may use in a worker process, in bytes, from 4 MiB to 2^50. A job
+    /// that needs more fails with [`JobError::MemoryLimit`](brigade_proto::JobError::MemoryLimit).
+    /// A worker that still holds half of the limit after a job is replaced. `None`: no limit.
     pub memory_limit: Option<u64>,
-    /// Processor time that a job may use in a worker process.
+    /// Processor time that a job may use in a worker process. A job that uses more fails with
+    /// [`JobError::CpuLimit`](brigade_proto::JobError::CpuLimit). `None`: no limit.
     pub cpu_limit: Option<Duration>,
     /// Which files jobs may name as inputs.
     pub readable: Arc<Readable>,
-    /// Shut worker processes in: no file system, no network, no programs, no processes.
+    /// Sandbox for worker processes: no file system, no network, no other programs, no new
+    /// processes. `None`: no sandbox.
     pub sandbox: Option<Sandbox>,
-    /// Each worker process can read the inputs of its own jobs alone, and has regions of its own for
-    /// them. The sandbox implies it.
+    /// Each worker process can read only the inputs of its own jobs, which lie in regions of its
+    /// own. The sandbox implies it.
     pub own_inputs: bool,
-    /// Bind worker n to the n-th usable core.
+    /// Bind worker n to the n-th core that this process may use, wrapping around.
     pub pin: bool,
-    /// How long a worker process may take to start and shake hands.
+    /// How long a worker process may take to start and to complete the handshake.
     pub start_deadline: Duration,
-    /// The program that is started as a worker; `None`: this executable.
+    /// The program that is started as a worker. `None`: this executable.
     pub worker_program: Option<PathBuf>,
-    /// Variables that worker processes have in their environment beside what they need to run.
+    /// Variables in the environment of worker processes, besides those that they need to run.
     pub environment: Environment,
-    /// What workers are forked from with [`StartMethod::Forkserver`]; its program and its environment
-    /// count, not `worker_program` and `environment`. `None`: a process that the pool starts for
-    /// itself.
+    /// The fork server for [`StartMethod::Forkserver`]. Its program and environment apply, not
+    /// `worker_program` and `environment`. `None`: the pool starts a fork server of its own.
     pub fork_server: Option<ForkServer>,
 }
 
@@ -191,11 +200,11 @@ impl Default for PoolConfig {
     }
 }
 
-/// The least memory limit, in bytes: a worker's own messages take up to half of it.
+/// Smallest memory limit, in bytes. A worker's own messages take up to half of it.
 pub(crate) const LEAST_MEMORY: u64 = 4 << 20;
 
 impl PoolConfig {
-    /// How many slots the backend really has.
+    /// Number of slots: `workers`, or 1 for `sync` and `async`.
     pub fn slots(&self) -> usize {
         match self.backend {
             Backend::Sync | Backend::Async => 1,
@@ -203,12 +212,12 @@ impl PoolConfig {
         }
     }
 
-    /// Whether each worker has the regions of its inputs to itself.
+    /// Whether each worker has input regions of its own, which no other worker can read.
     pub(crate) fn has_own_inputs(&self) -> bool {
         self.own_inputs || self.sandbox.is_some()
     }
 
-    /// What its workers are bound to.
+    /// The limits that the handshake tells each worker.
     pub(crate) fn bounds(&self) -> Bounds {
         Bounds {
             memory: self.memory_limit,
@@ -221,10 +230,11 @@ impl PoolConfig {
         executor::spin_policy(self.spin)
     }
 
-    /// Whether a pool can be like that.
+    /// Checks that every setting is valid and that the backend supports it.
     ///
     /// # Errors
-    /// [`PoolError::Config`] and [`PoolError::NeedsProcesses`], with the flag that is wrong.
+    /// [`PoolError::Config`], [`PoolError::Variable`] or [`PoolError::NeedsProcesses`], with the
+    /// flag or variable that is wrong.
     pub fn check(&self) -> Result<(), PoolError> {
         let within = |what, flag, value: u64, allowed: RangeInclusive<u64>| {
             if allowed.contains(&value) {
@@ -249,8 +259,8 @@ impl PoolConfig {
         self.check_isolation()
     }
 
-    /// What cannot be had inside the caller's process is refused, not left out: somebody
-    /// may rely on it.
+    /// Refuses limits and the sandbox for a backend that runs kernels in the caller's process. The
+    /// caller may rely on them, so they must not be ignored silently.
     fn check_isolation(&self) -> Result<(), PoolError> {
         let asked = [
             ("--memory-limit", self.memory_limit.is_some()),

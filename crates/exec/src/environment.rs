@@ -1,31 +1,31 @@
-//! What worker processes have in their environment.
+//! The environment of worker processes.
 //!
-//! The coordinator's may hold secrets: keys, tokens, passwords. A worker reads what others have
-//! written, and with a sandbox it is to learn nothing beside that; so it starts with nothing of it
-//! but what it needs to run, and what it is given by name.
+//! The coordinator's environment may hold secrets: keys, tokens, passwords. A worker reads
+//! untrusted input, and a sandboxed worker must learn nothing else. So a worker starts with only
+//! the variables that it needs to run and those that the caller names.
 
 use std::collections::BTreeMap;
 use std::env;
 use std::ffi::{OsStr, OsString};
 
-/// What a program needs to start and to find others, in the same way as the coordinator.
+/// Variables that a program needs to start, and to find other programs as the coordinator does.
 const NEEDED: &[&str] = &[
-    // Wrappers around the worker program (`--worker-program`) start others by name.
+    // A wrapper around the worker program (`--worker-program`) starts other programs by name.
     "PATH",
     "LANG",
     "TMPDIR",
-    // The dynamic loader and the C library, here and on macOS.
+    // The dynamic loader and the C library, on Linux and macOS.
     "LD_LIBRARY_PATH",
     "LD_PRELOAD",
     "GLIBC_TUNABLES",
     "DYLD_LIBRARY_PATH",
     "DYLD_FALLBACK_LIBRARY_PATH",
     "DYLD_INSERT_LIBRARIES",
-    // Rust's runtime.
+    // The Rust runtime.
     "RUST_BACKTRACE",
     "RUST_LIB_BACKTRACE",
     "RUST_MIN_STACK",
-    // Where a build that measures coverage writes it to, and the sanitizers' settings.
+    // Where a coverage build writes its profile, and the settings of the sanitizers.
     "LLVM_PROFILE_FILE",
     "ASAN_OPTIONS",
     "ASAN_SYMBOLIZER_PATH",
@@ -35,33 +35,38 @@ const NEEDED: &[&str] = &[
     "UBSAN_OPTIONS",
 ];
 
-/// Brigade's own settings, the parts of the locale, the C library's allocator.
+/// Prefixes of needed variables: Brigade's own settings, the locale, the C library's allocator.
 const NEEDED_FAMILIES: &[&str] = &["BRIGADE_", "LC_", "MALLOC_"];
 
-/// What Brigade itself tells a process that it starts. `--env` may not set these.
+/// Prefixes of variables that Brigade sets in a process that it starts. `--env` may not set these.
 const OWN: &[&str] = &["BRIGADE_WORKER_", "BRIGADE_TEMPLATE"];
 
-/// Variables that worker processes have beside what they need to run (`PATH`, `LANG`, `LC_*`,
-/// `TMPDIR`, `BRIGADE_*`, what the loader, the runtime and sanitizers read): nothing else of the
-/// coordinator's environment is in their memory.
+/// Variables for worker processes, besides those that they need to run: `PATH`, `LANG`, `LC_*`,
+/// `TMPDIR`, `BRIGADE_*`, and what the loader, the C library, the Rust runtime and the sanitizers
+/// read. A worker has nothing else of the coordinator's environment in its memory.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Environment {
-    /// `None`: the coordinator's own value, if it has one when the worker starts.
+    /// `None`: the value that the coordinator has when the worker starts, if it has one.
     variables: BTreeMap<OsString, Option<OsString>>,
 }
 
 impl Environment {
-    /// Lets the coordinator's value of a variable through.
+    /// Passes a variable on to workers, with the value that the coordinator has when a worker
+    /// starts. Replaces an earlier [`Environment::set`] of the same name.
+    /// [`PoolConfig::check`](crate::PoolConfig::check) reports names that are not allowed.
     pub fn pass(&mut self, name: impl Into<OsString>) {
         self.variables.insert(name.into(), None);
     }
 
-    /// Sets a variable.
+    /// Sets a variable in workers. Replaces an earlier [`Environment::pass`] of the same name, and
+    /// the coordinator's value. [`PoolConfig::check`](crate::PoolConfig::check) reports names and
+    /// values that are not allowed.
     pub fn set(&mut self, name: impl Into<OsString>, value: impl Into<OsString>) {
         self.variables.insert(name.into(), Some(value.into()));
     }
 
-    /// A name that no variable can have, or that is Brigade's own.
+    /// The first variable that is not allowed, and why: its name or value is impossible, or the
+    /// name is Brigade's own.
     pub(crate) fn refused(&self) -> Option<(&OsStr, &'static str)> {
         self.variables.iter().find_map(|(name, value)| {
             let (bytes, value) = (name.as_encoded_bytes(), value.as_deref().unwrap_or_default());
@@ -78,7 +83,7 @@ impl Environment {
         })
     }
 
-    /// The variables of a worker that starts now.
+    /// The environment of a worker that starts now. If a name occurs twice, the last value counts.
     pub(crate) fn of_worker(&self) -> Vec<(OsString, OsString)> {
         let is_needed = |name: &OsStr| {
             let bytes = name.as_encoded_bytes();
@@ -91,7 +96,7 @@ impl Environment {
             .variables
             .iter()
             .filter_map(|(name, value)| value.as_ref().map(|value| (name.clone(), value.clone())));
-        // What is set comes later, and wins.
+        // Variables that were set come last, so they win.
         own.chain(set).collect()
     }
 }
@@ -106,7 +111,7 @@ mod tests {
 
     #[test]
     fn nothing_is_passed_on_but_what_is_needed_and_what_is_named() {
-        // Cargo has set it for this test; no worker needs it.
+        // Cargo sets this variable for the test. No worker needs it.
         let name = "CARGO_PKG_NAME";
         let value = |environment: &Environment, name: &str| {
             let found = environment.of_worker().into_iter().rfind(|(found, _)| found == name);

@@ -9,36 +9,35 @@ use serde::Serialize;
 use crate::job_state::{JobState, Task, Waitable};
 use crate::{Backend, PoolError, SubmitError, wakeup_latency};
 
-/// A way to execute jobs. [`Pool`](crate::Pool) is the face that callers see;
-/// what differs between backends is behind this trait, and one conformance suite
-/// runs against all of them.
+/// A backend. Callers use [`Pool`](crate::Pool); this trait hides the differences between backends.
+/// One conformance suite runs against all of them.
 ///
-/// Duties of an implementation:
-/// - a task that was accepted is finished exactly once, whatever happens;
-/// - tasks are taken in the order of submission;
-/// - a task whose job state cannot be taken ([`JobState::take`]) was cancelled and is
-///   dropped;
-/// - spans are stamped as [`brigade_proto::Span`] defines them.
+/// An implementation
+/// - finishes each accepted task exactly once, whatever happens;
+/// - takes tasks in the order of submission;
+/// - drops a task whose job state it cannot take ([`JobState::take`]): the job was cancelled;
+/// - stamps spans as [`brigade_proto::Span`] defines them.
 pub(crate) trait Executor: Send + Sync {
-    /// Queues a task. Blocks while the queue is full if `block`.
+    /// Queues a task. With `block`, waits while the queue is full.
     ///
     /// # Errors
-    /// [`SubmitError::Full`] (only without `block`) and [`SubmitError::Closed`].
-    /// The task is dropped unfinished.
+    /// [`SubmitError::Full`] (only without `block`) and [`SubmitError::Closed`]. The task is then
+    /// dropped without an outcome.
     fn submit(&self, task: Task, block: bool) -> Result<(), SubmitError>;
 
-    /// Memory that workers see; `None` if there is none.
+    /// Shared memory for an input, which workers read in place. `None` if the backend has none, or
+    /// none is free.
     fn alloc(&self, _len: usize) -> Option<ArenaSlab> {
         None
     }
 
-    /// Whether tasks may stand for batches.
-    fn takes_chunks(&self) -> bool {
+    /// Whether a task may carry a batch.
+    fn takes_batches(&self) -> bool {
         false
     }
 
-    /// Waits until something is there that a job of this executor brings, for at
-    /// most `limit`.
+    /// Waits until `wanted` is ready, for at most `limit`. `wanted` depends on jobs of this
+    /// executor, so the waiting thread may collect their answers itself.
     fn wait(&self, wanted: &dyn Waitable, limit: Option<Duration>) {
         wait_patiently(wanted, limit);
     }
@@ -46,29 +45,29 @@ pub(crate) trait Executor: Send + Sync {
     /// Waits until all workers are ready.
     ///
     /// # Errors
-    /// Why they will never be.
+    /// Why they will never be ready.
     fn ready(&self) -> Result<(), Arc<PoolError>> {
         Ok(())
     }
 
-    /// A running job was cancelled: end it if that is possible.
+    /// Ends a running job that was cancelled, if the backend can.
     fn cancel_running(&self, job_state: &Arc<JobState>);
 
-    /// Stops worker processes until [`Executor::resume`]. Threads of this process need nothing:
-    /// they stop with it.
+    /// Stops worker processes (SIGSTOP) until [`Executor::resume`]. In-process backends do nothing:
+    /// their threads stop with the process.
     fn pause(&self) {}
 
-    /// Has worker processes go on.
+    /// Continues worker processes after [`Executor::pause`].
     fn resume(&self) {}
 
-    /// Ends the run early. Idempotent.
+    /// Ends the run early; [`Stop`] says how. Idempotent.
     fn stop(&self, how: Stop);
 
-    /// Start-up times and, for processes, what ended the pool.
+    /// How long the start took, how many workers were restarted, and why the pool gave up.
     fn status(&self) -> Status;
 
-    /// Waits until all accepted tasks are finished, then ends all workers.
-    /// Idempotent.
+    /// Waits until all accepted tasks are finished, then ends all workers. Returns one report per
+    /// slot. Idempotent.
     fn close(&self) -> Vec<WorkerReport>;
 }
 
@@ -87,50 +86,53 @@ pub(crate) fn wait_patiently(wanted: &dyn Waitable, limit: Option<Duration>) {
     }
 }
 
-/// How somebody waits before it sleeps: `--spin`, or about what waking it costs.
+/// How a thread polls before it sleeps: for `spin`, or by default for about the cost of a wake-up.
 pub(crate) fn spin_policy(spin: Option<Duration>) -> SpinPolicy {
     SpinPolicy { spins: 100, yields: spin.unwrap_or_else(wakeup_latency::cost) }
 }
 
-/// How a run is ended early.
+/// How to end a run early.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Stop {
-    /// Jobs that wait in the queue are cancelled, running ones finish.
+    /// Cancels jobs that wait in the queue or for an input. Running jobs finish.
     Drain,
-    /// Running jobs are cancelled too: worker processes are killed, and kernels
-    /// in this process are asked to stop.
+    /// Cancels running jobs as well: worker processes are killed, and kernels in this process are
+    /// asked to stop.
     Kill,
 }
 
-/// What a pool knows of itself.
+/// The state of a pool.
 #[derive(Debug, Default)]
 pub struct Status {
-    /// Pool creation asked for until all workers were ready.
+    /// Time from the request for the pool until all workers were ready. Zero while a pool of worker
+    /// processes is still starting.
     pub startup: Duration,
-    /// Worker processes started after the first ones.
+    /// Worker processes started in addition to the first one of each slot.
     pub restarts: u64,
-    /// Why the pool gave up, if it did.
+    /// Why the pool gave up; `None` if it did not.
     pub gave_up: Option<Arc<PoolError>>,
 }
 
-/// What one worker did, from start to end.
+/// What one slot did, from the pool's start to its end. If its worker process was replaced, the
+/// totals cover all processes of the slot.
 #[derive(Clone, Debug, Serialize)]
 pub struct WorkerReport {
-    /// The slot.
+    /// Index of the slot.
     pub worker: WorkerId,
-    /// The process; the last one, if it was replaced.
+    /// Process id of the worker; of the last one, if it was replaced.
     pub pid: u32,
-    /// Jobs that were finished.
+    /// Number of jobs that the slot finished.
     pub jobs: u64,
-    /// Nanoseconds in which it had a job in hand.
+    /// Time with a job in hand, in nanoseconds. In-process backends include the reading of its
+    /// inputs. Jobs that overlap (`async`) each count in full.
     pub busy_ns: u64,
-    /// Nanoseconds from the pool's creation until it was ready for the first time.
+    /// Time from the pool's creation until the slot was first ready, in nanoseconds.
     pub ready_ns: u64,
-    /// Nanoseconds of processor time in user and system mode; for a worker
-    /// process, of all processes in this slot together.
+    /// Processor time in user and system mode, in nanoseconds; for worker processes, of all
+    /// processes of this slot together. `None` if it was not measured.
     pub cpu_ns: Option<u64>,
-    /// Largest resident set of any process in this slot, in bytes. Unknown for
-    /// slots inside the coordinator.
+    /// Largest resident set of any process of this slot, in bytes. `None` if unknown, as for slots
+    /// inside the coordinator.
     pub peak_rss_bytes: Option<u64>,
 }
 

@@ -7,7 +7,7 @@ use brigade_proto::{JobId, Outcome};
 use crate::executor::Executor;
 use crate::job_state::JobState;
 
-/// A job that was submitted. Dropping it does not cancel the job.
+/// A submitted job. Dropping the handle does not cancel the job.
 pub struct JobHandle {
     job_state: Arc<JobState>,
     executor: Arc<dyn Executor>,
@@ -24,12 +24,12 @@ impl JobHandle {
         Self { job_state, executor }
     }
 
-    /// The job's number in its pool.
+    /// The job's id in its pool.
     pub fn id(&self) -> JobId {
         self.job_state.id
     }
 
-    /// Waits for the outcome.
+    /// Waits until the job has ended, and returns its outcome.
     pub fn wait(self) -> Outcome {
         loop {
             self.executor.wait(&*self.job_state, None);
@@ -42,18 +42,18 @@ impl JobHandle {
     /// Waits for the outcome for at most `limit`.
     ///
     /// # Errors
-    /// Gives the handle back when the job has not ended by then; it goes on.
+    /// Returns the handle if the job has not ended by then. The job continues.
     pub fn wait_timeout(self, limit: Duration) -> Result<Outcome, Self> {
         self.executor.wait(&*self.job_state, Some(limit));
         self.job_state.outcome().ok_or(self)
     }
 
-    /// Ends the job early if it has not ended yet; its outcome is
-    /// [`JobError::Cancelled`](brigade_proto::JobError::Cancelled) then.
+    /// Cancels the job if it has not ended yet. Its outcome is then
+    /// [`JobError::Cancelled`](brigade_proto::JobError::Cancelled).
     ///
-    /// A job that waits in the queue ends at once. A worker process that runs it
-    /// is killed and replaced. A kernel in this process is asked to stop: one
-    /// that never looks runs to its end, and its result is dropped.
+    /// A job that waits in the queue, or that its worker process has not begun, ends at once. A
+    /// worker process that runs the job is killed and replaced. A kernel in this process is asked
+    /// to stop. A kernel that never checks runs to its end, and its result is dropped.
     pub fn cancel(&self) {
         if !self.job_state.cancel() {
             self.executor.cancel_running(&self.job_state);

@@ -1,4 +1,4 @@
-//! Calling a kernel: the one place where every backend does it.
+//! Calls kernels. Every backend does it here.
 
 use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, PanicHookInfo, catch_unwind};
@@ -11,39 +11,39 @@ use brigade_sys::clock;
 
 use crate::stall::{Frozen, Stopwatch};
 
-/// A kernel call that may be interrupted by waits.
-pub(crate) struct WakePolicy<'a> {
+/// A kernel call. It pauses when the kernel waits.
+pub(crate) struct KernelCall<'a> {
     entry: &'a Entry,
     context: Context<'a>,
 }
 
-/// What a step of a call came to.
+/// The result of one step of a call.
 pub(crate) enum Step {
     Wait(Duration),
     Finished(Result<Notes, CallError>),
 }
 
-/// Why a call did not succeed.
+/// Why a call failed.
 pub(crate) enum CallError {
-    /// The kernel noticed that it should stop. Why, the executor knows.
+    /// The kernel noticed that it should stop. The executor knows why.
     Stopped,
-    /// There was no memory for it.
+    /// The machine had no memory for the job.
     NoMemory(KernelError),
     Failed(JobError),
 }
 
-impl<'a> WakePolicy<'a> {
+impl<'a> KernelCall<'a> {
     pub(crate) fn new(entry: &'a Entry, context: Context<'a>) -> Self {
         install_hook();
         Self { entry, context }
     }
 
-    /// Runs the kernel up to its next wait or its end.
+    /// Runs the kernel until its next wait or its end.
     pub(crate) fn step(&mut self) -> Step {
         let context = &mut self.context;
         let kernel = &self.entry.kernel;
         CAUGHT.with_borrow_mut(|caught| caught.armed = true);
-        // The context is not used after a panic.
+        // Unwind safety: nothing uses the context after a panic.
         let result = catch_unwind(AssertUnwindSafe(|| kernel.run(context)));
         let panic = CAUGHT.with_borrow_mut(|caught| {
             caught.armed = false;
@@ -82,8 +82,8 @@ thread_local! {
     static CAUGHT: RefCell<Caught> = RefCell::default();
 }
 
-/// Notes message and location of a panic inside a kernel instead of printing
-/// them; panics elsewhere go to the hook that was there before.
+/// Records message and location of a panic inside a kernel instead of printing them. Other panics
+/// go to the hook that was installed before.
 fn install_hook() {
     static INSTALLED: Once = Once::new();
     INSTALLED.call_once(|| {
@@ -114,24 +114,24 @@ fn describe(info: &PanicHookInfo<'_>) -> (String, String) {
     (limits::cut(message, limits::MAX_ERROR_BYTES).to_owned(), location)
 }
 
-/// A source file from its crate's directory on: what is before that is a directory of the machine
-/// that the program was built on.
+/// Shortens a source path to start at its crate's directory. The part before that is a directory of
+/// the machine that built the program.
 fn without_machine(file: &str) -> &str {
     if !file.starts_with('/') {
         return file;
     }
-    // Without a `src` the name alone is left.
+    // Without a `src` directory only the file name is left.
     match file.rfind("/src/") {
         Some(end) => &file[file[..end].rfind('/').map_or(0, |slash| slash + 1)..],
         None => file.rsplit('/').next().unwrap_or(file),
     }
 }
 
-/// When a call has to end.
+/// When a kernel call has to end.
 pub(crate) struct Deadline<'a> {
-    /// Since the kernel was called; `None`: never.
+    /// The time limit, counted from the kernel's call; `None`: no limit.
     timeout: Option<(Duration, Stopwatch<'a>)>,
-    /// Whether somebody else wants it to end.
+    /// Whether the job was cancelled.
     cancelled: &'a (dyn Fn() -> bool + Sync),
 }
 
@@ -151,7 +151,7 @@ impl<'a> Deadline<'a> {
         timeout.is_some_and(|(timeout, watch)| watch.is_over(clock::now(), *timeout))
     }
 
-    /// How much of a wait is left before the deadline.
+    /// Shortens a wait of the kernel so that it ends at the deadline.
     pub(crate) fn shorten(&self, wait: Duration) -> Duration {
         match &self.timeout {
             Some((timeout, watch)) => wait.min(timeout.saturating_sub(watch.at(clock::now()))),
@@ -159,8 +159,8 @@ impl<'a> Deadline<'a> {
         }
     }
 
-    /// What a call that has ended means for the job. A kernel that ran for longer
-    /// than its timeout has timed out, whether or not it noticed.
+    /// Turns the end of a call into the job's result. A kernel that ran for longer than its timeout
+    /// has timed out, whether or not it noticed.
     pub(crate) fn judge(
         &self,
         result: Result<Notes, CallError>,
@@ -176,7 +176,7 @@ impl<'a> Deadline<'a> {
             Err(CallError::NoMemory(error)) => Err(JobError::Kernel { message: error.to_string() }),
             _ if (self.cancelled)() => Err(JobError::Cancelled),
             Ok(notes) => Ok(notes),
-            // Nobody asked it to; a kernel that says so all the same has failed.
+            // Nobody asked the kernel to stop, so it has failed.
             Err(CallError::Stopped) => {
                 Err(JobError::Kernel { message: KernelError::Stopped.to_string() })
             }
@@ -190,10 +190,10 @@ impl Control for Deadline<'_> {
     }
 }
 
-/// Runs a call to its end on this thread; `sleep` is how it waits. Returns when
-/// the kernel returned last.
+/// Runs a call to its end on this thread; `sleep` waits for the kernel. Returns when the kernel
+/// returned last, and the result.
 pub(crate) fn run_to_end(
-    call: &mut WakePolicy<'_>,
+    call: &mut KernelCall<'_>,
     deadline: &Deadline<'_>,
     mut sleep: impl FnMut(Duration),
 ) -> (Nanos, Result<Notes, CallError>) {
@@ -201,8 +201,8 @@ pub(crate) fn run_to_end(
         match call.step() {
             Step::Wait(time) => {
                 let end = clock::after(time);
-                // Again if it was shortened and the deadline has moved since: this process was
-                // stopped meanwhile.
+                // Sleep again if the deadline shortened the sleep and has moved since, because this
+                // process was stopped meanwhile.
                 loop {
                     let left = Duration::from_nanos(end.saturating_sub(clock::now()));
                     sleep(deadline.shorten(left));

@@ -1,5 +1,5 @@
-//! The two halves of a job: the [`Task`] that an executor runs, and the
-//! [`JobState`] that it shares with whoever waits for the outcome.
+//! The two halves of a job: the [`Task`] that an executor runs, and the [`JobState`] that it shares
+//! with the submitter.
 
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -18,35 +18,35 @@ use crate::batch::{BatchResponse, JobBatch, Outcomes};
 pub(crate) struct Task {
     pub(crate) job_state: Arc<JobState>,
     pub(crate) kernel: KernelId,
-    /// Complete and validated.
+    /// Validated, and completed with the kernel's defaults.
     pub(crate) params: Arc<Params>,
     pub(crate) inputs: Vec<Source>,
     pub(crate) timeout: Option<Duration>,
     pub(crate) stamps: Stamps,
-    /// How many workers it was given to so far.
+    /// Attempts so far. Undelivered attempts and attempts that found no memory do not count.
     pub(crate) attempts: u32,
-    /// How many of its workers died before they took it up; those are not in `attempts`.
+    /// Undelivered attempts: workers that were told of the job and died before they began it.
     pub(crate) undelivered: u32,
-    /// It runs while nothing else does, as there was no memory for it before.
+    /// The job runs while no other job does, because an earlier attempt found no memory.
     pub(crate) is_alone: bool,
-    /// How often there was none for it although it ran alone.
+    /// How often the job found no memory although it ran alone.
     pub(crate) shortages: u32,
-    /// What was in its files as they were read, if that is asked for.
+    /// BLAKE3 digests of the input files as they were read; `None` if not asked for.
     pub(crate) digests: Option<Vec<[u8; 32]>>,
-    /// It stands for these jobs, of which the first has the job state's number.
+    /// The batch that this task carries. Its first job has the id of `job_state`.
     pub(crate) batch: Option<Box<JobBatch>>,
 }
 
 impl Task {
-    /// Its files have been read, if it has any: those that are in memory already are not read
-    /// again for another attempt.
+    /// Records the digests of the files that were just read. An empty list changes nothing: another
+    /// attempt does not read inputs again that are already in memory.
     pub(crate) fn saw(&mut self, digests: Vec<[u8; 32]>) {
         if !digests.is_empty() {
             self.digests = Some(digests);
         }
     }
 
-    /// Reports the job as over; the first report counts.
+    /// Reports the end of the job. Only the first report counts.
     pub(crate) fn finish(&self, end: End) {
         if let Some(batch) = &self.batch {
             if self.job_state.close() {
@@ -75,7 +75,8 @@ impl Task {
     }
 }
 
-/// A panic may take a task with it; nobody waits for it for ever.
+/// A thread that panics drops the tasks that it owns. Their jobs end here, so that no caller waits
+/// for them forever.
 impl Drop for Task {
     fn drop(&mut self) {
         if std::thread::panicking() {
@@ -85,14 +86,14 @@ impl Drop for Task {
     }
 }
 
-/// How a job ended, as its executor knows it.
+/// How a job ended, as its executor reports it.
 pub(crate) struct End {
     pub(crate) result: Result<Vec<Bytes>, JobError>,
     pub(crate) worker: Option<WorkerId>,
     pub(crate) pid: u32,
     pub(crate) bytes_in: u64,
     pub(crate) notes: Notes,
-    /// If the task stands for a batch and its result is good.
+    /// Set if the task carries a batch and its result is `Ok`.
     pub(crate) batch: Option<Box<BatchResponse>>,
 }
 
@@ -102,7 +103,7 @@ impl End {
         Self::failed(error, None, 0, 0)
     }
 
-    /// The end of a job that has no result.
+    /// The end of a job without a result.
     pub(crate) fn failed(
         error: JobError,
         worker: Option<WorkerId>,
@@ -114,26 +115,26 @@ impl End {
     }
 }
 
-/// Who hears of the outcome.
+/// Where the outcome goes.
 #[derive(Debug)]
 pub(crate) enum CompletionSink {
-    /// A [`JobHandle`](crate::JobHandle) that waits on the job state itself.
+    /// To the job state itself. A [`JobHandle`](crate::JobHandle) waits on it.
     Handle,
-    /// A [`Map`](crate::Map) that waits on its completion queue.
+    /// To the completion queue of a [`Map`](crate::Map) or [`MapUnordered`](crate::MapUnordered).
     Queue(Arc<CompletionQueue>),
-    /// Somebody who collects many outcomes and does not wait through the pool.
+    /// To a channel. Its receiver collects many outcomes and does not wait through the pool.
     Channel(Sender<Outcome>),
 }
 
-/// Something that a caller waits for.
+/// Something that a caller can wait for.
 pub(crate) trait Waitable: Sync {
-    /// Whether it is there.
+    /// Whether the wait is over.
     fn is_ready(&self) -> bool;
-    /// Sleeps until it is there, for at most `limit`; may return early.
+    /// Sleeps until it is ready, for at most `limit`. May return early.
     fn sleep(&self, limit: Option<Duration>);
 }
 
-/// Outcomes of many jobs for one collector.
+/// Outcomes of many jobs, for one collector.
 #[derive(Debug, Default)]
 pub(crate) struct CompletionQueue {
     inner: Mutex<CompletionQueueInner>,
@@ -163,7 +164,7 @@ impl CompletionQueue {
         }
     }
 
-    /// Takes all outcomes that are there, in exchange for an empty vector.
+    /// Moves all outcomes that have arrived into `outcomes`, which must be empty.
     pub(crate) fn empty_into(&self, outcomes: &mut Vec<Outcomes>) {
         let mut inner = self.lock();
         self.is_ready.store(false, Ordering::Release);
@@ -203,9 +204,9 @@ fn sleep_while<'a, T>(
 
 /// What a job's submitter and its executor share.
 ///
-/// States: `QUEUED` -> `RUNNING` -> `DONE`; back to `QUEUED` when the worker died;
-/// straight to `DONE` when cancelled in the queue. Each step is one
-/// compare-and-swap, so exactly one party finishes a job.
+/// States: `QUEUED` -> `RUNNING` -> `DONE`; back to `QUEUED` if the worker died or had no memory
+/// for the job; directly to `DONE` if the job is cancelled in the queue. Each transition is one
+/// atomic operation on `state`, so exactly one party finishes a job.
 #[derive(Debug)]
 pub(crate) struct JobState {
     pub(crate) id: JobId,
@@ -221,8 +222,8 @@ pub(crate) struct JobState {
 #[derive(Debug, Default)]
 struct OutcomeCell {
     outcome: Option<Outcome>,
-    /// Threads that sleep on the condition variable: waking nobody is a system call
-    /// too.
+    /// Threads that sleep on the condition variable. Without any, `report` skips the notification,
+    /// which is a system call even if no thread sleeps.
     sleepers: u32,
 }
 
@@ -248,27 +249,29 @@ impl JobState {
         self.state.compare_exchange(from, to, Ordering::AcqRel, Ordering::Acquire).is_ok()
     }
 
-    /// A worker takes the job. False if it was cancelled meanwhile: drop it.
+    /// Marks the job as taken by a worker. False if it was cancelled meanwhile; the caller then
+    /// drops the task.
     pub(crate) fn take(&self) -> bool {
         self.step(QUEUED, RUNNING)
     }
 
-    /// The worker died; the job waits for another one.
+    /// Marks the job as queued again: its worker died, or had no memory for it. False if the job
+    /// has ended meanwhile.
     pub(crate) fn put_back(&self) -> bool {
         self.step(RUNNING, QUEUED)
     }
 
-    /// Whether somebody wants the job to end early.
+    /// Whether the job was asked to end early.
     pub(crate) fn is_stopping(&self) -> bool {
         self.stop.load(Ordering::Acquire)
     }
 
-    /// Asks the job to end. A job that waits in the queue ends at once (returns
-    /// true); of a running one the executor must see to it.
+    /// Asks the job to end. If the job waits in the queue, it ends at once, and this returns true.
+    /// Otherwise the executor has to end it.
     pub(crate) fn cancel(&self) -> bool {
         {
-            // Under the lock, so that a waiter between its look and its sleep
-            // does not miss it.
+            // Set the flag under the lock, so that a thread between its check and its sleep does
+            // not miss it.
             let _slot = self.lock();
             self.stop.store(true, Ordering::Release);
         }
@@ -280,8 +283,8 @@ impl JobState {
         true
     }
 
-    /// Ends a job at once that was assigned but is not in hand: whatever its worker
-    /// makes of it is not heard any more.
+    /// Ends a job at once that is assigned but that its worker has not begun. The pool ignores what
+    /// the worker answers later.
     pub(crate) fn cancel_assigned(&self) {
         if self.step(RUNNING, DONE) {
             self.report_cancelled();
@@ -307,7 +310,7 @@ impl JobState {
         });
     }
 
-    /// The job ends; false if it has ended before.
+    /// Marks the job as ended. False if it had ended before.
     fn close(&self) -> bool {
         self.state.swap(DONE, Ordering::AcqRel) != DONE
     }
@@ -335,7 +338,7 @@ impl JobState {
         }
     }
 
-    /// Whether whoever listens comes for the outcome through
+    /// Whether the recipient of the outcome waits through
     /// [`Executor::wait`](crate::executor::Executor::wait).
     pub(crate) fn is_polled(&self) -> bool {
         !matches!(self.sink, CompletionSink::Channel(_))
@@ -345,12 +348,12 @@ impl JobState {
         self.cell.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The outcome, once, when it is there.
+    /// Takes the outcome, if it has arrived.
     pub(crate) fn outcome(&self) -> Option<Outcome> {
         self.lock().outcome.take()
     }
 
-    /// Sleeps for `time`, less if the job is asked to stop.
+    /// Sleeps for `time`, or until the job is asked to stop.
     pub(crate) fn nap(&self, time: Duration) {
         let mut cell = self.lock();
         cell.sleepers += 1;
@@ -361,7 +364,7 @@ impl JobState {
 
 #[inline(never)]
 fn send(sender: &Sender<Outcome>, outcome: Outcome) {
-    // Nobody listens any more: the outcome is not wanted.
+    // Sending fails if the receiver is gone. Nobody wants the outcome then.
     drop(sender.send(outcome));
 }
 

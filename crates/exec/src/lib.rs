@@ -1,9 +1,9 @@
-//! Brigade's executors: `sync`, `async`, `threads`, `threads-gil` and
-//! `processes` behind one trait, with one meaning: the same job gives the same
-//! bytes, the same errors and the same spans on each of them.
+//! Brigade's executors: `sync`, `async`, `threads`, `threads-gil` and `processes` behind one trait.
+//! On each of them the same job gives the same bytes and the same errors, and its spans have the
+//! same meaning.
 //!
-//! Start at [`Pool::builder`]. A program that uses [`Backend::Processes`] calls
-//! [`run_if_worker`] first thing in its `main`: it is its own worker program.
+//! Start at [`Pool::builder`]. A program that uses [`Backend::Processes`] is its own worker
+//! program, so its `main` has to call [`run_if_worker`] first.
 
 mod batch;
 mod config;

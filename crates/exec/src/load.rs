@@ -1,5 +1,5 @@
-//! Reading inputs. Every backend reads when the job is assigned to a worker, so
-//! that a long queue holds names, not bytes.
+//! Reads inputs. Every backend reads them when the job is assigned to a worker, so a long queue
+//! holds file names and not file contents.
 
 use std::cell::RefCell;
 use std::fs::File;
@@ -39,15 +39,15 @@ impl Target for ArenaSlab {
     }
 }
 
-/// Which inputs are read, and when reading is given up. The inputs of a job have as much time as
-/// its kernel has (`--timeout`), counted apart: a job whose input comes late is not to blame for it
-/// when it computes.
+/// Which inputs may be read, and when reading is given up. Reading the inputs of a job may take as
+/// long as its kernel may run (`--timeout`). The two are counted separately, so a late input takes
+/// nothing from the kernel's time.
 pub(crate) struct Limit<'a> {
-    /// Of all inputs of the job together.
+    /// Covers all inputs of the job together.
     end: Option<(Stopwatch<'a>, Duration)>,
     is_stopped: &'a dyn Fn() -> bool,
     readable: &'a Readable,
-    /// What was in each file that was read goes there, if that is asked for.
+    /// Receives a digest of each file that is read; `None` if not asked for.
     digests: Option<&'a RefCell<Vec<[u8; 32]>>>,
 }
 
@@ -62,8 +62,8 @@ impl<'a> Limit<'a> {
         Self { end, is_stopped, readable, digests: None }
     }
 
-    /// Has what is in each file told as well: of the bytes that are read, for the file may be
-    /// another before and after that.
+    /// Also records a digest of each file. It covers the bytes that are read, because the file may
+    /// have other contents before and after that.
     pub(crate) fn digesting(self, digests: &'a RefCell<Vec<[u8; 32]>>) -> Self {
         Self { digests: Some(digests), ..self }
     }
@@ -74,7 +74,7 @@ impl<'a> Limit<'a> {
         }
     }
 
-    /// Why nobody waits for the input any more.
+    /// Why the read has to be given up: the job is stopped, or its time is over.
     fn over(&self, path: &Path) -> Option<JobError> {
         if (self.is_stopped)() {
             return Some(JobError::Cancelled);
@@ -85,7 +85,7 @@ impl<'a> Limit<'a> {
     }
 }
 
-/// The bytes of all inputs of a job on the heap.
+/// The bytes of all inputs of a job. Files are read onto the heap.
 pub(crate) fn load(inputs: &[Source], limit: &Limit<'_>) -> Result<Vec<Bytes>, JobError> {
     inputs
         .iter()
@@ -96,7 +96,7 @@ pub(crate) fn load(inputs: &[Source], limit: &Limit<'_>) -> Result<Vec<Bytes>, J
         .collect()
 }
 
-/// The bytes of an input on their way to a worker process, and how many they are.
+/// An input as the payload of a message to a worker process, and its size in bytes.
 pub(crate) fn payload(
     source: &Source,
     carriage: Carriage,
@@ -112,15 +112,15 @@ pub(crate) fn payload(
             Ok(in_memory(read(path, limit, Buffer::try_zeroed)?.into()))
         }
         (Source::File(path), Carriage::Shared) => {
-            // What is free is looked at before it is taken: one after another, or two would find
-            // the same.
+            // `Region::zeroed` checks how much memory is free before it takes it. Without the lock
+            // two threads would count the same free memory.
             static ONE_BY_ONE: Mutex<()> = Mutex::new(());
             let region = read(path, limit, |len| {
                 let _others_wait = ONE_BY_ONE.lock().unwrap_or_else(PoisonError::into_inner);
                 Region::zeroed(len)
             })?;
             match region.len() as u64 {
-                // There is no mapping of no bytes, so nothing that is aligned.
+                // mmap cannot map zero bytes, so an empty region has no aligned address.
                 0 => Ok(in_memory(Bytes::default())),
                 len => Ok((Payload::Region(region), len)),
             }
@@ -128,11 +128,11 @@ pub(crate) fn payload(
     }
 }
 
-/// Inputs up to this many bytes travel in the order itself.
+/// Inputs up to this many bytes travel in the request itself.
 pub(crate) const TINY: usize = 128;
 
-/// The bytes of an input where an order can name them: tiny, or in the arena.
-/// `None` when the arena is full.
+/// Puts an input where a request can refer to it. A tiny input in memory stays where it is; any
+/// other goes into the arena. `None` if the arena is full.
 pub(crate) fn place(
     source: &Source,
     arena: &Arena,
@@ -160,13 +160,13 @@ pub(crate) fn place(
     }
 }
 
-/// Whether an order can name bytes where they are.
+/// Whether a request can refer to the bytes where they are.
 pub(crate) fn is_placed(bytes: &Bytes, arena: &Arena) -> bool {
     bytes.len() <= TINY || arena.place(bytes).is_some()
 }
 
-/// Most bytes of an input that does not say how long it is. `/dev/zero` has no end, and would
-/// take all memory; a larger result of a program is better kept in a file.
+/// Most bytes of an input whose length is unknown (a pipe, a device). `/dev/zero` never ends and
+/// would fill the memory. Longer output of a program is better stored in a file first.
 const LONGEST_STREAM: usize = 1 << 30;
 
 fn no_memory(path: &Path, len: u64) -> JobError {
@@ -183,11 +183,12 @@ fn read<T: Target>(
     let unread =
         |error: io::Error| JobError::Read { path: path.to_owned(), message: error.to_string() };
     let file = loop {
-        // At once, whatever it is: to open a pipe that nobody writes to would wait for a writer,
-        // and nothing could end that.
+        // Open without blocking. A blocking open of a pipe without a writer waits for one, and
+        // nothing could interrupt it.
         match limit.readable.open(path) {
             Ok(file) => break file,
-            // Another program has a lease on it, and is asked to give it up.
+            // Another program holds a lease on the file. The operating system has asked it to give
+            // the lease up.
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 limit.over(path).map_or(Ok(()), Err)?;
                 std::thread::sleep(patient::LOOK);
@@ -207,7 +208,7 @@ fn read<T: Target>(
             .ok_or_else(|| no_memory(path, len))
     };
     if !metadata.is_file() {
-        // A pipe or device has no length to go by.
+        // A pipe or device does not know its length.
         let bytes = stream(path, file, limit, LONGEST_STREAM)?;
         let mut target = make(bytes.len() as u64)?;
         target[..bytes.len()].copy_from_slice(&bytes);
@@ -221,7 +222,7 @@ fn read<T: Target>(
         && !room.is_empty()
     {
         match file.read(room) {
-            // Somebody shortened the file while it was read.
+            // The file was truncated while it was read.
             Ok(0) => break,
             Ok(n) => filled += n,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -233,7 +234,7 @@ fn read<T: Target>(
     Ok(target)
 }
 
-/// What comes from a pipe or a device until its end.
+/// Reads a pipe or device to its end.
 fn stream(
     path: &Path,
     mut file: File,
@@ -241,16 +242,16 @@ fn stream(
     longest: usize,
 ) -> Result<Vec<u8>, JobError> {
     let unread = |message: String| JobError::Read { path: path.to_owned(), message };
-    let (mut bytes, mut batch) = (Vec::new(), vec![0; 64 << 10]);
+    let (mut bytes, mut buffer) = (Vec::new(), vec![0; 64 << 10]);
     loop {
-        // A pipe that had no writer yet has one when it is readable; until then a read would
-        // take it for ended.
+        // Wait until the pipe is readable. Before its first writer opens it, a read returns 0,
+        // which looks like the end.
         while !patient::is_readable(&file).map_err(|error| unread(error.to_string()))? {
             limit.over(path).map_or(Ok(()), Err)?;
         }
-        // Also where something always is there to be read.
+        // Check the limit even if the input always has data, like `/dev/zero`.
         limit.over(path).map_or(Ok(()), Err)?;
-        match file.read(&mut batch) {
+        match file.read(&mut buffer) {
             Ok(0) => return Ok(bytes),
             Ok(n) if n > longest - bytes.len() => {
                 return Err(unread(format!(
@@ -260,7 +261,7 @@ fn stream(
             }
             Ok(n) => {
                 bytes.try_reserve(n).map_err(|error| unread(error.to_string()))?;
-                bytes.extend_from_slice(&batch[..n]);
+                bytes.extend_from_slice(&buffer[..n]);
             }
             Err(error) => match error.kind() {
                 io::ErrorKind::Interrupted | io::ErrorKind::WouldBlock => {}
@@ -270,11 +271,11 @@ fn stream(
     }
 }
 
-/// For what is in memory, which is not waited for.
+/// Never gives up a read. For inputs in memory, which are not read.
 pub(crate) const NEVER: Limit<'static> =
     Limit { end: None, is_stopped: &|| false, readable: &Readable::Any, digests: None };
 
-/// Bytes of all inputs together.
+/// Total size of the inputs, in bytes.
 pub(crate) fn total(inputs: &[Bytes]) -> u64 {
     inputs.iter().map(|input| input.len() as u64).sum()
 }
@@ -299,7 +300,7 @@ mod tests {
         let writer = std::thread::spawn({
             let path = path.clone();
             move || {
-                // After the reader has found nobody there.
+                // Open the pipe after the reader has found no writer.
                 std::thread::sleep(patient::LOOK);
                 let mut pipe = File::options().write(true).open(path).unwrap();
                 pipe.write_all(b"one ").unwrap();
@@ -349,7 +350,7 @@ mod tests {
         let read = |path: &str| read(Path::new(path), &NEVER, Buffer::try_zeroed);
         assert_eq!(read(own.to_str().unwrap()).unwrap()[..], expected[..]);
         assert_eq!(read("/dev/null").unwrap().len(), 0);
-        // Says that it is empty and is not.
+        // This file reports a length of 0 but has contents.
         assert_eq!(read("/proc/self/stat").unwrap().len(), 0);
         assert!(read("/").is_err());
         assert!(read("/nowhere").is_err());

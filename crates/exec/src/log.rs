@@ -1,10 +1,10 @@
-//! Events of single jobs, out of the way of jobs that nobody wants to hear of: what
-//! [`tracing`]'s macros expand to is longer than the code that it stands in.
+//! Log events of single jobs, in functions of their own. [`tracing`]'s macros expand to more code
+//! than the functions that log have themselves, and most runs do not log these events.
 
 use brigade_proto::JobId;
 use tracing::level_filters::LevelFilter;
 
-/// Whether somebody may want to hear of single jobs.
+/// Whether a subscriber may want events of single jobs.
 #[inline]
 pub(crate) fn is_chatty() -> bool {
     LevelFilter::current() >= LevelFilter::DEBUG

@@ -12,25 +12,25 @@ use crate::batch::{BatchSizer, JobBatch, Outcomes, bytes_of, is_batchable};
 use crate::job_state::CompletionQueue;
 use crate::{Pool, SubmitError};
 
-/// Bytes of inputs that are taken ahead, beyond what the workers have: a queue of large ones would
-/// fill the memory.
+/// Once this many bytes of inputs are in flight, a map keeps no more jobs in flight than the
+/// workers can have assigned. A queue of large inputs would fill the memory.
 const BYTES_AHEAD: usize = 256 << 20;
 
-/// Jobs out of an iterator and outcomes into batches: what the two kinds of map have
-/// in common.
+/// What [`Map`] and [`MapUnordered`] have in common. It takes jobs from the iterator, submits them
+/// alone or in batches, and collects their outcomes.
 struct MapDriver<'p, I> {
     pool: &'p Pool,
     jobs: Option<I>,
     taken: usize,
-    /// What was submitted together and is not back whole, by its first number.
+    /// Submissions with outstanding outcomes, by the id of their first job.
     flights: BTreeMap<u64, Flight>,
     in_flight: usize,
-    /// Of their inputs, as far as they are in memory.
+    /// Bytes of inputs in memory of the jobs in flight. The tiny inputs of batches do not count.
     bytes: usize,
     completions: Arc<CompletionQueue>,
-    /// Batches that are there, the latest first.
+    /// Outcomes that have arrived, the latest first.
     ready: Vec<Outcomes>,
-    /// A job that the pool has refused, not yet handed out.
+    /// The index of a job that the pool refused, and the outcome to return for it.
     refused: Option<(usize, Outcome)>,
     sizer: BatchSizer,
     resolved: Option<Resolved>,
@@ -42,7 +42,7 @@ struct Flight {
     bytes: usize,
 }
 
-/// The last job's kernel and parameters: often the next one's too.
+/// Kernel and parameters of the last job. The next job often has the same.
 struct Resolved {
     name: Cow<'static, str>,
     given: Params,
@@ -69,7 +69,7 @@ impl<'p, I: Iterator<Item = JobSpec>> MapDriver<'p, I> {
     }
 
     fn batch_size(&self) -> usize {
-        if !self.pool.executor().takes_chunks() {
+        if !self.pool.executor().takes_batches() {
             return 1;
         }
         let left = self.jobs.as_ref().and_then(|jobs| match jobs.size_hint() {
@@ -79,8 +79,8 @@ impl<'p, I: Iterator<Item = JobSpec>> MapDriver<'p, I> {
         self.sizer.size(left)
     }
 
-    /// Hands over jobs until enough are in flight; `kept` outcomes that are there but
-    /// not taken count. At least one if none is in flight.
+    /// Submits jobs until enough are in flight. `kept` outcomes have arrived but wait for their
+    /// turn; they count as in flight. Submits at least one job if none is in flight.
     fn fill(&mut self, kept: usize) {
         while self.jobs.is_some() && self.refused.is_none() {
             let config = self.pool.config();
@@ -88,10 +88,10 @@ impl<'p, I: Iterator<Item = JobSpec>> MapDriver<'p, I> {
             if self.bytes >= BYTES_AHEAD && self.in_flight >= config.slots() * config.depth {
                 return;
             }
-            // Half of it: the workers have the other half while one is made up.
+            // Half of the window: the workers have the other half while the caller builds a batch.
             let size = self.batch_size().min(window.div_ceil(2));
-            // Not before there is room for a whole batch, or a window that was filled with
-            // single jobs would stay so: one comes back, one goes out.
+            // Wait until there is room for a whole batch. A window that was filled with single jobs
+            // would stay that way otherwise: one comes back, one goes out.
             if self.in_flight + size > window {
                 return;
             }
@@ -99,7 +99,8 @@ impl<'p, I: Iterator<Item = JobSpec>> MapDriver<'p, I> {
         }
     }
 
-    /// Hands over the next job, or the next `size` of them if they may go together.
+    /// Submits a batch of up to `size` jobs. A job that cannot join it ends the batch and is
+    /// submitted alone.
     fn hand_over(&mut self, size: usize) {
         let place = self.taken;
         let mut batch = JobBatch::new(&self.completions);
@@ -127,7 +128,7 @@ impl<'p, I: Iterator<Item = JobSpec>> MapDriver<'p, I> {
         if count > 0 {
             match self.pool.submit_batch(batch) {
                 Ok(first) => self.took_off(first, Flight { place, left: count, bytes: 0 }),
-                // The pool is closed, so the next job is refused too.
+                // The pool is closed, so it will refuse the next job too.
                 Err(error) => {
                     for i in 0..count {
                         let id = self.pool.refused_id();
@@ -171,7 +172,7 @@ impl<'p, I: Iterator<Item = JobSpec>> MapDriver<'p, I> {
         Ok((kernel, params))
     }
 
-    /// The next outcomes, of jobs at consecutive places, and the first one's place.
+    /// The next outcomes, which are of consecutive jobs, and the index of the first of these jobs.
     fn next_outcomes(&mut self, kept: usize) -> Option<(usize, Outcomes)> {
         self.fill(kept);
         if let Some((place, outcome)) = self.refused.take() {
@@ -224,10 +225,11 @@ fn refusal(error: &SubmitError) -> Outcome {
     }
 }
 
-/// Outcomes of many jobs as they are ready; see [`Pool::map_unordered`].
+/// Iterator over the outcomes of many jobs as they become ready; see [`Pool::map_unordered`].
 ///
-/// Each item is the place of the job in the iterator, counted from 0, and its
-/// outcome. A job that the pool refuses ends as failed, the others run.
+/// Each item is the index of the job in the input iterator, counted from 0, and its outcome. A job
+/// that the pool refuses has a failed outcome, without a valid id, and the other jobs run. If the
+/// pool is closed, the outcome is a cancelled one.
 pub struct MapUnordered<'p, I> {
     driver: MapDriver<'p, I>,
     place: usize,
@@ -263,13 +265,15 @@ impl<I: Iterator<Item = JobSpec>> Iterator for MapUnordered<'_, I> {
 
 impl<I: Iterator<Item = JobSpec>> FusedIterator for MapUnordered<'_, I> {}
 
-/// Outcomes of many jobs in the order of the jobs; see [`Pool::map`].
+/// Iterator over the outcomes of many jobs, in the order of the jobs; see [`Pool::map`].
 ///
-/// An outcome that is ready before its turn is kept until then, and counts as in
-/// flight: memory stays bounded even behind one slow job.
+/// An outcome that is ready before its turn is kept until then and counts as in flight. So memory
+/// stays bounded even behind one slow job. A job that the pool refuses has a failed outcome,
+/// without a valid id, and the other jobs run. If the pool is closed, the outcome is a cancelled
+/// one.
 pub struct Map<'p, I> {
     driver: MapDriver<'p, I>,
-    /// Batches that are not due yet, by their first place.
+    /// Outcomes that are not due yet, by the index of their first job.
     early: BTreeMap<usize, Outcomes>,
     kept: usize,
     next: usize,

@@ -20,15 +20,15 @@ use crate::{
     SubmitError, Transport, in_process, processes,
 };
 
-/// Workers that run jobs.
+/// A pool of workers that run jobs.
 ///
-/// Dropping a pool finishes what was accepted and ends its workers.
+/// Dropping a pool waits until all accepted jobs have ended, and ends its workers.
 pub struct Pool {
     executor: Arc<dyn Executor>,
     registry: Arc<Registry>,
     config: PoolConfig,
     next: AtomicU64,
-    /// The kernel of the last job: probably the next one's too.
+    /// Kernel of the last job. The next job probably has the same.
     recent: AtomicU32,
 }
 
@@ -38,7 +38,7 @@ impl fmt::Debug for Pool {
     }
 }
 
-/// Settings of a pool that is to be.
+/// Settings for a new [`Pool`]; see [`Pool::builder`].
 #[derive(Debug, Default)]
 pub struct PoolBuilder {
     config: PoolConfig,
@@ -57,86 +57,94 @@ macro_rules! settings {
 
 impl PoolBuilder {
     settings! {
-        /// How jobs are executed. Default: processes.
+        /// Where and how jobs run. Default: [`Backend::Processes`].
         backend: Backend,
-        /// How many slots. Default: the cores that this process may use, by
+        /// Number of workers, from 1 to 1024. Default: the cores that this process may use, by
         /// affinity and container quota.
         workers: usize,
-        /// How bytes reach a worker process. Default: arena.
+        /// How payloads travel to and from a worker process. Default: [`Transport::Arena`].
         transport: Transport,
-        /// How a worker process comes to be. Default: spawn.
+        /// How a worker process is started. Default: [`StartMethod::Spawn`].
         start_method: StartMethod,
-        /// Most shared memory that the arena may take, in bytes. Default: a quarter
-        /// of the memory that this process may use.
+        /// Upper limit of the arena's shared memory, in bytes. Default: a quarter of the memory
+        /// that this process may use.
         arena_limit: Option<u64>,
-        /// How long a worker looks for work before it sleeps. Default: about what
-        /// waking it takes, measured once.
+        /// How long a worker, and a caller that waits for one, polls before it sleeps. Default:
+        /// about as long as a wake-up takes, measured once per process.
         spin: Option<Duration>,
-        /// Jobs assigned to one worker process at a time. Default: 2.
+        /// Jobs assigned to one worker process at a time, from 1 to 16. Default: 2.
         depth: usize,
-        /// Jobs that may wait for a worker; `submit` blocks beyond. Default: 1024.
+        /// Jobs that may wait for a worker; [`Pool::submit`] blocks while the queue is full.
+        /// Default: 8192.
         queue: usize,
-        /// How long a kernel may run, and how long reading the inputs of its job may take. Time in
-        /// which this process was stopped or frozen does not count. Default: no limit.
+        /// How long a kernel may run and, counted separately, how long reading the inputs of its
+        /// job may take. Time in which this process was stopped or frozen does not count. Default:
+        /// no limit.
         timeout: Option<Duration>,
-        /// How often a job is retried after its worker died. Default: 2.
+        /// How often a job is retried after its worker died with the job in hand. Default: 2.
         retries: u32,
-        /// How many generations of workers may die in a row without a job in hand and with none
-        /// completed in between; after more the pool gives up, unless another worker has a job
-        /// in hand. Workers that die together count once. Default: 5.
+        /// How many generations of workers may die in a row without a job in hand and with no job
+        /// completed in between. After more the pool gives up, unless another worker has a job.
+        /// Workers that die together count once. Default: 5.
         max_restarts: u32,
-        /// How long a worker process may take to take up a job. Default: 10 s.
+        /// How long a worker process may take to begin a job that it was given, or may be stopped
+        /// by a signal. After that it is killed and replaced. Default: 10 s.
         heartbeat: Duration,
-        /// Jobs after which a worker process is replaced. Default: never.
+        /// Number of jobs after which a worker process is replaced, or up to an eighth fewer.
+        /// Default: never.
         max_jobs_per_worker: Option<u64>,
-        /// Private memory that a job may have in a worker process, in bytes. Default: no
-        /// limit.
+        /// Private memory that a job may use in a worker process, in bytes, at least 4 MiB.
+        /// Default: no limit.
         memory_limit: Option<u64>,
         /// Processor time that a job may use in a worker process. Default: no limit.
         cpu_limit: Option<Duration>,
-        /// Shut worker processes in. Default: no.
+        /// Sandbox for worker processes. Default: none.
         sandbox: Option<Sandbox>,
-        /// Each worker process can read the inputs of its own jobs alone. The sandbox implies it.
-        /// Inputs in memory are then copied when it is known which worker has the job, those from
-        /// [`Pool::alloc`], which are on the heap, as well. Default: no; no worker can write inputs in any case.
+        /// Each worker process can read only the inputs of its own jobs. The sandbox implies it.
+        /// The pool then copies inputs in memory when it knows which worker has the job. That
+        /// includes inputs from [`Pool::alloc`], which are then on the heap. Default: off. Workers
+        /// cannot write inputs in any case.
         own_inputs: bool,
-        /// Bind each worker to a core of its own. Default: no.
+        /// Bind worker n to the n-th core that this process may use, wrapping around. Default: off.
         pin: bool,
-        /// How long a worker process may take to start. Default: 10 s.
+        /// How long a worker process may take to start and to complete the handshake.
+        /// Default: 10 s.
         start_deadline: Duration,
         /// The program that is started as a worker. Default: this executable.
         worker_program: Option<PathBuf>,
     }
 
-    /// Sets a variable in the environment of worker processes. They have nothing of this process's
-    /// own but what they need to run ([`Environment`](crate::Environment)): it may hold secrets.
+    /// Sets a variable in the environment of worker processes. Workers get only those variables of
+    /// this process that they need to run ([`Environment`](crate::Environment)), because others may
+    /// hold secrets.
     pub fn env(mut self, name: impl Into<OsString>, value: impl Into<OsString>) -> Self {
         self.config.environment.set(name, value);
         self
     }
 
-    /// Lets this process's own value of a variable through to worker processes.
+    /// Passes a variable of this process on to worker processes.
     pub fn pass_env(mut self, name: impl Into<OsString>) -> Self {
         self.config.environment.pass(name);
         self
     }
 
-    /// Has the pool's workers forked from a process that runs already. Default: with
-    /// [`StartMethod::Forkserver`] the pool starts one for itself.
+    /// Forks the pool's workers from a fork server that already runs, and selects
+    /// [`StartMethod::Forkserver`]. By default a pool with that start method starts a fork server
+    /// of its own.
     pub fn fork_server(mut self, server: &ForkServer) -> Self {
         self.config.start_method = StartMethod::Forkserver;
         self.config.fork_server = Some(server.clone());
         self
     }
 
-    /// Takes all settings at once.
+    /// Replaces all settings except the registry.
     pub fn config(mut self, config: PoolConfig) -> Self {
         self.config = config;
         self
     }
 
-    /// The kernels that jobs may name. Default: the built-in ones. A worker
-    /// program must have the same.
+    /// The kernels that jobs may name. Default: the built-in ones. The worker program must have the
+    /// same kernels.
     pub fn registry(mut self, registry: impl Into<Arc<Registry>>) -> Self {
         self.registry = Some(registry.into());
         self
@@ -145,11 +153,11 @@ impl PoolBuilder {
     /// Starts the workers and waits until all of them are ready.
     ///
     /// # Errors
-    /// When a setting is out of range or a worker cannot start.
+    /// If a setting is invalid, the pool cannot be set up, or a worker cannot start.
     pub fn build(self) -> Result<Pool, PoolError> {
         let pool = self.start()?;
         if let Err(error) = pool.ready() {
-            // Its other owner is the pool.
+            // The pool holds the other reference to the error.
             drop(pool);
             let reason = error.to_string();
             return Err(Arc::into_inner(error).unwrap_or(PoolError::Refused { reason }));
@@ -157,12 +165,12 @@ impl PoolBuilder {
         Ok(pool)
     }
 
-    /// Starts the workers and does not wait for them: jobs that are submitted meanwhile
-    /// run as soon as the first worker is ready. [`Pool::ready`] waits; if a worker
-    /// cannot start, it says why, and what was submitted ends as cancelled.
+    /// Starts the workers and does not wait for them. Jobs that are submitted meanwhile run as soon
+    /// as the first worker is ready. [`Pool::ready`] waits for all workers. If a worker cannot
+    /// start, [`Pool::ready`] says why, and the jobs submitted so far end as cancelled.
     ///
     /// # Errors
-    /// When a setting is out of range, or the pool itself cannot be set up.
+    /// If a setting is invalid, or the pool itself cannot be set up.
     pub fn start(self) -> Result<Pool, PoolError> {
         let Self { config, registry } = self;
         config.check()?;
@@ -188,12 +196,12 @@ fn builtin() -> Arc<Registry> {
 }
 
 impl Pool {
-    /// Settings for a new pool.
+    /// A builder with the default settings.
     pub fn builder() -> PoolBuilder {
         PoolBuilder::default()
     }
 
-    /// The settings that the pool runs with.
+    /// The settings of this pool.
     pub fn config(&self) -> &PoolConfig {
         &self.config
     }
@@ -203,16 +211,16 @@ impl Pool {
         &self.registry
     }
 
-    /// Start-up times, restarts, and why the pool gave up, if it did.
+    /// How long the start took, how many workers were restarted, and why the pool gave up, if it
+    /// did.
     pub fn status(&self) -> Status {
         self.executor.status()
     }
 
-    /// Waits until all workers are ready. For a pool that [`PoolBuilder::build`] made
-    /// they are.
+    /// Waits until all workers are ready. After [`PoolBuilder::build`] they are.
     ///
     /// # Errors
-    /// Why a worker could not start, or the pool gave up.
+    /// Why a worker could not start, or why the pool gave up.
     pub fn ready(&self) -> Result<(), Arc<PoolError>> {
         self.executor.ready()?;
         let startup_us = self.status().startup.as_micros() as u64;
@@ -223,14 +231,14 @@ impl Pool {
     /// Checks a job without running it.
     ///
     /// # Errors
-    /// As [`Pool::submit`].
+    /// [`SubmitError::Invalid`] or [`SubmitError::NeedsIsolation`].
     pub fn check(&self, job: &JobSpec) -> Result<(), SubmitError> {
         self.resolve(job).map(drop)
     }
 
-    /// A buffer of `len` bytes that a job's input can be written into where a worker
-    /// will read it, so that it is not copied at all. What is in it is whatever was
-    /// there before.
+    /// A buffer of `len` bytes for a job's input. If it lies in shared memory, workers read the
+    /// input in place and it is not copied. Its initial contents are arbitrary: zeros, or bytes of
+    /// earlier payloads.
     ///
     /// ```no_run
     /// # use brigade_exec::Pool;
@@ -241,8 +249,9 @@ impl Pool {
     /// let outcome = pool.submit(JobSpec::new("touch").input(input)).unwrap().wait();
     /// ```
     ///
-    /// In shared memory if the pool has an arena and that has room, on the heap else.
-    /// `None` when there is no memory at all.
+    /// The buffer is in shared memory if the pool has an arena with room for it, and on the heap
+    /// otherwise. With the sandbox or [`PoolBuilder::own_inputs`] it is always on the heap. `None`
+    /// if there is no memory at all.
     pub fn alloc(&self, len: usize) -> Option<PoolBuffer> {
         match self.executor.alloc(len) {
             Some(slab) => Some(PoolBuffer(Memory::Slab(slab))),
@@ -250,28 +259,30 @@ impl Pool {
         }
     }
 
-    /// Hands over a job. Blocks while the queue is full.
+    /// Submits a job. Blocks while the queue is full, and with [`Backend::Sync`] until the job has
+    /// ended.
     ///
     /// # Errors
-    /// When the job is not valid, or the pool is closed or gave up.
+    /// [`SubmitError::Invalid`] or [`SubmitError::NeedsIsolation`] if the pool cannot run such a
+    /// job, and [`SubmitError::Closed`] if the pool was stopped or gave up.
     pub fn submit(&self, job: JobSpec) -> Result<JobHandle, SubmitError> {
         let job_state = self.hand_over(job, CompletionSink::Handle, true)?;
         Ok(JobHandle::new(job_state, Arc::clone(&self.executor)))
     }
 
-    /// Hands over a job if there is room in the queue.
+    /// Submits a job if the queue has room.
     ///
     /// # Errors
-    /// As [`Pool::submit`], and [`SubmitError::Full`].
+    /// As [`Pool::submit`], and [`SubmitError::Full`] if the queue is full.
     pub fn try_submit(&self, job: JobSpec) -> Result<JobHandle, SubmitError> {
         let job_state = self.hand_over(job, CompletionSink::Handle, false)?;
         Ok(JobHandle::new(job_state, Arc::clone(&self.executor)))
     }
 
-    /// Hands over a job whose outcome goes to `outcomes`. Blocks while the queue
-    /// is full. For callers who collect many outcomes in one place; use an
-    /// unbounded channel or one with room for every job in flight, because a full
-    /// one holds up the worker.
+    /// Submits a job whose outcome goes to the channel `outcomes`. Blocks while the queue is full.
+    /// For callers that collect many outcomes in one place. Use an unbounded channel, or one with
+    /// room for every job in flight: a full channel blocks the thread that sends the outcome, and
+    /// with it the worker.
     ///
     /// # Errors
     /// As [`Pool::submit`].
@@ -291,8 +302,7 @@ impl Pool {
         Ok(self.hand_over(job, CompletionSink::Queue(Arc::clone(completions)), true)?.id)
     }
 
-    /// Hands over jobs that go together; returns the number of the first, and the
-    /// others have those that follow.
+    /// Submits a batch. Returns the id of its first job; the ids of the others follow.
     pub(crate) fn submit_batch(&self, batch: JobBatch) -> Result<JobId, SubmitError> {
         let submitted = clock::now();
         let count = batch.count as u64;
@@ -316,7 +326,7 @@ impl Pool {
         Ok(id)
     }
 
-    /// A number for a job that was never accepted.
+    /// An id for a job that the pool did not accept.
     pub(crate) fn refused_id(&self) -> JobId {
         JobId(self.next.fetch_add(1, Ordering::Relaxed))
     }
@@ -325,9 +335,10 @@ impl Pool {
         &*self.executor
     }
 
-    /// Runs many jobs; outcomes come in the order of the jobs. At most
-    /// [`PoolConfig::queue`] jobs are taken from the iterator ahead of the consumer, fewer if
-    /// their inputs take much memory; small ones go to a worker process many at a time.
+    /// Runs many jobs and yields their outcomes in the order of the jobs. The returned iterator
+    /// submits jobs while the caller consumes it. It takes at most [`PoolConfig::queue`] jobs from
+    /// `jobs` ahead of the caller, or fewer if their inputs take much memory. Small jobs go to a
+    /// worker process in batches.
     pub fn map<I>(&self, jobs: I) -> Map<'_, I::IntoIter>
     where
         I: IntoIterator<Item = JobSpec>,
@@ -335,8 +346,8 @@ impl Pool {
         Map::new(self, jobs.into_iter())
     }
 
-    /// Runs many jobs; outcomes come as they are ready, with the place of their
-    /// job in the iterator. Bounded as [`Pool::map`].
+    /// Runs many jobs and yields their outcomes as they become ready, each with the index of its
+    /// job in `jobs`, counted from 0. Bounded like [`Pool::map`].
     pub fn map_unordered<I>(&self, jobs: I) -> MapUnordered<'_, I::IntoIter>
     where
         I: IntoIterator<Item = JobSpec>,
@@ -344,26 +355,26 @@ impl Pool {
         MapUnordered::new(self, jobs.into_iter())
     }
 
-    /// Ends the run early. What was accepted and has not run ends as cancelled;
-    /// later jobs are refused.
+    /// Ends the run early; [`Stop`] says how. Accepted jobs that have not run end as cancelled, and
+    /// the pool refuses later jobs.
     pub fn stop(&self, how: Stop) {
         self.executor.stop(how);
     }
 
-    /// Stops worker processes (SIGSTOP) until [`Pool::resume`]: for a program that is about to stop
-    /// itself, because a terminal asks it to (Ctrl-Z). Workers are in process groups of their
-    /// own, which a terminal does not know.
+    /// Stops worker processes (SIGSTOP) until [`Pool::resume`]. For a program that is about to stop
+    /// itself because a terminal asks it to (Ctrl-Z). The workers are in process groups of their
+    /// own, so the terminal does not stop them.
     pub fn pause(&self) {
         self.executor.pause();
     }
 
-    /// Has worker processes go on after [`Pool::pause`]. The time between counts against no limit
-    /// if the calling process was stopped in it.
+    /// Continues worker processes after [`Pool::pause`]. If the calling process was stopped in
+    /// between, that time counts against no limit.
     pub fn resume(&self) {
         self.executor.resume();
     }
 
-    /// Finishes what was accepted, ends the workers and tells what they did.
+    /// Waits until all accepted jobs have ended, ends the workers, and returns one report per slot.
     pub fn close(self) -> Vec<WorkerReport> {
         self.executor.close()
     }
@@ -417,7 +428,7 @@ impl Pool {
     }
 }
 
-/// Memory for an input, see [`Pool::alloc`].
+/// A writable buffer for an input, from [`Pool::alloc`]. It converts into a [`Source`].
 #[derive(Debug)]
 pub struct PoolBuffer(Memory);
 

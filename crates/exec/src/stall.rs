@@ -1,6 +1,5 @@
-//! How long something has taken, without the time in which this process was stopped or frozen:
-//! a job must not have timed out because its container was paused. The rule is in
-//! [`brigade_sys::stall`].
+//! Measures time without the time in which this process was stopped or frozen. A job must not time
+//! out because its container was paused. [`brigade_sys::stall`] has the rule.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -10,10 +9,10 @@ use brigade_proto::Nanos;
 use brigade_sys::clock;
 use brigade_sys::stall::{StallDetector, TICK};
 
-/// Time up to an instant that counts for nobody.
+/// Maps an instant to the time before it that counts against no limit, in nanoseconds.
 pub(crate) type Frozen<'a> = &'a (dyn Fn(Nanos) -> Nanos + Sync);
 
-/// Measures from an instant on.
+/// Measures the time from an instant on, without frozen time.
 pub(crate) struct Stopwatch<'a> {
     begin: Nanos,
     before: Nanos,
@@ -25,19 +24,19 @@ impl<'a> Stopwatch<'a> {
         Self { begin, before: frozen(begin), frozen }
     }
 
-    /// At an instant, or later if that is asked for.
+    /// The time until `now`. If `now` is in the past, frozen time after it may be subtracted too.
     pub(crate) fn at(&self, now: Nanos) -> Duration {
         let stopped = (self.frozen)(now).saturating_sub(self.before);
         Duration::from_nanos(now.saturating_sub(self.begin).saturating_sub(stopped))
     }
 
-    /// Whether more than `limit` has passed. The look at the clock that has passed mostly decides.
+    /// Whether `limit` has passed. The plain time is checked first and usually decides.
     pub(crate) fn is_over(&self, now: Nanos, limit: Duration) -> bool {
         Duration::from_nanos(now.saturating_sub(self.begin)) >= limit && self.at(now) >= limit
     }
 }
 
-/// A watch that many threads look at, and one of them keeps.
+/// A stall detector that many threads read and one thread updates.
 #[derive(Debug, Default)]
 pub(crate) struct Shared(Mutex<StallDetector>);
 
@@ -63,8 +62,8 @@ impl Shared {
     }
 }
 
-/// Of the backends that run kernels in this process: no thread of theirs looks at the clock
-/// regularly, so there is one while jobs with a time limit run.
+/// The detector of the backends that run kernels in this process. None of their threads checks the
+/// clock regularly, so a separate thread does while jobs with a time limit run.
 static HERE: Shared = Shared(Mutex::new(StallDetector { looked: 0, asked: 0, frozen: 0 }));
 static TICKER: Mutex<Ticker> = Mutex::new(Ticker { users: 0, is_running: false });
 
@@ -73,12 +72,12 @@ struct Ticker {
     is_running: bool,
 }
 
-/// Time up to an instant that counts for no job in this process.
+/// Time before `now` that counts against no job in this process, in nanoseconds.
 pub(crate) fn here(now: Nanos) -> Nanos {
     HERE.frozen(now)
 }
 
-/// Keeps the clock watched as long as it lives.
+/// Keeps the thread that checks the clock running while this value exists.
 pub(crate) struct Ticking(());
 
 impl Ticking {

@@ -1,5 +1,5 @@
-//! What it costs to wake a sleeper on this machine: whoever waits looks for about that
-//! long before it sleeps itself.
+//! What it costs to wake a sleeping thread on this machine. A thread that waits polls for about
+//! that long before it sleeps.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -8,15 +8,15 @@ use std::time::Duration;
 
 use brigade_sys::clock;
 
-/// Less is not worth a system call; more is what a machine does whose cores are all
-/// taken, and says nothing of a wake-up.
+/// Bounds for the measured cost. A shorter poll is not worth the system call of a sleep. A longer
+/// measurement means that all cores were busy and says nothing about a wake-up.
 const SENSIBLE: (Duration, Duration) = (Duration::from_micros(20), Duration::from_micros(100));
 const ROUNDS: usize = 7;
-/// How long the sleeper is left to fall asleep.
+/// How long the measurement waits for the other thread to fall asleep.
 const NAP: Duration = Duration::from_micros(30);
 
-/// The time from waking a thread that sleeps, on another core than the waker's, until
-/// it runs: the median of a few, measured at the first call in this process.
+/// The time from waking a sleeping thread until it runs. The median of [`ROUNDS`] measurements,
+/// which the first call in this process makes, within [`SENSIBLE`].
 pub(crate) fn cost() -> Duration {
     static COST: OnceLock<Duration> = OnceLock::new();
     *COST.get_or_init(|| {
@@ -51,7 +51,7 @@ fn measure() -> Option<Duration> {
             let begin = clock::now();
             turn.store(round, Ordering::Release);
             sleeper.thread().unpark();
-            // It runs beside this thread, or in its place.
+            // Yield: the other thread may run on this thread's core.
             while woken.load(Ordering::Acquire) < round {
                 thread::yield_now();
             }

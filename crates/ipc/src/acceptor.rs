@@ -1,5 +1,5 @@
-//! The coordinator's side of a [handshake](crate::handshake). Nothing in here waits: the pool's
-//! supervisor looks after all workers, and asks what has come when the kernel says that something has.
+//! The coordinator's side of a [handshake](crate::handshake). Nothing here blocks: the pool's
+//! supervisor serves all workers, and calls these functions when the kernel reports an event.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -16,46 +16,46 @@ use crate::hardened_receiver::HardenedReceiver;
 use crate::packet::{self, Malformed};
 use crate::{runtime_dir, wire};
 
-/// Where the workers of a pool connect. One for all: a file made and removed for each worker
-/// would be a write to a disk, which is slow, and at times very slow, where the directory for it is
-/// on one.
+/// The socket to which the workers of a pool connect. All workers share one: creating and removing
+/// a file for each worker would write to a disk if the directory is on one, which is slow, and at
+/// times very slow.
 #[derive(Debug)]
 pub struct Listener {
-    /// Its path is removed with it.
+    /// Dropping it removes its path.
     socket: NamedTempFile<OwnedFd>,
     name: String,
 }
 
-/// Somebody who has connected. It may be anybody of this user.
+/// A connection whose peer has not identified itself. It may be any process of this user.
 #[derive(Debug)]
 pub struct PendingConnection {
     socket: Arc<OwnedFd>,
     pid: u32,
 }
 
-/// A worker that is the right one, and waits to be admitted.
+/// A worker that has passed the checks and waits for the coordinator to admit it.
 #[derive(Debug)]
 pub struct Accepted(Arc<OwnedFd>);
 
-/// The coordinator's side of a connection.
+/// The coordinator's side of an admitted worker's connection.
 #[derive(Debug)]
 pub struct Admitted {
-    /// The worker's endpoint.
+    /// The coordinator's side of the worker's endpoint.
     pub pass: CoordinatorEndpoint,
-    /// Jobs go here.
+    /// Control channel to the worker: jobs.
     pub requests: Sender,
-    /// Results come from here.
+    /// Control channel from the worker: results.
     pub replies: HardenedReceiver,
 }
 
-/// Readable when somebody has connected.
+/// Readable when a process has connected.
 impl AsFd for Listener {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_file().as_fd()
     }
 }
 
-/// Readable when it has said something, or hung up.
+/// Readable when the peer has sent something or hung up.
 impl AsFd for PendingConnection {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
@@ -63,13 +63,13 @@ impl AsFd for PendingConnection {
 }
 
 impl Listener {
-    /// Makes one in the private directory.
+    /// Creates the socket in the private directory.
     ///
     /// # Errors
-    /// When the directory or the socket cannot be made.
+    /// When the directory or the socket cannot be created.
     pub fn bind() -> io::Result<Self> {
         let directory = runtime_dir::prepare()?;
-        // Not in a directory of its own, as ipc-channel does it: that takes longer than all
+        // Not in a directory of its own, as ipc-channel does it: that takes longer than everything
         // else here.
         let socket = tempfile::Builder::new()
             .prefix("pool-")
@@ -81,20 +81,20 @@ impl Listener {
         Ok(Self { socket, name })
     }
 
-    /// Whether workers can still find it: somebody may have cleared its directory.
+    /// Whether workers can still find the socket: another program may have cleared its directory.
     pub fn is_there(&self) -> bool {
         self.socket.path().exists()
     }
 
-    /// For one more worker.
+    /// Issues the token for one more worker.
     ///
     /// # Errors
-    /// When there are no random numbers.
+    /// When the operating system has no random numbers.
     pub fn issue_token(&self) -> io::Result<BootstrapToken> {
         BootstrapToken::to(&self.name)
     }
 
-    /// Who has connected. `None`: nobody else.
+    /// Accepts the next connection; `None` if no other process has connected.
     ///
     /// # Errors
     /// When no descriptor is free.
@@ -105,15 +105,16 @@ impl Listener {
 }
 
 impl PendingConnection {
-    /// Its process id, from the kernel (0 if it cannot be seen from here).
+    /// The peer's process id, from the kernel (0 if the peer is not visible to this process).
     pub fn pid(&self) -> u32 {
         self.pid
     }
 
-    /// Hears and checks a worker that was invited. `None`: it has not said anything yet.
+    /// Receives the greeting and checks it against the worker's token. `None`: nothing has arrived
+    /// yet.
     ///
     /// # Errors
-    /// See [`Refusal`]. A worker that is refused for a mismatch is told why.
+    /// See [`Refusal`]. A worker that is refused for a mismatch receives the reason.
     pub fn greeting(
         &self,
         token: &BootstrapToken,
@@ -177,10 +178,10 @@ fn check(hello: &Hello, nonce: u128, pid: u32, kernels: &[String]) -> Result<(),
     Ok(())
 }
 
-/// Not through ipc-channel, which maps what it sends: to take a mapping back stops all threads of
-/// this process for a moment, several times for each worker.
+/// Does not use ipc-channel, which maps what it sends: each unmapping stops all threads of this
+/// process for a moment, and each worker would cause several.
 ///
-/// A worker is not waited for.
+/// Does not wait for the worker: a full socket is an error.
 fn answer(socket: &OwnedFd, answer: &Answer, regions: &[BorrowedFd<'_>]) -> Result<(), Refusal> {
     let head = wire::encode(answer).map_err(|error| Refusal::Broken(error.to_string()))?;
     let places: Vec<u64> = (0..regions.len() as u64).collect();
@@ -194,10 +195,11 @@ fn answer(socket: &OwnedFd, answer: &Answer, regions: &[BorrowedFd<'_>]) -> Resu
 }
 
 impl Accepted {
-    /// Lets the worker in.
+    /// Admits the worker.
     ///
     /// # Errors
-    /// When the worker has died meanwhile or there is no memory for the endpoint.
+    /// When the worker has died meanwhile, or when memory or a descriptor for its endpoint is
+    /// lacking.
     pub fn welcome(
         self,
         welcome: Welcome,
@@ -209,7 +211,7 @@ impl Accepted {
         };
         let endpoint = CoordinatorEndpoint::memory().ok_or_else(no_memory)?;
         answer(&self.0, &Ok(welcome), &[endpoint.as_fd(), doorbells.as_fd()])?;
-        // The worker goes on meanwhile.
+        // The worker continues meanwhile.
         let pass = CoordinatorEndpoint::open(&endpoint).ok_or_else(no_memory)?;
         let requests = Sender::over(Arc::clone(&self.0));
         let requests = requests.map_err(|error| {

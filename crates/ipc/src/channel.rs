@@ -1,10 +1,9 @@
 //! Messages with payloads over ipc-channel.
 //!
-//! A message is an envelope: a bincode head and, for shared payloads, the regions
-//! that hold them. Inline payloads follow their envelope in frames, each a message
-//! of its own that fits the socket, so that a sender only ever blocks on the one
-//! socket whose other end the worker alone holds: when the worker dies, the send
-//! fails instead of hanging.
+//! A message is an envelope: a bincode head and, for shared payloads, the regions that hold them.
+//! Inline payloads follow the envelope in frames. Each frame is a message of its own that fits the
+//! socket, so a sender only ever blocks on one socket, and the worker alone holds its other end:
+//! when the worker dies, the send fails instead of hanging.
 
 use std::fmt;
 use std::io;
@@ -29,12 +28,12 @@ use crate::packet_reader::{PacketReader, garbled, has_bytes, room};
 use crate::wire::{self, CodecError};
 use crate::{fd_import, packet};
 
-/// Bytes of an inline payload that travel in one message. With everything around
-/// it, that stays below the 212,448 B at which ipc-channel opens a second socket.
+/// Bytes of an inline payload in one message. With everything around them they stay below the
+/// 212,448 B at which ipc-channel opens a second socket.
 pub const FRAME: usize = 128 << 10;
 
-/// Payloads up to this many bytes travel in the head of the message, whatever the
-/// transport: a region of its own costs several system calls on either side.
+/// Payloads up to this many bytes travel in the head of the message, whatever the transport: a
+/// region of their own would cost several system calls on each side.
 pub const SMALL: usize = 2 << 10;
 
 #[derive(Serialize, Deserialize)]
@@ -65,16 +64,16 @@ pub(crate) struct Head<M> {
 /// Where a payload of a message is.
 #[derive(Serialize, Deserialize)]
 pub(crate) enum Carrier {
-    /// Here.
+    /// In the head.
     Small(#[serde(with = "serde_bytes")] ByteBuf),
-    /// In the frames behind the envelope.
+    /// In the frames after the envelope.
     Frames { len: u64 },
     /// In the envelope's next region.
     Region { len: u64 },
 }
 
 impl Carrier {
-    /// Bytes of the payload, by the word of whoever sent it.
+    /// Bytes of the payload, as the sender claims.
     pub(crate) fn len(&self) -> u64 {
         match self {
             Self::Small(bytes) => bytes.len() as u64,
@@ -83,7 +82,7 @@ impl Carrier {
     }
 }
 
-/// A shared memory region that a payload is written into before it is sent.
+/// A shared memory region that the caller fills before sending it.
 #[derive(Debug)]
 pub struct Region {
     memory: Exclusive<IpcSharedMemory>,
@@ -91,19 +90,19 @@ pub struct Region {
 }
 
 impl Region {
-    /// A region of `len` bytes, all zero. `None` when it cannot be had.
+    /// A region of `len` zero bytes. `None` when memory or a descriptor is lacking.
     pub fn zeroed(len: usize) -> Option<Self> {
         let memory = fresh::zeroed(len)?;
         Some(Self { memory: Exclusive::new(memory, IpcSharedMemory::deref_mut), len })
     }
 
-    /// A region with a copy of `bytes`. `None` when it cannot be had.
+    /// A region with a copy of `bytes`. `None` when memory or a descriptor is lacking.
     pub fn copy_of(bytes: &[u8]) -> Option<Self> {
         let memory = fresh::copy_of(bytes)?;
         Some(Self { memory: Exclusive::new(memory, IpcSharedMemory::deref_mut), len: bytes.len() })
     }
 
-    /// Sends only the first `len` bytes.
+    /// Shortens the region: only the first `len` bytes are sent.
     pub fn truncate(&mut self, len: usize) {
         self.len = self.len.min(len);
     }
@@ -122,19 +121,18 @@ impl DerefMut for Region {
     }
 }
 
-/// A payload that is to be sent.
+/// A payload to send.
 #[derive(Debug)]
 pub enum Payload {
-    /// Bytes elsewhere; they are copied.
+    /// Bytes outside shared memory; sending copies them.
     Bytes(Bytes),
-    /// A region that was written in place.
+    /// A region that the caller has written in place.
     Region(Region),
 }
 
 impl Payload {
-    /// Puts the bytes where they will travel: large ones into a region if payloads
-    /// are shared. Sending does this too; done before, its time can be told from
-    /// that of sending.
+    /// Puts the bytes where they will travel: large ones into a region if payloads are shared.
+    /// Sending does this too. A caller that does it first can tell its time from that of sending.
     ///
     /// # Errors
     /// When there is no memory for a region.
@@ -149,20 +147,20 @@ impl Payload {
     }
 }
 
-/// A payload that came to a worker.
+/// A payload that a worker has received.
 #[derive(Debug)]
 pub enum Received {
     /// Bytes of this process's own.
     Owned(Buffer),
-    /// So many bytes in memory that the coordinator may still see.
+    /// Memory that the coordinator may still see, and the payload's length in bytes.
     Memory(OwnedFd, usize),
 }
 
 impl Received {
-    /// The bytes, to be read in place: what is in memory is mapped, and can only be read.
+    /// Opens the bytes for reading in place. Memory is mapped read-only.
     ///
     /// # Errors
-    /// When it cannot be mapped; says what is lacking.
+    /// When the memory cannot be mapped; the message says what is lacking.
     pub fn open(self) -> Result<Input, String> {
         match self {
             Self::Owned(bytes) => Ok(Input::Owned(bytes)),
@@ -173,7 +171,7 @@ impl Received {
         }
     }
 
-    /// The memory, if it is some.
+    /// The payload's memory, if it has any.
     pub(crate) fn into_memory(self) -> Option<OwnedFd> {
         match self {
             Self::Owned(_) => None,
@@ -182,12 +180,13 @@ impl Received {
     }
 }
 
-/// An input that a worker reads in place. It trusts its coordinator not to write it any more.
+/// An input that a worker reads in place. The worker trusts the coordinator not to write it any
+/// more.
 #[derive(Debug)]
 pub enum Input {
     /// Bytes of this process's own.
     Owned(Buffer),
-    /// The first so many bytes of memory.
+    /// Mapped memory, and the input's length in bytes.
     View(View, usize),
 }
 
@@ -207,13 +206,13 @@ pub enum SendError {
     /// The other side is gone.
     #[error("the other side is gone")]
     Disconnected,
-    /// The message is too long.
+    /// The message is too long, or cannot be encoded.
     #[error(transparent)]
     Codec(#[from] CodecError),
-    /// No memory for a region.
+    /// There is no memory for a region or a frame.
     #[error("no shared memory for {bytes} bytes: {why}")]
     Memory {
-        /// What was asked for.
+        /// Bytes that were requested.
         bytes: usize,
         /// What is lacking, and what would help.
         why: String,
@@ -223,13 +222,13 @@ pub enum SendError {
     Io(io::Error),
 }
 
-/// Why no message came.
+/// Why no message was received.
 #[derive(Debug, Error)]
 pub enum RecvError {
     /// The other side is gone.
     #[error("the other side is gone")]
     Disconnected,
-    /// What came is no message.
+    /// The received bytes are not a valid message.
     #[error("{0}")]
     Garbled(String),
     /// The operating system refused.
@@ -252,17 +251,17 @@ fn no_memory(bytes: usize) -> SendError {
 #[derive(Clone, Debug)]
 pub struct Sender {
     ipc: IpcSender<Envelope>,
-    /// The same socket. What comes from the other side comes out of it, too.
+    /// The same socket. Messages from the other side arrive on it, too.
     socket: Arc<OwnedFd>,
 }
 
 impl Sender {
-    /// Over a socket that this process has connected to a server of this name with ipc-channel.
+    /// Wraps an ipc-channel sender that this process has connected to the server of this name.
     pub(crate) fn connected(ipc: IpcSender<Envelope>, server: &str) -> io::Result<Self> {
         Ok(Self { ipc, socket: Arc::new(socket::connected_to(server)?) })
     }
 
-    /// Over a socket.
+    /// Makes a sender of a connected socket.
     pub(crate) fn over(socket: Arc<OwnedFd>) -> io::Result<Self> {
         Ok(Self { ipc: fd_import::sender(&socket)?, socket })
     }
@@ -271,8 +270,8 @@ impl Sender {
         &self.socket
     }
 
-    /// Sends memory, which stays in use on this side. Not by ipc-channel: that would map it, and for
-    /// writing.
+    /// Sends memory that stays in use on this side. Does not use ipc-channel, which would map it,
+    /// and for writing.
     ///
     /// # Errors
     /// See [`SendError`].
@@ -285,13 +284,12 @@ impl Sender {
         })
     }
 
-    /// Tells the other side that nothing will come any more. What it sends still arrives.
+    /// Tells the other side that no more messages will come. Messages from it still arrive.
     pub fn close(&self) {
         socket::close_for_sending(&self.socket);
     }
 
-    /// Sends a message. Blocks while the socket is full; fails when the receiver
-    /// dies meanwhile.
+    /// Sends a message. Blocks while the socket is full; fails when the receiver dies meanwhile.
     ///
     /// # Errors
     /// See [`SendError`].
@@ -323,7 +321,7 @@ impl Sender {
         let head = wire::encode(&Head { message, payloads: carriers })?;
         self.post(Envelope { head: ByteBuf::from(head), regions })?;
         for frame in inline.iter().flat_map(|bytes| bytes.chunks(FRAME)) {
-            // ipc-channel takes about three times as much to encode it.
+            // ipc-channel takes about three times a frame's size to encode it.
             if !fresh::has_heap(4 * FRAME) {
                 return Err(no_memory(FRAME));
             }
@@ -333,7 +331,7 @@ impl Sender {
     }
 
     pub(crate) fn post(&self, envelope: Envelope) -> Result<(), SendError> {
-        // A region is copied on the way, which takes a descriptor.
+        // ipc-channel copies each region on the way, which takes a descriptor.
         let sent = caught(|| self.ipc.send(envelope)).ok_or_else(|| no_memory(0))?;
         sent.map_err(|error| match error {
             IpcError::Disconnected => SendError::Disconnected,
@@ -351,8 +349,8 @@ pub(crate) fn is_hangup(error: &io::Error) -> bool {
     matches!(error.kind(), BrokenPipe | ConnectionReset)
 }
 
-/// The worker's receiving end of a channel. Not ipc-channel's, which maps for writing what comes,
-/// and panics when it cannot.
+/// The worker's receiving end of a channel. Does not use ipc-channel's receiver, which maps
+/// received memory for writing and panics when it cannot.
 #[derive(Debug)]
 pub struct Receiver(PacketReader);
 
@@ -361,8 +359,7 @@ impl Receiver {
         Self(PacketReader::new(socket))
     }
 
-    /// Waits for a message and its payloads. Sizes are checked before anything is
-    /// allocated.
+    /// Waits for a message and its payloads. Checks sizes before it allocates anything.
     ///
     /// # Errors
     /// See [`RecvError`].
@@ -418,7 +415,7 @@ mod tests {
             let sent: Vec<Vec<u8>> =
                 sizes.iter().map(|&n| (0..n).map(|i| (i % 251) as u8).collect()).collect();
             let expected = sent.clone();
-            // The socket holds less than all of it.
+            // The socket's buffer does not hold all of it.
             let writer = std::thread::spawn(move || {
                 let payloads = sent.iter().map(|bytes| in_memory(bytes)).collect();
                 sender.send(7_u32, payloads, carriage).unwrap();
@@ -464,7 +461,8 @@ mod tests {
         let bytes = vec![1; 64 << 20];
         let blocked =
             std::thread::spawn(move || sender.send((), vec![in_memory(&bytes)], Carriage::Inline));
-        // The head is through, so the sender is at its frames, which do not fit.
+        // The head has arrived, so the sender is sending its frames, which do not fit the socket's
+        // buffer.
         let (first, _) = receiver.0.next().unwrap();
         assert!(!first.is_empty());
         drop(receiver);
@@ -481,7 +479,7 @@ mod tests {
         let cases: Vec<Envelope> = vec![
             Envelope::new(Vec::new()),
             Envelope::new(vec![255; 100]),
-            // A payload of 2^63 bytes.
+            // A payload that claims 2^63 bytes.
             Envelope::new(
                 wire::encode(&Head {
                     message: (),
@@ -489,7 +487,7 @@ mod tests {
                 })
                 .unwrap(),
             ),
-            // A region that is not there.
+            // A region that is missing.
             Envelope::new(
                 wire::encode(&Head { message: (), payloads: vec![Carrier::Region { len: 10 }] })
                     .unwrap(),

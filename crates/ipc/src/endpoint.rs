@@ -1,6 +1,6 @@
-//! What a worker and its coordinator share: the status page, the flag on which the
-//! worker sleeps, and the two rings; and what all workers of a pool share with it:
-//! the flags on which the coordinator sleeps.
+//! What a worker and its coordinator share: the status page, the flag on which the worker sleeps,
+//! and the two rings. And what all workers of a pool share with the coordinator: the doorbells,
+//! which are the flags on which the coordinator sleeps.
 
 use std::hint;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -22,9 +22,9 @@ type Memory = Words<Mapping>;
 
 const JOB: usize = 0;
 const CALLED: usize = 1;
-/// Written by the coordinator when it changes: its core, counted from 1, or 0.
+/// The coordinator's core, counted from 1, or 0. The coordinator writes it when it changes.
 const CORE: usize = 2;
-/// A line of its own: the coordinator writes it.
+/// On a cache line of its own: the coordinator writes it.
 const ASLEEP: usize = 16;
 const ORDERS: usize = 32;
 const DONES: usize = ORDERS + ring::WORDS;
@@ -34,16 +34,15 @@ fn open(mapping: Mapping, words: usize) -> Option<Memory> {
     Words::new(mapping, Mapping::bytes_mut).filter(|memory| memory.count() >= words)
 }
 
-/// How somebody waits before it sleeps: looks without a pause, then yields the
-/// core between looks.
+/// How a thread waits before it sleeps: it polls without a pause, then yields the core between
+/// polls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SpinPolicy {
-    /// Looks without a pause.
+    /// Number of polls without a yield.
     pub spins: u32,
-    /// How long it then yields between looks. About what waking a sleeper costs:
-    /// the sum is then at most twice what the best choice would have cost
-    /// (Karlin, Li, Manasse and Owicki, "Empirical studies of competitive
-    /// spinning", SOSP 1991).
+    /// How long the thread then yields between polls. About what waking a sleeper costs: the sum is
+    /// then at most twice what the best choice would have cost (Karlin, Li, Manasse and Owicki,
+    /// "Empirical studies of competitive spinning", SOSP 1991).
     pub yields: Duration,
 }
 
@@ -51,22 +50,22 @@ impl SpinPolicy {
     /// Sleeps at once.
     pub const NONE: Self = Self { spins: 0, yields: Duration::ZERO };
 
-    /// The same without the pure looks: for who has just woken the other side or been
-    /// woken by it. The two are likely to be on one core then, as schedulers wake a
-    /// sleeper where its waker runs, and each look keeps the other from its work.
+    /// The same without the polls that do not yield, for a side that has just woken the other or
+    /// been woken by it. The two are likely to share a core then, because schedulers wake a sleeper
+    /// where its waker runs, and each poll keeps the other side from its work.
     #[must_use]
     pub fn after_a_wake_up(self) -> Self {
         Self { spins: 0, ..self }
     }
 
-    /// Looks until `ready` or out of patience; returns whether it was ready.
+    /// Polls until `ready` is true or the policy's time is over; returns whether it was true.
     pub fn wait(self, mut ready: impl FnMut() -> bool) -> bool {
         for look in 0..self.spins {
             if ready() {
                 return true;
             }
-            // A pause takes as long as a message between two cores on some
-            // processors, so not after every look.
+            // On some processors a pause takes as long as a message between two cores, so the loop
+            // does not pause after every poll.
             if look % 4 == 3 {
                 hint::spin_loop();
             }
@@ -98,7 +97,7 @@ pub struct Doorbells {
 /// When the completion thread wants to be woken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum WakePolicy {
-    /// It is not needed.
+    /// Not at all: it is not needed.
     Never = 1,
     /// When a worker runs out of work and its results have not been collected.
     Idle = 2,
@@ -108,8 +107,8 @@ pub enum WakePolicy {
 
 const BELL_WORDS: usize = 64;
 
-/// What the coordinator knows of time that counts for nobody, for the workers: a line of its own.
-/// `ASKED` is 0 while the others are written.
+/// What the coordinator knows of time that counts against no job (see [`StallDetector`]), for the
+/// workers. On a cache line of its own. `ASKED` is 0 while the coordinator writes the others.
 const ASKED: usize = 32;
 const LOOKED: usize = 33;
 const FROZEN: usize = 34;
@@ -124,7 +123,7 @@ impl Doorbells {
         }
     }
 
-    /// New doorbells, and their other half, to be sent to each worker.
+    /// Creates the doorbells, and the descriptor of their memory to send to each worker.
     pub fn create() -> Option<(Self, DoorbellsRegion)> {
         let theirs = fresh::file(BELL_WORDS * size_of::<u64>())?;
         Some((Self::open(Mapping::of(&theirs).ok()?)?, DoorbellsRegion(Arc::new(theirs))))
@@ -134,7 +133,7 @@ impl Doorbells {
         Some(Self::on(open(mapping, BELL_WORDS)?))
     }
 
-    /// Tells the workers what is known of time that counts for nobody. By one thread.
+    /// Tells the workers how much time counts against no job. Only one thread may call this.
     pub fn tell_stalls(&self, watch: StallDetector) {
         self.memory.store(ASKED, 0);
         self.memory.store(LOOKED, watch.looked);
@@ -156,7 +155,7 @@ impl Doorbells {
         watch
     }
 
-    /// The leader is about to sleep; it looks at the rings after this.
+    /// The leader is about to sleep. It must poll the rings after this call.
     pub fn leader_sleeps(&self) {
         self.leader.set(1);
     }
@@ -166,38 +165,39 @@ impl Doorbells {
         self.leader.set(0);
     }
 
-    /// Sleeps until the leader is called, for at most `limit`; may return early.
+    /// Sleeps until the leader is woken, for at most `limit`; may return early.
     pub fn sleep_as_leader(&self, limit: Option<Duration>) {
         self.leader.sleep(1, limit);
     }
 
-    /// Wakes the leader, if it sleeps.
+    /// Wakes the leader if it sleeps.
     pub fn wake_leader(&self) {
         self.leader.fence();
         self.leader.raise(1);
     }
 
-    /// Says when the completion thread wants to be woken; the rings are looked at after this.
+    /// Sets when the completion thread wants to be woken. The caller must poll the rings after
+    /// this.
     pub fn set_wake_policy(&self, call: WakePolicy) {
         self.completions.set(call as u32);
     }
 
-    /// Sleeps until the completion thread is called or its wish is not `call` any more; may
-    /// return early. Whether it was called.
+    /// Sleeps until the completion thread is woken or its policy is no longer `call`; may return
+    /// early. Returns whether it was woken.
     pub fn sleep_as_completion_thread(&self, call: WakePolicy, limit: Option<Duration>) -> bool {
         self.completions.sleep(call as u32, limit);
         self.completions.get() == 0
     }
 
-    /// Wakes the completion thread, whatever it wants. What it is to find then has to be done
-    /// before this.
+    /// Wakes the completion thread, whatever its policy. The caller must first publish what the
+    /// thread should find.
     pub fn wake_completion_thread(&self) {
         self.completions.fence();
         self.completions.raise(WakePolicy::Never as u32);
     }
 }
 
-/// The doorbells on their way to a worker.
+/// The memory of the doorbells, to send to a worker.
 #[derive(Clone, Debug)]
 pub struct DoorbellsRegion(Arc<OwnedFd>);
 
@@ -207,21 +207,20 @@ impl AsFd for DoorbellsRegion {
     }
 }
 
-/// A worker's endpoint as its supervisor sees it: what the worker is doing, readable
-/// without asking it and also after its death. Who is to blame for a crash, and
-/// when a timeout began, is read here.
+/// A worker's status page, as the supervisor sees it. It shows what the worker is doing; the
+/// supervisor reads it without asking the worker, and also after the worker's death. It tells which
+/// job to blame for a crash, and when a timeout began.
 #[derive(Clone, Debug)]
 pub struct StatusPage(Arc<Memory>);
 
 impl StatusPage {
-    /// The job that the worker has in hand, and when its kernel was called, if it
-    /// was.
+    /// The job that the worker has in hand, and when its kernel was called, if it was.
     pub fn current(&self) -> Option<(JobId, Option<Nanos>)> {
-        // Bounded: a worker that writes nonsense as fast as it can gets any answer.
+        // Bounded: a worker may write nonsense as fast as it can. Any answer will do then.
         for _ in 0..1000 {
             let job = self.0.load(JOB);
             let called = self.0.load(CALLED);
-            // The job changed between the two looks: `called` may be the next one's.
+            // If the job changed between the two loads, `called` may belong to the next job.
             if self.0.load(JOB) == job {
                 let id = JobId(job.checked_sub(1)?);
                 return Some((id, (called != 0).then_some(called)));
@@ -238,19 +237,20 @@ pub struct CoordinatorEndpoint {
     orders: Producer<Memory>,
     dones: Consumer<Memory>,
     asleep: Flag<Memory>,
-    /// The worker had to be woken, and nobody has asked about it since.
+    /// Whether an order has woken the worker since [`CoordinatorEndpoint::has_woken`] was last
+    /// called.
     has_woken: bool,
-    /// The worker is told which core this side is on; the last that it was told.
+    /// The core that the worker was last told; `None` if the worker is not told.
     core: Option<usize>,
 }
 
 impl CoordinatorEndpoint {
-    /// Memory for a new endpoint, to be sent.
+    /// Creates the memory of a new endpoint, to send to the worker.
     pub(crate) fn memory() -> Option<OwnedFd> {
         fresh::file(WORDS * size_of::<u64>())
     }
 
-    /// This side of it.
+    /// Maps the coordinator's side of an endpoint.
     pub(crate) fn open(endpoint: &OwnedFd) -> Option<Self> {
         let memory = Arc::new(open(Mapping::of(endpoint).ok()?, WORDS)?);
         Some(Self {
@@ -263,19 +263,19 @@ impl CoordinatorEndpoint {
         })
     }
 
-    /// What the worker is doing.
+    /// The status page, on which the worker shows what it is doing.
     pub fn page(&self) -> StatusPage {
         StatusPage(Arc::clone(&self.memory))
     }
 
-    /// From now on the worker is told which core its orders come from, so that it leaves
-    /// that core to who gives them. For pools with fewer workers than cores: else there is
-    /// none that it could go to.
+    /// From now on, tells the worker which core its orders come from, so that the worker leaves
+    /// that core to the dispatching thread. For pools with fewer workers than cores: otherwise the
+    /// worker has no other core to go to.
     pub fn tell_core(&mut self) {
         self.core = Some(usize::MAX);
     }
 
-    /// Gives the worker an order. False when the ring is full.
+    /// Gives the worker an order and wakes the worker if it sleeps. False when the ring is full.
     pub fn order(&mut self, message: &[u8]) -> bool {
         if let Some(told) = self.core {
             let core = affinity::core();
@@ -290,20 +290,20 @@ impl CoordinatorEndpoint {
         pushed
     }
 
-    /// Whether the worker has been woken since this was last asked.
+    /// Whether an order has woken the worker since the last call of this function.
     pub fn has_woken(&mut self) -> bool {
         std::mem::take(&mut self.has_woken)
     }
 
-    /// Whether the worker has said something.
+    /// Whether the worker has published something that is not collected yet.
     pub fn is_ready(&self) -> bool {
         self.dones.is_ready()
     }
 
-    /// What the worker has said next.
+    /// Collects what the worker has published next; `None` if there is nothing.
     ///
     /// # Errors
-    /// When it is nonsense.
+    /// When the ring is corrupt.
     pub fn collect<'b>(
         &mut self,
         buffer: &'b mut [u8; MAX_MESSAGE],
@@ -320,9 +320,9 @@ pub struct WorkerEndpoint {
     dones: Producer<Memory>,
     asleep: Flag<Memory>,
     doorbells: Doorbells,
-    /// It slept before the last order.
+    /// Whether the worker slept before its last order.
     woken: bool,
-    /// Who gives the orders.
+    /// Detects whether the worker shares its core with the dispatching thread.
     shared_core: SharedCoreDetector,
 }
 
@@ -340,23 +340,23 @@ impl WorkerEndpoint {
         })
     }
 
-    /// Has a job in hand.
+    /// Records on the status page that the worker has a job in hand.
     pub fn take(&self, job: JobId) {
         self.memory.store(CALLED, 0);
         self.memory.store(JOB, job.0 + 1);
     }
 
-    /// Calls the kernel now.
+    /// Records on the status page when the worker calls the kernel.
     pub fn call(&self, at: Nanos) {
         self.memory.store(CALLED, at);
     }
 
-    /// Time up to an instant that counts for no job, as the coordinator knows it.
+    /// Time up to `now` that counts against no job, as the coordinator knows it.
     pub fn frozen(&self, now: Nanos) -> Nanos {
         self.doorbells.stalls().frozen(now)
     }
 
-    /// Has published the result.
+    /// Records on the status page that the worker has published the result.
     pub fn done(&self) {
         self.memory.store(JOB, 0);
     }
@@ -374,7 +374,8 @@ impl WorkerEndpoint {
         let woken = std::mem::take(&mut self.woken);
         let mut now = if woken { spin_policy.after_a_wake_up() } else { spin_policy };
         while !now.wait(|| self.orders.is_ready()) {
-            // Nobody may be looking at what this worker has said last.
+            // Perhaps no thread is polling for this worker's last answer, so wake the completion
+            // thread.
             if !self.dones.is_drained() {
                 self.doorbells.completions.raise(WakePolicy::Idle as u32);
             }
@@ -399,8 +400,8 @@ impl WorkerEndpoint {
         }
     }
 
-    /// Tells the coordinator something. Waits while the ring is full, which it is
-    /// not if both sides keep to their credits.
+    /// Publishes an answer to the coordinator. Waits while the ring is full, which does not happen
+    /// if both sides keep to their credits.
     pub fn publish(&mut self, message: &[u8]) {
         while !self.dones.push(message) {
             thread::yield_now();
@@ -417,7 +418,7 @@ mod tests {
 
     use super::*;
 
-    /// Nothing here takes longer, unless somebody sleeps for ever.
+    /// No test here takes longer, unless a thread sleeps for ever.
     const CAP: Duration = Duration::from_secs(60);
 
     fn endpoint() -> (CoordinatorEndpoint, WorkerEndpoint, Doorbells) {
@@ -480,7 +481,7 @@ mod tests {
 
     #[test]
     fn a_worker_leaves_the_coordinators_core_after_a_while() {
-        // Both sides on this thread: as close together as can be.
+        // Both sides run on this thread: they share a core as closely as possible.
         let (mut pass, mut endpoint, _) = endpoint();
         let mut buffer = [0; MAX_MESSAGE];
         let mut round = |pass: &mut CoordinatorEndpoint, endpoint: &mut WorkerEndpoint| {
@@ -490,7 +491,7 @@ mod tests {
         (0..320).for_each(|_| round(&mut pass, &mut endpoint));
         assert!(!endpoint.shared_core.has_left(), "it is told of no core");
         pass.tell_core();
-        // A test thread may be moved by others too, which begins the count again.
+        // The scheduler may move the test's thread, which restarts the count.
         for _ in 0..1_000_000 {
             round(&mut pass, &mut endpoint);
             if endpoint.shared_core.has_left() {
@@ -511,7 +512,7 @@ mod tests {
         });
         doorbells.set_wake_policy(WakePolicy::Idle);
         assert!(pass.order(b"work"));
-        // Only the worker's call ends this.
+        // Only the worker's wake-up ends this loop.
         let begin = Instant::now();
         while doorbells.completions.get() != 0 {
             doorbells.sleep_as_completion_thread(WakePolicy::Idle, Some(CAP));

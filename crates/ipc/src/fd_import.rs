@@ -1,8 +1,8 @@
-//! From a socket to ipc-channel's sender.
+//! Makes an ipc-channel sender of a socket.
 //!
-//! ipc-channel has no function for that, but it makes a sender of a socket that comes with a
-//! message. So this process keeps a channel to itself, whose near end it has made without
-//! ipc-channel.
+//! ipc-channel has no function for that, but it makes a sender of a socket that arrives in a
+//! message. So this process keeps a channel to itself and sends the socket through it. It creates
+//! the near end of that channel without ipc-channel.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -16,28 +16,29 @@ use crate::channel::Envelope;
 use crate::fresh::{caught, has_heap};
 use crate::{packet, runtime_dir};
 
-/// What comes across.
+/// The message that carries a socket and arrives as a sender.
 #[derive(Serialize, Deserialize)]
 struct ImportedFd(IpcSender<Envelope>);
 
-/// A crossing, encoded by postcard: its place among the descriptors.
+/// An [`ImportedFd`], encoded by postcard: its index among the descriptors.
 const IMPORTED_FD: &[u8] = &[0];
 
-/// What has to be free to receive a crossing, in bytes.
+/// Heap bytes that must be free to receive an [`ImportedFd`].
 const RECEIVING: usize = 1 << 20;
 
 struct FdImport {
-    /// Whose it is: one that was forked has another's.
+    /// The process that created the channel. A forked process inherits its parent's and must not
+    /// use it.
     pid: u32,
     near: OwnedFd,
     far: IpcReceiver<ImportedFd>,
 }
 
-/// Made when it is first needed. Gone when something has gone wrong on it.
+/// Created at the first use. Empty again after an error on it.
 static FD_IMPORT: Mutex<Option<FdImport>> = Mutex::new(None);
 
 impl FdImport {
-    /// A bridge, and the first that has come across.
+    /// Creates the channel, and imports the first socket.
     fn open(socket: &OwnedFd) -> io::Result<(Self, ImportedFd)> {
         runtime_dir::prepare()?;
         let (server, name) = IpcOneShotServer::new()?;
@@ -53,7 +54,7 @@ impl FdImport {
     }
 }
 
-/// A sender to whoever has the other end of a socket.
+/// Makes a sender to the process at the other end of `socket`.
 pub(crate) fn sender(socket: &OwnedFd) -> io::Result<IpcSender<Envelope>> {
     let mut place = FD_IMPORT.lock().unwrap_or_else(PoisonError::into_inner);
     // ipc-channel receives into a buffer of 212,448 bytes.
@@ -61,7 +62,7 @@ pub(crate) fn sender(socket: &OwnedFd) -> io::Result<IpcSender<Envelope>> {
         return Err(shortage::of_memory());
     }
     let fd_import = place.take().filter(|fd_import| fd_import.pid == process::pid());
-    // ipc-channel panics when a descriptor is lacking.
+    // ipc-channel panics when no descriptor is free.
     let crossed = caught(|| match fd_import {
         None => FdImport::open(socket),
         Some(fd_import) => fd_import.cross(socket).map(|imported| (fd_import, imported)),
@@ -72,9 +73,9 @@ pub(crate) fn sender(socket: &OwnedFd) -> io::Result<IpcSender<Envelope>> {
     Ok(sender)
 }
 
-/// Makes ready what the first sender of this process needs, while there is time for it.
+/// Prepares what the first sender of this process needs, while the caller has time for it.
 pub fn prepare_senders() {
-    // If it fails here, it fails again, and is told, where somebody needs it.
+    // If it fails here, it fails again, and reports why, where a sender is needed.
     if let Ok((near, _far)) = socket::pair() {
         let _ = sender(&near);
     }

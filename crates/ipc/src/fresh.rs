@@ -1,5 +1,5 @@
-//! Making and mapping shared memory. ipc-channel panics where memfd, mmap or dup fail,
-//! and a page that cannot be had ends whoever touches it.
+//! Creates and maps shared memory. ipc-channel panics when memfd, mmap or dup fails, and a process
+//! dies when it touches a page that the kernel cannot provide.
 
 use std::cell::Cell;
 use std::os::fd::OwnedFd;
@@ -10,61 +10,61 @@ use brigade_sys::mapping::Mapping;
 use brigade_sys::{limits, shortage, socket};
 use ipc_channel::ipc::IpcSharedMemory;
 
-/// A region of `len` bytes, all zero. `None` when there is no memory or no descriptor
-/// for it; [`shortage::of_shared_memory`] says which.
+/// A region of `len` zero bytes. `None` when memory or a descriptor is lacking;
+/// [`shortage::of_shared_memory`] says which.
 pub(crate) fn zeroed(len: usize) -> Option<IpcSharedMemory> {
     shortage::has_room(len as u64).then(|| caught(|| IpcSharedMemory::from_byte(0, len)))?
 }
 
-/// Memory of `len` bytes, all zero, that two processes write. Sealed: a worker that shortened it
-/// would end the coordinator by SIGBUS. ipc-channel's own is not sealed.
+/// Memory of `len` zero bytes that two processes write. It is sealed: a worker that shortened it
+/// would kill the coordinator with SIGBUS. ipc-channel does not seal its own memory.
 ///
 /// # Panics
-/// Without any bytes, which cannot be mapped.
+/// When `len` is 0: empty memory cannot be mapped.
 pub(crate) fn file(len: usize) -> Option<OwnedFd> {
     assert_ne!(len, 0, "memory of no bytes");
     shortage::has_room(len as u64).then(|| socket::memory(len as u64).ok())?
 }
 
-/// The same, for this process to write and for others to read.
+/// Like [`file`], but this process writes the memory and other processes can only read it.
 pub(crate) fn for_readers(len: usize) -> Option<(Mapping, OwnedFd)> {
     shortage::has_room(len as u64).then(|| Mapping::for_readers(len as u64).ok())?
 }
 
-/// A region with a copy of `bytes`. `None` as above.
+/// A region with a copy of `bytes`. `None` as for [`zeroed`].
 pub(crate) fn copy_of(bytes: &[u8]) -> Option<IpcSharedMemory> {
     shortage::has_room(bytes.len() as u64).then(|| caught(|| IpcSharedMemory::from_bytes(bytes)))?
 }
 
-/// Whether the heap has room for so many bytes: ipc-channel aborts where it has none. Another thread
-/// may take them before this one does.
+/// Whether the heap has room for `bytes` more bytes: ipc-channel aborts when it has none. Another
+/// thread may take the room before this thread does.
 pub(crate) fn has_heap(bytes: usize) -> bool {
     Vec::<u8>::new().try_reserve_exact(bytes).is_ok()
 }
 
 thread_local! {
-    /// A panic of this thread is an answer.
+    /// Whether this thread is inside [`caught`], which turns a panic into `None`.
     static EXPECTED: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Calls something that panics where it should return an error. Says nothing of it:
-/// the caller does.
+/// Calls a function that panics where it should return an error. Prints nothing: the caller reports
+/// the failure.
 pub(crate) fn caught<T>(call: impl FnOnce() -> T) -> Option<T> {
     install_hook();
     EXPECTED.set(true);
-    // What it was making is dropped on the way.
+    // Unwinding drops what the call was creating.
     let made = catch_unwind(AssertUnwindSafe(|| limits::with_large_files(call)));
     EXPECTED.set(false);
     made.ok()
 }
 
-/// Keeps expected panics from being printed; others go to the hook that was there.
+/// Keeps expected panics from being printed; passes others to the previous hook.
 fn install_hook() {
     static INSTALLED: Once = Once::new();
     INSTALLED.call_once(|| {
         let previous = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |info| {
-            // A thread that has no such flag any more expects nothing.
+            // A thread that is exiting may have lost the flag; it expects no panic.
             if !EXPECTED.try_with(Cell::get).unwrap_or(false) {
                 previous(info);
             }
@@ -89,7 +89,7 @@ mod tests {
     fn what_cannot_be_had_is_none() {
         assert_eq!(zeroed(100).unwrap().len(), 100);
         assert!(zeroed(usize::MAX).is_none());
-        // More than any address space has, but not more than may be asked for.
+        // More than any address space holds, but not more than a caller may request.
         assert!(caught(|| IpcSharedMemory::from_byte(0, 1 << 62)).is_none());
         assert!(!EXPECTED.get());
     }

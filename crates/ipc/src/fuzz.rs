@@ -1,6 +1,6 @@
-//! What fuzzers feed (`fuzz/` in the repository): every reader of a worker's bytes. A
-//! reader refuses what is wrong; it never panics, and what it believes is what would have
-//! been written.
+//! Entry points for the fuzzers (`fuzz/` in the repository): every reader of a worker's bytes. A
+//! reader refuses malformed bytes and never panics. What it accepts is what the writer would have
+//! written.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use crate::packet;
 use crate::ring::{self, Consumer, Heap, MAX_MESSAGE, Memory};
 use crate::wire::{self, Reply};
 
-/// Bytes of a slot as an answer.
+/// Decodes bytes of a ring slot as an answer, and encodes an accepted answer again.
 pub fn answer(bytes: &[u8]) {
     if let Ok(answer) = wire::decode_answer(bytes) {
         let mut again = vec![0; 2 * bytes.len() + 1024];
@@ -21,19 +21,19 @@ pub fn answer(bytes: &[u8]) {
     }
 }
 
-/// Bytes of a slot as an order.
+/// Decodes bytes of a ring slot as an order.
 pub fn order(bytes: &[u8]) {
     let _ = wire::decode_order(bytes);
 }
 
-/// What a worker says of the jobs of a batch.
+/// Decodes what a worker reports about the jobs of a batch.
 pub fn chunk(bytes: &[u8]) {
     if let Ok(others) = wire::decode_others(bytes, 100) {
         assert!(others.len() <= 100, "{} ends of 100 jobs", others.len());
     }
 }
 
-/// A packet of mail.
+/// Reads a packet of the control channel.
 pub fn mail(packet: &[u8]) {
     if let Ok(envelope) = packet::envelope(packet) {
         assert!(envelope.head.len() < packet.len(), "a head is a part of its packet");
@@ -41,15 +41,15 @@ pub fn mail(packet: &[u8]) {
     }
 }
 
-/// The packet that a worker greets with.
+/// Reads the packet with which a worker opens the handshake.
 pub fn greeting(packet: &[u8]) {
     if let Ok(greeting) = packet::envelope(packet) {
         let _ = wire::decode::<Hello>(greeting.head);
     }
 }
 
-/// A ring that somebody writes into: the place of a word, and the word, again and again;
-/// it is read after each.
+/// Reads a ring that a hostile process writes. Each step of the input is the index of a word and
+/// its new value; the consumer reads the ring after each step.
 pub fn ring(bytes: &[u8]) {
     let memory = Arc::new(Heap::new(ring::WORDS));
     let mut consumer = Consumer::new(Arc::clone(&memory), 0);
@@ -58,7 +58,8 @@ pub fn ring(bytes: &[u8]) {
         let [low, high, word @ ..] = *step;
         let place = usize::from(u16::from_le_bytes([low, high])) % ring::WORDS;
         memory.store(place, u64::from_le_bytes(word));
-        // One more than fit: a writer that stands still is not read for ever.
+        // One round more than there are slots: without further writes the consumer must find the
+        // ring empty.
         for round in 0..=ring::SLOTS {
             match consumer.pop(&mut buffer) {
                 Ok(Some(message)) => assert!(message.len() <= MAX_MESSAGE),

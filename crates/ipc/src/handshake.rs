@@ -1,16 +1,17 @@
-//! How a coordinator and the worker that it has just started find each other, and
-//! make sure that the other one is who it should be.
+//! How the coordinator and a newly started worker find each other, and check that the other side is
+//! the right one.
 //!
-//! 1. The coordinator has a [`Listener`](crate::Listener), one for each pool, and starts the
-//!    worker with an [`BootstrapToken`] in its environment (not in its arguments, which anybody can
-//!    read): the listener's name, and a nonce that is this worker's own.
-//! 2. The worker connects and sends a [`Hello`]. From then on this connection carries what
-//!    the two have to say to each other: requests in one direction, replies in the other. The worker
-//!    sends by ipc-channel and receives by itself, as its coordinator does: what ipc-channel
-//!    receives it maps for writing, and inputs are to be read only.
-//! 3. The coordinator compares process id, nonce, protocol version, build and kernels, and
-//!    answers with a [`Welcome`] and the worker's status page, or with the reason
-//!    of its refusal.
+//! 1. The coordinator has one [`Listener`](crate::Listener) per pool. It starts the worker with a
+//!    [`BootstrapToken`] in the worker's environment (not in its arguments, which any user can
+//!    read): the listener's name, and a nonce for this worker alone. A fork server receives the
+//!    token in a message.
+//! 2. The worker connects and sends a [`Hello`]. From then on this connection is the control
+//!    channel: requests in one direction, replies in the other. The worker sends with ipc-channel.
+//!    It receives with its own code, as the coordinator does: ipc-channel maps what it receives for
+//!    writing, and a worker may only read its inputs.
+//! 3. The coordinator compares process id, nonce, protocol version, build and kernels. It answers
+//!    with a [`Welcome`] and the memory of the worker's endpoint and of the doorbells, or with the
+//!    reason for its refusal.
 //!
 //! The coordinator's side is in `acceptor.rs`, the worker's here.
 
@@ -31,58 +32,58 @@ use crate::channel::{Envelope, Receiver, RecvError, Sender};
 use crate::endpoint::{Doorbells, SpinPolicy, WorkerEndpoint};
 use crate::{packet, packet_reader, wire};
 
-/// Name of the pool's listener, for the worker. Its presence makes a process a worker.
+/// Environment variable with the name of the pool's listener. A process that has it is a worker.
 pub const SERVER_ENV: &str = "BRIGADE_WORKER_SERVER";
-/// The nonce, for the worker.
+/// Environment variable with the worker's nonce.
 pub const NONCE_ENV: &str = "BRIGADE_WORKER_NONCE";
-/// Process id of the coordinator, for the worker.
+/// Environment variable with the coordinator's process id, for the worker.
 pub const PARENT_ENV: &str = "BRIGADE_WORKER_PARENT";
 
-/// What a worker says of itself.
+/// What a worker says about itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hello {
     /// [`PROTOCOL_VERSION`](brigade_proto::PROTOCOL_VERSION).
     pub version: u32,
     /// [`build_id`].
     pub build: String,
-    /// From the environment.
+    /// The nonce from the worker's bootstrap token.
     pub nonce: u128,
-    /// Process id.
+    /// The worker's process id.
     pub pid: u32,
     /// Names of all kernels, in the order of the registry.
     pub kernels: Vec<String>,
 }
 
-/// What a coordinator tells a worker that it has accepted.
+/// What the coordinator tells a worker that it admits.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Welcome {
-    /// The slot.
+    /// The worker's slot.
     pub worker: WorkerId,
-    /// Events up to this level are wanted: 0 (none) to 5 (trace).
+    /// The worker forwards log events up to this level: 0 (none) to 5 (trace).
     pub log_level: u8,
-    /// Bind to the n-th usable core.
+    /// Pin the worker to the n-th usable core.
     pub pin: Option<u32>,
-    /// Jobs come through the ring, and this is how long the worker looks for one
-    /// before it sleeps: looks, and microseconds of yields. `None`: they come as
-    /// mail.
+    /// If jobs come through the ring: how long the worker polls for an order before it sleeps, as a
+    /// number of polls and the microseconds that it then yields. `None`: jobs come over the control
+    /// channel.
     pub rings: Option<(u32, u64)>,
-    /// What the worker is bound to, from here on.
+    /// The worker's limits, from here on.
     pub bounds: Bounds,
 }
 
-/// What binds a worker.
+/// Limits of a worker.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Bounds {
-    /// Private memory that it may have beyond what it starts with, in bytes.
+    /// Private memory that the worker may use beyond what it starts with, in bytes.
     pub memory: Option<u64>,
     /// Processor time for each job.
     pub cpu: Option<Duration>,
-    /// Shut itself in; `Some(false)`: as far as that works.
+    /// The worker enters the sandbox. `Some(false)`: only as far as that works.
     pub sandbox: Option<bool>,
 }
 
 impl Welcome {
-    /// How the worker waits for orders, if it gets any.
+    /// How the worker waits for orders; `None` if jobs come over the control channel.
     pub fn spin_policy(&self) -> Option<SpinPolicy> {
         let (spins, us) = self.rings?;
         Some(SpinPolicy { spins, yields: Duration::from_micros(us) })
@@ -92,29 +93,28 @@ impl Welcome {
 /// Why a handshake failed.
 #[derive(Debug, Error)]
 pub enum Refusal {
-    /// The worker is another program, another version, or not the one that was
-    /// started.
+    /// The worker is another program, another version, or not the process that was started.
     #[error("{0}")]
     Mismatch(String),
-    /// What it sent is no greeting of a worker.
+    /// The peer violated the protocol, for example with bytes that are not a greeting.
     #[error("{0}")]
     Nonsense(String),
     /// The connection broke.
     #[error("{0}")]
     Broken(String),
-    /// The coordinator has no shared memory for a worker, or no descriptors.
+    /// The coordinator has no shared memory or no descriptors for the worker.
     #[error("{0}")]
     Shortage(String),
 }
 
-/// With whom a worker is to shake hands, and the word by which it is known: for one worker.
+/// Tells one worker where to connect, and the nonce that identifies it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct BootstrapToken {
     server: String,
     nonce: u128,
 }
 
-/// Without the nonce.
+/// Leaves out the nonce.
 impl std::fmt::Debug for BootstrapToken {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "BootstrapToken({})", self.server)
@@ -122,20 +122,20 @@ impl std::fmt::Debug for BootstrapToken {
 }
 
 impl BootstrapToken {
-    /// To the listener of this name.
+    /// Creates a token for the listener of this name, with a new nonce.
     ///
     /// # Errors
-    /// When there are no random numbers.
+    /// When the operating system has no random numbers.
     pub(crate) fn to(server: &str) -> io::Result<Self> {
         Ok(Self { server: server.to_owned(), nonce: random::nonce()? })
     }
 
-    /// The nonce.
+    /// The nonce that identifies the worker.
     pub fn nonce(&self) -> u128 {
         self.nonce
     }
 
-    /// The environment that makes a child of this process the worker that is invited.
+    /// The environment that makes a child of this process the worker that has this token.
     pub fn environment(&self) -> [(&'static str, String); 3] {
         [
             (SERVER_ENV, self.server.clone()),
@@ -144,36 +144,36 @@ impl BootstrapToken {
         ]
     }
 
-    /// As a message: see [`BootstrapToken::from_message`].
+    /// Encodes the token as a message, see [`BootstrapToken::from_message`].
     pub fn to_message(&self) -> String {
         format!("{:032x}{}", self.nonce, self.server)
     }
 
-    /// What was written by [`BootstrapToken::to_message`]; `None` if it was not.
+    /// Decodes a message of [`BootstrapToken::to_message`]; `None` if it is not one.
     pub fn from_message(message: &str) -> Option<Self> {
         let (nonce, server) = message.split_at_checked(32)?;
         Some(Self { server: server.to_owned(), nonce: u128::from_str_radix(nonce, 16).ok()? })
     }
 }
 
-/// What a coordinator answers: admitted, or the reason why not.
+/// The coordinator's answer to a greeting: the welcome, or the reason for the refusal.
 pub(crate) type Answer = Result<Welcome, String>;
 
 /// The worker's side of a connection.
 #[derive(Debug)]
 pub struct Connected {
-    /// What the coordinator said.
+    /// What the coordinator answered.
     pub welcome: Welcome,
-    /// Where the worker shows what it does, and gets orders.
+    /// Where the worker shows what it does, and takes orders.
     pub endpoint: WorkerEndpoint,
-    /// Jobs come from here.
+    /// Control channel from the coordinator: jobs.
     pub requests: Receiver,
-    /// Results go here.
+    /// Control channel to the coordinator: results.
     pub replies: Sender,
 }
 
-/// What a coordinator put into the environment of its worker: the bootstrap token, and the
-/// coordinator's process id. `None` if this process is no worker.
+/// Reads what the coordinator put into its worker's environment: the bootstrap token and the
+/// coordinator's process id. `None` if this process is not a worker.
 ///
 /// # Errors
 /// When only part of it is there.
@@ -190,7 +190,7 @@ pub fn worker_environment() -> Option<Result<(BootstrapToken, u32), Refusal>> {
     }))
 }
 
-/// Connects to the coordinator's listener and waits to be admitted.
+/// Connects to the coordinator's listener and waits until the coordinator admits this worker.
 ///
 /// # Errors
 /// When the coordinator is gone or refuses this worker.
@@ -198,11 +198,11 @@ pub fn connect(token: BootstrapToken, hello: &Hello) -> Result<Connected, Refusa
     connect_and_keep(token, hello).map(|(connected, _)| connected)
 }
 
-/// The same, and the memory of the endpoint and of the doorbells, for tests that misuse it. A worker
-/// has no need of it: it has mapped both.
+/// Like [`connect`], and also returns the memory of the endpoint and of the doorbells, for tests
+/// that misuse it. A worker does not need it: it has mapped both.
 ///
 /// # Errors
-/// As there.
+/// As for [`connect`].
 #[doc(hidden)]
 pub fn connect_and_keep(
     token: BootstrapToken,
@@ -244,10 +244,10 @@ impl From<RecvError> for Refusal {
     }
 }
 
-/// Which executable this process runs: the version, and the identity of the file
-/// on disk. Two processes of one file have the same; a rebuilt file differs.
+/// Identifies the executable that this process runs: the version, and the identity of the file on
+/// disk. Two processes of one file have the same id; a rebuilt file has another.
 ///
-/// Looked up once: a process that is forked has the answer already.
+/// Computed once: a forked process has the result already.
 pub fn build_id() -> &'static str {
     static ID: OnceLock<String> = OnceLock::new();
     ID.get_or_init(|| {
@@ -268,9 +268,8 @@ pub fn build_id() -> &'static str {
     })
 }
 
-/// Does once what each worker does when it shakes hands, so that workers that are forked from
-/// this process find done what needs to be done once: buffers measured, allocators grown,
-/// functions looked up.
+/// Does once what each worker does in its handshake. Workers that are forked from this process then
+/// find the one-time work done: buffers measured, allocators grown, functions looked up.
 ///
 /// # Errors
 /// When no descriptor is free.

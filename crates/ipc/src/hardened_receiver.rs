@@ -1,8 +1,8 @@
-//! The coordinator's end of a worker's mail. See [`packet`](crate::packet) for why it does
-//! not leave receiving to ipc-channel.
+//! The coordinator's receiving end of a worker's control channel. See [`packet`](crate::packet) for
+//! why it does not use ipc-channel's receiver.
 //!
-//! Payloads in shared memory are read like a file and not mapped: a worker that shortens
-//! its region under a mapping would end this process by SIGBUS.
+//! It reads payloads in shared memory like a file and does not map them: a worker that shortens its
+//! region under a mapping would kill this process with SIGBUS.
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -20,7 +20,7 @@ use crate::wire;
 #[derive(Debug)]
 pub struct HardenedReceiver {
     packets: PacketReader,
-    /// Of all intakes of this process.
+    /// Shared by all receivers of this process.
     receive_budget: Arc<ReceiveBudget>,
 }
 
@@ -33,9 +33,9 @@ impl HardenedReceiver {
         Self { packets: PacketReader::new(socket), receive_budget }
     }
 
-    /// Waits for a message and its payloads. Sizes are checked before anything is
-    /// allocated: payloads of messages that are on their way are at most half of the memory
-    /// that this process may use, those from all workers together.
+    /// Waits for a message and its payloads. Checks sizes before it allocates anything: payloads in
+    /// transit, from all workers together, take at most half of the memory that this process may
+    /// use.
     ///
     /// # Errors
     /// See [`RecvError`].
@@ -45,8 +45,8 @@ impl HardenedReceiver {
         Ok((message, self.fill(payloads, regions, rooms)?))
     }
 
-    /// The same from a worker that is not to blame if there is no memory for what it sends: then its
-    /// payloads are passed over, and it is said what is lacking.
+    /// Like [`HardenedReceiver::recv`], but a lack of memory for the payloads is not the worker's
+    /// fault: this function then skips the payloads and says what is lacking.
     ///
     /// # Errors
     /// See [`RecvError`].
@@ -88,7 +88,7 @@ impl HardenedReceiver {
         Ok(buffers)
     }
 
-    /// Takes the frames of payloads that nobody has room for.
+    /// Reads and discards the frames of payloads for which there is no memory.
     fn pass_over(&mut self, payloads: &[Carrier]) -> Result<(), RecvError> {
         for carrier in payloads {
             let Carrier::Frames { len } = carrier else { continue };
@@ -103,7 +103,7 @@ impl HardenedReceiver {
     }
 }
 
-/// A message, what it says of its payloads, and its regions.
+/// A message, the carriers of its payloads, and its regions.
 type Opened<M> = (M, Vec<Carrier>, Vec<Option<OwnedFd>>);
 
 /// Room for all payloads of a message, or what is lacking for it.
@@ -115,7 +115,7 @@ fn rooms(payloads: &[Carrier], receive_budget: &Arc<ReceiveBudget>) -> Result<Ro
     }
     let bytes = payloads.iter().map(Carrier::len).fold(0, u64::saturating_add);
     let is_any_too_long = payloads.iter().any(|payload| payload.len() > limits::MAX_BUFFER_BYTES);
-    // A worker cannot have that many, it has the same memory.
+    // A worker cannot hold that many bytes: it has the same memory as this process.
     if is_any_too_long || bytes > receive_budget.all() {
         return Err(RecvError::Garbled(format!("payloads of {bytes} bytes, which no memory has")));
     }
@@ -153,13 +153,13 @@ mod tests {
     use brigade_proto::Bytes;
     use std::os::fd::AsFd;
 
-    /// What ipc-channel sends to, and an intake that gets it.
+    /// An ipc-channel sender, and the receiver at its other end.
     fn pair() -> (Sender, HardenedReceiver) {
         let (near, far) = socket::pair().unwrap();
         (Sender::over(Arc::new(near)).unwrap(), HardenedReceiver::new(Arc::new(far)))
     }
 
-    /// A socket to send anything to, and an intake that gets it.
+    /// A socket for sending arbitrary packets, and the receiver at its other end.
     fn raw() -> (OwnedFd, HardenedReceiver) {
         let (near, far) = socket::pair().unwrap();
         (near, HardenedReceiver::new(Arc::new(far)))
@@ -182,7 +182,7 @@ mod tests {
                 .map(|&n| Bytes::from(&(0..n).map(|i| (i % 251) as u8).collect::<Vec<_>>()[..]))
                 .collect();
             let payloads = sent.iter().cloned().map(Payload::Bytes).collect();
-            // The socket holds less than all of it.
+            // The socket's buffer does not hold all of it.
             let writer = std::thread::spawn(move || {
                 sender.send(7_u32, payloads, carriage).unwrap();
             });
@@ -249,7 +249,8 @@ mod tests {
         let frame = packet::wrap(&packet::message(&[7; 1000], &[]));
         std::thread::scope(|scope| {
             let held = scope.spawn(move || says::<()>(&mut first));
-            // It has room by then: of what it is sent it takes more than a socket holds.
+            // The receiver has reserved its room by then: these packets exceed a socket's buffer,
+            // so it has read some of them.
             for _ in 0..1000 {
                 socket::send(&one, &frame, &[]).unwrap();
             }
@@ -258,7 +259,7 @@ mod tests {
             drop(one);
             assert!(held.join().unwrap().contains("gone"));
         });
-        // It was given back.
+        // The first receiver has given its room back.
         let (third, mut hardened_receiver) = hardened_receiver(raw());
         socket::send(&third, &claim, &[]).unwrap();
         drop(third);
@@ -286,7 +287,7 @@ mod tests {
             let ((), next) = hardened_receiver.recv_or_pass_over::<()>().unwrap();
             assert_eq!(next.unwrap().len(), 1, "what comes after it is understood");
         });
-        // More than the machine has is a lie.
+        // A claim of more than the machine has is a lie.
         send(&frames(5));
         assert!(matches!(hardened_receiver.recv_or_pass_over::<()>(), Err(RecvError::Garbled(_))));
     }

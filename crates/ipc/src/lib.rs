@@ -1,26 +1,32 @@
-//! Brigade's transport between coordinator and worker processes: the only crate
-//! that names ipc-channel.
+//! Brigade's transport between coordinator and worker processes: the only crate that names
+//! ipc-channel.
 //!
-//! - [`Listener`] and [`connect`]: how a worker that was just started and its
-//!   coordinator find and check each other;
-//! - [`Sender`], [`Receiver`] and, for what a worker says, [`HardenedReceiver`]: messages with
-//!   payloads, `inline` or in shared memory;
-//! - [`CoordinatorEndpoint`] and [`WorkerEndpoint`]: the two sides of the shared memory in which a worker
-//!   gets orders, answers them and shows what it is doing;
-//! - [`Arena`], [`Outputs`], [`InputRegions`] and [`OutputAllocator`]: slabs of long-lived shared regions, for
-//!   payloads;
+//! - [`Listener`] and [`connect`]: how the coordinator and a newly started worker find and check
+//!   each other;
+//! - [`Sender`], [`Receiver`] and, for what a worker sends, [`HardenedReceiver`]: messages with
+//!   payloads, inline or in shared memory;
+//! - [`CoordinatorEndpoint`] and [`WorkerEndpoint`]: the two sides of the shared memory in which a
+//!   worker takes orders, answers them and shows what it is doing;
+//! - [`Arena`], [`Outputs`], [`InputRegions`] and [`OutputAllocator`]: slabs in long-lived shared
+//!   regions, for payloads;
 //! - [`wire`]: the messages.
 //!
-//! What is known of ipc-channel and how it is dealt with:
+//! What ipc-channel does, and how this crate deals with it:
 //!
-//! | trap | here |
-//! | --- | --- |
-//! | messages over 212,448 B go over a second socket, and their sender hangs for ever when the receiver dies | no message is that long: payloads travel in frames of [`channel::FRAME`] bytes |
-//! | `accept` waits for ever when the child dies first | the server is our own, [`Listener`], and is asked only when somebody has come |
-//! | failures of memfd, mmap and dup panic | caught where a region is made or copied; received by our own code |
-//! | what comes is mapped for writing | workers receive by our own code, and map inputs for reading only |
-//! | what stands in a packet is believed: a wrong length panics, aborts or reads past the buffer | what a worker sends is read by [`HardenedReceiver`] |
-//! | the socket lies in a world-readable directory | a private one, see [`runtime_dir`] |
+//! - It sends a message over 212,448 B through a second socket, and the sender hangs for ever when
+//!   the receiver dies. Here no message is that long: payloads travel in frames of
+//!   [`channel::FRAME`] bytes.
+//! - Its `accept` waits for ever when the child dies first. This crate has a server of its own,
+//!   [`Listener`], which does not block; the supervisor calls it only after a process has
+//!   connected.
+//! - It panics when memfd, mmap or dup fails. This crate catches the panic where it creates or
+//!   copies a region, and receives with its own code.
+//! - It maps received memory for writing. Workers receive with this crate's code and map inputs for
+//!   reading only.
+//! - It trusts the contents of a packet: a wrong length makes it panic, abort or read past the
+//!   buffer. [`HardenedReceiver`] reads what a worker sends.
+//! - It puts its socket into a world-readable directory. This crate uses a private one, see
+//!   [`runtime_dir`].
 
 mod acceptor;
 mod arena;
@@ -55,7 +61,7 @@ pub use handshake::{
 pub use hardened_receiver::HardenedReceiver;
 pub use ring::{Corrupt, MAX_MESSAGE};
 
-/// How payloads travel.
+/// How payloads travel over the control channel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Carriage {
     /// In the message stream itself.

@@ -1,36 +1,35 @@
-//! The packets of ipc-channel, as they are on the socket: two machine words, the length of
-//! the packet and the length of the message, then the message, encoded by postcard.
+//! ipc-channel's packets, as they are on the socket: two machine words (the length of the packet
+//! and the length of the message), then the message, encoded by postcard.
 //!
-//! ipc-channel takes the words at face value. A length that does not fit its packet makes
-//! it panic, reserve any amount of memory (and abort), or read past its buffer; a
-//! descriptor that cannot be mapped makes it panic. So what a worker sends is read here:
-//! bounded, without a panic, and nothing is allocated for a length that is only claimed.
+//! ipc-channel trusts these words. A length that does not fit its packet makes it panic, reserve
+//! any amount of memory (and abort), or read past its buffer. A descriptor that cannot be mapped
+//! makes it panic. So this module reads what a worker sends: it checks bounds, never panics, and
+//! allocates nothing for a length that is only claimed.
 
 use brigade_sys::socket::MAX_DESCRIPTORS;
 
-/// Longest greeting that is taken: most of it is the names of the kernels.
+/// Longest greeting that the coordinator accepts. Most of it is the names of the kernels.
 pub(crate) const LONGEST_GREETING: usize = 16 << 10;
 /// Longest answer to a greeting.
 pub(crate) const LONGEST_WELCOME: usize = 4 << 10;
-/// Longest packet that is taken: a frame or a head, and what is around it.
+/// Longest packet that a receiver accepts: a frame or a head, and what surrounds it.
 pub(crate) const LONGEST: usize = 160 << 10;
 const WORD: usize = size_of::<usize>();
-/// How an empty region is written: it has no descriptor.
+/// Encoding of an empty region, which has no descriptor.
 const EMPTY: u64 = usize::MAX as u64;
 
 /// What is wrong with a packet.
 pub(crate) type Malformed = &'static str;
 
-/// An [`Envelope`](crate::channel::Envelope) in its packet.
+/// An [`Envelope`](crate::channel::Envelope) that borrows from its packet.
 #[derive(Debug)]
 pub(crate) struct RawEnvelope<'p> {
     /// The encoded head of a message, or a frame.
     pub(crate) head: &'p [u8],
-    /// For each region its place among the descriptors; `None` for an empty one.
+    /// For each region its index among the descriptors; `None` for an empty region.
     pub(crate) regions: Vec<Option<usize>>,
 }
 
-/// Reads an envelope.
 pub(crate) fn envelope(packet: &[u8]) -> Result<RawEnvelope<'_>, Malformed> {
     let mut rest = body(packet)?;
     let head = bytes(&mut rest)?;
@@ -41,7 +40,7 @@ pub(crate) fn envelope(packet: &[u8]) -> Result<RawEnvelope<'_>, Malformed> {
     let mut regions = Vec::with_capacity(count as usize);
     let mut next = 0;
     for _ in 0..count {
-        // In the order in which they were put in: each is there once.
+        // The sender numbers the descriptors in order: each index occurs once.
         regions.push(match varint(&mut rest)? {
             EMPTY => None,
             place if place == next => {
@@ -55,13 +54,13 @@ pub(crate) fn envelope(packet: &[u8]) -> Result<RawEnvelope<'_>, Malformed> {
     Ok(RawEnvelope { head, regions })
 }
 
-/// The packet of a message that is encoded already.
+/// Puts an encoded message into a packet.
 pub(crate) fn wrap(message: &[u8]) -> Vec<u8> {
     let len = 2 * WORD + message.len();
     [&len.to_ne_bytes(), &message.len().to_ne_bytes(), message].concat()
 }
 
-/// An envelope, encoded, with regions at these places among the descriptors.
+/// Encodes an envelope whose regions have these indices among the descriptors.
 pub(crate) fn message(head: &[u8], regions: &[u64]) -> Vec<u8> {
     let mut message = written(head.len() as u64);
     message.extend(head);
@@ -70,7 +69,7 @@ pub(crate) fn message(head: &[u8], regions: &[u64]) -> Vec<u8> {
     message
 }
 
-/// A number as [`varint`] reads it.
+/// Encodes a number as [`varint`] reads it.
 pub(crate) fn written(mut value: u64) -> Vec<u8> {
     let mut bytes = Vec::new();
     while value >= 0x80 {
@@ -81,8 +80,8 @@ pub(crate) fn written(mut value: u64) -> Vec<u8> {
     bytes
 }
 
-/// What ipc-channel makes of a message that the kernel has no memory to take as a whole: the sender
-/// is not to blame.
+/// ipc-channel splits a message when the kernel has no memory to take it as a whole. That is not
+/// the sender's fault.
 pub(crate) const IN_PIECES: Malformed = "a message in pieces";
 
 fn body(packet: &[u8]) -> Result<&[u8], Malformed> {
@@ -111,7 +110,7 @@ fn bytes<'p>(rest: &mut &'p [u8]) -> Result<&'p [u8], Malformed> {
     Ok(bytes)
 }
 
-/// Seven bits in a byte, the lowest first; the highest bit says that more follow.
+/// Seven bits per byte, the lowest first; a set high bit says that more bytes follow.
 fn varint(rest: &mut &[u8]) -> Result<u64, Malformed> {
     let mut value = 0_u64;
     for shift in (0..u64::BITS).step_by(7) {

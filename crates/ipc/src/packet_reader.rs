@@ -1,5 +1,5 @@
-//! Packets of ipc-channel as they come out of a socket, see [`packet`](crate::packet): what both
-//! sides' receivers are made of.
+//! Reads ipc-channel's packets from a socket, see [`packet`](crate::packet). The receivers of both
+//! sides use it.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -11,10 +11,10 @@ use brigade_sys::{shortage, socket};
 use crate::channel::{RecvError, is_hangup};
 use crate::packet;
 
-/// The head of a message or a frame, and for each region its descriptor; `None` for an empty one.
+/// The head of a message or a frame, and each region's descriptor; `None` for an empty region.
 pub(crate) type Contents<'b> = (&'b [u8], Vec<Option<OwnedFd>>);
 
-/// Waits for a packet, and reads it into a buffer.
+/// Waits for a packet and reads it into `buffer`.
 pub(crate) fn read<'b>(socket: &OwnedFd, buffer: &'b mut [u8]) -> Result<Contents<'b>, RecvError> {
     let received = socket::receive(socket, buffer).map_err(|error| {
         if is_hangup(&error) { RecvError::Disconnected } else { RecvError::Io(error) }
@@ -37,18 +37,18 @@ pub(crate) fn read<'b>(socket: &OwnedFd, buffer: &'b mut [u8]) -> Result<Content
     let mut descriptors = received.descriptors.into_iter();
     let mut regions = Vec::with_capacity(envelope.regions.len());
     for place in envelope.regions {
-        // Places are in order, so the next one is the right one.
+        // Indices are in order, so the next descriptor is the right one.
         let descriptor = place.map(|_| descriptors.next().ok_or("a region is missing"));
         regions.push(descriptor.transpose().map_err(garbled)?);
     }
     Ok((envelope.head, regions))
 }
 
-/// A socket, and room for the longest packet.
+/// A socket, and a buffer for the longest packet.
 #[derive(Debug)]
 pub(crate) struct PacketReader {
     socket: Arc<OwnedFd>,
-    /// Empty until something is received: the thread that does that is to pay for it.
+    /// Empty until the first packet: the receiving thread should pay for it.
     buffer: Vec<u8>,
 }
 
@@ -60,14 +60,14 @@ impl PacketReader {
     /// Waits for the next packet.
     pub(crate) fn next(&mut self) -> Result<Contents<'_>, RecvError> {
         if self.buffer.is_empty() {
-            // Not by writing zeros: most packets are short, and the kernel provides the pages
-            // that they need.
+            // `vec!` writes no zeros: most packets are short, and the kernel provides only the zero
+            // pages that they need.
             self.buffer = vec![0; packet::LONGEST];
         }
         read(&self.socket, &mut self.buffer)
     }
 
-    /// Fills a buffer from the frames that follow.
+    /// Fills `buffer` from the frames that follow.
     pub(crate) fn collect(&mut self, mut buffer: Buffer) -> Result<Buffer, RecvError> {
         let mut filled = 0;
         while filled < buffer.len() {
@@ -85,8 +85,8 @@ pub(crate) fn garbled(what: &str) -> RecvError {
     RecvError::Garbled(what.to_owned())
 }
 
-/// Room for a payload of so many bytes, which the other side may send. That there is none is not
-/// the other side's fault.
+/// Allocates a payload of `len` bytes, which the other side may send. A lack of memory is not the
+/// other side's fault.
 pub(crate) fn room(len: u64) -> Result<Buffer, RecvError> {
     let room = usize::try_from(len).ok().and_then(Buffer::try_zeroed);
     room.ok_or_else(|| {
@@ -95,7 +95,7 @@ pub(crate) fn room(len: u64) -> Result<Buffer, RecvError> {
     })
 }
 
-/// Whether a region is there and has so many bytes.
+/// Whether a region exists and has at least `len` bytes. An empty payload needs no region.
 pub(crate) fn has_bytes(region: Option<&OwnedFd>, len: u64) -> bool {
     match region {
         Some(region) => socket::file_len(region).is_some_and(|has| has >= len),

@@ -1,15 +1,15 @@
-//! How much may be on its way from all workers together.
+//! Limits the payloads in transit from all workers together.
 //!
-//! A worker says how large its payloads are, and the coordinator makes room for them before
-//! they are there. One that claims as much as a message may have keeps its room for as long
-//! as it likes: so the room is one for all of them.
+//! A worker says how large its payloads are, and the coordinator makes room for them before they
+//! arrive. A worker that claims as much as a message may have keeps that room for as long as it
+//! likes. So all workers share one budget.
 
 use std::sync::{Arc, Condvar, LazyLock, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use brigade_sys::{cores, shortage};
 
-/// A part of this process's memory for payloads that are on their way.
+/// The part of this process's memory that payloads in transit may take.
 #[derive(Debug)]
 pub(crate) struct ReceiveBudget {
     limit: u64,
@@ -17,18 +17,18 @@ pub(crate) struct ReceiveBudget {
     given: Condvar,
 }
 
-/// Payloads of this size together are not counted: of as many workers as there can be they
-/// take a GiB.
+/// Payloads of a message up to this size together are not counted: from the largest possible number
+/// of workers they take a GiB.
 const UNCOUNTED: u64 = 1 << 20;
 
-/// How long is waited for what others have taken. Honest workers need it for as long as it
-/// takes to copy what they send.
+/// How long a receiver waits for memory that others have taken. Honest workers need it for as long
+/// as it takes to copy what they send.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// How often to look whether there is more memory.
+/// How often to check whether the machine has more free memory.
 const LOOK: Duration = Duration::from_millis(20);
 
-/// Room that was taken; given back when it is dropped.
+/// Memory taken from the budget; dropping it gives the memory back.
 #[derive(Debug)]
 pub(crate) struct Reservation {
     of: Arc<ReceiveBudget>,
@@ -36,7 +36,7 @@ pub(crate) struct Reservation {
 }
 
 impl ReceiveBudget {
-    /// Half of the memory that this process may use: one for all pools.
+    /// Half of the memory that this process may use: one budget for all pools.
     pub(crate) fn of_process() -> Arc<Self> {
         static RECEIVE_BUDGET: LazyLock<Arc<ReceiveBudget>> =
             LazyLock::new(|| ReceiveBudget::new(cores::memory() / 2));
@@ -51,13 +51,14 @@ impl ReceiveBudget {
         self.taken.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// All the memory of which this is a part.
+    /// All the memory that this process may use; the budget is half of it.
     pub(crate) fn all(&self) -> u64 {
         self.limit.saturating_mul(2)
     }
 
-    /// Room for so many bytes, if need be when others have given theirs back, or more is free on
-    /// this machine. `None` if that does not come to be, or if it is more than there ever is.
+    /// Takes `bytes`. If necessary it waits until other receivers give memory back or the machine
+    /// has more free memory. `None` if neither happens in time, or if `bytes` is more than the
+    /// whole budget.
     pub(crate) fn take(self: &Arc<Self>, bytes: u64) -> Option<Reservation> {
         if bytes <= UNCOUNTED {
             return Some(Reservation { of: Arc::clone(self), bytes: 0 });
@@ -69,7 +70,7 @@ impl ReceiveBudget {
         let mut taken = self.lock();
         loop {
             let is_full = *taken > self.limit - bytes;
-            // What others have taken they may not have used yet.
+            // The other receivers may not have used yet what they have taken.
             if !is_full && shortage::has_room(bytes.saturating_add(*taken)) {
                 *taken += bytes;
                 return Some(Reservation { of: Arc::clone(self), bytes });
@@ -78,7 +79,7 @@ impl ReceiveBudget {
             if left.is_zero() {
                 return None;
             }
-            // Nobody says when memory is given back elsewhere.
+            // No other process says when it frees memory, so poll for that.
             let limit = if is_full { left } else { left.min(LOOK) };
             let waited = self.given.wait_timeout(taken, limit);
             (taken, _) = waited.unwrap_or_else(PoisonError::into_inner);

@@ -1,16 +1,16 @@
-//! The private directory that the bootstrap sockets lie in.
+//! The private directory that holds the bootstrap sockets.
 //!
-//! ipc-channel makes its sockets in directories under the temporary directory, where others may
-//! look. Brigade points it to a directory of mode 0700 that is the user's own:
-//! `$XDG_RUNTIME_DIR/brigade`; where that cannot be used (`sudo` and `su` leave the variable as it
-//! was, containers have no such directory, a path is too long), `brigade-UID` in `/tmp`, in the
-//! temporary directory, or in `/dev/shm`. Whether it can be used is found out by making a socket
-//! there. It is kept from run to run; the socket of a pool is removed with the pool, and what a
-//! killed process has left there by the next start.
+//! ipc-channel creates its sockets in directories below the temporary directory, which others may
+//! read. Brigade points it to a directory of mode 0700 that belongs to the user alone:
+//! `$XDG_RUNTIME_DIR/brigade`. That can be unusable: `sudo` and `su` leave the variable as it was,
+//! containers have no such directory, or the path is too long. Then Brigade uses `brigade-UID` in
+//! `/tmp`, in the temporary directory, or in `/dev/shm`. It tests each candidate by creating a
+//! socket there. The directory stays from run to run. A pool removes its socket when it ends, and
+//! the next start removes what a killed process has left there.
 //!
-//! ipc-channel takes the place from the `tempfile` crate, which can be told one
-//! place per process, for good: a program that uses `tempfile` itself finds its
-//! own temporary files there too once it has made a pool of processes.
+//! ipc-channel takes the directory from the `tempfile` crate, which accepts one directory per
+//! process, for good. So a program that uses `tempfile` itself finds its own temporary files there
+//! too, once it has created a pool of worker processes.
 
 use std::fs::{self, DirBuilder};
 use std::io;
@@ -21,26 +21,26 @@ use std::sync::{Mutex, Once, PoisonError};
 
 use brigade_sys::{process, socket};
 
-/// Longest path of a socket, in bytes; longer ones are cut silently.
+/// Longest path of a socket, in bytes; longer ones are truncated silently.
 const MAX_SOCKET_PATH: usize = 107;
 /// What ipc-channel appends: `/.tmpXXXXXX/socket`.
 const SOCKET_SUFFIX: usize = 18;
 /// The name of ipc-channel's sockets in their directories.
 const SOCKET: &str = "socket";
 
-/// Where this user's sockets lie, or would if that were possible.
+/// The directory of this user's sockets, or the preferred one if none is usable.
 pub fn path() -> PathBuf {
     chosen().map_or_else(|_| candidates().remove(0), |(path, _)| path)
 }
 
-/// The directory that is used, and why better ones are not.
+/// The directory in use, and why better ones are not.
 ///
 /// # Errors
-/// When there is none, with each that was tried.
+/// When no directory is usable; the message names each one that was tried.
 pub fn chosen() -> io::Result<(PathBuf, Vec<String>)> {
     static CHOSEN: Mutex<Option<(PathBuf, Vec<String>)>> = Mutex::new(None);
     let mut chosen = CHOSEN.lock().unwrap_or_else(PoisonError::into_inner);
-    // Somebody may have cleared it away since.
+    // Another program may have removed it since.
     if let Some((path, refused)) = chosen.take_if(|(path, _)| ensure(path).is_ok()) {
         *chosen = Some((path.clone(), refused.clone()));
         return Ok((path, refused));
@@ -49,7 +49,7 @@ pub fn chosen() -> io::Result<(PathBuf, Vec<String>)> {
     Ok(chosen.insert(found).clone())
 }
 
-/// The best first.
+/// The best candidate comes first.
 fn candidates() -> Vec<PathBuf> {
     let own = format!("brigade-{}", process::uid());
     let runtime = user_home();
@@ -57,7 +57,7 @@ fn candidates() -> Vec<PathBuf> {
         runtime.map(|path| Path::new(&path).join("brigade")).into_iter().collect();
     let bases = [PathBuf::from("/tmp"), std::env::temp_dir(), PathBuf::from("/dev/shm")];
     for path in bases.map(|base| base.join(&own)) {
-        // An empty TMPDIR, or one that is relative, is none.
+        // Skips an empty or relative TMPDIR.
         if path.is_absolute() && !paths.contains(&path) {
             paths.push(path);
         }
@@ -70,7 +70,7 @@ fn user_home() -> Option<std::ffi::OsString> {
     std::env::var_os("XDG_RUNTIME_DIR").filter(|path| !path.is_empty())
 }
 
-// Tests do not come across another Brigade of this user.
+// Keeps tests apart from another Brigade of this user.
 #[cfg(test)]
 use tests::user_home;
 
@@ -89,7 +89,7 @@ fn first_usable(candidates: Vec<PathBuf>) -> io::Result<(PathBuf, Vec<String>)> 
     )))
 }
 
-/// Makes a socket as a pool does, and removes it.
+/// Creates a socket as a pool does, and removes it.
 fn probe(directory: &Path) -> io::Result<()> {
     let probe = tempfile::Builder::new()
         .prefix("probe-")
@@ -97,21 +97,21 @@ fn probe(directory: &Path) -> io::Result<()> {
     probe.close()
 }
 
-/// By how many bytes the path of a directory is too long for sockets in it; 0: it is not.
+/// By how many bytes the path of a directory is too long for sockets in it; 0 if it is not.
 pub fn excess(path: &Path) -> usize {
     (path.as_os_str().len() + SOCKET_SUFFIX).saturating_sub(MAX_SOCKET_PATH)
 }
 
-/// Makes the directory if it is not there, and has ipc-channel use it.
+/// Creates the directory if it does not exist, and makes ipc-channel use it.
 ///
 /// # Errors
-/// When no directory can be used, with each that was tried.
+/// When no directory is usable; the message names each one that was tried.
 pub fn prepare() -> io::Result<PathBuf> {
     let (path, _) = chosen()?;
     static ANNOUNCED: Once = Once::new();
     ANNOUNCED.call_once(|| {
         remove_stale(&path);
-        // Refused only if the program has told tempfile a place itself; then the
+        // Refused only if the program has set tempfile's directory itself; then ipc-channel's
         // sockets lie there.
         let _ = tempfile::env::override_temp_dir(&path);
     });
@@ -129,7 +129,7 @@ fn ensure(path: &Path) -> io::Result<()> {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
         other => return other,
     }
-    // Not through a link that somebody else has put there.
+    // Does not follow a link that another user has put there.
     let found = fs::symlink_metadata(path)?;
     if !found.is_dir() || found.uid() != process::uid() || found.mode() & 0o077 != 0 {
         return Err(io::Error::other(
@@ -139,11 +139,12 @@ fn ensure(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Removes the sockets of processes that were killed: nobody listens there.
+/// Removes the sockets of killed processes: no process listens there.
 fn remove_stale(path: &Path) {
     let Ok(entries) = fs::read_dir(path) else { return };
-    // A stream does not fit a living server's sockets, which says so instead of accepting.
-    // Nor does one fit a file of another kind, which is not ours to remove.
+    // A stream socket does not match a living server's socket type, so the kernel reports that
+    // instead of connecting; only a dead socket refuses. A file of another kind is not ours to
+    // remove.
     let is_dead = |socket: &Path| {
         socket.symlink_metadata().is_ok_and(|file| file.file_type().is_socket())
             && UnixStream::connect(socket)
@@ -156,7 +157,7 @@ fn remove_stale(path: &Path) {
             let _ = fs::remove_file(path);
         } else if is_dead(&socket) {
             let _ = fs::remove_file(socket);
-            // Stays if there is anything else in it.
+            // The directory stays if it has anything else in it.
             let _ = fs::remove_dir(path);
         }
     }
@@ -169,7 +170,7 @@ mod tests {
     use std::os::unix::net::UnixListener;
     use std::sync::OnceLock;
 
-    /// A directory of this process alone. What earlier runs have left is removed first.
+    /// A directory of this process alone. Removes first what earlier runs have left.
     pub(super) fn user_home() -> Option<PathBuf> {
         const NAME: &str = "brigade-ipc-test-";
         static HOME: OnceLock<PathBuf> = OnceLock::new();

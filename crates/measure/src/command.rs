@@ -1,4 +1,4 @@
-//! Any command, run once and measured from outside.
+//! Runs any command once and measures it from outside.
 
 mod shell;
 mod valgrind;
@@ -17,7 +17,7 @@ use brigade_sys::usage::Usage;
 
 use valgrind::Valgrind;
 
-/// A command, and how it is run.
+/// A command and the settings for running it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Program {
     text: String,
@@ -31,54 +31,54 @@ pub struct Program {
     is_shell: bool,
 }
 
-/// Why a command line is not one.
+/// Why a command line cannot be parsed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ParseError {
-    /// There is nothing.
+    /// The command line is empty.
     #[error("an empty command")]
     Empty,
     /// A quotation is not closed.
     #[error("`{0}`: a quotation is open")]
     OpenQuotation(String),
-    /// It means something to a shell only, and would be passed to the program as it is.
+    /// The line contains shell syntax, which the program would receive as literal text.
     #[error("`{text}`: `{part}` has a meaning for a shell only, and no shell runs this")]
     NeedsShell {
         /// The command line.
         text: String,
-        /// What only a shell understands.
+        /// The part that needs a shell.
         part: String,
     },
 }
 
-/// Why a run was none that counts.
+/// Why a run has no valid measurement.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RunError {
-    /// The program could not be started: it does not exist, or the file is not executable.
+    /// The program could not be started: the file does not exist or is not executable.
     #[error("{0}")]
     NotStarted(String),
-    /// Instructions were to be counted, and cannot be.
+    /// Instruction counting was requested but is not possible.
     #[error("{0}")]
     NotCounted(String),
-    /// It ran and failed, took too long, or was interrupted.
+    /// The program failed, exceeded its time limit, or was interrupted.
     #[error("{0}")]
     Failed(String),
 }
 
-/// What counts instructions.
+/// Method of counting instructions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum InstructionCounter {
-    /// The processor's own counter, through the kernel: costs nothing.
+    /// The processor's hardware counter, through the kernel's perf events. It has no overhead.
     Perf,
-    /// Valgrind's cachegrind, which interprets the program: about 20 times as slow, so that no
-    /// other figure of such a run means anything.
+    /// Valgrind's cachegrind, which interprets the program. The program runs about 20 times as
+    /// slow, so all other measurements of such a run are meaningless.
     Valgrind,
 }
 
 impl InstructionCounter {
-    /// The best that this machine has.
+    /// The best method that this machine supports.
     ///
     /// # Errors
-    /// The reason why this machine counts no instructions.
+    /// The reason why this machine cannot count instructions.
     pub fn available() -> Result<Self, String> {
         match Counter::open(Event::Instructions) {
             Ok(_) => Ok(Self::Perf),
@@ -92,29 +92,29 @@ impl InstructionCounter {
     }
 }
 
-/// What one run took.
+/// Measurements of one run.
 #[derive(Clone, Copy, Debug)]
 pub struct Taken {
-    /// From the start of the process until it had ended.
+    /// Wall time from the start of the process until its end.
     pub wall: Duration,
-    /// What it used, and the children that it has waited for.
+    /// Resource usage of the process, including the child processes that it waited for.
     pub usage: Usage,
-    /// Instructions that it and its children carried out in user mode, if they were to be
-    /// counted.
+    /// Instructions that the process and its children executed in user mode, if counting was
+    /// requested.
     pub instructions: Option<u64>,
-    /// Its exit status: 0 unless [any status](Program::any_status) counts.
+    /// Exit status. Always 0 unless [any status](Program::any_status) is accepted.
     pub status: i32,
 }
 
-/// How often a run asks whether it was interrupted.
+/// Interval at which a run checks whether it was interrupted.
 const TICK: Duration = Duration::from_millis(100);
 
 impl Program {
-    /// From a command line, split into words as a shell does. No shell runs it, so variables and
-    /// pipes are refused; wildcards are passed as they are.
+    /// Parses a command line, splitting it into words by shell rules. No shell runs the command, so
+    /// variables and pipes are rejected. Wildcards are passed to the program unexpanded.
     ///
     /// # Errors
-    /// When a quotation is open, there is nothing, or it needs a shell.
+    /// When a quotation is open, the line is empty, or the line needs a shell.
     ///
     /// ```
     /// use brigade_measure::command::{ParseError, Program};
@@ -130,13 +130,13 @@ impl Program {
         Self::of(text, words)
     }
 
-    /// A line that a shell runs: `bash` if there is one, else `sh`. Starting the shell is a part of
-    /// what is measured: the same on both sides of a comparison. The line fails with its first
-    /// command that fails, in `bash` also if that is in the middle of a pipe: a program that
-    /// crashes at once would else be a fast one.
+    /// A command line that a shell runs: `bash` if it is installed, otherwise `sh`. The measurement
+    /// includes the shell's start; in a comparison both sides pay for it. The line fails as soon as
+    /// one of its commands fails. With `bash` that includes commands in the middle of a pipe.
+    /// Otherwise a program that crashes at once would be measured as a fast one.
     ///
     /// # Errors
-    /// When there is nothing.
+    /// When the line is empty.
     pub fn in_shell(text: &str) -> Result<Self, ParseError> {
         if text.trim().is_empty() {
             return Err(ParseError::Empty);
@@ -166,48 +166,48 @@ impl Program {
         })
     }
 
-    /// The same program, whose instructions are counted. Run it from one thread.
+    /// Enables instruction counting. Run the program from one thread only.
     #[must_use]
     pub fn counting(self, by: InstructionCounter) -> Self {
         Self { counted_by: Some(by), ..self }
     }
 
-    /// The same program, each run of which is ended, with its process group, after so long.
+    /// Sets a time limit. A run that exceeds it is killed together with its process group.
     #[must_use]
     pub fn within(self, limit: Option<Duration>) -> Self {
         Self { limit, ..self }
     }
 
-    /// The same program, run in this directory, which is absolute. A program named by a relative
-    /// path is looked for there.
+    /// Sets the working directory, which must be absolute. A program named by a relative path is
+    /// resolved against this directory.
     #[must_use]
     pub fn in_directory(self, directory: PathBuf) -> Self {
         Self { directory: Some(directory), ..self }
     }
 
-    /// The same program with one more environment variable.
+    /// Adds an environment variable.
     #[must_use]
     pub fn with_variable(mut self, name: &str, value: &str) -> Self {
         self.variables.push((name.to_owned(), value.to_owned()));
         self
     }
 
-    /// The same program without these environment variables.
+    /// Removes environment variables.
     #[must_use]
     pub fn without_variables(mut self, names: &[&str]) -> Self {
         self.removed_variables.extend(names.iter().map(|&name| name.to_owned()));
         self
     }
 
-    /// The same program, whose exit status is told in [`Taken`] and is no failure. The end by a
-    /// signal stays one, and so does what a shell says of a program that is not there or was ended
-    /// by a signal (126, 127, from 128 on).
+    /// With `any`, every exit status counts as success, and [`Taken`] reports it. Death by a signal
+    /// is still a failure. So is an exit status with which a shell reports a program that it cannot
+    /// start or that a signal killed (126, 127, and from 128 on).
     #[must_use]
     pub fn any_status(self, any: bool) -> Self {
         Self { any_status: any, ..self }
     }
 
-    /// The path of its executable, if the file exists and is executable.
+    /// Path of the program's executable, if the file exists and is executable.
     pub fn executable(&self) -> Option<PathBuf> {
         let is_executable = |path: &PathBuf| {
             let metadata = path.metadata();
@@ -222,22 +222,22 @@ impl Program {
         found.find(is_executable)
     }
 
-    /// As it was given.
+    /// The command line as it was given.
     pub fn text(&self) -> &str {
         &self.text
     }
 
-    /// The program's name or path: the first word.
+    /// The program's name or path: the first word of the command line.
     pub fn name(&self) -> &str {
         &self.words[0]
     }
 
-    /// Runs it once, without input, its output thrown away; what it writes to its
-    /// standard error goes where `stderr` says.
+    /// Runs the program once, without input. Its standard output is discarded; its standard error
+    /// goes to `stderr`.
     ///
     /// # Errors
-    /// When it cannot be started, fails, runs for too long, or is ended because
-    /// `is_interrupted` says so.
+    /// When the program cannot be started, fails, or exceeds its time limit, or when
+    /// `is_interrupted` returned true and the run was killed.
     pub fn run(&self, stderr: Stdio, is_interrupted: &dyn Fn() -> bool) -> Result<Taken, RunError> {
         let failed = |what: &str, error: &io::Error| {
             RunError::Failed(format!("`{}`: {what}: {error}", self.text))
@@ -272,7 +272,7 @@ impl Program {
             RunError::NotStarted(format!("`{}`: cannot be started: {error}", self.text))
         })?;
         let child = Child::watch(started.id()).map_err(|error| {
-            // Without a watch the child would outlive this function.
+            // Nothing would supervise the child, and it would outlive this function.
             let _ = started.kill();
             let _ = started.wait();
             failed("cannot be watched", &error)
@@ -311,8 +311,8 @@ impl Program {
         Ok(Taken { wall, usage: reaped.usage, instructions, status })
     }
 
-    /// With the directory before it if it is a relative path: the standard library leaves open
-    /// from where a relative path counts if the child changes its directory.
+    /// Resolves a relative program path against the working directory. The standard library does
+    /// not specify which directory a relative path refers to when the child changes its directory.
     fn path(&self) -> PathBuf {
         match &self.directory {
             Some(directory) if self.name().contains('/') => directory.join(self.name()),
@@ -387,7 +387,7 @@ mod tests {
         assert_eq!(Program::in_shell(" "), Err(ParseError::Empty));
         let fails = |line: &str| run_once(&Program::in_shell(line).unwrap()).is_err();
         assert!(fails("false; true"));
-        // What a shell without `pipefail` does not see.
+        // A shell without `pipefail` does not report this failure.
         assert!(fails("/no/such/program | cat") || !shell::has_bash());
     }
 
@@ -401,13 +401,13 @@ mod tests {
 
     #[test]
     fn a_command_that_hangs_is_ended_with_its_group() {
-        // The sleep of the shell's child would keep the pipe open for long.
+        // If `sleep`, the shell's child, survived, it would keep the pipe open for long.
         let (mut from, to) = io::pipe().unwrap();
         let program = Program::parse("sh -c 'sleep 1000 & echo it has forked >&2; wait'").unwrap();
         let program = program.within(Some(Duration::from_secs(2)));
         let error = program.run(to.into(), &|| false).unwrap_err().to_string();
         assert!(error.ends_with("was ended, as it ran for longer than 2s"), "{error}");
-        // Ends only when nobody has the other end any more.
+        // The read ends only when no process holds the write end any more.
         let mut said = String::new();
         io::Read::read_to_string(&mut from, &mut said).unwrap();
         assert_eq!(said, "it has forked\n");

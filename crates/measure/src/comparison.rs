@@ -1,4 +1,4 @@
-//! A comparison of two builds, two commands or two results: plain data, in the form of
+//! A comparison of two builds, two commands or two results, as plain data in the form of
 //! `brigade.compare.v1`.
 
 mod null;
@@ -10,26 +10,27 @@ use serde_json::{Map, Value};
 
 use crate::context::Block;
 
-/// The schema of a comparison as JSON.
+/// Schema of a comparison in JSON.
 pub const COMPARE_SCHEMA: &str = "brigade.compare.v1";
 
-/// What is said of one comparison. The order is that of how bad it is: the verdict of
-/// several cells is the greatest of theirs.
+/// Verdict of one comparison. The variants are ordered from best to worst: the verdict of several
+/// cells is the maximum of theirs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Verdict {
-    /// The interval lies below the tolerance: head is faster by more than that.
+    /// The whole interval lies below the tolerance: head is faster by more than the tolerance.
     Better,
-    /// The interval lies within the tolerance.
+    /// The whole interval lies within the tolerance.
     Same,
-    /// Neither can be said: too much noise for the time that was given.
+    /// None of the others can be established: there is too much noise for the time that was
+    /// available.
     Inconclusive,
-    /// The interval lies above the tolerance: head is slower by more than that.
+    /// The whole interval lies above the tolerance: head is slower by more than the tolerance.
     Worse,
 }
 
 impl Verdict {
-    /// As it is written.
+    /// Name used in JSON and reports.
     pub fn name(self) -> &'static str {
         match self {
             Self::Better => "better",
@@ -46,84 +47,85 @@ impl std::fmt::Display for Verdict {
     }
 }
 
-/// A share in percent, to four digits after the point: 0.07 is 7, and not 7.000000000000001.
+/// Converts a share to percent, rounded to four decimal places: 0.07 becomes 7 and not
+/// 7.000000000000001.
 pub fn in_percent(share: f64) -> f64 {
     (share * 1e6).round() / 1e4
 }
 
-/// What ended the runs of a compared figure.
+/// What ended the runs of a compared metric.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum EndedBy {
     /// The verdict was clear.
     Verdict,
-    /// The time was up.
+    /// The time budget was spent.
     Budget,
-    /// As many blocks were run as were allowed.
+    /// The maximum number of blocks was reached.
     Blocks,
-    /// A signal.
+    /// A signal interrupted the comparison.
     Interruption,
     /// A run failed.
     Failure,
 }
 
-/// An estimate with its interval.
+/// An estimate with its confidence interval.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Estimate {
-    /// The best guess. NaN (null) where there is none.
+    /// The point estimate. NaN (null in JSON) if there is none.
     #[serde(deserialize_with = "null::as_nan")]
     pub estimate: f64,
-    /// From here to there, at [`confidence`](Self::confidence). A side without a bound is
-    /// infinite (null).
+    /// Lower and upper bound at [`confidence`](Self::confidence). A side without a bound is
+    /// infinite (null in JSON).
     #[serde(deserialize_with = "null::as_no_bound")]
     pub interval: [f64; 2],
-    /// As in 0.95.
+    /// Confidence level, as in 0.95.
     pub confidence: f64,
 }
 
-/// One of the two sides.
+/// One of the two sides of a comparison.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Side {
-    /// The name that it was given, else the command line, the name of the file, or the commit.
+    /// Name given by the user; without one, the command line, the file name, or the commit.
     pub name: String,
-    /// The bytes of the file's name in base64, where it is not UTF-8.
+    /// The bytes of the file name in base64, if it is not UTF-8.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name_bytes: Option<String>,
-    /// The command line, where the name is another.
+    /// The command line, if the name is different.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub command: Option<String>,
-    /// The commit's id, where one was compared; with changes if it is of a working tree.
+    /// Id of the compared commit, if there is one. For a working tree with changes, it is the id of
+    /// a temporary commit that contains them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub commit: Option<String>,
-    /// The machine that its figures are from, as in `brigade.bench.v1`.
+    /// The machine that its values were measured on, as in `brigade.bench.v1`.
     pub host: Value,
 }
 
-/// One compared figure: the same case and the same metric on both sides.
+/// One compared value: the same case and the same metric on both sides.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Compared {
-    /// "ab", the name that the benchmark was given, or the experiment of the results that were
-    /// compared ("latency").
+    /// "ab", the name of the benchmark, or the experiment of the compared results ("latency").
     pub experiment: String,
-    /// What varies, as in `{"backend": "threads", "bytes": 0}`; empty for two commands.
+    /// Parameters of the case, as in `{"backend": "threads", "bytes": 0}`; empty for two commands.
     pub case: Map<String, Value>,
-    /// "wall", "user", "round_trip". Less is better.
+    /// Name of the metric: "wall", "user", "round_trip". Less is better.
     pub metric: String,
-    /// "us", "instructions", "bytes".
+    /// Unit of the metric: "us", "instructions", "bytes".
     pub unit: String,
-    /// What is said of it.
+    /// The verdict.
     pub verdict: Verdict,
-    /// Why it is inconclusive, or what is remarkable; empty if nothing is.
+    /// Why the verdict is inconclusive, or what is remarkable about it; otherwise empty.
     pub why: String,
-    /// Replication blocks that the estimate is from.
+    /// Number of replication blocks that the estimate is based on.
     pub blocks: usize,
-    /// What ended its runs; of `ab` and `gate` alone.
+    /// What ended its runs; only in results of `ab` and `gate`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ended_by: Option<EndedBy>,
-    /// The tolerance of this figure, where each has its own.
+    /// Tolerance of this metric, if each metric has its own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tolerance: Option<f64>,
-    /// How long its runs might take, in seconds; of `ab` and `gate` alone.
+    /// Time budget of its runs in seconds; only in results of `ab` and `gate`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub budget_s: Option<f64>,
     /// Median of base, in `unit`.
@@ -134,53 +136,54 @@ pub struct Compared {
     pub head: f64,
     /// Head over base: 1.05 is 5 % more.
     pub ratio: Estimate,
-    /// Base again over base: what the machine makes of no difference at all.
+    /// Base again over base: the difference that the machine produces where there is none.
     pub aa: Option<Estimate>,
-    /// A test, two-sided, by itself; the verdict of `ab` is not made from it. Of `ab`: the
-    /// sign-flip permutation test of "no difference" with the blocks that there were in
-    /// the end. It knows nothing of the tolerance, nor that the comparison would have gone
-    /// on if it had been less clear, which makes it smaller than it should be. Of
-    /// `compare`: the Mann-Whitney test of "differs by no more than the tolerance"; 1 where
-    /// the estimate does not.
+    /// Two-sided p-value of a test of this cell alone. The verdict of `ab` does not depend on it.
+    ///
+    /// In `ab`, it is the sign-flip permutation test of "no difference" on all blocks that were
+    /// run. It ignores the tolerance. It also ignores that the comparison would have continued if
+    /// the result had been less clear, which makes the p-value smaller than it should be.
+    ///
+    /// In `compare`, it is the Mann-Whitney test of "differs by no more than the tolerance"; 1 if
+    /// the estimate is within the tolerance.
     #[serde(deserialize_with = "null::as_nan")]
     pub p: f64,
-    /// The same after Holm's correction over all cells that have one. `compare` says worse
-    /// or better only if it is at most 0.01.
+    /// The p-value after Holm's correction over all cells that have one. `compare` reports worse or
+    /// better only if it is at most 0.01.
     #[serde(deserialize_with = "null::as_nan")]
     pub p_holm: f64,
-    /// The smallest slowdown beyond the tolerance that as many blocks with the same noise,
-    /// at the level that this verdict is at, would find in 80 of 100 comparisons, as a
-    /// ratio less one: 0.02 is 2 %. Infinite (null) where nothing would be.
+    /// The smallest slowdown beyond the tolerance that would be detected in 80 of 100 comparisons
+    /// with the same number of blocks, the same noise and the level of this verdict, as a ratio
+    /// less one: 0.02 is 2 %. Infinite (null in JSON) if nothing would be detected.
     #[serde(deserialize_with = "null::as_infinite")]
     pub detectable: f64,
-    /// Whether a second round found the same; `None` where none was run.
+    /// Whether a second round had the same verdict; `None` if there was no second round.
     pub confirmed: Option<bool>,
-    /// That second round.
+    /// The second round, if there was one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub second: Option<SecondRound>,
-    /// One figure for each block: base, base again, head. NaN (null) where it failed, or
-    /// was interrupted.
+    /// Values of base, one per block. NaN (null in JSON) for a run that failed or was interrupted.
     #[serde(deserialize_with = "null::as_nans")]
     pub base_samples: Vec<f64>,
-    /// Empty where base was not run twice.
+    /// Values of base again, in the same order; empty if base was not run twice.
     #[serde(deserialize_with = "null::as_nans")]
     pub again_samples: Vec<f64>,
-    /// In the order of `base_samples`.
+    /// Values of head, in the same order.
     #[serde(deserialize_with = "null::as_nans")]
     pub head_samples: Vec<f64>,
 }
 
-/// The round that was run to confirm a slowdown, all by itself: `ratio`, `base_samples`
-/// and the rest of [`Compared`] are of the first.
+/// The round that was run to confirm a slowdown, by itself. `ratio`, `base_samples` and the other
+/// fields of [`Compared`] describe the first round.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SecondRound {
-    /// Of the order in which the commands took turns.
+    /// Seed of the order in which the commands took turns.
     pub seed: u64,
-    /// What is said of this round alone.
+    /// Verdict of this round alone.
     pub verdict: Verdict,
-    /// Why it is inconclusive; empty else.
+    /// Why the verdict is inconclusive; otherwise empty.
     pub why: String,
-    /// Replication blocks that the estimate is from.
+    /// Number of replication blocks that the estimate is based on.
     pub blocks: usize,
     /// Head over base.
     pub ratio: Estimate,
@@ -205,29 +208,29 @@ pub struct SecondRound {
 pub struct Comparison {
     /// [`COMPARE_SCHEMA`].
     pub schema: String,
-    /// "ab" (run here, interleaved), "gate" (the same for two commits) or "compare" (two saved
-    /// results).
+    /// "ab" (two commands, run here in turns), "gate" (two commits, run here in turns) or "compare"
+    /// (two saved results).
     pub kind: String,
-    /// What was there before.
+    /// The reference side.
     pub base: Side,
-    /// What is to be judged.
+    /// The side under test.
     pub head: Side,
-    /// Changes up to this are the same: 0.05 is 5 %.
+    /// Changes up to this size count as the same: 0.05 is 5 %.
     pub tolerance: f64,
-    /// Of the order in which the commands took turns, and of the resampling.
+    /// Seed of the order in which the commands took turns, and of the resampling.
     pub seed: u64,
-    /// How long it took, in seconds.
+    /// Duration of the comparison in seconds.
     pub took_s: f64,
-    /// Things about the machine that a reader should know.
+    /// Warnings about the machine.
     pub warnings: Vec<String>,
-    /// Whether it was ended before it was done.
+    /// Whether the user ended it early.
     #[serde(default)]
     pub interrupted: bool,
-    /// The worst of the cells' verdicts.
+    /// The worst verdict of all cells.
     pub verdict: Verdict,
-    /// Every figure that was compared.
+    /// All compared values.
     pub cells: Vec<Compared>,
-    /// What the machine was like in each block; empty where none was run.
+    /// State of the machine during each block; empty if no block was run.
     #[serde(default)]
     pub blocks: Vec<Block>,
 }

@@ -1,39 +1,40 @@
-//! What the machine was like while something was measured.
+//! State of the machine while something was measured.
 
 use std::fs;
 
 use brigade_sys::{clock, usage};
 use serde::{Deserialize, Serialize};
 
-/// What went on in one replication block.
+/// State of the machine during one replication block.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Block {
-    /// The experiment that it belongs to.
+    /// Experiment that the block belongs to.
     pub experiment: String,
-    /// Its number, from 0.
+    /// Number of the block, from 0.
     pub block: usize,
-    /// When it began, on `CLOCK_MONOTONIC`, in nanoseconds.
+    /// Start of the block on `CLOCK_MONOTONIC`, in nanoseconds.
     pub began_ns: u64,
-    /// How long it took, in milliseconds.
+    /// Duration in milliseconds.
     pub took_ms: f64,
-    /// Load of the last minute at its end.
+    /// Load average of the last minute, at the end of the block.
     pub load1: f64,
-    /// Time in which the machine's cores were ready and the hypervisor let others run,
-    /// in milliseconds, all cores together; of the granularity of a tick.
+    /// Steal time in milliseconds, summed over all cores: cores of the machine were ready to run,
+    /// but the hypervisor ran other guests. The resolution is one tick.
     pub steal_ms: f64,
-    /// Times at which a thread of this process, or a child that has ended since, waited.
+    /// Voluntary context switches of this process's threads, and of children that ended during the
+    /// block.
     pub voluntary_switches: u64,
-    /// Times at which one of them was made to wait.
+    /// Involuntary context switches of the same threads and children.
     pub involuntary_switches: u64,
-    /// Page faults of theirs without input or output.
+    /// Their page faults that needed no I/O.
     pub minor_faults: u64,
-    /// Page faults of theirs that had to read.
+    /// Their page faults that had to read from a device.
     pub major_faults: u64,
-    /// Mean frequency of the cores at its end, in MHz, where it can be read.
+    /// Mean frequency of the cores at the end of the block in MHz, if the kernel shows it.
     pub mhz: Option<f64>,
 }
 
-/// What is read at both ends of a block.
+/// Values read at the start of a block, to be compared with those at its end.
 #[derive(Debug)]
 pub struct Meter {
     began_ns: u64,
@@ -42,12 +43,12 @@ pub struct Meter {
 }
 
 impl Meter {
-    /// A block begins.
+    /// Starts the measurement of a block.
     pub fn start() -> Self {
         Self { began_ns: clock::now(), steal_ticks: steal_ticks(), usage: usage::with_children() }
     }
 
-    /// It has ended.
+    /// Ends the measurement and returns the block's data.
     pub fn stop(self, experiment: &str, block: usize) -> Block {
         let took_ms = clock::since(self.began_ns).as_secs_f64() * 1e3;
         let (before, after) = (self.usage, usage::with_children());
@@ -70,7 +71,7 @@ impl Meter {
 /// USER_HZ is 100 on every architecture that Linux still has.
 const MS_PER_TICK: f64 = 10.0;
 
-/// The eighth figure of the first line of /proc/stat (proc(5)).
+/// The eighth number of the first line of /proc/stat (proc(5)).
 fn steal_ticks() -> u64 {
     let text = fs::read_to_string("/proc/stat").unwrap_or_default();
     let steal = text.lines().next().and_then(|line| line.split_whitespace().nth(8));

@@ -1,4 +1,4 @@
-//! How much time a set of intervals covers, each instant counted once.
+//! The time that a set of intervals covers; each instant counts once.
 
 use std::collections::VecDeque;
 
@@ -6,23 +6,23 @@ use brigade_proto::Nanos;
 
 /// The union of intervals, in bounded memory.
 ///
-/// Intervals come roughly in the order in which they end. The newest disjoint ones
-/// are kept, so that a late one finds what it overlaps; what lies before them is only
-/// summed up, and what reaches back into that is cut off there.
+/// Intervals arrive roughly in the order of their ends. The newest disjoint intervals are kept, so
+/// that a late interval can be merged with those it overlaps. Of older intervals only the total is
+/// kept; an interval that reaches back before that point is cut off there.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Cover {
-    /// Disjoint, and in order.
+    /// Disjoint and in ascending order.
     kept: VecDeque<(Nanos, Nanos)>,
     settled: Nanos,
     settled_until: Nanos,
 }
 
 impl Cover {
-    /// Disjoint intervals that are kept: as many as jobs are commonly in flight on an
-    /// event loop, and 16 KiB.
+    /// Number of disjoint intervals that are kept. It covers the number of jobs that an event loop
+    /// usually has in flight, and takes 16 KiB.
     const KEPT: usize = 1024;
 
-    /// Adds what lies between two instants.
+    /// Adds the interval between two instants.
     pub(crate) fn add(&mut self, from: Nanos, to: Nanos) {
         let from = from.max(self.settled_until);
         if from >= to {
@@ -43,7 +43,7 @@ impl Cover {
         }
     }
 
-    /// Nanoseconds that are covered.
+    /// Covered time in nanoseconds.
     pub(crate) fn total(&self) -> Nanos {
         self.settled + self.kept.iter().map(|(from, to)| to - from).sum::<Nanos>()
     }
@@ -63,7 +63,8 @@ mod tests {
         }
         assert_eq!(cover.total(), 40_000);
         assert_eq!(cover.kept.len(), Cover::KEPT);
-        // Of what reaches back beyond that, the part is counted that is surely new.
+        // If an interval reaches back further than that, only the part that is certainly new
+        // counts.
         cover.add(0, 99_994);
         assert_eq!(cover.total(), 40_000 + 6 * Cover::KEPT as u64);
     }

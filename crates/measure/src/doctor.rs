@@ -1,7 +1,7 @@
-//! What this machine offers, and what would spoil a measurement.
+//! What this machine offers to Brigade, and what would distort a measurement on it.
 //!
-//! Each check is a function of what was read, so that a test can feed it any
-//! machine; one that finds nothing to say here says nothing.
+//! Each check is a function of the values that were read, so a test can feed it the values of any
+//! machine. A check that does not apply to this machine returns no finding.
 
 mod kernel;
 mod limits;
@@ -12,46 +12,46 @@ use serde::Serialize;
 
 use crate::machine::Machine;
 
-/// How good a finding is.
+/// Severity of a finding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Verdict {
-    /// As it should be.
+    /// No problem.
     Good,
-    /// Worth to know when one reads figures, or not to be found out.
+    /// Keep it in mind when you read measurements. Also used where a fact cannot be determined.
     Note,
-    /// It spoils figures, or something will not work.
+    /// It distorts measurements, or part of Brigade does not work.
     Warning,
 }
 
-/// What a finding is about.
+/// Topic area of a finding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Group {
-    /// Cores, clocks, and who else uses them.
+    /// Cores, clocks, and other load on the cores.
     Processor,
     /// Memory of the machine and of this process.
     Memory,
-    /// How many workers there can be.
+    /// Limits on the number of workers.
     Limits,
-    /// What the kernel offers to supervise, confine and observe workers.
+    /// Kernel features for supervising, confining and profiling workers.
     Kernel,
 }
 
-/// One thing about this machine.
+/// One fact about this machine, with its assessment.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Finding {
-    /// What it is about.
+    /// Topic area.
     pub group: Group,
-    /// Its name, in a few words.
+    /// Short name, at most 18 characters.
     pub topic: &'static str,
-    /// What was found.
+    /// The value found.
     pub value: String,
-    /// How good that is.
+    /// Severity.
     pub verdict: Verdict,
-    /// What it means for Brigade or for a measurement, in one sentence.
+    /// One sentence: what the value means for Brigade or for a measurement.
     pub meaning: String,
-    /// What to do about it.
+    /// How to improve it, if there is a way.
     pub advice: Option<String>,
 }
 
@@ -73,7 +73,7 @@ impl Finding {
     }
 }
 
-/// Looks at this machine. Findings of one group follow each other.
+/// Runs all checks on this machine. Findings of one group are adjacent.
 ///
 /// ```
 /// let findings = brigade_measure::doctor::examine();
@@ -88,7 +88,7 @@ pub fn examine() -> Vec<Finding> {
     findings
 }
 
-/// Bytes as a finding shows them.
+/// Formats a byte count: MiB below 10 GiB, GiB from there on.
 fn mib(bytes: u64) -> String {
     const MIB: u64 = 1 << 20;
     match bytes / MIB {

@@ -1,9 +1,8 @@
-//! Experiments: variants that take turns in random order, and what is said of their
-//! samples.
+//! Experiments: variants run in turns in random order, and the samples of each are summarised.
 //!
-//! A figure that was taken alone says little on a machine that others use too. So every
-//! variant runs once in each *block*, the order is shuffled from a seed, and the
-//! interval comes from resampling whole blocks: what disturbs a block disturbs all
+//! A value measured in isolation says little on a machine that is shared with other work. Therefore
+//! every variant runs once in each *block*, in an order shuffled from a seed. The confidence
+//! interval comes from resampling whole blocks, because a disturbance of a block affects all
 //! variants in it.
 
 mod rng;
@@ -20,15 +19,15 @@ use crate::stats::bootstrap;
 pub use crate::stats::{median, quantile};
 pub use rng::Rng;
 
-/// What a variant measured in one block: for each metric of its experiment, samples.
+/// The samples that a variant took in one block, one list per metric of its experiment.
 pub type Readings = Vec<Vec<f64>>;
 
-/// Something that is measured, as `("wall", "us")`.
+/// A measured quantity, such as `("wall", "us")`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Metric {
-    /// "round_trip", "wall".
+    /// Name: "round_trip", "wall".
     pub name: &'static str,
-    /// "us", "ratio", "bytes".
+    /// Unit: "us", "ratio", "bytes".
     pub unit: &'static str,
 }
 
@@ -39,12 +38,12 @@ impl Metric {
     }
 }
 
-/// One variant of an experiment: what varies, and a way to take some samples.
+/// One variant of an experiment: its parameters, and a function that takes samples.
 pub struct Variant<'a> {
-    /// What varies, as in `{"backend": "threads", "bytes": 0}`.
+    /// Parameters of the variant, as in `{"backend": "threads", "bytes": 0}`.
     pub case: Map<String, Value>,
-    /// Takes the samples of one block, or says what went wrong. A variant that failed
-    /// does not run again, and the others go on.
+    /// Takes the samples of one block, or returns an error message. A variant that failed does not
+    /// run again; the others continue.
     pub run: Box<dyn FnMut() -> Result<Readings, String> + 'a>,
 }
 
@@ -64,49 +63,49 @@ impl fmt::Debug for Variant<'_> {
     }
 }
 
-/// What was measured of one variant.
+/// The results of one variant for one metric.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Cell {
-    /// "latency", "startup".
+    /// Name of the experiment: "latency", "startup".
     pub experiment: String,
-    /// What varies.
+    /// Parameters of the variant.
     pub case: Map<String, Value>,
-    /// "round_trip", "ready".
+    /// Name of the metric: "round_trip", "ready".
     pub metric: &'static str,
-    /// "us".
+    /// Unit of the metric: "us".
     pub unit: &'static str,
-    /// Samples.
+    /// Number of samples.
     pub n: usize,
-    /// The least.
+    /// The minimum.
     pub min: f64,
     /// The median.
     pub p50: f64,
-    /// 95 of 100 are at most this.
+    /// 95th percentile.
     pub p95: f64,
-    /// 99 of 100 are at most this.
+    /// 99th percentile.
     pub p99: f64,
     /// The mean.
     pub mean: f64,
-    /// Interval of `p50` at 95 % confidence, from resampled blocks. NaN (null) where there
-    /// are fewer than [`LEAST_BLOCKS`] of them.
+    /// Interval of `p50` at 95 % confidence, from resampled blocks. NaN (null in JSON) with fewer
+    /// than [`LEAST_BLOCKS`] blocks.
     #[serde(serialize_with = "unless_unknown")]
     pub ci95: [f64; 2],
     /// All samples, in the order in which they were taken.
     pub samples: Vec<f64>,
-    /// How many of the samples each block took.
+    /// Number of samples of each block.
     pub per_block: Vec<usize>,
-    /// Why it was not measured to the end.
+    /// Why the variant stopped early, if it failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
 }
 
-/// No interval is null.
+/// Serialises an interval that is not finite as null.
 fn unless_unknown<S: Serializer>(interval: &[f64; 2], to: S) -> Result<S::Ok, S::Error> {
     Some(interval).filter(|ends| ends.iter().all(|end| end.is_finite())).serialize(to)
 }
 
 impl Cell {
-    /// The samples, block by block.
+    /// The samples, split by block.
     pub fn blocks(&self) -> Vec<&[f64]> {
         let mut rest = &self.samples[..];
         let mut blocks = Vec::with_capacity(self.per_block.len());
@@ -124,25 +123,25 @@ impl Cell {
     }
 }
 
-/// When an experiment ends.
+/// Limits of an experiment, and its seed.
 #[derive(Clone, Copy, Debug)]
 pub struct Plan {
-    /// Blocks at most.
+    /// Maximum number of blocks.
     pub blocks: usize,
-    /// No block begins that would probably end after this, but for the first.
+    /// No block starts if it would probably end after this time, except the first.
     pub budget: Option<Duration>,
-    /// Blocks end when each interval reaches no further than this share of its median
-    /// to each side.
+    /// The experiment ends when each interval reaches at most this share of its median to each
+    /// side.
     pub precision: Option<f64>,
-    /// Of the order in which variants take turns, and of the resampling.
+    /// Seed of the order in which variants run, and of the resampling.
     pub seed: u64,
 }
 
-/// What an experiment is told, and tells, while it runs.
+/// Callbacks of an experiment.
 pub struct Hooks<'a> {
-    /// How many runs are over.
+    /// Called after each run with the number of finished runs.
     pub done: &'a mut dyn FnMut(usize),
-    /// Whether somebody wants it to end: asked before each run.
+    /// Whether the user wants the experiment to end. Called before each run.
     pub is_interrupted: &'a dyn Fn() -> bool,
 }
 
@@ -152,16 +151,16 @@ impl fmt::Debug for Hooks<'_> {
     }
 }
 
-/// What came of an experiment.
+/// Results of an experiment.
 #[derive(Clone, Debug, Default)]
 pub struct Measured {
-    /// For each variant, a cell for each metric.
+    /// One cell per variant and metric.
     pub cells: Vec<Cell>,
-    /// What the machine was like in each block.
+    /// State of the machine during each block.
     pub blocks: Vec<Block>,
 }
 
-/// Runs all variants in blocks, until the plan says that it is enough.
+/// Runs all variants in blocks until a limit of the plan is reached.
 pub fn run(
     experiment: &str,
     metrics: &[Metric],
@@ -185,7 +184,8 @@ pub fn run(
         let meter = Meter::start();
         for &place in &order {
             if (hooks.is_interrupted)() {
-                // What an unfinished block measured is kept: nothing compares it.
+                // Samples of an unfinished block are kept; nothing here compares variants within a
+                // block.
                 blocks.push(meter.stop(experiment, block));
                 return measured(experiment, metrics, variants, &taken, blocks, plan.seed);
             }
@@ -205,7 +205,7 @@ pub fn run(
     measured(experiment, metrics, variants, &taken, blocks, plan.seed)
 }
 
-/// The samples of a variant: by metric, by block.
+/// The samples of a variant, by metric and block.
 struct Taken {
     metrics: Vec<Vec<Vec<f64>>>,
     error: Option<String>,
@@ -231,7 +231,7 @@ impl Taken {
     }
 }
 
-/// How far the interval reaches from the median, as a share of it.
+/// Half the width of the interval, as a share of the median.
 fn half_width(blocks: &[Vec<f64>]) -> f64 {
     let [low, high] = interval(blocks, 1);
     let middle = median(&blocks.concat()).abs();
@@ -285,7 +285,8 @@ fn cell(
     }
 }
 
-/// Of the median of all samples; no resample of too few blocks says how far off it may be.
+/// Interval of the median of all samples. With too few blocks, no resampling can show the
+/// uncertainty.
 fn interval(blocks: &[Vec<f64>], seed: u64) -> [f64; 2] {
     if blocks.iter().filter(|block| !block.is_empty()).count() < LEAST_BLOCKS {
         return [f64::NAN; 2];

@@ -1,4 +1,4 @@
-//! What the machine itself takes: nothing that hands over bytes can be faster.
+//! Lower bounds set by the machine: no transport of bytes between workers can be faster.
 
 use std::hint;
 use std::io::{self, Read, Write};
@@ -9,8 +9,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::Instant;
 
-/// Microseconds to copy `bytes` bytes from one buffer that was touched to another,
-/// once.
+/// Time in microseconds of one copy of `from` to `to`. The caller touches both buffers before, so
+/// that the copy causes no page faults.
 pub fn memcpy_us(from: &[u8], to: &mut [u8]) -> f64 {
     let begin = Instant::now();
     to.copy_from_slice(from);
@@ -18,19 +18,19 @@ pub fn memcpy_us(from: &[u8], to: &mut [u8]) -> f64 {
     begin.elapsed().as_secs_f64() * 1e6
 }
 
-/// On a cache line of its own.
+/// A counter on a cache line of its own.
 #[repr(align(128))]
 struct Line(AtomicU64);
 
-/// Microseconds of a round trip between two threads that spin on shared memory,
-/// averaged over `rounds`.
+/// Time in microseconds of a round trip between two threads that spin on shared memory, averaged
+/// over `rounds`.
 pub fn spin_ping_pong_us(rounds: u64) -> f64 {
     let (ping, pong) = (Line(AtomicU64::new(0)), Line(AtomicU64::new(0)));
     let wait = |line: &Line, value: u64| {
         let mut looks = 0_u32;
         while line.0.load(Ordering::Acquire) != value {
             looks += 1;
-            // On one core the other one would never come to its turn.
+            // On a single core the other thread would otherwise not get to run.
             if looks.is_multiple_of(10_000) {
                 thread::yield_now();
             }
@@ -52,11 +52,11 @@ pub fn spin_ping_pong_us(rounds: u64) -> f64 {
     })
 }
 
-/// Microseconds of a round trip of one byte between two threads over a Unix socket,
+/// Time in microseconds of a round trip of one byte between two threads over a Unix socket,
 /// averaged over `rounds`.
 ///
 /// # Errors
-/// When no socket can be made.
+/// When no socket can be created.
 pub fn socket_ping_pong_us(rounds: u64) -> io::Result<f64> {
     let (mut near, mut far) = UnixStream::pair()?;
     let other = thread::spawn(move || -> io::Result<()> {
@@ -78,13 +78,14 @@ pub fn socket_ping_pong_us(rounds: u64) -> io::Result<f64> {
     Ok(us)
 }
 
-/// Microseconds to start `count` processes of an empty program, one after another,
-/// and to wait for each.
+/// Time in microseconds to start `count` processes of an empty program, one after another, and to
+/// wait for each.
 ///
 /// # Errors
-/// When there is no `true`, neither where it usually is nor in the search path.
+/// When `true` exists neither in its usual directories nor in the search path.
 pub fn empty_program_us(count: usize) -> io::Result<f64> {
-    // By its path: a search in ten directories would cost a tenth more, and make the floor high.
+    // The program is given by its path: searching ten directories would add a tenth to the time and
+    // overstate the lower bound.
     let usual = ["/bin/true", "/usr/bin/true"].into_iter().find(|path| Path::new(path).exists());
     let program = usual.unwrap_or("true");
     let begin = Instant::now();

@@ -1,6 +1,5 @@
-//! Results of commits, kept one after another: plain data, in the forms of
-//! `brigade.history-entry.v1` (what is kept of a result) and `brigade.history.v1` (what all of it
-//! comes to).
+//! The benchmark results of a sequence of commits, as plain data. `brigade.history-entry.v1` is
+//! what is stored of one result; `brigade.history.v1` is the analysis of all stored results.
 
 mod series;
 #[cfg(test)]
@@ -12,62 +11,62 @@ use serde_json::Value;
 use crate::comparison::Estimate;
 pub use series::{Known, Order, history};
 
-/// The schema of a history as JSON.
+/// Schema of a history in JSON.
 pub const HISTORY_SCHEMA: &str = "brigade.history.v1";
-/// The schema of what is kept of one result.
+/// Schema of a stored result in JSON.
 pub const ENTRY_SCHEMA: &str = "brigade.history-entry.v1";
 
-/// What is kept of one result of one commit: a file.
+/// What is stored of one result of one commit. Each entry is a file.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Entry {
     /// [`ENTRY_SCHEMA`].
     pub schema: String,
     /// The commit that was measured.
     pub commit: String,
-    /// When it was made, in UTC, as in `2026-01-31T12:00:00Z`.
+    /// Time of the commit, in UTC, as in `2026-01-31T12:00:00Z`.
     pub commit_time: String,
-    /// When the result was added, in the same form.
+    /// Time at which the result was added, in the same format.
     pub added: String,
-    /// The schema of the result, and what it was of: "brigade.compare.v1".
+    /// Schema of the original result, which tells its kind: "brigade.compare.v1".
     pub result: String,
-    /// The machine, in words: see [`machine`]. Figures of different machines are never in one
-    /// series.
+    /// Description of the machine: see [`machine`]. A series never mixes values of different
+    /// machines.
     pub machine: String,
-    /// All that the result says of the machine.
+    /// All that the result records about the machine.
     pub host: Value,
-    /// Its figures.
+    /// The measured values.
     pub figures: Vec<Kept>,
 }
 
-/// A figure of a result. Less of it is better.
+/// One measured value of a result. Less is better.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Kept {
-    /// By which it is known again in the next result: "ab wall".
+    /// Name that identifies the same measurement in later results: "ab wall".
     pub name: String,
     /// "us", "instructions", "bytes".
     pub unit: String,
     /// The median.
     pub median: f64,
-    /// Its interval, where the result has one.
+    /// Confidence interval of the median, if the result has one.
     pub interval: Option<[f64; 2]>,
-    /// Measurements.
+    /// Number of measurements.
     pub samples: usize,
-    /// Replication blocks that they were taken in.
+    /// Number of replication blocks that the measurements were taken in.
     pub blocks: usize,
 }
 
-/// What all that was kept comes to.
+/// The analysis of all stored results.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct History {
     /// [`HISTORY_SCHEMA`].
     pub schema: String,
-    /// How commits are ordered: "first-parent" or "time".
+    /// Order of the commits: "first-parent" or "time".
     pub order: String,
-    /// Things that a reader should know.
+    /// Warnings for the reader.
     pub warnings: Vec<String>,
-    /// A series for each figure and machine.
+    /// One series per measurement and machine.
     pub series: Vec<Series>,
-    /// What `brigade history check` says of it.
+    /// Result of `brigade history check`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub check: Option<Check>,
 }
@@ -77,107 +76,109 @@ pub struct History {
 pub struct Check {
     /// "worse", "changed" or "same".
     pub verdict: String,
-    /// So many of the newest commits of each series were looked at.
+    /// Number of newest commits of each series that were checked.
     pub last: usize,
-    /// Changes up to this are the same: 0.01 is 1 %.
+    /// Changes up to this size count as the same: 0.01 is 1 %.
     pub tolerance: f64,
-    /// Commits whose change was meant.
+    /// Commits whose change was intended.
     pub accepted: Vec<String>,
-    /// Changes for the worse that still hold.
+    /// Slowdowns that have not been undone since.
     pub slowdowns: Vec<Found>,
 }
 
-/// One of a history's changes.
+/// A change point that the check reports.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Found {
-    /// The figure.
+    /// Name of the measurement.
     pub name: String,
     /// The machine.
     pub machine: String,
-    /// The commit that brought the change.
+    /// The commit that introduced the change.
     pub commit: String,
     /// The new level over the old one.
     pub ratio: Estimate,
 }
 
-/// One figure on one machine, commit by commit.
+/// One measurement on one machine, commit by commit.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Series {
-    /// The figure.
+    /// Name of the measurement.
     pub name: String,
     /// Its unit.
     pub unit: String,
     /// The machine.
     pub machine: String,
-    /// What was measured, in the order of the commits.
+    /// The measured values, in the order of the commits.
     pub points: Vec<Point>,
-    /// Stretches without a change. Empty where there can be none: values that are not above 0.
+    /// Stretches without a change. Empty if a value is not above 0, because such values have no
+    /// ratios.
     pub levels: Vec<Level>,
-    /// Where one level ends and the next begins.
+    /// The change points, where one level ends and the next begins.
     pub changes: Vec<Change>,
 }
 
-/// A figure of one commit.
+/// The value of one commit.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Point {
     /// The commit.
     pub commit: String,
-    /// When it was made.
+    /// Time of the commit.
     pub time: String,
-    /// The first line of its message, where git knows it.
+    /// First line of the commit message, if git knows the commit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subject: Option<String>,
     /// The median.
     pub median: f64,
-    /// Its interval.
+    /// Its confidence interval, if the result has one.
     pub interval: Option<[f64; 2]>,
-    /// Measurements.
+    /// Number of measurements.
     pub samples: usize,
-    /// Replication blocks.
+    /// Number of replication blocks.
     pub blocks: usize,
 }
 
-/// A stretch of commits between which nothing changed.
+/// A stretch of commits without a change.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Level {
     /// Its first point, counted from 0.
     pub from: usize,
     /// The first point after it.
     pub to: usize,
-    /// What its figures are about, in the unit of the series.
+    /// Estimated level of its values, in the unit of the series.
     pub value: f64,
 }
 
-/// A change point.
+/// A change point, where one level ends and the next begins.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Change {
     /// The first point of the new level, counted from 0.
     pub at: usize,
-    /// Its commit: the change came with it, or with one between `after` and it that was not
-    /// measured.
+    /// Commit of that point. The change was introduced by this commit or by an unmeasured commit
+    /// between `after` and it.
     pub commit: String,
-    /// The commit measured before it, the last of the old level.
+    /// The last measured commit of the old level.
     pub after: String,
-    /// The first line of the commit's message, where git knows it.
+    /// First line of the commit message, if git knows the commit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subject: Option<String>,
-    /// How many commits lie between `after` and `commit` that were not measured, where git knows.
+    /// Number of unmeasured commits between `after` and `commit`, if git knows them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unmeasured: Option<usize>,
-    /// "slower" or "faster"; "more" or "less" of what is no time.
+    /// "slower" or "faster" for times; "more" or "less" for other units.
     pub direction: String,
     /// The new level over the old one: 1.03 is 3 % more.
     pub ratio: Estimate,
-    /// How likely a split as clear as this is without a change, looked at alone.
+    /// Probability of a split at least this clear without a change, if it were the only split
+    /// tested.
     pub p: f64,
-    /// What else changed with this commit, as "kernel: 6.1 and 6.5".
+    /// Properties of the machine that changed with this commit, as in "kernel: 6.1 and 6.5".
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub beside: Vec<String>,
 }
 
-/// What makes times of two machines incomparable, in words: "Xeon 8488C, 2 cores, 4 GiB, kvm".
-/// Not the release of the kernel: a history would begin anew with every update. Where it changed
-/// with a change point, that is told.
+/// Describes the properties of a machine that make times incomparable: "Xeon 8488C, 2 cores, 4 GiB,
+/// kvm". It leaves out the kernel release; otherwise every kernel update would start a new series.
+/// A kernel update that coincides with a change point is reported in [`Change::beside`].
 pub fn machine(host: &Value) -> String {
     let text = |key: &str| match &host[key] {
         Value::String(text) => text.clone(),
@@ -186,7 +187,7 @@ pub fn machine(host: &Value) -> String {
     let cores = host["cores_usable"].as_u64();
     let cores =
         cores.map_or("unknown cores".to_owned(), |cores| brigade_proto::count(cores, "core"));
-    // Virtual machines of one kind differ by some megabytes.
+    // The memory of virtual machines of one kind differs by a few megabytes.
     let memory = host["memory_total_bytes"].as_u64();
     let memory = memory.map_or("unknown memory".to_owned(), |bytes| {
         format!("{} GiB", (bytes as f64 / f64::from(1 << 30)).round().max(1.0))

@@ -1,45 +1,43 @@
-//! The machine that something was measured on.
+//! Description of the machine that a result was measured on.
 
 use serde::Serialize;
 use sysinfo::{CpuRefreshKind, MemoryRefreshKind, RefreshKind, System};
 
 use crate::machine::Machine;
 
-/// What a result needs with it, so that it can be compared with another.
+/// The facts about a machine that make its results comparable with others.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Host {
     /// Version of Brigade.
     pub brigade: String,
-    /// Build of the executable, as in the handshake with its workers.
+    /// Build id of the executable, as in the handshake with its workers.
     pub build: String,
-    /// Operating system and its version.
+    /// Name and version of the operating system.
     pub os: String,
     /// Release of the kernel.
     pub kernel: String,
     /// Model of the processor.
     pub cpu: String,
-    /// Cores of the machine.
+    /// Number of cores of the machine.
     pub cores_present: usize,
-    /// Workers that each find a core: see [`brigade_sys::cores`].
+    /// Number of workers that each get a core of their own: see [`brigade_sys::cores`].
     pub cores_usable: usize,
-    /// Memory, or the control group's limit if that is less.
+    /// Total memory, or the control group's limit if that is less.
     pub memory_total_bytes: u64,
-    /// Memory that could be had without swapping, of the machine.
+    /// Memory of the machine that is available without swapping.
     pub memory_available_bytes: u64,
-    /// Frequency governor of the cores, where it can be seen.
+    /// Frequency governor of the cores, if the kernel shows it.
     pub governor: Option<String>,
-    /// Load of the last minute, when this was read: at the start, before Brigade's
-    /// own work counts in it.
+    /// Load average of the last minute, read at the start, before Brigade's own work adds to it.
     pub load1: f64,
-    /// Kind of virtual machine, `none` for bare metal, `None` where there is no
-    /// telling.
+    /// Kind of virtual machine: `none` for bare metal, `None` if it cannot be determined.
     pub virtual_machine: Option<String>,
 }
 
 impl Host {
-    /// Describes this machine as it is now.
+    /// Describes the current state of this machine.
     ///
-    /// What cannot be found out is `unknown` or 0.
+    /// Facts that cannot be determined are `unknown` or 0.
     pub fn read() -> Self {
         let machine = Machine::here();
         let cores = brigade_sys::cores::usable();

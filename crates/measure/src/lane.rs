@@ -1,13 +1,14 @@
-//! One worker's time, followed from job to job.
+//! How one worker spent its time, job by job.
 
 use brigade_proto::{Nanos, Stamps};
 
 use crate::cover::Cover;
 
-/// When a job came to its worker, and went: in order, whatever the worker claims.
+/// The instants of a job at its worker. They are in ascending order, whatever instants the worker
+/// reported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Visit {
-    /// A worker was chosen.
+    /// The dispatcher chose the worker.
     pub assigned: Nanos,
     /// The kernel is called.
     pub called: Nanos,
@@ -18,10 +19,11 @@ pub struct Visit {
 }
 
 impl Visit {
-    /// The last attempt of a job; `None` if no worker had it.
+    /// The instants of the job's last attempt; `None` if no worker had the job.
     ///
-    /// What was under way when the job ended, because its worker died or was killed
-    /// or its input could not be read, lasts until it was collected.
+    /// A phase that was under way when the job ended lasts until `collected`. A job can end in the
+    /// middle of a phase because its worker died or was killed or because its input could not be
+    /// read.
     pub fn of(stamps: &Stamps) -> Option<Self> {
         if stamps.assigned == 0 {
             return None;
@@ -41,24 +43,24 @@ impl Visit {
     }
 }
 
-/// Where one worker's time went. Nanoseconds, which add up to [`LaneTimes::wall`].
+/// How one worker's time was spent, in nanoseconds. The times add up to [`LaneTimes::wall`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LaneTimes {
-    /// Pool creation asked for until the worker was ready.
+    /// From the request to create the pool until the worker was ready.
     pub startup: Nanos,
-    /// In a kernel.
+    /// Inside a kernel.
     pub compute: Nanos,
-    /// With a job assigned, but not in a kernel.
+    /// With a job assigned, but outside the kernel.
     pub communication: Nanos,
     /// With no job assigned.
     pub idle: Nanos,
-    /// The last result of the run was where it should be, until the workers had ended
-    /// and were reaped.
+    /// From the arrival of the run's last result in its destination until the workers had ended and
+    /// were reaped.
     pub shutdown: Nanos,
 }
 
 impl LaneTimes {
-    /// Pool creation asked for until the workers were reaped.
+    /// From the request to create the pool until the workers were reaped.
     pub fn wall(&self) -> Nanos {
         self.startup + self.compute + self.communication + self.idle + self.shutdown
     }
@@ -67,9 +69,9 @@ impl LaneTimes {
 /// What one worker did, in bounded memory.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Lane {
-    /// With a job or more assigned.
+    /// Time with at least one job assigned.
     held: Cover,
-    /// In one kernel or more.
+    /// Time with at least one job in a kernel.
     computing: Cover,
 }
 
@@ -79,11 +81,11 @@ impl Lane {
         self.computing.add(visit.called, visit.returned);
     }
 
-    /// Splits `wall`, of which the worker needed `ready` to start; `shutdown` came
-    /// after it.
+    /// Splits `wall`, of which the first `ready` was the worker's start-up. `shutdown` came after
+    /// `wall`.
     pub(crate) fn times(&self, ready: Nanos, wall: Nanos, shutdown: Nanos) -> LaneTimes {
         let (held, computing) = (self.held.total(), self.computing.total());
-        // No more is shared out than there is, whatever workers claim.
+        // The shares never exceed the wall time, whatever instants the worker reported.
         let mut rest = wall;
         let mut take = |time: Nanos| {
             let time = time.min(rest);

@@ -1,4 +1,6 @@
-//! What Brigade measures: summaries of spans, and the machine it measured on.
+//! Measurements and statistics: benchmarks of commands, experiments with several variants,
+//! comparisons of two builds, the history of a benchmark, models fitted to results, and a
+//! description of the machine that they were taken on.
 
 pub mod change_points;
 pub mod command;

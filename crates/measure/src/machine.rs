@@ -1,10 +1,9 @@
-//! Where the facts about this machine come from: its file system, or a tree of
-//! files that a test has made.
+//! Source of the facts about a machine: the real file system, or a directory tree made by a test.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Reads small files of the kernel.
+/// Reads small files of the kernel, such as those in `/proc` and `/sys`.
 #[derive(Debug)]
 pub(crate) struct Machine {
     root: PathBuf,
@@ -22,24 +21,23 @@ impl Machine {
         Self { root: root.into() }
     }
 
-    /// A file's content without the space around it; `None` if it cannot be read.
+    /// Content of a file without surrounding white space; `None` if the file cannot be read.
     pub(crate) fn text(&self, path: impl AsRef<Path>) -> Option<String> {
         let text = fs::read_to_string(self.root.join(path)).ok()?;
         Some(text.trim().to_owned())
     }
 
-    /// A file that holds one number.
+    /// Content of a file that holds one number.
     pub(crate) fn number(&self, path: &str) -> Option<u64> {
         self.text(path)?.parse().ok()
     }
 
-    /// The value of a line `name: value` in a file of such lines.
+    /// Value of the line `name: value` in a file of such lines.
     pub(crate) fn entry(&self, path: &str, name: &str) -> Option<String> {
         entry(&self.text(path)?, name)
     }
 
-    /// The frequency governors of the cores, each once; `None` where there are none
-    /// to be seen.
+    /// The distinct frequency governors of the cores; `None` if the kernel shows none.
     pub(crate) fn governor(&self) -> Option<String> {
         let cores = fs::read_dir(self.root.join("sys/devices/system/cpu")).ok()?;
         let mut found: Vec<String> = cores
@@ -51,8 +49,7 @@ impl Machine {
         (!found.is_empty()).then(|| found.join(", "))
     }
 
-    /// What kind of virtual machine this is: `none` for bare metal, `None` where
-    /// there is no telling.
+    /// Kind of virtual machine: `none` for bare metal, `None` if it cannot be determined.
     pub(crate) fn virtual_machine(&self) -> Option<String> {
         let flags = self.entry("proc/cpuinfo", "flags");
         let virtual_flag =
@@ -61,7 +58,8 @@ impl Machine {
         let board = format!("{} {}", dmi("sys_vendor"), dmi("product_name"));
         match virtual_flag {
             Some(false) => Some("none".into()),
-            // Only x86 has the flag; the makers of boards do not sell these.
+            // Only x86 has the flag. Elsewhere the board's vendor tells: these names belong to
+            // hypervisors only.
             None => ["QEMU", "KVM", "VMware", "VirtualBox", "Xen", "Parallels", "Virtual Machine"]
                 .iter()
                 .any(|maker| board.contains(maker))
@@ -83,7 +81,7 @@ impl Machine {
     }
 }
 
-/// The value of the first line `name: value`.
+/// Value of the first line `name: value`.
 fn entry(text: &str, name: &str) -> Option<String> {
     text.lines().find_map(|line| {
         let rest = line.strip_prefix(name)?;
@@ -92,7 +90,7 @@ fn entry(text: &str, name: &str) -> Option<String> {
     })
 }
 
-/// Makes a machine of files: path and content.
+/// Creates a machine from files, given as path and content.
 #[cfg(test)]
 pub(crate) fn tree(files: &[(&str, &str)]) -> (tempfile::TempDir, Machine) {
     let root = tempfile::tempdir().unwrap();

@@ -1,18 +1,18 @@
-//! How much memory a process has.
+//! Memory use of a process.
 
 use std::fs;
 
-/// Resident set of a process in bytes, now: its own memory and the shared memory that
-/// it has touched. `None` if it is gone.
+/// Current resident set of a process in bytes: its own memory and the shared memory that it has
+/// touched. `None` if the process does not exist any more.
 ///
-/// Read from `/proc/PID/statm` (proc_pid_statm(5)), which takes a few microseconds.
-/// The kernel updates it in batches, so it may lag by some dozen pages.
+/// It reads `/proc/PID/statm` (proc_pid_statm(5)), which takes a few microseconds. The kernel
+/// updates the value in batches, so it may lag by some dozen pages.
 pub fn resident_bytes(pid: u32) -> Option<u64> {
     let pages = resident_pages(&fs::read_to_string(format!("/proc/{pid}/statm")).ok()?)?;
     Some(pages * rustix::param::page_size() as u64)
 }
 
-/// The second field is the resident set.
+/// The resident set is the second field.
 fn resident_pages(statm: &str) -> Option<u64> {
     statm.split_ascii_whitespace().nth(1)?.parse().ok()
 }

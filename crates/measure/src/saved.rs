@@ -1,4 +1,4 @@
-//! Saved results of `brigade bench`, and what differs between two of them.
+//! Saved results of `brigade bench`, and the comparison of two of them.
 
 mod compare;
 #[cfg(test)]
@@ -23,17 +23,17 @@ struct SavedCell {
     case: Map<String, Value>,
     metric: String,
     unit: String,
-    /// The samples of each block that has some.
+    /// The samples of each block that has any.
     blocks: Vec<Vec<f64>>,
-    /// Why it was not measured to the end.
+    /// Why the measurement stopped early, if it failed.
     error: Option<String>,
 }
 
 impl Saved {
-    /// From JSON.
+    /// Parses a result from JSON.
     ///
     /// # Errors
-    /// When it is not of that schema.
+    /// When the JSON does not have this schema.
     pub fn read(value: &Value) -> Result<Self, String> {
         match value["schema"].as_str() {
             Some("brigade.bench.v1") => {}
@@ -45,7 +45,7 @@ impl Saved {
         Ok(Self { host: value["host"].clone(), cells })
     }
 
-    /// One side of a comparison.
+    /// Describes this result as one side of a comparison.
     pub fn side(&self, name: &str) -> Side {
         Side {
             name: name.to_owned(),
@@ -56,8 +56,8 @@ impl Saved {
         }
     }
 
-    /// What a cell is measured against in its own file: threads that do the same work, else
-    /// the floor.
+    /// The cell of the same file that `cell` is measured against: threads that do the same work, or
+    /// the floor if there are none.
     fn reference(&self, cell: &SavedCell) -> Option<&SavedCell> {
         let is_alike = |other: &&SavedCell| {
             let same = |key: &str| other.case.get(key) == cell.case.get(key);
@@ -86,7 +86,7 @@ impl SavedCell {
         let counts: Vec<usize> =
             counts.iter().filter_map(|count| usize::try_from(count.as_u64()?).ok()).collect();
         let mut rest = &samples[..];
-        // Older results do not say which samples go together.
+        // Older results do not say which samples belong to one block.
         let counts = if counts.is_empty() { vec![1; samples.len()] } else { counts };
         let mut blocks = Vec::new();
         for count in counts {
@@ -104,21 +104,21 @@ impl SavedCell {
         })
     }
 
-    /// Whether it is of the same case and metric.
+    /// Whether both cells have the same experiment, case and metric.
     fn is_of(&self, other: &Self) -> bool {
         self.experiment == other.experiment
             && self.metric == other.metric
             && self.case == other.case
     }
 
-    /// Whether less of it is better: floors are the machine's, and a ratio is made of
-    /// figures that are compared themselves.
+    /// Whether the cell takes part in a comparison. Floors belong to the machine, and the values
+    /// that a ratio is computed from are compared themselves.
     fn is_compared(&self) -> bool {
         !self.case.contains_key("floor") && self.unit != "ratio"
     }
 }
 
-/// What of the hosts differs that makes times incomparable.
+/// Differences between the hosts that make times incomparable.
 pub fn host_differences(base: &Saved, head: &Saved) -> Vec<String> {
     ["cpu", "cores_usable", "memory_total_bytes", "kernel", "virtual_machine"]
         .into_iter()

@@ -1,16 +1,16 @@
-//! What a run came to: how many jobs ended how, and where the workers' time went.
+//! Summary of a run: how many jobs had which outcome, and how the workers' time was spent.
 //!
-//! The time of all workers, `workers x wall`, is split without remainder:
+//! The time of all workers, `workers x wall`, is split into four shares without remainder:
 //!
 //! | share | a worker's time |
 //! | --- | --- |
-//! | start-up | from the pool's creation until it was ready |
+//! | start-up | from the request to create the pool until the worker was ready |
 //! | compute | inside the kernel |
-//! | communication | with a job assigned to it, but not inside the kernel: inputs on their way, result being published |
+//! | communication | with a job assigned, but outside the kernel: inputs or result in transit |
 //! | idle | with no job assigned: nothing to do, or its process died and was replaced |
 //!
-//! For each worker by itself ([`Summary::lanes`]) there is a fifth share, after that wall
-//! time: shut-down, until it was reaped.
+//! For each single worker ([`Summary::lanes`]) there is a fifth share, after that wall time:
+//! shut-down, until the worker was reaped.
 
 use std::collections::BTreeMap;
 
@@ -18,29 +18,28 @@ use brigade_proto::{Nanos, Note, Outcome, Span, Spans, Status, WorkerId};
 
 use crate::lane::{Lane, LaneTimes, Visit};
 
-/// How many jobs ended how.
+/// Number of jobs by outcome.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
-    /// The kernel succeeded and its result is where it should be.
+    /// The kernel succeeded, and the result is in its destination.
     pub ok: u64,
-    /// The kernel returned an error or panicked, or a file could not be read or
-    /// written.
+    /// The kernel returned an error or panicked, or a file could not be read or written.
     pub failed: u64,
-    /// Every worker process that it was given to died.
+    /// Every worker process that the job was given to died.
     pub crashed: u64,
-    /// It ran for longer than its timeout.
+    /// The job exceeded its timeout.
     pub timed_out: u64,
-    /// It was cancelled, or never handed out.
+    /// The job was cancelled or never submitted to the pool.
     pub cancelled: u64,
 }
 
 impl Counts {
-    /// All jobs.
+    /// Number of all jobs.
     pub fn total(&self) -> u64 {
         self.ok + self.not_ok()
     }
 
-    /// All jobs that have no result.
+    /// Number of jobs without a result.
     pub fn not_ok(&self) -> u64 {
         self.failed + self.crashed + self.timed_out + self.cancelled
     }
@@ -56,7 +55,7 @@ impl Counts {
     }
 }
 
-/// A summary in the making: takes outcomes one by one, in constant memory.
+/// Accumulates outcomes one by one into a summary, in constant memory.
 #[derive(Clone, Debug, Default)]
 pub struct Tally {
     counts: Counts,
@@ -71,8 +70,8 @@ pub struct Tally {
 }
 
 impl Tally {
-    /// Adds a job that ended with `status`. That is its outcome's status, unless
-    /// something went wrong with the result afterwards.
+    /// Adds a job that ended with `status`. This is the outcome's status, unless handling the
+    /// result failed afterwards.
     pub fn add(&mut self, outcome: &Outcome, status: Status) {
         self.counts.add(status);
         self.spans = self.spans + outcome.stamps.spans();
@@ -90,29 +89,30 @@ impl Tally {
         }
     }
 
-    /// A job that was added as ok has failed after all: its result could not be put in its place.
+    /// Turns one job that was added as ok into a failed one, because its result could not be
+    /// written to its destination.
     pub fn was_not_written(&mut self) {
         self.counts.ok = self.counts.ok.saturating_sub(1);
         self.counts.failed += 1;
     }
 
-    /// Adds a job that was never handed to the pool.
+    /// Adds a job that was never submitted to the pool.
     pub fn add_unrun(&mut self, status: Status) {
         self.counts.add(status);
     }
 
-    /// Adds a job whose result is there from an earlier run.
+    /// Adds a job whose result exists from an earlier run.
     pub fn add_resumed(&mut self) {
         self.counts.add(Status::Ok);
         self.resumed += 1;
     }
 
-    /// How many jobs ended how, so far.
+    /// Number of jobs by outcome so far.
     pub fn counts(&self) -> Counts {
         self.counts
     }
 
-    /// The summary of everything that was added.
+    /// The summary of all jobs that were added.
     pub fn summary(&self, run: &Run) -> Summary {
         let unused = Lane::default();
         let lane = |(worker, &ready)| {
@@ -143,95 +143,96 @@ impl Tally {
     }
 }
 
-/// What a summary needs to know of the run as a whole.
+/// Facts about the run as a whole that a summary needs.
 #[derive(Clone, Debug, Default)]
 pub struct Run {
-    /// Pool creation asked for until the last result was where it should be.
+    /// From the request to create the pool until the last result was in its destination.
     pub wall: Nanos,
-    /// For each worker, the time from the pool's creation until it was ready.
+    /// For each worker, the time from the request to create the pool until the worker was ready.
     pub ready: Vec<Nanos>,
-    /// The last result was where it should be, until all workers had ended and were
+    /// From the last result's arrival in its destination until all workers had ended and were
     /// reaped.
     pub shutdown: Nanos,
-    /// Worker processes started after the first ones.
+    /// Number of worker processes started after the first ones.
     pub restarts: u64,
     /// Largest resident set of any worker process, in bytes.
     pub peak_rss_bytes: Option<u64>,
 }
 
-/// What a run came to. Times are nanoseconds.
+/// Summary of a run. Times are in nanoseconds.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Summary {
-    /// How many jobs ended how.
+    /// Number of jobs by outcome.
     pub counts: Counts,
-    /// The spans of all jobs, added up.
+    /// Sum of the spans of all jobs.
     pub spans: Spans,
-    /// How much of their delivery was waiting for the job that their worker had before.
+    /// The part of the delivery spans in which a job waited for the previous job of its worker.
     pub behind: Nanos,
     /// Bytes of all inputs.
     pub bytes_in: u64,
     /// Bytes of all outputs.
     pub bytes_out: u64,
-    /// How often a job was given to another worker because one had died.
+    /// How often a job was given to another worker because a worker had died.
     pub retries: u64,
-    /// Jobs, of those that are ok, whose result was there from an earlier run.
+    /// Number of ok jobs whose result exists from an earlier run.
     pub resumed: u64,
-    /// How many jobs had each remark.
+    /// Number of jobs with each note.
     pub notes: BTreeMap<Note, u64>,
-    /// Pool creation asked for until the last result was where it should be.
+    /// From the request to create the pool until the last result was in its destination.
     pub wall: Nanos,
-    /// How many workers.
+    /// Number of workers.
     pub workers: usize,
-    /// Worker processes started after the first ones.
+    /// Number of worker processes started after the first ones.
     pub restarts: u64,
     /// Largest resident set of any worker process, in bytes.
     pub peak_rss_bytes: Option<u64>,
     /// Workers' time until they were ready.
     pub startup: Nanos,
-    /// Workers' time with a job assigned, but not in the kernel.
+    /// Workers' time with a job assigned, but outside the kernel.
     pub communication: Nanos,
     /// Workers' time in kernels.
     pub compute: Nanos,
     /// Workers' time with no job assigned.
     pub idle: Nanos,
-    /// The same for each worker, and its shut-down.
+    /// The same times for each worker, and its shut-down time.
     pub lanes: Vec<LaneTimes>,
 }
 
 impl Summary {
-    /// The compute spans of all jobs, added up.
+    /// Sum of the compute spans of all jobs.
     pub fn compute_sum(&self) -> Nanos {
         self.spans.get(Span::Compute)
     }
 
-    /// The overhead of all jobs, added up: total less queue less compute.
+    /// Sum of the overhead of all jobs: total less queue less compute.
     pub fn overhead_sum(&self) -> Nanos {
         self.spans.overhead()
     }
 
-    /// What it took to hand the jobs over and their results back: the overhead without the wait
-    /// for the job that a worker had before.
+    /// Time spent on handing over jobs and results: the overhead without the time in which a job
+    /// waited for the previous job of its worker.
     pub fn handover_sum(&self) -> Nanos {
         self.overhead_sum().saturating_sub(self.behind)
     }
 
-    /// Summed compute time over wall time: how many jobs were in a kernel at a time, on average.
-    /// It is no speedup: where workers share a core, each job is in its kernel for longer.
+    /// Summed compute time over wall time: the average number of jobs in a kernel at a time. It is
+    /// not a speedup: where workers share a core, each job stays in its kernel for longer.
     pub fn jobs_in_kernel(&self) -> f64 {
         ratio(self.compute_sum(), self.wall)
     }
 
-    /// The same over workers: the part of the workers' time that went into kernels.
+    /// [`Self::jobs_in_kernel`] over the number of workers: the share of the workers' time spent in
+    /// kernels.
     pub fn kernel_share(&self) -> f64 {
         ratio(self.compute_sum(), self.wall * self.workers as u64)
     }
 
-    /// Jobs that were run and ended well, per second of wall time.
+    /// Jobs that this run completed successfully, per second of wall time.
     pub fn jobs_per_s(&self) -> f64 {
         ratio(self.counts.ok - self.resumed, self.wall) * 1e9
     }
 
-    /// Part of the time of all workers, from 0 to 1.
+    /// `time` as a share of the time of all workers, from 0 to 1.
     pub fn share(&self, time: Nanos) -> f64 {
         ratio(time, self.wall * self.workers as u64)
     }
@@ -247,7 +248,7 @@ mod tests {
 
     use super::*;
 
-    /// A job of lane `worker`; instants in the order of [`Stamps`].
+    /// A job of worker `worker`; instants are in the order of [`Stamps`].
     fn job(worker: u32, at: [Nanos; 8]) -> Outcome {
         Outcome {
             id: JobId(0),
@@ -282,7 +283,7 @@ mod tests {
 
     #[test]
     fn the_time_of_all_workers_is_shared_out_without_remainder() {
-        // The second job of lane 0 is assigned while the first computes.
+        // The second job of worker 0 is assigned while its first job computes.
         let tally = tally(&[
             job(0, [10, 20, 21, 22, 25, 65, 67, 70]),
             job(1, [10, 30, 31, 32, 35, 85, 86, 88]),

@@ -4,9 +4,8 @@ use std::ops::{Deref, DerefMut};
 use bytemuck::{Pod, Zeroable};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// Bytes on the heap that start at a multiple of 64, so that a kernel can view
-/// them as numbers (`&[f64]`) or load whole cache lines and vector registers
-/// without a copy.
+/// Bytes on the heap that start at a multiple of 64. So a kernel can view them as numbers
+/// (`&[f64]`), or load whole cache lines and vector registers, without a copy.
 ///
 /// ```
 /// let buffer = brigade_proto::Buffer::from(&b"hello"[..]);
@@ -28,11 +27,10 @@ impl Buffer {
     /// Alignment of the first byte, in bytes.
     pub const ALIGN: usize = 64;
 
-    /// `len` bytes, all zero. Pages of a large buffer are not touched before
-    /// they are used.
+    /// `len` bytes, all zero. Pages of a large buffer are not touched before they are used.
     ///
     /// # Errors
-    /// Returns `None` when the memory cannot be had.
+    /// Returns `None` if there is no memory.
     pub fn try_zeroed(len: usize) -> Option<Self> {
         let blocks = bytemuck::allocation::try_zeroed_vec(len.div_ceil(Self::ALIGN)).ok()?;
         Some(Self { blocks, len })
@@ -41,23 +39,23 @@ impl Buffer {
     /// `len` bytes, all zero.
     ///
     /// # Panics
-    /// When the memory cannot be had; [`Buffer::try_zeroed`] says so instead.
+    /// If there is no memory; [`Buffer::try_zeroed`] returns `None` instead.
     pub fn zeroed(len: usize) -> Self {
         Self::try_zeroed(len).unwrap_or_else(|| panic!("no memory for a buffer of {len} bytes"))
     }
 
-    /// How long the buffer could be without further memory.
+    /// How many bytes the buffer can hold without another allocation.
     pub fn capacity(&self) -> usize {
         self.blocks.len() * Self::ALIGN
     }
 
-    /// Makes the buffer `len` bytes long, or as long as its memory is. What is added is what
-    /// was there before, which is zero in one that was never longer.
+    /// Sets the length to `len` bytes, or to the capacity if that is less. Bytes that this adds
+    /// keep their old contents, which are zero if the buffer was never longer.
     pub fn set_len(&mut self, len: usize) {
         self.len = len.min(self.capacity());
     }
 
-    /// Shortens the buffer to `len` bytes; does nothing if it is shorter already.
+    /// Shortens the buffer to `len` bytes. Does nothing if it is already shorter.
     pub fn truncate(&mut self, len: usize) {
         self.len = self.len.min(len);
     }
@@ -83,6 +81,10 @@ impl AsRef<[u8]> for Buffer {
 }
 
 impl From<&[u8]> for Buffer {
+    /// Copies the bytes.
+    ///
+    /// # Panics
+    /// If there is no memory; see [`Buffer::try_zeroed`].
     fn from(bytes: &[u8]) -> Self {
         let mut buffer = Self::zeroed(bytes.len());
         buffer.copy_from_slice(bytes);

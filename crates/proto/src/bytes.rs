@@ -7,8 +7,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::Buffer;
 
-/// Bytes that are read and not written any more, wherever they lie: on the heap,
-/// or in memory that somebody lends. Clones share them.
+/// Immutable bytes on the heap or in the memory of a [`BufferOwner`]. They start at a multiple of
+/// 64. Clones share them.
 ///
 /// ```
 /// use brigade_proto::{Buffer, Bytes};
@@ -24,20 +24,21 @@ enum Repr {
     Lent(Arc<dyn BufferOwner>),
 }
 
-/// Memory that is lent out as [`Bytes`] and taken back when the last of them is
-/// dropped. It starts at a multiple of 64, as a [`Buffer`] does.
+/// Memory that is lent out as [`Bytes`]. Dropping the last clone of the bytes drops the owner,
+/// which can then reclaim the memory.
 pub trait BufferOwner: Any + Send + Sync {
-    /// The bytes; always the same ones.
+    /// The bytes. Every call must return the same slice. It must start at a multiple of 64, as a
+    /// [`Buffer`] does.
     fn bytes(&self) -> &[u8];
 }
 
 impl Bytes {
-    /// Bytes in memory of the lender.
+    /// Bytes in the memory of `lender`.
     pub fn from_owner(lender: Arc<dyn BufferOwner>) -> Self {
         Self(Repr::Lent(lender))
     }
 
-    /// Who lent them, if it is an `L`.
+    /// The owner of the memory, if it is an `L`. `None` for bytes on the heap.
     pub fn owner<L: BufferOwner>(&self) -> Option<&L> {
         match &self.0 {
             Repr::Heap(_) => None,
@@ -84,6 +85,10 @@ impl From<Arc<Buffer>> for Bytes {
 }
 
 impl From<&[u8]> for Bytes {
+    /// Copies the bytes to the heap.
+    ///
+    /// # Panics
+    /// If there is no memory; see [`Buffer::try_zeroed`].
     fn from(bytes: &[u8]) -> Self {
         Buffer::from(bytes).into()
     }

@@ -1,4 +1,4 @@
-/// So many things, in words: `1 job`, `2 jobs`.
+/// A number and its noun, in the singular or with an appended `s`: `1 job`, `2 jobs`.
 ///
 /// ```
 /// assert_eq!(brigade_proto::count(1_u64, "job"), "1 job");
@@ -9,7 +9,7 @@ pub fn count(n: impl Into<Number>, one: &str) -> String {
     if n == 1 { format!("1 {one}") } else { format!("{n} {one}s") }
 }
 
-/// How many, of any of the types that count.
+/// A count for [`count`], from a `u32`, `u64` or `usize`.
 pub struct Number(u64);
 
 impl From<u64> for Number {

@@ -6,16 +6,16 @@ use thiserror::Error;
 
 use crate::Status;
 
-/// Why a job did not succeed. The same on every backend.
+/// Why a job did not succeed. Every backend reports the same errors.
 #[derive(Clone, Debug, PartialEq, Eq, Error, Serialize, Deserialize)]
 pub enum JobError {
-    /// The kernel returned an error: its input is wrong, or it cannot go on.
+    /// The kernel returned an error: an input is invalid, or the computation cannot continue.
     #[error("{message}")]
     Kernel {
-        /// What the kernel said.
+        /// The kernel's message.
         message: String,
     },
-    /// The kernel panicked. The worker goes on.
+    /// The kernel panicked. The worker continues.
     #[error("kernel panicked at {location}: {message}")]
     Panic {
         /// The panic's message.
@@ -26,33 +26,33 @@ pub enum JobError {
     /// An input file could not be read.
     #[error("cannot read {}: {message}", path.display())]
     Read {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// What the operating system said.
+        /// The error message, usually of the operating system.
         message: String,
     },
-    /// The inputs or the result could not be carried to or from the worker.
+    /// The inputs or the result could not be transferred to or from the worker.
     #[error("cannot hand over the job: {message}")]
     Transport {
         /// What failed.
         message: String,
     },
-    /// There was no memory for the job, or nothing else that it needs from the machine, not even
+    /// The machine had no memory for the job, or lacked something else that the job needs, even
     /// while no other job ran.
     #[error("{message}")]
     Shortage {
-        /// What was asked for; 0: that is not known.
+        /// How many bytes were requested; 0 if unknown.
         bytes: u64,
-        /// What could not be had, and what would help.
+        /// What was lacking, and what would help.
         message: String,
     },
-    /// The worker process died with the job in hand, as often as it may be
-    /// tried.
+    /// The worker process died with the job in hand, and the job has had all its attempts.
     #[error("worker {death} ({}){}", attempts_text(*attempts), last_line(last_words))]
     Crashed {
         /// How the last worker ended: "killed by SIGSEGV", "exited with status 0".
         death: String,
-        /// How many workers the job was given to.
+        /// Number of attempts that count: an attempt whose worker died before it began the job does
+        /// not.
         attempts: u32,
         /// The end of what the last worker printed, at most 4 KiB.
         last_words: String,
@@ -63,41 +63,42 @@ pub enum JobError {
         /// The timeout.
         after: Duration,
     },
-    /// An input had not been read after as long as the kernel may run: a pipe without a
-    /// writer, a file system that does not answer.
+    /// An input was not read within the time that the kernel may run, for example a pipe without a
+    /// writer. A read that blocks in the operating system (a file system that does not answer) is
+    /// not interrupted.
     #[error("timed out after {after:?} while reading {}; --timeout sets the limit", path.display())]
     InputTimedOut {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
         /// The timeout.
         after: Duration,
     },
-    /// The job wanted more memory than a job may have. It is not tried again.
+    /// The job needed more memory than a job may have. It is not retried.
     #[error("memory limit: it wanted more than {}; --memory-limit sets the limit", size_text(*limit))]
     MemoryLimit {
         /// The limit, in bytes.
         limit: u64,
     },
-    /// The job used more processor time than a job may have. It is not tried again.
+    /// The job used more processor time than a job may have. It is not retried.
     #[error("cpu limit: it used more than {limit:?} of processor time; --cpu-limit sets the limit")]
     CpuLimit {
         /// The limit.
         limit: Duration,
     },
-    /// The caller cancelled the job, or the run was interrupted.
+    /// The caller cancelled the job, or the run was stopped.
     #[error("cancelled")]
     Cancelled,
-    /// The pool stopped before the job could run.
+    /// The pool gave up before the job ended.
     #[error("the pool gave up: {reason}")]
     PoolGaveUp {
-        /// Why.
+        /// Why the pool gave up.
         reason: String,
     },
 }
 
-/// The last line that says something, as the end of a one-line message.
+/// The last line that is not empty, as the end of a one-line message.
 fn last_line(words: &str) -> String {
-    /// Characters of a line that are shown.
+    /// Most characters of the line that are shown.
     const SHOWN: usize = 160;
     let Some(line) = words.lines().map(str::trim).rfind(|line| !line.is_empty()) else {
         return String::new();
@@ -110,7 +111,7 @@ fn attempts_text(attempts: u32) -> String {
     crate::count(attempts, "attempt")
 }
 
-/// In the largest unit that divides it: `256 MiB`.
+/// Formats a size in the largest unit that divides it: `256 MiB`.
 fn size_text(bytes: u64) -> String {
     let units = [(30, "GiB"), (20, "MiB"), (10, "KiB")];
     let unit = units.into_iter().find(|(shift, _)| bytes.trailing_zeros() >= *shift && bytes > 0);
@@ -121,7 +122,7 @@ fn size_text(bytes: u64) -> String {
 }
 
 impl JobError {
-    /// The status that a job with this error has.
+    /// The status of a job with this error.
     pub fn status(&self) -> Status {
         match self {
             Self::Kernel { .. }

@@ -2,14 +2,15 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// A job of one pool, numbered from 0 in the order of submission.
+/// Id of a job in its pool, counted from 0 in the order of submission. A job that the pool refuses
+/// may use up an id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct JobId(pub u64);
 
-/// An execution lane of a pool, numbered from 0.
+/// Index of a slot in its pool, counted from 0.
 ///
-/// A worker process that dies is replaced in the same lane: the id stays, the
-/// pid changes.
+/// A worker process that dies is replaced in the same slot: the index stays, the process id
+/// changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct WorkerId(pub u32);
 

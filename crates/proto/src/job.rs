@@ -10,11 +10,11 @@ use crate::{Buffer, Bytes, Params, Value};
 /// Where the bytes of an input come from.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Source {
-    /// Bytes in memory. Shared, so that many jobs can use one buffer.
+    /// Bytes in memory. Many jobs can share them without a copy.
     Bytes(Bytes),
-    /// A file, read when the job is assigned to a worker, straight into the
-    /// transport: a queue of ten thousand photographs holds ten thousand names.
-    /// Give an absolute path if the job may run elsewhere.
+    /// A file. It is read when the job is assigned to a worker, directly into the transport, so a
+    /// queue of ten thousand photographs holds ten thousand names. Give an absolute path if the job
+    /// may run elsewhere.
     File(PathBuf),
 }
 
@@ -37,6 +37,10 @@ impl From<Bytes> for Source {
 }
 
 impl From<&[u8]> for Source {
+    /// Copies the bytes to the heap.
+    ///
+    /// # Panics
+    /// If there is no memory; see [`Buffer::try_zeroed`].
     fn from(bytes: &[u8]) -> Self {
         Buffer::from(bytes).into()
     }
@@ -63,16 +67,17 @@ pub struct JobSpec {
     pub params: Params,
     /// Inputs, in the order that the kernel documents.
     pub inputs: Vec<Source>,
-    /// How long the kernel may run, counted from its call. `None`: the pool's
-    /// own timeout.
+    /// How long the kernel may run, counted from its call. Reading the inputs has the same limit,
+    /// counted separately. `None`: the pool's own timeout.
     pub timeout: Option<Duration>,
-    /// Whether its outcome tells what was in the files that it was given.
+    /// Whether the outcome has digests of the input files; see
+    /// [`Outcome::input_digests`](crate::Outcome::input_digests).
     #[serde(default)]
     pub digest_inputs: bool,
 }
 
 impl JobSpec {
-    /// A job without inputs, every parameter at its default.
+    /// A job without inputs, with every parameter at its default.
     pub fn new(kernel: impl Into<Cow<'static, str>>) -> Self {
         Self {
             kernel: kernel.into(),
@@ -83,7 +88,7 @@ impl JobSpec {
         }
     }
 
-    /// Sets a parameter.
+    /// Sets a parameter. Replaces an earlier value.
     pub fn param(mut self, name: impl Into<String>, value: impl Into<Value>) -> Self {
         self.params.set(name, value);
         self
@@ -95,13 +100,15 @@ impl JobSpec {
         self
     }
 
-    /// Has the outcome tell what was in the files that it was given, as they were read.
+    /// Asks for digests of the input files, of the bytes that are read; see
+    /// [`Outcome::input_digests`](crate::Outcome::input_digests).
     pub fn digest_inputs(mut self) -> Self {
         self.digest_inputs = true;
         self
     }
 
-    /// Ends the kernel when it has run for this long.
+    /// Limits how long the kernel may run, counted from its call, and how long reading the inputs
+    /// may take, counted separately.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = Some(timeout);
         self

@@ -1,9 +1,9 @@
-//! Plain data of Brigade: what the coordinator, its workers, and a caller of the
-//! library say to each other. No I/O, no threads, no clock.
+//! Plain data that Brigade's coordinator, its workers and the library's callers exchange. No I/O,
+//! no threads, no clock.
 //!
-//! Everything that crosses a process boundary is `serde`-serialisable, and a
-//! [`JobSpec`] is complete in itself: it names no terminal and no current
-//! directory, so it can be journalled, queued, or sent to another machine.
+//! Everything that crosses a process boundary is `serde`-serialisable. A [`JobSpec`] is complete in
+//! itself: it refers to no terminal and, if its files have absolute paths, to no current directory.
+//! So it can be journalled, queued, or sent to another machine.
 
 mod buffer;
 mod bytes;
@@ -30,7 +30,6 @@ pub use params::{Params, Value};
 pub use printable::{is_printable, printable};
 pub use span::{Nanos, Span, Spans, Stamps};
 
-/// Version of the messages between a coordinator and its workers. A worker of
-/// another version is refused in the handshake. Raise it with every change to
-/// what crosses the process boundary.
+/// Version of the messages between a coordinator and its workers. The handshake refuses a worker
+/// with another version. Raise it with every change to what crosses the process boundary.
 pub const PROTOCOL_VERSION: u32 = 6;

@@ -2,8 +2,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// A remark on a result that is right, but does not carry everything that its input held, or
-/// that a reader should not trust to the last digit.
+/// A remark on a result that is right, but lacks something that its input held, or whose last
+/// digits are not reliable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[repr(u8)]
 #[non_exhaustive]
@@ -18,20 +18,20 @@ pub enum Note {
     IccDropped,
     /// EXIF, XMP or text was dropped. The EXIF orientation is applied and does not count.
     MetadataDropped,
-    /// The output has no alpha: it is of a format or of a kind that has none.
+    /// The alpha channel was dropped: the output's format or kind has none.
     AlphaDropped,
-    /// Samples outside the range of the result were cut to it.
+    /// Samples outside the range of the result were clipped to it.
     Clipped,
-    /// A linear system is so near to singular that few digits of its solution are right, or none.
+    /// A linear system is nearly singular: few digits of its solution are right, or none.
     IllConditioned,
     /// Finite inputs gave infinite or undefined results.
     Overflow,
-    /// Samples of a pixel beside its colours and alpha were left out.
+    /// Samples of a pixel besides its colours and alpha were left out.
     SamplesDropped,
 }
 
 impl Note {
-    /// Every note, in the order of their bits.
+    /// All notes, in the order of their bits.
     pub const ALL: [Self; 10] = [
         Self::DepthReduced,
         Self::MorePages,
@@ -45,7 +45,7 @@ impl Note {
         Self::SamplesDropped,
     ];
 
-    /// The name used in JSON: `icc-dropped`.
+    /// The name used in JSON, such as `icc-dropped`.
     pub fn name(self) -> &'static str {
         match self {
             Self::DepthReduced => "depth-reduced",
@@ -90,7 +90,7 @@ impl fmt::Display for Note {
     }
 }
 
-/// The notes of one job.
+/// The set of notes of one job.
 ///
 /// ```
 /// use brigade_proto::{Note, Notes};
@@ -103,32 +103,32 @@ impl fmt::Display for Note {
 pub struct Notes(u32);
 
 impl Notes {
-    /// Adds a note; adding it again changes nothing.
+    /// Adds a note. Adding it again changes nothing.
     pub fn add(&mut self, note: Note) {
         self.0 |= note.bit();
     }
 
-    /// Whether it is among them.
+    /// Whether the set contains `note`.
     pub fn contains(self, note: Note) -> bool {
         self.0 & note.bit() != 0
     }
 
-    /// Whether there are none.
+    /// Whether the set has no notes.
     pub fn is_empty(self) -> bool {
         self.iter().next().is_none()
     }
 
-    /// All notes, in the order of [`Note::ALL`].
+    /// All notes of the set, in the order of [`Note::ALL`].
     pub fn iter(self) -> impl Iterator<Item = Note> {
         Note::ALL.into_iter().filter(move |&note| self.contains(note))
     }
 
-    /// As a number that [`Notes::from_bits`] reads.
+    /// The set as a bit mask, which [`Notes::from_bits`] reads.
     pub fn bits(self) -> u32 {
         self.0
     }
 
-    /// From a number; bits that stand for no note are ignored.
+    /// The set of a bit mask. Unknown bits are ignored.
     pub fn from_bits(bits: u32) -> Self {
         let known = Note::ALL.into_iter().fold(0, |known, note| known | note.bit());
         Self(bits & known)

@@ -10,14 +10,14 @@ use crate::{Bytes, JobError, JobId, Notes, Stamps, WorkerId};
 pub enum Status {
     /// The kernel succeeded.
     Ok,
-    /// The kernel returned an error, panicked or ran into a limit, or the job's
-    /// bytes could not be read.
+    /// The kernel returned an error, panicked or ran into a limit; the job's bytes could not be
+    /// read or transferred; or the machine had no memory for it.
     Failed,
-    /// Every worker process that it was given to died.
+    /// The worker process died with the job in hand, on every attempt.
     Crashed,
-    /// It ran for longer than its timeout.
+    /// The job exceeded its timeout, in its kernel or while its inputs were read.
     TimedOut,
-    /// It was cancelled, or the pool stopped first.
+    /// The job was cancelled, or the pool stopped before the job ended.
     Cancelled,
 }
 
@@ -44,26 +44,28 @@ impl fmt::Display for Status {
 /// What became of one job.
 #[derive(Clone, Debug)]
 pub struct Outcome {
-    /// The job.
+    /// The job's id.
     pub id: JobId,
     /// The output buffers, or why there are none.
     pub result: Result<Vec<Bytes>, JobError>,
-    /// The instants of its last attempt. `submitted` is that of the first, so
-    /// the queue span holds all earlier attempts.
+    /// The instants of the last attempt. `submitted` is that of the first attempt, so the queue
+    /// span includes all earlier attempts.
     pub stamps: Stamps,
-    /// The lane it ran in; `None` if it never left the queue.
+    /// The slot that the job ran in. `None` if the job never left the queue, or was cancelled
+    /// before its worker began it.
     pub worker: Option<WorkerId>,
-    /// The process it ran in; 0 if it never left the queue.
+    /// Process id of the worker; 0 where `worker` is `None`.
     pub pid: u32,
-    /// How many workers it was given to.
+    /// Number of attempts. An attempt whose worker died before it began the job, or that found no
+    /// memory, does not count.
     pub attempts: u32,
-    /// Bytes of all inputs.
+    /// Total size of the inputs, in bytes. May be 0 if the job did not succeed.
     pub bytes_in: u64,
-    /// If it was asked for ([`JobSpec::digest_inputs`](crate::JobSpec::digest_inputs)) and all were
-    /// read: BLAKE3 of each input that is a file, in their order, of the bytes that the kernel was
-    /// given.
+    /// BLAKE3 of each input that is a file, in the order of the inputs, of the bytes that the
+    /// kernel was given. `None` if [`JobSpec::digest_inputs`](crate::JobSpec::digest_inputs) did
+    /// not ask for it, and possibly if no file was read. Files that were not read are missing.
     pub input_digests: Option<Box<[[u8; 32]]>>,
-    /// What its kernel remarked on a result that is right but not everything; none if it failed.
+    /// Remarks of the kernel on a result that is right but incomplete. Empty if the job failed.
     pub notes: Notes,
 }
 
@@ -73,7 +75,7 @@ impl Outcome {
         self.result.as_ref().map_or_else(JobError::status, |_| Status::Ok)
     }
 
-    /// Bytes of all outputs.
+    /// Total size of the outputs, in bytes.
     pub fn bytes_out(&self) -> u64 {
         self.result.iter().flatten().map(|output| output.len() as u64).sum()
     }

@@ -6,11 +6,11 @@ use serde::{Deserialize, Serialize};
 /// The value of one kernel parameter.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Value {
-    /// A whole number.
+    /// An integer.
     Int(i64),
-    /// A real number.
+    /// A floating-point number.
     Float(f64),
-    /// Yes or no.
+    /// A boolean.
     Bool(bool),
     /// One of a list of names, or free text.
     Text(String),
@@ -39,18 +39,17 @@ macro_rules! value_from {
 value_from!(i64 => Int, i32 => Int, u32 => Int, u8 => Int, f64 => Float, f32 => Float,
             bool => Bool, &str => Text, String => Text);
 
-/// Parameters of a job by name, in the order of their names, so that equal
-/// parameters serialise to equal bytes.
+/// Parameters of a job, sorted by name so that equal parameters serialise to equal bytes.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Params(BTreeMap<String, Value>);
 
 impl Params {
-    /// No parameters: every one at its default.
+    /// No parameters: every one has its default.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Sets `name`; returns what it was before.
+    /// Sets `name` and returns its previous value.
     pub fn set(&mut self, name: impl Into<String>, value: impl Into<Value>) -> Option<Value> {
         self.0.insert(name.into(), value.into())
     }
@@ -60,17 +59,17 @@ impl Params {
         self.0.get(name)
     }
 
-    /// Names and values, by name.
+    /// Names and values, sorted by name.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Value)> {
         self.0.iter().map(|(name, value)| (name.as_str(), value))
     }
 
-    /// How many are set.
+    /// How many parameters are set.
     pub fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// Whether none is set.
+    /// Whether no parameter is set.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

@@ -1,24 +1,24 @@
-//! Text of others, for the eyes of a person.
+//! Makes foreign text safe to show to a person.
 
 use std::fmt::Write;
 
-/// Whether a terminal or a page shows a character as itself, and nothing else happens: no control
-/// character, no end of a line, nothing that turns the direction of what is around it, and nothing
-/// that is not seen.
+/// Whether a terminal or a web page shows a character as itself and does nothing else. False for
+/// control characters, line ends, characters that change the direction of the text around them, and
+/// invisible marks such as byte order marks and tags.
 pub fn is_printable(c: char) -> bool {
     let is_hidden = matches!(c,
-        // Marks, embeddings, overrides and isolates of text that goes from right to left.
+        // Marks, embeddings, overrides and isolates for right-to-left text.
         '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}'
-        // Ends of lines and paragraphs.
+        // Line and paragraph separators.
         | '\u{2028}' | '\u{2029}'
         // Byte order marks, annotations, tags.
         | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}');
     !c.is_control() && !is_hidden
 }
 
-/// `text` on one line, in which nothing is an order to whatever shows it: what is not
-/// [printable](is_printable) is written as in a program, as are the beginnings of what the log of
-/// a build service takes for a command (`::error::`, `##[error]`).
+/// `text` on one line, without anything that the program that shows it would take for a command.
+/// Characters that are not [printable](is_printable) are escaped as in Rust source. So are the
+/// beginnings of commands to a build service's log (`::error::`, `##[error]`).
 ///
 /// ```
 /// use brigade_proto::printable;

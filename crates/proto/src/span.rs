@@ -2,32 +2,32 @@ use std::ops::Add;
 
 use serde::{Deserialize, Serialize};
 
-/// Nanoseconds of `CLOCK_MONOTONIC`: comparable between the processes of one
-/// machine, meaningless between machines.
+/// Nanoseconds of `CLOCK_MONOTONIC`. Comparable between the processes of one machine, but not
+/// between machines.
 pub type Nanos = u64;
 
-/// A timed phase of a job. Phases are consecutive.
+/// A timed phase of a job. Each phase begins where the one before it ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Span {
-    /// Submitted until assigned to a worker.
+    /// From submission until the job is assigned to a worker.
     Queue,
-    /// Assigned until inputs and parameters are in the transport.
+    /// From assignment until inputs and parameters are in the transport.
     Encode,
-    /// Encoded until the worker has the job in hand. Where a worker is given jobs in advance,
-    /// this includes the wait for the job before it: [`Stamps::behind`].
+    /// From there until the worker has the job in hand. Where a worker gets jobs in advance, this
+    /// includes the wait for its previous job: [`Stamps::behind`].
     Deliver,
-    /// In hand until the kernel is called.
+    /// From there until the kernel is called.
     Decode,
-    /// Kernel called until it has returned.
+    /// From the kernel's call until it returns.
     Compute,
-    /// Returned until the worker has published the result.
+    /// From there until the worker has published the result.
     Reply,
-    /// Published until the coordinator has the outcome in hand.
+    /// From there until the coordinator has the outcome in hand.
     Collect,
 }
 
 impl Span {
-    /// All phases in the order in which they happen.
+    /// All phases, in the order in which they happen.
     pub const ALL: [Self; 7] = [
         Self::Queue,
         Self::Encode,
@@ -54,28 +54,28 @@ impl Span {
 
 /// The eight instants of a job's life, in order, and when its worker was free for it.
 ///
-/// Zero means "not reached"; [`Stamps::spans`] closes the gaps, so that the
-/// spans of any job add up to its total exactly.
+/// Zero means "not reached". [`Stamps::spans`] fills these gaps, so that the spans of any job add
+/// up to its total exactly.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stamps {
-    /// The caller handed the job to the pool.
+    /// The caller submitted the job.
     pub submitted: Nanos,
-    /// A worker was chosen.
+    /// The job was assigned to a worker.
     pub assigned: Nanos,
-    /// Inputs and parameters are in the transport.
+    /// Inputs and parameters were in the transport.
     pub encoded: Nanos,
-    /// The worker has the job in hand.
+    /// The worker had the job in hand.
     pub in_hand: Nanos,
-    /// The kernel is called.
+    /// The kernel was called.
     pub called: Nanos,
-    /// The kernel has returned.
+    /// The kernel returned.
     pub returned: Nanos,
-    /// The worker has published the result.
+    /// The worker published the result.
     pub published: Nanos,
-    /// The coordinator has the outcome in hand.
+    /// The coordinator had the outcome in hand.
     pub collected: Nanos,
-    /// The worker had answered the job before this one. Zero if it had done so before this one
-    /// was on its way, and in a process whose jobs are not given to a worker in advance.
+    /// The worker published its answer to the previous job, which may be before this job was
+    /// encoded. Zero if there was none, and on backends that do not assign jobs in advance.
     #[serde(default)]
     pub worker_free: Nanos,
 }
@@ -94,9 +94,8 @@ impl Stamps {
         ]
     }
 
-    /// Moves each instant between `encoded` and `collected` that a worker claims to the
-    /// nearest one that is possible. For a job that was answered: none of them is zero
-    /// after that.
+    /// Clamps the instants between `encoded` and `collected`, which a worker claims, to the nearest
+    /// possible ones. For a job that was answered: none of these instants is zero afterwards.
     pub fn settle(&mut self) {
         let end = self.collected.max(self.encoded);
         let mut from = self.encoded;
@@ -108,9 +107,9 @@ impl Stamps {
         }
     }
 
-    /// How much of [`Span::Deliver`] is no delivery: the worker still had the job before this
-    /// one. It depends on how many jobs are given to a worker in advance, as the queue depends on
-    /// how many are submitted at once.
+    /// The part of [`Span::Deliver`] in which the worker still had its previous job, in
+    /// nanoseconds. It depends on how many jobs a worker gets in advance, as the queue span depends
+    /// on how many jobs are submitted at once.
     pub fn behind(&self) -> Nanos {
         let deliver = self.spans().get(Span::Deliver);
         let encoded = self.encoded.clamp(self.submitted, self.collected.max(self.submitted));
@@ -119,17 +118,17 @@ impl Stamps {
 
     /// The spans between the instants.
     ///
-    /// An instant that was not reached, or that a worker claims to lie before
-    /// its predecessor or after `collected`, is moved to the nearest instant
-    /// that is possible: a job that is cancelled in the queue spent all its time
-    /// there, and one whose worker died while computing spent the rest there.
+    /// An instant that was not reached counts as `collected`: a job that is cancelled in the queue
+    /// spent all its time there, and a job whose worker died while computing spent the rest
+    /// computing. An instant that a worker claims to lie before its predecessor or after
+    /// `collected` is moved to the nearest possible one.
     pub fn spans(&self) -> Spans {
         let instants = self.instants();
         let end = instants[7].max(instants[0]);
         let mut spans = [0; 7];
         let mut from = instants[0];
         for (i, span) in spans.iter_mut().enumerate() {
-            // The phase that was under way when the job ended lasts until the end.
+            // The phase in which the job ended lasts until the end.
             let to = match instants[i + 1] {
                 0 => end,
                 to => to.clamp(from, end),
@@ -146,23 +145,24 @@ impl Stamps {
 pub struct Spans([Nanos; 7]);
 
 impl Spans {
-    /// One phase, in nanoseconds.
+    /// The time of one phase, in nanoseconds.
     pub fn get(&self, span: Span) -> Nanos {
         self.0[span as usize]
     }
 
-    /// Submitted until collected: the sum of all phases.
+    /// The sum of all phases, in nanoseconds: from submission until collection.
     pub fn total(&self) -> Nanos {
         self.0.iter().sum()
     }
 
-    /// What the caller pays beyond the computation and the wait in the queue: total less queue
-    /// less compute. It includes [`Stamps::behind`], the wait for the worker's job before.
+    /// What the caller pays beyond the computation and the wait in the queue, in nanoseconds: total
+    /// minus queue minus compute. It includes [`Stamps::behind`], the wait for the worker's
+    /// previous job.
     pub fn overhead(&self) -> Nanos {
         self.total() - self.get(Span::Queue) - self.get(Span::Compute)
     }
 
-    /// Phases with their names' enum, in order.
+    /// Each phase and its time in nanoseconds, in order.
     pub fn iter(&self) -> impl Iterator<Item = (Span, Nanos)> + '_ {
         Span::ALL.into_iter().map(|span| (span, self.get(span)))
     }
@@ -222,7 +222,7 @@ mod tests {
             let stamps = stamps([10, 12, 15, 40, 41, 50, 51, 55]);
             Stamps { worker_free, ..stamps }.behind()
         };
-        // On its way from 15 to 40; the worker was free at 38.
+        // In delivery from 15 to 40; the worker was free at 38.
         assert_eq!(behind(38), 23);
         assert_eq!(behind(0), 0);
         assert_eq!(behind(14), 0, "it was free before");

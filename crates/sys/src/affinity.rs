@@ -1,11 +1,11 @@
-//! Which core a thread is on, and may be on.
+//! The core that a thread runs on, and the cores that it may use.
 
 use std::time::{Duration, Instant};
 
 use rustix::thread::{CpuSet, sched_getaffinity, sched_getcpu, sched_setaffinity};
 
-/// Binds the calling thread to the `index`-th of the cores that it may use,
-/// counted round and round. Returns the core, or `None` where that is refused.
+/// Binds the calling thread to the `index`-th of the cores that it may use; after the last core,
+/// counting starts again at the first. Returns the core, or `None` if the kernel refuses.
 pub fn pin_thread(index: usize) -> Option<usize> {
     let allowed = sched_getaffinity(None).ok()?;
     let cores: Vec<usize> = (0..CpuSet::MAX_CPU).filter(|&core| allowed.is_set(core)).collect();
@@ -16,18 +16,18 @@ pub fn pin_thread(index: usize) -> Option<usize> {
     Some(core)
 }
 
-/// How many cores the calling thread may be on; 1 if it cannot be told.
+/// How many cores the calling thread may use; 1 if the kernel does not say.
 pub fn allowed() -> usize {
     sched_getaffinity(None).map_or(1, |allowed| allowed.count() as usize)
 }
 
-/// The core that the calling thread is on; by the time of the answer it may be another.
+/// The core that the calling thread runs on. The thread may have moved when this returns.
 pub fn core() -> usize {
     sched_getcpu()
 }
 
-/// Moves the calling thread off the core that it is on, to any other that it may use; it
-/// may come back later. False where there is no other, or it is refused.
+/// Moves the calling thread off its core to any other core that it may use; the thread may come
+/// back later. Returns false if there is no other core, or the kernel refuses.
 pub fn step_aside() -> bool {
     let Ok(allowed) = sched_getaffinity(None) else {
         return false;
@@ -37,47 +37,50 @@ pub fn step_aside() -> bool {
     if others.count() == 0 || sched_setaffinity(None, &others).is_err() {
         return false;
     }
-    // It has moved by now, and stays there unless the scheduler finds a reason.
+    // The thread has moved by now, and stays there unless the scheduler finds a reason to move it.
     sched_setaffinity(None, &allowed).is_ok()
 }
 
-/// Notices that a thread shares its core with who gives it work, and leaves it: a scheduler puts
-/// both there at a wake-up, and two that take turns on one core may stay there for seconds, each
-/// job costing two switches, while another core is idle. For threads that have a core to go to.
+/// Notices that a thread shares its core with the thread that sends it requests, and moves it to
+/// another core. The scheduler puts both threads on one core at a wake-up. Two threads that take
+/// turns on one core may stay there for seconds, and each job costs two context switches while
+/// another core is idle. For threads that may use more than one core.
 #[derive(Debug, Default)]
 pub struct SharedCoreDetector {
-    /// Pieces of work in a row that came from the core that the thread is on.
+    /// Requests in a row that came from the core that the thread runs on.
     crowded: u32,
-    /// When it last went to another core.
+    /// When the detector last moved the thread to another core.
     moved: Option<Instant>,
 }
 
-/// So many in a row are too many: often both are there for a few.
+/// So many requests in a row trigger a move: the two threads often share a core for a few.
 const CROWDED: u32 = 32;
-/// A move takes some microseconds: so rarely, it cannot cost a hundredth of the time even
-/// where the other cores are busy and it comes back again and again.
+/// Least time between two moves. A move takes some microseconds. At this rate, moves cannot cost a
+/// hundredth of the time, even where the other cores are busy and the thread comes back again and
+/// again.
 const SETTLED: Duration = Duration::from_millis(2);
 
 impl SharedCoreDetector {
-    /// A piece of work has come from this core.
+    /// Records that a request came from the core `theirs`.
     #[inline]
     pub fn mind(&mut self, theirs: usize) {
         self.crowded = if core() == theirs { self.crowded.saturating_add(1) } else { 0 };
     }
 
-    /// The thread has slept: work that comes so rarely has no use for a core of its own.
+    /// Records that the thread has slept. Work that comes so rarely does not need a core of its
+    /// own.
     pub fn has_slept(&mut self) {
         self.crowded = 0;
     }
 
-    /// Whether the thread has ever left a core for this.
+    /// Whether the detector has ever moved the thread.
     pub fn has_left(&self) -> bool {
         self.moved.is_some()
     }
 
-    /// Leaves the core, if the two have shared it for long. Between two pieces of work: a move takes
-    /// long enough for who waits for a result to fall asleep, and waking it would bring it
-    /// after the thread.
+    /// Moves the thread if the two threads have shared the core for long. Call this between two
+    /// requests: a move takes so long that a thread waiting for a result falls asleep, and its
+    /// wake-up would bring it to the new core as well.
     #[inline]
     pub fn migrate_if_shared(&mut self) {
         if self.crowded >= CROWDED {
@@ -102,7 +105,8 @@ mod tests {
     #[test]
     fn who_is_crowded_for_long_leaves_and_then_stays() {
         let mut detector = SharedCoreDetector::default();
-        // It may be moved meanwhile, and then has nobody beside it.
+        // Each step reads the core twice. If the scheduler moves the thread in between, the count
+        // starts again at 0.
         (0..10 * CROWDED).for_each(|_| detector.mind(core()));
         assert!(detector.crowded > 0);
         detector.crowded = CROWDED;

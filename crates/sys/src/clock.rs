@@ -1,5 +1,5 @@
-//! The clock of all spans: `CLOCK_MONOTONIC`, the same for every process of one
-//! machine, which `std::time::Instant` does not promise.
+//! The clock for all spans: `CLOCK_MONOTONIC`. It is the same for every process of one machine,
+//! which `std::time::Instant` does not promise.
 
 use std::time::Duration;
 
@@ -13,17 +13,18 @@ pub fn now() -> Nanos {
     time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
 }
 
-/// A duration as nanoseconds; the longest that there is if it is longer.
+/// A duration in nanoseconds; the maximum value if the duration is longer.
 pub fn nanos(duration: Duration) -> Nanos {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// The instant when `duration` will have passed; never, if that cannot be expressed.
+/// The instant at which `duration` will have passed; the maximum value, which means never, if that
+/// instant cannot be expressed.
 pub fn after(duration: Duration) -> Nanos {
     now().saturating_add(nanos(duration))
 }
 
-/// Time since `earlier`, which [`now`] gave; zero if that lies in the future.
+/// Time since `earlier`, a result of [`now`]; zero if that lies in the future.
 pub fn since(earlier: Nanos) -> Duration {
     Duration::from_nanos(now().saturating_sub(earlier))
 }

@@ -1,5 +1,5 @@
-//! Which files may be read and written for a line that somebody else has written: regular ones
-//! only, and none outside one directory.
+//! Restricts the files that may be read and written for a line of input that another party wrote:
+//! regular files only, and none outside one directory.
 
 use std::fmt;
 use std::fs::{File, Metadata};
@@ -14,12 +14,12 @@ use rustix::io::Errno;
 /// Which files may be read.
 #[derive(Debug, Default)]
 pub enum Readable {
-    /// All: pipes and devices, too.
+    /// All files, pipes and devices included.
     #[default]
     Any,
-    /// Regular files only, and none that the kernel makes up in `/proc`.
+    /// Regular files only, and none that the kernel generates in `/proc`.
     Regular,
-    /// The same, and only those under a directory.
+    /// Regular files as above, and only those under a directory.
     Beneath(Root),
 }
 
@@ -27,8 +27,8 @@ impl Readable {
     /// Opens a file for reading without waiting for anything, as [`patient::open`] does.
     ///
     /// # Errors
-    /// When it cannot be opened, or is none that may be read: that says what it is.
-    /// `WouldBlock` while another program has a lease on it.
+    /// When the file cannot be opened or may not be read; the error says what the file is.
+    /// `WouldBlock` while another program has a lease on the file.
     ///
     /// [`patient::open`]: crate::patient::open
     pub fn open(&self, path: &Path) -> io::Result<File> {
@@ -41,8 +41,8 @@ impl Readable {
             Some(root) => (root.directory.as_fd(), root.within(path)?),
             None => (CWD, path.to_owned()),
         };
-        // First without opening what is there: some devices do something when they are opened.
-        // It may have been replaced when it is opened, so what was opened is looked at as well.
+        // Check the file first without opening it, because some devices act when they are opened.
+        // It may be replaced before it is opened, so check the opened file as well.
         let look = File::from(open(root, directory, &within, OFlags::PATH)?);
         check_regular(&look, "reads")?;
         let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY;
@@ -52,12 +52,12 @@ impl Readable {
     }
 }
 
-/// A directory that names must not lead out of.
+/// A directory that paths must not lead out of.
 pub struct Root {
     directory: OwnedFd,
-    /// As it was named, and as it is; both absolute.
+    /// The directory's path as given, and its canonical path; both absolute.
     names: [PathBuf; 2],
-    /// As it was named.
+    /// The path as given, for messages.
     shown: PathBuf,
 }
 
@@ -68,10 +68,10 @@ impl fmt::Debug for Root {
 }
 
 impl Root {
-    /// A directory that is there.
+    /// Opens an existing directory.
     ///
     /// # Errors
-    /// When it cannot be opened, is no directory, or the kernel cannot confine names
+    /// When the path cannot be opened or is not a directory, or the kernel cannot confine paths
     /// (`openat2`, since Linux 5.6).
     pub fn open(path: &Path) -> io::Result<Self> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
@@ -82,8 +82,8 @@ impl Root {
         Ok(root)
     }
 
-    /// The rest of a name under the directory. Names are relative to the current directory, as
-    /// everywhere.
+    /// The part of a path below the directory. A relative path is relative to the current
+    /// directory, as everywhere.
     fn within(&self, path: &Path) -> io::Result<PathBuf> {
         let absolute = std::path::absolute(path)?;
         let rest = self.names.iter().find_map(|name| absolute.strip_prefix(name).ok());
@@ -99,11 +99,12 @@ impl Root {
         io::Error::new(ErrorKind::PermissionDenied, message)
     }
 
-    /// Looks whether a file may be written: its directory is under this one, and so is what is at
-    /// its name, which is a regular file, a link to one, or nothing.
+    /// Checks that a file may be written. Its parent directory must be under this directory.
+    /// Whatever exists at its path must be under this directory too, and must be a regular file or
+    /// a link to one. The path may also be free.
     ///
     /// # Errors
-    /// When that is not so.
+    /// When one of these conditions does not hold.
     pub fn check_writable(&self, path: &Path) -> io::Result<()> {
         let within = self.within(path)?;
         let look = |path: &Path, flags| open(Some(self), self.directory.as_fd(), path, flags);
@@ -126,9 +127,9 @@ impl Root {
     }
 }
 
-/// Opens a name, under `root` if there is one. Never through the links of `/proc` that stand for
-/// open files and directories of a process: they would lead to the descriptors of this one, and
-/// out of every directory.
+/// Opens a path, under `root` if there is one. Never follows the links in `/proc` that refer to the
+/// open files and directories of a process: they lead to the descriptors of this process, and out
+/// of any root directory.
 fn open(
     root: Option<&Root>,
     directory: BorrowedFd<'_>,
@@ -158,14 +159,14 @@ fn check_regular(file: &File, does: &str) -> io::Result<()> {
     if let Some(kind) = kind(&found) {
         return Err(io::Error::other(format!("it is {kind}; a batch {does} regular files only")));
     }
-    // They claim to be empty, and tell about this process.
+    // Files in /proc claim to be empty, and reveal data about this process.
     if rustix::fs::fstatfs(file)?.f_type == PROC_SUPER_MAGIC {
         return Err(io::Error::other(format!("it is in /proc; a batch {does} regular files only")));
     }
     Ok(())
 }
 
-/// What a file is that is not a regular one.
+/// What kind of file this is; `None` for a regular file.
 fn kind(found: &Metadata) -> Option<&'static str> {
     let kind = found.file_type();
     match () {

@@ -1,10 +1,9 @@
 //! Cores and memory that this process may use.
 //!
-//! A container often sees all cores of its machine and may use one and a half of
-//! them. As many workers as there are cores would then take turns, be throttled
-//! together, and spoil every measurement. Three things say what is allowed: the
-//! affinity mask (which a cpuset narrows too), and the processor quota of the
-//! control group and of each of its ancestors.
+//! A container often sees all cores of its machine but may use only one and a half of them. As many
+//! workers as there are cores would then take turns, be throttled together, and spoil every
+//! measurement. Three things determine what is allowed: the affinity mask (which a cpuset narrows
+//! too), the processor quota of the control group, and the quota of each of its ancestors.
 
 mod cgroup;
 
@@ -18,34 +17,35 @@ use rustix::thread::{CpuSet, sched_getaffinity};
 /// The cores of the machine and of this process.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Cores {
-    /// Cores of the machine that are switched on.
+    /// Cores of the machine that are online.
     pub present: usize,
     /// Cores that the calling thread may run on.
     pub affinity: usize,
-    /// The processor quota of the control group, in cores; `None` without one.
+    /// The processor quota of the control group, in cores; `None` if there is no quota.
     pub quota: Option<f64>,
-    /// Workers that each find a core: `affinity`, or `quota` rounded down if that is
-    /// less, but at least 1.
+    /// Number of workers that each get a core: `affinity`, or `quota` rounded down if that is less,
+    /// but at least 1.
     pub usable: usize,
 }
 
 impl Cores {
     fn new(present: Option<usize>, affinity: usize, quota: Option<f64>) -> Self {
         let affinity = affinity.max(1);
-        // Rounded down: with 1.5 cores, two workers would be stopped for a quarter of
-        // the time, both at any moment.
+        // Round down: with 1.5 cores, two workers would be stopped for a quarter of the time, both
+        // of them and at any moment.
         let whole = quota.map_or(affinity, |quota| quota.floor().max(1.0) as usize);
         let present = present.unwrap_or(affinity).max(affinity);
         Self { present, affinity, quota, usable: affinity.min(whole) }
     }
 }
 
-/// What is read from files. Once: that takes longer than to start a thread, and each pool asks.
+/// Limits read from files. Read only once, because that takes longer than starting a thread and
+/// each pool asks.
 struct Limits {
     online: Option<usize>,
     cpu_quota: Option<f64>,
     memory: Option<u64>,
-    /// Groups with a limit of memory.
+    /// Control groups that have a memory limit.
     memory_levels: Vec<MemoryLevel>,
 }
 
@@ -60,8 +60,8 @@ fn limits() -> &'static Limits {
     })
 }
 
-/// The cores that this process may use. The affinity is asked for at each call, the limits of
-/// the control group once in a process.
+/// The cores that this process may use. Each call queries the affinity; the limits of the control
+/// group are read once per process.
 ///
 /// ```
 /// let cores = brigade_sys::cores::usable();
@@ -72,13 +72,13 @@ pub fn usable() -> Cores {
     Cores::new(limits.online, affinity(Path::new("/")), limits.cpu_quota)
 }
 
-/// The memory limit of this process's control group, in bytes, as it was when this process asked
-/// first; `None` without one.
+/// The memory limit of this process's control group, in bytes, as it was when this process first
+/// asked; `None` if there is no limit.
 pub fn memory_limit() -> Option<u64> {
     limits().memory
 }
 
-/// How much memory this process may use, in bytes: that of the machine, or of its
+/// How much memory this process may use, in bytes: the memory of the machine, or the limit of its
 /// control group if that is less.
 pub fn memory() -> u64 {
     let info = rustix::system::sysinfo();
@@ -86,27 +86,26 @@ pub fn memory() -> u64 {
     memory_limit().map_or(machine, |limit| limit.min(machine))
 }
 
-/// How much more memory this process's control group, and each of its ancestors, lets it use
-/// now, in bytes; `None` without a limit.
+/// How much more memory, in bytes, this process's control group and all its ancestors let it use
+/// now; `None` if none of them has a limit.
 pub fn memory_left() -> Option<u64> {
     limits().memory_levels.iter().filter_map(MemoryLevel::left).min()
 }
 
-/// How many processes the kernel has ended for want of memory: in this process's control group,
-/// where it has one that counts them, or on the whole machine. `None` where that cannot be told.
+/// How many processes the OOM killer has killed: in this process's control group if that counts
+/// them, otherwise on the whole machine. `None` if the count is not available.
 pub fn memory_kills() -> Option<u64> {
     let root = Path::new("/");
     Groups::read(root).memory_kills().or_else(|| cgroup::oom_kills(&root.join("proc/vmstat")))
 }
 
-/// How much shared memory a pool takes for payloads if nothing else is said, in bytes:
-/// a quarter of [`memory`].
+/// How much shared memory a pool uses for payloads by default, in bytes: a quarter of [`memory`].
 pub fn arena_share() -> u64 {
     memory() / 4
 }
 
-/// How many processes and threads this process's control group may hold; `None`
-/// without such a limit.
+/// How many processes and threads this process's control group may hold; `None` if there is no such
+/// limit.
 pub fn task_limit() -> Option<u64> {
     Groups::read(Path::new("/")).task_limit()
 }
@@ -119,7 +118,7 @@ fn affinity(root: &Path) -> usize {
     if let Ok(set) = sched_getaffinity(None) {
         return (0..CpuSet::MAX_CPU).filter(|&core| set.is_set(core)).count();
     }
-    // Refused where the machine has more cores than the set can hold.
+    // The call fails where the machine has more cores than the set can hold.
     fs::read_to_string(root.join("proc/thread-self/status"))
         .ok()
         .and_then(|status| {
@@ -128,7 +127,7 @@ fn affinity(root: &Path) -> usize {
         .unwrap_or(1)
 }
 
-/// How many numbers the kernel's list `0-3,8` holds; `None` if it is no list.
+/// How many numbers a kernel list such as `0-3,8` contains; `None` if the text is not a list.
 fn list_len(list: &str) -> Option<usize> {
     list.trim().split(',').try_fold(0usize, |sum, range| {
         let (first, last) = range.split_once('-').unwrap_or((range, range));

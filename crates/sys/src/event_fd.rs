@@ -1,4 +1,4 @@
-//! Waiting for many descriptors at once, and being woken from other threads.
+//! Waiting for many descriptors at once, and waking the waiting thread from other threads.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -11,7 +11,7 @@ use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 pub struct EventFd(OwnedFd);
 
 impl EventFd {
-    /// A event that has not been rung.
+    /// Creates an event that has not been notified.
     ///
     /// # Errors
     /// When no descriptor is free.
@@ -19,13 +19,13 @@ impl EventFd {
         Ok(Self(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?))
     }
 
-    /// Rings; the event stays rung until it is silenced.
+    /// Notifies the event; it stays notified until [`EventFd::clear`].
     pub fn notify(&self) {
-        // Full after 2^64 - 2 rings: still rung.
+        // The write fails only after 2^64 - 2 notifications; the event is notified then anyway.
         let _ = rustix::io::write(&self.0, &1_u64.to_ne_bytes());
     }
 
-    /// Silences the event.
+    /// Clears the event, so that [`wait_readable`] sleeps again.
     pub fn clear(&self) {
         let _ = rustix::io::read(&self.0, &mut [0_u8; 8]);
     }
@@ -37,8 +37,8 @@ impl AsFd for EventFd {
     }
 }
 
-/// Sleeps until at least one descriptor is readable or at its end, or `limit` has
-/// passed. Returns which are.
+/// Sleeps until at least one descriptor is readable or at its end, or `limit` has passed. Returns
+/// which descriptors are. Returns early, with none, if a signal interrupts the sleep.
 ///
 /// # Errors
 /// When there are more descriptors than the process may have.
@@ -56,7 +56,7 @@ pub fn wait_readable(fds: &[BorrowedFd<'_>], limit: Option<Duration>) -> io::Res
     }
 }
 
-/// Makes reads from a descriptor return at once when nothing is there.
+/// Makes a read from a descriptor return at once if there is nothing to read.
 ///
 /// # Errors
 /// When the descriptor does not allow it.

@@ -1,4 +1,4 @@
-//! Forking a single-threaded template, and talking to it.
+//! Forking a single-threaded fork server, and communicating with it.
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
@@ -10,43 +10,42 @@ use rustix::net::{
     SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recvmsg, sendmsg, socketpair,
 };
 
-/// Which side of a fork this process is.
+/// The side of a fork that the calling process is on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Forked {
-    /// The template; the new process has this id.
+    /// The fork server; the new process has this pid.
     Parent(u32),
     /// The new process.
     Child,
 }
 
-/// Whether no other thread runs in this process.
 fn has_one_thread() -> io::Result<bool> {
-    // Does nothing in a process with one thread and is refused in one with more, see
-    // unshare(2). A look that costs a hundredth of one into /proc.
+    // `unshare(CLONE_THREAD)` does nothing in a process with one thread and fails in a process with
+    // more, see unshare(2). It costs a hundredth of a check in /proc.
     // SAFETY: nothing is taken from another thread, as there is none or the call fails.
     if unsafe { libc::unshare(libc::CLONE_THREAD) } == 0 {
         return Ok(true);
     }
     match io::Error::last_os_error().raw_os_error() {
         Some(libc::EINVAL) => Ok(false),
-        // Containers may forbid the call as such.
+        // A container may forbid the call as such. Count the threads in /proc instead.
         _ => Ok(std::fs::read_dir("/proc/self/task")?.count() == 1),
     }
 }
 
-/// Forks this process. The new one is a child of this one's parent (`CLONE_PARENT`),
-/// who can wait for it as for one of its own.
+/// Forks this process. The new process becomes a child of this process's parent (`CLONE_PARENT`),
+/// and the parent can wait for it as for any child that it started itself.
 ///
 /// # Errors
-/// When this process has more than one thread, when the kernel refuses (the parent is
-/// process 1 of a container), or when it cannot tell where the C library keeps the
-/// thread's id (Linux without checkpoint-restore support).
+/// When this process has more than one thread, when the kernel refuses (the parent is process 1 of
+/// a container), or when the kernel does not tell where the C library keeps the thread's id (Linux
+/// without checkpoint-restore support).
 pub fn fork_sibling() -> io::Result<Forked> {
     if !has_one_thread()? {
         return Err(io::Error::other("a process with several threads cannot be forked"));
     }
-    // The C library keeps the thread's id in memory that the kernel has to fill in
-    // for the new process, or `abort` there would signal the wrong one.
+    // The C library keeps the thread's id in memory. The kernel has to write the new id there for
+    // the new process; otherwise `abort` in the new process would signal the wrong thread.
     let mut address: *mut libc::c_int = std::ptr::null_mut();
     // SAFETY: the call writes one pointer to `address`, which is live.
     let got = unsafe { libc::prctl(libc::PR_GET_TID_ADDRESS, &raw mut address) };
@@ -73,12 +72,12 @@ pub fn fork_sibling() -> io::Result<Forked> {
     }
 }
 
-/// One end of a pair of connected sockets that carry short messages, whole, with at
-/// most one descriptor each.
+/// One end of a pair of connected sockets. A message is short, arrives whole, and carries at most
+/// one descriptor.
 #[derive(Debug)]
 pub struct Wire(OwnedFd);
 
-/// Bytes of the longest message.
+/// Length of the longest message, in bytes.
 pub const LONGEST: usize = 512;
 
 impl AsFd for Wire {
@@ -88,7 +87,7 @@ impl AsFd for Wire {
 }
 
 impl Wire {
-    /// Two connected ends.
+    /// Creates two connected ends.
     ///
     /// # Errors
     /// When no descriptor is free.
@@ -98,29 +97,29 @@ impl Wire {
         Ok((Self(a), Self(b)))
     }
 
-    /// An end that is standard input of this process.
+    /// The end that is standard input of this process.
     ///
-    /// Call it once: it owns the descriptor.
+    /// Call this only once: the returned value owns the descriptor.
     pub fn standard_input() -> Self {
-        // SAFETY: descriptor 0 was opened by whoever started this process for this
-        // very use, and nothing else in it reads standard input.
+        // SAFETY: the process that started this one opened descriptor 0 for this very use, and
+        // nothing else in this process reads standard input.
         Self(unsafe { OwnedFd::from_raw_fd(0) })
     }
 
-    /// For handing over as standard input of a process that is started.
+    /// Converts this end into the standard input of a process to be started.
     pub fn into_stdio(self) -> std::process::Stdio {
         self.0.into()
     }
 
-    /// Gives the descriptor up without closing it.
+    /// Gives up the descriptor without closing it.
     pub fn forget(self) {
         let _ = self.0.into_raw_fd();
     }
 
-    /// Sends a message.
+    /// Sends a message, and a descriptor with it if one is given.
     ///
     /// # Errors
-    /// When the other end is gone.
+    /// When the other end is closed.
     pub fn send(&self, message: &[u8], fd: Option<BorrowedFd<'_>>) -> io::Result<()> {
         let fds: Vec<BorrowedFd<'_>> = fd.into_iter().collect();
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
@@ -132,10 +131,10 @@ impl Wire {
         Ok(())
     }
 
-    /// Waits for a message, for at most `limit`. `None` when the other end is gone.
+    /// Waits for a message, for at most `limit`. Returns `None` when the other end is closed.
     ///
     /// # Errors
-    /// When none came in time.
+    /// When no message arrived in time.
     pub fn receive(
         &self,
         limit: Option<Duration>,
@@ -181,10 +180,10 @@ pub fn take_standard_streams(input: &impl AsFd, output: &impl AsFd) -> io::Resul
     Ok(())
 }
 
-/// Makes this process the leader of a process group of its own.
+/// Makes this process the leader of a new process group.
 ///
 /// # Errors
-/// When it leads a session.
+/// When this process leads a session.
 pub fn lead_group() -> io::Result<()> {
     Ok(rustix::process::setpgid(None, None)?)
 }
@@ -212,7 +211,7 @@ mod tests {
 
     #[test]
     fn a_process_with_threads_is_not_forked() {
-        // The test harness has some.
+        // The test harness runs several threads.
         assert!(fork_sibling().unwrap_err().to_string().contains("threads"));
     }
 }

@@ -1,18 +1,18 @@
-//! What the C library's allocator does with memory that was freed.
+//! What the C library's allocator does with freed memory.
 
 /// Keeps freed memory for the next allocation instead of giving it back to the kernel.
 ///
-/// Jobs allocate and free the same few large buffers again and again. By default glibc maps
-/// many of them anew or trims the heap after a job, and then each page of each job costs a
-/// page fault. With this, buffers of up to 32 MiB come from the heap, and up to 256 MiB of
-/// freed memory stay there.
+/// Jobs allocate and free the same few large buffers again and again. By default, glibc maps many
+/// of them anew or trims the heap after a job; then each page of each job costs a page fault. With
+/// this setting, buffers of up to 32 MiB come from the heap, and up to 256 MiB of freed memory stay
+/// there.
 ///
-/// Small pieces that were freed are joined with their neighbours at once: glibc puts that off
-/// until something large is freed, and meanwhile the heap of a worker whose jobs are all small
-/// grows, by half a mebibyte until it is noticed.
+/// The allocator also merges small freed pieces with their neighbours at once. By default, glibc
+/// delays that until something large is freed. Meanwhile the heap of a worker whose jobs are all
+/// small grows; one worker's heap grew by half a mebibyte.
 ///
-/// For programs, at their start; a library leaves this to the program. Does nothing where
-/// the C library is another one.
+/// Programs call this at their start; a library leaves the choice to the program. Does nothing with
+/// another C library.
 pub fn keep_freed_memory() {
     #[cfg(target_env = "gnu")]
     {
@@ -26,11 +26,12 @@ pub fn keep_freed_memory() {
     }
 }
 
-/// Has all threads allocate from one heap. By default glibc gives each new thread one of up to
-/// eight heaps for each core, and keeps in each what was freed there: a coordinator whose workers
-/// are replaced, and with them the threads that serve them, grows by several mebibytes that way.
+/// Makes all threads allocate from one heap. By default, glibc gives each new thread one of up to
+/// eight heaps per core, and keeps in each heap what was freed there. A coordinator that replaces
+/// workers also replaces the threads that serve them, and would grow by several mebibytes that way.
 ///
-/// For programs whose threads allocate little at the same time. As above else.
+/// For programs whose threads seldom allocate at the same time. Otherwise as for
+/// [`keep_freed_memory`].
 pub fn use_one_heap() {
     #[cfg(target_env = "gnu")]
     // SAFETY: as above.

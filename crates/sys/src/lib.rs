@@ -1,6 +1,6 @@
 //! Brigade's platform layer: the only crate with unsafe code.
 //!
-//! Linux first. What other systems lack returns an error that says so.
+//! Written for Linux. What another system lacks returns an error that says so.
 #![allow(unsafe_code)]
 
 pub mod affinity;

@@ -1,28 +1,29 @@
-//! How libjpeg tells of faults: it unwinds with a [`JpegFault`], for warnings too.
+//! How libjpeg reports faults: it unwinds with a [`JpegFault`], for warnings too.
 //!
-//! libjpeg goes on after what it calls a warning (data that ends too early, a code that is in no
-//! table) and fills the picture with something. A caller that must not take a damaged file for a
-//! whole one cannot use that, so here a warning ends the call as an error does.
+//! After what libjpeg calls a warning (data that ends too early, a code that is in no table), it
+//! goes on and fills the picture with something. A caller that must not take a damaged file for an
+//! intact one cannot use such a picture, so here a warning ends the call as an error does.
 
 use std::ffi::c_int;
 
 use mozjpeg_sys as ffi;
 
-/// What libjpeg found: the number of its message, a `JERR_` or `JWRN_` constant.
+/// The fault that libjpeg reported: the number of its message, a `JERR_` or `JWRN_` constant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct JpegFault(pub i32);
 
-/// An error manager for `mozjpeg`'s builders. Errors and warnings unwind with a [`JpegFault`] as the
-/// payload, past the panic hook: the caller catches it with [`std::panic::catch_unwind`].
+/// An error manager for `mozjpeg`'s builders. Errors and warnings unwind with a [`JpegFault`] as
+/// the payload and bypass the panic hook. The caller catches the payload with
+/// [`std::panic::catch_unwind`].
 ///
-/// Two warnings are ignored, since they say nothing about the pixels: a JFIF version that libjpeg
+/// Two warnings are ignored because they say nothing about the pixels: a JFIF version that libjpeg
 /// does not know, and limits of the spectrum in a scan that has none.
 pub fn strict_errors() -> ffi::jpeg_error_mgr {
     ffi::jpeg_error_mgr {
         error_exit: Some(fail),
         emit_message: Some(warn),
         reset_error_mgr: Some(reset),
-        // Only libjpeg's own versions of the functions above use the rest.
+        // libjpeg uses the rest only in its own versions of the functions above.
         output_message: None,
         format_message: None,
         msg_code: 0,
@@ -45,12 +46,12 @@ fn code(cinfo: &ffi::jpeg_common_struct) -> i32 {
 
 #[cold]
 extern "C-unwind" fn fail(cinfo: &mut ffi::jpeg_common_struct) {
-    // Not `panic!`: a damaged file is no fault of the program, and the hook would print it.
+    // Not `panic!`: a damaged file is not a fault of the program, and the hook would print it.
     std::panic::resume_unwind(Box::new(JpegFault(code(cinfo))));
 }
 
 extern "C-unwind" fn warn(cinfo: &mut ffi::jpeg_common_struct, level: c_int) {
-    // Levels from 0 up are traces.
+    // Levels of 0 and above are traces.
     if level < 0 && ![ffi::JWRN_JFIF_MAJOR, ffi::JWRN_NOT_SEQUENTIAL].contains(&code(cinfo)) {
         fail(cinfo);
     }

@@ -1,4 +1,4 @@
-//! Limits that a worker process puts on itself, and how near it is to them.
+//! Limits that a worker process sets for itself, and how close it is to them.
 
 use std::fs::File;
 use std::io;
@@ -13,21 +13,23 @@ use rustix::process::{Resource, Rlimit, setrlimit};
 
 use crate::sandbox;
 
-/// What ends a process that has used its processor time, see [`CpuTimer`].
+/// The signal that ends a process that has used up its processor time, see [`CpuTimer`].
 const CPU_SIGNAL: i32 = libc::SIGPROF;
 
-/// Descriptors of a worker: all regions that an arena can have, and the job's own.
+/// Descriptors that a worker may have: for all regions that an arena can have, and for the job
+/// itself.
 const DESCRIPTORS: u64 = 1024;
 
-/// Bounds what a fault of this process can do to others: descriptors, and bytes in one
-/// file. Without `core_dumps`, its memory is not written to disk if it dies.
+/// Bounds the harm that a fault of this process can do to others: limits its descriptors and the
+/// bytes in one file. Without `core_dumps`, the kernel does not write the memory of this process to
+/// disk when it dies.
 ///
 /// # Errors
 /// When the operating system refuses.
 pub fn bound_files(core_dumps: bool) -> io::Result<()> {
     lower(Resource::Nofile, DESCRIPTORS)?;
-    // A job's largest output may be a memory file of its own: as much as may be asked for, whatever
-    // `ulimit -f` is set to.
+    // A job's largest output may be a memory file of its own. So allow files of the largest size
+    // that a job may ask for, even if the soft limit (`ulimit -Sf`) is lower.
     let most =
         get(Resource::Fsize)?.maximum.map_or(MAX_BUFFER_BYTES, |max| max.min(MAX_BUFFER_BYTES));
     setrlimit(Resource::Fsize, Rlimit { current: Some(most), maximum: Some(most) })?;
@@ -37,10 +39,11 @@ pub fn bound_files(core_dumps: bool) -> io::Result<()> {
     Ok(())
 }
 
-/// A limit of this process. Not by rustix, which panics where a container forbids to ask.
+/// Reads a limit of this process. Not through rustix, which panics where a container forbids the
+/// call.
 ///
 /// # Errors
-/// When the operating system does not tell.
+/// When the operating system refuses, or this function does not know the resource.
 pub fn get(resource: Resource) -> io::Result<Rlimit> {
     let number = match resource {
         Resource::As => libc::RLIMIT_AS,
@@ -60,19 +63,20 @@ pub fn get(resource: Resource) -> io::Result<Rlimit> {
     Ok(Rlimit { current: finite(limit.rlim_cur), maximum: finite(limit.rlim_max) })
 }
 
-/// Sets a limit for good, unless it is lower already.
+/// Sets the soft and the hard limit for good. Keeps a limit that is already lower.
 fn lower(resource: Resource, most: u64) -> io::Result<()> {
     let Rlimit { current, maximum } = get(resource)?;
     let most = [current, maximum].into_iter().flatten().fold(most, u64::min);
     Ok(setrlimit(resource, Rlimit { current: Some(most), maximum: Some(most) })?)
 }
 
-/// Calls something that makes shared memory, with the limit of file sizes (`ulimit -f`) as high as
-/// it may be: it counts memory files too, and is not meant for them. The kernel lets other threads
-/// write files beyond the limit at that moment; those compare with [`file_size`] themselves.
+/// Calls `make`, which creates shared memory, with the file size limit (`ulimit -f`) raised as high
+/// as possible. The limit counts memory files too, although it is not meant for them. For that
+/// moment, the kernel lets other threads write files beyond the limit; those threads check
+/// [`file_size`] themselves.
 pub fn with_large_files<T>(make: impl FnOnce() -> T) -> T {
     if sandbox::is_entered() {
-        // It may not ask. Its limit is as high as it may be, see `bound_files`.
+        // The sandbox forbids the calls. The limit is at its maximum already, see `bound_files`.
         return make();
     }
     let Ok(before) = get(Resource::Fsize) else { return make() };
@@ -87,11 +91,11 @@ pub fn with_large_files<T>(make: impl FnOnce() -> T) -> T {
     made
 }
 
-/// Held while the limit of file sizes is raised.
+/// Held while the file size limit is raised.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
-/// The limit of file sizes of this process (`ulimit -f`), in bytes, as it was when this was first
-/// called; not as [`with_large_files`] raises it for a moment.
+/// The file size limit of this process (`ulimit -f`), in bytes, as it was at the first call of this
+/// function. Not the limit that [`with_large_files`] sets for a moment.
 pub fn file_size() -> Option<u64> {
     static LIMIT: OnceLock<Option<u64>> = OnceLock::new();
     *LIMIT.get_or_init(|| {
@@ -100,17 +104,17 @@ pub fn file_size() -> Option<u64> {
     })
 }
 
-/// The private memory of this process: heap, stacks and private mappings, used or not,
-/// as `RLIMIT_DATA` counts them; not shared memory, and not its program.
+/// The private memory of this process: heap, stacks and private mappings, used or not, as
+/// `RLIMIT_DATA` counts them. It includes neither shared memory nor the program itself.
 #[derive(Debug)]
 pub struct PrivateMemory {
-    /// Open all the time: a process in a sandbox cannot open it.
+    /// Kept open, because a process in a sandbox cannot open it.
     statm: File,
     page: u64,
 }
 
 impl PrivateMemory {
-    /// Watches it.
+    /// Opens the kernel's figures for this process.
     ///
     /// # Errors
     /// When `/proc` is not there.
@@ -119,10 +123,10 @@ impl PrivateMemory {
         Ok(Self { statm: File::open("/proc/self/statm")?, page })
     }
 
-    /// How much there is, in bytes.
+    /// The amount of private memory, in bytes.
     ///
     /// # Errors
-    /// When the operating system does not tell.
+    /// When the operating system does not give the figure.
     pub fn bytes(&self) -> io::Result<u64> {
         let mut text = [0; 256];
         let len = self.statm.read_at(&mut text, 0)?;
@@ -130,8 +134,8 @@ impl PrivateMemory {
         Ok(pages.saturating_mul(self.page))
     }
 
-    /// Lets this process have at most `more` bytes beyond what it has now: further
-    /// allocations fail. Returns how much that is in all.
+    /// Limits this process to `more` bytes beyond what it has now: further allocations fail.
+    /// Returns the total, in bytes.
     ///
     /// # Errors
     /// When the operating system refuses.
@@ -147,39 +151,39 @@ fn data_pages(statm: &[u8]) -> Option<u64> {
     std::str::from_utf8(statm).ok()?.split_ascii_whitespace().nth(5)?.parse().ok()
 }
 
-/// Whether a process has ended because its [`CpuTimer`] ran out.
+/// Whether a process ended because its [`CpuTimer`] ran out.
 pub fn ran_out_of_time(status: ExitStatus) -> bool {
     status.signal() == Some(CPU_SIGNAL)
 }
 
-/// Whether a process has ended because memory could not be had where nobody reckons
-/// with it: Rust's standard library says so, and aborts.
+/// Whether a process ended because an allocation failed where the code does not expect that: Rust's
+/// standard library prints a message and aborts.
 pub fn ran_out_of_memory(status: ExitStatus, last_words: &str) -> bool {
     let says_so = |line: &str| line.starts_with("memory allocation of ") && line.contains("failed");
     status.signal() == Some(libc::SIGABRT) && last_words.lines().any(says_so)
 }
 
-/// Ends this process by a signal when it has used a span of processor time, in
-/// user and system mode and in all its threads.
+/// A timer that ends this process with a signal when the process has used a span of processor time,
+/// in user and system mode and in all its threads.
 #[derive(Debug)]
 pub struct CpuTimer(());
 
 impl CpuTimer {
-    /// A timer that does not run. A process has one; a second value is the same timer.
+    /// A timer that is not running. A process has only one; a second value is the same timer.
     pub fn new() -> Self {
-        // SAFETY: the default action needs no handler. Whoever started this process
-        // may have had the signal ignored, which would be inherited.
+        // SAFETY: the default action needs no handler. The process that started this one may have
+        // had the signal ignored, which would be inherited.
         unsafe { libc::signal(CPU_SIGNAL, libc::SIG_DFL) };
         Self(())
     }
 
-    /// Starts it again from zero.
+    /// Starts the timer again from zero.
     pub fn start(&self, limit: Duration) {
-        // Zero would stop it.
+        // Zero would stop the timer.
         self.set(limit.max(Duration::from_micros(1)));
     }
 
-    /// Stops it.
+    /// Stops the timer.
     pub fn stop(&self) {
         self.set(Duration::ZERO);
     }
@@ -191,9 +195,9 @@ impl CpuTimer {
             tv_usec: limit.subsec_micros().into(),
         };
         let timer = libc::itimerval { it_interval: never_again, it_value: limit };
-        // SAFETY: `timer` is live and only read; nothing is to be written back.
+        // SAFETY: `timer` is live and only read; nothing is written back.
         let done = unsafe { libc::setitimer(libc::ITIMER_PROF, &timer, std::ptr::null_mut()) };
-        // It fails only for a time that is none.
+        // The call fails only for an invalid time.
         debug_assert_eq!(done, 0);
     }
 }

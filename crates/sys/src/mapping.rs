@@ -1,7 +1,7 @@
 //! Mappings of shared memory that has no name, see [`socket::memory`].
 //!
-//! A [`Mapping`] can be written. A [`View`] can only be read, whatever the process does: the
-//! kernel refuses to make it writable where the memory comes from [`Mapping::for_readers`].
+//! A [`Mapping`] is writable. A [`View`] is read-only whatever this process does: the kernel
+//! refuses to make it writable if the memory comes from [`Mapping::for_readers`].
 
 use std::fmt;
 use std::io;
@@ -15,19 +15,19 @@ use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 
 use crate::socket;
 
-/// A range of addresses that is unmapped when this is dropped.
+/// A range of mapped addresses. Dropping the value unmaps it.
 struct Pages {
     base: NonNull<u8>,
     len: usize,
 }
 
-// SAFETY: this is only an address and a length; who reads or writes there is up to its users.
+// SAFETY: this is only an address and a length; its users decide who reads or writes there.
 unsafe impl Send for Pages {}
 // SAFETY: as above.
 unsafe impl Sync for Pages {}
 
 impl Pages {
-    /// Maps all of a file.
+    /// Maps a whole file.
     fn of(memory: &OwnedFd, access: ProtFlags) -> io::Result<Self> {
         let len = socket::file_len(memory).and_then(|len| usize::try_from(len).ok());
         let len = len.filter(|len| *len > 0).ok_or(io::ErrorKind::InvalidInput)?;
@@ -55,20 +55,22 @@ impl fmt::Debug for Mapping {
 }
 
 impl Mapping {
-    /// All of some memory, which must not get shorter: use what [`socket::memory`] has made.
+    /// Maps a whole memory file, which must not get shorter: use one that [`socket::memory`] has
+    /// made.
     ///
     /// # Errors
-    /// When there is no address space or no memory for it, when it may only be read, or when it has
-    /// no bytes.
+    /// When there is no address space or no memory for the mapping, or the memory is read-only or
+    /// has no bytes.
     pub fn of(memory: &OwnedFd) -> io::Result<Self> {
         Pages::of(memory, ProtFlags::READ | ProtFlags::WRITE).map(Self)
     }
 
-    /// New memory, all zero, and a descriptor of it for other processes. They can read it, and no
-    /// process but this one can write it.
+    /// Creates memory, all zero, and a descriptor of it for other processes. Other processes can
+    /// read the memory; only this process can write it.
     ///
-    /// The memory cannot be given back in parts: the kernel refuses to punch holes into what is
-    /// sealed. It goes when all that have mapped it have unmapped it.
+    /// Parts of the memory cannot be given back: the kernel refuses to punch holes into sealed
+    /// memory. The kernel frees the memory when no process maps it or holds a descriptor of it any
+    /// more.
     ///
     /// # Errors
     /// When there is no memory or no descriptor for it.
@@ -78,13 +80,13 @@ impl Mapping {
 
     fn with_seal(len: u64, against_writers: SealFlags) -> io::Result<(Self, OwnedFd)> {
         let memory = socket::unsealed_memory(len)?;
-        // Before the seal, which is for all mappings from then on.
+        // Map the memory before sealing it: the seal applies to all later mappings.
         let mapping = Self::of(&memory)?;
         match fcntl_add_seals(&memory, socket::FIXED_LENGTH | against_writers) {
             Ok(()) => Ok((mapping, memory)),
-            // Linux before 5.1 does not know the seal. A descriptor that was opened for reading
-            // gives read-only mappings as well; but a process of the same user that may use
-            // /proc can open the memory once more from it, for writing.
+            // Linux before 5.1 does not know the seal. A descriptor that is opened for reading
+            // gives only read-only mappings too. But a process of the same user that can use /proc
+            // can reopen the memory for writing through that descriptor.
             Err(Errno::INVAL) => {
                 fcntl_add_seals(&memory, socket::FIXED_LENGTH)?;
                 let path = format!("/proc/self/fd/{}", memory.as_raw_fd());
@@ -95,7 +97,7 @@ impl Mapping {
         }
     }
 
-    /// The bytes.
+    /// The bytes, for reading and writing.
     ///
     /// # Safety
     /// Nobody, in any process, uses the bytes for the life of the reference.
@@ -116,26 +118,27 @@ impl fmt::Debug for View {
 }
 
 impl View {
-    /// All of some memory, which must not get shorter.
+    /// Maps a whole memory file, which must not get shorter.
     ///
     /// # Errors
-    /// When there is no address space for it, or it has no bytes.
+    /// When there is no address space for the mapping, or the memory has no bytes.
     pub fn of(memory: &OwnedFd) -> io::Result<Self> {
         Pages::of(memory, ProtFlags::READ).map(Self)
     }
 
-    /// Bytes of the memory.
+    /// Length of the memory in bytes.
     pub fn len(&self) -> usize {
         self.0.len
     }
 
-    /// Never: there is no mapping of nothing.
+    /// Always false: an empty mapping does not exist.
     pub fn is_empty(&self) -> bool {
         self.0.len == 0
     }
 
-    /// Some of the bytes; `None` if they are not all there. The process that writes them has said
-    /// that they are complete; if it writes them again, what is read here is garbled.
+    /// A range of the bytes; `None` if the range is not within the memory. The process that writes
+    /// the bytes must have said that they are complete. If it writes them again, the caller reads
+    /// garbled bytes.
     pub fn get(&self, range: Range<usize>) -> Option<&[u8]> {
         let len = range.end.checked_sub(range.start)?;
         if range.end > self.0.len {
@@ -190,14 +193,14 @@ mod tests {
         assert!(attempts::unprotect(bytes).is_err(), "the view can be made writable");
         assert!(attempts::write_through_proc(bytes, b"ham").is_err(), "written through /proc");
         assert_eq!(&bytes[..4], b"eggs");
-        // Its owner still writes.
+        // The owner can still write.
         write(&mut mapping, b"spam");
         assert_eq!(view.get(0..4).unwrap(), b"spam");
     }
 
     #[test]
     fn without_the_seal_the_descriptor_is_for_reading() {
-        // A flag that no kernel knows.
+        // A seal that no kernel knows.
         let (mut mapping, memory) =
             Mapping::with_seal(8192, SealFlags::from_bits_retain(1 << 30)).unwrap();
         write(&mut mapping, b"eggs");

@@ -1,4 +1,4 @@
-//! What process 1 of a container adopts.
+//! Orphans that process 1 of a container adopts.
 
 use std::sync::PoisonError;
 use std::time::Duration;
@@ -7,27 +7,27 @@ use rustix::process::{Pid, WaitOptions, waitpid};
 
 use crate::process::{OWN, children, pid, state};
 
-/// Reaps children that this process has not started: what was orphaned becomes the child of
-/// process 1, and stays a zombie until that waits for it. Does nothing in another process.
+/// Reaps children that this process has not started. An orphaned process becomes the child of
+/// process 1, and stays a zombie until process 1 waits for it. Does nothing in any other process.
 #[derive(Debug, Default)]
 pub struct Orphans {
-    /// Zombies of the last look. One of this process's own is reaped by who started it, in less
-    /// time than passes between two looks.
+    /// Zombies at the last check. The code that started a child of this process reaps it in less
+    /// time than passes between two checks, so such a child is not a zombie at both.
     seen: Vec<u32>,
     is_first_process: bool,
 }
 
 impl Orphans {
-    /// How often to look.
+    /// Interval between two checks.
     pub const LOOK: Duration = Duration::from_secs(1);
 
-    /// Whether there is anything to be done: this process is the first one of a container.
+    /// `Some` if there is anything to do, that is, if this process is process 1 of a container.
     pub fn here() -> Option<Self> {
         (pid() == 1).then(|| Self { is_first_process: true, ..Self::default() })
     }
 
-    /// Reaps those that were zombies at the last look already; returns how many. Two looks have to be
-    /// [`Orphans::LOOK`] apart.
+    /// Reaps the orphans that were zombies at the last check already, and returns how many. The
+    /// caller must leave [`Orphans::LOOK`] between two checks.
     pub fn reap(&mut self) -> usize {
         let own = OWN.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let is_zombie = |pid: &u32| !own.contains(pid) && state(*pid) == Some('Z');

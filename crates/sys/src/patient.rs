@@ -1,4 +1,4 @@
-//! Files that may keep their reader waiting: pipes, terminals, devices.
+//! Files that may make their reader wait: pipes, terminals, devices.
 
 use std::fs::File;
 use std::io;
@@ -9,15 +9,15 @@ use std::time::Duration;
 
 use crate::event_fd::wait_readable;
 
-/// How long [`is_readable`] waits: who waits for longer looks now and then whether it still has
-/// to.
+/// How long [`is_readable`] waits. A caller that waits longer checks between two calls whether it
+/// still has to wait.
 pub const LOOK: Duration = Duration::from_millis(20);
 
-/// Opens a file for reading without waiting for anything: for the writer of a pipe, or for
-/// another program to give up its lease on the file (that is `WouldBlock`).
+/// Opens a file for reading without waiting: neither for the writer of a pipe, nor for another
+/// program to give up its lease on the file (that is `WouldBlock`).
 ///
-/// The flags are those of a description of its own, also for `/dev/stdin` and what a shell makes
-/// of `<(command)`, so no other process is surprised by them.
+/// The flags belong to a new open file description, even for `/dev/stdin` and for what a shell
+/// makes of `<(command)`, so they affect no other process.
 ///
 /// # Errors
 /// When it cannot be opened.
@@ -25,11 +25,11 @@ pub fn open(path: &Path) -> io::Result<File> {
     File::options().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path)
 }
 
-/// Waits for [`LOOK`] until a read would give something, or the end. A pipe is not readable
-/// before it has had a writer.
+/// Waits up to [`LOOK`] until a read would return data or the end. A pipe is not readable before it
+/// has had a writer.
 ///
 /// # Errors
-/// When the kernel has no memory for it.
+/// When the kernel has no memory for the wait.
 pub fn is_readable(file: &File) -> io::Result<bool> {
     Ok(wait_readable(&[file.as_fd()], Some(LOOK))?[0])
 }

@@ -1,24 +1,24 @@
-//! Counters of the processor and the kernel (`perf_event_open(2)`).
+//! Performance counters of the processor and the kernel (`perf_event_open(2)`).
 
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
-/// What is counted, in user mode.
+/// What to count, in user mode.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event {
-    /// Instructions that were carried out. Virtual machines often have no such counter.
+    /// Instructions that were executed. Virtual machines often have no such counter.
     Instructions,
-    /// Nanoseconds on a processor, counted by the kernel: there is always one.
+    /// Nanoseconds on a processor. The kernel counts these, so the counter always exists.
     TaskClock,
 }
 
-/// Counts in the programs that the calling thread starts after this, and in those that
-/// they start, from their exec on; not in this process.
+/// Counts in the programs that the calling thread starts after this, and in the programs that those
+/// start, from their exec on. Does not count in this process.
 #[derive(Debug)]
 pub struct Counter(OwnedFd);
 
-/// `struct perf_event_attr`, as long as its first published version
-/// (`PERF_ATTR_SIZE_VER0`), which every kernel takes.
+/// `struct perf_event_attr`, in the length of its first published version (`PERF_ATTR_SIZE_VER0`),
+/// which every kernel accepts.
 #[repr(C)]
 #[derive(Default)]
 struct Attributes {
@@ -43,10 +43,10 @@ const ENABLE_ON_EXEC: u64 = 1 << 12;
 const CLOEXEC: libc::c_ulong = 1 << 3;
 
 impl Counter {
-    /// A counter at 0.
+    /// Opens a counter at 0.
     ///
     /// # Errors
-    /// When there is no such counter, or it may not be used
+    /// When the machine has no such counter, or this process may not use it
     /// (`/proc/sys/kernel/perf_event_paranoid`).
     pub fn open(event: Event) -> io::Result<Self> {
         let (kind, config) = match event {
@@ -83,10 +83,10 @@ impl Counter {
         Ok(Self(unsafe { OwnedFd::from_raw_fd(fd as i32) }))
     }
 
-    /// What was counted in programs that have ended.
+    /// The count of all programs that have ended.
     ///
     /// # Errors
-    /// When it cannot be read.
+    /// When the counter cannot be read.
     pub fn count(&self) -> io::Result<u64> {
         let mut bytes = [0; 8];
         let got = rustix::io::read(&self.0, &mut bytes)?;
@@ -107,7 +107,7 @@ mod tests {
     fn programs_are_counted_and_this_process_is_not() {
         let counter = match Counter::open(Event::TaskClock) {
             Ok(counter) => counter,
-            // Containers often forbid it; what is tested then is that it says so.
+            // Containers often forbid counters. The test then checks that the error says so.
             Err(error) => {
                 let known =
                     [libc::EACCES, libc::EPERM, libc::ENOENT, libc::ENOSYS, libc::EOPNOTSUPP];

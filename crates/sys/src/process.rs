@@ -1,5 +1,5 @@
-//! Child processes: seen through their pidfd, ended with their whole group, and
-//! reaped with what they used.
+//! Child processes: watched through a pidfd, killed with their whole process group, and reaped with
+//! their resource usage.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -19,12 +19,12 @@ use rustix::process::{
     pidfd_open, set_parent_process_death_signal, waitid,
 };
 
-/// A child process that leads its own process group, not yet reaped.
+/// A child process that leads its own process group and has not been reaped yet.
 ///
-/// As long as it is not reaped its pid cannot be used again, so signals reach it
-/// or nobody. [`Child::reap`] takes the child away for that reason; one that is dropped is
-/// killed and reaped. It and its group do not outlive this process, however that ends, see
-/// [`ProcessGroupGuard`].
+/// While the child is not reaped, the kernel does not reuse its pid, so a signal reaches this child
+/// or no process. [`Child::reap`] consumes the value for that reason. Dropping the value kills and
+/// reaps the child. The child and its group do not outlive this process, however this process ends;
+/// see [`ProcessGroupGuard`].
 #[derive(Debug)]
 pub struct Child {
     pid: Pid,
@@ -33,17 +33,17 @@ pub struct Child {
     _group: ProcessGroupGuard,
 }
 
-/// How long a dead child is waited for that a tracer holds.
+/// How long to wait for a dead child that a tracer still holds.
 pub const HELD_LIMIT: Duration = Duration::from_secs(2);
-/// How often to look meanwhile.
+/// Interval between attempts to reap such a child.
 pub const HELD_LOOK: Duration = Duration::from_millis(20);
 
-/// How a child ended and what it used in its whole life.
+/// How a child ended, and what it used over its whole life.
 #[derive(Clone, Copy, Debug)]
 pub struct Reaped {
     /// Exit status or signal.
     pub status: ExitStatus,
-    /// What it used; of its children, those that it has reaped.
+    /// Resources that the child used, including those of its own children that it has reaped.
     pub usage: Usage,
 }
 
@@ -55,10 +55,11 @@ impl Reaped {
 }
 
 impl Child {
-    /// Watches a child of this process that nobody has waited for yet.
+    /// Watches a child of this process that has not been waited for yet.
     ///
     /// # Errors
-    /// When the kernel has no pidfd (Linux before 5.3) or no descriptor is free.
+    /// When `pid` is not the id of a process, the kernel has no pidfd (Linux before 5.3), or no
+    /// descriptor is free.
     pub fn watch(pid: u32) -> io::Result<Self> {
         let pid = i32::try_from(pid)
             .ok()
@@ -70,53 +71,56 @@ impl Child {
         Ok(child)
     }
 
-    /// The process id.
+    /// The child's process id.
     pub fn pid(&self) -> u32 {
         self.pid.as_raw_nonzero().get().cast_unsigned()
     }
 
-    /// A descriptor that becomes readable when the child has ended.
+    /// A descriptor that becomes readable when the child ends.
     pub fn pidfd(&self) -> BorrowedFd<'_> {
         self.pidfd.as_fd()
     }
 
-    /// Ends the child and every process of its group with SIGKILL. Does nothing
-    /// to one that has ended already.
+    /// Kills the child and every process of its group with SIGKILL. Has no effect on processes that
+    /// have already ended.
     pub fn kill_group(&self) {
-        // Not ESRCH: the child is not reaped, so the group exists. Right after the
-        // start the group may not be set yet in a child that is not a worker.
+        // The child is not reaped, so its group exists and this does not fail with ESRCH. One
+        // exception: a child that is not a worker may not have set its group yet right after its
+        // start. The signal through the pidfd reaches that child.
         let _ = kill_process_group(self.pid, Signal::KILL);
         let _ = rustix::process::pidfd_send_signal(&self.pidfd, Signal::KILL);
     }
 
-    /// Stops the child and its group.
+    /// Stops the child and its group with SIGSTOP.
     pub fn stop_group(&self) {
         let _ = kill_process_group(self.pid, Signal::STOP);
     }
 
-    /// Has the child and its group go on after [`Child::stop_group`].
+    /// Continues the child and its group after [`Child::stop_group`].
     pub fn continue_group(&self) {
         let _ = kill_process_group(self.pid, Signal::CONT);
     }
 
-    /// Takes the end of the child. Waits until it has ended. Whatever is left of its process group
-    /// is killed first.
+    /// Waits until the child has ended, kills what is left of its process group, and reaps the
+    /// child.
     ///
     /// # Errors
-    /// When somebody else has waited for the child, or a tracer holds it for longer than
-    /// [`HELD_LIMIT`].
+    /// When other code in this process has already waited for the child, or a tracer holds it for
+    /// longer than [`HELD_LIMIT`].
     pub fn reap(mut self) -> io::Result<Reaped> {
         wait_readable(&[self.pidfd()], None)?;
         self.take()
     }
 
-    /// Takes the end of the child if it has ended. `None`: it has not, or it is dead and a tracer
-    /// (`strace`, a debugger) has not let go of it yet; nobody else can have it until then.
+    /// Reaps the child if it has ended. Returns `None` while the child runs, and while it is dead
+    /// and a tracer (`strace`, a debugger) has not let go of it yet. Until then no other process
+    /// can reap it.
     ///
     /// # Errors
-    /// When somebody else has waited for the child.
+    /// When other code in this process has already waited for the child.
     pub fn try_reap(&mut self) -> io::Result<Option<Reaped>> {
-        // While the leader is a zombie its group id is still taken.
+        // Check first without reaping: while the leader is a zombie, its group id is not reused, so
+        // the SIGKILL below reaches the right group.
         let ended = loop {
             let only_look = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT | WaitIdOptions::NOHANG;
             match waitid(WaitId::PidFd(self.pidfd.as_fd()), only_look) {
@@ -136,8 +140,8 @@ impl Child {
         reaped.map(Some)
     }
 
-    /// Leaves the end of a dead child to whoever holds it. It stays a zombie until this process
-    /// ends, at most.
+    /// Leaves a dead child to the tracer that holds it. The child stays a zombie at most until this
+    /// process ends.
     pub fn abandon(mut self) {
         self.disown();
     }
@@ -147,7 +151,7 @@ impl Child {
         OWN.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.pid());
     }
 
-    /// Reaps a child that has ended, or is about to.
+    /// Reaps a child that has ended or is about to end. Gives up after [`HELD_LIMIT`].
     fn take(&mut self) -> io::Result<Reaped> {
         let begin = Instant::now();
         loop {
@@ -163,7 +167,7 @@ impl Child {
                 if let Some(reaped) = self.try_reap()? {
                     return Ok(reaped);
                 }
-                // Dead, and held.
+                // The child is dead, and a tracer holds it.
                 std::thread::sleep(HELD_LOOK);
             }
         }
@@ -174,7 +178,7 @@ impl Drop for Child {
     fn drop(&mut self) {
         if !self.is_reaped {
             self.kill_group();
-            // Somebody else has waited for it: it is dead all the same.
+            // Ignore the error: if other code has already waited for the child, it is dead anyway.
             let _ = self.take();
         }
     }
@@ -184,7 +188,7 @@ fn wait4(pid: Pid) -> io::Result<Reaped> {
     let mut status = 0;
     let mut usage = MaybeUninit::<libc::rusage>::zeroed();
     loop {
-        // SAFETY: both pointers are to live, writable memory of the right type.
+        // SAFETY: both pointers point to live, writable memory of the right type.
         let got = unsafe {
             libc::wait4(
                 pid.as_raw_nonzero().get(),
@@ -197,7 +201,7 @@ fn wait4(pid: Pid) -> io::Result<Reaped> {
             break;
         }
         if got == 0 {
-            // It was there a moment ago.
+            // The caller's `waitid` has just seen the child ended, yet it cannot be reaped.
             return Err(io::ErrorKind::WouldBlock.into());
         }
         let error = io::Error::last_os_error();
@@ -205,14 +209,14 @@ fn wait4(pid: Pid) -> io::Result<Reaped> {
             return Err(error);
         }
     }
-    // SAFETY: `rusage` is plain integers, for which zeroes are valid, and wait4
-    // has filled it in.
+    // SAFETY: `rusage` consists of plain integers, for which zeroes are valid, and wait4 has filled
+    // it in.
     let usage = unsafe { usage.assume_init() };
     Ok(Reaped { status: ExitStatus::from_raw(status), usage: Usage::of(&usage) })
 }
 
-/// How a process ended, in words that fit after "worker": "exited with status 1",
-/// "killed by SIGSEGV".
+/// Describes how a process ended, in words that fit after "worker": "exited with status 1", "killed
+/// by SIGSEGV".
 pub fn describe(status: ExitStatus) -> String {
     match (status.code(), status.signal()) {
         (Some(code), _) => format!("exited with status {code}"),
@@ -224,7 +228,8 @@ pub fn describe(status: ExitStatus) -> String {
     }
 }
 
-/// As [`describe`], for a process that nobody here has killed.
+/// Like [`describe`], for a process that this process did not kill. The text says that a SIGKILL
+/// came from outside.
 pub fn describe_unasked(status: ExitStatus) -> String {
     match status.signal() {
         Some(libc::SIGKILL) => {
@@ -234,8 +239,8 @@ pub fn describe_unasked(status: ExitStatus) -> String {
     }
 }
 
-/// Whether a signal is one with which processes are ended from outside, and which no program
-/// sends to itself when something is wrong with it.
+/// Whether a signal is one that ends a process from outside, and that a faulty program does not
+/// send to itself.
 pub fn comes_from_outside(signal: i32) -> bool {
     matches!(signal, libc::SIGKILL | libc::SIGTERM | libc::SIGINT | libc::SIGHUP)
 }
@@ -266,12 +271,12 @@ fn signal_name(signal: i32) -> String {
 
 /// Closes every descriptor above standard error.
 ///
-/// For the very beginning of a worker's life: descriptors that were inherited by
-/// accident keep other workers' sockets open and hide their deaths. Nothing that
-/// this process opened itself may be open yet.
+/// Call this at the very start of a worker's life. Descriptors that were inherited by accident keep
+/// other workers' sockets open and hide their deaths. This process must not have opened any
+/// descriptor itself yet.
 ///
 /// # Errors
-/// When the kernel has no `close_range` (Linux before 5.9).
+/// When the kernel has no `close_range` (Linux before 5.9) or refuses it.
 pub fn close_inherited_descriptors() -> io::Result<()> {
     // SAFETY: called before this process owns any descriptor above 2, so no
     // `OwnedFd` loses what it owns.
@@ -279,12 +284,12 @@ pub fn close_inherited_descriptors() -> io::Result<()> {
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
-/// Asks for SIGKILL when the thread that started this process ends, and checks
-/// that `parent` still is this process's parent: it may have died before the
+/// Asks the kernel to send SIGKILL to this process when the thread that started it ends. Then
+/// checks that `parent` is still this process's parent, because the parent may have died before the
 /// signal was set.
 ///
 /// # Errors
-/// When the parent is another one.
+/// When this process has another parent.
 pub fn die_with_parent(parent: u32) -> io::Result<()> {
     set_parent_process_death_signal(Some(Signal::KILL))?;
     let actual = getppid().map_or(0, |pid| pid.as_raw_nonzero().get().cast_unsigned());
@@ -295,32 +300,32 @@ pub fn die_with_parent(parent: u32) -> io::Result<()> {
     }
 }
 
-/// Has the kernel end this process rather than another when memory runs out: a worker can be
-/// replaced, and its coordinator cannot. What is started by this process inherits that.
+/// Makes the kernel kill this process before others when memory runs out: a worker can be replaced,
+/// its coordinator cannot. Processes that this process starts inherit the setting.
 ///
-/// Without `/proc` nothing changes.
+/// Without `/proc` this changes nothing.
 pub fn be_killed_first() {
-    // Any process may raise its own; 1000 is the most.
+    // Any process may raise its own score; 1000 is the maximum.
     let _ = std::fs::write("/proc/self/oom_score_adj", "1000");
 }
 
-/// Whether a process was stopped by a signal and has not been continued. One that a debugger
-/// holds is not. Linux only; elsewhere never.
+/// Whether a signal has stopped a process and nothing has continued it yet. A process that a
+/// debugger holds does not count as stopped. Linux only; always false on other systems.
 pub fn is_stopped(pid: u32) -> bool {
     state(pid) == Some('T')
 }
 
-/// The letter that says what a process does; `None` where there is no such process, or no `/proc`.
+/// The state letter in `/proc/PID/stat`; `None` if there is no such process or no `/proc`.
 pub(crate) fn state(pid: u32) -> Option<char> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The name before the state may hold anything, closing brackets too.
+    // The process name before the state may contain any character, closing brackets too.
     stat.rsplit_once(") ")?.1.chars().next()
 }
 
-/// Removes variables from this process's environment, so that programs that it
-/// starts do not see them.
+/// Removes variables from this process's environment, so that programs that this process starts do
+/// not see them.
 ///
-/// For the beginning of a worker's life, before it has a second thread.
+/// Call this at the start of a worker's life, before it has a second thread.
 pub fn clear_environment(names: &[&str]) {
     for name in names.iter().filter(|name| std::env::var_os(name).is_some()) {
         // SAFETY: the worker is single-threaded at this point, so nobody reads the
@@ -329,38 +334,40 @@ pub fn clear_environment(names: &[&str]) {
     }
 }
 
-/// Kills and reaps children of this process that nobody has heard of: those with one
-/// of `names` that are not among `known`. Returns how many there were.
+/// Kills and reaps the children of this process that have one of `names` and are not among `known`.
+/// Returns how many there were.
 ///
-/// For what a template forked and died before it could tell: such a process is this
-/// one's child, and would stay a zombie.
+/// A fork server may fork a worker and die before it reports that worker. Such a worker is a child
+/// of this process and would stay a zombie.
 pub fn reap_strays(names: &[String], known: &[u32]) -> usize {
     let is_stray = |pid: &u32| !known.contains(pid) && names.contains(&name(*pid));
     let strays = children().into_iter().filter(is_stray).filter_map(|pid| Child::watch(pid).ok());
     strays
         .map(|stray| {
             stray.kill_group();
-            // Nobody else knows of it.
+            // No other code knows of this child, so nothing else waits for it.
             let _ = stray.reap();
         })
         .count()
 }
 
-/// Children that are watched, and reaped by who watches them.
+/// Pids of the children that a [`Child`] watches and will reap.
 pub(crate) static OWN: Mutex<BTreeSet<u32>> = Mutex::new(BTreeSet::new());
 
-/// Kills children of this process that were stopped before they began to execute their program:
-/// until then a child is called as the thread that starts it, which waits for it, and nobody else
-/// knows of it. Only of threads called one of `names`. Returns how many there were.
+/// Kills the children of this process that were stopped before they began to execute their program.
+/// Returns how many there were.
+///
+/// Until its exec, a child has the name of the thread that starts it. That thread waits for the
+/// exec, and no other thread knows of the child. This kills only children with one of `names`.
 pub fn kill_pre_exec(names: &[&str]) -> usize {
     let is_unborn = |pid: &u32| names.contains(&&*name(*pid)) && is_stopped(*pid);
     let unborn =
         children().into_iter().filter(is_unborn).filter_map(|pid| Pid::from_raw(pid.cast_signed()));
-    // Not reaped by anybody before its thread goes on, so the pid is still this child's.
+    // Nothing reaps the child before its starting thread goes on, so the pid still belongs to it.
     unborn.filter(|&pid| rustix::process::kill_process(pid, Signal::KILL).is_ok()).count()
 }
 
-/// The children of this process.
+/// Pids of all children of this process; empty without `/proc`.
 pub(crate) fn children() -> Vec<u32> {
     let Ok(tasks) = std::fs::read_dir("/proc/self/task") else {
         return Vec::new();
@@ -375,17 +382,17 @@ pub(crate) fn children() -> Vec<u32> {
         .collect()
 }
 
-/// What a process is called, see [`set_name`]. Empty where there is none, or no `/proc`.
+/// The name of a process, see [`set_name`]. Empty if there is no such process or no `/proc`.
 pub fn name(pid: u32) -> String {
     let name = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
     name.trim_end().to_owned()
 }
 
-/// Gives the calling thread a name that `ps` and `top` show; for a process's main
-/// thread that is the process's.
+/// Sets the calling thread's name, which `ps` and `top` show. The name of a process is that of its
+/// main thread.
 pub fn set_name(name: &str) {
     if let Ok(name) = std::ffi::CString::new(name) {
-        // Cosmetic: a failure changes nothing.
+        // The name is cosmetic, so a failure does not matter.
         let _ = rustix::thread::set_name(&name);
     }
 }
@@ -395,7 +402,7 @@ pub fn pid() -> u32 {
     getpid().as_raw_nonzero().get().cast_unsigned()
 }
 
-/// The user that this process acts as.
+/// The effective user id of this process.
 pub fn uid() -> u32 {
     rustix::process::geteuid().as_raw()
 }
@@ -473,7 +480,8 @@ mod tests {
         assert!(Child::watch(pid).is_err(), "not even a zombie is left");
     }
 
-    /// A process of its own, as a process is not kept from its own children.
+    /// The tracer has to be a separate process: a process that traces its own child can still reap
+    /// it.
     #[test]
     fn a_dead_child_that_a_tracer_holds_keeps_nobody_waiting() {
         const TRACED: &str = "BRIGADE_TEST_TRACED";

@@ -6,22 +6,23 @@ use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::Pid;
 
-/// `fcntl`'s command for the signal of a descriptor that is ready: not in the libc crate; the
-/// same on every architecture of Linux (`asm-generic/fcntl.h`).
+/// The `fcntl` command that sets the signal for a ready descriptor. The libc crate lacks it. It is
+/// the same on every Linux architecture (`asm-generic/fcntl.h`).
 const F_SETSIG: libc::c_int = 10;
 
-/// Kills a process group when it is dropped, and when this process ends in any way: returns,
-/// panics, becomes another program, gets SIGKILL.
+/// Kills a process group when the guard is dropped, and when this process ends in any way: it
+/// returns, panics, executes another program, or gets SIGKILL.
 ///
-/// A parent-death signal reaches a child alone, not what the child has started. This is a pipe
-/// that nobody writes to and nobody reads. Both its ends are asynchronous (`O_ASYNC`), belong to
-/// the group (`F_SETOWN`), and their signal is SIGKILL (`F_SETSIG`): whichever end the kernel
-/// closes first, the other one tells the group. The kernel remembers the group itself, not its
-/// number, so one that gets the number later is safe. No process of the group takes part, so a
-/// stopped, sandboxed or hostile one cannot get out of it, but for one that leaves the group.
+/// A parent-death signal reaches only the child, not the processes that the child has started. The
+/// guard therefore uses a pipe that no process writes or reads. Both ends of the pipe are
+/// asynchronous (`O_ASYNC`), the group owns them (`F_SETOWN`), and their signal is SIGKILL
+/// (`F_SETSIG`). Whichever end the kernel closes first, the other end signals the group. The kernel
+/// remembers the group itself, not its number, so a later group with the same number is safe. No
+/// process of the group takes part, so a stopped, sandboxed or hostile process cannot escape,
+/// unless it leaves the group.
 ///
-/// A process that is forked from this one while both ends are open, and does not become another
-/// program, holds the group alive as long as it lives.
+/// If a process is forked from this one while both ends are open, and does not execute another
+/// program, it keeps the group alive as long as it lives.
 ///
 /// Linux only.
 #[derive(Debug)]
@@ -30,7 +31,7 @@ pub struct ProcessGroupGuard {
 }
 
 impl ProcessGroupGuard {
-    /// Ties the process group that `leader` leads, or is about to lead.
+    /// Guards the process group that `leader` leads, or is about to lead.
     ///
     /// # Errors
     /// When no descriptor is free, or there is no such process.
@@ -40,7 +41,7 @@ impl ProcessGroupGuard {
             let fd = end.as_raw_fd();
             set(fd, libc::F_SETOWN, -leader.as_raw_nonzero().get())?;
             set(fd, F_SETSIG, libc::SIGKILL)?;
-            // A new pipe has no flags else.
+            // A new pipe has no other flags, so this clears none.
             set(fd, libc::F_SETFL, libc::O_ASYNC)?;
         }
         Ok(Self { _ends: ends })

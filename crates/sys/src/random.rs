@@ -1,11 +1,11 @@
-//! Secrets from the operating system.
+//! Random secrets from the operating system.
 
 use std::io;
 
-/// 128 bits that nobody can guess.
+/// A secret of 128 random bits.
 ///
 /// # Errors
-/// When the system has no randomness to give.
+/// When the operating system has no randomness to give.
 pub fn nonce() -> io::Result<u128> {
     let mut bytes = [0; 16];
     let mut filled = 0;

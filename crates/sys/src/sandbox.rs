@@ -1,12 +1,11 @@
-//! A sandbox that a process shuts itself into for good: no file, no network, no
-//! program, no further process or thread, nothing of another process.
+//! A sandbox that a process enters for good. Inside, the process has no access to files, the
+//! network, programs or other processes, and cannot start a process or a thread.
 //!
-//! Two parts that do not trust each other. *seccomp* allows a list of system calls and
-//! answers every other with EPERM, so what is forbidden is told and does not kill; the
-//! kernel's audit log has it too. *Landlock* takes all rights to the file system, to
-//! TCP, and to signals and abstract sockets outside of the sandbox (as far as the
-//! kernel knows these), whatever system call they are used through. What was open
-//! before stays open.
+//! The sandbox has two parts that do not rely on each other. *seccomp* allows a list of system
+//! calls and answers every other call with EPERM: a forbidden call gets an error and does not kill
+//! the process. The kernel's audit log records the call, too. *Landlock* takes away all rights to
+//! the file system, to TCP, and to signals and abstract sockets outside the sandbox (as far as the
+//! kernel knows these), whichever system call uses them. What was open before stays open.
 
 #[doc(hidden)]
 pub mod attempts;
@@ -24,20 +23,20 @@ use landlock::{
 };
 use seccompiler::{BackendError, BpfProgram, SeccompAction, SeccompFilter, TargetArch};
 
-/// A part of the sandbox, which a kernel may lack.
+/// A part of the sandbox. A kernel may lack it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Part {
     /// The Landlock security module.
     Landlock,
-    /// Filters of system calls.
+    /// Seccomp, the kernel's system call filters.
     Seccomp,
 }
 
 impl Part {
-    /// Both.
+    /// Both parts.
     pub const ALL: [Self; 2] = [Self::Landlock, Self::Seccomp];
 
-    /// Where there is one.
+    /// The kernel version and configuration that the part needs.
     pub fn needs(self) -> &'static str {
         match self {
             Self::Landlock => "Linux 5.13 or later with landlock among its security modules",
@@ -55,7 +54,7 @@ impl fmt::Display for Part {
     }
 }
 
-/// The parts that this kernel lacks. Nothing is restricted by asking.
+/// The parts that this kernel lacks. This check restricts nothing.
 pub fn missing() -> Vec<Part> {
     let has = |part: &Part| match part {
         Part::Landlock => has_landlock(),
@@ -65,7 +64,7 @@ pub fn missing() -> Vec<Part> {
 }
 
 fn has_landlock() -> bool {
-    // A set of rules that nobody is put under.
+    // Create a ruleset, and put no thread under it.
     Ruleset::default()
         .set_compatibility(CompatLevel::HardRequirement)
         .handle_access(AccessFs::from_all(ABI::V1))
@@ -84,24 +83,24 @@ fn has_seccomp() -> bool {
 
 static ENTERED: AtomicBool = AtomicBool::new(false);
 
-/// Whether this process has shut itself in.
+/// Whether this process has called [`enter`].
 pub(crate) fn is_entered() -> bool {
     ENTERED.load(Ordering::Relaxed)
 }
 
-/// Shuts this process in. Returns the parts that failed, with the reason; the others
-/// are in force.
+/// Puts this process into the sandbox. Returns the parts that failed, each with the reason; the
+/// other parts are in force.
 ///
-/// From here on it cannot open or make a file, connect, execute, fork, start a thread,
-/// trace, or signal anybody but itself. It can use its memory and the descriptors that
-/// it has or is sent.
+/// From here on this process cannot open or create a file, connect, execute a program, fork, start
+/// a thread, trace a process, or signal any process but itself. It can use its memory, and the
+/// descriptors that it has or receives.
 pub fn enter() -> Vec<(Part, String)> {
-    // Looked up at the first use, in files and by calls that are not allowed afterwards;
-    // without them the clock would be a system call.
+    // The first use of these two looks up their fast paths, in files and by calls that the sandbox
+    // does not allow. Without that lookup, reading the clock would be a system call.
     crate::clock::now();
     crate::affinity::core();
     let threads = std::fs::read_dir("/proc/self/task").map_or(0, Iterator::count);
-    // seccomp needs it, and it is no less useful alone.
+    // seccomp needs `no_new_privs`, which is just as useful without seccomp.
     let unprivileged = rustix::thread::set_no_new_privs(true).map_err(io::Error::from);
     let landlock = match threads {
         1 => landlock().map_err(|error| error.to_string()),
@@ -115,8 +114,8 @@ pub fn enter() -> Vec<(Part, String)> {
     ends.into_iter().filter_map(|(part, end)| Some((part, end.err()?))).collect()
 }
 
-/// Takes the calling thread's rights. The first version of the interface has to be
-/// there; of what later ones can forbid, as much as the kernel knows.
+/// Takes away the calling thread's rights. Requires the first version of the Landlock interface. Of
+/// what later versions can forbid, forbids as much as the kernel knows.
 fn landlock() -> Result<(), RulesetError> {
     let latest = ABI::V6;
     let status = Ruleset::default()
@@ -128,18 +127,17 @@ fn landlock() -> Result<(), RulesetError> {
         .scope(Scope::from_all(latest))?
         .create()?
         .restrict_self()?;
-    // It was created for the first version at least.
+    // The first version was a hard requirement, so at least that is enforced.
     debug_assert_ne!(status.ruleset, RulesetStatus::NotEnforced);
     Ok(())
 }
 
-/// Puts the filter over the calling thread, or with `SECCOMP_FILTER_FLAG_TSYNC` over
-/// all of them.
+/// Puts the filter on the calling thread, or with `SECCOMP_FILTER_FLAG_TSYNC` on all threads.
 fn seccomp(flags: libc::c_ulong) -> Result<(), String> {
     let program = filter().map_err(|error| error.to_string())?;
     let program =
         libc::sock_fprog { len: program.len() as u16, filter: program.as_ptr().cast_mut().cast() };
-    // Not seccompiler's own, which cannot ask for the log.
+    // Not through seccompiler's own function, which cannot ask for the log.
     let flags = flags | libc::SECCOMP_FILTER_FLAG_LOG;
     // SAFETY: `program` names a live array of that many instructions, in the kernel's
     // own layout; it is copied and not written.

@@ -1,8 +1,7 @@
-//! Memory that two processes see.
+//! Memory that two processes share.
 //!
-//! What the other side may be writing is never looked at through a reference:
-//! words are atomics ([`Words`]), bulk bytes belong to one side alone until they are sent
-//! ([`Exclusive`]).
+//! This process never accesses through a reference what the other side may be writing. Words are
+//! atomics ([`Words`]). Bulk bytes belong to one side alone until they are sent ([`Exclusive`]).
 
 use std::fmt;
 use std::ops::{Deref, DerefMut};
@@ -10,14 +9,14 @@ use std::ptr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-/// How the mapping's owner gives its bytes for writing.
+/// How to get the bytes of a mapping from its owner, for writing.
 ///
-/// An `unsafe fn`, so that a crate without unsafe code can pass, but not call,
-/// `IpcSharedMemory::deref_mut`. The function may ask for nothing but that the
-/// bytes are not used by anybody else for the life of the reference.
+/// This is an `unsafe fn` so that a crate without unsafe code can pass `IpcSharedMemory::deref_mut`
+/// but cannot call it. The function may require only that nobody else uses the bytes for the life
+/// of the reference.
 pub type BytesMut<T> = unsafe fn(&mut T) -> &mut [u8];
 
-/// 64-bit words in shared memory, read and written by both sides.
+/// 64-bit words in shared memory, which both sides read and write.
 pub struct Words<T> {
     /// Keeps the memory mapped.
     _region: T,
@@ -37,9 +36,9 @@ impl<T> fmt::Debug for Words<T> {
 }
 
 impl<T> Words<T> {
-    /// Takes a freshly mapped region. Its mapping must stay where it is until it
-    /// is dropped, as that of an `IpcSharedMemory` does. Bytes behind the last
-    /// whole word are not used. `None` if the region is not aligned for words.
+    /// Takes a freshly mapped region. Its mapping must not move until it is dropped; that of an
+    /// `IpcSharedMemory` does not. Bytes behind the last whole word are not used. Returns `None` if
+    /// the region is not aligned for words.
     pub fn new(mut region: T, bytes: BytesMut<T>) -> Option<Self> {
         // SAFETY: no other reference to the bytes exists in this process: the
         // region was just moved in. The reference ends in this statement.
@@ -63,32 +62,33 @@ impl<T> Words<T> {
         unsafe { self.base.add(index).as_ref() }
     }
 
-    /// How many words there are.
+    /// Number of words.
     pub fn count(&self) -> usize {
         self.count
     }
 
-    /// Reads a word and everything that the other side wrote before it.
+    /// Reads a word. The caller then sees everything that the other side wrote before it wrote the
+    /// word.
     #[inline]
     pub fn load(&self, index: usize) -> u64 {
         self.word(index).load(Ordering::Acquire)
     }
 
-    /// Writes a word; who reads it sees everything that was written before it.
+    /// Writes a word. A thread that reads the word also sees everything that was written before it.
     #[inline]
     pub fn store(&self, index: usize, value: u64) {
         self.word(index).store(value, Ordering::Release);
     }
 
-    /// Writes a word and returns what it was; one of the steps that all processes
-    /// see in the same order.
+    /// Writes a word and returns its previous value. All processes see such sequentially consistent
+    /// steps in the same order.
     #[inline]
     pub fn swap(&self, index: usize, value: u64) -> u64 {
         self.word(index).swap(value, Ordering::SeqCst)
     }
 
-    /// Copies bytes into the words from `index` on; published by a later
-    /// [`Words::store`]. The rest of the last word is zero.
+    /// Copies bytes into the words from `index` on. A later [`Words::store`] publishes them. Fills
+    /// the rest of the last word with zeroes.
     #[inline]
     pub fn write(&self, index: usize, bytes: &[u8]) {
         let words = self.words(index, bytes.len().div_ceil(WORD));
@@ -99,7 +99,7 @@ impl<T> Words<T> {
         }
     }
 
-    /// Copies bytes out of the words from `index` on, each word once.
+    /// Copies bytes out of the words from `index` on. Reads each word once.
     #[inline]
     pub fn read(&self, index: usize, bytes: &mut [u8]) {
         let words = self.words(index, bytes.len().div_ceil(WORD));
@@ -118,11 +118,10 @@ impl<T> Words<T> {
         unsafe { std::slice::from_raw_parts(self.base.add(index).as_ptr(), count) }
     }
 
-    /// Sleeps while the word is `expected`, until somebody calls
-    /// [`Words::wake`], for at most `limit`. May return early.
+    /// Sleeps while the word is `expected`, until a thread of any process calls [`Words::wake`],
+    /// for at most `limit`. May return early.
     ///
-    /// Only the lower half of a word can be slept on: `expected` is compared with
-    /// that.
+    /// The kernel compares `expected` with the lower half of the word only.
     pub fn sleep_on(&self, index: usize, expected: u32, limit: Option<Duration>) {
         let limit = limit.map(|limit| libc::timespec {
             tv_sec: libc::time_t::try_from(limit.as_secs()).unwrap_or(libc::time_t::MAX),
@@ -142,7 +141,7 @@ impl<T> Words<T> {
         }
     }
 
-    /// Wakes whoever sleeps on a word, in any process.
+    /// Wakes all threads that sleep on a word, in any process.
     pub fn wake(&self, index: usize) {
         // SAFETY: as in `sleep_on`; waking touches no memory.
         unsafe {
@@ -150,18 +149,18 @@ impl<T> Words<T> {
         }
     }
 
-    /// The address that the kernel knows a word by: that of its lower 32 bits.
+    /// The address by which the kernel identifies a word: that of its lower 32 bits.
     fn lower_half(&self, index: usize) -> *const u32 {
         let address: *const u32 = ptr::from_ref(self.word(index)).cast();
         if cfg!(target_endian = "big") { address.wrapping_add(1) } else { address }
     }
 }
 
-/// Bytes of a word.
+/// Size of a word in bytes.
 const WORD: usize = size_of::<u64>();
 
-/// A shared region that this process alone uses: it was just made and has not
-/// been sent yet.
+/// A shared region that only this process uses: this process has just created it and not sent it
+/// yet.
 pub struct Exclusive<T> {
     region: T,
     bytes_mut: BytesMut<T>,
@@ -174,12 +173,12 @@ impl<T> fmt::Debug for Exclusive<T> {
 }
 
 impl<T: Deref<Target = [u8]>> Exclusive<T> {
-    /// Takes a region that nobody else has.
+    /// Takes a region that nothing else uses.
     pub fn new(region: T, bytes_mut: BytesMut<T>) -> Self {
         Self { region, bytes_mut }
     }
 
-    /// Gives the region away, to be sent. It is not written after that.
+    /// Returns the region, so that it can be sent. This value can no longer write it.
     pub fn into_inner(self) -> T {
         self.region
     }

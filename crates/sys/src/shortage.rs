@@ -1,7 +1,7 @@
-//! Running out of memory and descriptors: seen beforehand where that is possible, and
-//! said so that somebody can help.
+//! Shortages of memory and descriptors: detects them beforehand where possible, and describes them
+//! so that the user can act.
 //!
-//! Shared memory here is memory files (`memfd`), which count as memory of whoever
+//! Shared memory here consists of memory files (`memfd`). They count as memory of the process that
 //! touches them first; the size of `/dev/shm` does not matter.
 
 use std::fs;
@@ -16,33 +16,33 @@ use crate::{cores, limits, sandbox};
 /// Descriptors that a coordinator may hold for one worker: pidfd, channels, shared
 /// memory, pipes.
 pub const DESCRIPTORS_PER_WORKER: u64 = 10;
-/// Descriptors that it may hold besides: standard streams, files in work.
+/// Descriptors that a coordinator may hold in addition: standard streams, files in use.
 pub const DESCRIPTORS_BESIDES: u64 = 32;
 
-/// Below this a look at what is free would cost more than the memory.
+/// Below this size, in bytes, checking the free memory would cost more than the memory.
 const WORTH_A_LOOK: u64 = 8 << 20;
 
-/// A file of which a pool's shared memory consists may have as many bytes.
+/// File size, in bytes, that the shared memory of a pool needs at least.
 const LEAST_FILE: u64 = 4 << 20;
 
-/// Whether `bytes` more can be used. A guess: others use memory too. To go on without
-/// would end some process by SIGBUS or by the kernel's choice.
+/// Whether this process can use `bytes` more. This is a guess, because other processes use memory
+/// too. Without the check, the kernel would end some process with SIGBUS or through the OOM killer.
 pub fn has_room(bytes: u64) -> bool {
     bytes < WORTH_A_LOOK || available().is_none_or(|free| bytes <= free)
 }
 
-/// Memory that programs can have without others being moved to disk, and this one without
-/// being ended for its control group's limit, in bytes.
+/// Memory, in bytes, that this process can take without other programs being moved to disk, and
+/// without being killed for the limit of its control group.
 fn available() -> Option<u64> {
     if sandbox::is_entered() {
-        // A try would be refused, and logged.
+        // The sandbox would refuse the attempt, and the kernel would log it.
         return None;
     }
     let machine = fs::read_to_string("/proc/meminfo").ok().and_then(|text| mem_available(&text));
     less(machine, cores::memory_left())
 }
 
-/// The lesser of two limits, as far as there are any.
+/// The lesser of the limits that exist.
 fn less(one: Option<u64>, other: Option<u64>) -> Option<u64> {
     [one, other].into_iter().flatten().min()
 }
@@ -53,7 +53,7 @@ fn mem_available(meminfo: &str) -> Option<u64> {
     kib.checked_mul(1024)
 }
 
-/// Why a piece of shared memory of so many bytes could not be had, and what would help.
+/// Says why shared memory of `bytes` bytes could not be allocated, and what would help.
 pub fn of_shared_memory(bytes: u64) -> String {
     match memfd_create("brigade-why", MemfdFlags::CLOEXEC) {
         Err(error) => {
@@ -82,23 +82,25 @@ pub fn of_shared_memory(bytes: u64) -> String {
     "the operating system has refused it; brigade doctor shows the limits".to_owned()
 }
 
-/// The error that [`remedy`] helps against, for where the kernel only hints at it.
+/// The error to report for a shortage of descriptors where the kernel only hints at one. [`remedy`]
+/// has advice for it.
 pub fn of_descriptors() -> io::Error {
     Errno::MFILE.into()
 }
 
-/// The same for memory.
+/// Like [`of_descriptors`], for a shortage of memory.
 pub fn of_memory() -> io::Error {
     Errno::NOMEM.into()
 }
 
-/// What helps against an error of the operating system, to be put behind it; empty if
-/// nothing is known.
+/// Advice on an error of the operating system, to be appended to its message; empty if there is no
+/// advice.
 pub fn remedy(error: &io::Error) -> &'static str {
     match Errno::from_io_error(error) {
         Some(Errno::MFILE) => "; raise ulimit -n, or use fewer --workers",
         Some(Errno::NFILE) => "; raise sysctl fs.file-max",
-        // A thread needs room for its stack, of which the kernel says the same.
+        // A thread needs address space for its stack; without it, the kernel returns the same
+        // error.
         Some(Errno::AGAIN) if is_address_space_limited() => {
             "; raise ulimit -v or ulimit -u, or use fewer --workers"
         }
@@ -113,7 +115,7 @@ pub fn remedy(error: &io::Error) -> &'static str {
     }
 }
 
-/// Whether an error of the operating system says that something is short, which may pass.
+/// Whether an error of the operating system reports a shortage, which may pass.
 pub fn is_one(error: &io::Error) -> bool {
     let short = [Errno::MFILE, Errno::NFILE, Errno::AGAIN, Errno::NOMEM];
     Errno::from_io_error(error).is_some_and(|errno| short.contains(&errno))
@@ -123,13 +125,14 @@ fn is_address_space_limited() -> bool {
     limits::get(Resource::As).is_ok_and(|limit| limit.current.is_some())
 }
 
-/// Descriptors that this process has open, and how many it may have; `None` where that
-/// cannot be told or there is no limit.
+/// How many descriptors this process has open, and how many it may have; `None` if either is
+/// unknown or there is no limit.
 pub fn descriptors() -> Option<(u64, u64)> {
     let limit = limits::get(Resource::Nofile).ok()?.current?;
     let directory = "/proc/self/fd";
     let open = match fs::metadata(directory).ok()?.len() {
-        // Linux before 6.2 does not say how many. One of those found is the directory itself.
+        // Linux before 6.2 does not report the number. One of the entries found is the directory
+        // itself.
         0 => fs::read_dir(directory).ok()?.count().saturating_sub(1) as u64,
         count => count,
     };
@@ -175,7 +178,7 @@ mod tests {
         let (before, limit) = descriptors().unwrap();
         assert!(before < limit);
         let files: Vec<_> = (0..50).map(|_| fs::File::open("/dev/null").unwrap()).collect();
-        // Other tests open and close some at the same time, but not as many.
+        // Other tests open and close descriptors at the same time, but not as many.
         let (open, _) = descriptors().unwrap();
         assert!((before + 25..before + 75).contains(&open), "{before}, {open}");
         drop(files);

@@ -1,11 +1,12 @@
-//! Signals that are ignored, and what one does that is not handled.
+//! Ignored signals, and the default effect of a stop signal.
 
 use rustix::process::Resource;
 
 use crate::limits;
 
-/// Whether a signal is ignored by this process. One that was ignored when it started is meant to
-/// be: `nohup` does so, and a shell without job control for what it starts in the background.
+/// Whether this process ignores a signal. A signal that was ignored from the start should stay
+/// ignored: `nohup` ignores SIGHUP, and a shell without job control ignores signals for the
+/// programs that it starts in the background.
 pub fn is_ignored(signal: i32) -> bool {
     let mut action = std::mem::MaybeUninit::<libc::sigaction>::zeroed();
     // SAFETY: nothing is changed, as the second argument is null; the kernel writes to `action`,
@@ -15,8 +16,9 @@ pub fn is_ignored(signal: i32) -> bool {
     asked == 0 && unsafe { action.assume_init() }.sa_sigaction == libc::SIG_IGN
 }
 
-/// Has a file that grows beyond `ulimit -f` be an error (`EFBIG`) where it is written, instead of
-/// the end of this process by SIGXFSZ. Not if somebody handles that signal, or there is no limit.
+/// Makes a write beyond `ulimit -f` fail with an error (`EFBIG`), instead of ending this process
+/// with SIGXFSZ. Changes nothing if a handler for that signal is installed, or if there is no
+/// limit.
 pub fn let_large_files_fail() {
     let limit = limits::get(Resource::Fsize).ok();
     if limit.is_some_and(|limit| limit.current.or(limit.maximum).is_some()) {
@@ -34,9 +36,9 @@ fn ignore_unless_handled(signal: i32) {
     }
 }
 
-/// Does what a signal that stops processes (SIGTSTP) does to one that does not handle it: stops
-/// this process until it is continued. In an orphaned process group, where nobody could continue
-/// it, that is nothing. What handles the signal is put back.
+/// Does what a stop signal (SIGTSTP) does to a process that does not handle it: stops this process
+/// until another process continues it. In an orphaned process group, where no process could
+/// continue it, nothing happens. Restores the previous action of the signal afterwards.
 pub fn stop_by(signal: i32) {
     let mut before = std::mem::MaybeUninit::<libc::sigaction>::zeroed();
     // SAFETY: zeroes are a valid action: the default one, with no flags and no mask.

@@ -1,14 +1,14 @@
-//! Tests that need something which not every machine has.
+//! Tests that need something that not every machine has.
 
 use std::io::Write;
 
-/// Says that a test cannot be done on this machine, as it lacks something. That is a failure where
-/// the machine is known to have that, as in the continuous integration: `BRIGADE_REQUIRE` names
-/// it, or says `all`.
+/// Reports that a test is skipped because this machine lacks something. Fails the test instead if
+/// the machine is known to have it, as in continuous integration: `BRIGADE_REQUIRE` names it, or
+/// says `all`.
 pub(crate) fn skip(what: &str, why: &str) {
     let required = std::env::var("BRIGADE_REQUIRE").unwrap_or_default();
     let is_required = required.split(' ').any(|name| [what, "all"].contains(&name));
     assert!(!is_required, "not tested, and BRIGADE_REQUIRE={required}: {why}");
-    // Not a macro: the harness shows what those print of red tests only.
+    // Not `eprintln!`: the test harness shows the output of such macros for failed tests only.
     std::io::stderr().write_all(format!("skipped: {why}\n").as_bytes()).unwrap();
 }

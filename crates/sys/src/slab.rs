@@ -1,8 +1,7 @@
-//! Slabs: pieces of one shared region, each used by one owner at a time.
+//! Slabs: pieces of one shared region. Each slab has one owner at a time.
 //!
-//! The list of what is free is on this process's heap, not in the region: the
-//! process on the other side can write any byte of the region and cannot make two
-//! slabs overlap.
+//! The free list is on this process's heap, not in the region. The process on the other side can
+//! write any byte of the region, but it cannot make two slabs overlap.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -15,10 +14,10 @@ use crate::shared::BytesMut;
 /// Alignment of every slab, in bytes.
 const ALIGN: usize = 64;
 
-/// A shared region that this process carves slabs from.
+/// A shared region from which this process allocates slabs.
 ///
-/// The other side reads a slab while it was told of it and this side does not
-/// write it; that order is the caller's to keep, and breaking it garbles bytes.
+/// The other side reads a slab only after this side has told it of the slab, and only while this
+/// side does not write it. The caller must keep that order; breaking it garbles bytes.
 pub struct Slabs<T> {
     /// Keeps the memory mapped.
     _region: T,
@@ -27,11 +26,11 @@ pub struct Slabs<T> {
     free: Mutex<Free>,
 }
 
-/// What nobody has.
+/// The free part of the region.
 struct Free {
-    /// Length of each free range by its offset; no two are adjacent.
+    /// Length of each free range, keyed by its offset. No two ranges are adjacent.
     ranges: BTreeMap<usize, usize>,
-    /// Nothing from here on was ever part of a slab.
+    /// No byte from this offset on was ever part of a slab.
     untouched: usize,
 }
 
@@ -47,17 +46,17 @@ impl<T> fmt::Debug for Slabs<T> {
     }
 }
 
-/// How much a slab for `len` bytes takes: a multiple of 64, in steps of at most an
-/// eighth, so that slabs of about the same length can follow each other.
+/// How many bytes of the region a slab of `len` bytes takes. Rounds up to a multiple of a step: an
+/// eighth of the next power of two, but at least 64. These steps let a slab take the place of an
+/// earlier one of about the same length.
 fn size_class(len: usize) -> Option<usize> {
     let step = (len.checked_next_power_of_two()? / 8).max(ALIGN);
     len.max(1).checked_next_multiple_of(step)
 }
 
 impl<T> Slabs<T> {
-    /// Takes a region that nothing else in this process uses; its mapping must
-    /// stay where it is until it is dropped. `None` if it does not start at a
-    /// multiple of 64.
+    /// Takes a region that nothing else in this process uses. Its mapping must not move until it is
+    /// dropped. Returns `None` if the region does not start at a multiple of 64.
     pub fn new(mut region: T, bytes: BytesMut<T>) -> Option<Self> {
         // SAFETY: no other reference to the bytes exists in this process: the
         // region was just moved in. The reference ends in this statement.
@@ -74,7 +73,7 @@ impl<T> Slabs<T> {
         })
     }
 
-    /// Bytes of the region.
+    /// Length of the region in bytes, rounded down to a multiple of 64.
     pub fn len(&self) -> usize {
         self.len
     }
@@ -84,7 +83,7 @@ impl<T> Slabs<T> {
         self.len == 0
     }
 
-    /// Whether no slab is taken.
+    /// Whether no slab of the region is in use.
     pub fn is_unused(&self) -> bool {
         self.free().ranges.first_key_value().is_none_or(|(_, room)| *room == self.len)
     }
@@ -93,8 +92,8 @@ impl<T> Slabs<T> {
         self.free.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Has the operating system provide these pages now, in one call, and not by a fault
-    /// each when they are first used. Best effort.
+    /// Asks the kernel to provide these pages now, in one call, instead of by one page fault each
+    /// at their first use. Best effort.
     fn populate(&self, from: usize, to: usize) {
         const PAGE: usize = 4096;
         let from = from / PAGE * PAGE;
@@ -108,8 +107,8 @@ impl<T> Slabs<T> {
         };
     }
 
-    /// Gives the memory of free ranges of at least `least` bytes back to the
-    /// operating system; returns how many bytes that were.
+    /// Gives the memory of free ranges of at least `least` bytes back to the operating system.
+    /// Returns the number of bytes given back.
     pub fn trim(&self, least: usize) -> usize {
         const PAGE: usize = 4096;
         let free = self.free();
@@ -136,9 +135,10 @@ impl<T> Slabs<T> {
         trimmed
     }
 
-    /// A slab of `len` bytes, whose content is whatever was there. The lowest free
-    /// range that is long enough, because that is the one that is still in the
-    /// caches. Pages are there when it is: a large region costs what is used of it.
+    /// Takes a slab of `len` bytes; its content is whatever was there before. Returns `None` if no
+    /// free range is long enough. Takes the lowest free range that is long enough, because that one
+    /// is still in the caches. All pages of the slab are present when this returns. Pages that no
+    /// slab has used yet are not populated, so a large region costs only what is used of it.
     pub fn take(self: &Arc<Self>, len: usize) -> Option<Slab<T>> {
         let size = size_class(len)?;
         let mut free = self.free();
@@ -172,12 +172,12 @@ impl<T> Slabs<T> {
     }
 }
 
-/// A piece of a shared region that belongs to this value alone. Given back when it
-/// is dropped.
+/// A piece of a shared region that belongs to this value alone. Dropping the value gives the piece
+/// back to the region.
 pub struct Slab<T> {
     home: Arc<Slabs<T>>,
     offset: usize,
-    /// What it takes from the region.
+    /// Bytes that the slab takes from the region; at least `len`.
     size: usize,
     len: usize,
 }
@@ -189,12 +189,12 @@ impl<T> fmt::Debug for Slab<T> {
 }
 
 impl<T> Slab<T> {
-    /// Where it starts in its region, in bytes: a multiple of 64.
+    /// Where the slab starts in its region, in bytes: a multiple of 64.
     pub fn offset(&self) -> usize {
         self.offset
     }
 
-    /// Shortens it to `len` bytes; does nothing if it is shorter already.
+    /// Shortens the slab to `len` bytes; does nothing if it is already shorter.
     pub fn truncate(&mut self, len: usize) {
         self.len = self.len.min(len);
     }
@@ -242,7 +242,7 @@ mod tests {
     fn what_is_given_back_is_whole_again() {
         let home = slabs(1 << 20);
         let mut held: Vec<_> = (0..50).map(|i| home.take(i * 300 + 1).unwrap()).collect();
-        // In an order that makes holes first.
+        // Drop the slabs in an order that makes holes first.
         while held.len() > 1 {
             held.remove(held.len() / 2);
         }

@@ -1,5 +1,5 @@
-//! Unix sockets of sequenced packets, and what goes over them: bytes, and descriptors of
-//! sockets and of memory.
+//! Unix sockets of type `SOCK_SEQPACKET`, and what they carry: bytes, and descriptors of sockets
+//! and of memory.
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
@@ -19,10 +19,10 @@ use rustix::net::{
 
 use crate::limits;
 
-/// Descriptors of one packet; the kernel drops those beyond.
+/// Maximum number of descriptors in one packet; the kernel drops the rest.
 pub const MAX_DESCRIPTORS: usize = 64;
 
-/// Who may have connected before that is noticed; more wait.
+/// Maximum number of pending connections; further callers wait in `connect`.
 const BACKLOG: i32 = 128;
 
 fn seqpacket(flags: SocketFlags) -> io::Result<OwnedFd> {
@@ -30,10 +30,10 @@ fn seqpacket(flags: SocketFlags) -> io::Result<OwnedFd> {
     Ok(socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?)
 }
 
-/// Takes connections at a path, which must not be there yet. See [`accept`].
+/// Listens at a path, which must not exist yet. See [`accept`].
 ///
 /// # Errors
-/// When the socket cannot be made there.
+/// When the socket cannot be created there.
 pub fn listen(path: impl AsRef<Path>) -> io::Result<OwnedFd> {
     let socket = seqpacket(SocketFlags::NONBLOCK)?;
     bind(&socket, &SocketAddrUnix::new(path.as_ref())?)?;
@@ -41,27 +41,27 @@ pub fn listen(path: impl AsRef<Path>) -> io::Result<OwnedFd> {
     Ok(socket)
 }
 
-/// Connects to a sequenced-packet server.
+/// Connects to the `SOCK_SEQPACKET` server at a path.
 ///
 /// # Errors
-/// When nobody listens there.
+/// When no process listens there.
 pub fn connect(path: impl AsRef<Path>) -> io::Result<OwnedFd> {
     let socket = seqpacket(SocketFlags::empty())?;
     rustix::net::connect(&socket, &SocketAddrUnix::new(path.as_ref())?)?;
     Ok(socket)
 }
 
-/// A further descriptor of the socket by which this process is connected to a server at a path. For
-/// a connection that a library has made and keeps to itself.
+/// Duplicates the descriptor of the socket that connects this process to the server at a path. For
+/// a connection that a library has made and does not expose.
 ///
 /// # Errors
-/// When there is none among the first thousand descriptors, or no descriptor is free.
+/// When none of the first 1024 descriptors is such a socket, or no descriptor is free.
 pub fn connected_to(path: impl AsRef<Path>) -> io::Result<OwnedFd> {
     let path = path.as_ref().as_os_str().as_bytes();
-    // The standard streams last: it is seldom one of them.
+    // Try the standard streams last: the socket is seldom one of them.
     let found = (3..1024).chain(0..3).find(|&number| has_peer(number, path));
     let Some(number) = found else { return Err(io::ErrorKind::NotConnected.into()) };
-    // SAFETY: makes a new descriptor, which is nobody's yet.
+    // SAFETY: this makes a new descriptor, which nobody owns yet.
     unsafe {
         match libc::fcntl(number, libc::F_DUPFD_CLOEXEC, 3) {
             again if again >= 0 => Ok(OwnedFd::from_raw_fd(again)),
@@ -70,13 +70,13 @@ pub fn connected_to(path: impl AsRef<Path>) -> io::Result<OwnedFd> {
     }
 }
 
-/// Whether a descriptor is a socket that is connected to a server at a path. False if there is no
-/// such descriptor, so rustix's types for open ones do not fit.
+/// Whether a descriptor is a socket that is connected to the server at a path. Returns false if no
+/// such descriptor is open. Not through rustix, whose types require an open descriptor.
 fn has_peer(number: RawFd, path: &[u8]) -> bool {
-    // SAFETY: an address of zeros is one, of no family.
+    // SAFETY: a `sockaddr_un` of zeros is a valid address, of no family.
     let mut peer: libc::sockaddr_un = unsafe { std::mem::zeroed() };
     let mut len = size_of::<libc::sockaddr_un>() as libc::socklen_t;
-    // SAFETY: both pointers are to live values, and `len` is the size of the first.
+    // SAFETY: both pointers point to live values, and `len` is the size of the first.
     let got = unsafe { libc::getpeername(number, (&raw mut peer).cast(), &raw mut len) };
     let name = peer.sun_path.iter().map(|&byte| byte as u8);
     got == 0
@@ -85,17 +85,18 @@ fn has_peer(number: RawFd, path: &[u8]) -> bool {
         && name.take_while(|&byte| byte != 0).eq(path.iter().copied())
 }
 
-/// Tells the other side that nothing will be sent any more; it can still be heard.
+/// Tells the other side that this side will send nothing more. This side can still receive.
 pub fn close_for_sending(socket: &OwnedFd) {
-    // Fails if the other side is gone, which then needs not be told.
+    // This fails if the other side is gone. Then there is nobody to tell.
     let _ = shutdown(socket, Shutdown::Write);
 }
 
-/// Who has connected: the connection, and the process at its other end (0 if it cannot be seen
-/// from here). `None`: nobody has. Does not wait.
+/// Accepts a pending connection. Returns the connection and the pid of the process at its other end
+/// (0 if that process is not visible from here). Returns `None` if no connection is pending. Does
+/// not wait.
 ///
 /// # Errors
-/// When the operating system refuses: no descriptor is free.
+/// When the operating system refuses, for example because no descriptor is free.
 pub fn accept(listener: &OwnedFd) -> io::Result<Option<(OwnedFd, u32)>> {
     loop {
         match accept_with(listener, SocketFlags::CLOEXEC) {
@@ -110,11 +111,11 @@ pub fn accept(listener: &OwnedFd) -> io::Result<Option<(OwnedFd, u32)>> {
     }
 }
 
-/// Who is at the other end. Not through rustix, whose process ids are never 0.
+/// The pid of the process at the other end. Not through rustix, whose process ids are never 0.
 fn peer(socket: BorrowedFd<'_>) -> io::Result<u32> {
     let mut peer = libc::ucred { pid: 0, uid: 0, gid: 0 };
     let mut len = size_of::<libc::ucred>() as libc::socklen_t;
-    // SAFETY: both pointers are to live values, and `len` is the size of the first.
+    // SAFETY: both pointers point to live values, and `len` is the size of the first.
     let result = unsafe {
         libc::getsockopt(
             socket.as_raw_fd(),
@@ -130,33 +131,33 @@ fn peer(socket: BorrowedFd<'_>) -> io::Result<u32> {
     Ok(peer.pid.cast_unsigned())
 }
 
-/// A packet that was received; its bytes are at the beginning of the buffer.
+/// A received packet; its bytes are at the beginning of the buffer.
 #[derive(Debug)]
 pub struct Packet {
-    /// How many bytes it has. None: the other side has hung up.
+    /// Length in bytes. 0 means that the other side has closed the connection.
     pub len: usize,
-    /// It was longer than the buffer, or had more descriptors than
-    /// [`MAX_DESCRIPTORS`]; the rest is lost.
+    /// The packet was longer than the buffer, had more descriptors than [`MAX_DESCRIPTORS`], or
+    /// `is_short` is set; the rest is lost.
     pub is_cut: bool,
-    /// Descriptors that came with it are lost: this process can have no more of them.
+    /// Descriptors of the packet are lost because this process cannot open any more.
     pub is_short: bool,
-    /// What came with it.
+    /// Descriptors that came with the packet.
     pub descriptors: Vec<OwnedFd>,
 }
 
-/// Waits for a packet. Descriptors in it are not inherited by programs that this process
-/// starts.
+/// Waits for a packet. Programs that this process starts do not inherit its descriptors.
 ///
 /// # Errors
-/// When the operating system refuses, or the other side has gone with a packet unread.
+/// When the operating system refuses, or the other side has closed the connection without reading a
+/// packet that this side had sent.
 pub fn receive(socket: &OwnedFd, buffer: &mut [u8]) -> io::Result<Packet> {
     receive_with(socket, buffer, RecvFlags::empty())
 }
 
-/// Like [`receive`], but `None` if nothing has come.
+/// Like [`receive`], but returns `None` if no packet has arrived.
 ///
 /// # Errors
-/// As there.
+/// As for [`receive`].
 pub fn receive_now(socket: &OwnedFd, buffer: &mut [u8]) -> io::Result<Option<Packet>> {
     match receive_with(socket, buffer, RecvFlags::DONTWAIT) {
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
@@ -186,10 +187,11 @@ fn receive_with(socket: &OwnedFd, buffer: &mut [u8], flags: RecvFlags) -> io::Re
     Ok(Packet { len: received.bytes, is_cut, is_short, descriptors })
 }
 
-/// Sends a packet. Waits while the other side reads nothing and its buffer is full.
+/// Sends a packet. Waits while the socket buffer is full because the other side does not read.
 ///
 /// # Errors
-/// When the operating system refuses, or nobody is at the other end.
+/// When the operating system refuses, there are too many descriptors for one packet, or no process
+/// holds the other end.
 pub fn send(socket: &OwnedFd, bytes: &[u8], descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
     send_with(socket, bytes, descriptors, SendFlags::empty())
 }
@@ -197,7 +199,7 @@ pub fn send(socket: &OwnedFd, bytes: &[u8], descriptors: &[BorrowedFd<'_>]) -> i
 /// Like [`send`], but a full buffer is an error.
 ///
 /// # Errors
-/// As there, and `WouldBlock`.
+/// As for [`send`], and `WouldBlock` if the buffer is full.
 pub fn send_now(socket: &OwnedFd, bytes: &[u8], descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
     send_with(socket, bytes, descriptors, SendFlags::DONTWAIT)
 }
@@ -224,46 +226,46 @@ fn send_with(
 /// A pair of connected sockets.
 ///
 /// # Errors
-/// When there are too many descriptors.
+/// When no descriptor is free.
 pub fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
     let (kind, flags) = (SocketType::SEQPACKET, SocketFlags::CLOEXEC);
     Ok(rustix::net::socketpair(AddressFamily::UNIX, kind, flags, None)?)
 }
 
-/// Memory to be shared, of `len` bytes, all zero. Nobody who has it can make it shorter or
-/// longer.
+/// Creates memory to be shared, of `len` bytes, all zero. It is sealed: no process that has it can
+/// make it shorter or longer.
 ///
 /// # Errors
-/// When there are too many descriptors, or no memory.
+/// When no descriptor is free, or there is no memory.
 pub fn memory(len: u64) -> io::Result<OwnedFd> {
     let memory = unsealed_memory(len)?;
     fcntl_add_seals(&memory, FIXED_LENGTH)?;
     Ok(memory)
 }
 
-/// Memory with these seals keeps its length, and has no further seals.
+/// Seals that fix the length of memory and forbid any further seal.
 pub(crate) const FIXED_LENGTH: SealFlags =
     SealFlags::SHRINK.union(SealFlags::GROW).union(SealFlags::SEAL);
 
-/// The same, of which the length can still be changed.
+/// Like [`memory`], but the length can still be changed.
 pub(crate) fn unsealed_memory(len: u64) -> io::Result<OwnedFd> {
     let memory = memfd_create("brigade", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
     limits::with_large_files(|| ftruncate(&memory, len))?;
     Ok(memory)
 }
 
-/// How many bytes a descriptor holds, if it is a file or memory with a name.
+/// Length in bytes, if the descriptor is a regular file or a memory file; otherwise `None`.
 pub fn file_len(descriptor: &OwnedFd) -> Option<u64> {
     let stat = fstat(descriptor).ok()?;
     let is_file = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
     is_file.then_some(stat.st_size)?.try_into().ok()
 }
 
-/// Fills `to` with the first bytes of a file. Unlike a look at a mapping, this survives a
-/// file that somebody shortens meanwhile.
+/// Fills `to` with the first bytes of a file. Unlike an access through a mapping, this survives if
+/// another process shortens the file meanwhile.
 ///
 /// # Errors
-/// When the file is shorter, or cannot be read.
+/// When the file is shorter than `to`, or cannot be read.
 pub fn read_file(descriptor: &OwnedFd, to: &mut [u8]) -> io::Result<()> {
     let mut filled = 0;
     while filled < to.len() {
@@ -300,7 +302,7 @@ mod tests {
         assert_eq!(file_len(&packet.descriptors[0]), None);
         let cut = receive(&other, &mut buffer[..3]).unwrap();
         assert!(cut.is_cut && cut.descriptors.is_empty());
-        // All copies of it: a receiver hears of the end.
+        // Drop all copies of the sending socket: only then does the receiver see the end.
         drop((one, packet));
         assert_eq!(receive(&other, &mut buffer).unwrap().len, 0);
     }
@@ -309,7 +311,7 @@ mod tests {
     fn descriptors_that_have_no_room_are_missed() {
         const LIMITED: &str = "BRIGADE_TEST_LIMITED";
         if std::env::var_os(LIMITED).is_none() {
-            // The limit is the whole process's.
+            // The limit applies to the whole process, so the test runs in a child process.
             let own = std::env::current_exe().unwrap();
             let name = "socket::tests::descriptors_that_have_no_room_are_missed";
             let done = std::process::Command::new("sh")
@@ -366,7 +368,7 @@ mod tests {
         send(&again, b"hello", &[]).unwrap();
         let mut buffer = [0; 8];
         assert_eq!(receive(&connection, &mut buffer).unwrap().len, 5);
-        // The other way round it is the same connection.
+        // In the other direction, both descriptors are the same connection too.
         send(&connection, b"hi", &[]).unwrap();
         close_for_sending(&connection);
         assert_eq!(receive(&caller, &mut buffer).unwrap().len, 2);

@@ -1,53 +1,56 @@
-//! Time in which this process did not run: it was stopped by a signal, its container was paused.
-//! (While a machine sleeps, [`clock`](crate::clock) stands still by itself.)
+//! Time during which this process did not run, because a signal had stopped it or its container was
+//! paused. (While a machine sleeps, [`clock`](crate::clock) stands still by itself.)
 //!
-//! No kernel says how long that was. So one thread looks at the clock, says when it will look
-//! again, and is watched by itself: a look that comes much later than it was announced was kept
-//! from coming. All time since the look before it then counts for nobody.
+//! No kernel reports how long that was. So one thread checks the clock regularly, and at each check
+//! announces when it will check next. If a check comes much later than announced, something kept
+//! the process from running. All time since the previous check is then excluded: it counts towards
+//! no deadline.
 //!
-//! - A stop shorter than [`SLACK`] may count: a busy machine lets a thread wait as long.
-//! - The time between the last look and the stop is given away too, so a deadline can be kept late
-//!   by the pause between two looks, and never early.
-//! - If look after look comes late, the machine is busy and was not stopped: only the first is
-//!   taken for a stop as a whole, of the others what is beyond the slack. So time goes on in any
-//!   case.
+//! - A stop shorter than [`SLACK`] may count: on a busy machine, a thread may have to wait as long.
+//! - The time between the last check and the stop is excluded too. A deadline can therefore be
+//!   enforced late, by up to the interval between two checks, and never early.
+//! - If check after check comes late, the machine is busy and the process was not stopped. Only the
+//!   first late check excludes all time since the previous one. Each further one excludes only what
+//!   is beyond the slack. So time goes on in any case.
 
 use std::time::Duration;
 
 use brigade_proto::Nanos;
 
-/// How late a look may come.
+/// How late a check may come, in nanoseconds.
 pub const SLACK: Nanos = 400_000_000;
 
-/// How often to look while there are deadlines of jobs.
+/// Interval between checks while any job has a deadline.
 pub const TICK: Duration = Duration::from_millis(100);
 
-/// What is known of it. Plain words, so that they can be shared with other processes.
+/// The state of the detector. The fields are plain numbers so that they can be shared with other
+/// processes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct StallDetector {
-    /// When somebody last looked; later than that if the look before was late as well.
+    /// When the last check took place. If that check was late, this is the end of the slack of the
+    /// next check instead.
     pub looked: Nanos,
-    /// When the next look was to come; 0: none was announced.
+    /// When the next check is due; 0 if none is announced.
     pub asked: Nanos,
-    /// Time that counts for nobody, up to the last look.
+    /// Time that is excluded, up to the last check.
     pub frozen: Nanos,
 }
 
 impl StallDetector {
-    /// Time up to now that counts for nobody. Who asks before the next look has come knows what
-    /// that look will find.
+    /// Time up to `now` that is excluded. A caller that asks before the next check gets what that
+    /// check will find.
     pub fn frozen(&self, now: Nanos) -> Nanos {
         self.frozen.saturating_add(self.pending(now))
     }
 
-    /// The part of it since the last look.
+    /// The part of the excluded time that lies after the last check.
     pub fn pending(&self, now: Nanos) -> Nanos {
         let is_late = self.asked != 0 && now > self.asked.saturating_add(SLACK);
         if is_late { now.saturating_sub(self.looked) } else { 0 }
     }
 
-    /// Looks; returns how much time since the last look counts for nobody. The next look is to
-    /// come at `next`.
+    /// Checks the clock, and returns how much of the time since the last check is excluded. The
+    /// next check is due at `next`.
     pub fn look(&mut self, now: Nanos, next: Option<Nanos>) -> Nanos {
         let gap = self.pending(now);
         self.frozen += gap;
@@ -70,7 +73,7 @@ mod tests {
             assert_eq!(detector.look(ms * MS, Some((ms + 100) * MS)), 0);
             assert_eq!(detector.frozen((ms + 499) * MS), 0);
         }
-        // Nothing was announced, so nothing is late.
+        // No check was announced, so none is late.
         detector.look(5000 * MS, None);
         assert_eq!(detector.look(9000 * MS, None), 0);
     }
@@ -79,7 +82,7 @@ mod tests {
     fn a_stop_counts_for_nobody_whoever_asks_first() {
         let mut detector = StallDetector::default();
         detector.look(1000 * MS, Some(1100 * MS));
-        // From 1.05 to 9 s it did not run.
+        // The process did not run from 1.05 s to 9 s.
         assert_eq!(detector.frozen(9000 * MS), 8000 * MS);
         assert_eq!(detector.look(9000 * MS, Some(9100 * MS)), 8000 * MS);
         assert_eq!(detector.frozen(9050 * MS), 8000 * MS, "and is not counted twice");

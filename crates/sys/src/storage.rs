@@ -1,13 +1,13 @@
-//! Bringing what was written to the disk.
+//! Getting written data to the disk.
 
 use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd;
 
-/// Has the kernel begin to write the contents of `file` to its disk, without waiting for that.
+/// Makes the kernel start writing the contents of `file` to its disk. Does not wait for the disk.
 ///
 /// # Errors
-/// When the file system cannot; a later wait for the disk does it all the same.
+/// When the file system cannot do that. A later sync writes the contents all the same.
 pub fn start_writeback(file: &File) -> io::Result<()> {
     // SAFETY: the descriptor is open as long as `file` is borrowed, and no memory is passed.
     let result =

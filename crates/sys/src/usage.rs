@@ -1,4 +1,4 @@
-//! Processor time and memory that something has used.
+//! Processor time and memory that threads and processes have used.
 
 use std::io::Read;
 use std::mem::MaybeUninit;
@@ -11,8 +11,8 @@ pub fn thread_cpu_ns() -> u64 {
     time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
 }
 
-/// Nanoseconds of processor time that all threads of a living process have used; `None` if it is
-/// gone, or another user's.
+/// Nanoseconds of processor time that all threads of a living process have used; `None` if the
+/// process is gone or the kernel does not say.
 pub fn process_cpu_ns(pid: u32) -> Option<u64> {
     let mut clock: libc::clockid_t = 0;
     // SAFETY: the pointer is to live, writable memory of the right type.
@@ -26,20 +26,20 @@ pub fn process_cpu_ns(pid: u32) -> Option<u64> {
     (read == 0).then(|| time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64)
 }
 
-/// What this process and its children that have been reaped have used.
+/// What a process and those of its children that it has reaped have used.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Usage {
     /// Processor time in user mode, in nanoseconds.
     pub user_ns: u64,
     /// Processor time in system mode, in nanoseconds.
     pub system_ns: u64,
-    /// Times at which a thread waited.
+    /// Number of times that a thread gave up its core to wait.
     pub voluntary_switches: u64,
-    /// Times at which a thread was made to wait.
+    /// Number of times that the scheduler took a thread off its core.
     pub involuntary_switches: u64,
-    /// Page faults without input or output.
+    /// Page faults that needed no I/O.
     pub minor_faults: u64,
-    /// Page faults that had to read.
+    /// Page faults that needed I/O.
     pub major_faults: u64,
     /// Largest resident set, in bytes.
     pub peak_rss_bytes: u64,
@@ -62,7 +62,7 @@ impl Usage {
     }
 }
 
-/// Of this process and its children that have been reaped, in their whole lives.
+/// The usage of this process and of the children that it has reaped, over their whole lives.
 pub fn with_children() -> Usage {
     let own = read(libc::RUSAGE_SELF);
     let children = read(libc::RUSAGE_CHILDREN);
@@ -82,11 +82,11 @@ pub fn peak_rss_bytes() -> u64 {
     read(libc::RUSAGE_SELF).peak_rss_bytes
 }
 
-/// Largest resident set of a living process, in bytes; `None` where that is not told. What
-/// [`Usage`] says of a child is at least what its parent's was when it was started: Linux
-/// keeps the figure over `execve`, and the parent's memory is its child's until then.
+/// Largest resident set of a living process, in bytes; `None` if the kernel does not say. For a
+/// child, the figure in [`Usage`] is at least that of its parent at the child's start: Linux keeps
+/// the figure across `execve`, and until then the child has its parent's memory.
 pub fn peak_rss_bytes_of(pid: u32) -> Option<u64> {
-    // Larger than it is: the standard library would begin with 32 bytes and read ten times.
+    // Larger than the file: the standard library would begin with 32 bytes and read ten times.
     let mut status = String::with_capacity(8192);
     std::fs::File::open(format!("/proc/{pid}/status")).ok()?.read_to_string(&mut status).ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
@@ -97,14 +97,14 @@ fn read(who: libc::c_int) -> Usage {
     let mut usage = MaybeUninit::<libc::rusage>::zeroed();
     // SAFETY: the pointer is to live, writable memory of the right type.
     let done = unsafe { libc::getrusage(who, usage.as_mut_ptr()) };
-    // It fails only for a `who` or an address that is none.
+    // The call fails only for an invalid `who` or address.
     debug_assert_eq!(done, 0);
     // SAFETY: `rusage` is plain integers, for which zeroes are valid.
     Usage::of(&unsafe { usage.assume_init() })
 }
 
-/// Gives memory that this process's allocator keeps for later back to the operating system, as far
-/// as there is a way.
+/// Gives free memory that this process's allocator keeps back to the operating system, where the C
+/// library has a call for that.
 pub fn give_back() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     // SAFETY: takes no pointer, and touches free memory of the allocator only, under its own locks.

@@ -1,4 +1,4 @@
-//! The fields of a JSON object, each as it was written.
+//! The fields of a JSON object, each as raw text.
 
 use std::fmt;
 
@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 pub(super) struct Fields<'a>(Vec<(String, &'a RawValue)>);
 
 impl<'a> Fields<'a> {
-    /// A line.
+    /// Parses one line of a batch.
     pub(super) fn read(line: &'a [u8]) -> Result<Self, String> {
         let text = std::str::from_utf8(line)
             .map_err(|error| format!("not UTF-8 (column {})", error.valid_up_to() + 1))?;
@@ -22,7 +22,7 @@ impl<'a> Fields<'a> {
         })
     }
 
-    /// Refuses what is there twice, and names that are not among these.
+    /// Refuses duplicate fields and fields that are not in `known`.
     pub(super) fn check(&self, known: &[&str]) -> Result<(), String> {
         for (name, _) in &self.0 {
             if !known.contains(&&**name) {
@@ -50,13 +50,13 @@ impl<'a> Fields<'a> {
         self.0.iter().map(|(name, value)| (&**name, *value))
     }
 
-    /// The value of a field; none if it is missing or `null`.
+    /// The value of a field; `None` if it is missing or `null`.
     pub(super) fn take<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>, String> {
         let Some(value) = self.get(name) else { return Ok(None) };
         serde_json::from_str(value.get()).map_err(|error| wrong(name, &error))
     }
 
-    /// The fields of a field that is an object; none if it is missing or `null`.
+    /// The fields of a field that is an object; empty if it is missing or `null`.
     pub(super) fn within(&self, name: &str) -> Result<Self, String> {
         let Some(value) = self.get(name) else { return Ok(Self::default()) };
         let inner: Option<Self> =
@@ -71,7 +71,8 @@ fn wrong(name: &str, error: &serde_json::Error) -> String {
     format!("not a job: {name}: {}", without_place(error))
 }
 
-/// Every text is its own first line, and the place is one within a part of it.
+/// The error's message without its position: the line is always 1, and the column counts within a
+/// part of the text.
 fn without_place(error: &serde_json::Error) -> String {
     let place = format!(" at line {} column {}", error.line(), error.column());
     error.to_string().replace(&place, "")

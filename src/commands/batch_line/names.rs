@@ -1,4 +1,4 @@
-//! File names in a line: texts, or bytes in base64, as results have them for names that are not
+//! File names in a line: text, or bytes in base64, as results have them for names that are not
 //! UTF-8.
 
 use std::ffi::OsString;
@@ -13,15 +13,16 @@ use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Name(PathBuf);
 
-/// The bytes of one name or of several, `null` for one that the text beside it tells:
-/// `"YS5wbmc="`, `[null, "YS5wbmc="]`.
+/// The bytes of one name or of several: `"YS5wbmc="`, `[null, "YS5wbmc="]`. `null` means that the
+/// text of that name is enough.
 #[derive(Debug, Default)]
 pub(super) struct Bytes(Vec<Option<PathBuf>>);
 
-/// Names, of which some or all may be told by their bytes. `what` is what they are of.
+/// Merges the names that a line gives as text with those that it gives as bytes. `what` says whose
+/// names they are, for error messages.
 ///
 /// # Errors
-/// When texts and bytes are not of the same files.
+/// When texts and bytes do not name the same files.
 pub(super) fn merge(
     names: Vec<Name>,
     bytes: Option<Bytes>,

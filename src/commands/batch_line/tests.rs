@@ -122,17 +122,17 @@ fn every_mistake_is_told_and_the_id_kept() {
     assert!(parsed(&deep).job.unwrap_err().contains("in each other"));
 }
 
-/// Every type of parameter, with every type of JSON.
+/// Every type of parameter, with every type of JSON value.
 #[test]
 fn a_value_of_the_wrong_type_is_told_by_its_type() {
-    // A real number, a whole one, a truth value, a choice.
+    // A real number, an integer, a boolean, a choice.
     let params = [
         ("blur", "sigma", "a number is expected"),
         ("median", "radius", "a whole number is expected"),
         ("transpose", "allow_nan", "true or false is expected"),
         ("resize", "filter", "a string is expected"),
     ];
-    // What is right for each of them, where it is not of the wrong type.
+    // For each JSON value: its type, and which of the four parameters accept it.
     let values = [
         ("2", "a number", [true, true, false, false]),
         ("2.0", "a number", [true, true, false, false]),
@@ -170,7 +170,7 @@ fn a_number_is_taken_as_it_is_or_refused_with_its_digits() {
         ("blur", "sigma", "-2"),
         ("median", "radius", "2.5"),
         ("median", "radius", "340282366920938463463374607431768211455"),
-        // No f64 between this one and 2^63, which is one more than there are steps.
+        // 2^63, one more than the largest number of steps. As f64 both are the same number.
         ("spin", "steps", "9223372036854775808"),
     ] {
         let error = given(kernel, name, value).unwrap_err();

@@ -1,4 +1,4 @@
-//! Every experiment within one budget, and what they come to together.
+//! Runs every experiment within one budget, and compares a process with a thread at the end.
 
 use std::iter;
 use std::time::Duration;
@@ -18,7 +18,7 @@ use crate::args::{
 };
 use crate::exit::Failure;
 
-/// What all of it may take, unless the user says.
+/// Default budget of all experiments together.
 pub(super) const BUDGET: Duration = Duration::from_secs(120);
 
 const KIB: u64 = 1 << 10;
@@ -26,10 +26,10 @@ const MIB: u64 = 1 << 20;
 
 type Experiment<'a> = dyn Fn(&mut BenchSession<'_>) -> Result<(), Failure> + 'a;
 
-/// One after the other, each with its share of the time. One that cannot be made hides no
-/// other: why is a finding.
+/// Runs the experiments one after the other, each with its share of the time. An experiment that
+/// fails does not prevent the others; its error becomes a finding.
 pub(super) fn all(args: &AllArgs, session: &mut BenchSession<'_>) {
-    // What the user does not say is smaller here than in each experiment alone.
+    // Settings that the user does not give are smaller here than in the single experiments.
     let common = |workers: &[usize]| {
         let mut common = args.common.clone();
         let own = &mut common.pool;
@@ -74,7 +74,7 @@ pub(super) fn all(args: &AllArgs, session: &mut BenchSession<'_>) {
         wait: Duration::from_millis(5),
         common: common(&[1, 2, 4]),
     };
-    // Parts of the whole; what is left is for starting, ending and thinking.
+    // Shares of the budget. The rest is for starting and closing pools and for the analysis.
     let experiments: [(&str, f64, &Experiment<'_>); 8] = [
         ("latency", 0.12, &|session| {
             latency::latency(&[0, 4 * KIB, 64 * KIB, MIB], alone, session)
@@ -99,13 +99,13 @@ pub(super) fn all(args: &AllArgs, session: &mut BenchSession<'_>) {
         left -= part;
     }
     hockney::conclude(session);
-    // The first question's answer comes first.
+    // The comparison of process and thread comes first in the findings.
     let others = session.findings.len();
     verdict(session);
     session.findings.rotate_left(others);
 }
 
-/// What does a process cost more than a thread here?
+/// Answers how much more a process costs than a thread on this machine.
 fn verdict(session: &mut BenchSession<'_>) {
     for (what, wanted) in [
         ("an empty job, one after the other", json!({"bytes": 0, "state": "busy"})),
@@ -119,7 +119,7 @@ fn verdict(session: &mut BenchSession<'_>) {
         process["backend"] = "processes".into();
         process["transport"] = "arena".into();
         thread["backend"] = "threads".into();
-        // Nothing is copied to a thread.
+        // Inputs are not copied for a thread, so its cells have no placement.
         thread.as_object_mut().map(|thread| thread.remove("placement"));
         let (Some(process), Some(thread)) = (find(&process), find(&thread)) else {
             continue;
@@ -132,10 +132,11 @@ fn verdict(session: &mut BenchSession<'_>) {
     }
 }
 
-/// "1.77 us, in a thread 4.41 us: 0.40 (0.38 .. 0.43) of it".
+/// Compares the two times in words: "1.77 us, in a thread 4.41 us: 0.40 (0.38 .. 0.43) of it".
 fn held_against(process: &Cell, thread: &Cell, seed: u64) -> String {
     let blocks = whole_blocks([process, thread]);
-    // As if the thread were what is held against the process: the ratio is what is wanted.
+    // The thread's time is passed as the rival's, so the result is the wanted ratio of process to
+    // thread.
     let times = AtWorkers { workers: 1, blocks: of_groups(thread, blocks) };
     let ratio = models::speedup(&of_blocks(process, blocks), &[times], seed);
     let figures = format!("{}, in a thread {}", time(process.p50), time(thread.p50));

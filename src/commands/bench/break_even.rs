@@ -1,4 +1,4 @@
-//! How large a job must be for what carries it to pay.
+//! Measures how large a job must be for a pool to be worth its overhead.
 
 use std::time::Duration;
 
@@ -13,10 +13,11 @@ use super::{break_even_answers, cheapest, startup, with, work};
 use crate::args::BreakEvenArgs;
 use crate::exit::Failure;
 
-/// For about so long each variant works when it is its turn.
+/// Approximate duration of one turn of a variant.
 const TURN_US: f64 = 20_000.0;
 
-/// Time per job, by payload and compute time, in one thread, in threads and in processes.
+/// Measures the time per job, by payload and compute time, on the calling thread, on threads and on
+/// worker processes.
 pub(super) fn break_even(
     args: &BreakEvenArgs,
     session: &mut BenchSession<'_>,
@@ -24,7 +25,7 @@ pub(super) fn break_even(
     let asked = &session.pools(&args.common.pool)?;
     let sync = asked.builder(Backend::Sync, 1).build()?;
     let steps_per_us = calibrate(&sync).map_err(Failure::usage)?;
-    // The caller's thread is what others are held against.
+    // The calling thread is the reference.
     let mut pools = vec![BreakEvenCandidate::new(asked, Backend::Sync, 1, Ok(sync))];
     let others = asked.backends(&[Backend::Threads, Backend::Processes]).into_iter();
     for backend in others.filter(|backend| *backend != Backend::Sync) {
@@ -41,7 +42,7 @@ pub(super) fn break_even(
         for &compute in &args.compute {
             for candidate in &pools {
                 let about = json!({"bytes": bytes, "compute_us": micros(compute)});
-                // About what a job takes: handing it over, copying at 5 GB/s, computing.
+                // Rough time of a job: handing it over, copying at 5 GB/s, computing.
                 let us = micros(compute) + 5.0 + bytes as f64 / 5e3;
                 let lanes = candidate.workers as f64;
                 let count = (TURN_US * lanes / us).clamp(4.0 * lanes, 2000.0);
@@ -59,13 +60,13 @@ pub(super) fn break_even(
     let known = |workers: &usize| break_even_answers::startup(session, method, *workers).is_some();
     let mut unknown = asked.workers(&[1, 2]);
     unknown.retain(|workers| asked.wants(Backend::Processes) && !known(workers));
-    // Starts are few and short.
+    // The start-up measurement needs only a small share: starts are few and short.
     let share = if unknown.is_empty() { 1.0 } else { 0.9 };
     let cells = session.with_share(share, |session| {
         session.measure("break-even", &[Metric::us("per_job")], variants).to_vec()
     });
     drop(pools);
-    // Starting as many workers, if that has not been measured yet.
+    // Measure the start-up of as many workers, if it has not been measured yet.
     let mut variants = Vec::new();
     for workers in unknown {
         let about = json!({"start_method": method.name(), "workers": workers});
@@ -83,7 +84,7 @@ pub(super) fn break_even(
     Ok(())
 }
 
-/// A pool that takes part, and what it is called.
+/// A pool to measure, and its parameters.
 struct BreakEvenCandidate {
     pool: Started,
     workers: usize,
@@ -101,14 +102,14 @@ fn payload(bytes: u64) -> Result<Bytes, String> {
     let buffer = usize::try_from(bytes).ok().and_then(Buffer::try_zeroed);
     let mut buffer =
         buffer.ok_or_else(|| format!("no memory for {bytes} bytes; leave them out of --bytes"))?;
-    // Pages that nobody has written are all the same page of zeros.
+    // All pages that were never written are the same zero page.
     buffer.fill(1);
     Ok(buffer.into())
 }
 
-/// How many steps of `spin` this machine does in a microsecond, undisturbed. Jobs are so
-/// many steps, not so long: with a worker that shares its core with another a job that
-/// only lets time pass would be done as soon as on one of its own.
+/// Steps of `spin` that this machine does per microsecond when undisturbed. A job is defined as a
+/// number of steps, not as a duration. If two workers share a core, a job that only waits for a
+/// duration to pass would end as early as on a core of its own.
 fn calibrate(sync: &Pool) -> Result<f64, String> {
     const STEPS: i64 = 50_000;
     const TIMES: usize = 20;
@@ -126,7 +127,7 @@ fn job(compute: Duration, steps_per_us: f64, payload: &Bytes) -> JobSpec {
     if payload.is_empty() { job } else { job.input(payload.clone()) }
 }
 
-/// Microseconds per job of a pool that has been woken up.
+/// Time per job in microseconds, on a pool that has been woken up.
 fn per_job(pool: &Pool, count: usize, job: &JobSpec) -> Result<f64, String> {
     work::run(pool, pool.config().slots(), |_| job.clone())?;
     let outcomes = work::run(pool, count, |_| job.clone())?;

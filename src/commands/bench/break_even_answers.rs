@@ -1,4 +1,4 @@
-//! What the cells of break-even come to.
+//! Conclusions from the cells of `bench break-even`.
 
 use brigade_exec::{Backend, StartMethod};
 use brigade_measure::experiment::Cell;
@@ -11,16 +11,16 @@ use super::pools::Pools;
 use super::session::BenchSession;
 use crate::args::BreakEvenArgs;
 
-/// Who is held against whom.
+/// Two backends to compare.
 struct BreakEvenPair<'a> {
     rival: &'a str,
     reference: &'a str,
-    /// Workers of the reference; the rival has those that were asked for.
+    /// Number of workers of the reference. The rival has the number that the user asked for.
     reference_workers: usize,
     tolerance: f64,
 }
 
-/// The start-up of so many worker processes, if it has been measured.
+/// The cell with the start-up time of this many worker processes, if it has been measured.
 pub(super) fn startup<'a>(
     session: &'a BenchSession<'_>,
     method: StartMethod,
@@ -34,7 +34,7 @@ pub(super) fn startup<'a>(
         .find(|cell| cell.experiment == "startup" && cell.metric == "ready" && is(cell, &wanted))
 }
 
-/// The models, and what they say in words.
+/// Fits the models and states their results in words.
 pub(super) fn conclude(
     args: &BreakEvenArgs,
     asked: &Pools,
@@ -52,7 +52,7 @@ pub(super) fn conclude(
             reference_workers: workers,
             tolerance: args.percent,
         };
-        // Nothing more than one thread takes: from here on workers pay.
+        // With a tolerance of 0: from here on, worker processes are worth using.
         let against_sync = BreakEvenPair {
             rival: "processes",
             reference: "sync",
@@ -77,7 +77,7 @@ pub(super) fn conclude(
     }
 }
 
-/// 7, not 7.000000000000001.
+/// Converts a share to percent: 7, not 7.000000000000001.
 fn rounded_percent(share: f64) -> f64 {
     (share * 1e6).round() / 1e4
 }
@@ -113,8 +113,8 @@ impl BreakEvenPair<'_> {
         models::break_even(&pairs, self.tolerance, seed)
     }
 
-    /// "with 64 KiB of payload a process costs at most 5 % more than a thread from 310 us
-    /// (250 us .. 390 us) of computation on".
+    /// States a break-even point in words: "with 64 KiB of payload a process costs at most 5 % more
+    /// than a thread from 310 us (250 us .. 390 us) of computation on".
     fn said(&self, workers: usize, point: &BreakEvenPoint) -> String {
         let bytes = match point.bytes {
             0 => "without payload".to_owned(),
@@ -167,7 +167,7 @@ impl BreakEvenPair<'_> {
     }
 }
 
-/// After how many jobs starting the workers was worth it.
+/// Computes after how many jobs the workers' start-up has paid for itself.
 fn pays_back(
     args: &BreakEvenArgs,
     method: StartMethod,
@@ -190,7 +190,7 @@ fn pays_back(
             let (Some(startup), Some(sync), Some(processes)) = parts else {
                 continue;
             };
-            // The start-up was measured in blocks of its own.
+            // The start-up was measured in separate blocks.
             let blocks = whole_blocks([startup, sync, processes]);
             let (sync, processes) = (of_blocks(sync, blocks), of_blocks(processes, blocks));
             let startup = of_groups(startup, blocks);
@@ -200,7 +200,7 @@ fn pays_back(
                 "compute_us": compute_us,
             });
             let found = session.conclude(model, Model::PaysBack, name);
-            // In words for one payload: the others are in the models.
+            // Only one payload gets a sentence; the others are in the models.
             if let Some(found) = found.filter(|_| args.bytes.first() == Some(&bytes)) {
                 let what = format!("jobs of {} and {}", time(compute_us), units::bytes(bytes));
                 let started = match workers {

@@ -1,5 +1,5 @@
-//! Which backend is cheapest, by payload and compute time: a verdict for each place of the
-//! grid, by ratios within blocks.
+//! Determines which backend is cheapest, by payload and compute time: one verdict per point of the
+//! grid, from ratios within blocks.
 
 use brigade_measure::comparison::Estimate;
 use brigade_measure::experiment::Cell;
@@ -11,54 +11,54 @@ use serde_json::{Map, Value, json};
 use super::figures::{of_blocks, time, whole_blocks};
 use super::session::BenchSession;
 
-/// An entry of `models`.
+/// An entry of `models` in the result.
 #[derive(Serialize)]
 struct Cheapest {
-    /// "cheapest".
+    /// Always "cheapest".
     model: &'static str,
     /// The number of workers.
     case: Map<String, Value>,
     points: Vec<Place>,
-    /// Backends that are cheapest at no place, not even perhaps.
+    /// Backends that are not cheapest at any point, not even possibly.
     never: Vec<String>,
 }
 
-/// What is said of one payload and compute time.
+/// The verdict for one payload and compute time.
 #[derive(Serialize)]
 struct Place {
     bytes: u64,
     compute_us: f64,
-    /// The one that takes least.
+    /// The backend with the shortest time.
     cheapest: String,
-    /// Whether every other takes more, as far as intervals tell.
+    /// Whether the intervals show that every other backend takes longer.
     decided: bool,
     per_job_us: f64,
     others: Vec<Other>,
 }
 
-/// One that was held against the cheapest.
+/// A backend that was compared with the cheapest one.
 #[derive(Serialize)]
 struct Other {
     backend: String,
-    /// Its time over that of the cheapest, within blocks.
+    /// Its time over that of the cheapest backend, from ratios within blocks.
     ratio: Estimate,
 }
 
 impl Place {
-    /// Whether a backend is cheapest here, or may be.
+    /// Whether a backend is cheapest here, or possibly is.
     fn may_be(&self, backend: &str) -> bool {
         let other = self.others.iter().find(|other| other.backend == backend);
         self.cheapest == backend || other.is_some_and(|other| other.ratio.interval[0] <= 1.0)
     }
 }
 
-/// The model of one number of workers, and what it says in words.
+/// Fits the model for one number of workers and states its result in words.
 pub(super) fn conclude(workers: usize, cells: &[Cell], session: &mut BenchSession<'_>) {
     let case = super::case(json!({"workers": workers}));
     let places = match places(workers, cells, session.common.plan.seed) {
         Ok(places) => places,
         Err(Refused { reason, .. }) => {
-            // Other models of these blocks say so in a sentence.
+            // Other models of these blocks already add a sentence with this reason.
             session.models.push(
                 json!({"model": "refused", "of": "cheapest", "reason": reason, "case": case}),
             );
@@ -86,11 +86,11 @@ pub(super) fn conclude(workers: usize, cells: &[Cell], session: &mut BenchSessio
     session.models.push(serde_json::to_value(model).unwrap_or_default());
 }
 
-/// Every place of the grid that has at least two backends, by payload and compute time.
+/// Every point of the grid that has at least two backends, sorted by payload and compute time.
 fn places(workers: usize, cells: &[Cell], seed: u64) -> Result<Vec<Place>, Refused> {
     let number = |cell: &Cell, key: &str| cell.case.get(key).and_then(Value::as_f64);
     let takes_part = |cell: &&Cell| {
-        // One lane is all that these have: they belong to each number of workers.
+        // These backends have only one worker, so they take part for every number of workers.
         let alone = ["sync", "async"].contains(&backend(cell));
         cell.error.is_none() && (alone || number(cell, "workers") == Some(workers as f64))
     };
@@ -129,11 +129,11 @@ fn backend(cell: &Cell) -> &str {
     cell.case.get("backend").and_then(Value::as_str).unwrap_or_default()
 }
 
-/// The cheapest of these cells, and how many times as long the others take.
+/// The cheapest of these cells, and the ratio of each other cell's time to it.
 fn ranked<'a>(cells: &[&'a Cell], seed: u64) -> Result<Option<(&'a Cell, Vec<Other>)>, Refused> {
     let blocks = whole_blocks(cells.iter().copied());
-    // How many times as long `other` takes as `this`: the same as how many times as fast
-    // `this` is.
+    // How many times as long `other` takes as `this`. That equals the speedup of `this` over
+    // `other`.
     let ratio = |other: &Cell, this: &Cell| -> Result<Option<Estimate>, Refused> {
         let this = AtWorkers { workers: 1, blocks: of_blocks(this, blocks) };
         let found = models::speedup(&of_blocks(other, blocks), &[this], seed)?;
@@ -158,8 +158,9 @@ fn ranked<'a>(cells: &[&'a Cell], seed: u64) -> Result<Option<(&'a Cell, Vec<Oth
     Ok((!others.is_empty()).then_some((cheapest, others)))
 }
 
-/// "cheapest of 2 workers without payload: sync up to 10.0 us, processes from 1.00 ms on, in
-/// between undecided; threads never".
+/// States the result in words, one sentence per payload size: "cheapest without payload, with 2
+/// workers, by what a job computes: 0 ns to 10 µs sync; 1 ms processes". A last sentence names the
+/// backends that are never cheapest.
 fn said(workers: usize, places: &[Place], never: &[String]) -> Vec<String> {
     let mut sizes: Vec<u64> = places.iter().map(|place| place.bytes).collect();
     sizes.dedup();
@@ -209,7 +210,7 @@ mod tests {
     use super::*;
     use brigade_measure::experiment::{Hooks, Metric, Plan, Rng, Variant, run};
 
-    /// Cells whose blocks vary together by a factor of up to two, and apart by `noise`.
+    /// Cells whose blocks vary together by a factor of up to two, and independently by `noise`.
     fn cells(all: &[(&str, usize, u64, f64, f64)], noise: f64) -> Vec<Cell> {
         let mut turn = vec![0_u32; all.len()];
         let mut variants: Vec<Variant<'_>> = all
@@ -243,7 +244,8 @@ mod tests {
             ("processes", 2, 0, 100.0, 52.1),
             ("threads", 4, 0, 100.0, 1.0),
         ];
-        // The medians' own intervals overlap all over: blocks differ by a factor of two.
+        // The intervals of the medians overlap everywhere, because blocks differ by a factor of
+        // two.
         let places = places(2, &cells(&all, 0.1), 1).unwrap();
         assert_eq!(places.len(), 2);
         assert!(places[0].decided && places[0].cheapest == "sync");
@@ -258,9 +260,10 @@ mod tests {
         assert_eq!(said[1], "never cheapest with 2 workers: async");
     }
 
-    /// Cells of backends that take `truth`, with noise of 3 % for a block and 5 % for a sample.
+    /// Cells of backends that take the times in `truth`, with noise of 3 % per block and 5 % per
+    /// sample.
     fn simulated(truth: &[(&str, f64)], seed: u64) -> Vec<Cell> {
-        // Nearly normal: the sum of four that are uniform.
+        // Nearly normal: the sum of four uniform numbers.
         let noise = |rng: &mut Rng, deviation: f64| {
             let sum: f64 = (0..4).map(|_| rng.roll(1 << 20) as f64 / f64::from(1 << 20)).sum();
             (deviation * (sum - 2.0) * 3_f64.sqrt()).exp()
@@ -285,7 +288,8 @@ mod tests {
         run("break-even", &[Metric::us("per_job")], &mut variants, &plan, &mut hooks).cells
     }
 
-    /// Of 400 experiments chance moves a share of 5 % by 2 points (two standard errors).
+    /// With 400 experiments, chance moves a share of 5 % by 2 percentage points (two standard
+    /// errors).
     #[test]
     fn of_backends_that_take_the_same_one_is_seldom_decided_for_and_intervals_hold_the_ratio() {
         const EXPERIMENTS: u64 = 400;

@@ -1,4 +1,5 @@
-//! What a row of `paradigms` teaches: told by its figures, held against what the course says.
+//! Derives the lesson of each row of `paradigms`: compares the measured speedup with what the
+//! course says.
 
 use brigade_measure::experiment::{Cell, median};
 use brigade_measure::models::{self, AtWorkers};
@@ -11,19 +12,19 @@ use super::paradigms::{Kind, Work};
 use super::session::BenchSession;
 use super::{case, work};
 
-/// One row: how a backend does a work. An entry of `models`.
+/// The lesson of one row: one backend on one workload. An entry of `models` in the result.
 #[derive(Serialize)]
 struct Lesson {
-    /// "lesson".
+    /// Always "lesson".
     model: &'static str,
-    /// Work, kernel and backend.
+    /// Workload, kernel and backend.
     case: Map<String, Value>,
-    /// Whether the figures agree with the course; `None` if their intervals do not tell.
+    /// Whether the measurement agrees with the course; `None` if the intervals do not decide.
     holds: Option<bool>,
     sentence: String,
 }
 
-/// How many times as fast as sync, with its interval if there are blocks enough for one.
+/// Speedup over sync, with its interval if there are enough blocks for one.
 #[derive(Clone, Copy)]
 struct Speedup {
     workers: usize,
@@ -31,7 +32,7 @@ struct Speedup {
     interval: Option<[f64; 2]>,
 }
 
-/// What the course says of the speedup of the fastest number of workers.
+/// What the course says about the speedup with the fastest number of workers.
 #[derive(Clone, Copy)]
 enum Claim {
     AtLeast(f64),
@@ -49,13 +50,13 @@ impl Claim {
     }
 }
 
-/// Of what is ideal so much is still "near" it: the rest is what handing over and sharing a
-/// machine with others cost.
+/// A speedup of at least this share of the ideal counts as near it. The rest is the cost of handing
+/// jobs over and of sharing the machine.
 const NEAR: f64 = 0.7;
-/// "No faster": what is left is noise.
+/// A speedup up to this counts as "no faster"; the difference is noise.
 const NO_FASTER: f64 = 1.15;
 
-/// A lesson for each backend. One that contradicts the course is a finding.
+/// Adds a lesson for each backend. A lesson that contradicts the course is also a finding.
 pub(super) fn draw(work: &Work, cells: &[Cell], session: &mut BenchSession<'_>) {
     let good: Vec<&Cell> = cells.iter().filter(|cell| cell.error.is_none()).collect();
     let blocks = whole_blocks(good.iter().copied());
@@ -123,7 +124,7 @@ fn of_sync(work: &Work, sync: &Cell) -> String {
     }
 }
 
-/// What the course says of this row, and whether that is so.
+/// The lesson for this row, and whether the measurement confirms it.
 fn lesson(
     work: &Work,
     backend: &str,
@@ -133,7 +134,7 @@ fn lesson(
 ) -> (Option<bool>, String) {
     let cores = work::usable();
     let waits = work.orders as f64 * super::session::micros(work.wait);
-    // What is left to do when no order waits for another's wait.
+    // Time that remains if the waits of all orders overlap.
     let computes = (sync_us - waits).max(super::session::micros(work.wait).max(1.0));
     let workers = most_workers as f64;
     let busy = most_workers.min(cores) as f64;
@@ -171,7 +172,7 @@ fn lesson(
             "under the lock one thread should compute at a time, and it is faster all the same",
         ),
         (Kind::Mixed, _) if parallel => (
-            // No overlapping is faster than what one core takes for the computing alone.
+            // Overlapping alone is never faster than one core's time for all the computing.
             Claim::AtLeast((overlapped * if busy > 1.0 { 1.0 } else { NEAR }).min(NEAR * workers)),
             "waits overlap and the computing is shared among the cores: faster than any way to \
              overlap only",
@@ -238,7 +239,7 @@ mod tests {
             interval: Some([estimate * 0.99, estimate * 1.01]),
         };
         let holds = |kind, backend, most, best| lesson(&work(kind), backend, 200e3, most, &best).0;
-        // 20 waits of 5 ms overlap in full, or not at all.
+        // 20 waits of 5 ms overlap completely or not at all.
         let waiting = |backend, best| holds(Kind::Waiting, backend, 4, best);
         assert_eq!(waiting("async", best(1, 19.0)), Some(true));
         assert_eq!(waiting("async", best(1, 1.0)), Some(false));
@@ -248,10 +249,11 @@ mod tests {
         assert_eq!(computing("async", best(1, 1.0)), Some(true));
         assert_eq!(computing("threads-gil", best(2, 1.9)), Some(false));
         assert_eq!(computing("processes", best(2, 0.5)), Some(false));
-        // Of 200 ms the orders wait for 100: hidden behind the rest, half the time is left.
+        // Of the 200 ms, the orders wait for 100 ms. If the waits are hidden behind the rest, half
+        // of the time remains.
         assert_eq!(holds(Kind::Mixed, "async", 1, best(1, 1.9)), Some(true));
         assert_eq!(holds(Kind::Mixed, "async", 1, best(1, 1.0)), Some(false));
-        // One worker can hide nothing.
+        // One worker cannot hide any wait.
         assert_eq!(holds(Kind::Mixed, "threads", 1, best(1, 1.0)), Some(true));
         let (_, said) = lesson(&work(Kind::Waiting), "async", 200e3, 1, &best(1, 1.0));
         assert!(said.starts_with("1.00 times") && said.ends_with("only in part"), "{said}");

@@ -1,37 +1,38 @@
-//! Figures of cells as models take them: one for each block.
+//! Converts cells to the figures that models take: one per block.
 
 use brigade_measure::comparison::Estimate;
 use brigade_measure::experiment::{Cell, median};
 use brigade_report::units;
 use serde_json::Value;
 
-/// How many blocks all of these cells have: after an interrupt some have one more.
+/// The number of blocks that all of these cells have. After an interrupt, some cells have one block
+/// more.
 pub(super) fn whole_blocks<'a>(cells: impl IntoIterator<Item = &'a Cell>) -> usize {
     cells.into_iter().map(|cell| cell.per_block.len()).min().unwrap_or(0)
 }
 
-/// A figure of each of the first blocks, for cells that were measured together.
+/// One figure for each of the first `blocks` blocks, for cells that were measured together.
 pub(super) fn of_blocks(cell: &Cell, blocks: usize) -> Vec<f64> {
     let mut figures = cell.block_medians();
     figures.truncate(blocks);
     figures
 }
 
-/// So many figures, each of as many neighbouring blocks as it takes: for cells that were
-/// measured one after the other, of which one may have more blocks than the other.
+/// `groups` figures, each from a group of neighbouring blocks. For cells that were measured one
+/// after the other, one of which may have more blocks than the other.
 pub(super) fn of_groups(cell: &Cell, groups: usize) -> Vec<f64> {
     let figures = cell.block_medians();
     let border = |group: usize| group * figures.len() / groups.max(1);
     (0..groups).map(|group| median(&figures[border(group)..border(group + 1)])).collect()
 }
 
-/// Whether the case of a cell says all of this, as in `{"backend": "threads"}`.
+/// Whether the case of a cell contains all of these entries, as in `{"backend": "threads"}`.
 pub(super) fn is(cell: &Cell, wanted: &Value) -> bool {
     let wanted = wanted.as_object().into_iter().flatten();
     wanted.into_iter().all(|(key, value)| cell.case.get(key) == Some(value))
 }
 
-/// `1.93 (1.85 .. 1.97)`.
+/// Formats an estimate with its interval: `1.93 (1.85 .. 1.97)`.
 pub(super) fn interval(of: &Estimate) -> String {
     let [low, high] = of.interval.map(number);
     format!("{} ({low} .. {high})", number(of.estimate))
@@ -41,18 +42,18 @@ fn number(value: f64) -> String {
     if value.is_finite() { units::digits(value) } else { "no bound".to_owned() }
 }
 
-/// `4.80 % (3.84 % .. 5.76 %)`, of a share.
+/// Formats a share in percent: `4.80 % (3.84 % .. 5.76 %)`.
 pub(super) fn percent(of: &Estimate) -> String {
     let [low, high] = of.interval.map(|share| share * 100.0);
     format!("{:.2} % ({low:.2} % .. {high:.2} %)", of.estimate * 100.0)
 }
 
-/// `310 us (250 us .. 390 us)`, of microseconds.
+/// Formats a time in microseconds: `310 us (250 us .. 390 us)`.
 pub(super) fn times(of: &Estimate) -> String {
     format!("{} ({} .. {})", time(of.estimate), time(of.interval[0]), time(of.interval[1]))
 }
 
-/// Microseconds as a person says them.
+/// Formats microseconds with a readable unit; infinity is "never".
 pub(super) fn time(us: f64) -> String {
     if us.is_finite() { units::time((us * 1e3).round() as u64) } else { "never".to_owned() }
 }

@@ -1,4 +1,4 @@
-//! Latency and bandwidth of each way to a worker, from round trips of all sizes.
+//! Fits the latency and bandwidth of each path to a worker, from round trips of all sizes.
 
 use brigade_measure::experiment::Cell;
 use brigade_measure::models::{self, Model, Transfer};
@@ -8,11 +8,11 @@ use serde_json::{Map, Value};
 use super::figures::{interval, of_groups, times, whole_blocks};
 use super::session::BenchSession;
 
-/// What makes round trips of different sizes the same way.
+/// The parameters that define a path. Round trips that share them took the same path.
 const WAY: [&str; 4] = ["backend", "transport", "placement", "workers"];
 
-/// A fit for each way, over all round trips so far. Empty jobs belong to the ways with and
-/// without placement: there is nothing to place.
+/// Fits each path, from all round trips so far. Empty jobs belong to the paths with and without a
+/// placement, because they have no payload to place.
 pub(super) fn conclude(session: &mut BenchSession<'_>) {
     let cells: Vec<Cell> = session
         .cells
@@ -35,7 +35,7 @@ pub(super) fn conclude(session: &mut BenchSession<'_>) {
             ways.push(way);
         }
     }
-    // A way that only empty jobs went is one of the others, less its placement.
+    // A path with only empty jobs is part of another path that also has a placement.
     let is_part = |way: &Map<String, Value>, other: &Map<String, Value>| {
         way != other && way.iter().all(|(key, value)| other.get(key) == Some(value))
     };
@@ -45,7 +45,7 @@ pub(super) fn conclude(session: &mut BenchSession<'_>) {
         for cell in &cells {
             let own = self::way(cell);
             let same = own == *way || (bytes(cell) == Some(0) && is_part(&own, way));
-            // A size that both experiments have measured counts once.
+            // A size that both experiments measured counts once.
             if same && !transfers.iter().any(|other| bytes(other) == bytes(cell)) {
                 transfers.push(cell);
             }
@@ -78,7 +78,7 @@ fn fit(way: &Map<String, Value>, cells: &[&Cell], session: &mut BenchSession<'_>
             .collect();
         let of = &found.parameters;
         let off = found.worst_residual * 100.0;
-        // A line that is that far off is no model of it.
+        // With such a large residual, the line is not a model of the path.
         let doubt = if off > 50.0 { ", so it is hardly a line" } else { "" };
         session.find(format!(
             "{}: a round trip takes {}, and its payload goes at {} MB/s; that line is off by up to {} \

@@ -1,4 +1,4 @@
-//! What each further guard between jobs costs.
+//! Measures the cost of each additional isolation mechanism ("guard") between jobs.
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -18,11 +18,11 @@ use super::{case, with};
 use crate::args::MeasuredArgs;
 use crate::exit::Failure;
 
-/// Far longer than any of them takes: what is measured is the watching.
+/// Far longer than any job takes: only the cost of supervision is measured.
 const LONG: Duration = Duration::from_secs(60);
 
-/// Round trips of empty jobs, job after job, behind one guard more each; and of jobs with payloads,
-/// whose inputs all workers can read, or one alone.
+/// Measures sequential round trips of empty jobs, with one additional guard per row, and of jobs
+/// with payloads whose inputs are readable by all workers or only by the job's own worker.
 pub(super) fn isolation(
     sizes: &[u64],
     asked: &MeasuredArgs,
@@ -33,7 +33,7 @@ pub(super) fn isolation(
         [] if !are_guards_asked_for(pools.of_processes()).contains(&true) => &[1 << 20, 8 << 20],
         sizes => sizes,
     };
-    // With the other transports a job has its inputs to itself in any case.
+    // With the other transports, each job has its own inputs anyway.
     let transports = pools.transports(&[Transport::Arena]);
     let has_inputs = pools.wants(Backend::Processes) && transports.contains(&Transport::Arena);
     let sizes = if has_inputs { sizes } else { &[] };
@@ -49,7 +49,7 @@ const FOR_ALL: &str = "inputs for all to read";
 const ITS_OWN: &str = "inputs of its own";
 const PLACEMENTS: [&str; 2] = ["copied", "in-place"];
 
-/// Jobs with a payload. The sandbox is left out: what it costs besides is in the other rows.
+/// Measures jobs with a payload. The sandbox is off, because other rows show its cost.
 fn inputs(pools: &Pools, bytes: u64, session: &mut BenchSession<'_>) {
     let mut variants = Vec::new();
     for workers in pools.workers(&[1]) {
@@ -94,7 +94,7 @@ fn inputs(pools: &Pools, bytes: u64, session: &mut BenchSession<'_>) {
     }
 }
 
-/// How many times as long the one takes as the other.
+/// How many times as long `one` takes as `other`, in words.
 fn ratio(one: &Cell, other: &Cell, seed: u64) -> String {
     let blocks = whole_blocks([one, other]);
     let times = AtWorkers { workers: 1, blocks: of_groups(other, blocks) };
@@ -118,14 +118,15 @@ fn empty(pools: &Pools, session: &mut BenchSession<'_>) {
     session.measure("isolation", &[Metric::us("round_trip")], variants);
 }
 
-/// Binding, time limit, memory limit, limit of processor time, sandbox.
+/// Which guards are configured: CPU binding, time limit, memory limit, processor time limit,
+/// sandbox.
 fn are_guards_asked_for(config: &PoolConfig) -> [bool; 5] {
     let PoolConfig { pin, timeout, memory_limit, cpu_limit, sandbox, .. } = config;
     [*pin, timeout.is_some(), memory_limit.is_some(), cpu_limit.is_some(), sandbox.is_some()]
 }
 
-/// The rows, and pools that have one guard each. Guards that the user asks for choose the
-/// rows, with the limits that were given.
+/// The rows of the table, each with a pool that has one guard. If the user configures guards, only
+/// those get a row, with the configured limits.
 fn guards(
     pools: &Pools,
     workers: usize,
@@ -156,7 +157,7 @@ fn guards(
         };
         let mut add = |guard: &str, builder| rows.push((format!("{who}{guard}"), backend, builder));
         add("", base());
-        // The same guards cost the same behind the other transports.
+        // With the other transports the same guards cost the same.
         if matches!(transport, Some(Transport::Inline | Transport::Shm)) {
             continue;
         }

@@ -1,4 +1,4 @@
-//! Round trips, job after job.
+//! Measures sequential round trips.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -15,11 +15,11 @@ use super::{case, spans, with, work};
 use crate::args::MeasuredArgs;
 use crate::exit::Failure;
 
-/// A pool to measure, and what it is called.
+/// A pool to measure, and its parameters.
 struct LatencyCandidate {
     pool: Started,
     name: Map<String, Value>,
-    /// Whether its payloads may lie where its workers see them.
+    /// Whether its payloads can lie in shared memory that its workers map.
     has_arena: bool,
 }
 
@@ -54,20 +54,21 @@ fn rivals(pools: &Pools) -> Vec<LatencyCandidate> {
     rivals
 }
 
-/// Round trips of one block: enough to fill this time, but not more than so many.
+/// Minimum duration of the round trips of one block, and their maximum number.
 const BLOCK: Duration = Duration::from_millis(20);
 const MOST: usize = 200;
-/// Jobs for so long are run before a block and not counted.
+/// Before each block, jobs run for this long without being measured.
 const WARM_UP: Duration = Duration::from_millis(10);
-/// How long a pool rests before each job that finds it asleep.
+/// How long a pool rests before each job of an idle variant.
 const REST: Duration = Duration::from_millis(10);
-/// Jobs of a block that do.
+/// Number of such jobs per block.
 const IDLE: usize = 5;
 
-/// Round trips and where their time went, job after job.
+/// Measures sequential round trips with their spans.
 pub(super) fn busy(pool: &Started, job: impl Fn() -> JobSpec) -> Result<Readings, String> {
     let pool = started(pool)?;
-    // After a rest the first jobs find caches cold, and often both sides on one core.
+    // After a rest, the first jobs find cold caches, and the caller and the worker are often on one
+    // core.
     let begin = Instant::now();
     while begin.elapsed() < WARM_UP {
         trip(pool, job())?;
@@ -95,7 +96,7 @@ fn spans_of(pool: &Pool, job: JobSpec) -> Result<(f64, Spans), String> {
     Ok((us, outcome.stamps.spans()))
 }
 
-/// Empty jobs and payloads.
+/// Runs the experiment "latency".
 pub(super) fn latency(
     sizes: &[u64],
     asked: &MeasuredArgs,
@@ -104,7 +105,7 @@ pub(super) fn latency(
     round_trips("latency", sizes, asked, session)
 }
 
-/// Payloads that are large.
+/// Runs the experiment "bandwidth".
 pub(super) fn bandwidth(
     sizes: &[u64],
     asked: &MeasuredArgs,
@@ -128,7 +129,7 @@ fn round_trips(
     Ok(())
 }
 
-/// A variant that tells its spans as well.
+/// A variant that also returns spans.
 fn variant<'a>(
     case: Map<String, Value>,
     run: impl FnMut() -> Result<Readings, String> + 'a,
@@ -144,7 +145,7 @@ fn empty(rivals: &[LatencyCandidate]) -> Vec<Variant<'_>> {
         variants.push(variant(with(name.clone(), about("busy")), move || busy(pool, job)));
         variants.push(variant(with(name.clone(), about("idle")), move || idle(pool)));
     }
-    // One side is the worker.
+    // One of the two threads plays the worker.
     let one = json!({"workers": 1});
     let floor =
         |what: &str, state| with(with(case(json!({"floor": what})), about(state)), one.clone());
@@ -157,7 +158,8 @@ fn empty(rivals: &[LatencyCandidate]) -> Vec<Variant<'_>> {
     variants
 }
 
-/// Memory of a payload, written once: pages that never were are all one page of zeros.
+/// A payload on the heap, written once, because all pages that were never written are the same zero
+/// page.
 pub(super) fn on_heap(bytes: u64) -> Result<Buffer, String> {
     let buffer = usize::try_from(bytes).ok().and_then(Buffer::try_zeroed);
     let mut buffer = buffer.ok_or_else(|| no_memory(bytes))?;
@@ -165,7 +167,7 @@ pub(super) fn on_heap(bytes: u64) -> Result<Buffer, String> {
     Ok(buffer)
 }
 
-/// The same where workers see it.
+/// The same in shared memory that the workers map.
 pub(super) fn in_arena(pool: &Started, bytes: u64) -> Result<Bytes, String> {
     let len = usize::try_from(bytes).map_err(|_| no_memory(bytes))?;
     let mut buffer = started(pool)?.alloc(len).ok_or_else(|| no_memory(bytes))?;

@@ -58,7 +58,7 @@ pub(crate) fn run(args: &BenchArgs, registry: Registry) -> Result<Exit, Failure>
     pools.check(&args.experiment)?;
     let results = Results::open(report.output.output.as_deref(), report.trace.as_slice())?;
     let mut results = exports::make_room(&report.exports.export, report.format, results)?;
-    // The load of the machine is read before the measurement adds to it.
+    // Read the load of the machine before the measurement adds to it.
     let host = Host::read();
     let warnings = verdict::warnings();
     for warning in &warnings {
@@ -67,7 +67,7 @@ pub(crate) fn run(args: &BenchArgs, registry: Registry) -> Result<Exit, Failure>
     let mut session = BenchSession::new(common, budget, registry, Flag::watch()?);
     session.config = pools.config();
     if let Err(failure) = measure(&args.experiment, &mut session) {
-        // What had been measured by then is worth more than a tidy end.
+        // Results measured before the failure are worth more than a clean exit.
         if session.cells.iter().all(|cell| cell.n == 0) {
             return Err(failure);
         }
@@ -99,7 +99,7 @@ fn measure(experiment: &Experiment, session: &mut BenchSession<'_>) -> Result<()
     Ok(())
 }
 
-/// `run` and `batch` have these, so somebody may try.
+/// Rejects `--journal` and `--resume`, which users may know from `run` and `batch`.
 fn refuse_meaningless(args: &MeaninglessArgs) -> Result<(), Failure> {
     let flag = match (&args.journal, args.resume) {
         (Some(_), _) => "--journal",
@@ -112,7 +112,7 @@ fn refuse_meaningless(args: &MeaninglessArgs) -> Result<(), Failure> {
     )))
 }
 
-/// Writes what there is, also after an interrupt.
+/// Writes the results, also after an interrupt.
 fn finish(
     host: &Host,
     warnings: Vec<String>,

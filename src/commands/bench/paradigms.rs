@@ -1,4 +1,5 @@
-//! The course measured: who is fast when work waits, when it computes, and when it does both.
+//! Measures the examples of the course: which backend is fast for work that waits, work that
+//! computes, and work that does both.
 
 use std::time::Duration;
 
@@ -14,14 +15,14 @@ use super::{case, expectations, timeline, with, work};
 use crate::args::ParadigmsArgs;
 use crate::exit::Failure;
 
-/// What the jobs of a work do.
+/// Kind of work that the jobs do.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// "Concurrent burgers": many orders that mostly wait, few cooks.
+    /// "Concurrent burgers": many orders that mostly wait, and few cooks.
     Waiting,
     /// "Cleaning a big house": there is always something to do.
     Computing,
-    /// "Parallel burgers": the cashier is the cook, who waits and computes for each order.
+    /// "Parallel burgers": the cashier is also the cook, who waits and computes for each order.
     Mixed,
 }
 
@@ -35,14 +36,14 @@ impl Kind {
     }
 }
 
-/// Jobs that every backend does.
+/// A workload that runs on every backend.
 pub(super) struct Work {
     pub(super) kind: Kind,
-    /// "wait", "blur", "wait+blur".
+    /// Name of the kernel: "wait", "blur", "wait+blur".
     pub(super) kernel: String,
-    /// They take turns: the jobs of one order.
+    /// The jobs of one order, in turn.
     pub(super) jobs: Vec<JobSpec>,
-    /// How many orders.
+    /// Number of orders.
     pub(super) orders: usize,
     /// How long each order waits.
     pub(super) wait: Duration,
@@ -57,15 +58,14 @@ impl Work {
         self.jobs[number % self.jobs.len()].clone()
     }
 
-    /// Jobs of so many orders.
+    /// Number of jobs of this many orders.
     pub(super) fn jobs_of(&self, orders: usize) -> usize {
         orders * self.jobs.len()
     }
 }
 
-/// All works. An order of the mixed work is two jobs, one that waits and one that computes;
-/// which of them comes first is left to the backend, as with a pan on the fire while the
-/// cook chops.
+/// All workloads. An order of the mixed workload is two jobs, one that waits and one that computes.
+/// The backend decides which runs first, as a cook chops while a pan is on the fire.
 fn works(args: &ParadigmsArgs, registry: &Registry) -> Result<Vec<Work>, Failure> {
     let job = |kernel: &str| work::job(registry, kernel, &[], None, args.common.plan.seed);
     let waits = || JobSpec::new("wait").param("us", micros(args.wait) as i64);
@@ -98,7 +98,7 @@ fn works(args: &ParadigmsArgs, registry: &Registry) -> Result<Vec<Work>, Failure
     Ok(works)
 }
 
-/// The same orders under every backend and number of workers, and what that teaches.
+/// Runs the same orders on every backend and number of workers, and derives the lessons.
 pub(super) fn paradigms(
     args: &ParadigmsArgs,
     session: &mut BenchSession<'_>,
@@ -109,7 +109,7 @@ pub(super) fn paradigms(
     for work in works.iter().filter(|work| work.kind == Kind::Computing) {
         work::try_out(&sync, &work.job(0))?;
     }
-    // What others are held against comes first.
+    // The reference comes first.
     let mut pools = vec![ParadigmCandidate::new(&asked, Backend::Sync, 1, Ok(sync))];
     let others = asked.backends(Backend::ALL).into_iter();
     let others: Vec<Backend> = others.filter(|backend| *backend != Backend::Sync).collect();
@@ -128,7 +128,7 @@ pub(super) fn paradigms(
         expectations::draw(work, &cells, session);
     }
     drop(pools);
-    // Pictures: not more of one kind of work than of another.
+    // Draw timelines: one workload per kind of work.
     let mut seen = Vec::new();
     for work in works {
         if seen.contains(&work.kind) {
@@ -153,13 +153,13 @@ pub(super) fn paradigms(
     Ok(())
 }
 
-/// As many workers as there are cores, of the numbers that were asked for.
+/// The largest requested number of workers that does not exceed the number of cores.
 fn lanes(counts: &[usize]) -> usize {
     let fitting = counts.iter().filter(|&&workers| workers <= work::usable());
     fitting.max().or(counts.first()).copied().unwrap_or(1)
 }
 
-/// A pool that takes part, and what it is called.
+/// A pool to measure, and its parameters.
 struct ParadigmCandidate {
     pool: Started,
     name: Map<String, Value>,
@@ -171,14 +171,14 @@ impl ParadigmCandidate {
     }
 }
 
-/// All orders on a pool that is there, and awake.
+/// Runs all orders on a running pool that has been warmed up.
 fn variant<'a>(work: &'a Work, candidate: &'a ParadigmCandidate) -> Variant<'a> {
     let name = with(work.case(), Value::Object(candidate.name.clone()));
     let mut is_warm = false;
     Variant::new(name, move || {
         let pool = started(&candidate.pool)?;
         if !is_warm {
-            // The first orders find memory that is not there yet.
+            // The first orders find memory that is not mapped yet.
             work::run(pool, work.jobs_of(work.orders), |number| work.job(number))?;
             is_warm = true;
         }

@@ -1,4 +1,4 @@
-//! The pools that are measured: what the user asked for of them, and what they are called.
+//! The pools to measure: the user's settings for them, and their names in the result.
 
 use std::sync::Arc;
 
@@ -11,20 +11,20 @@ use crate::args::{Experiment, MeasuredArgs};
 use crate::config;
 use crate::exit::Failure;
 
-/// What the user asked for.
+/// The user's settings.
 #[derive(Clone)]
 pub(super) struct Pools {
     asked: MeasuredArgs,
     registry: Arc<Registry>,
-    /// A pool of worker processes as asked for.
+    /// Settings of a pool of worker processes.
     processes: PoolConfig,
-    /// What of it has no key of its own in a case: `--timeout 5s`.
+    /// Settings that have no key of their own in a case, as text: `--timeout 5s`.
     options: Vec<String>,
     process_options: Vec<String>,
 }
 
 impl Pools {
-    /// Whatever no pool can have is refused here, before anything is measured.
+    /// Rejects settings that no pool supports, before anything is measured.
     pub(super) fn new(asked: &MeasuredArgs, registry: &Arc<Registry>) -> Result<Self, Failure> {
         let own = &asked.processes;
         let lane = &asked.lane;
@@ -53,7 +53,7 @@ impl Pools {
         let guards = config::given(&own.guards).into_iter();
         let process_options = guards
             .map(|(flag, value)| match flag {
-                // Its value is optional, so it belongs to it only so.
+                // The value of `--sandbox` is optional, so it must be attached with `=`.
                 "--sandbox" => format!("{flag}={value}"),
                 _ => format!("{flag} {value}"),
             })
@@ -62,13 +62,13 @@ impl Pools {
         Ok(Self { asked, registry, processes, options, process_options })
     }
 
-    /// Those that an experiment measures.
+    /// The backends that an experiment measures: the user's, or `all`.
     pub(super) fn backends(&self, all: &[Backend]) -> Vec<Backend> {
         let of = if self.asked.backend.is_empty() { all } else { &self.asked.backend };
         distinct(of)
     }
 
-    /// Whether it is measured where an experiment compares it.
+    /// Whether an experiment that compares this backend should measure it.
     pub(super) fn wants(&self, backend: Backend) -> bool {
         self.asked.backend.is_empty() || self.asked.backend.contains(&backend)
     }
@@ -92,13 +92,13 @@ impl Pools {
         distinct(if of.is_empty() { all } else { of })
     }
 
-    /// What pools of worker processes are made of.
+    /// Settings of pools of worker processes.
     pub(super) fn of_processes(&self) -> &PoolConfig {
         &self.processes
     }
 
-    /// A pool as it was asked for. Other backends than `processes` have no more of it than
-    /// binding and the time limit, and `sync` is the thread that calls.
+    /// A pool with the user's settings. Backends other than `processes` support only CPU binding
+    /// and the time limit; `sync` runs on the calling thread and supports only the time limit.
     pub(super) fn builder(&self, backend: Backend, workers: usize) -> PoolBuilder {
         let base = match backend {
             Backend::Processes => self.processes.clone(),
@@ -112,7 +112,7 @@ impl Pools {
         Pool::builder().config(config).registry(Arc::clone(&self.registry))
     }
 
-    /// What a pool is called: its backend, and what was set of it.
+    /// The parameters that identify a pool: its backend, and the settings that the user changed.
     pub(super) fn case(&self, backend: Backend) -> Map<String, Value> {
         let mut name = case(json!({"backend": backend.name()}));
         let is_pin = |option: &&String| option.as_str() == "--pin";
@@ -142,7 +142,7 @@ impl Pools {
         name
     }
 
-    /// All that was asked for, for the result.
+    /// All settings of the user, for the result.
     pub(super) fn config(&self) -> Map<String, Value> {
         let own = &self.asked.processes;
         let mut config = Map::new();
@@ -161,8 +161,8 @@ impl Pools {
         config
     }
 
-    /// Refuses what the experiment cannot do: silence would let people believe that it had
-    /// an effect.
+    /// Rejects settings that the experiment does not support. If they were ignored silently, users
+    /// would believe that they had an effect.
     pub(super) fn check(&self, experiment: &Experiment) -> Result<(), Failure> {
         let own = &self.asked.processes;
         let (name, backends) = measured(experiment);
@@ -204,7 +204,7 @@ impl Pools {
     }
 }
 
-/// The backends that an experiment can measure.
+/// Name of the experiment, and the backends that it can measure.
 pub(super) fn measured(experiment: &Experiment) -> (&'static str, &'static [Backend]) {
     let with_workers: &[Backend] = &[Backend::Threads, Backend::ThreadsGil, Backend::Processes];
     match experiment {

@@ -1,4 +1,4 @@
-//! What more workers are worth.
+//! Measures the speedup with more workers.
 
 use brigade_exec::{Backend, PoolBuilder};
 use brigade_measure::experiment::{Cell, Metric, Readings, Variant};
@@ -37,7 +37,8 @@ fn jobs_of(mode: ScalingMode, jobs: usize, workers: usize) -> usize {
     }
 }
 
-/// The same jobs, and as many jobs for each, by backend and number of workers.
+/// Runs the same jobs (strong scaling), and as many jobs per worker (weak scaling), by backend and
+/// number of workers.
 pub(super) fn scaling(args: &ScalingArgs, session: &mut BenchSession<'_>) -> Result<(), Failure> {
     let pools = session.pools(&args.common.pool)?;
     let registry = &session.registry;
@@ -46,7 +47,7 @@ pub(super) fn scaling(args: &ScalingArgs, session: &mut BenchSession<'_>) -> Res
     let usable = work::usable();
     let counts = pools.workers(&(1..=2 * usable).collect::<Vec<_>>());
     let backends = pools.backends(&[Backend::Threads, Backend::Processes]);
-    // What speedup is against.
+    // The reference of the speedup.
     let mut lanes = vec![(Backend::Sync, 1)];
     for &backend in backends.iter().filter(|backend| **backend != Backend::Sync) {
         let counts = if work::has_workers(backend) { &counts[..] } else { &[1] };
@@ -90,10 +91,10 @@ fn about(args: &ScalingArgs, mode: ScalingMode) -> Map<String, Value> {
     case(json!({"kernel": args.kernel, "mode": name(mode)}))
 }
 
-/// A fresh pool for each turn, which tells what starting it and its memory come to. The same
-/// jobs go through it once before they count: what is done first finds cold caches and pages
-/// that are not there yet. After that all reuse the memory of results: a worker process its slabs,
-/// threads and plain code what the allocator kept when the caller dropped them.
+/// Runs one turn in a fresh pool, so that its start-up time and memory can be measured. The same
+/// jobs first run once without being measured, because the first jobs find cold caches and unmapped
+/// pages. After that, every backend reuses the memory of results: a worker process reuses its
+/// slabs; threads and plain code reuse what the allocator kept when the caller dropped the results.
 fn turn(builder: PoolBuilder, jobs: usize, job: &JobSpec) -> Result<Readings, String> {
     let life = work::live(builder, jobs, jobs, |_| job.clone(), &mut |_| {})?;
     let (wall, startup) = (work::wall(&life.outcomes) as f64, life.startup.as_nanos() as f64);
@@ -109,7 +110,7 @@ fn turn(builder: PoolBuilder, jobs: usize, job: &JobSpec) -> Result<Readings, St
     Ok(readings.map(|reading| vec![reading]).to_vec())
 }
 
-/// The models of one backend.
+/// Fits the models of one backend.
 fn conclude(
     args: &ScalingArgs,
     mode: ScalingMode,
@@ -160,8 +161,8 @@ fn conclude(
                 session.find(said_of_fit(&who, &usl));
             }
         }
-        // Amdahl's law and the universal one are about work that does not grow with the
-        // workers; of work that does, Gustafson's share says what there is to say.
+        // Amdahl's law and the Universal Scalability Law apply to a fixed amount of work. For work
+        // that grows with the number of workers, Gustafson's serial share is the complete answer.
         ScalingMode::Weak => {
             let model = models::scaled_speedup(&reference, &times, seed);
             let speedup = session.conclude(model, Model::ScaledSpeedup, case);

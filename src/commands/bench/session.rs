@@ -1,5 +1,5 @@
-//! One invocation of `bench`: what was asked for, what is left of the budget, and what
-//! has been measured so far.
+//! State of one invocation of `bench`: the user's settings, the remaining budget, and the results
+//! so far.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -19,38 +19,38 @@ use crate::console::{self, Progress};
 use crate::exit::Failure;
 use crate::signals::Flag;
 
-/// How often each variant takes its turn if neither `--blocks` nor `--budget` says.
+/// Number of blocks if neither `--blocks` nor `--budget` is given.
 const BLOCKS: usize = 15;
-/// So often at most with a budget alone.
+/// Maximum number of blocks if only a budget is given.
 const MOST_BLOCKS: usize = 10_000;
 
 pub(super) struct BenchSession<'a> {
     pub(super) common: &'a CommonArgs,
     pub(super) registry: Arc<Registry>,
-    /// Whether the user wants it to end.
+    /// Whether the user has interrupted it.
     pub(super) signal: Flag,
     begin: Instant,
-    /// How long all of it may take.
+    /// Time budget of the whole invocation.
     budget: Option<Duration>,
-    /// When the experiment in hand is to be over.
+    /// When the current experiment should end.
     end: Option<Instant>,
-    /// What was asked for of the pools that are measured.
+    /// The user's settings of the measured pools.
     pub(super) config: Map<String, Value>,
-    /// Measurements that the experiment in hand still has to make.
+    /// Number of measurements that the current experiment still has to make.
     ahead: usize,
-    /// Whether an experiment could not be made while others could.
+    /// Whether an experiment failed while others succeeded.
     pub(super) failed: bool,
     pub(super) cells: Vec<Cell>,
     pub(super) blocks: Vec<Block>,
     pub(super) models: Vec<Value>,
     pub(super) findings: Vec<String>,
-    /// Why models are missing: told after what there is to say.
+    /// Why models are missing: printed after the findings.
     pub(super) refusals: Vec<String>,
     pub(super) timelines: Vec<Value>,
 }
 
 impl<'a> BenchSession<'a> {
-    /// `budget` is what `common` says, or what there is without it.
+    /// `budget` is the budget in `common`, or the default if there is none.
     pub(super) fn new(
         common: &'a CommonArgs,
         budget: Option<Duration>,
@@ -85,13 +85,12 @@ impl<'a> BenchSession<'a> {
         self.signal.is_set()
     }
 
-    /// An experiment begins that makes so many measurements: they share what is left
-    /// of the budget.
+    /// Announces an experiment with this many measurements. They share the remaining budget.
     pub(super) fn expect(&mut self, measurements: usize) {
         self.ahead = measurements.max(1);
     }
 
-    /// Does something in a share of what is left of the budget.
+    /// Runs a closure with a share of the remaining budget.
     pub(super) fn with_share<T>(&mut self, share: f64, run: impl FnOnce(&mut Self) -> T) -> T {
         let all = self.end;
         let now = Instant::now();
@@ -102,7 +101,7 @@ impl<'a> BenchSession<'a> {
         done
     }
 
-    /// Keeps a model of what was measured, or why there is none.
+    /// Stores a fitted model, or the reason why there is none.
     pub(super) fn conclude<T: Clone>(
         &mut self,
         model: Result<T, Refused>,
@@ -120,12 +119,13 @@ impl<'a> BenchSession<'a> {
             }
         };
         let entry = Entry { model: kept, case: super::case(case) };
-        // Numbers, texts and lists: there is nothing in it that JSON has no form for.
+        // This cannot fail: the entry contains only numbers, texts and lists, which JSON can
+        // represent.
         self.models.push(serde_json::to_value(entry).unwrap_or_default());
         found
     }
 
-    /// Says so if it took longer than it was to.
+    /// Adds a finding if the invocation exceeded its budget.
     pub(super) fn admit_overtime(&mut self) {
         let took = self.begin.elapsed();
         if let Some(budget) = self.budget.filter(|budget| took > budget.mul_f64(1.1)) {
@@ -136,12 +136,12 @@ impl<'a> BenchSession<'a> {
         }
     }
 
-    /// Keeps a sentence, once.
+    /// Adds a finding, unless it is already there.
     pub(super) fn find(&mut self, sentence: String) {
         self.find_at(self.findings.len(), sentence);
     }
 
-    /// The same of what is read first: it is not as expected.
+    /// Adds a finding at the front, for unexpected results.
     pub(super) fn find_first(&mut self, sentence: String) {
         self.find_at(0, sentence);
     }
@@ -152,7 +152,7 @@ impl<'a> BenchSession<'a> {
         }
     }
 
-    /// Runs the variants in blocks and keeps what they measured. Returns the new cells.
+    /// Runs the variants in blocks and stores their results. Returns the new cells.
     pub(super) fn measure(
         &mut self,
         experiment: &str,
@@ -199,10 +199,11 @@ impl<'a> BenchSession<'a> {
     }
 }
 
-/// Turns of which one can tell how long the others will take: variants differ.
+/// Number of turns that suffice to forecast the duration of the others. One is not enough, because
+/// variants differ.
 const ENOUGH: usize = 4;
 
-/// How long the first turn of all variants will take, which no budget cuts short.
+/// Forecasts how long the first turn of all variants will take. No budget cuts it short.
 struct Forecast<'a> {
     experiment: &'a str,
     variants: usize,
@@ -215,11 +216,11 @@ impl<'a> Forecast<'a> {
         Self { experiment, variants, budget, begin: Instant::now() }
     }
 
-    /// What to say after so many turns, in random order, once: if there is not time enough for
-    /// one of each.
+    /// Returns a warning, at most once, if the remaining time does not suffice for one turn of each
+    /// variant. `turns` turns, in random order, have taken `took`.
     fn after(&mut self, turns: usize, took: Duration) -> Option<String> {
         let budget = self.budget.filter(|_| turns >= ENOUGH.min(self.variants))?;
-        // Either it is said now, or what comes later is no first turn.
+        // After the first turn of every variant, the warning is no longer useful.
         if turns > self.variants {
             self.budget = None;
             return None;
@@ -242,32 +243,31 @@ fn in_words(time: Duration) -> String {
     brigade_report::units::time(time.as_nanos() as u64)
 }
 
-/// A pool, or why there is none. A variant tells it when its turn comes, so that what could
-/// not be started hides no other.
+/// A pool, or the reason why it did not start. A variant reports the reason at its first turn, so a
+/// pool that cannot start does not prevent the other variants from running.
 pub(super) type Started = Result<Pool, String>;
 
 pub(super) fn start(builder: PoolBuilder) -> Started {
     builder.build().map_err(|error| Failure::from(error).message)
 }
 
-/// The pool of a variant.
 pub(super) fn started(pool: &Started) -> Result<&Pool, String> {
     pool.as_ref().map_err(Clone::clone)
 }
 
-/// Microseconds until a job has come back, and what came back.
+/// Submits a job and waits for it. Returns the time in microseconds and the outcome.
 pub(super) fn trip(pool: &Pool, job: JobSpec) -> Result<(f64, Outcome), String> {
     let begin = Instant::now();
     let outcome = pool.submit(job).map_err(|error| error.to_string())?.wait();
     let us = micros(begin.elapsed());
-    // A time of a job that failed is no time.
+    // The time of a failed job is meaningless.
     match outcome.status() {
         Status::Ok => Ok((us, outcome)),
         _ => Err(outcome.result.err().map_or_else(String::new, |error| error.to_string())),
     }
 }
 
-/// Microseconds until a job has come back.
+/// Submits a job, waits for it, and returns the time in microseconds.
 pub(super) fn round_trip(pool: &Pool, job: JobSpec) -> Result<f64, String> {
     Ok(trip(pool, job)?.0)
 }

@@ -1,10 +1,11 @@
-//! Where the time of a round trip goes: the mean span of a block's jobs, beside their total.
+//! How the time of a round trip is spent: the mean of each span over a block's jobs, next to the
+//! round trip itself.
 
 use brigade_measure::experiment::{Cell, Metric, Readings};
 use brigade_proto::{Span, Spans};
 
-/// The metrics of a variant that tells [`readings`]. What has no spans, as a floor, tells the
-/// first only.
+/// The metrics of a variant that returns [`readings`]. A variant without spans, such as a floor,
+/// returns only the first metric.
 pub(super) const METRICS: [Metric; 8] = [
     Metric::us("round_trip"),
     Metric::us("queue"),
@@ -16,7 +17,7 @@ pub(super) const METRICS: [Metric; 8] = [
     Metric::us("collect"),
 ];
 
-/// The round trips of one block, and the mean of each span.
+/// The round trips of one block, and the mean of each span over them.
 pub(super) fn readings(trips: &[(f64, Spans)]) -> Readings {
     let mut readings = vec![trips.iter().map(|(us, _)| *us).collect::<Vec<_>>()];
     readings.extend(Span::ALL.iter().map(|&span| {
@@ -26,9 +27,9 @@ pub(super) fn readings(trips: &[(f64, Spans)]) -> Readings {
     readings
 }
 
-/// A cell as it is kept. Of a span that is how long it is, without the means of which that
-/// was made: `compare` judges the round trip that they are parts of, once, and by raw samples.
-/// None of what has no spans.
+/// Reduces a cell to what the result keeps. A span keeps its summary but not the block means that
+/// it was computed from, so `compare` does not judge it: `compare` judges the round trip, of which
+/// the spans are parts, from raw samples. A span without values is dropped (`None`).
 pub(super) fn kept(cell: Cell) -> Option<Cell> {
     let is_span = Span::ALL.iter().any(|span| span.name() == cell.metric);
     match is_span {

@@ -1,4 +1,4 @@
-//! How long until workers are there.
+//! Measures how long it takes to start workers.
 
 use std::time::Instant;
 
@@ -16,16 +16,17 @@ use crate::exit::Failure;
 
 const METHODS: [StartMethod; 2] = [StartMethod::Spawn, StartMethod::Forkserver];
 
-/// What is measured of a start.
+/// The event at which the measurement of a start ends.
 #[derive(Clone, Copy)]
 pub(super) enum Until {
     Ready,
     FirstResult,
-    /// A first result, and nothing is left of the pool.
+    /// A first result, and the pool has ended.
     Ended,
 }
 
-/// Ready, first result, its end, and what a worker costs that takes the place of another.
+/// Measures the time until the pool is ready, until the first result and until its end, and the
+/// cost of a replacement worker.
 pub(super) fn startup(asked: &MeasuredArgs, session: &mut BenchSession<'_>) -> Result<(), Failure> {
     let pools = &session.pools(asked)?;
     let server = &ForkServer::start_with(&pools.of_processes().environment)
@@ -38,7 +39,7 @@ pub(super) fn startup(asked: &MeasuredArgs, session: &mut BenchSession<'_>) -> R
         for workers in pools.workers(&[1, 2]) {
             let about = json!({"workers": workers});
             let backends = pools.backends(&[Backend::Threads, Backend::Processes]).into_iter();
-            // Of `all`, others may have been asked for.
+            // `bench all` may pass backends that have no start-up to measure.
             for backend in backends.filter(|backend| work::has_workers(*backend)) {
                 let name = with(pools.case(backend), about.clone());
                 if backend != Backend::Processes {
@@ -50,7 +51,8 @@ pub(super) fn startup(asked: &MeasuredArgs, session: &mut BenchSession<'_>) -> R
                     let name = with(name.clone(), json!({"start_method": method.name()}));
                     let builder = move || Ok(pools.builder(backend, workers).start_method(method));
                     variants.push(start_variant(name.clone(), builder, until));
-                    // What runs already is this executable, whatever the workers are to be.
+                    // The running fork server uses this executable, so it cannot start workers of
+                    // another program.
                     let is_own = pools.of_processes().worker_program.is_none();
                     if method == StartMethod::Forkserver && is_own {
                         let name = with(name, json!({"template": "already running"}));
@@ -78,15 +80,15 @@ fn empty_programs(count: usize) -> Result<Vec<f64>, String> {
     Ok(vec![us])
 }
 
-/// A pool whose worker serves one job: the round trip of a job is then what a worker
-/// costs from its start, in a pool that runs, to its end.
+/// Measures a pool in which each worker serves one job. The round trip of a job is then the cost of
+/// a worker, from its start in a running pool to its end.
 fn replacements(pools: &Pools) -> Vec<Variant<'_>> {
     const JOBS: usize = 10;
     let mut variants = Vec::new();
     for method in pools.start_methods(&METHODS) {
         let about = json!({"start_method": method.name(), "workers": 1});
-        // A pool of its own: one that stayed would start its next worker while the next
-        // variant is measured.
+        // Each turn uses a pool of its own. A pool that stayed alive would start its next worker
+        // while the next variant is measured.
         let run = move || {
             let builder = pools.builder(Backend::Processes, 1).start_method(method);
             let pool = start(builder.max_jobs_per_worker(Some(1)));

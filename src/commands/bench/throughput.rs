@@ -1,4 +1,4 @@
-//! Many jobs at once: what one takes when the next is there already.
+//! Measures the time per job when many jobs are in flight.
 
 use std::collections::VecDeque;
 use std::time::Instant;
@@ -14,14 +14,14 @@ use super::{with, work};
 use crate::args::ThroughputArgs;
 use crate::exit::Failure;
 
-/// How jobs are handed over.
+/// How jobs are submitted.
 #[derive(Clone, Copy)]
 enum Mode {
     OneByOne,
     Map,
 }
 
-/// Microseconds per job, for each backend, number of workers and depth.
+/// Measures the time per job in microseconds, by backend, number of workers and depth.
 pub(super) fn throughput(
     args: &ThroughputArgs,
     session: &mut BenchSession<'_>,
@@ -29,7 +29,7 @@ pub(super) fn throughput(
     let pools = session.pools(&args.common.pool)?;
     let registry = &session.registry;
     let job = work::job(registry, &args.kernel, &args.params, args.size, args.common.plan.seed)?;
-    // A job that fails is refused before anything is measured.
+    // Reject a job that fails before anything is measured.
     work::try_out(&pools.builder(Backend::Sync, 1).build()?, &job)?;
     let wanted = args.time.as_secs_f64() * 1e6;
     let mut variants = Vec::new();
@@ -45,8 +45,8 @@ pub(super) fn throughput(
             let ready = start(builder).and_then(|pool| Ok((in_place(&job, &pool)?, pool)));
             let run = move || {
                 let (job, pool) = ready.as_ref().map_err(Clone::clone)?;
-                // As many as take the time that was asked for, which a few do not tell:
-                // jobs are faster when there are many.
+                // Run as many jobs as fill the requested time. A few jobs cannot predict that
+                // number, because jobs are faster when there are many.
                 let mut count = 8;
                 loop {
                     let us = batch(pool, job, count, mode)?;
@@ -64,7 +64,7 @@ pub(super) fn throughput(
     Ok(())
 }
 
-/// Backends, workers and, of worker processes, depths.
+/// Combinations of backend and number of workers, and for worker processes also the depth.
 fn lanes(pools: &Pools) -> Vec<(Backend, usize, Option<usize>)> {
     let backends = pools.backends(&[Backend::Sync, Backend::Threads, Backend::Processes]);
     let (many, alone): (Vec<_>, Vec<_>) =
@@ -84,7 +84,7 @@ fn lanes(pools: &Pools) -> Vec<(Backend, usize, Option<usize>)> {
     lanes
 }
 
-/// The job with its inputs where a worker of the pool reads them: as a thread does.
+/// The job with its inputs in memory that the pool's workers can read directly, as threads can.
 fn in_place(job: &JobSpec, pool: &Pool) -> Result<JobSpec, String> {
     let mut placed = job.clone();
     for source in &mut placed.inputs {
@@ -98,7 +98,7 @@ fn in_place(job: &JobSpec, pool: &Pool) -> Result<JobSpec, String> {
     Ok(placed)
 }
 
-/// Microseconds per job, of so many.
+/// Time per job in microseconds of `count` jobs.
 fn batch(pool: &Pool, job: &JobSpec, count: usize, mode: Mode) -> Result<f64, String> {
     let is_good = |outcome: &Outcome| outcome.status() == Status::Ok;
     let begin = Instant::now();

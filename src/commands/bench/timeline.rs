@@ -1,4 +1,4 @@
-//! Who did what when, of one short run.
+//! Draws the timeline of one short run: what each worker did at which time.
 
 use brigade_exec::{Backend, PoolBuilder};
 use brigade_measure::{clock, memory};
@@ -8,10 +8,11 @@ use serde_json::{Value, json};
 use super::paradigms::{Kind, Work};
 use super::work::{self, Life};
 
-/// Orders that a picture has room for.
+/// Maximum number of orders in a picture.
 const ORDERS: usize = 12;
 
-/// One phase of a lane, in nanoseconds from the pool's beginning.
+/// One phase of a worker: name, start, end and label. Times are in nanoseconds from the creation of
+/// the pool.
 type Phase = (&'static str, Nanos, Nanos, String);
 
 /// Runs a few orders on a pool of their own, from its start to its end.
@@ -35,7 +36,7 @@ pub(super) fn draw(
     };
     let us = |ns: Nanos| ns as f64 / 1e3;
     let lanes = life.reports.iter().map(|report| {
-        // Their numbers are those in which they were submitted.
+        // Jobs are numbered in the order of submission.
         let own = life.outcomes.iter().enumerate();
         let own = own.filter(|(_, outcome)| outcome.worker == Some(report.worker));
         let own: Vec<(usize, &Outcome)> = own.collect();
@@ -55,10 +56,10 @@ pub(super) fn draw(
     }))
 }
 
-/// Resident memory, read when a job had come back.
+/// Resident memory, read when a job had been collected.
 struct Sample {
     at: Nanos,
-    /// `None` is this process, in which other backends than `processes` compute.
+    /// `None` for this process, which does the computing on all backends except `processes`.
     worker: Option<u32>,
     bytes: u64,
 }
@@ -71,7 +72,8 @@ impl Sample {
     }
 }
 
-/// How many jobs waited and how many were with workers, wherever that changes, and memory.
+/// Counters over time: jobs in the queue, jobs in flight, and memory. Job counters have a point
+/// wherever they change.
 fn counters(life: &Life, memory: &[Sample]) -> Vec<Value> {
     let us = |at: Nanos| at.saturating_sub(life.begin) as f64 / 1e3;
     let stamps = || life.outcomes.iter().map(|outcome| &outcome.stamps);
@@ -101,7 +103,7 @@ fn counters(life: &Life, memory: &[Sample]) -> Vec<Value> {
     counters
 }
 
-/// A count after each instant at which it changed.
+/// The value of a counter after each instant at which it changed.
 fn steps(mut changes: Vec<(Nanos, i64)>) -> Vec<(Nanos, i64)> {
     changes.sort_unstable();
     let mut steps: Vec<(Nanos, i64)> = Vec::new();
@@ -116,8 +118,8 @@ fn steps(mut changes: Vec<(Nanos, i64)>) -> Vec<(Nanos, i64)> {
     steps
 }
 
-/// The phases of one lane, which leave no gap from the pool's beginning to its end. On an
-/// event loop those that wait overlap.
+/// The phases of one worker. They leave no gap from the creation of the pool to its end. On an
+/// event loop, phases of waiting jobs overlap.
 fn phases(
     life: &Life,
     ready: Nanos,
@@ -129,7 +131,7 @@ fn phases(
     jobs.sort_by_key(|(_, outcome)| outcome.stamps.called);
     let ready = ready.min(end);
     let mut phases: Vec<Phase> = vec![("startup", 0, ready, String::new())];
-    // Everything before is accounted for.
+    // The time before this instant is accounted for.
     let mut known = ready;
     for (number, outcome) in jobs {
         let stamps = &outcome.stamps;
@@ -145,14 +147,14 @@ fn phases(
             phases.push(("communication", assigned, called, label.clone()));
         }
         phases.push((kind(number), called, returned, label.clone()));
-        // While others wait it is not the reply that takes the time.
+        // Time in which other jobs were in progress is not attributed to the reply.
         let from = returned.max(known);
         if published > from {
             phases.push(("communication", from, published, label));
         }
         known = known.max(published);
     }
-    // Then the pool is told to end, all lanes at once.
+    // Then the pool is closed, for all workers at once.
     let collected = life.outcomes.iter().map(|outcome| outcome.stamps.collected);
     let last = at(collected.max().unwrap_or(0)).max(known);
     if last > known {

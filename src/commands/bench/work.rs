@@ -1,4 +1,4 @@
-//! Jobs that go together, and what a pool makes of them.
+//! Runs groups of jobs on a pool, and the figures derived from them.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -13,22 +13,23 @@ use brigade_sys::usage;
 
 use crate::exit::Failure;
 
-/// Jobs that are in flight at most: enough for every worker, few enough for the memory
-/// that their results take.
+/// Maximum number of jobs in flight: enough for every worker, and few enough for the memory of
+/// their results.
 const WINDOW: usize = 64;
 
-/// How many jobs of a pool are in flight before the first result is taken and dropped.
+/// Maximum number of jobs of a pool that are in flight before the oldest result is collected and
+/// dropped.
 ///
-/// On the thread that submits, a job is over when it has been submitted, and a loop of plain code
-/// drops its result before the next one. To keep the results until all jobs are over, as must be
-/// done where others compute meanwhile, would give each job of the baseline memory of its own:
-/// cold, and at first not there.
+/// With the sync backend, a job has finished when `submit` returns, and a plain loop drops its
+/// result before the next job. If the results were kept until all jobs have finished, as is
+/// necessary where other workers compute meanwhile, each job of this baseline would get memory of
+/// its own: cold in the cache, and at first not even mapped.
 pub(super) fn window(pool: &Pool) -> usize {
     if pool.config().backend == Backend::Sync { 1 } else { WINDOW }
 }
 
-/// A job of a kernel on synthetic inputs. They lie on the heap, as those of a caller do
-/// who knows nothing of arenas: what it takes to hand them over is part of the figure.
+/// Creates a job of a kernel on synthetic inputs. The inputs lie on the heap, like those of a
+/// caller that does not use an arena, so the cost of handing them over is part of the measurement.
 pub(super) fn job(
     registry: &Registry,
     kernel: &str,
@@ -59,25 +60,25 @@ pub(super) fn job(
     Ok(job)
 }
 
-/// Cores that this process may use.
+/// Number of cores that this process may use.
 pub(super) fn usable() -> usize {
     PoolConfig::default().workers
 }
 
-/// Whether a backend has as many workers as it is told to.
+/// Whether the number of workers of a backend is configurable.
 pub(super) fn has_workers(backend: Backend) -> bool {
     !matches!(backend, Backend::Sync | Backend::Async)
 }
 
-/// Refuses a job that fails, before anything is measured.
+/// Rejects a job that fails, before anything is measured.
 pub(super) fn try_out(pool: &Pool, job: &JobSpec) -> Result<(), Failure> {
     let outcome = pool.submit(job.clone()).map_err(Failure::usage)?.wait();
     let refused = |error| Failure::usage(format!("`{}` fails: {error}", job.kernel));
     outcome.result.map(drop).map_err(refused)
 }
 
-/// Runs `count` jobs, as `job` makes them from their number, and returns their outcomes
-/// without their results.
+/// Runs `count` jobs and returns their outcomes without the results. `job` creates each job from
+/// its number.
 pub(super) fn run(
     pool: &Pool,
     count: usize,
@@ -86,7 +87,7 @@ pub(super) fn run(
     run_watched(pool, count, job, &mut |_| {})
 }
 
-/// As [`run`]; `watch` sees each outcome as soon as it is in hand.
+/// Like [`run`]; `watch` receives each outcome as soon as it is collected.
 fn run_watched(
     pool: &Pool,
     count: usize,
@@ -114,36 +115,36 @@ fn run_watched(
     for handle in window {
         collect(handle.wait());
     }
-    // A time of a job that failed is no time.
+    // The time of a failed job is meaningless.
     match outcomes.iter().find_map(|outcome| outcome.result.as_ref().err()) {
         Some(error) => Err(format!("a job failed: {error}")),
         None => Ok(outcomes),
     }
 }
 
-/// Nanoseconds from the first submission to the last outcome in hand.
+/// Nanoseconds from the first submission until the last outcome was collected.
 pub(super) fn wall(outcomes: &[Outcome]) -> Nanos {
     let first = outcomes.iter().map(|outcome| outcome.stamps.submitted).min();
     let last = outcomes.iter().map(|outcome| outcome.stamps.collected).max();
     last.unwrap_or(0).saturating_sub(first.unwrap_or(0))
 }
 
-/// The life of one pool: started, warmed up, worked, ended.
+/// The life of one pool: start, warm-up, measured jobs, end.
 pub(super) struct Life {
-    /// When it was asked for, on the clock of the stamps.
+    /// When the pool was requested, on the clock of the stamps.
     pub(super) begin: Nanos,
     /// When its workers had ended.
     pub(super) end: Nanos,
     pub(super) startup: Duration,
-    /// Of the jobs that count.
+    /// Outcomes of the measured jobs.
     pub(super) outcomes: Vec<Outcome>,
     pub(super) reports: Vec<WorkerReport>,
-    /// Processor time of this process and its workers while those were done.
+    /// Processor time of this process and its workers during the measured jobs.
     pub(super) cpu: Nanos,
 }
 
-/// Starts a pool, runs `warm_up` jobs that do not count and `count` that do, and ends it.
-/// `watch` sees each outcome that counts.
+/// Starts a pool, runs `warm_up` jobs that are not measured and `count` jobs that are, and closes
+/// the pool. `watch` receives each outcome of a measured job.
 pub(super) fn live(
     builder: PoolBuilder,
     warm_up: usize,
@@ -162,8 +163,9 @@ pub(super) fn live(
     Ok(Life { begin, end: clock::now(), startup, outcomes, reports, cpu })
 }
 
-/// Processor time so far of this process and of the worker processes that did these jobs. One that
-/// has had no job yet counts with what its start took.
+/// Processor time so far of this process and of the worker processes that did these jobs. A worker
+/// process that got its first job only during the measured jobs also contributes the processor time
+/// of its start.
 fn cpu(outcomes: &[Outcome]) -> Nanos {
     let own = usage::with_children();
     let mut workers: Vec<u32> = outcomes.iter().map(|outcome| outcome.pid).collect();
@@ -174,9 +176,9 @@ fn cpu(outcomes: &[Outcome]) -> Nanos {
 }
 
 impl Life {
-    /// Where the workers' time went from the first submission on.
+    /// How the workers' time was spent from the first submission on.
     pub(super) fn summary(&self) -> Summary {
-        // Jobs of a lane are added in the order in which they ended.
+        // [`Tally`] expects the jobs of a worker in the order in which they ended.
         let mut outcomes: Vec<&Outcome> = self.outcomes.iter().collect();
         outcomes.sort_by_key(|outcome| outcome.stamps.returned);
         let mut tally = Tally::default();
@@ -187,7 +189,7 @@ impl Life {
         tally.summary(&Run { wall, ready, ..Run::default() })
     }
 
-    /// Time in kernels of the busiest worker over that of the average one: 1 is perfect.
+    /// Kernel time of the busiest worker over that of the average worker: 1 is perfect.
     pub(super) fn imbalance(&self) -> f64 {
         let of = |report: &WorkerReport| {
             let own = self.outcomes.iter().filter(|outcome| outcome.worker == Some(report.worker));
@@ -202,7 +204,7 @@ impl Life {
         if mean > 0.0 { busy.iter().copied().fold(0.0, f64::max) / mean } else { 1.0 }
     }
 
-    /// Largest resident set of any worker process, in bytes; 0 if there is none.
+    /// Largest resident set of any worker process in bytes; 0 if there is none.
     pub(super) fn peak_memory(&self) -> u64 {
         self.reports.iter().filter_map(|report| report.peak_rss_bytes).max().unwrap_or(0)
     }
@@ -214,7 +216,7 @@ mod tests {
 
     use super::*;
 
-    /// The baseline kept the results of up to 64 jobs: memory of its own for each.
+    /// Regression: the baseline kept the results of up to 64 jobs, so each had memory of its own.
     #[test]
     fn plain_code_drops_a_result_before_it_computes_the_next() {
         let registry = Arc::new(Registry::builtin());

@@ -1,4 +1,4 @@
-//! A disk as it is while operations come in, and what may be left of it when the power fails.
+//! A model of a disk: it applies operations, and builds what a power failure may leave.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs;
@@ -7,28 +7,28 @@ use std::path::{Path, PathBuf};
 
 use crate::write::disk::record::{Id, Operation};
 
-/// Bytes that a disk writes whole or not at all.
+/// How many bytes a disk writes atomically.
 const SECTOR: usize = 512;
 
-/// What of the operations that were not synced has reached the disk.
+/// What happens to the operations that were not synced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Loss {
-    /// All of them: the program alone was killed.
+    /// All of them are on the disk: only the program was killed.
     Nothing,
-    /// None.
+    /// All of them are lost.
     Everything,
-    /// Names, all or the first of them, but not all of what is in the files.
+    /// The disk has all names or the first of them, but not all contents of the files.
     Contents,
 }
 
-/// A file: what is in it, and what of that is on the disk for sure.
+/// A file: its contents now, and the contents that are certainly on the disk.
 #[derive(Clone, Default)]
 struct File {
     now: Vec<u8>,
     synced: Vec<u8>,
 }
 
-/// The names of files and directories.
+/// The names of files and directories. A file is an index into `Disk::files`.
 #[derive(Clone, Default)]
 struct Names {
     files: BTreeMap<PathBuf, usize>,
@@ -36,7 +36,7 @@ struct Names {
 }
 
 impl Names {
-    /// Takes over what is directly in one directory.
+    /// Replaces the entries directly in `directory` by those of `now`.
     fn take_over(&mut self, directory: &Path, now: &Self) {
         let is_in = |path: &Path| path.parent() == Some(directory);
         self.files.retain(|path, _| !is_in(path));
@@ -53,11 +53,11 @@ pub(super) struct Disk {
     numbers: HashMap<Id, usize>,
     now: Names,
     synced: Names,
-    /// The names after each operation since the last that synced some.
+    /// The names after each operation since the last sync of names.
     since: Vec<Names>,
 }
 
-/// What is in a directory.
+/// The contents of a directory.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Image {
     pub(super) files: BTreeMap<PathBuf, Vec<u8>>,
@@ -65,7 +65,7 @@ pub(super) struct Image {
 }
 
 impl Image {
-    /// Everything that is below `root`.
+    /// Everything below `root`.
     pub(super) fn of(root: &Path) -> Self {
         let mut image = Self::default();
         image.add(root);
@@ -84,20 +84,20 @@ impl Image {
         }
     }
 
-    /// Makes this all that is below `root`.
+    /// Replaces everything below `root` by this image.
     pub(super) fn put(&self, root: &Path) {
         for entry in fs::read_dir(root).unwrap() {
             let path = entry.unwrap().path();
             if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) }.unwrap();
         }
-        // Those above come first.
+        // Parents come first in this order.
         self.directories.iter().for_each(|path| fs::create_dir(path).unwrap());
         self.files.iter().for_each(|(path, bytes)| fs::write(path, bytes).unwrap());
     }
 }
 
 impl Disk {
-    /// On which everything that is there now has been for long.
+    /// A disk on which everything below `root` is synced.
     pub(super) fn of(root: &Path) -> Self {
         let image = Image::of(root);
         let (mut files, mut numbers, mut names) = (Vec::new(), HashMap::new(), Names::default());
@@ -172,7 +172,7 @@ impl Disk {
         &mut self.files[self.numbers[&id]]
     }
 
-    /// What may be there after a loss of power at this moment.
+    /// What a power failure at this moment may leave.
     pub(super) fn image(&self, loss: Loss, rng: &mut Rng) -> Image {
         let names = match loss {
             Loss::Nothing => &self.now,
@@ -202,11 +202,11 @@ impl Disk {
 }
 
 impl File {
-    /// As it may be where some of what was written last was not written to the disk.
+    /// The contents if some of the last writes did not reach the disk.
     fn torn(&self, rng: &mut Rng) -> Vec<u8> {
         let same = self.now.iter().zip(&self.synced).take_while(|(now, synced)| now == synced);
         let same = same.count();
-        // It was shortened, or it was not.
+        // If the file was shortened, that may not have reached the disk.
         if same < self.synced.len() && rng.below(2) == 0 {
             return self.synced.clone();
         }
@@ -215,7 +215,7 @@ impl File {
         match rng.below(3) {
             0 => bytes.truncate(cut),
             1 => bytes[cut..].fill(0),
-            // Blocks get to the disk in any order.
+            // Blocks reach the disk in any order.
             _ => {
                 for at in same..bytes.len() {
                     if at == same || at % SECTOR == 0 {
@@ -232,7 +232,7 @@ impl File {
     }
 }
 
-/// The same numbers each time.
+/// A random number generator that gives the same numbers in each run.
 pub(super) struct Rng(pub(super) u64);
 
 impl Rng {

@@ -1,5 +1,6 @@
-//! Losses of power. A run is recorded, operation by operation. For each moment of it, images are
-//! made of what a disk may hold when the power fails there, and the run is resumed on each.
+//! Tests of power failures. A test records a run, operation by operation. For each moment of the
+//! run, it builds images of what a disk may hold if the power fails there, and resumes the run on
+//! each image.
 
 mod disk;
 
@@ -18,14 +19,14 @@ use crate::write::disk::record::{self, Operation};
 use crate::write::writer_of;
 use disk::{Disk, Image, Loss, Rng};
 
-/// A directory with inputs, and something in it that is none of the run's business.
+/// A directory with inputs, and a file in it that the run must not touch.
 struct Scene {
     dir: tempfile::TempDir,
 }
 
 impl Scene {
     fn new(images: usize) -> Self {
-        // Thousands of files come and go, for which no disk is needed.
+        // Thousands of files are created and removed, which does not need a disk.
         let memory = Path::new("/dev/shm");
         let dir = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() };
         let scene = Self { dir: dir.unwrap() };
@@ -65,10 +66,10 @@ impl Scene {
         })
     }
 
-    /// The results that are there.
+    /// The results that exist.
     fn outputs(&self) -> BTreeMap<PathBuf, Vec<u8>> {
         let mut image = Image::of(self.dir.path());
-        // A file that has to have a name stays until the next run in its directory.
+        // A temporary file with a name stays until the next run in its directory removes it.
         let is_left = |path: &Path| record::wants_names() && is_temporary(path);
         image.files.retain(|path, _| path.parent() == Some(&self.path("out")) && !is_left(path));
         image.files
@@ -79,15 +80,15 @@ fn is_temporary(path: &Path) -> bool {
     path.file_name().is_some_and(|name| writer_of(name).is_some())
 }
 
-/// What a run promises of the moment before a loss of power.
+/// What a run guarantees about the disk at the moment of a power failure.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Promise {
-    /// What has its name is whole, and what is reported is there.
+    /// A result that has its name is complete, and a reported result exists.
     Durable,
     Nothing,
 }
 
-/// Records `line`, and resumes it with `again` on images of each moment. Returns how many images
+/// Records `line`. Then resumes it with `again` on images of each moment. Returns how many images
 /// there were.
 fn images(scene: &Scene, line: &str, again: &str, promise: Promise) -> usize {
     let root = scene.dir.path();
@@ -168,7 +169,7 @@ fn keeps_its_promise(
     }
 }
 
-/// Two results of a job, of more than a block of the disk each.
+/// A kernel whose jobs have two outputs, each larger than a disk block.
 struct Halves;
 
 impl Kernel for Halves {
@@ -195,7 +196,7 @@ fn run_line(durability: &str) -> String {
     )
 }
 
-/// A batch, of whose jobs every fourth has two results.
+/// A batch in which every fourth job has two outputs.
 fn batch_line(scene: &Scene, durability: &str) -> String {
     let root = scene.dir.path().display();
     let lines: String = (0..IMAGES)
@@ -213,12 +214,12 @@ fn batch_line(scene: &Scene, durability: &str) -> String {
     format!("batch ROOT/jobs -b sync --journal ROOT/j --durability {durability}")
 }
 
-/// Records `line` with and without what an earlier run has left.
+/// Records `line` twice: without results of an earlier run, and with them.
 fn first_and_again(scene: &Scene, line: &str, promise: Promise) {
     let again = format!("{line} --resume");
     let count = images(scene, line, &again, promise);
     assert!(count >= 300, "{count} images");
-    // All is there, and all is to be replaced.
+    // All results exist, and all have to be replaced.
     for image in 0..IMAGES {
         scene.input(image, 5);
     }
@@ -252,14 +253,14 @@ fn results_that_do_not_wait_for_others_are_on_the_disk_as_well() {
     assert!(images(&scene, &line, &format!("{line} --resume"), Promise::Durable) >= 300);
 }
 
-/// So few files are synced one by one.
+/// Few files are synced one by one.
 #[test]
 fn a_single_result_is_on_the_disk_before_it_is_reported() {
     let scene = Scene::new(1);
     fs::create_dir(scene.path("out")).unwrap();
     let line = "run blur ROOT/in/00.png -b sync -o ROOT/out/00.png --journal ROOT/j";
     assert!(images(&scene, line, &format!("{line} --resume"), Promise::Durable) >= 50);
-    // And without a journal; nothing goes on after that.
+    // The same without a journal. Such a run cannot be resumed.
     let line = "run blur ROOT/in/00.png -b sync -o ROOT/new/00.png";
     fs::create_dir(scene.path("new")).unwrap();
     let mut disk = Disk::of(scene.dir.path());
@@ -276,7 +277,7 @@ fn a_single_result_is_on_the_disk_before_it_is_reported() {
     assert!(is_reported);
 }
 
-/// Then results may be missing or torn, but they are found, and made again.
+/// Results may then be missing or torn. The resumed run finds these and makes them again.
 #[test]
 fn without_durability_a_resumed_run_finds_what_was_lost() {
     first_and_again(&Scene::new(IMAGES), &run_line("none"), Promise::Nothing);
@@ -285,7 +286,7 @@ fn without_durability_a_resumed_run_finds_what_was_lost() {
     first_and_again(&scene, &line, Promise::Nothing);
 }
 
-/// The power fails again while a run goes on after the first loss.
+/// The power fails again while the run is resumed after the first failure.
 #[test]
 fn a_second_loss_of_power_is_no_worse_than_the_first() {
     let scene = Scene::new(IMAGES);
@@ -304,7 +305,7 @@ fn a_second_loss_of_power_is_no_worse_than_the_first() {
     }
 }
 
-/// Wherever the end of a journal is lost, and whatever is left of the results.
+/// The journal is cut off at many places, and each result is empty, half or complete.
 #[test]
 fn a_journal_that_is_cut_anywhere_is_resumed() {
     let scene = Scene::new(IMAGES);
@@ -327,7 +328,7 @@ fn a_journal_that_is_cut_anywhere_is_resumed() {
     }
 }
 
-/// What somebody else writes where a result would go is kept, whatever was lost.
+/// A file that another program writes in the place of a result is kept, whatever was lost.
 #[test]
 fn no_file_of_somebody_else_is_replaced_after_a_loss_of_power() {
     let scene = Scene::new(IMAGES);
@@ -345,7 +346,7 @@ fn no_file_of_somebody_else_is_replaced_after_a_loss_of_power() {
             image.put(root);
             let journal = image.files.get(&scene.path("j")).cloned().unwrap_or_default();
             let journal = String::from_utf8_lossy(&journal).into_owned();
-            // One that no record of a result tells of.
+            // Whether a record in the journal names this result.
             let is_told = |path: &Path| {
                 let name = path.file_name().unwrap().to_str().unwrap();
                 journal.contains(&format!("\"outputs\":[\"out/{name}\"]"))

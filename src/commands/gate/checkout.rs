@@ -1,9 +1,9 @@
-//! A built checkout for each commit, kept for the next time.
+//! Built checkouts, one per commit, kept for the next time.
 //!
-//! Checkouts are work trees of the user's repository, outside of its own: tools that look for their
-//! settings in the directories above would else find those of another commit. The working tree is
-//! checked out as well: what was built in it before, with other settings, would make another
-//! program than a build from nothing.
+//! Checkouts are git work trees of the user's repository, in a directory outside it. Tools that
+//! search parent directories for their settings would otherwise find those of another commit. The
+//! working tree is checked out, too: files left in it by an earlier build with other settings could
+//! give a different program than a clean build.
 
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom};
@@ -21,19 +21,19 @@ use crate::exit::{Exit, Failure};
 use crate::git;
 use crate::signals::Flag;
 
-/// Checkouts that are kept besides those in use.
+/// How many checkouts are kept besides those in use.
 const KEPT: usize = 2;
-/// Lines of a failed build's output that are shown.
+/// How many lines of a failed build's output are shown.
 const SHOWN: usize = 20;
-/// Bytes of a build's output that are read for its last lines.
+/// How many bytes of a build's output are read to find its last lines.
 const TAIL: u64 = 8 << 10;
 
 /// How a checkout is built.
 pub(super) struct Recipe {
     command: Option<String>,
-    /// What a checkout that was built so is known by: the command, and the tools and settings.
+    /// Identifies how a checkout was built: the command, the tools and the settings.
     mark: String,
-    /// Whether it is built although that was done before.
+    /// Whether to build a checkout even if it was built before.
     again: bool,
 }
 
@@ -44,7 +44,7 @@ impl Recipe {
     }
 }
 
-/// The checkouts of one repository. Nobody else uses them as long as this lives.
+/// The checkouts of one repository. Holds a lock, so no other gate uses them at the same time.
 pub(super) struct Checkouts<'a> {
     repository: &'a Repository,
     directory: PathBuf,
@@ -53,7 +53,7 @@ pub(super) struct Checkouts<'a> {
 }
 
 impl<'a> Checkouts<'a> {
-    /// In a directory of the repository's own in `cache`, which is made if it is not there; waits
+    /// Opens the repository's own directory in `cache`, and creates it if it is missing. Waits
     /// until no other gate uses it.
     pub(super) fn open(
         repository: &'a Repository,
@@ -93,12 +93,12 @@ impl<'a> Checkouts<'a> {
         Ok(Self { repository, directory, signal, _lock: lock })
     }
 
-    /// Where the files of a revision are, once it is built.
+    /// The directory of a revision's checkout.
     pub(super) fn place(&self, revision: &Revision) -> PathBuf {
         self.directory.join(&revision.id)
     }
 
-    /// Checks a revision out, and builds it there, unless that was done before in the same way.
+    /// Checks out a revision and builds it, unless it was already built in the same way.
     pub(super) fn build(
         &self,
         side: &str,
@@ -119,16 +119,16 @@ impl<'a> Checkouts<'a> {
                 self.run_build(side, revision, &checkout, command)?;
             }
         }
-        // Written each time: its age tells which checkouts were not used for longest.
+        // Write the mark each time: its age says when the checkout was last used.
         Ok(crate::write::atomically(&mark, recipe.mark.as_bytes())?)
     }
 
-    /// Removes the checkouts that were not used for longest, but not those of `used`.
+    /// Removes the least recently used checkouts, except those of `used`.
     pub(super) fn forget_old(&self, used: [&Revision; 2]) -> io::Result<()> {
         let mut others = Vec::new();
         for entry in fs::read_dir(&self.directory)? {
             let path = entry?.path();
-            // Nothing else is ever removed: only what is named as a mark is named.
+            // Only remove entries that are named like a mark, and nothing else.
             let Some(id) = path.file_name().and_then(|name| name.to_str()) else { continue };
             let Some(id) = id.strip_suffix(".built").filter(|id| is_id(id)) else { continue };
             if used.iter().all(|revision| revision.id != id) {
@@ -144,7 +144,7 @@ impl<'a> Checkouts<'a> {
         Ok(())
     }
 
-    /// Beside a checkout: what has built it.
+    /// The file beside a checkout that says how it was built.
     fn mark(&self, id: &str) -> PathBuf {
         self.directory.join(format!("{id}.built"))
     }
@@ -163,7 +163,7 @@ impl<'a> Checkouts<'a> {
         Ok(())
     }
 
-    /// What cannot be removed is in the way of the next checkout, which says so.
+    /// Removes a checkout. If that fails, the next checkout fails as well and reports it.
     fn remove(&self, checkout: &Path) {
         let remove = ["worktree", "remove", "--force", "--force"].map(AsRef::as_ref);
         let arguments = [&remove[..], &[checkout.as_os_str()]].concat();
@@ -206,7 +206,7 @@ impl<'a> Checkouts<'a> {
                 for line in last_lines(&log, SHOWN) {
                     console::write(format!("  {line}\n").as_bytes());
                 }
-                // The script would be all that the message is about.
+                // Leave out the script, which would take up the whole message.
                 let error = match &error {
                     RunError::Failed(text) => text.rsplit('`').next().unwrap_or_default().trim(),
                     _ => "cannot be started",
@@ -223,9 +223,9 @@ impl<'a> Checkouts<'a> {
     }
 }
 
-/// Whether a checkout has this commit's files, as they were.
+/// Whether a checkout is at this commit and its tracked files are unchanged.
 fn is_untouched(checkout: &Path, id: &str) -> bool {
-    // Without a record of its own the directory would be a part of any repository around it.
+    // If the checkout has no git record of its own, git answers for a repository around it.
     let top = git::ask(checkout, &["rev-parse", "--show-toplevel"]);
     if top.is_ok_and(|top| Path::new(&top) != checkout) {
         return false;
@@ -235,7 +235,7 @@ fn is_untouched(checkout: &Path, id: &str) -> bool {
     head.is_ok_and(|head| head == id) && changes.is_ok_and(|changes| changes.is_empty())
 }
 
-/// An error if a signal has come.
+/// Fails if a signal has been received.
 fn interrupted(signal: &Flag, when: &str) -> Result<(), Failure> {
     match signal.exit() {
         None => Ok(()),
@@ -243,7 +243,7 @@ fn interrupted(signal: &Flag, when: &str) -> Result<(), Failure> {
     }
 }
 
-/// The last lines of a file, made safe to show.
+/// The last lines of a file that are not empty, escaped to be safe to print.
 fn last_lines(file: &Path, count: usize) -> Vec<String> {
     let tail = || -> io::Result<Vec<u8>> {
         let mut file = File::open(file)?;
@@ -261,7 +261,8 @@ fn last_lines(file: &Path, count: usize) -> Vec<String> {
     lines
 }
 
-/// What makes another program of the same files: compilers, and what they are told by variables.
+/// A digest of what makes a different program from the same files: compilers, and the environment
+/// variables that configure them.
 fn tools() -> String {
     const VERSIONS: [&str; 5] =
         ["rustc -vV", "cc --version", "c++ --version", "go version", "python3 --version"];
@@ -295,7 +296,7 @@ fn tools() -> String {
     blake3::hash(all.collect::<String>().as_bytes()).to_hex().to_string()
 }
 
-/// Whether it is the id of a commit.
+/// Whether this is the id of a commit.
 fn is_id(text: &str) -> bool {
     matches!(text.len(), 40 | 64) && text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
@@ -307,7 +308,7 @@ fn usual_cache() -> PathBuf {
     cache.unwrap_or_else(std::env::temp_dir).join("brigade/gate")
 }
 
-/// A name for the directory of each repository.
+/// The name of a repository's directory in the cache.
 fn name(root: &Path) -> String {
     let name = root.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let hash = blake3::hash(root.as_os_str().as_encoded_bytes()).to_hex();

@@ -1,4 +1,4 @@
-//! `brigade-gate.toml`: what is built and measured.
+//! `brigade-gate.toml`: what to build and measure.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -10,26 +10,26 @@ use serde::Deserialize;
 use crate::args::{self, AbMetric, Parameter};
 use crate::commands::pairing::Settings;
 
-/// The name of the file at the top of a repository.
+/// The name of the file, at the top of the repository.
 pub(super) const FILE: &str = "brigade-gate.toml";
 
 const BUDGET: Duration = Duration::from_secs(30);
-/// Processor time finds small slowdowns while others use the machine, and wall time those that are
-/// no work: waiting, or less at the same time.
+/// CPU time finds small slowdowns even while other processes use the machine. Wall time finds
+/// slowdowns that are not work: waiting, or less parallelism.
 const METRICS: [AbMetric; 2] = [AbMetric::Cpu, AbMetric::Wall];
 const BLOCKS: u32 = 400;
-/// A program that hangs should not hang a CI.
+/// A program that hangs must not hang the CI.
 const TIMEOUT: Duration = Duration::from_secs(600);
 
-/// What is built and measured.
+/// What to build and measure.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Config {
-    /// What builds a checkout, if anything has to.
+    /// The command that builds a checkout, if a build is needed.
     pub(super) build: Option<String>,
     pub(super) benchmarks: Vec<Benchmark>,
 }
 
-/// One benchmark, with every default filled in.
+/// One benchmark, with all defaults filled in.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Benchmark {
     pub(super) command: String,
@@ -37,7 +37,7 @@ pub(super) struct Benchmark {
     pub(super) settings: Settings,
 }
 
-/// The file as it is written.
+/// The file as it is written, without defaults.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct File {
@@ -73,7 +73,7 @@ struct Entry {
 }
 
 impl Config {
-    /// From the text of the file.
+    /// Parses the text of the file.
     ///
     /// # Errors
     /// What is wrong with it, and where.
@@ -100,7 +100,8 @@ impl Config {
         Ok(Self { build: file.build, benchmarks })
     }
 
-    /// What this asks less than another: benchmarks and metrics that it lacks, larger tolerances.
+    /// What this configuration asks less than `other`: benchmarks and metrics that it lacks, and
+    /// larger tolerances.
     pub(super) fn less_than(&self, other: &Self) -> Vec<String> {
         let mut less = Vec::new();
         for Settings { name, metrics, tolerance, .. } in other.settings() {
@@ -122,12 +123,12 @@ impl Config {
         less
     }
 
-    /// Those of each benchmark.
+    /// The settings of each benchmark.
     pub(super) fn settings(&self) -> impl Iterator<Item = &Settings> {
         self.benchmarks.iter().map(|benchmark| &benchmark.settings)
     }
 
-    /// One benchmark, of this command.
+    /// A configuration with one benchmark, which runs this command.
     pub(super) fn of_command(command: &str) -> Self {
         let command = command.to_owned();
         let settings = defaults("gate");

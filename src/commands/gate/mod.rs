@@ -1,4 +1,4 @@
-//! `brigade gate`: two commits, built and compared.
+//! `brigade gate`: builds two commits and compares them.
 
 mod checkout;
 mod config;
@@ -26,7 +26,8 @@ use crate::exports;
 use crate::git;
 use crate::signals::Flag;
 
-/// A verdict that would not have found a program that takes twice as long is none.
+/// The largest `detectable` slowdown with which a comparison may pass, +100 %. Beyond it, the
+/// comparison would not find a program that takes twice as long.
 const BLIND: f64 = 1.0;
 
 pub(crate) fn run(args: &GateArgs) -> Result<Exit, Failure> {
@@ -62,7 +63,7 @@ pub(crate) fn run(args: &GateArgs) -> Result<Exit, Failure> {
     let begin = Instant::now();
     let checkouts = Checkouts::open(&repository, args.cache.as_deref(), &signal)?;
     let directories = [checkouts.place(&base), checkouts.place(&head)];
-    // What is written wrongly is told before anything is built.
+    // Report mistakes in the configuration before building anything.
     let mut pairings = Vec::new();
     for benchmark in &benchmarks {
         refuse_paths_into(&repository.root, benchmark)?;
@@ -120,7 +121,7 @@ pub(crate) fn run(args: &GateArgs) -> Result<Exit, Failure> {
     exit
 }
 
-/// Green only if each figure was measured, and each could have been found to be worse.
+/// Passes only if every figure was measured, and a slowdown of each could have been found.
 fn exit(comparison: &Comparison, args: &GateArgs) -> Result<Exit, Failure> {
     let is_measured = |cell: &Compared| {
         cell.blocks > 0
@@ -143,7 +144,7 @@ fn exit(comparison: &Comparison, args: &GateArgs) -> Result<Exit, Failure> {
     }
 }
 
-/// What is built and measured: the command that was given, or what the file says.
+/// What to build and measure: the command that was given, or what the file says.
 fn config(
     args: &GateArgs,
     repository: &Repository,
@@ -153,7 +154,7 @@ fn config(
     if let Some(command) = &args.command {
         return Ok(Config::of_command(command));
     }
-    // An error of the file has several lines, with the place marked.
+    // A TOML error has several lines and marks the position.
     let wrong = |place: String, error: String| {
         Failure::usage(format!("{place}: {}", error.trim_end().replace('\n', "; ")))
     };
@@ -172,7 +173,7 @@ fn config(
         ))
     })?;
     let config = Config::parse(&text).map_err(|error| wrong(config::FILE.to_owned(), error))?;
-    // Who changes the program may change what is asked of it. A reviewer has to see that.
+    // A change to the program may also change what is asked of it. A reviewer has to see that.
     if let Some(of_base) = repository.text(base, config::FILE).filter(|of_base| *of_base != text) {
         let file = config::FILE;
         warnings.push(format!("{file} differs between base and head: that of head is used"));
@@ -183,7 +184,7 @@ fn config(
     Ok(config)
 }
 
-/// What `--only` leaves out.
+/// A warning with the benchmarks that `--only` leaves out.
 fn left_out(args: &GateArgs, config: &Config) -> Option<String> {
     let names = config.settings().map(|benchmark| benchmark.name.as_str());
     let names: Vec<&str> = names
@@ -198,7 +199,7 @@ fn chosen<'a>(args: &GateArgs, config: &'a Config) -> Vec<&'a Benchmark> {
         .collect()
 }
 
-/// With what the command line says in the place of the file.
+/// The configuration, with the options of the command line in place of the file's.
 fn settled(args: &GateArgs, mut config: Config) -> Result<Config, Failure> {
     for name in &args.only {
         if !config.settings().any(|benchmark| benchmark.name == *name) {
@@ -223,7 +224,7 @@ fn settled(args: &GateArgs, mut config: Config) -> Result<Config, Failure> {
     Ok(config)
 }
 
-/// A path into the working tree names the same program or file for both sides.
+/// Refuses a path into the working tree: both sides would use the same program or file.
 fn refuse_paths_into(root: &Path, benchmark: &Benchmark) -> Result<(), Failure> {
     let Benchmark { command, settings, .. } = benchmark;
     let lines = [&settings.setup, &settings.prepare, &settings.cleanup];
@@ -245,7 +246,7 @@ fn refuse_paths_into(root: &Path, benchmark: &Benchmark) -> Result<(), Failure> 
     }
 }
 
-/// One for each combination of the benchmark's parameters.
+/// One pairing for each combination of the benchmark's parameters.
 fn of_benchmark(
     benchmark: &Benchmark,
     directories: &[PathBuf; 2],
@@ -261,7 +262,7 @@ fn of_benchmark(
     Pairing::all(settings, &sides, parameters)
 }
 
-/// Variables that would have both sides use one directory, or git another repository.
+/// Variables that would make both sides use one build directory, or git another repository.
 fn surroundings() -> Vec<&'static str> {
     ["CARGO_TARGET_DIR", "CARGO_BUILD_TARGET_DIR"].into_iter().chain(git::VARIABLES).collect()
 }

@@ -1,4 +1,4 @@
-//! Git: commits, and what was in them.
+//! Git commits and their files.
 
 use std::path::{Path, PathBuf};
 
@@ -12,21 +12,21 @@ pub(super) struct Repository {
     pub(super) root: PathBuf,
 }
 
-/// A commit that is compared.
+/// A commit to compare.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Revision {
     /// The commit's id.
     pub(super) id: String,
-    /// For people, as in `1a2b3c4 (Parse faster)`.
+    /// A name for people, such as `1a2b3c4 (Parse faster)`.
     pub(super) name: String,
-    /// Identifies its files.
+    /// The id of its tree, which identifies its files.
     pub(super) tree: String,
-    /// The same without files that git does not know yet.
+    /// The id of its tree without untracked files.
     pub(super) known_tree: String,
 }
 
 impl Repository {
-    /// The repository that this directory is in.
+    /// The repository that contains this directory.
     pub(super) fn of(directory: &Path) -> Result<Self, Failure> {
         let wrong = |error: String| {
             Failure::usage(format!("--repository {}: {error}", directory.display()))
@@ -35,7 +35,7 @@ impl Repository {
         Ok(Self { root: root.into() })
     }
 
-    /// The commit that has this name.
+    /// The commit with this name.
     pub(super) fn commit(&self, name: &str) -> Result<Revision, Failure> {
         let id = git::commit(&self.root, name).ok_or_else(|| {
             Failure::usage(format!(
@@ -50,15 +50,16 @@ impl Repository {
         Ok(Revision { id, name, known_tree: tree.clone(), tree })
     }
 
-    /// A commit of what is in the working tree now, without what git ignores. No branch has it, and
-    /// the index stays as it is. The same files make the same commit.
+    /// Makes a commit of the files that are in the working tree now, without those that git
+    /// ignores. No branch contains it, and the index is not changed. The same files give the same
+    /// commit.
     pub(super) fn working_tree(&self) -> Result<Revision, Failure> {
         let failed = |message: String| Failure { exit: Exit::JobFailed, message };
         let head = self.commit("HEAD")?;
         let directory = tempfile::tempdir();
         let directory = directory.map_err(|error| failed(format!("the working tree: {error}")))?;
         let index = directory.path().join("index");
-        // What is in the index need not be read again.
+        // With a copy of the index, git does not read unchanged files again.
         let used = self.git(&["rev-parse", "--path-format=absolute", "--git-path", "index"])?;
         let _ = std::fs::copy(used, &index);
         let date = self.git(&["show", "--no-patch", "--format=%cI", &head.id])?;
@@ -87,24 +88,24 @@ impl Repository {
         Ok(Revision { id, name: format!("{name} with changes"), tree, known_tree })
     }
 
-    /// The text of a file of a revision; nothing if it has none.
+    /// The text of a file in a revision; `None` if the revision has no such file.
     pub(super) fn text(&self, revision: &Revision, name: &str) -> Option<String> {
         let show = ["show", &format!("{}:{name}", revision.id)];
         String::from_utf8(git::run(&mut git::command(&self.root, &show)).ok()?).ok()
     }
 
-    /// Whether head has all that base has.
+    /// Whether `head` contains all commits of `base`.
     pub(super) fn is_ancestor(&self, base: &Revision, head: &Revision) -> bool {
         git::ask(&self.root, &["merge-base", "--is-ancestor", &base.id, &head.id]).is_ok()
     }
 
-    /// Whether a comparison would be one with itself. A report that an earlier gate has left in the
-    /// working tree makes no difference.
+    /// Whether base and head have the same files. Untracked files in head may differ: an earlier
+    /// gate may have left a report in the working tree.
     pub(super) fn are_same(base: &Revision, head: &Revision) -> bool {
         base.tree == head.tree || base.tree == head.known_tree
     }
 
-    /// What git says.
+    /// Runs git in the repository and returns its output.
     pub(super) fn git(&self, arguments: &[&str]) -> Result<String, Failure> {
         git::ask(&self.root, arguments).map_err(|message| Failure {
             exit: Exit::JobFailed,

@@ -1,4 +1,4 @@
-//! `brigade history add`.
+//! `brigade history add`: adds results to the history.
 
 use std::path::Path;
 use std::time::SystemTime;
@@ -28,7 +28,7 @@ pub(crate) fn run(args: &HistoryAddArgs) -> Result<Exit, Failure> {
         }
         entries.push((path, entry));
     }
-    // Everything is looked at before anything is written.
+    // Check everything before anything is written.
     let stored = store::read_commit(&args.kept.dir.join(&commit.name))?;
     let mut changes = Vec::new();
     for (path, entry) in &entries {
@@ -41,7 +41,7 @@ pub(crate) fn run(args: &HistoryAddArgs) -> Result<Exit, Failure> {
     Ok(Exit::Ok)
 }
 
-/// By its whole name, with its time.
+/// The commit's full id and its time.
 fn commit(args: &HistoryAddArgs) -> Result<Commit, Failure> {
     let wrong = |why: String| Failure::usage(format!("--commit {}: {why}", args.commit));
     let known = Git::at(&args.kept.repo).map(|git| git.commit(&args.commit));
@@ -63,7 +63,7 @@ fn commit(args: &HistoryAddArgs) -> Result<Commit, Failure> {
     }
 }
 
-/// It becomes the name of a directory.
+/// The commit's name becomes the name of a directory.
 fn is_a_name(commit: &str) -> Result<(), String> {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
     let begins_well = commit.starts_with(|c: char| c.is_ascii_alphanumeric());
@@ -95,7 +95,7 @@ fn entry(path: &Path, commit: &Commit, added: &str) -> Result<Entry, Failure> {
     })
 }
 
-/// A figure of another result of the same machine that this one has, too.
+/// A figure that `entry` shares with another result of the same machine, with that result's path.
 fn same_figure<'a>(entry: &Entry, others: &[(&'a Path, Entry)]) -> Option<(&'a Path, String)> {
     let mut of_this_machine = others.iter().filter(|(_, other)| other.machine == entry.machine);
     of_this_machine.find_map(|(path, other)| Some((*path, common(entry, other)?)))
@@ -106,11 +106,11 @@ fn common(entry: &Entry, other: &Entry) -> Option<String> {
     entry.figures.iter().find(|kept| has(&kept.name)).map(|kept| kept.name.clone())
 }
 
-/// What becomes of what is there.
+/// What to do with the entries that the history has of the commit.
 enum Change<'a> {
-    /// It is there as it is.
+    /// The entry is already there.
     None,
-    /// Nothing has these figures, or what has them gives them up.
+    /// Write the entry. Those that share figures with it, if any, lose these.
     Write(Vec<&'a Stored>),
 }
 
@@ -148,8 +148,8 @@ fn keep(path: &Path, entry: &Entry, change: Change<'_>, dir: &Path) -> Result<()
         console::say(format_args!("{file}: commit {commit} has it already"));
         return Ok(());
     };
-    // The new file first: if this is cut off in between, a figure is there twice, which is told,
-    // and not lost.
+    // The new file first: if this is killed in between, a figure is there twice, which the next
+    // command reports, but no figure is lost.
     store::write(&place, entry)?;
     for other in others.iter().filter(|other| other.path != place) {
         store::give_up(other, entry)?;
@@ -161,8 +161,8 @@ fn keep(path: &Path, entry: &Entry, change: Change<'_>, dir: &Path) -> Result<()
     Ok(())
 }
 
-/// Figures of different machines form separate series: the user who adds the first of another
-/// machine should know.
+/// Figures of different machines form separate series. A user who adds the first figure of another
+/// machine should know that.
 fn tell_of_other_machines(dir: &Path, entries: &[(&Path, Entry)]) -> Result<(), Failure> {
     let stored = store::read(dir)?;
     let mut machines: Vec<&str> = stored.iter().map(|stored| &stored.entry.machine[..]).collect();

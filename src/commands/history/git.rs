@@ -1,4 +1,4 @@
-//! What git knows of commits.
+//! Asks git about commits.
 
 use std::path::Path;
 
@@ -6,30 +6,30 @@ use brigade_measure::history::Known;
 
 use crate::git;
 
-/// A repository.
+/// The repository that a history belongs to.
 pub(super) struct Git<'a> {
     repo: &'a Path,
 }
 
-/// A commit by its whole name.
+/// A commit with its full id.
 #[derive(Debug)]
 pub(super) struct Commit {
     pub(super) name: String,
-    /// In UTC, to the second.
+    /// The commit time, in UTC, to the second.
     pub(super) time: String,
 }
 
 impl<'a> Git<'a> {
-    /// The repository that `repo` is in; `None` if it is in none, or there is no git.
+    /// The repository that contains `repo`; `None` if there is none, or git is missing.
     pub(super) fn at(repo: &'a Path) -> Option<Self> {
         git::ask(repo, &["rev-parse", "--git-dir"]).ok()?;
         Some(Self { repo })
     }
 
-    /// The commit that has this name.
+    /// Finds a commit by name.
     ///
     /// # Errors
-    /// What git says.
+    /// Git's error message.
     pub(super) fn commit(&self, name: &str) -> Result<Commit, String> {
         let whole = self.whole(name)?;
         let seconds = self.ask(&["show", "-s", "--format=%ct", &whole])?;
@@ -39,10 +39,10 @@ impl<'a> Git<'a> {
         Ok(Commit { name: whole, time })
     }
 
-    /// The first parents of a commit and itself, the oldest first.
+    /// A commit and its first parents, the oldest first.
     ///
     /// # Errors
-    /// What git says.
+    /// Git's error message.
     pub(super) fn line(&self, tip: &str) -> Result<Vec<Known>, String> {
         let tip = self.whole(tip)?;
         let text = self.ask(&["log", "--first-parent", "--reverse", "--format=%H%x09%s", &tip])?;
@@ -53,17 +53,17 @@ impl<'a> Git<'a> {
         Ok(text.lines().filter_map(known).collect())
     }
 
-    /// Whether it has the commit itself, wherever it is.
+    /// Whether the repository has this commit, on any branch. `commit` is a full id.
     pub(super) fn has(&self, commit: &str) -> bool {
         self.whole(commit).is_ok_and(|whole| whole == commit)
     }
 
-    /// Whether commits beyond some depth are missing here.
+    /// Whether this is a shallow clone, which lacks older commits.
     pub(super) fn is_shallow(&self) -> bool {
         self.ask(&["rev-parse", "--is-shallow-repository"]).is_ok_and(|said| said == "true")
     }
 
-    /// The whole name of a commit.
+    /// The full id of a commit.
     fn whole(&self, name: &str) -> Result<String, String> {
         git::commit(self.repo, name).ok_or_else(|| format!("git knows no commit {name}"))
     }

@@ -1,4 +1,4 @@
-//! The history as it is shown and checked.
+//! Loads the history to be shown or checked.
 
 use brigade_measure::history::{Entry, History, Order, history as series_of};
 use brigade_proto::count;
@@ -11,7 +11,8 @@ use crate::exit::Failure;
 /// Reads the directory, orders the commits, and finds the changes.
 ///
 /// # Errors
-/// When there is nothing to read, or nothing with that name.
+/// When the history is empty, no figure has the given name, or git cannot give the order that was
+/// asked for.
 pub(super) fn history(args: &WhichArgs) -> Result<History, Failure> {
     let dir = args.kept.dir.display();
     let mut entries: Vec<Entry> =
@@ -41,7 +42,7 @@ pub(super) fn history(args: &WhichArgs) -> Result<History, Failure> {
     Ok(history)
 }
 
-/// Leaves the figures with this name, or else with this in their names.
+/// Keeps only the figures with this name. If there are none, keeps those whose names contain it.
 fn only(entries: &mut Vec<Entry>, name: &str) -> Result<(), String> {
     let all = || entries.iter().flat_map(|entry| &entry.figures).map(|kept| &kept.name);
     let is_whole = all().any(|other| other == name);
@@ -66,7 +67,7 @@ fn only(entries: &mut Vec<Entry>, name: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// How commits come after one another: by git, where it knows them all.
+/// The order of the commits. It is git's if git knows all of them.
 fn order(
     args: &WhichArgs,
     entries: &[Entry],
@@ -104,7 +105,7 @@ fn by_git(
     let none_is_on_it = off.len() == all;
     off.sort_unstable();
     off.dedup();
-    // A commit that git has, but not on this line, is one of a branch.
+    // A commit that git has, but not on this line, belongs to a branch.
     let unknown = off.iter().filter(|commit| !git.has(commit)).count();
     if unknown > 0 {
         let commits = count(unknown, "commit");

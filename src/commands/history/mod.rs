@@ -1,4 +1,4 @@
-//! `brigade history`: results of commits, kept one after another.
+//! `brigade history`: keeps results of commits and finds changes among them.
 
 mod add;
 mod git;
@@ -82,7 +82,7 @@ fn check(args: &HistoryCheckArgs) -> Result<Exit, Failure> {
     Ok(if fails { Exit::Worse } else { Exit::Ok })
 }
 
-/// The whole names of commits that were meant.
+/// The full ids of the commits that `--accept` names.
 fn accepted(history: &History, given: &[String]) -> Result<Vec<String>, Failure> {
     let mut whole = Vec::new();
     for name in given {

@@ -1,8 +1,8 @@
-//! The directory of a history: `DIR/COMMIT/NAME.json`, one file for each commit and result.
+//! The directory of a history: `DIR/COMMIT/NAME.json`, one file per commit and result.
 //!
-//! The name of a file follows from what it is about (machine and names of figures), so a result
-//! that is added again has the same one, and two results that were added in two clones never have
-//! the same unless they are of the same commit: git merges them without conflicts.
+//! A file's name is derived from its machine and the names of its figures. So a result that is
+//! added again gets the same name. Two results that were added in two clones have the same path
+//! only if they are of the same commit: git merges them without conflicts.
 
 use std::collections::HashMap;
 use std::fs;
@@ -14,18 +14,18 @@ use brigade_measure::history::{ENTRY_SCHEMA, Entry};
 use crate::exit::{Exit, Failure};
 use crate::write;
 
-/// A file of the history, read.
+/// A parsed file of the history.
 #[derive(Debug)]
 pub(super) struct Stored {
     pub(super) path: PathBuf,
     pub(super) entry: Entry,
 }
 
-/// Everything that is kept, by file name.
+/// Reads all files of the history, in the order of their names.
 ///
 /// # Errors
-/// When the directory or a file cannot be read, a file is something else, or two files have the
-/// same figure of the same commit and machine.
+/// When the directory or a file cannot be read, a file is not part of a history, or two files have
+/// the same figure of the same commit and machine.
 pub(super) fn read(dir: &Path) -> Result<Vec<Stored>, Failure> {
     let mut stored = Vec::new();
     for commit in names(dir).map_err(|error| cannot_read(dir, &error))? {
@@ -37,7 +37,7 @@ pub(super) fn read(dir: &Path) -> Result<Vec<Stored>, Failure> {
     Ok(stored)
 }
 
-/// The files that the history has of a commit; empty if it has none.
+/// The history's files of one commit; empty if it has none.
 pub(super) fn read_commit(directory: &Path) -> Result<Vec<Stored>, Failure> {
     let files = match names(directory) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -65,7 +65,7 @@ fn read_file(path: PathBuf) -> Result<Stored, Failure> {
     Ok(Stored { path, entry })
 }
 
-/// In order, without hidden ones: the directory may be a work tree of git.
+/// The entries of a directory, sorted, without hidden ones: the directory may be a git work tree.
 fn names(directory: &Path) -> io::Result<Vec<PathBuf>> {
     let entries: Result<Vec<_>, io::Error> = fs::read_dir(directory)?.collect();
     let is_hidden =
@@ -103,7 +103,7 @@ fn check_unique(stored: &[Stored]) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Where what is kept of a result belongs.
+/// The path of the file for an entry.
 pub(super) fn place(dir: &Path, entry: &Entry) -> PathBuf {
     let mut names: Vec<&str> = entry.figures.iter().map(|kept| &kept.name[..]).collect();
     names.sort_unstable();
@@ -112,7 +112,7 @@ pub(super) fn place(dir: &Path, entry: &Entry) -> PathBuf {
     dir.join(&entry.commit).join(format!("{}.json", &hash[..16]))
 }
 
-/// Writes a file of the history, whole or not at all.
+/// Writes a file of the history atomically.
 ///
 /// # Errors
 /// When it cannot be written.
@@ -127,7 +127,7 @@ pub(super) fn write(path: &Path, entry: &Entry) -> Result<(), Failure> {
     write::atomically(path, text.as_bytes()).map_err(failed)
 }
 
-/// Takes out of a file the figures that another has now; without any, it goes.
+/// Removes from a file the figures that `to` has now. Removes the file if no figure is left.
 ///
 /// # Errors
 /// When it cannot be written or removed.

@@ -1,4 +1,4 @@
-//! What is written of the rounds of a benchmark.
+//! Turns the rounds of a benchmark into cells of a comparison.
 
 use brigade_measure::comparison::{Compared, EndedBy, SecondRound, Verdict};
 use brigade_measure::context::Block;
@@ -9,7 +9,7 @@ use brigade_measure::stats::{holm, sign_flip_test};
 use super::{NOT_MEASURED, Pairing};
 use crate::args::AbMetric;
 
-/// A cell for each metric. The second round has some of the metrics: those with these numbers.
+/// One cell per metric. The second round measured only the metrics with these numbers.
 pub(super) fn of(
     pairing: &Pairing,
     first: &Round,
@@ -39,13 +39,13 @@ pub(super) fn of(
             let (verdict, why, confirmed) = confirm(judged, again.map(|(_, judged)| judged));
             let metric = pairing.settings.metrics[i];
             let (verdict, why) = match failure {
-                // Of a command that failed nothing is decided.
+                // If a command failed, nothing is decided.
                 Some(why) if verdict != Verdict::Inconclusive => {
                     (Verdict::Inconclusive, why.clone())
                 }
                 _ => measurable(metric, samples, verdict, why),
             };
-            // What is open was left so by the last round.
+            // If a metric is undecided, the last round left it so.
             let last = again.map_or(judged, |(_, judged)| judged);
             let is_open = verdict == Verdict::Inconclusive;
             let ended_by = match (is_open, failure.is_some(), interrupted) {
@@ -70,7 +70,7 @@ pub(super) fn of(
         .collect()
 }
 
-/// What the machine was like in the blocks of both rounds.
+/// The state of the machine in each block of both rounds.
 pub(super) fn blocks(name: &str, first: Round, second: Option<Round>) -> Vec<Block> {
     let named = |blocks: Vec<Block>, name: String| {
         blocks.into_iter().map(move |block| Block { experiment: name.clone(), ..block })
@@ -80,7 +80,7 @@ pub(super) fn blocks(name: &str, first: Round, second: Option<Round>) -> Vec<Blo
     named(first.blocks, name.to_owned()).chain(second).collect()
 }
 
-/// What is too small to be measured is not the same on both sides: it is not known.
+/// A figure that is too small to be measured is unknown, not the same on both sides.
 fn measurable(
     metric: AbMetric,
     samples: &Samples,
@@ -88,7 +88,7 @@ fn measurable(
     why: String,
 ) -> (Verdict, String) {
     let (floor, what) = match metric {
-        // Of a child it is at least what it was of its parent.
+        // The peak memory of a child process is at least that of its parent.
         AbMetric::PeakMemory => (
             brigade_sys::usage::peak_rss_bytes() as f64,
             "it needs no more memory than Brigade itself",
@@ -109,7 +109,7 @@ fn middle(of: &[f64]) -> f64 {
     median(&of.iter().copied().filter(|figure| figure.is_finite()).collect::<Vec<_>>())
 }
 
-/// A slowdown counts if an independent second round finds it too.
+/// A slowdown counts only if an independent second round finds it, too.
 fn confirm(first: &Judgement, second: Option<&Judgement>) -> (Verdict, String, Option<bool>) {
     let said = |why| (Verdict::Inconclusive, why);
     let (verdict, why) = match second {
@@ -211,7 +211,7 @@ mod tests {
         let (verdict, why, _) = said(&worse, Some(&cut));
         assert_eq!(verdict, Verdict::Inconclusive);
         assert!(why.ends_with("inconclusive: interrupted after 3 blocks"), "{why}");
-        // What nothing has confirmed fails no build.
+        // A slowdown that no second round has confirmed fails no build.
         let (verdict, why, confirmed) = said(&worse, None);
         assert_eq!((verdict, confirmed), (Verdict::Inconclusive, None));
         assert!(why.contains("interrupted before"), "{why}");

@@ -1,4 +1,4 @@
-//! The runs of one benchmark.
+//! Runs one benchmark.
 
 use std::process::Stdio;
 use std::time::{Duration, Instant};
@@ -14,26 +14,27 @@ use crate::console::{self, Progress};
 use crate::exit::Failure;
 use crate::signals::Flag;
 
-/// How often the first round may err, over all its looks and metrics, on either side.
+/// Error probability of the first round, over all its interim checks and metrics, in either
+/// direction.
 const ALPHA: f64 = 0.01;
-/// The same of the second round, which judges only what the first calls worse: both together err
-/// in 5 of 10,000 comparisons, and the second needs fewer blocks for that.
+/// Error probability of the second round, which judges only what the first calls worse. Both
+/// together err in 5 of 10,000 comparisons, and the second round needs fewer blocks for that.
 const CONFIRMING_ALPHA: f64 = 0.05;
-/// What the first round may take of the budget. Two rounds with the errors above need about as many
-/// blocks as 6 to 4.
+/// Share of the budget for the first round. With the error probabilities above, the two rounds need
+/// blocks in a ratio of about 6 to 4.
 const FIRST_SHARE: f64 = 0.6;
-/// For how long a cleanup may run.
+/// Time limit of a cleanup.
 const CLEANUP: Duration = Duration::from_secs(60);
 
 impl Pairing {
-    /// Runs both sides in turns until each metric is judged, or the budget is spent.
+    /// Runs both sides alternately until each metric is judged, or the budget is spent.
     ///
     /// # Errors
     /// When a program cannot be started.
     pub(in super::super) fn measure(&self, signal: &Flag) -> Result<Paired, Failure> {
         let mut set_up = Vec::new();
         let paired = self.set_up_and_measure(signal, &mut set_up);
-        // Also after a failure or Ctrl-C: what `setup` has made is not left behind.
+        // Also after a failure or Ctrl-C: what `setup` has made must not be left behind.
         for candidate in set_up {
             let Some(cleanup) = &candidate.cleanup else { continue };
             let cleanup = cleanup.clone().within(Some(CLEANUP));
@@ -44,7 +45,7 @@ impl Pairing {
         paired
     }
 
-    /// Tells which sides were set up.
+    /// Sets up, warms up and measures. Adds each side to `set_up` before its setup runs.
     fn set_up_and_measure<'a>(
         &'a self,
         signal: &Flag,
@@ -85,7 +86,7 @@ impl Pairing {
         Ok(self.paired(first, second))
     }
 
-    /// Of the second round: another order.
+    /// The seed of the second round, which gives it another order.
     pub(super) fn second_seed(&self) -> u64 {
         self.settings.seed ^ 0xa5a5_a5a5
     }
@@ -102,8 +103,8 @@ impl Pairing {
         Rules { tolerance: self.settings.tolerance, alpha }
     }
 
-    /// Loads both programs into memory, and shows their complaints. The exit status that every
-    /// run has to end with, or what stopped the comparison.
+    /// Loads both programs into memory, and shows what their first runs write to standard error.
+    /// Returns the exit status that every run has to end with, or what stopped the comparison.
     fn warm_up<'a>(
         &'a self,
         signal: &Flag,
@@ -163,7 +164,7 @@ impl Pairing {
         round(metrics.len(), &self.rules(alpha), &limits, &mut hooks)
     }
 
-    /// Runs one side once: what it took, and its instructions if they were to be counted.
+    /// Runs one side once. Returns what the run took, and its instructions if they are counted.
     fn run(
         &self,
         candidate: &Candidate,
@@ -175,9 +176,9 @@ impl Pairing {
         candidate.help(candidate.prepare.as_ref(), signal)?;
         let program = candidate.program.clone();
         let taken = match self.counter {
-            // It costs nothing, so one run has all figures.
+            // Counting costs nothing, so one run gives all figures.
             Some(counter @ InstructionCounter::Perf) => program.counting(counter),
-            // A run of its own counts.
+            // A separate run counts.
             Some(InstructionCounter::Valgrind) | None => program,
         };
         let taken = taken.run(stderr(), is_interrupted)?;
@@ -198,7 +199,7 @@ impl Pairing {
     }
 }
 
-/// Above 0, so that there are ratios: the clock of processor time has a grain.
+/// The value of a metric. It is above 0, so that there are ratios: the clock of CPU time is coarse.
 fn figure(metric: AbMetric, taken: &Taken, counted: Option<u64>) -> Result<f64, String> {
     let us = |time: Duration| time.as_secs_f64() * 1e6;
     let ns = |ns: u64| (ns as f64 / 1e3).max(1.0);

@@ -1,4 +1,4 @@
-//! Benchmarks of two sides, base and head, that take turns: what `ab` and `gate` measure.
+//! Benchmarks of two sides, base and head, that run alternately: what `ab` and `gate` measure.
 
 mod cells;
 mod measure;
@@ -17,27 +17,27 @@ use crate::args::{AbMetric, Parameter};
 use crate::exit::{Exit, Failure};
 use crate::signals::Flag;
 
-/// How the reason begins of a figure that was too small to be measured.
+/// Beginning of the reason for a figure that was too small to be measured.
 pub(super) const NOT_MEASURED: &str = "not measured";
 
-/// What both sides have in common.
+/// Settings that both sides have in common.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Settings {
-    /// What its figures are called; `ab` if it has no name.
+    /// The name of its figures; `ab` or `gate` if the user gave none.
     pub(super) name: String,
     /// Whether a shell runs the commands.
     pub(super) shell: bool,
-    /// How the user says that, as in `--shell`.
+    /// How the user enables that, as in `--shell`.
     pub(super) shell_by: &'static str,
-    /// Run by a shell for each side, before its first run.
+    /// Shell command for each side, before its first run.
     pub(super) setup: Option<String>,
-    /// Run by a shell before each run.
+    /// Shell command before each run.
     pub(super) prepare: Option<String>,
-    /// Run by a shell for each side, when all is over.
+    /// Shell command for each side, after the last run.
     pub(super) cleanup: Option<String>,
-    /// Runs of each side that are not counted.
+    /// How many runs of each side are not counted.
     pub(super) warmup: u32,
-    /// Whether an exit status other than 0 is no failure, provided that all runs have the same.
+    /// Whether an exit status other than 0 is allowed, provided that all runs have the same one.
     pub(super) ignore_failure: bool,
     pub(super) metrics: Vec<AbMetric>,
     pub(super) tolerance: f64,
@@ -47,15 +47,15 @@ pub(super) struct Settings {
     pub(super) seed: u64,
 }
 
-/// One side: its command line, and where it runs.
+/// One side: its command line and its working directory.
 #[derive(Clone, Debug)]
 pub(super) struct Side {
-    /// What names it in messages: `--base`, or `base` of a benchmark.
+    /// How messages name it: `--base`, or `base of NAME:` for a benchmark.
     pub(super) label: String,
     pub(super) command: String,
-    /// `None`: where Brigade runs.
+    /// `None` is Brigade's own working directory.
     pub(super) directory: Option<PathBuf>,
-    /// Environment variables that its programs do not get.
+    /// Environment variables that are removed for its programs.
     pub(super) without: Vec<&'static str>,
 }
 
@@ -77,21 +77,22 @@ struct Candidate {
     cleanup: Option<Program>,
 }
 
-/// What a benchmark came to.
+/// The result of a benchmark.
 pub(super) struct Paired {
-    /// One for each metric.
+    /// One per metric.
     pub(super) cells: Vec<Compared>,
-    /// What the machine was like in each block.
+    /// The state of the machine in each block.
     pub(super) blocks: Vec<Block>,
-    /// Why it is not whole.
+    /// Why the benchmark is incomplete, if it is.
     pub(super) stopped: Option<Stopped>,
 }
 
 impl Pairing {
-    /// A benchmark for each combination of the parameters' values.
+    /// One benchmark for each combination of the parameters' values.
     ///
     /// # Errors
-    /// When a command line is none, or a parameter is in no command.
+    /// When a command line cannot be parsed, instructions cannot be counted, or a parameter is
+    /// repeated or used in no command.
     pub(super) fn all(
         settings: &Settings,
         sides: &[Side; 2],
@@ -123,10 +124,10 @@ impl Pairing {
             .collect()
     }
 
-    /// Looks for the programs of both sides.
+    /// Checks that the programs of both sides exist.
     ///
     /// # Errors
-    /// When one is not there.
+    /// When one is missing.
     pub(super) fn check(&self) -> Result<(), Failure> {
         for Candidate { label, program, .. } in [&self.base, &self.head] {
             if program.executable().is_none() {
@@ -139,11 +140,12 @@ impl Pairing {
         Ok(())
     }
 
-    /// Whether both sides start files of their own that are alike to the last byte.
+    /// Whether the two sides start different files with equal bytes.
     pub(super) fn are_alike(&self) -> bool {
         let files = [&self.base, &self.head].map(|candidate| candidate.program.executable());
         let [Some(base), Some(head)] = files else { return false };
-        // A program of the system that runs scripts is the same for both.
+        // The same file on both sides says nothing: it may be an interpreter that runs their
+        // scripts.
         let read = |path: PathBuf| std::fs::read(path).ok();
         base != head && read(base).is_some_and(|bytes| read(head) == Some(bytes))
     }
@@ -194,7 +196,7 @@ impl Candidate {
             false => Program::parse(&command),
         };
         let program = within(program.map_err(wrong)?).any_status(settings.ignore_failure);
-        // Not measured, so they may know which side they are for.
+        // These programs are not measured, so they may know which side they run for.
         let helper = |line: &Option<String>| -> Result<Option<Program>, Failure> {
             let Some(line) = line else { return Ok(None) };
             let program = Program::in_shell(&filled_in(line, values)).map_err(wrong)?;
@@ -209,14 +211,15 @@ impl Candidate {
         })
     }
 
-    /// Runs a program that is not measured; its complaints are shown.
+    /// Runs a program that is not measured, and shows its standard error.
     fn help(&self, program: Option<&Program>, signal: &Flag) -> Result<(), RunError> {
         let Some(program) = program else { return Ok(()) };
         program.run(Stdio::inherit(), &|| signal.is_set()).map(drop)
     }
 }
 
-/// Why a comparison cannot begin or go on: what cannot be started was written wrongly.
+/// Why a comparison cannot begin or go on. A program that cannot be started is a mistake of the
+/// user.
 fn failure(label: &str, error: &RunError) -> Failure {
     let message = format!("{label} {error}");
     match error {
@@ -225,11 +228,11 @@ fn failure(label: &str, error: &RunError) -> Failure {
     }
 }
 
-/// With the values of the parameters in the places of their names in braces.
+/// Replaces each parameter's name in braces by its value.
 fn filled_in(line: &str, values: &[(&str, &str)]) -> String {
     let mut filled = String::with_capacity(line.len());
     let mut rest = line;
-    // In one pass: a value may look like another parameter.
+    // In one pass, because a value may look like another parameter.
     while let Some(at) = rest.find('{') {
         filled.push_str(&rest[..at]);
         rest = &rest[at..];
@@ -244,7 +247,7 @@ fn filled_in(line: &str, values: &[(&str, &str)]) -> String {
     filled + rest
 }
 
-/// All combinations of values; one of nothing if there is no parameter.
+/// All combinations of values; one empty combination if there is no parameter.
 fn combinations(parameters: &[Parameter]) -> Vec<Vec<(&str, &str)>> {
     let mut all = vec![Vec::new()];
     for parameter in parameters {
@@ -261,7 +264,7 @@ fn combinations(parameters: &[Parameter]) -> Vec<Vec<(&str, &str)>> {
     all
 }
 
-/// A number if it is written like one.
+/// A JSON number if the value is written like one, a string if not.
 fn plain(value: &str) -> Value {
     match serde_json::from_str(value) {
         Ok(Value::Number(number)) => Value::Number(number),

@@ -1,4 +1,4 @@
-//! What the operations of a test were, in their order.
+//! Records the file operations of a test, in their order.
 
 use std::cell::Cell;
 use std::collections::HashSet;
@@ -7,7 +7,8 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// Which file: its device and its number, which another may have when it is gone.
+/// Identifies a file by its device and inode number. Another file may get the same number when this
+/// one is gone.
 pub(crate) type Id = (u64, u64);
 
 pub(crate) fn id(file: &File) -> Id {
@@ -15,17 +16,17 @@ pub(crate) fn id(file: &File) -> Id {
     (found.dev(), found.ino())
 }
 
-/// Where a file is that this process has opened.
+/// The path of a file that this process has opened.
 pub(crate) fn path(file: &File) -> PathBuf {
     std::fs::read_link(super::own_path(file)).unwrap()
 }
 
-/// Something that has been done.
+/// An operation that has been done.
 #[derive(Clone, Debug)]
 pub(crate) enum Operation {
-    /// A new file, in this directory, with this name if it has one.
+    /// A new file in this directory, with this name if it has one.
     Make(Id, PathBuf, Option<PathBuf>),
-    /// A file was opened, and made if it was not there.
+    /// A file was opened, and created if it was missing.
     Open(Id, PathBuf),
     Write(Id, Vec<u8>),
     SetLen(Id, u64),
@@ -36,14 +37,14 @@ pub(crate) enum Operation {
     Remove(PathBuf),
     MakeDirectory(PathBuf),
     SyncData(Id),
-    /// Everything on the file system of this file.
+    /// Everything on the file system of this path.
     SyncAll(PathBuf),
     SyncDirectory(PathBuf),
-    /// These results are told to be there.
+    /// These results were reported.
     Report(Vec<PathBuf>),
 }
 
-/// What is recorded of everything below a directory.
+/// The recorded operations on everything below a directory.
 struct Record {
     root: PathBuf,
     files: HashSet<Id>,
@@ -59,7 +60,7 @@ impl Record {
                 if is_ours {
                     self.files.insert(*id);
                 } else {
-                    // Another file has the number now.
+                    // Another file has this number now.
                     self.files.remove(id);
                 }
                 is_ours
@@ -86,7 +87,7 @@ fn records() -> MutexGuard<'static, Vec<Record>> {
     RECORDS.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Enters what has just been done, wherever it is recorded.
+/// Adds an operation that has just been done to each record that covers it.
 pub(crate) fn note(operation: impl FnOnce() -> Operation) {
     let mut records = records();
     if !records.is_empty() {
@@ -95,7 +96,7 @@ pub(crate) fn note(operation: impl FnOnce() -> Operation) {
     }
 }
 
-/// What is done below `root` while `work` is at work.
+/// Runs `work` and returns what was done below `root` meanwhile.
 pub(crate) fn of<T>(root: &Path, work: impl FnOnce() -> T) -> (T, Vec<Operation>) {
     let record = Record { root: root.to_owned(), files: HashSet::new(), operations: Vec::new() };
     records().push(record);
@@ -109,12 +110,12 @@ thread_local! {
     static NAMES: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Whether this thread is to do without files that have no name.
+/// Whether this thread must do without files that have no name.
 pub(crate) fn wants_names() -> bool {
     NAMES.get()
 }
 
-/// As on a file system that knows no files without names.
+/// Runs `work` as on a file system without nameless files.
 pub(crate) fn with_names<T>(work: impl FnOnce() -> T) -> T {
     NAMES.set(true);
     let done = work();

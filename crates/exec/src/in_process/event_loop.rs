@@ -13,17 +13,17 @@ use tokio::task::{JoinSet, LocalSet};
 use super::outputs::Outputs;
 use super::slot::WorkerSlot;
 use crate::executor::{Executor, Status, Stop, WorkerReport};
-use crate::invoke::{CallError, Deadline, Step, WakePolicy};
+use crate::invoke::{CallError, Deadline, KernelCall, Step};
 use crate::job_state::{JobState, Task};
 use crate::log::{is_chatty, tell_called};
 use crate::stall::{self, Ticking};
 use crate::{PoolConfig, PoolError, SubmitError};
 
-/// One thread with an event loop: jobs that wait overlap, jobs that compute take
-/// turns, because nothing interrupts a kernel between its waits.
+/// One thread with an event loop. Jobs that wait overlap; jobs that compute take turns, because
+/// nothing interrupts a kernel between its waits.
 pub(crate) struct EventLoop {
     shared: Arc<Shared>,
-    /// Taken away to close the loop.
+    /// `None` once the executor is closed: without a sender the loop ends.
     queue: Mutex<Option<mpsc::Sender<Task>>>,
     thread: Mutex<Option<JoinHandle<()>>>,
     startup: Duration,
@@ -33,7 +33,7 @@ struct Shared {
     registry: Arc<Registry>,
     slot: WorkerSlot,
     stopping: AtomicBool,
-    /// Changes when a waiting job should look whether it is to stop.
+    /// Changes when waiting jobs should check whether they have to stop.
     nudge: watch::Sender<()>,
 }
 
@@ -84,7 +84,7 @@ impl Shared {
         let slots = Arc::new(Semaphore::new(in_flight));
         let mut running = JoinSet::new();
         while let Some(task) = tasks.recv().await {
-            // Never closed.
+            // Fails only if the semaphore is closed, which never happens.
             let slot = Arc::clone(&slots).acquire_owned().await.ok();
             let shared = Arc::clone(&self);
             running.spawn_local(async move {
@@ -122,13 +122,13 @@ impl Shared {
             let deadline = Deadline::new(ready.task.timeout, called, &stall::here, &stopping);
             let slices = ready.slices();
             let context = Context::new(&params, &slices, &mut sink, &deadline);
-            let mut call = WakePolicy::new(entry, context);
+            let mut call = KernelCall::new(entry, context);
             let result = 'call: loop {
                 let end = match call.step() {
                     Step::Finished(result) => break result,
                     Step::Wait(time) => clock::after(time),
                 };
-                // As in `invoke::run_to_end`.
+                // Sleep again if the wait was shortened, as in `invoke::run_to_end`.
                 loop {
                     let left = Duration::from_nanos(end.saturating_sub(clock::now()));
                     self.wait(&job_state, deadline.shorten(left)).await;
@@ -147,12 +147,12 @@ impl Shared {
         self.slot.end(ready, result);
     }
 
-    /// Lets other jobs run for `time`, less if the job is asked to stop.
+    /// Lets other jobs run for `time`, or until the job is asked to stop.
     async fn wait(&self, job_state: &JobState, time: Duration) {
         let mut nudged = self.nudge.subscribe();
         let until_stop =
             async { while !job_state.is_stopping() && nudged.changed().await.is_ok() {} };
-        // Either end of the wait will do.
+        // It does not matter which of the two ended the wait.
         drop(tokio::time::timeout(time, until_stop).await);
     }
 }
@@ -191,11 +191,11 @@ impl Executor for EventLoop {
     }
 
     fn close(&self) -> Vec<WorkerReport> {
-        // The loop ends when the last sender is gone and its jobs have ended.
+        // The loop ends when the last sender is gone and all its jobs have ended.
         self.queue.lock().unwrap_or_else(PoisonError::into_inner).take();
         let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(thread) = thread {
-            // The loop does not panic: kernels' panics are caught.
+            // The loop does not panic: panics of kernels are caught.
             drop(thread.join());
         }
         vec![self.shared.slot.report()]

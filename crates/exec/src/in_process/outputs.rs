@@ -1,37 +1,37 @@
-//! Memory of results that callers have dropped, for results to come: what a worker process has in
-//! its slabs.
+//! Keeps the memory of results that callers have dropped and uses it for new results, as a worker
+//! process does with its slabs.
 //!
-//! Without it each result is fresh memory. The kernel of the operating system fills that with
-//! zeros, a page at a time, when it is first written, or the allocator does. That takes up to two
-//! thirds of the time of a job that does little more than write its output, so it is no baseline
-//! for processes that have been spared it.
+//! Without this each result is fresh memory. The operating system or the allocator fills it with
+//! zeros; the operating system does so page by page at the first write. That takes up to two thirds
+//! of the time of a job that does little more than write its output. Worker processes do not pay
+//! it, so without this the in-process backends would be no fair baseline for them.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use brigade_kernels::{KernelError, OutputSink};
 use brigade_proto::{Buffer, BufferOwner, Bytes};
 
-/// Smaller results are fresh: the allocator is as fast.
+/// Smallest result whose memory is kept, in bytes. For smaller ones the allocator is as fast.
 const LEAST: usize = 64 << 10;
-/// Bytes that are kept at most.
+/// Most memory that is kept, in bytes.
 const MOST: usize = 256 << 20;
 
-/// What the slots of one pool keep.
+/// The memory that the slots of one pool keep for results.
 #[derive(Debug)]
 pub(super) struct Outputs {
     free: Mutex<Vec<Buffer>>,
-    /// How many results are kept at most.
+    /// Most buffers that are kept.
     count: usize,
 }
 
 impl Outputs {
-    /// Memory for one result more than there are slots: a caller has one in hand while each slot
+    /// Keeps one buffer more than there are slots: the caller holds one result while each slot
     /// makes another.
     pub(super) fn new(slots: usize) -> Arc<Self> {
         Arc::new(Self { free: Mutex::default(), count: slots + 1 })
     }
 
-    /// For the outputs of one job.
+    /// Collects the outputs of one job.
     pub(super) fn sink(self: &Arc<Self>) -> Sink {
         Sink { home: Arc::clone(self), outputs: Vec::new() }
     }
@@ -40,8 +40,8 @@ impl Outputs {
         self.free.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Memory of `len` bytes with whatever was there before: the smallest that is large enough and
-    /// not more than twice as large.
+    /// A kept buffer of length `len` with its old contents: the smallest one that is large enough
+    /// and at most twice as large.
     fn take(&self, len: usize) -> Option<Buffer> {
         let mut free = self.free();
         let fits = |buffer: &Buffer| (len..=len.saturating_mul(2)).contains(&buffer.capacity());
@@ -52,7 +52,7 @@ impl Outputs {
         Some(buffer)
     }
 
-    /// Keeps it, and gives up those that were there longest if it is too much.
+    /// Keeps the buffer. Drops the oldest ones if there are too many, or too many bytes.
     fn put(&self, buffer: Buffer) {
         let mut free = self.free();
         free.push(buffer);
@@ -63,7 +63,8 @@ impl Outputs {
             bytes -= oldest.capacity();
             dropped.push(oldest);
         }
-        // Large ones are given back to the operating system, which takes a while.
+        // Release the lock before `dropped` is dropped: returning large buffers to the operating
+        // system takes a while.
         drop(free);
     }
 }
@@ -76,7 +77,7 @@ pub(super) struct Sink {
 }
 
 impl Sink {
-    /// The outputs, whose memory comes back when they are dropped.
+    /// The outputs. The memory of large ones comes back to `home` when they are dropped.
     pub(super) fn into_outputs(self) -> Vec<Bytes> {
         let home = Arc::downgrade(&self.home);
         let lent = |buffer: Buffer| match buffer.capacity() {
@@ -86,7 +87,7 @@ impl Sink {
         self.outputs.into_iter().map(lent).collect()
     }
 
-    /// A further output, and whether it is fresh, and so all zero.
+    /// Adds an output. Also returns whether its memory is fresh, and so all zero.
     fn push(&mut self, len: usize) -> Result<(&mut [u8], bool), KernelError> {
         let kept = if len < LEAST { None } else { self.home.take(len) };
         let is_fresh = kept.is_none();
@@ -120,10 +121,10 @@ impl OutputSink for Sink {
     }
 }
 
-/// A result in a caller's hands.
+/// A result that a caller holds.
 struct Lent {
     buffer: Buffer,
-    /// Where its memory goes; the pool may be gone by then.
+    /// Receives the memory. The pool may be gone by then.
     home: Weak<Outputs>,
 }
 
@@ -160,7 +161,7 @@ mod tests {
         drop(first);
         let (third, again) = result(&outputs, (1 << 20) - 100);
         assert_eq!((again, third[0].len()), (place, (1 << 20) - 100));
-        // Too large for so little.
+        // The kept buffer is more than twice as large.
         drop(third);
         assert_ne!(result(&outputs, 1 << 18).1, place);
         drop(outputs);

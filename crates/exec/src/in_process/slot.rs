@@ -1,5 +1,5 @@
-//! What `sync`, `async` and `threads` have in common: a job's way from its task
-//! to its outcome within one process.
+//! What `sync`, `async` and `threads` have in common: a job's way from its task to its outcome
+//! within one process.
 
 use std::cell::RefCell;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -17,7 +17,7 @@ use crate::load::{self, Limit};
 use crate::log::{is_chatty, tell_finished};
 use crate::stall;
 
-/// One execution slot and what it has done.
+/// One slot and its totals.
 #[derive(Debug)]
 pub(super) struct WorkerSlot {
     pub(super) worker: WorkerId,
@@ -26,16 +26,16 @@ pub(super) struct WorkerSlot {
     busy_ns: AtomicU64,
     pub(super) ready_ns: AtomicU64,
     pub(super) cpu_ns: AtomicU64,
-    /// Jobs that were taken and have not ended: one, but for an event loop.
+    /// Jobs that were taken and have not ended. At most one, except in an event loop.
     running: Mutex<Vec<Arc<JobState>>>,
-    /// The pool stops: no input is waited for any more.
+    /// The pool stops, so no job waits for its inputs any more.
     is_stopping: AtomicBool,
     readable: Arc<Readable>,
     outputs: Arc<Outputs>,
 }
 
 impl WorkerSlot {
-    /// A slot that shares the memory of results with the others of its pool.
+    /// A slot that shares `outputs` with the other slots of its pool.
     pub(super) fn new(worker: u32, config: &PoolConfig, outputs: &Arc<Outputs>) -> Self {
         Self {
             outputs: Arc::clone(outputs),
@@ -51,7 +51,7 @@ impl WorkerSlot {
         }
     }
 
-    /// Where the kernel of its next job writes.
+    /// Where the kernel of the next job writes its outputs.
     pub(super) fn sink(&self) -> Sink {
         self.outputs.sink()
     }
@@ -67,13 +67,13 @@ impl WorkerSlot {
         }
     }
 
-    /// Ends jobs that have not begun, because they wait for an input.
+    /// Ends jobs whose inputs are still being read.
     pub(super) fn stop_reading(&self) {
         self.is_stopping.store(true, Ordering::Release);
     }
 
-    /// Takes a task and reads its inputs. `None` if it has ended already: it was
-    /// cancelled, or an input cannot be read.
+    /// Takes a task and reads its inputs. `None` if the job has ended: it was cancelled, or an
+    /// input could not be read.
     pub(super) fn take(&self, mut task: Task) -> Option<Ready> {
         if !task.job_state.take() {
             return None;
@@ -101,7 +101,7 @@ impl WorkerSlot {
         }
     }
 
-    /// Reports a job that has been run.
+    /// Reports the end of a job that was taken.
     pub(super) fn end(&self, ready: Ready, result: Result<Vec<Bytes>, JobError>) {
         let Ready { mut task, inputs, notes } = ready;
         let stamps = &mut task.stamps;
@@ -135,7 +135,7 @@ impl WorkerSlot {
 pub(super) struct Ready {
     pub(super) task: Task,
     pub(super) inputs: Vec<Bytes>,
-    /// What its kernel remarked, once it has returned.
+    /// Notes of the kernel, once it has returned.
     notes: Notes,
 }
 
@@ -144,7 +144,8 @@ impl Ready {
         self.inputs.iter().map(|input| &input[..]).collect()
     }
 
-    /// The job's outcome from what its kernel returned and wrote.
+    /// Stamps the call and returns the job's result: the kernel's error, or the outputs that it
+    /// wrote.
     pub(super) fn outputs(
         &mut self,
         called: Nanos,

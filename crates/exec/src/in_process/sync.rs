@@ -12,7 +12,7 @@ use crate::executor::{Executor, Status, Stop, WorkerReport};
 use crate::job_state::{JobState, Task};
 use crate::{PoolConfig, SubmitError};
 
-/// One job after another, on the thread that submits: plain synchronous code.
+/// Runs one job after another on the thread that submits it: plain synchronous code.
 pub(crate) struct Sync {
     registry: Arc<Registry>,
     slot: WorkerSlot,

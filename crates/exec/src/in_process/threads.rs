@@ -12,7 +12,7 @@ use crossbeam_channel::{Receiver, Sender, TrySendError};
 use super::outputs::Outputs;
 use super::slot::WorkerSlot;
 use crate::executor::{Executor, Status, Stop, WorkerReport};
-use crate::invoke::{self, Deadline, WakePolicy};
+use crate::invoke::{self, Deadline, KernelCall};
 use crate::job_state::{JobState, Task};
 use crate::log::{is_chatty, tell_called};
 use crate::stall::{self, Ticking};
@@ -20,14 +20,13 @@ use crate::{PoolConfig, PoolError, SubmitError};
 
 /// Threads of this process behind one bounded queue.
 ///
-/// The queue is a crossbeam channel and not rayon: jobs are whole and arrive one
-/// by one from outside, so there is nothing to steal, while a bounded queue that
-/// blocks its submitter, keeps the order of submission and can be drained is what
-/// every backend has to offer. It also spins before it parks, which makes it the
-/// fastest rival that worker processes could be measured against.
+/// The queue is a crossbeam channel and not rayon. Jobs are whole and arrive one by one from
+/// outside, so there is nothing to steal. But every backend has to offer a bounded queue that
+/// blocks its submitter, keeps the order of submission and can be drained. The channel also spins
+/// before it parks, which makes it the fastest baseline to measure worker processes against.
 ///
-/// `threads-gil` adds one lock that a kernel holds while it computes and that
-/// waiting releases: the model of an interpreter with a global lock.
+/// `threads-gil` adds one lock. A kernel holds it while it computes and releases it while it waits.
+/// That models an interpreter with a global lock.
 pub(crate) struct Threads {
     shared: Arc<Shared>,
     queue: Sender<Message>,
@@ -40,14 +39,14 @@ struct Shared {
     registry: Arc<Registry>,
     slots: Vec<WorkerSlot>,
     stopping: AtomicBool,
-    /// The interpreter lock of `threads-gil`.
+    /// The global lock of `threads-gil`.
     gil: Option<Mutex<()>>,
-    /// Where the last task came from, if there are more cores than threads: a thread then
-    /// leaves that core, as a worker process does.
+    /// Core of the thread that submitted last. A worker thread on the same core moves away from it,
+    /// as a worker process does. `None` if threads are pinned or no core is spare.
     core: Option<AtomicUsize>,
 }
 
-/// Who gets no work for longer has slept, or might as well have.
+/// A thread without work for longer than this, in nanoseconds, counts as having slept.
 const REST: Nanos = 1_000_000;
 
 enum Message {
@@ -127,7 +126,7 @@ impl Shared {
         }
         let slot = &self.slots[index];
         slot.ready_ns.store(clock::since(begin).as_nanos() as u64, Ordering::Relaxed);
-        // Fails only when `start` gave up.
+        // Fails only if `start` gave up.
         let _ = ready.send(());
         let (mut neighbour, mut last) = (SharedCoreDetector::default(), 0);
         while let Ok(Message::Run(task)) = backlog.recv() {
@@ -174,7 +173,7 @@ pub(super) fn run(registry: &Registry, slot: &WorkerSlot, task: Task, gil: Optio
         let slices = ready.slices();
         let context = Context::new(&params, &slices, &mut sink, &deadline);
         let (returned, result) =
-            invoke::run_to_end(&mut WakePolicy::new(entry, context), &deadline, |time| {
+            invoke::run_to_end(&mut KernelCall::new(entry, context), &deadline, |time| {
                 held = None;
                 job_state.nap(time);
                 held = lock();
@@ -206,7 +205,8 @@ impl Executor for Threads {
     }
 
     fn cancel_running(&self, _: &Arc<JobState>) {
-        // The job state's stop flag is all that a thread can be given.
+        // A thread cannot be killed. Only the stop flag of the job state reaches its kernel, and
+        // that is already set.
     }
 
     fn stop(&self, how: Stop) {
@@ -228,11 +228,11 @@ impl Executor for Threads {
             std::mem::take(&mut *threads)
         };
         for _ in &threads {
-            // Behind all tasks: they are finished first.
+            // Behind all tasks in the queue, so those are finished first.
             drop(self.queue.send(Message::Quit));
         }
         for thread in threads {
-            // A worker thread does not panic: kernels' panics are caught.
+            // A worker thread does not panic: panics of kernels are caught.
             drop(thread.join());
         }
         self.cancel_backlog();

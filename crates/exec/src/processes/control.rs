@@ -1,7 +1,7 @@
-//! The two threads that serve one worker: one blocks in receiving its control channel, the
-//! staging thread fetches inputs and blocks in sending. A worker that stalls or floods holds
-//! up nobody but them, and its death frees both. A job whose inputs are in the arena
-//! already goes through the worker's rings and touches neither.
+//! The two threads that serve one worker. The control reader blocks while it receives from the
+//! worker's control channel. The staging thread reads inputs and blocks while it sends. A worker
+//! that stalls or floods delays only these two threads, and its death unblocks both. A job whose
+//! inputs are already in the arena goes through the worker's rings and needs neither thread.
 
 use std::cell::RefCell;
 use std::io;
@@ -29,24 +29,25 @@ pub(super) struct ControlReader {
     pub(super) generation: u64,
     pub(super) pid: u32,
     pub(super) transport: Transport,
-    /// What binds the worker.
+    /// The worker's resource limits.
     pub(super) bounds: Bounds,
-    /// Where its inputs lie.
+    /// Where the worker's inputs are.
     pub(super) inputs: Arc<Arena>,
 }
 
-/// The channels of a worker that was admitted.
+/// The channels of an admitted worker.
 pub(super) struct Served {
-    pub(super) mail: Arc<ControlSender>,
+    pub(super) control: Arc<ControlSender>,
     pub(super) replies: HardenedReceiver,
     pub(super) outputs: Arc<Outputs>,
 }
 
 impl ControlReader {
-    /// Starts the thread that serves the worker to its end; its last act is to tell the supervisor.
+    /// Starts the control reader, which serves the worker to its end. Last, it tells the supervisor
+    /// that the control channel is closed.
     ///
     /// # Errors
-    /// When there can be no thread.
+    /// When the thread cannot be started.
     pub(super) fn start(self, served: Served) -> io::Result<JoinHandle<()>> {
         let name = format!("control-{}", self.slot);
         thread::Builder::new().name(name).spawn(move || self.serve(served))
@@ -59,7 +60,7 @@ impl ControlReader {
             supervisor.tell(Event::ControlClosed { slot, generation, violation: self.run(served) })
         };
         panic_guard::guard("control", work, |what| {
-            // Its staging thread, too, is not needed any more.
+            // The staging thread is not needed any more either.
             dispatcher.unready(slot, generation);
             supervisor.protocol_violation(slot, generation, Some(given_up(&what)));
             supervisor.tell(Event::ControlClosed { slot, generation, violation: None });
@@ -77,12 +78,12 @@ impl ControlReader {
         self.transport == Transport::Arena
     }
 
-    /// Returns what the worker did wrong, if it did.
+    /// Returns how the worker violated the protocol, if it did.
     fn run(self, mut served: Served) -> Option<String> {
         let reader = Arc::new(self);
         let stage = Arc::new(Stage::default());
         let stager = {
-            let (reader, mail) = (Arc::clone(&reader), Arc::clone(&served.mail));
+            let (reader, control) = (Arc::clone(&reader), Arc::clone(&served.control));
             let stage = Arc::clone(&stage);
             thread::Builder::new().name(format!("stager-{}", reader.slot)).spawn(move || {
                 let on_panic = |what: String| {
@@ -92,7 +93,7 @@ impl ControlReader {
                         Some(given_up(&what)),
                     );
                 };
-                panic_guard::guard("stager", || reader.run_staging(&mail, &stage), on_panic);
+                panic_guard::guard("stager", || reader.run_staging(&control, &stage), on_panic);
                 stage.set(Step::Over);
             })
         };
@@ -101,11 +102,12 @@ impl ControlReader {
                 let violation = reader.receive(&mut served);
                 reader.dispatcher.unready(reader.slot, reader.generation);
                 if violation.is_some() {
-                    // The worker lives and may not read: only its death frees a
-                    // staging thread that is blocked, so it is not waited for here.
+                    // The worker lives and perhaps does not read. Only its death unblocks a staging
+                    // thread that is sending, so have the supervisor kill it before the wait below.
                     reader.supervisor.protocol_violation(reader.slot, reader.generation, None);
                 }
-                // Sends fail from here on, so it ends; but what it reads may keep it for ever.
+                // From here on sends fail, so the staging thread ends. But reading an input may
+                // block it for ever.
                 if stage.wait_for_end() {
                     let _ = stager.join();
                 }
@@ -153,17 +155,17 @@ impl ControlReader {
                             "the arena is full: outputs go by shm; --arena-limit allows more"
                         );
                     }
-                    // If it fails, the worker is dead, and that is heard next.
-                    served.mail.with(|mail| match &region {
-                        Some(memory) => mail.share(ControlMessage::Outputs, memory),
-                        None => mail.send(ControlMessage::Outputs, Vec::new(), Carriage::Shared),
+                    // If the send fails, the worker is dead, and the next receive reports that.
+                    served.control.with(|control| match &region {
+                        Some(memory) => control.share(ControlMessage::Outputs, memory),
+                        None => control.send(ControlMessage::Outputs, Vec::new(), Carriage::Shared),
                     });
                 }
                 Reply::Done { job, error, notes, in_hand, called, returned, published } => {
                     let result = match (error, payloads) {
                         (Some(error), _) => Err(error),
                         (None, Ok(payloads)) => Ok(payloads.into_iter().map(Into::into).collect()),
-                        // It has done its part.
+                        // The worker did its part: the coordinator has no memory for the payloads.
                         (None, Err(message)) => Err(JobError::Shortage { bytes: 0, message }),
                     };
                     let instants = Instants { in_hand, called, returned, published };
@@ -176,17 +178,17 @@ impl ControlReader {
         }
     }
 
-    fn run_staging(&self, mail: &ControlSender, stage: &Stage) {
+    fn run_staging(&self, control: &ControlSender, stage: &Stage) {
         while let Some(task) = self.dispatcher.next_staging_task(self.slot, self.generation) {
             let delivery = match task {
                 StagingTask::Job(delivery) => delivery,
-                StagingTask::Region(region) if self.send_region(mail, region) => continue,
+                StagingTask::Region(region) if self.send_region(control, region) => continue,
                 StagingTask::Region(_) => return,
             };
             let job = delivery.job;
-            match self.deliver(mail, delivery, stage) {
+            match self.deliver(control, delivery, stage) {
                 Ok(()) => {}
-                // Its jobs are retried when its death is known.
+                // The worker's jobs are retried once its death is known.
                 Err(Undelivered::WorkerGone) => return,
                 Err(Undelivered::Job(error)) => {
                     self.dispatcher.undeliverable(self.slot, self.generation, job, error);
@@ -194,24 +196,24 @@ impl ControlReader {
             }
         }
         if !self.has_rings() {
-            // That tells the worker to leave.
-            mail.close();
+            // This tells the worker to leave.
+            control.close();
         }
     }
 
-    /// Sends a region of the arena. False if the worker cannot be reached, and cannot go
-    /// on without it.
-    fn send_region(&self, mail: &ControlSender, region: u32) -> bool {
+    /// Sends a region of the arena. Returns false if the worker cannot be reached: it cannot go on
+    /// without the region.
+    fn send_region(&self, control: &ControlSender, region: u32) -> bool {
         let send = |memory: &OwnedFd| {
-            mail.with(|mail| mail.share(ControlMessage::Inputs { region }, memory))
+            control.with(|control| control.share(ControlMessage::Inputs { region }, memory))
         };
-        // If there is no such region any more, the jobs that it was for have ended.
+        // If the region no longer exists, the jobs that needed it have ended.
         self.inputs.share(region, send).is_none_or(|sent| matches!(sent, Some(Ok(()))))
     }
 
     fn deliver(
         &self,
-        mail: &ControlSender,
+        control: &ControlSender,
         task: JobStaging,
         stage: &Stage,
     ) -> Result<(), Undelivered> {
@@ -248,7 +250,7 @@ impl ControlReader {
                 "job does not fit the arena, so it goes by shm; --arena-limit allows more"
             );
         }
-        // They are read once more.
+        // The files are read again below, and digested again.
         digests.take();
         let carriage = self.carriage();
         let mut bytes_in = 0;
@@ -264,7 +266,7 @@ impl ControlReader {
         }
         if !self.dispatcher.encoded(self.slot, self.generation, task.job, bytes_in, digests.take())
         {
-            // The job has ended meanwhile, or its worker has.
+            // The job or its worker has ended meanwhile.
             return Ok(());
         }
         let request = Request {
@@ -274,15 +276,16 @@ impl ControlReader {
             timeout: task.timeout,
             shared: carriage == Carriage::Shared,
         };
-        mail.with(|mail| mail.send(ControlMessage::Job(request), payloads, carriage))
+        control
+            .with(|control| control.send(ControlMessage::Job(request), payloads, carriage))
             .unwrap_or(Err(SendError::Disconnected))
             .map_err(|error| failed(&error))?;
         self.dispatcher.posted(self.slot, self.generation);
         Ok(())
     }
 
-    /// What comes inside messages is private memory of the worker, and has to fit before
-    /// it knows of the job.
+    /// Payloads inside messages become private memory of the worker, so they must fit its memory
+    /// limit before it learns of the job.
     fn check_memory(&self, bytes: u64) -> Result<(), JobError> {
         match self.bounds.memory {
             Some(limit) if bytes > limit - LEAST_MEMORY / 2 => Err(JobError::MemoryLimit { limit }),
@@ -300,11 +303,11 @@ struct Stage {
 
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 enum Step {
-    /// Something that the end of its worker puts an end to.
+    /// A step that the death of the worker ends.
     #[default]
     Working,
-    /// Reading an input, which may take for ever: a file system that does not answer holds whoever
-    /// reads there, and nothing can be done about it.
+    /// Reading an input, which may take for ever: a file system that does not answer blocks the
+    /// reading thread, and this process cannot end that.
     Reading,
     Over,
 }
@@ -326,15 +329,16 @@ impl Stage {
         read
     }
 
-    /// Waits until the staging thread is over or reads; whether it is over. One that reads ends by itself
-    /// when it has read: its worker is no more then, and the dispatcher has nothing for it.
+    /// Waits until the staging thread ends or reads an input; returns whether it has ended. A
+    /// thread that is reading ends by itself after the read, because its worker is gone by then and
+    /// the dispatcher has no task for it.
     fn wait_for_end(&self) -> bool {
         let wait = self.changed.wait_while(self.lock(), |step| *step == Step::Working);
         *wait.unwrap_or_else(PoisonError::into_inner) == Step::Over
     }
 }
 
-/// What is told of a worker whose thread in this process has panicked.
+/// The reason reported for a worker whose thread in this process has panicked.
 fn given_up(what: &str) -> String {
     format!("was given up: the pool's {what}")
 }
@@ -366,7 +370,7 @@ mod tests {
         thread::scope(|scope| {
             let waits = scope.spawn(|| stage.wait_for_end());
             while !waits.is_finished() {
-                // Working until here.
+                // The step is `Working` until here.
                 stage.set(Step::Over);
             }
             assert!(waits.join().unwrap());

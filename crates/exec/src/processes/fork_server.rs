@@ -1,4 +1,4 @@
-//! A fork server process that outlasts a pool.
+//! A fork server that can outlast a pool, and the thread that owns its process.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -24,12 +24,14 @@ use crate::{Environment, PoolError};
 /// A process from which the workers of any number of pools are forked.
 ///
 /// A pool with [`StartMethod::Forkserver`](crate::StartMethod::Forkserver) starts such a process
-/// for itself, and ends it with itself. A program that makes one pool after another starts one
-/// beforehand, and hands it to each ([`PoolBuilder::fork_server`](crate::PoolBuilder::fork_server)):
-/// then a pool's workers cost a fork each, and no start of a program.
+/// for itself and ends it when the pool ends. A program that makes one pool after another can start
+/// one beforehand and hand it to each pool
+/// ([`PoolBuilder::fork_server`](crate::PoolBuilder::fork_server)). Then each worker costs a fork,
+/// and no start of a program.
 ///
-/// A clone is the same process. It ends with the last clone and the last pool that has one, and is
-/// started again when it has died, does not answer, or a worker of it ends by itself without a job. Linux only.
+/// Clones share one process. It ends with the last clone and the last pool that has one. It is
+/// started again when it has died, when it does not answer, or when a worker that was forked from
+/// it ends by itself without a job. Linux only.
 ///
 /// ```no_run
 /// use brigade_exec::{ForkServer, Pool};
@@ -48,32 +50,34 @@ use crate::{Environment, PoolError};
 pub struct ForkServer(Arc<Office>);
 
 struct Office {
-    /// To the thread that has the fork server.
+    /// To the thread that owns the fork server.
     orders: Option<Sender<Order>>,
     shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
 }
 
 struct Shared {
-    /// Rung when there is an order, and when nobody wants a worker any more.
+    /// Notified when there is an order, and when the last handle is dropped.
     event_fd: EventFd,
     /// The fork server's process id.
     pid: AtomicU32,
 }
 
-/// A worker that somebody wants.
+/// A request for one worker.
 struct Order {
     token: BootstrapToken,
-    /// How long it may take to start a fork server, and to fork.
+    /// How long the fork server may take to start and to fork.
     limit: Duration,
-    /// Not from the fork server of this number: a worker of it ended by itself without a job.
+    /// Do not fork from the fork server with this number: one of its workers ended by itself
+    /// without a job.
     but: Option<u32>,
     reply: Reply,
 }
 
 type Answer = Box<dyn FnOnce(Result<Started, StartFailure>) + Send>;
 
-/// Whom to tell. They hear of it in any case, because they wait for it.
+/// Answers one order. If it is dropped unanswered, it answers with an error, because the supervisor
+/// waits for the answer.
 struct Reply(Option<Answer>);
 
 impl Reply {
@@ -97,8 +101,8 @@ fn gone() -> PoolError {
     PoolError::Setup { what: "the fork server".to_owned(), source }
 }
 
-/// How long a fork server that has answered before may take to fork before it is taken for
-/// stopped, and another one is started.
+/// How long a fork server that has forked before may take to fork. After that it counts as stopped,
+/// and another one is started.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 impl fmt::Debug for ForkServer {
@@ -108,17 +112,17 @@ impl fmt::Debug for ForkServer {
 }
 
 impl ForkServer {
-    /// Starts one of this executable, which calls
+    /// Starts a fork server from this executable, which must call
     /// [`run_if_worker`](crate::run_if_worker).
     ///
     /// # Errors
-    /// When this process is a worker itself, or the process or a thread for it cannot be
+    /// When this process is a worker itself, or when the process or a thread for it cannot be
     /// started.
     pub fn start() -> Result<Self, PoolError> {
         Self::start_with(&Environment::default())
     }
 
-    /// Starts one whose workers have these variables in their environment.
+    /// Starts a fork server whose workers have these variables in their environment.
     ///
     /// # Errors
     /// As [`ForkServer::start`].
@@ -127,7 +131,7 @@ impl ForkServer {
         Self::of(None, environment)
     }
 
-    /// Starts one of a program; `None`: this executable.
+    /// Starts a fork server from `program`; `None` is this executable.
     pub(super) fn of(program: Option<&Path>, environment: &Environment) -> Result<Self, PoolError> {
         let setup = |what: &str, source| PoolError::Setup { what: what.to_owned(), source };
         let event_fd = EventFd::new().map_err(|error| setup("the fork server's eventfd", error))?;
@@ -136,9 +140,9 @@ impl ForkServer {
         let (started, first) = bounded(1);
         let own = Arc::clone(&shared);
         let (program, environment) = (program.map(Path::to_owned), environment.clone());
-        // Templates and workers follow the thread that has started the fork server: it lives as
-        // long as anybody needs them. It also waits for the fork server, which somebody may have
-        // stopped, and keeps nobody waiting by that.
+        // The parent-death signals of the fork server and its workers follow the thread that starts
+        // the fork server, so this thread lives as long as they are needed. It also waits for the
+        // fork server, which a signal may have stopped. No other thread has to wait then.
         let thread = thread::Builder::new()
             .name("fork-server".to_owned())
             .spawn(move || match ForkServerProcess::start(program.as_deref(), &environment) {
@@ -156,8 +160,8 @@ impl ForkServer {
         Ok(Self(Arc::new(office)))
     }
 
-    /// Has a worker forked that follows a bootstrap token; from another fork server than `but`. Does not
-    /// wait for it: `answer` is called by another thread, in any case.
+    /// Requests a worker that gets `token`, from a fork server whose number is not `but`. Does not
+    /// wait: another thread calls `answer`, in every case.
     pub(super) fn fork(
         &self,
         token: &BootstrapToken,
@@ -168,28 +172,29 @@ impl ForkServer {
         let reply = Reply(Some(Box::new(answer)));
         let order = Order { token: token.clone(), limit, but, reply };
         if let Some(orders) = &self.0.orders {
-            // If the thread has gone, the order is dropped, which answers it.
+            // If the thread has ended, `send` drops the order, which answers it.
             drop(orders.send(order));
             self.0.shared.event_fd.notify();
         }
     }
 }
 
-/// What the thread that has the fork server does until nobody wants a worker: it asks for all that
-/// are ordered, and passes on what the fork server answers, without waiting for the one before it
-/// does the other.
+/// The work of the thread that owns the fork server, until the last handle is dropped. The thread
+/// requests all workers that are ordered, and passes on the fork server's answers. Requests do not
+/// wait for earlier answers, and answers do not wait for requests.
 struct Service<'a> {
     inbox: Receiver<Order>,
     shared: &'a Shared,
     program: Option<&'a Path>,
     environment: &'a Environment,
-    /// `None`: it has failed, or could not be started again.
+    /// `None` if the fork server has failed or could not be started again.
     process: Option<ForkServerProcess>,
-    /// What the fork server was asked for comes first.
+    /// Orders without an answer. The first [`Service::asked`] of them were sent to the fork server.
     orders: VecDeque<Order>,
-    /// When it is to have answered for the first of them.
+    /// When the answer to the first order is due.
     due: Nanos,
-    /// That does not count in which this process was stopped, and the fork server perhaps with it.
+    /// Time in which this process was stopped does not count: the fork server may have been stopped
+    /// with it.
     watch: StallDetector,
 }
 
@@ -229,12 +234,12 @@ impl<'a> Service<'a> {
         }
     }
 
-    /// For how many of the orders the fork server was asked.
+    /// How many of the orders were sent to the fork server.
     fn asked(&self) -> usize {
         self.process.as_ref().map_or(0, ForkServerProcess::owes)
     }
 
-    /// Asks for what is ordered.
+    /// Sends orders to the fork server. Starts one if there is none.
     fn ask(&mut self) {
         while self.asked() < MOST_ASKED
             && let Some(order) = self.orders.get(self.asked())
@@ -242,11 +247,12 @@ impl<'a> Service<'a> {
             if let Some(process) = &self.process
                 && order.but == Some(process.number())
             {
-                // The others that it was asked for come first.
+                // Earlier requests are answered first.
                 if process.owes() > 0 {
                     return;
                 }
-                // What it lacks, its workers lack, for example memory that somebody has limited.
+                // What the fork server lacks, its workers lack too, for example memory that was
+                // limited from outside.
                 tracing::warn!("the fork server is started again: its worker ended without a job");
                 self.process = None;
             }
@@ -265,8 +271,8 @@ impl<'a> Service<'a> {
             let Some(process) = &mut self.process else { return };
             match process.ask(&order.token) {
                 Ok(()) => {}
-                // Those that it was asked for come first: if it has gone, that is heard next, and
-                // if there are no descriptors, there may be some by then.
+                // Earlier requests are answered first. If the fork server has gone, the next read
+                // says so. If no descriptor is free, one may be by then.
                 Err(_) if process.owes() > 0 => return,
                 Err(error) => {
                     self.fail(error);
@@ -289,16 +295,16 @@ impl<'a> Service<'a> {
         self.watch.look(now, waits_for.map(|_| self.due));
         let heard = match wait_readable(&sources, left).as_deref() {
             Ok(&[_, true]) => true,
-            // An order, or a signal.
+            // An order or a signal has ended the wait.
             Ok(_) if waits_for.is_none() || clock::now() < self.due => false,
-            // It was not this thread's time that has passed.
+            // This process was stopped meanwhile: that time does not count.
             Ok(_) if self.watch.pending(clock::now()) > 0 => {
                 self.due = self.due.saturating_add(self.watch.pending(clock::now()));
                 false
             }
             Ok(_) => return self.fail(io::ErrorKind::TimedOut.into()),
             Err(error) => {
-                // Only for want of kernel memory. Not a busy loop:
+                // Only for lack of kernel memory. Sleep, to avoid a busy loop.
                 tracing::error!(%error, "cannot listen to the fork server");
                 return thread::sleep(PATIENCE / 10);
             }
@@ -317,12 +323,12 @@ impl<'a> Service<'a> {
     fn begin_to_wait(&mut self) {
         if let (Some(order), Some(process)) = (self.orders.front(), &self.process) {
             let limit = order.limit;
-            let spin_policy = if process.has_answered() { limit.min(PATIENCE) } else { limit };
-            self.due = clock::after(spin_policy);
+            let patience = if process.has_answered() { limit.min(PATIENCE) } else { limit };
+            self.due = clock::after(patience);
         }
     }
 
-    /// Answers for the first order.
+    /// Answers the first order.
     fn settle(&mut self, started: Result<Started, StartFailure>) {
         if let Some(order) = self.orders.pop_front() {
             order.reply.give(started);
@@ -331,18 +337,20 @@ impl<'a> Service<'a> {
 
     /// The fork server has died, does not answer, or cannot fork.
     ///
-    /// One that has forked before is started again, and that is all: the orders wait for the next
-    /// one. One that never has is a start that failed, for every worker that it was asked for. The
-    /// supervisors count that like a worker that died at its start, and order another one after
-    /// a pause: nothing else bounds how often a program is started that dies each time.
+    /// A fork server that has forked before is started again, and nothing else happens: the orders
+    /// wait for the next one. If it has never forked, the start has failed for every worker that
+    /// was requested from it. The supervisors count that like a worker that died at its start, and
+    /// order another one after a back-off. Nothing else bounds how often a program is started that
+    /// dies each time.
     fn fail(&mut self, error: io::Error) {
         let Some(process) = self.process.take() else { return };
         let limit = self.orders.front().map_or(Duration::ZERO, |order| order.limit);
         let (has_answered, asked) = (process.has_answered(), process.owes().max(1));
-        // Reaped before there is another.
+        // The fork server is reaped before another one is started.
         let obituary = process.obituary(error, limit);
         if !obituary.is_death() {
-            // It lives, and this order alone has failed.
+            // The fork server was alive, and this order alone has failed. The others go to the next
+            // one.
             self.settle(Err(obituary.failure()));
         } else if has_answered {
             tracing::warn!("the fork server is started again; the last one: {obituary}");

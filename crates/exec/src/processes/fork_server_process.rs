@@ -1,10 +1,9 @@
-//! The fork server: a worker process that has done everything that all workers have
-//! in common, and from which they are forked.
+//! The fork server: a worker process that has done the set-up that all workers have in common, and
+//! from which workers are forked.
 //!
-//! The fork server never has a second thread. It forks with `CLONE_PARENT`, so that the
-//! new worker is the coordinator's own child: watched through a pidfd and reaped with
-//! `wait4` like one that was started afresh. The worker then shakes hands like any
-//! other.
+//! The fork server never has a second thread. It forks with `CLONE_PARENT`, so the new worker is
+//! the coordinator's own child: the supervisor watches it through a pidfd and reaps it with
+//! `wait4`, like a worker that was spawned. The worker then does its handshake like any other.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -27,7 +26,7 @@ use super::spawn::{self, StartFailure, Started, Words};
 use super::worker;
 use crate::{Environment, PoolError};
 
-/// Its presence makes a process a fork server.
+/// If this variable is set, the process is a fork server. Its value is the fork server's number.
 pub(super) const FORK_SERVER_ENV: &str = "BRIGADE_TEMPLATE";
 
 /// The coordinator's side of a fork server process.
@@ -36,30 +35,30 @@ pub(super) struct ForkServerProcess {
     wire: Wire,
     words: Words,
     number: u32,
-    /// It has forked.
+    /// Whether it has forked a worker.
     has_answered: bool,
-    /// What workers print that it was asked for and has not told of.
+    /// Output pipes of the workers that were requested and not reported yet.
     asked: VecDeque<Words>,
-    /// Workers that it has told of, as far as they may still be called as it calls them.
+    /// Process ids of reported workers, as long as they may still have one of the [`names`].
     told: Vec<u32>,
 }
 
-/// What a fork server and a worker that it has just forked are called: no others of
-/// this coordinator are.
+/// Process names of a fork server and of a worker that it has just forked. No other processes of
+/// this coordinator have them.
 fn names(number: &str) -> [String; 2] {
     [format!("brigade-f{number}"), format!("brigade-n{number}")]
 }
 
-/// How many workers it may be asked for ahead: as many messages fit into its socket many times over.
+/// How many requests may be open at a time. The socket has room for many times as many messages.
 pub(super) const MOST_ASKED: usize = 16;
 
-/// How many workers are remembered before it is looked who has another name by now.
+/// When this many workers are remembered, those that have another name by now are forgotten.
 const MANY: usize = 64;
 
-/// How long a fork server that has hung up may take to exit.
+/// How long a fork server that has closed its socket may take to exit.
 const DYING_LIMIT: Duration = Duration::from_millis(200);
 
-/// Readable when it has answered, or is gone.
+/// Readable when the fork server has answered, or is gone.
 impl AsFd for ForkServerProcess {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.wire.as_fd()
@@ -67,7 +66,7 @@ impl AsFd for ForkServerProcess {
 }
 
 impl ForkServerProcess {
-    /// Starts one. From a thread that lives as long as it is wanted.
+    /// Starts a fork server. The calling thread must live as long as the fork server is wanted.
     pub(super) fn start(
         program: Option<&Path>,
         environment: &Environment,
@@ -98,28 +97,28 @@ impl ForkServerProcess {
         })
     }
 
-    /// Its process id.
     pub(super) fn pid(&self) -> u32 {
         self.child.as_ref().map_or(0, Child::pid)
     }
 
-    /// No other that this process has at the same time has it.
+    /// Unique among the fork servers that this process has at the same time.
     pub(super) fn number(&self) -> u32 {
         self.number
     }
 
-    /// How many workers it was asked for and has not told of.
+    /// How many workers were requested and not reported yet.
     pub(super) fn owes(&self) -> usize {
         self.asked.len()
     }
 
-    /// Whether it has started, and forked before.
+    /// Whether the fork server has started, and forked before.
     pub(super) fn has_answered(&self) -> bool {
         self.has_answered
     }
 
-    /// Asks for a worker that follows a bootstrap token. It may be asked for more before it has
-    /// answered, and forks one after another: [`MOST_ASKED`] at most, or this would wait.
+    /// Requests a worker that gets `token`. The caller may request more before the fork server has
+    /// answered; it forks one after another. At most [`MOST_ASKED`] requests may be open, or this
+    /// would block.
     pub(super) fn ask(&mut self, token: &BootstrapToken) -> io::Result<()> {
         let (reader, writer) = io::pipe()?;
         let words = Words::of(reader)?;
@@ -128,21 +127,21 @@ impl ForkServerProcess {
         Ok(())
     }
 
-    /// The worker that it was first asked for of those that it has not told of. For when it is
-    /// readable: its answer is there, or it is gone.
+    /// Reads the answer to the oldest open request. Call it when the fork server is readable: its
+    /// answer is there, or it is gone.
     ///
-    /// After an error it is of no use any more.
+    /// After an error the fork server is of no use any more.
     pub(super) fn answer(&mut self) -> io::Result<Started> {
         let answer = self.wire.receive(Some(Duration::ZERO))?;
         let (answer, _) = answer.ok_or(io::ErrorKind::BrokenPipe)?;
         let answer = String::from_utf8_lossy(&answer).into_owned();
         let pid = answer.parse::<u32>().map_err(|_| io::Error::other(answer))?;
         let words = self.asked.pop_front().ok_or_else(|| io::Error::other("it was not asked"))?;
-        // Our own child, not reaped, so the pid is still this one's.
+        // The worker is a child of this process and not reaped, so the process id is still its own.
         let child = Child::watch(pid)?;
         self.has_answered = true;
         if self.told.len() >= MANY {
-            // One that has not run yet still has the fork server's.
+            // A worker that has not run yet still has the fork server's name.
             let names = names(&self.number.to_string());
             self.told.retain(|&pid| names.contains(&process::name(pid)));
         }
@@ -150,8 +149,8 @@ impl ForkServerProcess {
         Ok(Started { child, words, fork_server: Some(self.number) })
     }
 
-    /// Why it did not fork, when it was asked and [`ForkServerProcess::answer`] has failed, or to ask. Ends
-    /// and reaps it.
+    /// Ends and reaps the fork server after [`ForkServerProcess::ask`] or
+    /// [`ForkServerProcess::answer`] has failed. Returns why it did not fork.
     pub(super) fn obituary(mut self, error: io::Error, limit: Duration) -> Obituary {
         let Some(child) = self.child.take() else { return Obituary::Unable(error) };
         match error.kind() {
@@ -160,10 +159,12 @@ impl ForkServerProcess {
                 return Obituary::Late { after: limit, was_stopped };
             }
             io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset => {}
-            // It lives, and says why, or could not be asked.
+            // The fork server was alive: it said why it cannot fork, or the request could not be
+            // sent.
             _ => return Obituary::Unable(error),
         }
-        // It has hung up, so it is about to exit by itself, and says how.
+        // The fork server has closed its socket, so it is about to exit by itself, and its status
+        // says how.
         let by_itself =
             wait_readable(&[child.pidfd()], Some(DYING_LIMIT)).is_ok_and(|ended| ended[0]);
         child.kill_group();
@@ -183,18 +184,18 @@ impl ForkServerProcess {
 /// Why a fork server is of no use any more.
 #[derive(Debug)]
 pub(super) enum Obituary {
-    /// It has ended.
+    /// The process has ended.
     Died {
         /// In words that fit after "fork server".
         death: String,
         /// The end of what it printed.
         stderr: String,
-        /// By a signal that it does not send to itself.
+        /// Whether a signal from outside ended it.
         from_outside: bool,
     },
     /// It did not answer in time.
     Late { after: Duration, was_stopped: bool },
-    /// It cannot fork, or could not be asked.
+    /// It cannot fork, or the request could not be sent.
     Unable(io::Error),
 }
 
@@ -210,12 +211,12 @@ impl fmt::Display for Obituary {
 }
 
 impl Obituary {
-    /// Whether all that it was asked for is lost with it.
+    /// Whether all open requests are lost with the fork server.
     pub(super) fn is_death(&self) -> bool {
         !matches!(self, Self::Unable(_))
     }
 
-    /// What a worker is told of that it was asked for.
+    /// Why the start of a worker that was requested from it failed.
     pub(super) fn failure(&self) -> StartFailure {
         match self {
             Self::Died { death, stderr, from_outside } => StartFailure {
@@ -228,7 +229,8 @@ impl Obituary {
             },
             Self::Unable(error) => {
                 let what = "a worker of the fork server (--start-method spawn does without one)";
-                // An error of the operating system keeps its number, from which follows what helps.
+                // Keep the number of an operating system's error: it decides which remedy the
+                // message names.
                 let source = error.raw_os_error().map_or_else(
                     || io::Error::new(error.kind(), error.to_string()),
                     io::Error::from_raw_os_error,
@@ -241,11 +243,11 @@ impl Obituary {
 
 impl Drop for ForkServerProcess {
     fn drop(&mut self) {
-        // Killed and reaped.
+        // Kills and reaps the fork server.
         drop(self.child.take());
-        // Descriptors, of which it takes some to reap the others.
+        // Closes the output pipes, because reaping the workers below takes descriptors.
         self.asked.clear();
-        // What it has forked and could not tell of any more.
+        // Reaps workers that the fork server forked and could not report any more.
         let undelivered = process::reap_strays(&names(&self.number.to_string()), &self.told);
         if undelivered > 0 {
             tracing::debug!(undelivered, "the fork server died before it could tell of a worker");
@@ -253,18 +255,18 @@ impl Drop for ForkServerProcess {
     }
 }
 
-/// Serves as a fork server until the coordinator hangs up. In a process that was forked
-/// from it: what it has to do, and the parent that it must have.
+/// Serves as a fork server until the coordinator hangs up. In a process that was forked from it,
+/// returns the worker's bootstrap token and the process id that its parent must have.
 ///
-/// Up to the fork it does what it can for all workers. What they run for the first time after it
-/// costs each of them a page fault, and as many have none of these pages: code that is not called
-/// is worth more there than code that is fast.
+/// The fork server does as much as it can for all workers before it forks. Code that a worker runs
+/// for the first time after the fork costs that worker a page fault, because a new worker has none
+/// of these pages. There, code that is not called at all is worth more than code that is fast.
 fn serve(parent: &str, number: &str) -> Result<(BootstrapToken, u32), ExitCode> {
     let parent: u32 = parent.parse().map_err(|error| failed("read its environment", &error))?;
     process::close_inherited_descriptors().map_err(|error| failed("close files", &error))?;
     process::die_with_parent(parent).map_err(|error| failed("follow its parent", &error))?;
     process::clear_environment(&[FORK_SERVER_ENV, SERVER_ENV, NONCE_ENV, PARENT_ENV]);
-    // Workers inherit it.
+    // Workers inherit this.
     process::be_killed_first();
     let [own_name, worker_name] = names(number);
     process::set_name(&own_name);
@@ -280,7 +282,7 @@ fn serve(parent: &str, number: &str) -> Result<(BootstrapToken, u32), ExitCode> 
             Ok(Forked::Parent(pid)) => pid.to_string(),
             Ok(Forked::Child) => {
                 process::set_name(&worker_name);
-                // Replaced by what follows.
+                // The next call replaces this descriptor.
                 wire.forget();
                 fork::take_standard_streams(&nothing, &output)
                     .map_err(|error| failed("take its streams", &error))?;
@@ -301,8 +303,8 @@ fn failed(what: &str, error: &dyn fmt::Display) -> ExitCode {
     ExitCode::FAILURE
 }
 
-/// Runs this process as a fork server if a coordinator has started it as one, and as a
-/// worker where it was forked.
+/// Runs this process as a fork server if a coordinator has started it as one, and as a worker in
+/// each process that was forked from it.
 pub(super) fn run_if_fork_server(registry: &Registry) -> Option<ExitCode> {
     let number = std::env::var(FORK_SERVER_ENV).ok()?;
     let parent = std::env::var(PARENT_ENV).unwrap_or_default();

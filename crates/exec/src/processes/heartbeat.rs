@@ -1,32 +1,33 @@
-//! Whether a worker takes up what it is given, or could.
+//! The heartbeat: checks whether a worker takes up the jobs that it was given, or could take up
+//! one.
 
 use std::time::Duration;
 
 use brigade_proto::{JobId, Nanos};
 
-/// What shows that a worker lives: its status page, and how many answers came.
+/// Signs of life of a worker: its status page, and the number of its answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct HeartbeatSample {
     /// The job in hand, and when its kernel was called.
     pub(super) current: Option<(JobId, Option<Nanos>)>,
     /// Answers so far.
     pub(super) answers: u64,
-    /// A signal has stopped its process.
+    /// Whether a signal has stopped the process.
     pub(super) stopped: bool,
 }
 
 impl HeartbeatSample {
-    /// A kernel may run as long as `--timeout` lets it.
+    /// Whether a kernel runs. It may run as long as `--timeout` allows.
     fn is_computing(&self) -> bool {
         !self.stopped && matches!(self.current, Some((_, Some(_))))
     }
 }
 
-/// Looks at which a worker was found as it was the time before, although it had
-/// something to do.
+/// Counts the checks in a row in which a worker has not changed, although it had something to do or
+/// was stopped.
 ///
-/// Looks are counted, not time: if this whole process was stopped for a while, every
-/// worker seems to have been idle, and must not pay for it.
+/// This counts checks, not time. If this whole process was stopped for a while, every worker seems
+/// to have been idle, and none must be killed for that.
 #[derive(Debug, Default)]
 pub(super) struct Heartbeat {
     last: Option<HeartbeatSample>,
@@ -34,22 +35,22 @@ pub(super) struct Heartbeat {
     looked: Nanos,
 }
 
-/// Looks in the time that a worker may take.
+/// Checks per `--heartbeat`. A worker that has not changed in this many is given up.
 const LOOKS: u32 = 4;
 
-/// How often is looked.
+/// The time between two checks.
 pub(super) fn interval(limit: Duration) -> Duration {
     limit / LOOKS
 }
 
 impl Heartbeat {
-    /// Of a worker that lives now.
+    /// For a worker that is alive at `now`.
     pub(super) fn begin(now: Nanos) -> Self {
         Self { looked: now, ..Self::default() }
     }
 
-    /// Looks; returns whether the worker is to be given up. `beat` gives `None` if the worker
-    /// has nothing to do that it was told of, and was not stopped.
+    /// Does a check if one is due. Returns whether the worker must be given up. `beat` returns
+    /// `None` if the worker was told of no job and is not stopped.
     pub(super) fn check(
         &mut self,
         beat: impl FnOnce() -> Option<HeartbeatSample>,
@@ -77,7 +78,7 @@ mod tests {
         Some(HeartbeatSample { current: None, answers, stopped: false })
     }
 
-    /// How many looks, 100 ns apart, until it is given up.
+    /// How many checks, 100 ns apart, until the worker is given up.
     fn looks_until_given_up(beats: impl Iterator<Item = Option<HeartbeatSample>>) -> Option<usize> {
         let mut heartbeat = Heartbeat::begin(0);
         beats.enumerate().find_map(|(i, beat)| {
@@ -94,7 +95,7 @@ mod tests {
         let stopped =
             HeartbeatSample { current: Some((JobId(3), Some(1))), stopped: true, ..in_hand };
         assert_eq!(looks_until_given_up((0..100).map(|_| Some(stopped))), Some(5));
-        // For nothing, too.
+        // A stopped worker without a job is given up too.
         let idle = HeartbeatSample { current: None, ..stopped };
         assert_eq!(looks_until_given_up((0..100).map(|_| Some(idle))), Some(5));
     }
@@ -123,7 +124,7 @@ mod tests {
     fn looks_that_follow_each_other_at_once_count_as_one() {
         let mut heartbeat = Heartbeat::default();
         assert!((0..100).all(|_| !heartbeat.check(|| waiting(7), 1000, LIMIT)));
-        // This process was stopped for long: one look.
+        // This process was stopped for a long time: that is one check.
         assert!(!heartbeat.check(|| waiting(7), 1_000_000, LIMIT));
     }
 }

@@ -1,5 +1,5 @@
-//! Where a worker process is in its life: the states and transitions of README.md, and
-//! nothing else. No process is touched in here, so every order of events can be tried.
+//! The life of a worker process: the states and transitions of README.md, and nothing else. This
+//! module touches no process, so tests can try every order of events.
 
 use std::time::Duration;
 
@@ -8,60 +8,61 @@ use brigade_proto::Nanos;
 
 use super::dispatcher::KillReason;
 
-/// Where a worker process is in its life.
+/// The state of a worker process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Phase {
-    /// It was started, and has to shake hands until then.
+    /// It was started, and must complete the handshake by `until`.
     Starting {
         /// On the pool's clock.
         until: Nanos,
     },
     /// It takes jobs.
     Working,
-    /// It was told to go, or has closed its channel; it has to be gone by then.
+    /// It was told to leave, or has closed its control channel. It must have exited by `until`.
     Leaving {
         /// On the pool's clock.
         until: Nanos,
     },
     /// SIGKILL is on its way to its process group.
     Killed,
-    /// It is reaped. What it said last may still be on its way, but not longer than
-    /// until then.
+    /// It is reaped. Its last messages may still be in the control channel; the supervisor waits
+    /// for them until `until`.
     Dead {
         /// On the pool's clock.
         until: Nanos,
     },
 }
 
-/// Why a worker was killed. The first cause counts: what is killed may do anything.
+/// Why a worker was killed. The first cause counts, because a worker that is being killed may do
+/// anything.
 #[derive(Debug)]
 pub(super) enum Cause {
-    /// It had not shaken hands in time.
+    /// It had not completed the handshake in time.
     Late,
-    /// It shook hands wrongly.
+    /// The supervisor refused its handshake.
     Refused(Refusal),
-    /// It broke the protocol: how, in words that fit after "worker". That may become known a
-    /// little later.
+    /// It broke the protocol: how, in words that fit after "worker". `None` until that is known,
+    /// which may be a little later.
     Violation(Option<String>),
-    /// It did not take up the jobs that it was given, for so long.
+    /// It was stopped by a signal, or did not take up the jobs that it was given, for this long.
     Hung(Duration),
-    /// It had to go, for no fault of its own.
+    /// It had to leave, for no fault of its own.
     Deliberate(KillReason),
-    /// It was told to go, or had closed its channel, and stayed.
+    /// It was told to leave, or had closed its control channel, and did not exit in time.
     Lingered,
 }
 
-/// A worker's life, from its start until it is reaped and has been heard out.
+/// A worker's life, from its start until it is reaped and its control channel is drained.
 #[derive(Debug)]
 pub(super) struct Lifecycle {
     phase: Phase,
     cause: Option<Cause>,
-    /// Everything that it said has been heard.
+    /// The control channel is drained.
     heard: bool,
 }
 
 impl Lifecycle {
-    /// It was started, and has until then to shake hands.
+    /// The worker was started, and must complete the handshake by `until`.
     pub(super) fn begin(until: Nanos) -> Self {
         Self { phase: Phase::Starting { until }, cause: None, heard: false }
     }
@@ -70,29 +71,29 @@ impl Lifecycle {
         self.cause.as_ref()
     }
 
-    /// Whether it takes jobs, as far as is known.
+    /// Whether the worker takes jobs, as far as the supervisor knows.
     pub(super) fn is_working(&self) -> bool {
         self.phase == Phase::Working
     }
 
-    /// Whether it is still to be admitted.
+    /// Whether the worker is not admitted yet.
     pub(super) fn is_starting(&self) -> bool {
         matches!(self.phase, Phase::Starting { .. })
     }
 
-    /// Whether it was killed, or has ended.
+    /// Whether the worker was killed, or has ended.
     pub(super) fn is_ending(&self) -> bool {
         matches!(self.phase, Phase::Killed | Phase::Dead { .. })
     }
 
-    /// It has shaken hands. Too late if it is to go already.
+    /// The handshake is complete. This has no effect on a worker that must leave already.
     pub(super) fn admit(&mut self) {
         if matches!(self.phase, Phase::Starting { .. }) {
             self.phase = Phase::Working;
         }
     }
 
-    /// It has to be gone by then.
+    /// The worker must have exited by `until`.
     pub(super) fn leave_by(&mut self, until: Nanos) {
         match &mut self.phase {
             Phase::Starting { .. } | Phase::Working => self.phase = Phase::Leaving { until },
@@ -101,18 +102,19 @@ impl Lifecycle {
         }
     }
 
-    /// So much time counts for nobody: this whole process was stopped.
+    /// Moves the deadline by time in which this whole process was stopped: that counts against no
+    /// worker.
     pub(super) fn put_off(&mut self, by: Nanos) {
         match &mut self.phase {
             Phase::Starting { until } | Phase::Leaving { until } => {
                 *until = until.saturating_add(by);
             }
-            // Who is dead is not harmed by being heard out no longer.
+            // Draining a dead worker's channel has its own deadline; a stop does not extend it.
             Phase::Working | Phase::Killed | Phase::Dead { .. } => {}
         }
     }
 
-    /// It is to be killed, which the caller does.
+    /// The worker must be killed. The caller sends the signal.
     pub(super) fn kill(&mut self, cause: Cause) {
         if self.is_ending() {
             self.learn(cause);
@@ -122,8 +124,9 @@ impl Lifecycle {
         self.phase = Phase::Killed;
     }
 
-    /// What it did wrong is often found when it is ending already, or before it is
-    /// understood: that counts if nothing else is known.
+    /// Records what the worker did wrong. The supervisor often learns that when the worker is
+    /// already ending, or learns the details only later. The finding counts if no other cause is
+    /// known.
     pub(super) fn learn(&mut self, finding: Cause) {
         match (&mut self.cause, finding) {
             (cause @ None, finding @ (Cause::Refused(_) | Cause::Violation(_))) => {
@@ -134,19 +137,20 @@ impl Lifecycle {
         }
     }
 
-    /// Its channel is closed: nothing more will be heard of it.
+    /// The control channel is closed: no more messages come from the worker.
     pub(super) fn channel_drained(&mut self) {
         self.heard = true;
     }
 
-    /// It is reaped; it is waited for its last words until then.
+    /// The process is reaped. The supervisor waits until `until` for its last messages.
     pub(super) fn reaped(&mut self, until: Nanos) {
         if !matches!(self.phase, Phase::Dead { .. }) {
             self.phase = Phase::Dead { until };
         }
     }
 
-    /// What the clock says: true if it is to be killed now, which the caller does.
+    /// Checks the deadline. Returns true if the worker must be killed now; the caller sends the
+    /// signal.
     pub(super) fn look(&mut self, now: Nanos) -> bool {
         let cause = match self.phase {
             Phase::Starting { until } if until <= now => Cause::Late,
@@ -157,7 +161,7 @@ impl Lifecycle {
         true
     }
 
-    /// When [`Lifecycle::look`] or [`Lifecycle::is_over`] has to be asked again.
+    /// When to call [`Lifecycle::look`] or [`Lifecycle::is_over`] again.
     pub(super) fn due(&self) -> Option<Nanos> {
         match self.phase {
             Phase::Starting { until } | Phase::Leaving { until } | Phase::Dead { until } => {
@@ -167,12 +171,13 @@ impl Lifecycle {
         }
     }
 
-    /// Whether it is dead and heard out, or nobody waits for that any more.
+    /// Whether the worker is dead, and its control channel is drained or the drain deadline has
+    /// passed.
     pub(super) fn is_over(&self, now: Nanos) -> bool {
         matches!(self.phase, Phase::Dead { until } if self.heard || until <= now)
     }
 
-    /// Whether its channel was closed in time.
+    /// Whether the control channel was drained in time.
     pub(super) fn was_drained(&self) -> bool {
         self.heard
     }
@@ -268,7 +273,7 @@ mod tests {
             for event in events {
                 apply(&mut life, event, &mut now);
             }
-            // From here on only the clock speaks, and what is killed exits.
+            // From here on only time passes, and a worker that was killed exits.
             for _ in 0..4 {
                 if life.is_working() || life.is_over(now) {
                     return Ok(());

@@ -1,5 +1,5 @@
-//! One log: what a worker logs is sent to the coordinator, ahead of the reply to
-//! the job that it belongs to, and logged there with the worker's slot and pid.
+//! One log for all processes: a worker sends what it logs to the coordinator, ahead of the response
+//! to the job that it belongs to. The coordinator logs it with the worker's slot and process id.
 
 use std::fmt::{self, Write};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -32,7 +32,7 @@ fn rank(level: Level) -> u8 {
 /// Longest text of one record, in bytes.
 const MAX_TEXT: usize = 8 << 10;
 
-/// Logs what a worker has sent. `at_ns` is the worker's own time: a record may be
+/// Logs a record that a worker has sent. `at_ns` is the worker's timestamp, because a record may be
 /// printed a little later than it was made.
 pub(super) fn emit(record: &LogRecord, worker: usize, pid: u32) {
     let text = limits::cut(&record.text, MAX_TEXT);
@@ -53,8 +53,8 @@ pub(super) fn emit(record: &LogRecord, worker: usize, pid: u32) {
     }
 }
 
-/// How much of what a worker logs is passed on: a worker that logs without end is not to
-/// bury what the others say.
+/// Limits how many of a worker's records are logged: a worker that logs without end must not hide
+/// what the others log.
 #[derive(Default)]
 pub(super) struct LogRateLimiter {
     since: Nanos,
@@ -62,13 +62,13 @@ pub(super) struct LogRateLimiter {
     dropped: u64,
 }
 
-/// Records of one worker in one second. A kernel that logs ten a job is below that up to
-/// hundreds of jobs a second.
+/// Records of one worker in one second. A kernel that logs ten records per job stays below that at
+/// up to hundreds of jobs per second.
 const RECORDS: u32 = 5_000;
 const SECOND: Nanos = 1_000_000_000;
 
 impl LogRateLimiter {
-    /// Whether a record that has just come is passed on.
+    /// Whether to log a record that has just arrived.
     pub(super) fn allows(&mut self, now: Nanos, worker: usize) -> bool {
         if now - self.since >= SECOND {
             if self.dropped > 0 {
@@ -87,12 +87,12 @@ impl LogRateLimiter {
     }
 }
 
-/// The worker's subscriber. Knows the job in hand; other spans are not kept, since
-/// a worker does one thing at a time.
+/// The worker's subscriber. It knows the job in hand. It keeps no other spans, because a worker
+/// does one thing at a time.
 pub(super) struct Forward {
     replies: Arc<Mutex<Sender>>,
     level: u8,
-    /// Job in hand plus one; zero: none.
+    /// The job in hand plus one; zero if there is none.
     job: Arc<AtomicU64>,
 }
 
@@ -101,7 +101,7 @@ impl Forward {
     pub(super) fn install(replies: &Arc<Mutex<Sender>>, level: u8, job: &Arc<AtomicU64>) {
         if level > 0 {
             let forward = Self { replies: Arc::clone(replies), level, job: Arc::clone(job) };
-            // Set already only if a custom main did so; then that one is used.
+            // This fails only if a custom `main` has set a subscriber. That one is then used.
             let _ = tracing::subscriber::set_global_default(forward);
         }
     }
@@ -134,7 +134,7 @@ impl Subscriber for Forward {
             at: clock::now(),
         };
         let replies = self.replies.lock().unwrap_or_else(PoisonError::into_inner);
-        // If the coordinator is gone, so is the log.
+        // If the coordinator is gone, the record has no reader.
         let _ = replies.send(Reply::Log(record), Vec::new(), Carriage::Inline);
     }
 

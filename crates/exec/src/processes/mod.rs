@@ -1,20 +1,22 @@
-//! Worker processes: the same executable, started again, fed over ipc-channel,
-//! watched and replaced.
+//! Worker processes: the process backend starts them, by default from this same executable, sends
+//! them jobs over shared-memory rings and ipc-channel, watches and replaces them.
 //!
-//! Threads of the coordinator, and what each alone does:
+//! Threads of the coordinator, and what each of them does:
 //!
 //! | thread | does |
 //! | --- | --- |
-//! | the callers' | submit; with rings, also hand jobs to workers and collect answers while they wait |
-//! | completion thread (one) | does the same while no caller is there; minds that no start hangs; sleeps else |
-//! | supervisor (one) | starts workers, lets them in, watches their pidfds and deadlines, kills, reaps, replaces |
-//! | link (one per worker) | blocks in receiving mail |
-//! | staging thread (one per worker) | reads and copies inputs, blocks in sending mail |
+//! | callers | submit; with rings, also hand jobs to workers and collect answers while they wait |
+//! | completion thread (one) | does the same while no caller waits; frees starts that hang |
+//! | supervisor (one) | starts, admits, watches, kills, reaps and replaces workers |
+//! | fork server thread (one per fork server) | starts the fork server, requests workers from it |
+//! | control reader (one per worker) | blocks in receiving from the control channel |
+//! | staging thread (one per worker) | reads and copies inputs, blocks in sending to the worker |
 //!
-//! Events go to the supervisor through its inbox; jobs and their fate are in the [`dispatcher`]
-//! alone. A job is answered by whoever learns its end: a caller or the completion thread (from a
-//! ring), the link (over the control channel), the supervisor (its worker died), or its submitter
-//! (cancelled in the queue).
+//! Other threads send events to the supervisor's inbox. Only the [`dispatcher`] knows the jobs and
+//! their state. The thread that learns how a job ended reports it: a caller or the completion
+//! thread (from a ring), the control reader (over the control channel), the staging thread (an
+//! input cannot be read), the supervisor (the worker died), or the submitter (cancelled in the
+//! queue).
 
 mod control;
 mod dispatcher;
@@ -77,7 +79,7 @@ impl Processes {
         let has_rings = config.transport == Transport::Arena;
         let processes =
             Self { dispatcher, supervisor, threads: Mutex::new(vec![thread]), has_rings };
-        // While the workers' programs are loaded there is time for it.
+        // Measured here because there is time while the workers' programs load.
         wakeup_latency::cost();
         prepare_senders();
         match processes.start_completion_thread() {
@@ -118,7 +120,7 @@ impl Processes {
     }
 }
 
-/// Says once where sockets lie, if that is not where they should.
+/// Prepares the private directory for sockets. Logs once if it is not the preferred one.
 fn prepare_runtime_dir() -> std::io::Result<()> {
     static TOLD: Once = Once::new();
     runtime_dir::prepare()?;
@@ -135,7 +137,8 @@ fn prepare_runtime_dir() -> std::io::Result<()> {
     Ok(())
 }
 
-/// A worker that starts workers of its own would go on for ever.
+/// Refuses a pool in a process that was started as a worker or fork server, but whose `main` did
+/// not call `run_if_worker`. Such a process would start workers without end.
 fn check_outside() -> Result<(), PoolError> {
     if [SERVER_ENV, fork_server_process::FORK_SERVER_ENV]
         .iter()
@@ -146,7 +149,7 @@ fn check_outside() -> Result<(), PoolError> {
     Ok(())
 }
 
-/// Before anything is started: the kernel is the workers' too.
+/// Checks the sandbox before anything is started. Workers run on the same kernel as this process.
 fn check_sandbox(wanted: Option<Sandbox>) -> Result<(), PoolError> {
     let Some(wanted) = wanted else { return Ok(()) };
     for part in sandbox::missing() {
@@ -163,7 +166,7 @@ fn check_sandbox(wanted: Option<Sandbox>) -> Result<(), PoolError> {
     Ok(())
 }
 
-/// Before they run out in the middle of something.
+/// Checks the limit of descriptors now, before they run out in the middle of some work.
 fn check_descriptors(workers: usize) -> Result<(), PoolError> {
     let Some((open, limit)) = shortage::descriptors() else { return Ok(()) };
     let needed = open + DESCRIPTORS_BESIDES + DESCRIPTORS_PER_WORKER * workers as u64;
@@ -185,7 +188,7 @@ impl Executor for Processes {
         self.dispatcher.arena.take(len)
     }
 
-    fn takes_chunks(&self) -> bool {
+    fn takes_batches(&self) -> bool {
         self.has_rings
     }
 

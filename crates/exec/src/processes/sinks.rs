@@ -1,5 +1,5 @@
-//! Where a worker's kernels write their outputs: as near as possible to where they
-//! will travel from.
+//! Where a worker's kernels write their outputs: as close as possible to the memory that they are
+//! sent from.
 
 use brigade_ipc::wire::{ControlMessage, Place, Reply};
 use brigade_ipc::{Carriage, OutputAllocator, OutputSlab, Payload, Region};
@@ -7,16 +7,16 @@ use brigade_kernels::{KernelError, OutputSink};
 use brigade_proto::Buffer;
 use brigade_sys::shortage;
 
-use super::worker::Mailbag;
+use super::worker::ControlChannel;
 use crate::load::TINY;
 
 /// An output of the job in hand.
 pub(super) enum Output {
-    /// It will be copied into a message.
+    /// On the heap. It is copied into a message.
     Heap(Buffer),
-    /// In a slab.
+    /// In a slab of the arena.
     Slab(OutputSlab),
-    /// In a region of its own.
+    /// In a shared memory region of its own.
     Apart(Region),
 }
 
@@ -29,12 +29,12 @@ impl Output {
         }
     }
 
-    /// Whether it can only go over the control channel.
+    /// Whether the output can only go over the control channel.
     pub(super) fn is_apart(&self) -> bool {
         matches!(self, Self::Apart(_))
     }
 
-    /// On its way over the control channel. `None` when there is no memory for it.
+    /// Makes a payload for the control channel. `None` when there is no memory for it.
     pub(super) fn into_payload(self) -> Option<Payload> {
         match self {
             Self::Heap(buffer) => Some(Payload::Bytes(buffer.into())),
@@ -43,27 +43,28 @@ impl Output {
         }
     }
 
-    /// Named in an answer. `None` if it can only go over the control channel.
-    pub(super) fn into_place(self, shelf: &mut OutputAllocator) -> Option<Place> {
+    /// Makes a place that a response can name. `None` if the output can only go over the control
+    /// channel.
+    pub(super) fn into_place(self, outputs: &mut OutputAllocator) -> Option<Place> {
         match self {
             Self::Heap(buffer) => Some(Place::Here(buffer.to_vec().into())),
-            Self::Slab(slab) => Some(shelf.loan(slab)),
+            Self::Slab(slab) => Some(outputs.loan(slab)),
             Self::Apart(_) => None,
         }
     }
 }
 
-/// What an output may be made of.
-pub(super) enum QueueSpace<'w> {
-    /// Messages only.
+/// Which memory an output may use.
+pub(super) enum OutputMemory<'w> {
+    /// Only the heap: outputs are sent inside messages.
     Inline,
-    /// A region of its own for each large one.
+    /// A shared memory region for each large output.
     Shared,
-    /// Slabs.
-    Arena { shelf: &'w mut OutputAllocator, mail: &'w mut Mailbag },
+    /// Slabs of the arena.
+    Arena { outputs: &'w mut OutputAllocator, control: &'w mut ControlChannel },
 }
 
-impl QueueSpace<'_> {
+impl OutputMemory<'_> {
     pub(super) fn of(carriage: Carriage) -> Self {
         match carriage {
             Carriage::Inline => Self::Inline,
@@ -77,10 +78,10 @@ impl QueueSpace<'_> {
             Self::Shared if len <= brigade_ipc::channel::SMALL => on_the_heap(len),
             Self::Shared => apart(len),
             Self::Arena { .. } if len <= TINY => on_the_heap(len),
-            Self::Arena { shelf, mail } => {
-                let slab = shelf.take(len).or_else(|| {
-                    grow(shelf, mail, len)?;
-                    shelf.take(len)
+            Self::Arena { outputs, control } => {
+                let slab = outputs.take(len).or_else(|| {
+                    grow(outputs, control, len)?;
+                    outputs.take(len)
                 });
                 slab.map_or_else(|| apart(len), |slab| Ok(Output::Slab(slab)))
             }
@@ -101,25 +102,25 @@ fn apart(len: usize) -> Result<Output, KernelError> {
     Ok(Output::Apart(region))
 }
 
-/// Asks the coordinator for more memory, and waits for its answer.
-fn grow(shelf: &mut OutputAllocator, mail: &mut Mailbag, len: usize) -> Option<()> {
+/// Asks the coordinator for one more region, and waits for it.
+fn grow(outputs: &mut OutputAllocator, control: &mut ControlChannel, len: usize) -> Option<()> {
     let need = Reply::NeedRegion { bytes: len as u64 };
-    mail.reply(need, Vec::new(), Carriage::Shared).ok()?;
-    let (_, region) = mail.fetch(|mail| matches!(mail, ControlMessage::Outputs)).ok()?;
-    shelf.add(region).then_some(())
+    control.reply(need, Vec::new(), Carriage::Shared).ok()?;
+    let (_, region) = control.fetch(|control| matches!(control, ControlMessage::Outputs)).ok()?;
+    outputs.add(region).then_some(())
 }
 
 /// The outputs of one job.
 pub(super) struct Sink<'w> {
-    room: QueueSpace<'w>,
-    /// Bytes that they may have in addition.
+    room: OutputMemory<'w>,
+    /// How many more bytes the outputs may have.
     left: u64,
     outputs: Vec<Output>,
 }
 
 impl<'w> Sink<'w> {
-    /// For outputs of at most so many bytes together.
-    pub(super) fn new(room: QueueSpace<'w>, most: u64) -> Self {
+    /// For outputs of at most `most` bytes together.
+    pub(super) fn new(room: OutputMemory<'w>, most: u64) -> Self {
         Self { room, left: most, outputs: Vec::new() }
     }
 
@@ -138,7 +139,7 @@ impl<'w> Sink<'w> {
 impl OutputSink for Sink<'_> {
     fn add(&mut self, len: usize) -> Result<&mut [u8], KernelError> {
         let output = self.push(len)?;
-        // The others are fresh.
+        // A slab has old content; the heap and new regions are zeroed already.
         if let Output::Slab(slab) = output {
             slab.bytes_mut().fill(0);
         }

@@ -1,4 +1,4 @@
-//! Starting a worker program.
+//! Starts a worker program and reads what it prints.
 
 use std::ffi::OsStr;
 use std::io::{self, PipeReader, Read};
@@ -14,21 +14,21 @@ use brigade_sys::process::{self, Child};
 
 use crate::{Environment, PoolError};
 
-/// This very executable, also when its file was replaced or removed meanwhile.
+/// This executable, even if its file was replaced or removed meanwhile.
 const SELF: &str = "/proc/self/exe";
 
-/// A worker program that was started.
+/// A worker program that was started, and its output.
 pub(super) struct Started {
     pub(super) child: Child,
     pub(super) words: Words,
-    /// The number of the fork server that it was forked from.
+    /// The number of the fork server that forked it, if one did.
     pub(super) fork_server: Option<u32>,
 }
 
-/// Why a worker could not be started.
 pub(super) struct StartFailure {
     pub(super) error: PoolError,
-    /// Somebody killed or stopped what was to start it: the next one may well start.
+    /// The process that should have started the worker was killed or stopped from outside. The next
+    /// start may well succeed.
     pub(super) from_outside: bool,
 }
 
@@ -38,12 +38,12 @@ impl From<PoolError> for StartFailure {
     }
 }
 
-/// Starts a worker of its own process group with nothing but null, and a pipe for
-/// what it prints. It closes what else it has inherited, see
+/// Starts a worker in a process group of its own, with `/dev/null` as standard input and a pipe for
+/// what it prints. The worker closes every other descriptor that it inherited, see
 /// [`run_if_worker`](crate::run_if_worker).
 ///
-/// Must be called from a thread that lives as long as the worker is wanted: the
-/// worker's parent-death signal follows the thread.
+/// The calling thread must live as long as the worker is wanted: the worker's parent-death signal
+/// follows the thread.
 pub(super) fn start(
     program: Option<&Path>,
     environment: &Environment,
@@ -68,8 +68,8 @@ pub(super) fn run(
     if program.is_none() {
         command.arg0("brigade-worker");
     }
-    // No pre_exec hook: std then uses posix_spawn, which does not copy this
-    // process's page tables.
+    // No `pre_exec` hook: std then uses `posix_spawn`, which does not copy this process's page
+    // tables.
     command.env_clear().envs(environment.of_worker());
     prepare(&mut command);
     command.stdout(writer.try_clone().map_err(failed)?).stderr(writer);
@@ -82,7 +82,8 @@ pub(super) fn run(
         Ok(child) => Ok(Started { child, words, fork_server: None }),
         Err(source) => {
             let mut child = child;
-            // Not yet reaped, so these reach it and nobody else.
+            // The child is not reaped yet, so its process id cannot have been given to another
+            // process.
             let _ = child.kill();
             let _ = child.wait();
             Err(failed(source))
@@ -90,10 +91,10 @@ pub(super) fn run(
     }
 }
 
-/// Threads of this process that wait for a child to begin to execute its program.
+/// How many threads of this process wait for a child to execute its program.
 static UNDER_WAY: AtomicUsize = AtomicUsize::new(0);
 
-/// Threads that start workers.
+/// Names of the threads that start workers.
 const STARTERS: [&str; 2] = ["supervisor", "fork-server"];
 
 /// Whether a worker is being started.
@@ -101,9 +102,9 @@ pub(super) fn is_under_way() -> bool {
     UNDER_WAY.load(Ordering::SeqCst) > 0
 }
 
-/// Kills children that somebody has stopped before they began to execute their program: the
-/// thread that starts them waits for that, and could do nothing else any more. For another thread
-/// that looks now and then.
+/// Kills children that a signal has stopped before they executed their program. The thread that
+/// starts such a child waits for it and can do nothing else, so another thread must call this at
+/// intervals.
 pub(super) fn free_starters() {
     if is_under_way() {
         let killed = process::kill_pre_exec(&STARTERS);
@@ -122,14 +123,14 @@ fn own_executable() -> PathBuf {
     })
 }
 
-/// What a worker prints: read as it comes, so that the worker never blocks on it,
-/// logged by the line, and the end of it kept for its obituary.
+/// What a worker prints. The supervisor reads it as it comes, so the worker never blocks on it.
+/// Each line is logged, and the end is kept for the report of the worker's death.
 pub(super) struct Words {
     pipe: Option<PipeReader>,
     tail: Vec<u8>,
 }
 
-/// How much is kept.
+/// How many bytes of the end are kept.
 const TAIL: usize = 4096;
 
 impl Words {
@@ -143,20 +144,20 @@ impl Words {
         self.pipe.as_ref().map(AsFd::as_fd)
     }
 
-    /// Takes in what is there.
+    /// Reads what is in the pipe.
     pub(super) fn listen(&mut self) {
-        let mut batch = [0; TAIL];
-        // Bounded, so that a worker that prints without end does not keep its
-        // watcher from the others.
+        let mut buffer = [0; TAIL];
+        // Bounded: a worker that prints without end must not keep the supervisor from the other
+        // workers.
         for _ in 0..16 {
             let Some(pipe) = &mut self.pipe else { return };
-            match pipe.read(&mut batch) {
+            match pipe.read(&mut buffer) {
                 Ok(0) => self.pipe = None,
                 Ok(n) => {
-                    for line in String::from_utf8_lossy(&batch[..n]).lines() {
+                    for line in String::from_utf8_lossy(&buffer[..n]).lines() {
                         tracing::debug!(target: "brigade::worker", "worker printed: {line}");
                     }
-                    self.tail.extend_from_slice(&batch[..n]);
+                    self.tail.extend_from_slice(&buffer[..n]);
                     let excess = self.tail.len().saturating_sub(TAIL);
                     self.tail.drain(..excess);
                 }
@@ -167,7 +168,7 @@ impl Words {
         }
     }
 
-    /// The end of what was printed.
+    /// The end of what the worker printed.
     pub(super) fn tail(&self) -> String {
         String::from_utf8_lossy(&self.tail).into_owned()
     }

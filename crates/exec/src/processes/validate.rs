@@ -1,23 +1,23 @@
-//! What a worker says of its jobs, checked before it is believed. An error is what the
-//! worker did wrong, in words that fit after "it": the worker is ended for it.
+//! Checks what a worker says about its jobs before the coordinator believes it. An error says what
+//! the worker did wrong, phrased to follow "it"; the supervisor kills the worker for it.
 
 use brigade_ipc::wire::{self, Place};
 use brigade_proto::{Bytes, JobError, JobId, Nanos, Notes, limits};
 
 use crate::batch::BatchResponse;
 
-/// How a worker ends that did wrong: in words that fit after "worker".
+/// How a worker that violated the protocol ended, phrased to follow "worker".
 pub(super) fn breach(what: &str) -> String {
     format!("broke the protocol: it {what}")
 }
 
-/// An answer to a job that the worker was not given, or has answered.
+/// A response to a job that the worker was not given or has already answered.
 pub(super) fn out_of_turn(job: JobId) -> String {
     format!("answered job {job}, which it does not have")
 }
 
-/// Why a job failed, if that is a worker's to say: it knows nothing of its own death, or
-/// of the pool's end.
+/// Checks that a worker can know why the job failed: it cannot know of its own death or of the end
+/// of the pool. Shortens long messages.
 pub(super) fn error(error: JobError) -> Result<JobError, String> {
     let cut = |text: String| match text.len() {
         0..=limits::MAX_ERROR_BYTES => text,
@@ -45,7 +45,7 @@ pub(super) fn error(error: JobError) -> Result<JobError, String> {
     })
 }
 
-/// The outputs of a job.
+/// Finds the outputs of a job.
 pub(super) fn outputs(
     places: Vec<Place>,
     find: impl Fn(Place) -> Option<Bytes>,
@@ -57,7 +57,7 @@ pub(super) fn outputs(
     found.ok_or_else(|| "gave an output that is in no slab of its own".to_owned())
 }
 
-/// The end of a batch of so many jobs.
+/// Checks the response to a batch of `count` jobs.
 #[inline(never)]
 pub(super) fn batch(
     count: usize,
@@ -69,7 +69,7 @@ pub(super) fn batch(
     if said.len() > count * (size_of::<Nanos>() + limits::MAX_HEAD_BYTES) {
         return Err(nonsense());
     }
-    // The worker can still write there: what is checked must not change afterwards.
+    // The worker can still write to this memory, so copy it: it must not change once it is checked.
     let said = Bytes::from(&said[..]);
     let (instants, rest) =
         said.split_at_checked(count * size_of::<Nanos>()).ok_or_else(nonsense)?;

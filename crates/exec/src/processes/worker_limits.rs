@@ -1,4 +1,4 @@
-//! What binds a worker process, on its own side.
+//! Limits that a worker process puts on itself.
 
 use std::time::Duration;
 
@@ -10,28 +10,28 @@ use brigade_sys::sandbox;
 
 use crate::invoke::CallError;
 
-/// The limits of this process.
 pub(super) struct AppliedLimits {
     memory: Option<Memory>,
     cpu: Option<(CpuTimer, Duration)>,
 }
 
 struct Memory {
-    /// What was asked for: what a job may have.
+    /// The limit that was configured: what a job may use, in bytes.
     limit: u64,
     private: PrivateMemory,
-    /// With more than this after a job there is less than half of the limit left for
-    /// the next one.
+    /// If the process holds more than this after a job, less than half of the limit is left for the
+    /// next one.
     enough: u64,
 }
 
 impl AppliedLimits {
-    /// Sets the limits. Before the sandbox, which lets nothing of it be opened.
+    /// Sets the limits. Call it before entering the sandbox, in which the process cannot open what
+    /// this needs.
     pub(super) fn set(bounds: &Bounds) -> Result<Self, Refusal> {
         let failed = |what: &'static str| {
             move |error| Refusal::Broken(format!("cannot limit its {what}: {error}"))
         };
-        // A core file has the inputs of others in it, which a sandbox is to keep.
+        // A core file contains inputs of other jobs, which a sandbox must keep inside.
         bound_files(bounds.sandbox.is_none()).map_err(failed("files"))?;
         let memory = bounds.memory.map(|limit| {
             let private = PrivateMemory::watch()?;
@@ -42,7 +42,7 @@ impl AppliedLimits {
         Ok(Self { memory, cpu: bounds.cpu.map(|limit| (CpuTimer::new(), limit)) })
     }
 
-    /// How many bytes the outputs of a job may have: they are not private memory.
+    /// How many bytes the outputs of a job may have. They are not private memory.
     pub(super) fn outputs(&self) -> u64 {
         self.memory.as_ref().map_or(u64::MAX, |memory| memory.limit)
     }
@@ -58,8 +58,9 @@ impl AppliedLimits {
         returned
     }
 
-    /// Where there is a limit, it is why a job had too little memory. Does not return if
-    /// the job is not to blame.
+    /// If a memory limit is set, it is the reason why a kernel's allocation failed. For any other
+    /// lack of memory, this does not return if the worker is to blame and not the job, see
+    /// [`recycle_if_starved`].
     pub(super) fn attribute_oom(&self, error: CallError) -> CallError {
         match (error, &self.memory) {
             (CallError::NoMemory(KernelError::Memory { .. }), Some(memory)) => {
@@ -73,18 +74,18 @@ impl AppliedLimits {
         }
     }
 
-    /// Whether this process holds so much memory after a job that it should make way
-    /// for a fresh one.
+    /// Whether this process holds so much memory after a job that a fresh process should replace
+    /// it.
     pub(super) fn has_outgrown(&self) -> bool {
-        // If it cannot be told, the limit itself still holds.
+        // If the process cannot read its size, the limit itself still holds.
         let holds = |memory: &Memory| memory.private.bytes().unwrap_or(0) > memory.enough;
         self.memory.as_ref().is_some_and(holds)
     }
 }
 
-/// Ends this process if there is no memory for any job, as an allocation that nobody
-/// checks would: the next job must not fail for what is wrong with its worker, and this one
-/// is tried elsewhere.
+/// Aborts this process if there is no memory for any job, as a failed allocation that is not
+/// checked would. The next job must not fail for what is wrong with its worker, and this job is
+/// tried elsewhere.
 pub(super) fn recycle_if_starved() {
     /// Hardly any job needs less.
     const LITTLE: usize = 1 << 20;
@@ -94,7 +95,7 @@ pub(super) fn recycle_if_starved() {
     }
 }
 
-/// Shuts this process in, if it is to be.
+/// Enters the sandbox, if one is configured. `Some(true)` is a strict one: every part must work.
 pub(super) fn enter_sandbox(sandbox: Option<bool>) -> Result<(), Refusal> {
     let Some(strict) = sandbox else { return Ok(()) };
     let missing = sandbox::missing();
@@ -102,7 +103,7 @@ pub(super) fn enter_sandbox(sandbox: Option<bool>) -> Result<(), Refusal> {
         if strict {
             return Err(Refusal::Broken(format!("cannot enter the sandbox: {part}: {why}")));
         }
-        // The coordinator has told of what this kernel lacks.
+        // The coordinator has already reported what this kernel lacks.
         if !missing.contains(&part) {
             tracing::warn!(%part, why, "the sandbox goes without a part that has failed");
         }

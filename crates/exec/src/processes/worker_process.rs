@@ -1,4 +1,4 @@
-//! One worker process as its supervisor sees it.
+//! A worker process as the supervisor sees it.
 
 use std::os::unix::process::ExitStatusExt;
 use std::thread::JoinHandle;
@@ -17,45 +17,45 @@ use super::spawn::{Started, Words};
 use crate::error::telling_line;
 use crate::{PoolConfig, PoolError};
 
-/// A worker process, from its start until it is reaped and its link has ended.
+/// A worker process, from its start until it is reaped and its control reader has ended.
 pub(super) struct WorkerProcess {
     pub(super) generation: u64,
     pub(super) pid: u32,
     pub(super) life: Lifecycle,
-    /// Until it is reaped.
+    /// Set until the process is reaped.
     pub(super) child: Option<Child>,
     pub(super) words: Words,
-    /// The number of the fork server that it was forked from.
+    /// The number of the fork server that forked it, if one did.
     pub(super) fork_server: Option<u32>,
-    /// Whether it takes up what it is given.
+    /// Checks whether the worker takes up the jobs that it was given.
     pub(super) heartbeat: Heartbeat,
-    /// What it shows that it is the one that was started.
+    /// Proves that a connecting process is the worker that was started.
     pub(super) token: BootstrapToken,
-    /// Its connection, from when it has connected until it has said who it is.
+    /// The worker's connection, from when it connects until its greeting has arrived.
     pub(super) caller: Option<PendingConnection>,
-    /// What it is doing; since it has shaken hands.
+    /// What the worker is doing. Set when the handshake is complete.
     page: Option<StatusPage>,
-    /// Since it was admitted.
+    /// The control reader's thread. Set when the worker is admitted.
     link: Option<JoinHandle<()>>,
     was_admitted: bool,
-    /// It was stopped when its time was over.
+    /// Whether the worker was stopped when its deadline passed.
     was_stopped: bool,
-    /// Since when it is dead and could not be reaped.
+    /// Since when the process is dead and could not be reaped.
     held: Option<Nanos>,
     reaped: Option<Reaped>,
 }
 
 const SIGKILL: i32 = 9;
 
-/// What is made of a death of which nobody tells: it was killed.
+/// The signal assumed for a death whose wait status a tracer withholds.
 const UNKNOWN_DEATH: i32 = SIGKILL;
 
-/// A worker that is no more.
+/// How a worker ended.
 pub(super) struct Ended {
     /// In words that fit after "worker".
     pub(super) how: String,
     pub(super) reaped: Reaped,
-    /// It has not even shaken hands.
+    /// Whether the worker ended before it had completed the handshake.
     pub(super) early: bool,
 }
 
@@ -85,12 +85,11 @@ impl WorkerProcess {
         }
     }
 
-    /// It has shaken hands.
     pub(super) fn complete_handshake(&mut self, page: StatusPage) {
         self.page = Some(page);
     }
 
-    /// It is listened to.
+    /// Admits the worker: its control reader has started.
     pub(super) fn admit(&mut self, link: JoinHandle<()>) {
         self.link = Some(link);
         self.heartbeat = Heartbeat::begin(clock::now());
@@ -98,27 +97,27 @@ impl WorkerProcess {
         self.life.admit();
     }
 
-    /// Whether it is the process of this id that has connected, and was awaited.
+    /// Whether the process with this id is this worker and may connect: it has not connected
+    /// before.
     pub(super) fn is_expected(&self, pid: u32) -> bool {
         self.pid == pid && self.child.is_some() && self.caller.is_none() && self.life.is_starting()
     }
 
-    /// Whether it has ever shaken hands.
     pub(super) fn has_handshaken(&self) -> bool {
         self.page.is_some()
     }
 
-    /// Whether it was ever listened to.
+    /// Whether the worker ever had a control reader.
     pub(super) fn was_admitted(&self) -> bool {
         self.was_admitted
     }
 
-    /// The job that it has, or at its death had, in hand, and when its kernel was called.
+    /// The job that the worker has in hand (or had when it died), and when its kernel was called.
     pub(super) fn current(&self) -> Option<(JobId, Option<Nanos>)> {
         self.page.as_ref().and_then(StatusPage::current)
     }
 
-    /// Kills it and its process group.
+    /// Kills the worker and its process group.
     pub(super) fn kill(&mut self, cause: Cause) {
         self.life.kill(cause);
         if let Some(child) = &self.child {
@@ -126,27 +125,27 @@ impl WorkerProcess {
         }
     }
 
-    /// Stops it and its process group until [`WorkerProcess::go_on`].
+    /// Stops the worker and its process group, until [`WorkerProcess::go_on`].
     pub(super) fn stop(&self) {
         self.child.iter().for_each(Child::stop_group);
     }
 
-    /// Has it and its process group go on.
+    /// Continues the worker and its process group.
     pub(super) fn go_on(&self) {
         self.child.iter().for_each(Child::continue_group);
     }
 
-    /// Kills it for a reason that is not its own fault.
+    /// Kills the worker for a reason that is not its own fault.
     pub(super) fn end(&mut self, why: KillReason) {
         self.kill(Cause::Deliberate(why));
     }
 
-    /// Kills it unless it has gone by itself after so long.
+    /// The supervisor kills the worker if it has not exited after this time.
     pub(super) fn leave_within(&mut self, limit: Duration) {
         self.life.leave_by(clock::after(limit));
     }
 
-    /// Kills it if its time is over; returns when to look again.
+    /// Kills the worker if its deadline has passed. Returns the next deadline.
     pub(super) fn keep_deadline(&mut self, now: Nanos) -> Option<Nanos> {
         if self.life.look(now)
             && let Some(child) = &self.child
@@ -157,7 +156,7 @@ impl WorkerProcess {
         self.life.due()
     }
 
-    /// Why it ended, if that was deliberate.
+    /// Why this process ended the worker, if that was deliberate.
     pub(super) fn why(&self) -> Option<&KillReason> {
         match self.life.cause() {
             Some(Cause::Deliberate(why)) => Some(why),
@@ -165,8 +164,9 @@ impl WorkerProcess {
         }
     }
 
-    /// Its pidfd says that it has ended: takes its last words and its remains. A tracer may hold
-    /// these: nobody waits for it, the supervisor looks again ([`WorkerProcess::is_held`]).
+    /// The pidfd says that the worker has ended: reads its last output and reaps it. If a tracer
+    /// holds the dead process, this does not wait; the supervisor checks again
+    /// ([`WorkerProcess::is_held`]).
     pub(super) fn reap(&mut self, link_limit: Duration) {
         let Some(mut child) = self.child.take() else {
             return;
@@ -187,8 +187,8 @@ impl WorkerProcess {
                 lost(UNKNOWN_DEATH)
             }
             Err(error) => {
-                // Somebody else in this process waits for any child. It is dead; how it died
-                // is lost.
+                // Other code in this process waits for any child. The worker is dead, but how it
+                // died is lost.
                 tracing::error!(pid = self.pid, %error, "worker was reaped by somebody else");
                 lost(0)
             }
@@ -196,23 +196,24 @@ impl WorkerProcess {
         self.reaped = Some(reaped);
         self.life.reaped(clock::after(link_limit));
         if self.link.is_none() {
-            // Nobody listens to it.
+            // The worker has no control reader, so there is nothing to drain.
             self.caller = None;
             self.life.channel_drained();
         }
     }
 
-    /// Whether it is dead and a tracer holds it, so that it has to be looked at again.
+    /// Whether the worker is dead and held by a tracer, so that the supervisor must check it again.
     pub(super) fn is_held(&self) -> bool {
         self.held.is_some() && self.child.is_some()
     }
 
-    /// Whether it is dead, and everything that it said over the control channel has been heard.
+    /// Whether the worker is reaped, and its control channel is drained or the drain deadline has
+    /// passed.
     pub(super) fn has_ended(&self, now: Nanos) -> bool {
         self.reaped.is_some() && self.life.is_over(now)
     }
 
-    /// Its end, once it is dead and everything that it said has been heard.
+    /// How the worker ended, once [`WorkerProcess::has_ended`].
     pub(super) fn ended(&mut self, now: Nanos) -> Option<Ended> {
         let reaped = self.reaped.filter(|_| self.life.is_over(now))?;
         if !self.life.was_drained() {
@@ -221,11 +222,11 @@ impl WorkerProcess {
                 "a dead worker's socket is held open by another process"
             );
         } else if let Some(link) = self.link.take() {
-            // Its last act was to say that it is over.
+            // The control reader's last act was to report its end, so this does not block.
             let _ = link.join();
         }
         let how = match self.life.cause() {
-            // It died of the same fault, before it could be killed for it.
+            // The worker died of the same fault before the supervisor could kill it for that.
             Some(Cause::Violation(Some(what))) if reaped.status.signal() != Some(SIGKILL) => {
                 format!("{what}; {}", describe(reaped.status))
             }
@@ -242,7 +243,8 @@ impl WorkerProcess {
             Some(_) => describe(reaped.status),
             None => describe_unasked(reaped.status),
         };
-        // It has given up by itself, without a job, and said why: its set-up has failed.
+        // The worker exited with an error by itself, without a job, and said why: its set-up has
+        // failed.
         let said = telling_line(&self.words.tail()).filter(|_| {
             self.has_handshaken()
                 && self.life.cause().is_none_or(|cause| matches!(cause, Cause::Lingered))
@@ -253,7 +255,7 @@ impl WorkerProcess {
         Some(Ended { how, reaped, early: !self.has_handshaken() })
     }
 
-    /// The limit that the job in hand ran into, if that is how it ended.
+    /// The limit that the job in hand ran into, if that is how the worker ended.
     pub(super) fn limit(&self, config: &PoolConfig) -> Option<KillReason> {
         let (job, _) = self.current()?;
         let status = self.reaped?.status;
@@ -268,26 +270,27 @@ impl WorkerProcess {
         Some(KillReason::Limit(job, memory.or(cpu)?))
     }
 
-    /// Whether a signal has ended or stopped it that it does not send to itself: somebody was rid
-    /// of it, or the kernel of its memory.
+    /// Whether the worker was ended from outside: killed by an external signal or by the OOM
+    /// killer, or stopped by a signal until its deadline passed.
     pub(super) fn was_struck_down(&self) -> bool {
         let signal = self.reaped.and_then(|reaped| reaped.status.signal());
         let was_killed = signal.is_some_and(process::comes_from_outside);
         self.was_stopped || (self.life.cause().is_none() && was_killed)
     }
 
-    /// Whether it ended by SIGKILL, which nobody in this process has sent.
+    /// Whether the worker ended by a SIGKILL that this process did not send.
     pub(super) fn was_killed_by_nobody(&self) -> bool {
         let signal = self.reaped.and_then(|reaped| reaped.status.signal());
         self.life.cause().is_none() && signal == Some(SIGKILL)
     }
 
-    /// Whether it was sent away as there was no memory, or no descriptor, to serve it.
+    /// Whether the supervisor refused the worker because it had no memory or descriptor to serve
+    /// it.
     pub(super) fn was_refused_for_shortage(&self) -> bool {
         matches!(self.life.cause(), Some(Cause::Refused(Refusal::Shortage(_))))
     }
 
-    /// Why it was never ready.
+    /// The error that says why the worker was never ready.
     pub(super) fn start_error(&self, how: &str, limit: Duration) -> PoolError {
         match self.life.cause() {
             Some(Cause::Late) => PoolError::StartTimeout { after: limit },

@@ -1,21 +1,22 @@
-//! Slabs of long-lived shared regions, for payloads.
+//! Slabs in long-lived shared regions, for payloads.
 //!
-//! A region is written by one side only. Inputs lie in the regions of an [`Arena`], which workers
-//! map and cannot write. A pool has one arena for all its workers: a payload is in place before it
-//! is known which worker will have it, and after a worker's death for the next one. Or each worker
-//! has one of its own, and cannot read the inputs of other workers' jobs; then inputs are placed when
-//! the worker is known. Outputs lie in regions of each worker's own ([`OutputAllocator`]), which the
-//! coordinator can only read: a worker that writes where it should not garbles its own results and no
-//! one else's.
+//! Only one side writes a region. Inputs lie in the regions of an [`Arena`], which workers map and
+//! cannot write. By default a pool has one arena for all its workers: a payload is in place before
+//! the dispatcher picks a worker, and after that worker's death it is in place for the next one.
+//! Alternatively each worker has an arena of its own and cannot read the inputs of other workers'
+//! jobs; then inputs are placed once the worker is known. Outputs lie in regions of each worker's
+//! own ([`OutputAllocator`]), which the coordinator can only read: a worker that writes where it
+//! should not garbles only its own results.
 //!
-//! Who allocates keeps the list of what is free on its own heap, so nothing that
-//! the other side writes can make two slabs overlap. What the other side says of a
-//! slab is checked against the region like any foreign input.
+//! The allocating side keeps the free list on its own heap, so nothing that the other side writes
+//! can make two slabs overlap. It checks what the other side says about a slab against the region,
+//! like any foreign input.
 //!
-//! Memory of inputs is given back a region at a time, when nobody uses a slab of it: the seal that
-//! keeps workers from writing ([`Mapping::for_readers`]) also keeps the coordinator from punching
-//! holes. Its number is not used again, so a worker cannot take a new region for an old one. The
-//! memory is free when the workers, too, have unmapped it; they are told.
+//! The coordinator frees input memory a region at a time, when no slab of the region is in use: the
+//! seal that keeps workers from writing ([`Mapping::for_readers`]) also keeps the coordinator from
+//! punching holes. It never reuses a region's number, so a worker cannot mistake a new region for
+//! an old one. The memory is free once the workers, too, have unmapped it; the coordinator tells
+//! them.
 
 mod outputs;
 mod worker_side;
@@ -35,17 +36,17 @@ use crate::wire::Place;
 pub use outputs::Outputs;
 pub use worker_side::{InputRegions, OutputAllocator, OutputSlab};
 
-/// The least that a region has.
+/// A region is rounded up to at least this size, unless 1/[`STEPS`] of the budget is less.
 const SMALLEST: usize = 2 << 20;
-/// How much larger than what is asked for a region may be made in advance: only what is
-/// used of it takes memory.
+/// A region for a smaller payload is rounded up to at most this size. Only the pages that are used
+/// take memory.
 const LARGEST_STEP: usize = 64 << 20;
-/// ... and as a part of the budget.
+/// A region for a smaller payload is rounded up to at most 1/`STEPS` of the budget.
 const STEPS: u64 = 16;
-/// Regions of one arena or worker. With steps that grow, this is never reached
-/// before the budget is.
+/// Most regions of one arena or worker. Regions grow to [`LARGEST_STEP`], so a budget below about
+/// 16 GiB is normally spent before an arena has this many.
 const MAX_REGIONS: usize = 256;
-/// How much shared memory a pool may have for payloads.
+/// How much shared memory a pool may use for payloads.
 #[derive(Debug)]
 pub struct Budget {
     limit: OnceLock<u64>,
@@ -54,8 +55,8 @@ pub struct Budget {
 }
 
 impl Budget {
-    /// At most `limit` bytes; if that is `None`, what `default` says when the first
-    /// of them are wanted, because it may take a while to find out.
+    /// A budget of at most `limit` bytes. If `limit` is `None`, the first request for memory calls
+    /// `default`, which may take a while to find the limit.
     pub fn new(limit: Option<u64>, default: fn() -> u64) -> Arc<Self> {
         let limit = limit.map_or_else(OnceLock::new, OnceLock::from);
         Arc::new(Self { limit, default, used: AtomicU64::new(0) })
@@ -75,10 +76,10 @@ impl Budget {
             .is_ok()
     }
 
-    /// Takes the bytes of a region for at least `len`, of more if `present` are there already:
-    /// few large regions are better than many small ones.
+    /// Takes the bytes of a region for at least `len` bytes. The region is larger if `present`
+    /// bytes exist already: few large regions are better than many small ones.
     fn take_region(self: &Arc<Self>, len: usize, present: usize) -> Option<Paid> {
-        // Of nothing there is no mapping.
+        // At least one byte: an empty region cannot be mapped.
         let needed = len.max(1).checked_add(len / 8)?.checked_next_multiple_of(4096)?;
         let limit = *self.limit.get_or_init(self.default);
         let step = present.saturating_mul(2).clamp(SMALLEST, LARGEST_STEP);
@@ -92,7 +93,7 @@ impl Budget {
     }
 }
 
-/// A part of a budget, given back when this is dropped.
+/// A part of a budget; dropping it gives the bytes back.
 #[derive(Debug)]
 struct Paid {
     budget: Arc<Budget>,
@@ -105,7 +106,7 @@ impl Drop for Paid {
     }
 }
 
-/// The regions in which inputs lie: of all workers of a pool, or of one.
+/// The regions that hold inputs, for all workers of a pool or for one of them.
 #[derive(Debug)]
 pub struct Arena {
     number: u32,
@@ -117,7 +118,7 @@ pub struct Arena {
 struct Regions {
     /// In the order of their numbers.
     present: Vec<Arc<Region>>,
-    /// The number of the next.
+    /// Number of the next region.
     next: u32,
 }
 
@@ -132,14 +133,14 @@ struct Region {
     arena: u32,
     number: u32,
     slabs: Arc<Slabs<Mapping>>,
-    /// For workers.
+    /// The descriptor that workers receive.
     memory: OwnedFd,
-    /// Given back when no slab is left.
+    /// Given back when neither the arena nor a slab refers to the region.
     paid: Paid,
 }
 
 impl Arena {
-    /// An arena without any memory yet.
+    /// Creates an arena without memory.
     pub fn new(budget: Arc<Budget>) -> Self {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
@@ -150,8 +151,8 @@ impl Arena {
         self.regions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A slab of `len` bytes with whatever was there before. `None` when the budget
-    /// is spent.
+    /// A slab of `len` bytes that still has its previous content. `None` when the budget is spent,
+    /// memory is lacking, or the arena has all the regions that it may have.
     pub fn take(&self, len: usize) -> Option<ArenaSlab> {
         let mut regions = self.regions();
         let take = |region: &Arc<Region>| {
@@ -174,8 +175,8 @@ impl Arena {
         take(&region)
     }
 
-    /// Has the memory of a region sent to a worker. `None` if there is no such region any more: then
-    /// nothing is in it.
+    /// Calls `send` with the memory of a region. `None` if the arena no longer has this region;
+    /// then nothing is in it.
     pub fn share<T>(&self, region: u32, send: impl FnOnce(&OwnedFd) -> T) -> Option<T> {
         let found = Arc::clone(self.regions().find(region)?);
         Some(send(&found.memory))
@@ -192,11 +193,11 @@ impl Arena {
         })
     }
 
-    /// Removes the regions that are not in use; returns how many bytes those had. See
-    /// [`Arena::gone`] for what remains to be done.
+    /// Removes the regions that are not in use; returns how many bytes they had. Workers still map
+    /// them: [`Arena::gone`] says which ones to tell the workers about.
     pub fn trim(&self) -> usize {
         let mut trimmed = 0;
-        // Slabs are taken under the lock alone.
+        // Slabs are taken under this lock only, so an unused region stays unused meanwhile.
         self.regions().present.retain(|region| {
             let is_used = !region.slabs.is_unused();
             trimmed += if is_used { 0 } else { region.paid.bytes };
@@ -205,29 +206,29 @@ impl Arena {
         trimmed
     }
 
-    /// Those of some regions that are there no more: workers that have mapped them keep their
-    /// memory in use.
+    /// Returns those of `numbers` that the arena no longer has: workers that have mapped these
+    /// regions keep their memory in use.
     pub fn gone(&self, numbers: &[u32]) -> Vec<u32> {
         let regions = self.regions();
         numbers.iter().copied().filter(|&number| regions.find(number).is_none()).collect()
     }
 }
 
-/// A slab of an arena. Fill it, then send it as [`Bytes::from_owner`].
+/// A slab of an arena. The caller fills it, then sends it as [`Bytes::from_owner`].
 #[derive(Debug)]
 pub struct ArenaSlab {
-    // Before its region, which is to be found unused when the last slab is given back.
+    // Drops before `region`: when the last reference to a region goes, none of its slabs is in use.
     slab: Slab<Mapping>,
     region: Arc<Region>,
 }
 
 impl ArenaSlab {
-    /// Shortens it.
+    /// Shortens the slab to `len` bytes.
     pub fn truncate(&mut self, len: usize) {
         self.slab.truncate(len);
     }
 
-    /// The number of the region that it is in.
+    /// Number of the region that holds the slab.
     pub fn region(&self) -> u32 {
         self.region.number
     }
@@ -254,7 +255,7 @@ impl BufferOwner for ArenaSlab {
 
 fn range(offset: u64, len: u64) -> Option<Range<usize>> {
     let end = offset.checked_add(len)?;
-    // So that a kernel can view it as numbers.
+    // Aligned, so that a kernel can view the bytes as numbers.
     offset.is_multiple_of(64).then_some(usize::try_from(offset).ok()?..usize::try_from(end).ok()?)
 }
 

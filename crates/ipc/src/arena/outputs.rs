@@ -12,10 +12,10 @@ use super::{Budget, MAX_REGIONS, Paid, range};
 use crate::fresh;
 use crate::wire::Place;
 
-/// Slabs of which a worker is told with an order that it can have them back.
+/// Most slabs that the coordinator returns to a worker in one order.
 pub(super) const RETURNED_AT_ONCE: usize = 24;
 
-/// The regions in which one worker's outputs lie, as the coordinator sees them.
+/// The regions that hold one worker's outputs, as the coordinator sees them.
 #[derive(Debug)]
 pub struct Outputs(Arc<OutputsInner>);
 
@@ -23,7 +23,7 @@ pub struct Outputs(Arc<OutputsInner>);
 struct OutputsInner {
     budget: Arc<Budget>,
     regions: Mutex<Vec<Arc<Region>>>,
-    /// Slabs that nobody here uses any more; the worker is told with its next job.
+    /// Slabs that the coordinator no longer uses; it tells the worker with the next job.
     returned: Mutex<Vec<u32>>,
     any_returned: AtomicU32,
 }
@@ -35,7 +35,7 @@ struct Region {
 }
 
 impl Outputs {
-    /// No regions yet.
+    /// Creates the outputs of a worker, without regions.
     pub fn new(budget: Arc<Budget>) -> Self {
         Self(Arc::new(OutputsInner {
             budget,
@@ -45,7 +45,8 @@ impl Outputs {
         }))
     }
 
-    /// One more region, to be sent to the worker; `None` when the budget is spent.
+    /// Creates one more region, to send to the worker. `None` when the budget is spent or memory is
+    /// lacking.
     pub fn grow(&self, bytes: u64) -> Option<OwnedFd> {
         let mut regions = self.0.regions.lock().unwrap_or_else(PoisonError::into_inner);
         if regions.len() >= MAX_REGIONS {
@@ -59,8 +60,8 @@ impl Outputs {
         Some(memory)
     }
 
-    /// The bytes of an output where they are, or as they came. `None` if there is
-    /// no such place.
+    /// The bytes of an output: in place in a slab, or from the message. `None` if there is no such
+    /// place.
     pub fn find(&self, place: Place) -> Option<Bytes> {
         let (region, offset, len, slab) = match place {
             Place::Here(bytes) => return Some(Bytes::from(&bytes[..])),
@@ -78,19 +79,19 @@ impl Outputs {
         })))
     }
 
-    /// Some of the slabs that the worker can have back: enough to keep up with any job, and
-    /// few enough for its message.
+    /// Takes some of the slabs that the worker can have back: enough to keep up with any job, and
+    /// few enough for one order.
     pub fn returned(&self) -> Vec<u32> {
         self.take_returned(RETURNED_AT_ONCE)
     }
 
-    /// Those that the worker can have back as well as [`Outputs::returned`], with a message
-    /// that is longer.
+    /// Takes all slabs that the worker can have back in addition to those of [`Outputs::returned`],
+    /// for a longer message.
     pub fn more_returned(&self) -> Vec<u32> {
         self.take_returned(usize::MAX)
     }
 
-    /// Of slabs that the worker can have back, and that it could not be told of.
+    /// Puts back slabs that the worker could not be told about.
     #[cold]
     pub fn not_returned(&self, slabs: &[u32]) {
         let mut returned = self.0.returned.lock().unwrap_or_else(PoisonError::into_inner);
@@ -110,7 +111,7 @@ impl Outputs {
     }
 }
 
-/// An output in place.
+/// An output in place. Dropping it returns the slab.
 struct OutputLoan {
     outputs: Arc<OutputsInner>,
     region: Arc<Region>,

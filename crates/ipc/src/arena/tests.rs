@@ -31,7 +31,7 @@ fn an_input_is_seen_where_it_was_written() {
     assert!(worker_side.find(region, offset, u64::MAX).is_none());
     assert!(worker_side.find(region, offset + 1, 1).is_none());
     assert!(worker_side.find(region + 1, 0, 1).is_none());
-    // Another pool's arena is not this one's.
+    // Another pool's arena does not contain the bytes.
     assert!(Arena::new(budget(0)).place(&bytes).is_none());
 }
 
@@ -57,7 +57,7 @@ fn a_region_that_is_not_in_use_is_given_back_and_its_number_not_used_again() {
     assert!(worker_side.has(numbers[0]) && !worker_side.has(numbers[1]));
     let third = arena.take(10_000_000).unwrap();
     assert!(!numbers.contains(&third.region()));
-    // A slab keeps its memory and pays for it when its arena is gone.
+    // A slab keeps its memory, and its share of the budget, after its arena is gone.
     drop((arena, third));
     assert!(budget.used() > 0);
     assert_eq!(first.len(), 1000);
@@ -84,7 +84,7 @@ fn an_output_is_lent_and_its_slab_used_again() {
         assert!(worker_side.take(3_000_000).is_none(), "the region holds one");
         drop(bytes);
         worker_side.reclaim(&outputs.returned());
-        // Nonsense changes nothing.
+        // Numbers that are not on loan change nothing.
         worker_side.reclaim(&[0, 7, u32::MAX]);
     }
     assert!(places.windows(2).all(|pair| pair[0] == pair[1]));

@@ -1,4 +1,4 @@
-//! A worker's side: inputs in the pool's regions, outputs in its own.
+//! The worker's side: inputs in the arena's regions, outputs in the worker's own.
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -17,28 +17,29 @@ pub struct InputRegions(Vec<(u32, Region)>);
 
 #[derive(Debug)]
 enum Region {
-    /// As it came.
+    /// Received and not mapped yet.
     Memory(OwnedFd),
-    /// In use.
+    /// Mapped.
     View(View),
 }
 
 impl InputRegions {
-    /// One more region, of this number.
+    /// Adds a received region under its number.
     pub fn add(&mut self, number: u32, mail: Vec<Received>) {
         let memory = mail.into_iter().find_map(Received::into_memory);
         self.0.extend(memory.map(|memory| (number, Region::Memory(memory))));
     }
 
-    /// Whether a region has come.
+    /// Whether the worker has received this region.
     pub fn has(&self, number: u32) -> bool {
         self.0.iter().any(|(known, _)| *known == number)
     }
 
-    /// Maps a region that has come, unless that is done.
+    /// Maps a received region, unless it is mapped already.
     ///
     /// # Errors
-    /// When it cannot be mapped; says what is lacking. It can be tried again.
+    /// When the region cannot be mapped; the message says what is lacking. The caller can try
+    /// again.
     pub fn open(&mut self, number: u32) -> Result<(), String> {
         let region = self.0.iter_mut().find(|(known, _)| *known == number);
         if let Some((_, region)) = region
@@ -52,7 +53,7 @@ impl InputRegions {
         Ok(())
     }
 
-    /// The bytes of an input. `None` if there is no such place in a region that is open.
+    /// The bytes of an input. `None` if the region is not mapped or has no such place.
     pub fn find(&self, number: u32, offset: u64, len: u64) -> Option<&[u8]> {
         match self.0.iter().find(|(known, _)| *known == number)? {
             (_, Region::View(view)) => view.get(range(offset, len)?),
@@ -60,17 +61,17 @@ impl InputRegions {
         }
     }
 
-    /// The coordinator does not use these any more.
+    /// Drops regions that the coordinator no longer uses.
     pub fn forget(&mut self, numbers: &[u32]) {
         self.0.retain(|(known, _)| !numbers.contains(known));
     }
 }
 
-/// The regions in which a worker's outputs lie, as the worker sees them.
+/// The regions that hold a worker's outputs, as the worker sees them.
 #[derive(Debug, Default)]
 pub struct OutputAllocator {
     regions: Vec<Arc<Slabs<Mapping>>>,
-    /// Outputs that the coordinator has, by number.
+    /// Outputs on loan to the coordinator, by number.
     lent: Vec<Option<Slab<Mapping>>>,
     /// Numbers that are free.
     free: Vec<u32>,
@@ -84,19 +85,19 @@ pub struct OutputSlab {
 }
 
 impl OutputSlab {
-    /// The bytes.
+    /// The bytes, for the kernel to write.
     pub fn bytes_mut(&mut self) -> &mut [u8] {
         &mut self.slab
     }
 
-    /// Shortens it.
+    /// Shortens the output to `len` bytes.
     pub fn truncate(&mut self, len: usize) {
         self.slab.truncate(len);
     }
 }
 
 impl OutputAllocator {
-    /// One more region; false if the coordinator has sent none, or it cannot be mapped.
+    /// Maps one more region. False if the coordinator has sent none, or the worker cannot map it.
     pub fn add(&mut self, mail: Vec<Received>) -> bool {
         let memory = mail.into_iter().find_map(Received::into_memory);
         let region = memory.and_then(|memory| Mapping::of(&memory).ok());
@@ -106,14 +107,14 @@ impl OutputAllocator {
         true
     }
 
-    /// A slab for an output, with whatever was there before. `None` when there is no room.
+    /// A slab for an output that still has its previous content. `None` when no region has room.
     pub fn take(&self, len: usize) -> Option<OutputSlab> {
         self.regions.iter().enumerate().find_map(|(region, slabs)| {
             Some(OutputSlab { region: region as u32, slab: slabs.take(len)? })
         })
     }
 
-    /// Lends a slab to the coordinator.
+    /// Lends a slab to the coordinator; returns where it is.
     pub fn loan(&mut self, output: OutputSlab) -> Place {
         let OutputSlab { region, slab } = output;
         let (offset, len) = (slab.offset() as u64, slab.len() as u64);
@@ -125,7 +126,7 @@ impl OutputAllocator {
         Place::Slab { region, offset, len, slab: number }
     }
 
-    /// The coordinator does not use these any more.
+    /// Reclaims slabs that the coordinator no longer uses. Ignores numbers that are not on loan.
     pub fn reclaim(&mut self, slabs: &[u32]) {
         for &number in slabs {
             if self.lent.get_mut(number as usize).and_then(Option::take).is_some() {
@@ -134,7 +135,8 @@ impl OutputAllocator {
         }
     }
 
-    /// Gives memory of slabs that are not in use back to the operating system.
+    /// Gives the memory of unused slabs back to the operating system; returns how many bytes. Skips
+    /// free ranges below 64 KiB.
     pub fn trim(&self) -> usize {
         self.regions.iter().map(|slabs| slabs.trim(64 << 10)).sum()
     }

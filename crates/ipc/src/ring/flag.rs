@@ -3,12 +3,12 @@ use std::time::Duration;
 
 use super::Memory;
 
-/// A word on which one side sleeps and which the others raise it from.
+/// A word on which one side sleeps, and which the other sides clear to wake it.
 ///
-/// Zero: nobody is to be woken. The sleeper sets it to what it wants to be woken
-/// for, *then* looks once more whether there is something to do, then sleeps; a
-/// waker publishes, *then* looks at the flag. Both have a sequentially consistent
-/// fence between their two steps, so at least one of them sees the other's.
+/// Zero: no thread needs a wake-up. The sleeper sets the flag to what it wants to be woken for,
+/// *then* checks once more for something to do, then sleeps. A waker publishes, *then* checks the
+/// flag. Both have a sequentially consistent fence between their two steps, so at least one of them
+/// sees the other's first step.
 #[derive(Debug)]
 pub(crate) struct Flag<M> {
     memory: Arc<M>,
@@ -26,31 +26,29 @@ impl<M: Memory> Flag<M> {
         Self { memory, index }
     }
 
-    /// Sleeper: sets the flag. Whether there is something to do must be looked at
-    /// after this, and before [`Flag::sleep`].
+    /// Sleeper: sets the flag. The sleeper must check for something to do after this and before
+    /// [`Flag::sleep`].
     pub(crate) fn set(&self, value: u32) {
         self.memory.swap(self.index, value.into());
         self.memory.fence();
     }
 
-    /// Sleeper: sleeps until the flag is not `value`; may return early.
+    /// Sleeper: sleeps until the flag is no longer `value`; may return early.
     pub(crate) fn sleep(&self, value: u32, limit: Option<Duration>) {
         self.memory.sleep_on(self.index, value, limit);
     }
 
-    /// The flag.
     pub(crate) fn get(&self) -> u32 {
         self.memory.load(self.index) as u32
     }
 
-    /// Waker, after it has published: the order between that and the look at any
-    /// number of flags.
+    /// Waker, after it has published: orders that before its checks of any number of flags.
     pub(crate) fn fence(&self) {
         self.memory.fence();
     }
 
-    /// Waker: clears the flag and wakes the sleeper, if the flag is at least
-    /// `least`. One of several wakers does; returns whether it was this one.
+    /// Waker: clears the flag and wakes the sleeper, if the flag is at least `least`. Of several
+    /// wakers only one does this; returns whether it was this one.
     pub(crate) fn raise(&self, least: u32) -> bool {
         let raised = self.get() >= least && self.memory.swap(self.index, 0) != 0;
         if raised {

@@ -9,18 +9,17 @@ pub(crate) trait Memory {
     fn load(&self, index: usize) -> u64;
     /// Writes a word (release).
     fn store(&self, index: usize, value: u64);
-    /// Writes a word and returns what it was (sequentially consistent).
+    /// Writes a word and returns its old value (sequentially consistent).
     fn swap(&self, index: usize, value: u64) -> u64;
-    /// Orders what this side wrote before what it reads next (sequentially
-    /// consistent).
+    /// Orders this side's earlier writes before its later reads (sequentially consistent).
     fn fence(&self);
-    /// Writes bytes, published by the next `store`.
+    /// Writes bytes; the next `store` publishes them.
     fn write(&self, index: usize, bytes: &[u8]);
-    /// Reads bytes that were seen to be published.
+    /// Reads bytes that the other side has published, as an earlier `load` has shown.
     fn read(&self, index: usize, bytes: &mut [u8]);
     /// Sleeps while the word is `expected`; may return early.
     fn sleep_on(&self, index: usize, expected: u32, limit: Option<Duration>);
-    /// Wakes who sleeps on the word.
+    /// Wakes all threads that sleep on the word.
     fn wake(&self, index: usize);
 }
 
@@ -51,7 +50,7 @@ impl Memory for Words<Mapping> {
     }
 }
 
-/// Words of this process, for tests and fuzzers that need no second one.
+/// Words on this process's heap, for tests and fuzzers that need no second process.
 #[derive(Debug)]
 pub(crate) struct Heap(Vec<std::sync::atomic::AtomicU64>);
 

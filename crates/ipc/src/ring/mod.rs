@@ -1,8 +1,7 @@
-//! Single-producer single-consumer rings of fixed-size slots in memory that two
-//! processes share, and the flag on which a consumer sleeps.
+//! Single-producer single-consumer rings of fixed-size slots in memory that two processes share,
+//! and the flag on which a consumer sleeps.
 //!
-//! README.md in this directory has the states, the orderings, and why no wake-up
-//! is lost.
+//! README.md in this directory has the states, the orderings, and why no wake-up is lost.
 
 mod flag;
 mod memory;
@@ -16,23 +15,23 @@ use thiserror::Error;
 pub(crate) use flag::Flag;
 pub(crate) use memory::{Heap, Memory};
 
-/// Slots of a ring. More than [`limits::MAX_DEPTH`](brigade_proto::limits::MAX_DEPTH)
-/// jobs, so that a producer that keeps to its credits never finds it full.
+/// Slots of a ring. More than [`limits::MAX_DEPTH`](brigade_proto::limits::MAX_DEPTH) jobs, so a
+/// producer that keeps to its credits never finds the ring full.
 pub(crate) const SLOTS: u64 = 32;
-/// Words of a slot: its seal and its message. The first cache line has the seal and
-/// 56 bytes, so that a short message is there with one transfer between the cores.
+/// Words of a slot: its seal and its message. The first cache line has the seal and 56 bytes, so a
+/// short message crosses with one transfer between cores.
 const SLOT_WORDS: usize = 64;
 /// Longest message, in bytes.
 pub const MAX_MESSAGE: usize = (SLOT_WORDS - 1) * 8;
-/// Words between two that different sides write: a cache line, and the one that
+/// Distance in words between two words that different sides write: a cache line, and the one that
 /// the processor fetches along with it.
 const APART: usize = 16;
 
 const HEAD: usize = 0;
 const BODY: usize = APART;
 
-/// Bits of a seal that hold the length of the message; the others hold its position,
-/// counted from one, so that a slot that was never written has no message.
+/// Bits of a seal that hold the length of the message. The other bits hold its position, counted
+/// from one, so a slot that was never written has no message.
 const LEN_BITS: u32 = 10;
 
 fn seal(position: u64, len: usize) -> u64 {
@@ -42,13 +41,13 @@ fn seal(position: u64, len: usize) -> u64 {
 /// Words of a whole ring.
 pub(crate) const WORDS: usize = BODY + SLOTS as usize * SLOT_WORDS;
 
-/// The other side has written what it cannot have meant.
+/// The other side has written something impossible.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error("its ring is corrupt: {0}")]
 pub struct Corrupt(&'static str);
 
 impl Corrupt {
-    /// What it has written.
+    /// Says what is wrong with the ring.
     pub fn what(&self) -> &'static str {
         self.0
     }
@@ -58,18 +57,18 @@ fn slot(base: usize, position: u64) -> usize {
     base + BODY + (position % SLOTS) as usize * SLOT_WORDS
 }
 
-/// The end of a ring that messages go into. One for each ring.
+/// The end of a ring that messages go into. Each ring has one.
 #[derive(Debug)]
 pub(crate) struct Producer<M> {
     memory: Arc<M>,
     base: usize,
     tail: u64,
-    /// The consumer's position when it was last looked at.
+    /// The consumer's position when the producer last read it.
     head: u64,
 }
 
 impl<M: Memory> Producer<M> {
-    /// The producer of the ring at `base`, which is new: all zero.
+    /// The producer of the ring at `base`, which must be new: all zero.
     pub(crate) fn new(memory: Arc<M>, base: usize) -> Self {
         Self { memory, base, tail: 0, head: 0 }
     }
@@ -81,7 +80,7 @@ impl<M: Memory> Producer<M> {
     pub(crate) fn push(&mut self, message: &[u8]) -> bool {
         assert!(message.len() <= MAX_MESSAGE, "a message of {} bytes", message.len());
         if self.tail.wrapping_sub(self.head) >= SLOTS {
-            // Acquire: the consumer has read what is overwritten now.
+            // Acquire: the consumer has read the slots that the producer overwrites from here on.
             self.head = self.memory.load(self.base + HEAD);
             if self.tail.wrapping_sub(self.head) >= SLOTS {
                 return false;
@@ -89,19 +88,19 @@ impl<M: Memory> Producer<M> {
         }
         let slot = slot(self.base, self.tail);
         self.memory.write(slot + 1, message);
-        // Release: whoever sees the seal sees the message.
+        // Release: a consumer that sees the seal sees the message.
         self.memory.store(slot, seal(self.tail, message.len()));
         self.tail = self.tail.wrapping_add(1);
         true
     }
 
-    /// Whether the consumer has taken everything.
+    /// Whether the consumer has taken every message.
     pub(crate) fn is_drained(&self) -> bool {
         self.memory.load(self.base + HEAD) == self.tail
     }
 }
 
-/// The end of a ring that messages come out of. One for each ring.
+/// The end of a ring that messages come out of. Each ring has one.
 #[derive(Debug)]
 pub(crate) struct Consumer<M> {
     memory: Arc<M>,
@@ -110,13 +109,13 @@ pub(crate) struct Consumer<M> {
 }
 
 impl<M: Memory> Consumer<M> {
-    /// The consumer of the ring at `base`, which is new: all zero.
+    /// The consumer of the ring at `base`, which must be new: all zero.
     pub(crate) fn new(memory: Arc<M>, base: usize) -> Self {
         Self { memory, base, head: 0 }
     }
 
-    /// The seal of the next slot, with what it is when nothing was written there
-    /// since it was last read, and what it is with an empty message.
+    /// Returns three seals of the next slot: the one that is there, the one from the last time
+    /// around the ring (nothing new is there), and the one of an empty new message.
     fn look(&self) -> (u64, u64, u64) {
         let found = self.memory.load(slot(self.base, self.head));
         let earlier = match self.head.checked_sub(SLOTS) {
@@ -126,16 +125,16 @@ impl<M: Memory> Consumer<M> {
         (found, earlier, seal(self.head, 0))
     }
 
-    /// Whether a message waits, or nonsense.
+    /// Whether the next slot has a message, or nonsense.
     pub(crate) fn is_ready(&self) -> bool {
         let (found, earlier, _) = self.look();
         found >> LEN_BITS != earlier >> LEN_BITS
     }
 
-    /// Takes a message: `None` if there is none.
+    /// Takes a message; `None` if there is none.
     ///
     /// # Errors
-    /// When the seal is impossible. The ring is not usable any more.
+    /// When the seal is impossible. The ring is unusable from then on.
     pub(crate) fn pop<'b>(
         &mut self,
         buffer: &'b mut [u8; MAX_MESSAGE],
@@ -151,7 +150,7 @@ impl<M: Memory> Consumer<M> {
         if len > MAX_MESSAGE {
             return Err(Corrupt("a message longer than its slot"));
         }
-        // Read once, into this process's own memory, before anything is checked.
+        // Read once, into this process's own memory, before anything in the message is checked.
         let message = &mut buffer[..len];
         self.memory.read(slot(self.base, self.head) + 1, message);
         self.head = self.head.wrapping_add(1);
@@ -173,7 +172,7 @@ mod tests {
     }
 
     proptest! {
-        /// Against a queue, around the ring several times.
+        /// Compares the ring with a queue, several times around the ring.
         #[test]
         fn messages_come_out_as_they_went_in(
             ops in prop::collection::vec(prop::option::of(0..=MAX_MESSAGE), 0..500),

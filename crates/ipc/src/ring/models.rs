@@ -1,5 +1,5 @@
-//! Model checks with loom: every interleaving of a few steps, and every value that
-//! the memory model lets a read return.
+//! Model checks with loom: every interleaving of a few steps, and every value that the memory model
+//! lets a read return.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -86,8 +86,7 @@ fn ends(model: &Arc<Model>) -> (Producer<Model>, Consumer<Model>, Flag<Model>) {
     )
 }
 
-/// Takes a message, sleeping while there is none. As `WorkerEndpoint::next` does, without
-/// its patience.
+/// Takes a message; sleeps while there is none. Like `WorkerEndpoint::next`, without its polling.
 fn take(consumer: &mut Consumer<Model>, flag: &Flag<Model>) -> u64 {
     let mut buffer = [0; MAX_MESSAGE];
     while !consumer.is_ready() {
@@ -101,7 +100,7 @@ fn take(consumer: &mut Consumer<Model>, flag: &Flag<Model>) -> u64 {
     u64::from_ne_bytes((&*message).try_into().unwrap())
 }
 
-/// Publishes a message and wakes who sleeps. As `CoordinatorEndpoint::order` does.
+/// Publishes a message and wakes the sleeper. Like `CoordinatorEndpoint::order`.
 fn give(producer: &mut Producer<Model>, flag: &Flag<Model>, message: u64) {
     assert!(producer.push(&message.to_ne_bytes()));
     flag.fence();
@@ -142,13 +141,13 @@ fn two_wakers_of_one_sleeper() {
     });
 }
 
-/// The producer dies after any of its steps; who watches it wakes the sleeper. The
-/// message is whole or not there, and nobody sleeps for ever.
+/// The producer dies after any of its steps; the supervisor then wakes the sleeper. The message is
+/// whole or not there, and no thread sleeps for ever.
 #[test]
 fn the_producers_death_at_any_step() {
     for steps in 0..=3 {
         let mut model = loom::model::Builder::new();
-        // Every interleaving takes a minute; with up to three preemptions, a second.
+        // All interleavings take a minute; those with up to three preemptions take a second.
         model.preemption_bound = Some(3);
         model.check(move || {
             let model = Model::new();
@@ -168,12 +167,12 @@ fn the_producers_death_at_any_step() {
                     waker.fence();
                     waker.raise(1);
                 }
-                // The supervisor has seen the death.
+                // From here on this thread acts as the supervisor, which has seen the death.
                 news.store(1, Ordering::Release);
                 watcher.fence();
                 watcher.raise(1);
             });
-            // As the leader: looks at the ring and at the news before it sleeps.
+            // Like the leader: checks the ring and the death before it sleeps.
             let mut buffer = [0; MAX_MESSAGE];
             let mut got = None;
             loop {

@@ -1,9 +1,9 @@
-//! Orders and answers as they stand in a slot of a ring.
+//! Orders and answers as they are encoded in a slot of a ring.
 //!
-//! Most are a job with at most a few inputs in slabs, and its end without an error.
-//! Those have a layout of fixed fields: after a rest what counts is how much code a job
-//! touches, and while busy it is half of what bincode takes. Everything else is
-//! bincode behind a tag.
+//! Most orders are a job with at most a few inputs in slabs, and most answers are its end without
+//! an error. Those have a layout of fixed fields, for two reasons. After a rest, what counts is how
+//! much code a job touches. Under load, the layout takes half the time of bincode. Everything else
+//! is bincode behind a tag.
 
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
@@ -16,8 +16,8 @@ use super::{Answer, CodecError, Order, Place};
 const ANY: u8 = 0;
 /// First byte: fixed fields follow.
 const PLAIN: u8 = 1;
-/// Bytes before the places: tag, how many places, how many slabs are returned, one that
-/// is zero, the kernel, the job, the time limit.
+/// Bytes before the places: tag, number of places, number of returned slabs, a zero byte, kernel,
+/// job, time limit.
 const HEAD: usize = 24;
 /// Bytes of a place: region, slab, offset, length.
 const PLACE: usize = 24;
@@ -27,7 +27,7 @@ static NO_PARAMS: LazyLock<Arc<Params>> = LazyLock::new(Arc::default);
 /// Encodes an order; returns its length, or `None` if it is longer than the buffer.
 ///
 /// # Errors
-/// When it cannot be encoded at all.
+/// When the order cannot be encoded at all.
 pub fn encode_order(order: &Order, buffer: &mut [u8]) -> Result<Option<usize>, CodecError> {
     if let Order::Job { job, kernel, params, timeout, inputs, returned } = order
         && params.is_empty()
@@ -52,7 +52,7 @@ pub fn encode_order(order: &Order, buffer: &mut [u8]) -> Result<Option<usize>, C
 /// Decodes an order.
 ///
 /// # Errors
-/// When the bytes are none.
+/// When the bytes are not an order.
 pub fn decode_order(bytes: &[u8]) -> Result<Order, CodecError> {
     match bytes {
         [PLAIN, places, slabs, 0, ..] => {
@@ -81,10 +81,10 @@ fn plain_order(bytes: &[u8], places: u8, slabs: u8) -> Option<Order> {
     })
 }
 
-/// Encodes an answer, as [`encode_order`] an order.
+/// Encodes an answer; returns its length, or `None` if it is longer than the buffer.
 ///
 /// # Errors
-/// When it cannot be encoded at all.
+/// When the answer cannot be encoded at all.
 pub fn encode_answer(answer: &Answer, buffer: &mut [u8]) -> Result<Option<usize>, CodecError> {
     let Answer { job, error, notes, outputs } = answer;
     if error.is_none()
@@ -103,7 +103,7 @@ pub fn encode_answer(answer: &Answer, buffer: &mut [u8]) -> Result<Option<usize>
 /// Decodes an answer.
 ///
 /// # Errors
-/// When the bytes are none.
+/// When the bytes are not an answer.
 pub fn decode_answer(bytes: &[u8]) -> Result<Answer, CodecError> {
     let plain = |places: u8| {
         let (outputs, rest) = read_places(usize::from(places), bytes.get(16..)?)?;
@@ -137,7 +137,7 @@ fn nonsense(what: &str) -> CodecError {
     CodecError(format!("cannot decode {what}"))
 }
 
-/// The largest number stands for none.
+/// Encodes a timeout; the largest number means no timeout. `None` if the timeout does not fit.
 fn nanos(timeout: Option<Duration>) -> Option<u64> {
     match timeout {
         None => Some(u64::MAX),
@@ -153,7 +153,7 @@ fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
     Some(u32::from_le_bytes(*bytes.get(at..)?.first_chunk()?))
 }
 
-/// Returns the bytes used; `None` if a place is none of a slab, or does not fit.
+/// Returns the bytes used; `None` if a place is not in a slab, or the places do not fit.
 fn write_places(places: &[Place], buffer: &mut [u8]) -> Option<usize> {
     let bytes = buffer.get_mut(..places.len() * PLACE)?;
     for (bytes, place) in bytes.as_chunks_mut::<PLACE>().0.iter_mut().zip(places) {

@@ -1,5 +1,5 @@
-//! The messages between coordinator and worker, and their encoding: bincode,
-//! bounded before anything is allocated.
+//! The messages between coordinator and worker, and their encoding: bincode, with limits that are
+//! checked before anything is allocated.
 
 mod descriptor;
 
@@ -28,7 +28,7 @@ pub struct CodecError(String);
 /// Encodes a message.
 ///
 /// # Errors
-/// When it is longer than [`limits::MAX_HEAD_BYTES`].
+/// When the message is longer than [`limits::MAX_HEAD_BYTES`], or cannot be encoded at all.
 pub fn encode<M: Serialize>(message: &M) -> Result<Vec<u8>, CodecError> {
     let bytes = bincode::serde::encode_to_vec(message, CONFIG)
         .map_err(|error| CodecError(format!("cannot encode a message: {error}")))?;
@@ -41,7 +41,7 @@ pub fn encode<M: Serialize>(message: &M) -> Result<Vec<u8>, CodecError> {
 /// Decodes a message that is exactly `bytes`.
 ///
 /// # Errors
-/// When the bytes are no such message.
+/// When the bytes are not such a message.
 pub fn decode<M: DeserializeOwned>(bytes: &[u8]) -> Result<M, CodecError> {
     let (message, used) = bincode::serde::decode_from_slice(bytes, CONFIG)
         .map_err(|error| CodecError(format!("cannot decode a message: {error}")))?;
@@ -54,7 +54,7 @@ pub fn decode<M: DeserializeOwned>(bytes: &[u8]) -> Result<M, CodecError> {
 /// Encodes a message into `buffer`; returns its length, or `None` if it is longer.
 ///
 /// # Errors
-/// When it cannot be encoded at all.
+/// When the message cannot be encoded at all.
 fn encode_into<M: Serialize>(message: &M, buffer: &mut [u8]) -> Result<Option<usize>, CodecError> {
     match bincode::serde::encode_into_slice(message, buffer, CONFIG) {
         Ok(len) => Ok(Some(len)),
@@ -63,91 +63,92 @@ fn encode_into<M: Serialize>(message: &M, buffer: &mut [u8]) -> Result<Option<us
     }
 }
 
-/// What a coordinator sends over the channel.
+/// What the coordinator sends over the control channel.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum ControlMessage {
     /// A job. Its inputs are the message's payloads.
     Job(Request),
     /// One more region for inputs. It is the message's payload.
     Inputs {
-        /// Its number, by which orders name it.
+        /// The number by which orders name the region.
         region: u32,
     },
-    /// The answer to [`Reply::NeedRegion`]: a region for outputs, if there is a
-    /// payload.
+    /// The answer to [`Reply::NeedRegion`]: a region for outputs as the payload; no payload if the
+    /// coordinator has none to give.
     Outputs,
 }
 
-/// What a coordinator puts into a worker's ring of orders.
+/// What the coordinator puts into a worker's ring of orders.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum Order {
-    /// A job whose inputs are here or in the arena.
+    /// A job whose inputs are in this message or in the arena.
     Job {
-        /// Comes back in the answer.
+        /// The answer repeats it.
         job: JobId,
-        /// Place of the kernel in the registry.
+        /// Index of the kernel in the registry.
         kernel: u32,
         /// Complete and validated.
         #[serde(serialize_with = "through", deserialize_with = "shared")]
         params: Arc<Params>,
         /// How long the kernel may run.
         timeout: Option<Duration>,
-        /// Where its inputs are.
+        /// Where the inputs are.
         inputs: Vec<Place>,
-        /// Output slabs that are not in use any more.
+        /// Output slabs that the coordinator no longer uses.
         returned: Vec<u32>,
     },
     /// Many small jobs, one after another.
     Batch {
-        /// Number of the first; the others have those that follow.
+        /// Id of the first job; the others have those that follow.
         first: JobId,
-        /// How many.
+        /// Number of jobs.
         count: u32,
         /// An encoded [`BatchBody`].
         runs: Place,
-        /// As above.
+        /// Output slabs that the coordinator no longer uses.
         returned: Vec<u32>,
     },
-    /// A job is in the mail.
+    /// The next job comes over the control channel.
     ControlMessage,
-    /// Regions for inputs that are not in use any more: to be unmapped.
+    /// Regions for inputs that the coordinator no longer uses; the worker unmaps them.
     Forget {
-        /// Their numbers.
+        /// Numbers of the regions.
         regions: Vec<u32>,
     },
-    /// There will be no more.
+    /// No more orders will come: the worker exits.
     Leave,
 }
 
-/// What a batch is: its jobs, and output slabs that are not in use any more and do not fit
-/// the order. As many jobs as are in a batch can have given them back since the last one.
+/// The contents of a batch: its jobs, and output slabs that the coordinator no longer uses and that
+/// do not fit the order. They can be many: as many jobs as a batch has can have given slabs back
+/// since the last batch.
 pub type BatchBody = (Vec<BatchRun>, Vec<u32>);
 
 /// Jobs of a batch that have kernel and parameters in common.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct BatchRun {
-    /// Place of the kernel in the registry.
+    /// Index of the kernel in the registry.
     pub kernel: u32,
     /// Complete and validated.
     #[serde(serialize_with = "through", deserialize_with = "shared")]
     pub params: Arc<Params>,
-    /// How many jobs.
+    /// Number of jobs.
     pub count: u32,
-    /// The inputs of each; none if none of them has any.
+    /// The inputs of each job; empty if no job has inputs.
     pub inputs: Vec<Vec<serde_bytes::ByteBuf>>,
 }
 
-/// What a worker says of the jobs of a batch that failed, have outputs or notes: their
-/// places in the batch. Follows, in the answer's only output, the instants at which
-/// the kernels returned, eight little-endian bytes each; [`NOT_RUN`] for those at the end
-/// that were not run.
+/// What a worker reports about the jobs of a batch that failed or have outputs or notes, with their
+/// indices in the batch. In the answer's only output it follows the instants at which the kernels
+/// returned, eight little-endian bytes each; [`NOT_RUN`] for those at the end that were not run.
 pub type BatchOthers = Vec<(u32, Notes, Result<Vec<Place>, JobError>)>;
 
-/// Stands for the instant at which the kernel of a job returned that was not run, because
-/// there was no room for its outputs or those of a job before it.
+/// Takes the place of the instant at which a job's kernel returned. It marks a job that the worker
+/// did not run, or whose result it discarded, because room for outputs or memory was lacking for
+/// this job or for one before it.
 pub const NOT_RUN: Nanos = Nanos::MAX;
 
-/// How many jobs of a batch were run, by the instants at which their kernels returned.
+/// Counts the jobs of a batch that were run, by the instants at which their kernels returned.
 pub fn jobs_run(instants: &[u8]) -> usize {
     let (instants, _) = instants.as_chunks();
     let is_run = |instant: &[u8; 8]| u64::from_le_bytes(*instant) != NOT_RUN;
@@ -157,31 +158,31 @@ pub fn jobs_run(instants: &[u8]) -> usize {
     }
 }
 
-/// Encodes what may be longer than a message's head.
+/// Encodes a message that may be longer than a message's head.
 ///
 /// # Errors
-/// When it cannot be encoded at all.
+/// When the message cannot be encoded at all.
 pub fn encode_bulk<M: Serialize>(message: &M) -> Result<Vec<u8>, CodecError> {
     bincode::serde::encode_to_vec(message, bincode::config::standard())
         .map_err(|error| CodecError(format!("cannot encode a message: {error}")))
 }
 
-/// Decodes what [`encode_bulk`] gave. What is allocated is bounded by what is there:
-/// no element takes less than a byte.
+/// Decodes what [`encode_bulk`] returned. The length of `bytes` bounds what is allocated: no
+/// element takes less than a byte.
 ///
 /// # Errors
-/// When the bytes are no such message.
+/// When the bytes are not such a message.
 pub fn decode_bulk<M: DeserializeOwned>(bytes: &[u8]) -> Result<M, CodecError> {
     bincode::serde::decode_from_slice(bytes, bincode::config::standard())
         .map(|(message, _)| message)
         .map_err(|error| CodecError(format!("cannot decode a message: {error}")))
 }
 
-/// Decodes [`BatchOthers`], of which there may be `most`. Each is bounded as a message's
-/// head is: a list of empty places takes twenty times as much memory as it has bytes.
+/// Decodes [`BatchOthers`] with at most `most` entries. Each entry is bounded as a message's head
+/// is: a list of empty places takes twenty times as much memory as it has bytes.
 ///
 /// # Errors
-/// When the bytes are none, or say of more jobs than that.
+/// When the bytes are not such a list, or it has more than `most` entries.
 pub fn decode_others(bytes: &[u8], most: usize) -> Result<BatchOthers, CodecError> {
     fn next<M: DeserializeOwned>(rest: &mut &[u8]) -> Result<M, CodecError> {
         let (message, used) = bincode::serde::decode_from_slice(rest, CONFIG)
@@ -204,54 +205,53 @@ pub fn decode_others(bytes: &[u8], most: usize) -> Result<BatchOthers, CodecErro
 /// Where the bytes of an input or output are.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Place {
-    /// In this very message.
+    /// In this message.
     Here(#[serde(with = "serde_bytes")] serde_bytes::ByteBuf),
     /// In a slab.
     Slab {
-        /// The region: its number for an input, its place among those of the worker for an
-        /// output.
+        /// The region: its number for an input, its index among the worker's regions for an output.
         region: u32,
-        /// Where it starts, in bytes.
+        /// Where the slab starts in its region, in bytes.
         offset: u64,
-        /// How long it is, in bytes.
+        /// Length in bytes.
         len: u64,
-        /// Which of the worker's outputs it is; 0 for an input.
+        /// Number of the worker's output; 0 for an input.
         slab: u32,
     },
 }
 
-/// What a worker puts into its ring of answers, behind the instants of [`Instants`].
+/// What a worker puts into its ring of answers, after the [`Instants`].
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Answer {
-    /// The job.
+    /// The job that has ended.
     pub job: JobId,
-    /// Why it failed, if it did.
+    /// Why the job failed, if it did.
     pub error: Option<JobError>,
-    /// What its kernel remarked.
+    /// What the kernel remarked on its result.
     pub notes: Notes,
-    /// Where its outputs are.
+    /// Where the outputs are.
     pub outputs: Vec<Place>,
 }
 
-/// The instants of a job that its worker knows. The first bytes of an answer, so
-/// that the last of them can be filled in when the rest is encoded.
+/// The instants of a job that its worker knows. They are the first bytes of an answer, so the
+/// worker can fill in the last instant after it has encoded the rest.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Instants {
-    /// The worker has the job in hand.
+    /// The worker took the job in hand.
     pub in_hand: Nanos,
     /// The kernel was called.
     pub called: Nanos,
     /// The kernel returned.
     pub returned: Nanos,
-    /// Just before the answer was published.
+    /// Just before the worker published the answer.
     pub published: Nanos,
 }
 
 impl Instants {
-    /// Bytes of their encoding.
+    /// Bytes of the encoded instants.
     pub const BYTES: usize = 32;
 
-    /// Fills in the first bytes of an answer.
+    /// Writes the instants into the first bytes of an answer.
     pub fn write(self, answer: &mut [u8; Self::BYTES]) {
         let instants = [self.in_hand, self.called, self.returned, self.published];
         for (bytes, instant) in answer.as_chunks_mut().0.iter_mut().zip(instants) {
@@ -259,7 +259,7 @@ impl Instants {
         }
     }
 
-    /// Reads them back.
+    /// Reads the instants from the first bytes of an answer.
     pub fn read(answer: &[u8; Self::BYTES]) -> Self {
         let (instants, _) = answer.as_chunks();
         let instant = |i: usize| u64::from_le_bytes(instants[i]);
@@ -272,19 +272,19 @@ impl Instants {
     }
 }
 
-/// A job for a worker. Its inputs are the message's payloads.
+/// A job for a worker, over the control channel. Its inputs are the message's payloads.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Request {
-    /// Comes back in the reply.
+    /// The reply repeats it.
     pub job: JobId,
-    /// Place of the kernel in the registry.
+    /// Index of the kernel in the registry.
     pub kernel: u32,
     /// Complete and validated.
     #[serde(serialize_with = "through", deserialize_with = "shared")]
     pub params: Arc<Params>,
     /// How long the kernel may run.
     pub timeout: Option<Duration>,
-    /// Large outputs are to come in shared memory.
+    /// Whether large outputs should come in shared memory.
     pub shared: bool,
 }
 
@@ -296,34 +296,34 @@ fn shared<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Arc<Param
     Params::deserialize(deserializer).map(Arc::new)
 }
 
-/// What a worker says.
+/// What a worker sends over the control channel.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum Reply {
     /// A job has ended. Its outputs are the message's payloads.
     Done {
-        /// The job.
+        /// The job that has ended.
         job: JobId,
-        /// Why it failed, if it did.
+        /// Why the job failed, if it did.
         error: Option<JobError>,
-        /// What its kernel remarked.
+        /// What the kernel remarked on its result.
         notes: Notes,
-        /// The worker has the job in hand.
+        /// The worker took the job in hand.
         in_hand: Nanos,
         /// The kernel was called.
         called: Nanos,
         /// The kernel returned.
         returned: Nanos,
-        /// Just before this message was sent.
+        /// Just before the worker sent this message.
         published: Nanos,
     },
-    /// The worker has no room left for an output of so many bytes, and waits for
+    /// The worker has no room left for an output of this size, and waits for
     /// [`ControlMessage::Outputs`].
     NeedRegion {
-        /// Bytes of the output.
+        /// Size of the output in bytes.
         bytes: u64,
     },
     /// The worker holds so much memory that it should be replaced. It begins no other job, and
-    /// waits for its end.
+    /// waits until the supervisor ends it.
     Outgrown,
     /// A log record, sent before the reply to the job that it belongs to.
     Log(LogRecord),
@@ -334,13 +334,13 @@ pub enum Reply {
 pub struct LogRecord {
     /// 1 (error) to 5 (trace).
     pub level: u8,
-    /// The module that logged it.
+    /// The module that logged the event.
     pub target: String,
     /// Message and fields.
     pub text: String,
-    /// The job in hand.
+    /// The job that the worker had in hand.
     pub job: Option<JobId>,
-    /// When.
+    /// When the worker logged the event.
     pub at: Nanos,
 }
 
@@ -381,7 +381,7 @@ mod tests {
 
     #[test]
     fn claims_beyond_the_limit_are_refused_before_they_are_allocated() {
-        // A string that says it is 2^60 bytes long.
+        // A string that claims to be 2^60 bytes long.
         let mut bytes = vec![253];
         bytes.extend((1_u64 << 60).to_le_bytes());
         assert!(decode::<String>(&bytes).is_err());

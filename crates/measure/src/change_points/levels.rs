@@ -1,41 +1,42 @@
-//! Two levels in a stretch of values, and how far apart they are for their noise.
+//! Estimates two levels in a stretch of values, and the significance of their difference.
 //!
-//! Figures of commits are medians of a benchmark's runs: most differ by a little, some by a lot,
-//! and what is off is rather too slow than too fast. Means and variances follow the few that are
-//! off; medians and ranks throw away by how much the others differ, and five values after a
-//! change are then too few to tell it from chance. So a level is Huber's M-estimate ("Robust
-//! estimation of a location parameter", 1964), one step from the median (Bickel, "One-step Huber
-//! estimates in the linear model", 1975): values within 1.5 standard deviations count as in a
-//! mean, what is further out counts as if it were there. The difference of two levels over its
-//! standard error is compared with Student's t.
+//! The values of commits are medians of a benchmark's runs. Most differ by a little, some by a lot,
+//! and an outlier is more often too slow than too fast. Means and variances follow the few
+//! outliers. Medians and ranks discard by how much the other values differ, so five values after a
+//! change are too few to tell it from chance. Therefore a level is Huber's M-estimate ("Robust
+//! estimation of a location parameter", 1964), computed by one step from the median (Bickel,
+//! "One-step Huber estimates in the linear model", 1975). Values within 1.5 standard deviations
+//! count as in a mean; a value farther out counts as if it were at that distance. The difference of
+//! two levels over its standard error is compared with Student's t.
 //!
-//! That is nearly exact for normal noise, and too generous for few values of noise that is not:
-//! with two of four values far off, the median is off, too. The ranks of the same split protect
-//! from that: their level is exact for any noise, so both have to hold.
+//! For normal noise this test is nearly exact. For few values of other noise it rejects too often:
+//! with two outliers among four values, the median is off, too. The rank test of the same split
+//! protects against that, because its level is exact for any noise. Both tests must therefore
+//! reject.
 //!
-//! Neighbouring commits are often measured on a machine in the same state, so their figures are
-//! off in the same direction. Means of such values differ by more than those of independent ones.
-//! The correlation of neighbours is therefore estimated from what the two levels leave, and the
-//! standard error is that of means of a first-order autoregressive process with it.
+//! Neighbouring commits are often measured on a machine in the same state, so their values deviate
+//! in the same direction. Means of such values vary more than those of independent values. The
+//! correlation of neighbours is therefore estimated from the residuals of the two levels, and the
+//! standard error is that of means of a first-order autoregressive process with this correlation.
 
 use statrs::distribution::{ContinuousCDF, StudentsT};
 
 use crate::stats::{median, median_in_place};
 
-/// Values that are further from their level than so many standard deviations count as if they
-/// were there.
+/// Values farther from their level than this number of standard deviations count as if they were at
+/// that distance.
 const CLIP: f64 = 1.5;
-/// From the median of absolute residuals, and from their mean, to the standard deviation of
-/// normal ones.
+/// Factors from the median of the absolute residuals, and from their mean, to the standard
+/// deviation of normal residuals.
 const FROM_MEDIAN: f64 = 1.482_602_218_505_602;
 const FROM_MEAN: f64 = 1.253_314_137_315_5;
-/// No correlation above this is believed: with more, there are no levels.
+/// Upper bound of the estimated correlation: with a higher one, there are no levels.
 const MOST_CORRELATION: f64 = 0.8;
 
-/// By how much the level after a split differs from that before it.
+/// Difference between the levels after and before a split.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Shift {
-    /// The difference; of logarithms, here.
+    /// The difference, here of logarithms.
     pub(super) by: f64,
     /// Its standard error.
     error: f64,
@@ -43,18 +44,18 @@ pub(super) struct Shift {
 }
 
 impl Shift {
-    /// Its size over its standard error; infinite without noise.
+    /// The absolute difference over its standard error; infinite without noise.
     pub(super) fn t(&self) -> f64 {
         ratio(self.by.abs(), self.error)
     }
 
-    /// How likely it is to be as large, on either side, without a change.
+    /// Two-sided p-value: the probability of a difference at least this large without a change.
     pub(super) fn p(&self) -> f64 {
         let t = self.t();
         if t.is_infinite() { 0.0 } else { 2.0 * self.student().cdf(-t) }
     }
 
-    /// How far the interval with this confidence reaches to each side.
+    /// Half the width of the interval with this confidence.
     pub(super) fn reach(&self, confidence: f64) -> f64 {
         self.student().inverse_cdf(0.5 + confidence / 2.0) * self.error
     }
@@ -65,27 +66,27 @@ impl Shift {
 }
 
 fn ratio(by: f64, error: f64) -> f64 {
-    // Equal levels are no change, even where the noise is zero.
+    // Equal levels are not a change, even if the noise is zero.
     if by == 0.0 { 0.0 } else { by / error }
 }
 
-/// The difference of the levels before and from `at` on, with its error as it is if neighbours
-/// are correlated.
+/// Difference of the levels before `at` and from `at` on. Its standard error takes the correlation
+/// of neighbours into account.
 pub(super) fn shift(values: &[f64], at: usize) -> Shift {
     let two = TwoLevels::of(values, at);
     let rho = two.correlation();
     two.shift([at, values.len() - at].map(|count| correlated(count, rho)))
 }
 
-/// The difference of the levels over its standard error as if values were independent: what says
-/// where a split is best.
+/// The t statistic under the assumption of independent values. It determines which split is best.
 pub(super) fn statistic(values: &[f64], at: usize) -> f64 {
     TwoLevels::of(values, at).shift([1.0; 2]).t()
 }
 
-/// Where between the values at `around` and the ends two levels leave the least: by Huber's loss,
-/// which grows with the distance. (The difference of the levels says little of the place of a
-/// large step: a value on the wrong side is far out, and counts as if it were near.)
+/// The split that minimises Huber's loss around the two levels, at least `shortest` values away
+/// from both ends. The loss grows with the distance of a value from its level. The difference of
+/// the levels says little about the position of a large step, because a value on the wrong side is
+/// far out and counts as if it were near. `around` is a first estimate of the position.
 pub(super) fn place(values: &[f64], around: usize, shortest: usize) -> usize {
     let clip = TwoLevels::of(values, around).clip;
     let loss = |at: usize| -> f64 {
@@ -97,11 +98,11 @@ pub(super) fn place(values: &[f64], around: usize, shortest: usize) -> usize {
         two.residuals.iter().map(of).sum()
     };
     let places = shortest..=values.len() - shortest;
-    // Of equal ones the first.
+    // Of equal losses, the first position wins.
     places.map(|at| (loss(at), at)).min_by(|a, b| a.0.total_cmp(&b.0)).map_or(around, |(_, at)| at)
 }
 
-/// The level of values among which nothing changes.
+/// The level of values that contain no change.
 pub(super) fn level(values: &[f64]) -> f64 {
     let middle = median(values);
     let residuals: Vec<f64> = values.iter().map(|value| value - middle).collect();
@@ -109,8 +110,8 @@ pub(super) fn level(values: &[f64]) -> f64 {
     middle + step(&residuals, clip, inliers(&residuals, clip))
 }
 
-/// By how much the variance of the mean of so many values is larger than that of independent
-/// ones, if neighbours correlate by `rho` and others by its powers.
+/// Factor by which the variance of the mean of this many values exceeds that of independent values,
+/// if neighbours have correlation `rho` and values farther apart its powers.
 fn correlated(count: usize, rho: f64) -> f64 {
     if rho <= 0.0 {
         return 1.0;
@@ -119,14 +120,14 @@ fn correlated(count: usize, rho: f64) -> f64 {
     (1.0 + rho) / rest - 2.0 * rho * (1.0 - rho.powi(count as i32)) / (n * rest * rest)
 }
 
-/// Two levels, and what is left of each value without its level.
+/// Two levels, and the residual of each value from its level.
 struct TwoLevels {
     at: usize,
     by: f64,
     residuals: Vec<f64>,
-    /// What is further out counts as if it were there.
+    /// Residuals beyond this distance count as if they were at this distance.
     clip: f64,
-    /// The share of values that are not.
+    /// The share of values within this distance.
     inliers: f64,
 }
 
@@ -156,23 +157,22 @@ impl TwoLevels {
         self.residuals.iter().map(|value| value.clamp(-self.clip, self.clip))
     }
 
-    /// `larger`: by how much the variance of each side's level is larger than that of
-    /// independent values.
+    /// Difference with its standard error. `larger` is the factor, for each side, by which the
+    /// variance of the level exceeds that of independent values.
     fn shift(&self, larger: [f64; 2]) -> Shift {
         let n = self.residuals.len();
         let degrees = n as f64 - 2.0;
         let squares: f64 = self.clipped().map(|value| value * value).sum();
-        // Huber, "Robust statistics", 1981, section 6.5: the variance of a value that counts in
-        // such a level.
+        // The variance of a value in such a level: Huber, "Robust statistics", 1981, section 6.5.
         let variance = squares / degrees / (self.inliers * self.inliers);
         let counts = [self.at as f64, (n - self.at) as f64];
         let error = (variance * (larger[0] / counts[0] + larger[1] / counts[1])).sqrt();
         Shift { by: self.by, error, degrees }
     }
 
-    /// Of neighbours. Residuals about estimated levels correlate by less than the values do: by
-    /// about 1 + 4 rho over their number for each level (Kendall, "Note on bias in the estimation
-    /// of autocorrelation", 1954).
+    /// Correlation of neighbours. Residuals from estimated levels correlate less than the values
+    /// do. The difference is about (1 + 4 rho) / n for each level, where n is the number of
+    /// residuals (Kendall, "Note on bias in the estimation of autocorrelation", 1954).
     fn correlation(&self) -> f64 {
         let clipped: Vec<f64> = self.clipped().collect();
         let squares: f64 = clipped.iter().map(|value| value * value).sum();
@@ -186,20 +186,22 @@ impl TwoLevels {
     }
 }
 
-/// What is left of each value without the median of its side, and both medians.
+/// The residual of each value from the median of its side, and both medians.
 fn about_medians(values: &[f64], at: usize) -> (Vec<f64>, [f64; 2]) {
     let mut residuals = values.to_vec();
     let (before, after) = residuals.split_at_mut(at);
     let middles = [median_in_place(before), median_in_place(after)];
-    // They are in another order now.
+    // The selection of the medians has reordered the residuals, so they are recomputed from
+    // `values`.
     for (residual, (i, value)) in residuals.iter_mut().zip(values.iter().enumerate()) {
         *residual = value - middles[usize::from(i >= at)];
     }
     (residuals, middles)
 }
 
-/// The standard deviation that most residuals suggest. If more than half are 0, as those of a
-/// figure that is counted in pages of memory, their mean says it.
+/// Robust estimate of the standard deviation of the residuals, from the median of their absolute
+/// values. If more than half are 0, as with a metric that is counted in pages of memory, it is
+/// computed from their mean.
 fn scale(residuals: &[f64]) -> f64 {
     let mut absolute: Vec<f64> = residuals.iter().map(|value| value.abs()).collect();
     match median_in_place(&mut absolute) {
@@ -210,11 +212,12 @@ fn scale(residuals: &[f64]) -> f64 {
 
 fn inliers(residuals: &[f64], clip: f64) -> f64 {
     let within = residuals.iter().filter(|value| value.abs() <= clip).count();
-    // At least half are, by the choice of the clip, unless they are all alike.
+    // By the choice of the clip, at least half of the residuals are within it, unless all are
+    // equal.
     within.max(1) as f64 / residuals.len() as f64
 }
 
-/// From the median to the level: one step of Newton's.
+/// Distance from the median to the level: one Newton step.
 fn step(residuals: &[f64], clip: f64, inliers: f64) -> f64 {
     let sum: f64 = residuals.iter().map(|value| value.clamp(-clip, clip)).sum();
     sum / residuals.len() as f64 / inliers

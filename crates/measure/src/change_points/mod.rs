@@ -1,15 +1,15 @@
-//! Change points of a series of measurements, one after another in time: where its level moved,
-//! by how much, and how sure that is.
+//! Change points of a time series of measurements: where its level moved, by how much, and with
+//! what certainty.
 //!
 //! The method is binary segmentation (Scott and Knott, "A cluster analysis method for grouping
-//! means in the analysis of variance", 1974): the split of the series that two levels explain
-//! best is tested, and if it holds, both sides are searched in the same way. A level that rises
-//! and falls again can hide from that, because neither of its ends stands out in the whole. So
-//! where no split of the whole holds, the seeded intervals of the series are searched, too
-//! (Kovács, Bühlmann, Li and Munk, "Seeded binary segmentation", 2023).
+//! means in the analysis of variance", 1974). It tests the split of the series that two levels
+//! explain best. If the split is significant, it searches both sides in the same way. A level that
+//! rises and falls again can hide from this method, because neither of its ends stands out in the
+//! whole series. If no split of the whole is significant, the seeded intervals of the series are
+//! therefore searched, too (Kovács, Bühlmann, Li and Munk, "Seeded binary segmentation", 2023).
 //!
-//! The levels of a split are Huber's M-estimates, and their difference is tested in two ways, of
-//! which both have to hold; levels.rs says why.
+//! The levels of a split are Huber's M-estimates. Their difference is tested in two ways, and both
+//! tests must reject; levels.rs explains why.
 
 mod levels;
 mod ranks;
@@ -20,48 +20,51 @@ use crate::comparison::Estimate;
 use levels::{Shift, place, shift, statistic};
 use ranks::rank_sum_p;
 
-/// Values of a level at least. A change is therefore seen when there are so many values after it,
-/// and no sooner: three disturbed measurements in a row are no change.
+/// Minimum number of values of a level. A change is therefore detected only when this many values
+/// follow it: three disturbed measurements in a row are not a change.
 pub const SHORTEST_LEVEL: usize = 4;
 
-/// A series with fewer values has no change points. How much neighbours are alike cannot be told
-/// from fewer, and where they are, a third of all false alarms came before this.
+/// A series with fewer values has no change points. The correlation of neighbours cannot be
+/// estimated from fewer values. Where neighbours are correlated, a third of all false alarms came
+/// from shorter series.
 pub const FEWEST: usize = 20;
 
-/// How often the best split of a series that has none may hold: shared out over all splits that
-/// were looked at (Bonferroni). Neighbouring splits nearly agree, so it is less often in fact.
+/// Permitted error rate of the best split of a series without a change, divided among all splits
+/// that are tested (Bonferroni). Neighbouring splits nearly agree, so the actual error rate is
+/// lower.
 const ERROR: f64 = 0.01;
-/// The level of one split at most: that of 30 values. A series that is looked at after every
-/// commit is short many times.
+/// Maximum level of one split, which is about the level for a series of 30 values. A series that is
+/// tested after every commit is tested many times while it is short.
 const MOST_OF_A_SPLIT: f64 = 0.000_45;
-/// The same for the splits of all seeded intervals together: what they are for is far above the
-/// noise.
+/// The permitted error rate for the splits of all seeded intervals together. The changes for which
+/// these intervals exist are far above the noise.
 const ERROR_OF_INTERVALS: f64 = 0.001;
-/// The ranks of a split of the whole have to hold at the level of its size times this. Their level
-/// is exact whatever the noise looks like, and so it is what protects from noise that is lopsided
-/// or has outliers.
+/// The rank test of a split of the whole must reject at the level of the size test times this
+/// factor. The level of the rank test is exact for any noise, so this test protects against noise
+/// that is skewed or has outliers.
 const RANKS: f64 = 2.0;
-/// What the ranks of a split of a seeded interval have to reach.
+/// Level at which the rank test of a split of a seeded interval must reject.
 const RANKS_OF_INTERVALS: f64 = 0.000_1;
-/// What the size of any change point has to reach between its neighbours in the end.
+/// Level at which the size test of every final change point must reject between its neighbours.
 const CLEAR: f64 = 0.001;
-/// A seeded interval is at least as long: with fewer values, ranks hardly reach their level.
+/// Minimum length of a seeded interval. With fewer values, the rank test can hardly reach its
+/// level.
 const SHORTEST_INTERVAL: usize = 16;
-/// Smaller changes are none, however clear they are: 0.001 is 0.1 %. Figures without noise
+/// Smaller changes are ignored, however clear they are: 0.001 is 0.1 %. Measurements without noise
 /// (instructions) move a little with every commit.
 pub const SMALLEST_CHANGE: f64 = 0.001;
-/// Of the interval of a change.
+/// Confidence level of the interval of a change.
 const CONFIDENCE: f64 = 0.95;
 
-/// Where a series moves to another level.
+/// A point at which the series moves to another level.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ChangePoint {
     /// The first value of the new level, counted from 0.
     pub at: usize,
     /// The new level over the old one: 1.03 is 3 % more.
     pub ratio: Estimate,
-    /// How likely a split as clear as this is where nothing changed, if it were the only one
-    /// that was looked at.
+    /// Probability of a split at least this clear where nothing changed, if it were the only split
+    /// tested.
     pub p: f64,
 }
 
@@ -72,15 +75,15 @@ pub struct Level {
     pub from: usize,
     /// The first value after it.
     pub to: usize,
-    /// What its values are about.
+    /// Estimated level of its values.
     pub value: f64,
 }
 
-/// The change points of a series, in order. The same values always have the same change points:
-/// nothing is random.
+/// The change points of a series, in order. The function is deterministic: the same values always
+/// have the same change points.
 ///
-/// Values that are not above 0 or not finite have no ratios: a series that holds one has no change
-/// points, and the caller leaves them out before.
+/// Values that are not positive or not finite have no ratios. A series that contains one has no
+/// change points; the caller should remove such values first.
 pub fn change_points(values: &[f64]) -> Vec<ChangePoint> {
     let has_ratios = values.iter().all(|value| value.is_finite() && *value > 0.0);
     if !has_ratios || values.len() < FEWEST {
@@ -93,7 +96,7 @@ pub fn change_points(values: &[f64]) -> Vec<ChangePoint> {
     settled(&logarithms, found)
 }
 
-/// The levels between the change points, each with its own estimate.
+/// The levels between the change points, each estimated from its own values.
 pub fn levels(values: &[f64], points: &[ChangePoint]) -> Vec<Level> {
     let starts = std::iter::once(0).chain(points.iter().map(|point| point.at));
     let ends = points.iter().map(|point| point.at).chain([values.len()]);
@@ -104,7 +107,8 @@ pub fn levels(values: &[f64], points: &[ChangePoint]) -> Vec<Level> {
     starts.zip(ends).filter(|(from, to)| from < to).map(level).collect()
 }
 
-/// Finds the split of `values`, which begin at `offset` of the series, and those of both sides.
+/// Finds the best significant split of `values`, which start at `offset` of the series, and
+/// recursively the splits of both sides.
 fn search(values: &[f64], offset: usize, found: &mut Vec<usize>) {
     let Some(at) = best_split(values) else { return };
     found.push(offset + at);
@@ -133,22 +137,22 @@ fn best_split(values: &[f64]) -> Option<usize> {
     best.map(|(_, at)| at)
 }
 
-/// In how many places so many values can be split.
+/// Number of positions at which a series of this many values can be split.
 fn splits(values: usize) -> usize {
     (values + 1).saturating_sub(2 * SHORTEST_LEVEL)
 }
 
-/// The split with the largest difference, for its noise, among those whose size and ranks hold at
-/// these levels.
+/// The split with the largest difference relative to its noise, among those that pass the size test
+/// and the rank test at these levels.
 fn clearest(values: &[f64], level: f64, of_ranks: f64) -> Option<usize> {
-    // No split with less holds at any level that is asked for here.
+    // No split with a smaller statistic passes at any level that is used here.
     const LEAST: f64 = 2.5;
     let last = values.len().checked_sub(SHORTEST_LEVEL)?;
     let mut candidates: Vec<(f64, usize)> = (SHORTEST_LEVEL..=last)
         .map(|at| (statistic(values, at), at))
         .filter(|(t, _)| *t > LEAST)
         .collect();
-    // Of equal ones the earlier.
+    // Of equal statistics, the earlier split comes first.
     candidates.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
     let holds = |at: &usize| {
         let shift = shift(values, *at);
@@ -163,8 +167,9 @@ fn is_large(shift: &Shift) -> bool {
     shift.by.abs() >= SMALLEST_CHANGE.ln_1p()
 }
 
-/// Intervals of lengths that become less by the square root of 2, each shifted by about half of
-/// its length against the one before, as in Kovács and others, definition 1. Without the whole.
+/// The seeded intervals. Their lengths decrease by a factor of the square root of 2 from layer to
+/// layer, and each interval is shifted by about half its length against the one before (Kovács et
+/// al., definition 1). The whole series is left out.
 fn seeded_intervals(values: usize) -> Vec<(usize, usize)> {
     let n = values as f64;
     let mut intervals = Vec::new();
@@ -184,11 +189,12 @@ fn seeded_intervals(values: usize) -> Vec<(usize, usize)> {
     intervals
 }
 
-/// Each change point where it fits best between its neighbours, with what is said of it there. A
-/// split was found in a stretch with other changes in it, which pull it away from its place.
-/// Removes change points that their neighbours do not confirm.
+/// Moves each change point to the position that fits best between its neighbours, and computes its
+/// statistics there. A split is first found in a stretch that contains other changes, which pull it
+/// away from its true position. Also removes change points that are not significant between their
+/// neighbours.
 fn settled(values: &[f64], mut found: Vec<usize>) -> Vec<ChangePoint> {
-    // Two passes: a neighbour that has moved changes the stretch.
+    // Two passes, because moving a neighbour changes the stretch.
     for _ in 0..2 {
         for i in 0..found.len() {
             let (from, to) = neighbours(&found, i, values.len());
@@ -199,7 +205,8 @@ fn settled(values: &[f64], mut found: Vec<usize>) -> Vec<ChangePoint> {
         let (from, to) = neighbours(found, i, values.len());
         shift(&values[from..to], found[i] - from)
     };
-    // The least clear goes first: without it, what is beside it may hold.
+    // The least clear change point is removed first, because its neighbours may be significant
+    // without it.
     loop {
         let shifts: Vec<Shift> = (0..found.len()).map(|i| shift_of(&found, i)).collect();
         let doubtful = |shift: &Shift| !is_large(shift) || shift.p() > CLEAR;
@@ -218,7 +225,7 @@ fn settled(values: &[f64], mut found: Vec<usize>) -> Vec<ChangePoint> {
     }
 }
 
-/// The stretch between the change points on both sides of the `i`th.
+/// The stretch between the change points before and after the `i`th.
 fn neighbours(found: &[usize], i: usize, end: usize) -> (usize, usize) {
     let before = i.checked_sub(1).map_or(0, |before| found[before]);
     (before, found.get(i + 1).copied().unwrap_or(end))

@@ -1,15 +1,15 @@
-//! The rank-sum test of a split.
+//! Rank-sum test of a split.
 
 use crate::stats::mann_whitney;
 
-/// Up to so many values on the smaller side the null distribution is counted out, beyond it is
-/// taken as normal.
+/// Up to this many values on the smaller side, the null distribution is computed exactly; beyond,
+/// it is approximated by a normal distribution.
 const EXACT: usize = 8;
 
 /// Two-sided p-value of "values before and after do not differ", by Wilcoxon's rank-sum test
-/// (Lehmann, "Nonparametrics", 1975, section 1.2): exact where one side has few values, since
-/// the normal approximation is wrong so far out in the tails. Equal values on both sides count
-/// against a difference.
+/// (Lehmann, "Nonparametrics", 1975, section 1.2). It is exact if one side has few values, because
+/// the normal approximation is inaccurate that far out in the tails. Equal values on both sides
+/// count against a difference.
 pub(super) fn rank_sum_p(before: &[f64], after: &[f64]) -> f64 {
     let (few, many) = if before.len() <= after.len() { (before, after) } else { (after, before) };
     if few.len() > EXACT {
@@ -17,7 +17,8 @@ pub(super) fn rank_sum_p(before: &[f64], after: &[f64]) -> f64 {
     }
     let mut sorted = many.to_vec();
     sorted.sort_by(f64::total_cmp);
-    // Pairs in which the one of the few is not above, and not below.
+    // Number of pairs in which the value of the smaller side is not above the other, and not below
+    // it.
     let not_above: usize =
         few.iter().map(|value| sorted.len() - sorted.partition_point(|other| other < value)).sum();
     let not_below: usize =
@@ -26,11 +27,11 @@ pub(super) fn rank_sum_p(before: &[f64], after: &[f64]) -> f64 {
     (2.0 * share_with_at_most(few.len(), many.len(), out_of_order)).min(1.0)
 }
 
-/// The share of all orders of `few` and `many` values in which at most so many pairs, one of
-/// each, are out of order.
+/// The share of all orders of `few` and `many` values in which at most `out_of_order` pairs, one
+/// value from each side, are out of order.
 fn share_with_at_most(few: usize, many: usize, out_of_order: usize) -> f64 {
-    // How many orders have so many pairs out of order is the coefficient of q to that power in
-    // the Gaussian binomial: the product over i of (1 - q^(many + i)) / (1 - q^i).
+    // The number of orders with k pairs out of order is the coefficient of q^k in the Gaussian
+    // binomial: the product over i of (1 - q^(many + i)) / (1 - q^i).
     let mut orders = vec![0.0; out_of_order + 1];
     orders[0] = 1.0;
     let mut all = 1.0;

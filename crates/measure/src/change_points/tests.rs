@@ -1,7 +1,7 @@
 use super::*;
 use crate::experiment::Rng;
 
-/// About 1, with noise of 1 % (uniform, so that it has no outliers).
+/// Values about the given levels with noise of 1 %. The noise is uniform, so it has no outliers.
 fn series(levels: &[(usize, f64)]) -> Vec<f64> {
     let mut rng = Rng::new(11);
     let mut values = Vec::new();
@@ -73,7 +73,7 @@ fn figures_without_noise_have_change_points_if_they_are_worth_it() {
     assert_eq!(places(&steps(0.002)), [20]);
     assert_eq!(change_points(&steps(0.002))[0].p, 0.0);
     assert_eq!(places(&steps(0.0005)), [0; 0]);
-    // One page of memory more, in two of five.
+    // One page of memory more, in two of five values.
     let pages: Vec<f64> = (0..80).map(|i| if i * 2 % 5 < 2 { 501.0 } else { 500.0 }).collect();
     assert_eq!(places(&pages), [0; 0]);
 }

@@ -1,9 +1,8 @@
-//! Shells, and what of a command line only they understand.
+//! Detects `bash`, and finds syntax in a command line that only a shell interprets.
 
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
-/// Whether there is a `bash`.
 pub(super) fn has_bash() -> bool {
     static HAS: OnceLock<bool> = OnceLock::new();
     *HAS.get_or_init(|| {
@@ -13,9 +12,9 @@ pub(super) fn has_bash() -> bool {
     })
 }
 
-/// The first part of the line that a shell would not pass to the program as it is: an operator, or
-/// the beginning of an expansion. Wildcards are not among them: many programs expand those
-/// themselves.
+/// Returns the first part of the line that a shell would interpret instead of passing it to the
+/// program: an operator or the start of an expansion. Wildcards do not count, because many programs
+/// expand them themselves.
 pub(super) fn needed_by(line: &str) -> Option<String> {
     let mut chars = line.chars().peekable();
     let mut quote = None;
@@ -23,7 +22,7 @@ pub(super) fn needed_by(line: &str) -> Option<String> {
     while let Some(c) = chars.next() {
         let is_first = std::mem::replace(&mut is_next_first, c.is_whitespace());
         match (quote, c) {
-            // In single quotes nothing has a meaning, in double quotes expansions have.
+            // Single quotes disable all special characters; double quotes still allow expansions.
             (Some('\''), '\'') | (Some('"'), '"') => quote = None,
             (Some('\''), _) => {}
             (_, '\\') => drop(chars.next()),

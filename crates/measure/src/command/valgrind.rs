@@ -1,4 +1,5 @@
-//! Instructions as valgrind's cachegrind counts them, where the processor's counter cannot be used.
+//! Counts instructions with valgrind's cachegrind, for machines where the processor's counter is
+//! not available.
 
 use std::ffi::OsString;
 use std::fs;
@@ -8,9 +9,8 @@ use std::process::{Command, Stdio};
 
 use tempfile::TempDir;
 
-/// Counts the instructions of one run.
 pub(super) struct Valgrind {
-    /// One file for each process of the run.
+    /// Holds one count file per process of the run.
     counts: TempDir,
 }
 
@@ -24,8 +24,8 @@ impl Valgrind {
         Ok(Self { counts: tempfile::Builder::new().prefix("brigade-count-").tempdir()? })
     }
 
-    /// Valgrind, to which the program's arguments are still to be given. Its own messages would
-    /// be in the way of the program's.
+    /// The valgrind command for `program`; the caller appends the program's arguments. Valgrind's
+    /// own messages are discarded so that they do not mix with the program's.
     pub(super) fn command(&self, program: &Path) -> Command {
         let mut to = OsString::from("--cachegrind-out-file=");
         to.push(self.counts.path().join("%p"));
@@ -38,9 +38,9 @@ impl Valgrind {
         command
     }
 
-    /// Instructions of all processes of the run together. A process that forks without starting
-    /// another program hands its count on, so that part counts twice: on both sides of a
-    /// comparison.
+    /// Total number of instructions of all processes of the run. A process that forks without
+    /// `exec` passes its count on to the child, so the instructions before the fork count twice. In
+    /// a comparison this affects both sides.
     pub(super) fn count(self) -> io::Result<u64> {
         let mut sum = None;
         for entry in fs::read_dir(self.counts.path())? {
@@ -53,7 +53,7 @@ impl Valgrind {
     }
 }
 
-/// The first event of the line `summary: N`: instructions read.
+/// The first number of the line `summary: N`: instructions executed (cachegrind's event `Ir`).
 fn summary(text: &str) -> Option<u64> {
     let line = text.lines().rev().find_map(|line| line.strip_prefix("summary:"))?;
     line.split_whitespace().next()?.parse().ok()

@@ -1,5 +1,5 @@
-//! JSON has neither NaN nor infinity: `serde_json` writes both as null, and these read it
-//! again as what the field meant.
+//! JSON has neither NaN nor infinity, and `serde_json` writes both as null. These functions convert
+//! a null back to the value that it has in the respective field.
 
 use serde::{Deserialize, Deserializer};
 

@@ -2,7 +2,7 @@ use serde_json::{Map, Value};
 
 use super::{Compared, Comparison, Estimate, SecondRound, Verdict};
 
-/// What is said where everything failed but one block.
+/// A result in which all blocks but one failed.
 fn unknown() -> Compared {
     Compared {
         experiment: "ab".to_owned(),
@@ -39,7 +39,7 @@ fn what_json_cannot_say_is_read_as_it_was_written() {
     assert!(read.base_samples[0].is_nan() && read.head_samples[1].is_nan());
     assert_eq!((read.base_samples[1], read.head_samples[0]), (1.5, 2.0));
     assert!(read.base.is_nan() && read.p.is_nan() && read.ratio.estimate.is_nan());
-    // NaN is not equal to itself: the text is.
+    // NaN is not equal to itself, so the serialised texts are compared.
     assert_eq!(serde_json::to_string(&read).unwrap(), text);
 }
 

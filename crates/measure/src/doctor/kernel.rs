@@ -1,4 +1,4 @@
-//! What the kernel offers to supervise, confine and observe workers.
+//! Checks of kernel features for supervising, confining and profiling workers.
 
 use brigade_sys::sandbox::{self, Part};
 use rustix::process::{PidfdFlags, getpid, pidfd_open};
@@ -27,7 +27,7 @@ fn pidfd(opened: Result<(), String>) -> Finding {
             "pidfd",
             "works",
             Good,
-            "The death of a worker is seen at once, and no signal hits a stranger.",
+            "Worker exits are detected immediately; signals cannot hit a reused PID.",
         ),
         Err(error) => Finding::new(
             Kernel,

@@ -1,4 +1,4 @@
-//! How many workers there can be.
+//! Checks of resource limits that bound the number of workers and the size of their jobs.
 
 use std::path::PathBuf;
 
@@ -11,16 +11,16 @@ use super::Finding;
 use super::Group::Limits;
 use super::Verdict::{Good, Note, Warning};
 
-/// Threads that a worker costs, its own and the coordinator's for it.
+/// Kernel tasks per worker: the worker's own threads, and the coordinator's threads that serve it.
 const TASKS_PER_WORKER: u64 = 8;
-/// What the smallest region of a pool's shared memory has.
+/// A pool of worker processes needs shared-memory files of at least this size.
 const LEAST_FILE: u64 = 4 << 20;
-/// Tasks of the coordinator, and what else the user runs.
+/// Kernel tasks reserved for the coordinator and for the user's other processes.
 const TASKS_BESIDES: u64 = 64;
 
 pub(super) fn examine() -> Vec<Finding> {
     let cores = brigade_sys::cores::usable().usable as u64;
-    // What is not told is taken for no limit.
+    // A limit that cannot be read counts as unlimited.
     let limit = |resource| limits::get(resource).unwrap_or(Rlimit { current: None, maximum: None });
     vec![
         descriptors(limit(Resource::Nofile), cores),
@@ -89,7 +89,7 @@ fn tasks(user: Option<u64>, group: Option<u64>, cores: u64) -> Finding {
     }
 }
 
-/// Shared memory is made of files without a name, which this limit counts.
+/// `RLIMIT_FSIZE` also applies to shared memory, because shared memory consists of unnamed files.
 fn file_size(limit: Rlimit) -> Finding {
     let value = |bytes: Option<u64>| bytes.map_or("unlimited".into(), super::mib);
     let text = format!("{} (hard limit {})", value(limit.current), value(limit.maximum));
@@ -108,7 +108,8 @@ fn file_size(limit: Rlimit) -> Finding {
     }
 }
 
-/// Which directory is used, and why better ones are not; found out by making a socket there.
+/// Reports the runtime directory in use, and why better candidates were rejected. The caller tested
+/// each candidate by creating a socket in it.
 fn runtime_directory(chosen: std::io::Result<(PathBuf, Vec<String>)>) -> Finding {
     let finding = |value: String, verdict, meaning: String| {
         Finding::new(Limits, "runtime directory", value, verdict, meaning)

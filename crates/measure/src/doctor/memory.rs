@@ -1,4 +1,4 @@
-//! Memory of the machine and of this process.
+//! Checks of the machine's memory and of this process's memory limits.
 
 use brigade_proto::count;
 use sysinfo::{MemoryRefreshKind, RefreshKind, System};
@@ -8,9 +8,9 @@ use super::Verdict::{Good, Note, Warning};
 use super::{Finding, mib};
 use crate::machine::Machine;
 
-/// What a worker wants with room to spare: its heap, and a frame in and out.
+/// Comfortable memory per worker: its heap, one input frame and one output frame.
 const PER_WORKER: u64 = 256 << 20;
-/// Below that, a worker with a large image is likely to be killed.
+/// With less memory per worker, the kernel is likely to kill a worker that handles a large image.
 const LEAST_PER_WORKER: u64 = 64 << 20;
 
 pub(super) fn examine(machine: &Machine) -> Vec<Finding> {
@@ -73,7 +73,8 @@ fn dev_shm(size_and_free: Option<(u64, u64)>) -> Finding {
     let finding =
         |value: &str, meaning: &str| Finding::new(Memory, "/dev/shm", value, Good, meaning);
     match size_and_free {
-        // Docker's default is 64 MiB, the usual reason for a "bus error" elsewhere.
+        // Docker's default size is 64 MiB. In programs that use /dev/shm, that is the usual reason
+        // for a "bus error".
         Some((size, free)) => finding(
             &format!("{} free of {}", mib(free), mib(size)),
             "Brigade's shared memory is not a file there (memfd), so this size does not limit it; \

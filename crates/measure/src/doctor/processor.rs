@@ -1,4 +1,4 @@
-//! Cores, clocks, and who else uses them.
+//! Checks of cores, clocks, and other load on the cores.
 
 use brigade_proto::count;
 use brigade_sys::cores::Cores;
@@ -75,11 +75,11 @@ fn load(load: f64, cores: Cores) -> Finding {
     }
 }
 
-/// The share of time that other guests were given, of all time since the start.
+/// Steal time: the share of all time since boot in which the hypervisor ran other guests.
 fn steal(stat: &str) -> Option<Finding> {
     let line = stat.lines().find_map(|line| line.strip_prefix("cpu "))?;
     let ticks: Vec<u64> = line.split_whitespace().map_while(|tick| tick.parse().ok()).collect();
-    // The two after it, guest and guest_nice, are part of user and nice already.
+    // The next two fields, guest and guest_nice, are already included in user and nice.
     let (all, stolen) = (ticks.get(..8)?.iter().sum::<u64>(), ticks[7]);
     let share = if all == 0 { 0.0 } else { stolen as f64 / all as f64 };
     let value = format!("{:.2} % since the start", share * 100.0);
@@ -160,7 +160,7 @@ fn smt(machine: &Machine) -> Option<Finding> {
     })
 }
 
-/// Nanoseconds that one look at the clock takes, the best of a few rounds.
+/// Cost of one clock reading in nanoseconds: the best of five rounds.
 fn cost_of_a_reading() -> f64 {
     const READINGS: u32 = 256;
     let round = || {

@@ -110,8 +110,8 @@ fn a_few_blocks_have_no_interval() {
 
 #[test]
 fn the_interval_is_of_the_median_that_is_printed() {
-    // In most blocks most samples are fast, in all of them some are slow: the median of
-    // the blocks' medians is another than that of all samples.
+    // In most blocks most samples are fast, and every block has some slow ones. The median of the
+    // block medians therefore differs from the median of all samples.
     let blocks: Vec<Vec<f64>> = (0..12)
         .map(|i| {
             let slow = if i % 3 == 0 { 180 } else { 40 };

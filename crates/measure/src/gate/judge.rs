@@ -1,4 +1,4 @@
-//! What is said of the figures.
+//! Derives a verdict from the measured values.
 
 use super::Samples;
 use crate::comparison::{EndedBy, Estimate, Verdict, in_percent};
@@ -7,12 +7,12 @@ use crate::stats::{
 };
 use brigade_proto::count;
 
-/// What a verdict means.
+/// Tolerance and error rate of a verdict.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Rules {
-    /// Changes up to this are the same: 0.05 is 5 %.
+    /// Changes up to this size count as the same: 0.05 is 5 %.
     pub tolerance: f64,
-    /// How often a comparison may err, two-sided, over all its looks and metrics.
+    /// Permitted error rate of a comparison, two-sided, over all its interim analyses and metrics.
     pub alpha: f64,
 }
 
@@ -22,24 +22,24 @@ impl Rules {
     }
 }
 
-/// What is said of one metric.
+/// The judgement of one metric.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Judgement {
-    /// What is said.
+    /// The verdict.
     pub verdict: Verdict,
-    /// Why it is inconclusive; empty else.
+    /// Why the verdict is inconclusive; otherwise empty.
     pub why: String,
-    /// Blocks that it is from.
+    /// Number of blocks that it is based on.
     pub blocks: usize,
-    /// What ended them.
+    /// What ended the measurement.
     pub ended_by: EndedBy,
     /// Head over base.
     pub ratio: Estimate,
     /// Base again over base.
     pub aa: Estimate,
-    /// The smallest change beyond the tolerance that this look, with as many blocks and
-    /// this noise, would find in 80 of 100 comparisons: 0.02 is 2 %. Infinite where there
-    /// is too little to say.
+    /// The smallest change beyond the tolerance that this analysis would detect in 80 of 100
+    /// comparisons with the same number of blocks and the same noise: 0.02 is 2 %. Infinite if
+    /// there are too few blocks for a verdict.
     pub detectable: f64,
 }
 
@@ -49,7 +49,7 @@ impl Judgement {
     }
 }
 
-/// Judges at a two-sided `level`.
+/// Judges one metric at a two-sided `level`.
 pub fn judge(samples: &Samples, rules: &Rules, level: f64) -> Judgement {
     let (differences, noise) = (samples.differences(), samples.noise());
     let confidence = 1.0 - level;
@@ -94,12 +94,12 @@ fn as_ratio(log: Estimate) -> Estimate {
     Estimate { estimate: log.estimate.exp(), interval: log.interval.map(f64::exp), ..log }
 }
 
-/// Of logarithms.
+/// The verdict for two estimates of log ratios.
 fn verdict(ratio: Estimate, aa: Estimate, rules: &Rules) -> (Verdict, String) {
     let limit = rules.limit();
     let [low, high] = ratio.interval;
-    // The machine makes a difference where there is none, and one that matters: only what
-    // is larger than any that it may have made counts.
+    // The A/A control shows a significant difference that is larger than half the tolerance. A
+    // change counts only if it exceeds the largest difference that the machine may have caused.
     if (aa.interval[0] > 0.0 || aa.interval[1] < 0.0) && aa.estimate.abs() > limit / 2.0 {
         let machine = aa.interval[0].abs().max(aa.interval[1].abs());
         if low > limit + machine {

@@ -1,4 +1,5 @@
-//! When a comparison is looked at.
+//! Plans the interim analyses of a comparison ("looks" in the code): after how many blocks the data
+//! are tested, and at which level.
 
 use std::time::Duration;
 
@@ -6,21 +7,23 @@ use super::Limits;
 use crate::stats::signed_rank_blocks_needed;
 use crate::stats::spending::nominal_levels;
 
-/// Planned looks: after how many blocks, and at which level each may decide.
+/// The planned interim analyses: the number of blocks and the two-sided level of each.
 #[derive(Clone, Debug)]
 pub(super) struct Looks(Vec<(usize, f64)>);
 
-/// The first look, at which a clear case is clear.
+/// Blocks before the first interim analysis, which is enough to decide clear cases.
 const FIRST: usize = 12;
-/// Each look has so many times the blocks of the one before.
+/// Each interim analysis has this many times the blocks of the one before.
 const GROWTH: f64 = 1.5;
 
-/// So much more than its budget a round may take, if only that lets it say anything.
+/// Hard limit of a round's duration, as a multiple of its budget. A plan exceeds the budget only if
+/// no verdict could be reached otherwise.
 pub(super) const OVERTIME: f64 = 1.5;
 
 impl Looks {
-    /// As many blocks as fit in the budget if each takes `each`, but as many as anything
-    /// can be said with if those take [`OVERTIME`] times the budget at most.
+    /// Plans as many blocks as fit in the budget if each takes `each`. If that is fewer than a
+    /// verdict needs, plans the minimum for a verdict, provided that this takes at most
+    /// [`OVERTIME`] times the budget.
     pub(super) fn plan(each: Duration, limits: &Limits, alpha: f64) -> Self {
         let each = each.as_secs_f64().max(1e-9);
         let budget = limits.budget.as_secs_f64();
@@ -36,7 +39,8 @@ impl Looks {
             counts.push(next);
             next = (next as f64 * GROWTH).ceil() as usize;
         }
-        // One that hardly adds anything is not worth its share of the error.
+        // An interim analysis shortly before the last one adds little and is not worth its share of
+        // the error.
         if counts.last().is_some_and(|count| count * 6 > last * 5) {
             counts.pop();
         }
@@ -44,12 +48,12 @@ impl Looks {
         Self(levels(counts, last, alpha))
     }
 
-    /// The level of the look after so many blocks, if there is one.
+    /// The level of the interim analysis after this many blocks, if one is planned.
     pub(super) fn level(&self, blocks: usize) -> Option<f64> {
         self.0.iter().find(|(count, _)| *count == blocks).map(|(_, level)| *level)
     }
 
-    /// Blocks at the last look.
+    /// Number of blocks at the last analysis.
     pub(super) fn last(&self) -> usize {
         self.0.last().map_or(0, |(count, _)| *count)
     }
@@ -59,12 +63,12 @@ impl Looks {
     }
 }
 
-/// The level of each look. One whose level no result of so few blocks could reach would
-/// spend its share of the error on nothing, and is left out.
+/// Computes the level of each interim analysis. Drops an analysis that could not reach its level
+/// with so few blocks whatever the result, because its share of the error would be wasted.
 fn levels(mut counts: Vec<usize>, last: usize, alpha: f64) -> Vec<(usize, f64)> {
     loop {
         let fractions: Vec<f64> = counts.iter().map(|n| *n as f64 / last as f64).collect();
-        // Most comparisons end at the first looks, so they get their share.
+        // Most comparisons end at the first analyses, so those get their share.
         let levels = nominal_levels(alpha, &fractions);
         let looks: Vec<(usize, f64)> = counts.iter().copied().zip(levels).collect();
         let cannot = |(n, level): &(usize, f64)| *n < signed_rank_blocks_needed(1.0 - level);
@@ -91,7 +95,7 @@ mod tests {
         assert_eq!(counts, [12, 18, 27, 41, 62, 100]);
         let levels: Vec<f64> = looks.0.iter().map(|(_, level)| *level).collect();
         assert!(levels.iter().all(|level| (0.001..0.01).contains(level)), "{levels:?}");
-        // The first look can decide something.
+        // The first interim analysis can reach a verdict.
         assert!(signed_rank_blocks_needed(1.0 - levels[0]) <= FIRST, "{levels:?}");
     }
 
@@ -104,10 +108,10 @@ mod tests {
 
     #[test]
     fn a_budget_that_is_a_little_short_is_exceeded_and_one_that_is_far_short_is_not() {
-        // 8 blocks say something at 1 %: 1.5 s at the most are taken for 1 s.
+        // At 1 %, a verdict needs 8 blocks; they may take at most 1.5 s of a 1 s budget.
         assert_eq!(looks(1, 187, 0.01).last(), 8);
         assert_eq!(looks(1, 188, 0.01).last(), 5);
-        // Nor are there more than were allowed.
+        // The plan never exceeds the allowed number of blocks.
         let limits = Limits { budget: Duration::from_secs(1), blocks: 6, seed: 1 };
         assert_eq!(Looks::plan(Duration::from_millis(187), &limits, 0.01).last(), 6);
     }
@@ -127,7 +131,8 @@ mod tests {
                 assert_eq!(looks.last() as u64, blocks);
             }
         }
-        // Which is not so by itself: of 1000 blocks and three metrics 12 decide nothing.
+        // The rule takes effect here: with 1000 blocks and three metrics, 12 blocks could not
+        // decide anything.
         let looks = looks(1000, 1000, 0.01 / 3.0);
         assert!(looks.level(12).is_none() && looks.level(18).is_some(), "{looks:?}");
     }

@@ -1,10 +1,10 @@
-//! The comparison that `brigade ab` makes: base, base again and head take turns in
-//! blocks until it is clear which verdict is right, or the time is up.
+//! The comparison that `brigade ab` runs. Base, base again and head take turns in blocks until the
+//! verdict is clear or the time budget is spent.
 //!
-//! In each block the three run in random order, so that what the machine does to one it
-//! does to all, on average; the difference of their logarithms is then symmetric if
-//! nothing differs, whatever the noise, and that is all that the interval assumes. The
-//! runs of base again show what the machine makes of no difference at all.
+//! Within a block, the three arms run in random order, so a disturbance of the machine affects all
+//! three equally on average. If nothing differs, the difference of the logarithms of two arms is
+//! therefore symmetric, whatever the noise looks like. The interval assumes nothing else. The
+//! second runs of base show how large a difference the machine produces where there is none.
 
 mod judge;
 mod looks;
@@ -19,47 +19,48 @@ use crate::comparison::{EndedBy, Verdict};
 use crate::context::{Block, Meter};
 use crate::experiment::Rng;
 
-/// Who runs.
+/// One of the three variants that run in each block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Arm {
-    /// What was there before.
+    /// The reference build or command.
     Base,
-    /// The same once more.
+    /// Base a second time (A/A control).
     Again,
-    /// What is to be judged.
+    /// The build or command under test.
     Head,
 }
 
-/// How long a round may take.
+/// Limits of a round.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// No block begins that would probably end after this.
+    /// Time budget. After the first blocks, the round plans as many blocks as fit in it. It stops
+    /// at the latest after the first block that ends beyond 1.5 times the budget.
     pub budget: Duration,
-    /// Blocks at most.
+    /// Maximum number of blocks.
     pub blocks: usize,
-    /// Of the order in which the arms take turns.
+    /// Seed of the random order in which the arms run.
     pub seed: u64,
 }
 
-/// The figures of one metric, one for each block; NaN for a run that is missing because
-/// the round was stopped.
+/// The values of one metric, one per block. A value is NaN if its run is missing because the round
+/// was stopped.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Samples {
-    /// Of [`Arm::Base`].
+    /// Values of [`Arm::Base`].
     pub base: Vec<f64>,
-    /// Of [`Arm::Again`].
+    /// Values of [`Arm::Again`].
     pub again: Vec<f64>,
-    /// Of [`Arm::Head`].
+    /// Values of [`Arm::Head`].
     pub head: Vec<f64>,
 }
 
 impl Samples {
-    /// Logarithm of head over base in each block that has both.
+    /// Logarithm of head over base, for each block that has both values.
     pub fn differences(&self) -> Vec<f64> {
         log_ratios(&self.head, &self.base)
     }
 
-    /// Logarithm of base again over base in each block that has both.
+    /// Logarithm of base again over base, for each block that has both values.
     pub fn noise(&self) -> Vec<f64> {
         log_ratios(&self.again, &self.base)
     }
@@ -77,30 +78,30 @@ fn log_ratios(over: &[f64], under: &[f64]) -> Vec<f64> {
     both.map(|(over, under)| (over / under).ln()).collect()
 }
 
-/// Why a round ended before it was done.
+/// Why a round ended early.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Stopped {
-    /// Somebody wanted it to end.
+    /// The user interrupted it.
     Interrupted,
-    /// A run failed, and this is what it says.
+    /// A run failed with this message.
     Failed(String),
 }
 
-/// What a round came to.
+/// Result of a round.
 #[derive(Clone, Debug)]
 pub struct Round {
-    /// For each metric, what was measured.
+    /// The values of each metric.
     pub samples: Vec<Samples>,
-    /// For each metric, what is said of it.
+    /// The judgement of each metric.
     pub judgements: Vec<Judgement>,
-    /// What the machine was like in each block, also in one that was not finished.
+    /// State of the machine during each block, including an unfinished last block.
     pub blocks: Vec<Block>,
-    /// Why it is not whole; `None` if it is.
+    /// Why the round is incomplete; `None` if it is complete.
     pub stopped: Option<Stopped>,
 }
 
 impl Round {
-    /// A round that was stopped before it began.
+    /// Result of a round that was stopped before its first block.
     pub fn none(metrics: usize, rules: &Rules, stopped: Stopped) -> Self {
         let samples = vec![Samples::default(); metrics];
         let judge = |samples| judge(samples, rules, rules.alpha / metrics as f64);
@@ -111,20 +112,22 @@ impl Round {
         Self { samples, judgements, blocks: Vec::new(), stopped: Some(stopped) }
     }
 
-    /// Whether somebody ended it.
+    /// Whether the user interrupted it.
     pub fn is_interrupted(&self) -> bool {
         self.stopped == Some(Stopped::Interrupted)
     }
 }
 
-/// What a round asks and tells while it runs.
+/// Callbacks of a round.
 pub struct Hooks<'a> {
-    /// Runs an arm once: its figure for each metric, all above 0. What it says while
-    /// somebody wants the round to end is taken for a run that was cut short.
+    /// Runs an arm once and returns its value for each metric; all values are above 0. If it
+    /// returns an error while `is_interrupted` is true, the round counts as interrupted, not as
+    /// failed.
     pub run: &'a mut dyn FnMut(Arm) -> Result<Vec<f64>, String>,
-    /// A block is over; how many there will be at most, once that is known.
+    /// Called after each block with the number of finished blocks and, once it is known, the
+    /// maximum number of blocks.
     pub done: &'a mut dyn FnMut(usize, Option<usize>),
-    /// Whether somebody wants it to end.
+    /// Whether the user wants the round to end.
     pub is_interrupted: &'a dyn Fn() -> bool,
 }
 
@@ -134,14 +137,15 @@ impl std::fmt::Debug for Hooks<'_> {
     }
 }
 
-/// Blocks after which it is known how long one takes.
+/// Number of blocks that are timed before the interim analyses are planned.
 const PILOT: usize = 4;
 
-/// Runs blocks until all metrics are judged, or the limits are reached. A run that fails
-/// ends it: a comparison with something that does not work is none. What was measured
-/// until then is kept all the same.
+/// Runs blocks until every metric has a verdict or a limit is reached. A failed run ends the round,
+/// because a comparison with a program that does not work is meaningless. Values measured until
+/// then are kept.
 pub fn round(metrics: usize, rules: &Rules, limits: &Limits, hooks: &mut Hooks<'_>) -> Round {
-    // Each metric has its share of the error: docs/verdicts.md says why not Holm's.
+    // Each metric gets an equal share of the error. docs/verdicts.md explains why not Holm's
+    // correction.
     let alpha = rules.alpha / metrics as f64;
     let mut rng = Rng::new(limits.seed);
     let mut samples = vec![Samples::default(); metrics];
@@ -210,7 +214,7 @@ pub fn round(metrics: usize, rules: &Rules, limits: &Limits, hooks: &mut Hooks<'
     Round { judgements: judgements.collect(), samples, blocks: contexts, stopped }
 }
 
-/// What is said of a metric whose round was stopped.
+/// Sets the judgement of a metric whose round was stopped.
 fn stop(judgement: &mut Judgement, stopped: &Stopped) {
     let blocks = count(judgement.blocks, "block");
     judgement.verdict = Verdict::Inconclusive;
@@ -220,8 +224,8 @@ fn stop(judgement: &mut Judgement, stopped: &Stopped) {
     };
 }
 
-/// One block: for each metric the figures of base, base again and head, NaN for those that
-/// did not run, and why they did not.
+/// Runs one block. Returns, for each metric, the values of base, base again and head, with NaN for
+/// arms that did not run, and the reason if the block is incomplete.
 fn block(metrics: usize, rng: &mut Rng, hooks: &mut Hooks<'_>) -> (Vec<[f64; 3]>, Option<Stopped>) {
     let mut order = [Arm::Base, Arm::Again, Arm::Head];
     rng.shuffle(&mut order);

@@ -8,8 +8,8 @@ fn limits(blocks: usize, seed: u64) -> Limits {
     Limits { budget: Duration::from_secs(3600), blocks, seed }
 }
 
-/// A command that takes `1 + slower` times as long for head, with noise that is
-/// lopsided as that of machines is: mostly a little, now and then a lot.
+/// Simulates a command that takes `1 + slower` times as long in head. The noise is skewed, as on
+/// real machines: mostly small, sometimes large.
 fn simulate(rules: &Rules, slower: f64, noise: f64, blocks: usize, seed: u64) -> Round {
     let rng = RefCell::new(Rng::new(seed ^ 0x9e37_79b9));
     let mut run = |arm: Arm| {
@@ -51,13 +51,13 @@ fn slowdowns_are_found_and_speedups_too() {
     assert!(count(&found, Verdict::Better) >= 99, "{found:?}");
 }
 
-/// At the edge of the tolerance half of the intervals would lie on each side of it; what
-/// may not happen is that they exclude the truth.
+/// At the edge of the tolerance, about half of the estimates lie on each side of it. The interval
+/// must not exclude the true value.
 #[test]
 fn at_the_tolerance_a_verdict_is_rarely_wrong() {
     let rounds = 200;
     let wrong = count(&verdicts(&RULES, 0.05, 0.01, rounds), Verdict::Worse);
-    // 1 of 100 in all, of which half is on this side.
+    // The permitted error is 1 of 100 in total, half of it on this side.
     assert!(wrong <= 5, "{wrong} of {rounds}");
 }
 
@@ -82,7 +82,7 @@ fn a_base_that_differs_from_itself_is_no_base() {
     let judgement = judge(&samples, &RULES, 0.01);
     assert_eq!(judgement.verdict, Verdict::Inconclusive);
     assert!(judgement.why.contains("differs from itself by +10.0 %"), "{}", judgement.why);
-    // What is far larger than that is no doing of the machine's.
+    // The machine cannot cause a change that is far larger than its own drift.
     let mut far = samples.clone();
     far.head.iter_mut().for_each(|head| *head *= 2.0);
     assert_eq!(judge(&far, &RULES, 0.01).verdict, Verdict::Worse);
@@ -110,7 +110,7 @@ fn what_ended_the_runs_is_told() {
     };
     let none = Limits { budget: Duration::ZERO, ..limits(100, 1) };
     assert_eq!(ended_by(none), EndedBy::Budget);
-    // Not even four blocks fit.
+    // The budget is too short even for the four pilot blocks.
     let short = Limits { budget: Duration::from_micros(1), ..limits(100, 1) };
     assert_eq!(ended_by(short), EndedBy::Budget);
     assert_eq!(ended_by(limits(7, 1)), EndedBy::Blocks);
@@ -134,7 +134,7 @@ fn a_run_that_fails_ends_the_comparison_and_what_was_measured_is_kept() {
     assert_eq!(round.judgements[0].why, "`x` exited with status 1, after 3 blocks");
     assert_eq!((round.judgements[0].blocks, round.samples[0].differences().len()), (3, 3));
     assert_eq!(round.blocks.len(), 4);
-    // The arms that ran before head did in the fourth block are there too.
+    // The fourth block's arms that ran before head failed are included.
     let measured = |of: &[f64]| of.iter().filter(|figure| figure.is_finite()).count();
     let Samples { base, again, head } = &round.samples[0];
     assert_eq!(measured(base) + measured(again) + measured(head), runs.get() - 1);
@@ -142,7 +142,7 @@ fn a_run_that_fails_ends_the_comparison_and_what_was_measured_is_kept() {
 
 #[test]
 fn a_command_that_fails_is_never_judged() {
-    // The first metric is clear after 12 blocks, the second is not.
+    // The first metric is clear after 12 blocks; the second is not.
     let runs = Cell::new(0);
     let mut run = |arm: Arm| {
         runs.set(runs.get() + 1);
@@ -180,7 +180,7 @@ fn an_interrupt_in_the_middle_of_a_run_is_no_failure() {
     let mut hooks = Hooks { run: &mut run, done: &mut |_, _| {}, is_interrupted: &|| ended.get() };
     let round = round(1, &RULES, &limits(100, 1), &mut hooks);
     assert!(round.is_interrupted());
-    // Nothing ran to its end, so there is no block of nothing.
+    // No run finished, so no empty block is stored.
     assert!(round.samples[0].base.is_empty());
     assert_eq!(round.judgements[0].why, "interrupted after 0 blocks");
     let none = Round::none(2, &RULES, Stopped::Interrupted);

@@ -1,4 +1,4 @@
-//! From what was kept to series with change points.
+//! Builds series with change points from the stored entries.
 
 use std::collections::HashMap;
 
@@ -7,26 +7,27 @@ use serde_json::Value;
 use super::{Change, Entry, HISTORY_SCHEMA, History, Kept, Level, Point, Series};
 use crate::change_points::{self, ChangePoint, SHORTEST_LEVEL};
 
-/// A commit as git knows it.
+/// A commit that git knows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Known {
-    /// Its name.
+    /// Commit id.
     pub commit: String,
-    /// The first line of its message.
+    /// First line of its message.
     pub subject: String,
 }
 
-/// What commits come after one another.
+/// How commits are ordered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Order {
-    /// As on this line, the oldest first. What is not on it is left out.
+    /// By their position on this first-parent line, oldest first. Commits that are not on the line
+    /// are left out.
     FirstParent(Vec<Known>),
-    /// As they were made.
+    /// By commit time.
     Time,
 }
 
 impl Order {
-    /// As it is written.
+    /// Name used in JSON.
     pub fn name(&self) -> &'static str {
         match self {
             Self::FirstParent(_) => "first-parent",
@@ -35,20 +36,20 @@ impl Order {
     }
 }
 
-/// What a machine has beside what its name says, which may be why a figure changed.
+/// Properties of a machine that are not part of its description and may explain a change.
 const BESIDE: [&str; 4] = ["kernel", "os", "governor", "brigade"];
 
-/// A point, and what it is made from.
+/// A point of a series, with the data that it is built from.
 struct Measured<'a> {
     entry: &'a Entry,
     kept: &'a Kept,
-    /// On the line of commits.
+    /// Position on the line of commits.
     place: Option<usize>,
     subject: Option<&'a str>,
 }
 
-/// A series for each figure and machine, by name, with its change points. Each figure of a
-/// commit and machine is in `entries` once.
+/// Builds one series per measurement and machine, sorted by name, with its change points. Each
+/// measurement must appear at most once per commit and machine in `entries`.
 pub fn history(entries: &[Entry], order: &Order) -> History {
     let line: HashMap<&str, (usize, &str)> = match order {
         Order::FirstParent(line) => {
@@ -149,8 +150,8 @@ fn beside(before: &Value, now: &Value) -> Vec<String> {
 }
 
 impl Series {
-    /// Whether one of the newest `last` commits changed it by more than the tolerance, for the worse
-    /// or the better, and was not meant.
+    /// Whether one of the newest `last` commits changed the level by more than the tolerance, in
+    /// either direction, and the change is not accepted.
     pub fn changed(&self, last: usize, tolerance: f64, accepted: &[&str]) -> bool {
         let first = self.points.len().saturating_sub(last);
         let is_large = |ratio: f64| ratio > 1.0 + tolerance || ratio < 1.0 / (1.0 + tolerance);
@@ -168,10 +169,11 @@ impl Series {
         self.points.iter().enumerate().any(near)
     }
 
-    /// The changes for the worse that still hold: with one of the newest `last` commits, by more
-    /// than the tolerance, and the newest level is still that much above the one before the
-    /// change. Commits in `accepted` brought what was meant: so did a change point that is so near
-    /// that there cannot be another, since further commits move it a little.
+    /// The slowdowns that still hold: introduced by one of the newest `last` commits, larger than
+    /// the tolerance, and with the newest level still that much above the level before the change.
+    /// Commits in `accepted` made an intended change. Further commits can move a change point a
+    /// little, so an accepted commit also covers a change point fewer than [`SHORTEST_LEVEL`]
+    /// points away; two separate change points cannot be so close.
     pub fn slowdowns(&self, last: usize, tolerance: f64, accepted: &[&str]) -> Vec<&Change> {
         let newest = self.levels.last().map_or(f64::NAN, |level| level.value);
         let first = self.points.len().saturating_sub(last);
@@ -186,7 +188,7 @@ impl Series {
         self.changes.iter().filter(holds).collect()
     }
 
-    /// The figure of the latest point over that of the point before, if there are two points.
+    /// Value of the latest point over the value of the point before it, if there are two points.
     pub fn newest_change(&self) -> Option<f64> {
         match &self.points[..] {
             [.., before, last] if before.median > 0.0 => Some(last.median / before.median),

@@ -28,7 +28,7 @@ fn host() -> Value {
            "virtual_machine": "kvm", "kernel": "6.1"})
 }
 
-/// Forty commits, of which those from the 21st on take 5 % longer.
+/// Forty commits. From the 21st on, the measured time is 5 % longer.
 fn step() -> Vec<Entry> {
     let value = |i: usize| if i < 20 { 100.0 } else { 105.0 } + [0.0, 0.4, 0.8, 0.2][i % 4];
     (0..40).map(|i| entry(&format!("c{i}"), i, &host(), value(i))).collect()
@@ -113,7 +113,7 @@ fn a_slowdown_counts_until_it_is_old_undone_or_accepted() {
     assert_eq!(commits(20, 0.02, &["c20"]), [0; 0]);
     assert_eq!(commits(20, 0.02, &["c23"]), [0; 0], "near enough");
     assert_eq!(commits(20, 0.02, &["c24", "c16"]), [20]);
-    // Undone in the end.
+    // A later commit undoes the slowdown.
     let mut entries = step();
     for entry in &mut entries[30..] {
         entry.figures[0].median -= 5.0;

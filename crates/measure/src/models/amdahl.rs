@@ -1,4 +1,4 @@
-//! Throughput by number of workers, part of the work being serial.
+//! Throughput by number of workers, with a serial share of the work.
 
 use serde::Serialize;
 
@@ -8,21 +8,21 @@ use super::usl::{check, share, time_of_one_job};
 use super::{AtWorkers, Fit, Refused};
 use crate::comparison::Estimate;
 
-/// Of `throughput = lambda n / (1 + sigma (n - 1))`.
+/// Parameters of `throughput = lambda n / (1 + sigma (n - 1))`.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct AmdahlParameters {
-    /// Throughput of one worker, in the unit of the figures.
+    /// Throughput of one worker, in the unit of the input.
     pub lambda: Estimate,
-    /// The serial share of the work; not negative. Its inverse is the largest speedup.
+    /// The serial share of the work; not negative. Its inverse is the maximum speedup.
     pub sigma: Estimate,
 }
 
 /// The fitted model.
 pub type Amdahl = Fit<AmdahlParameters>;
 
-/// Fits Amdahl's law ("Validity of the single processor approach to achieving large scale
-/// computing capabilities", 1967) to `throughputs` as [`usl`](super::usl()) does, which it
-/// is without coherency.
+/// Fits Amdahl's law ("Validity of the single processor approach to achieving large scale computing
+/// capabilities", 1967) to `throughputs`. The method is that of [`usl`](super::usl()), of which
+/// this law is the special case without coherency cost.
 ///
 /// # Errors
 /// As for [`usl`](super::usl()).

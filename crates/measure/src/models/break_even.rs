@@ -1,4 +1,4 @@
-//! From which compute time on isolation costs little.
+//! The compute time from which on isolation costs little.
 
 use std::collections::BTreeMap;
 
@@ -9,57 +9,59 @@ use super::resample::{Center, estimates};
 use super::{Answer, Refused, distinct, paired};
 use crate::comparison::Estimate;
 
-/// Jobs of one payload and one compute time, on two backends.
+/// Measurements of jobs with one payload and one compute time on two backends.
 #[derive(Clone, Debug, PartialEq)]
 pub struct BreakEvenCell {
-    /// Size of the payload.
+    /// Size of the payload in bytes.
     pub bytes: u64,
-    /// Compute time per job that was asked for, microseconds; not negative.
+    /// Requested compute time per job in microseconds; not negative.
     pub compute_us: f64,
-    /// Time per job of what is to be judged (processes), microseconds, for each block.
+    /// Time per job of the backend under test (processes) in microseconds, one value per block.
     pub rival: Vec<f64>,
-    /// Time per job of what it is held against (threads), in the same blocks.
+    /// Time per job of the reference backend (threads), in the same blocks.
     pub reference: Vec<f64>,
 }
 
 /// The compute times from which on the rival is cheap enough.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct BreakEven {
-    /// How much more the rival may cost: 0.05 is 5 %.
+    /// Permitted additional cost of the rival: 0.05 is 5 %.
     pub tolerance: f64,
-    /// By payload size, ascending.
+    /// One point per payload size, ascending.
     pub points: Vec<BreakEvenPoint>,
 }
 
-/// Of one payload size.
+/// The break-even point of one payload size.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct BreakEvenPoint {
-    /// Size of the payload.
+    /// Size of the payload in bytes.
     pub bytes: u64,
-    /// `Always`: whatever the compute time. `Never`: the rival's time grows faster than the
-    /// tolerance allows, or they never meet.
+    /// `Always`: for every compute time. `Never`: the rival's time grows faster than the tolerance
+    /// allows, or the two lines never meet.
     pub answer: Answer,
-    /// The least compute time per job, microseconds; `None` unless there is one.
+    /// The smallest compute time per job in microseconds; `None` unless the answer is `At`.
     pub compute_us: Option<Estimate>,
-    /// Its interval whatever the answer: from 0 ("always") to infinity ("never").
+    /// Interval of the compute time, independent of the answer: from 0 ("always") to infinity
+    /// ("never").
     pub interval_us: [f64; 2],
-    /// Whether `compute_us` lies outside what was measured.
+    /// Whether `compute_us` lies outside the measured range.
     pub extrapolated: bool,
-    /// The largest |model / measured - 1| of the cells of both.
+    /// The largest |model / measured - 1| of the cells of both backends.
     pub worst_residual: f64,
 }
 
-/// The smallest compute time from which on the rival costs at most `tolerance` more than
-/// the reference, for each payload size.
+/// The smallest compute time from which on the rival costs at most `tolerance` more than the
+/// reference, for each payload size.
 ///
-/// Both are lines in the compute time (what a job costs anyway, and what each microsecond
-/// of compute time really takes, neither negative), fitted by least squares on relative
-/// error; the answer is where the rival's line meets the reference's, raised by the
-/// tolerance. All sizes are resampled alike.
+/// Both backends are modelled as lines in the compute time. The intercept is the fixed cost of a
+/// job, the slope is the real time per microsecond of compute time, and neither is negative. The
+/// lines are fitted by least squares on the relative error. The answer is the compute time at which
+/// the rival's line meets the reference's line raised by the tolerance. All sizes are resampled
+/// with the same draws.
 ///
 /// # Errors
-/// Refused with fewer than three compute times for a size, a compute time that is no
-/// number or negative, too few blocks, or figures that are not above 0.
+/// Refused with fewer than three compute times for a size, a compute time that is negative or not a
+/// number, too few blocks, or figures that are not above 0.
 pub fn break_even(
     cells: &[BreakEvenCell],
     tolerance: f64,
@@ -76,7 +78,7 @@ pub fn break_even(
         sizes.entry(cell.bytes).or_default().push(cell);
     }
     let points = sizes.into_iter().map(|(bytes, cells)| {
-        // The order of floats above 0 is that of their bits.
+        // Non-negative floats are ordered like their bits.
         let times = distinct(cells.iter().map(|cell| cell.compute_us.abs().to_bits()));
         if times < 3 {
             let reason = format!(
@@ -115,8 +117,8 @@ fn point(bytes: u64, cells: &[&BreakEvenCell], tolerance: f64, seed: u64) -> Bre
     }
 }
 
-/// From where on the first line is not above the second: 0 if everywhere, infinity if
-/// nowhere.
+/// The point from which on the first line stays at or below the second: 0 if it does so everywhere,
+/// infinity if there is no such point.
 fn meeting(rival: [f64; 2], allowed: [f64; 2]) -> f64 {
     let [start, slope] = [rival[0] - allowed[0], rival[1] - allowed[1]];
     if slope > 0.0 || (slope == 0.0 && start > 0.0) {

@@ -1,4 +1,4 @@
-//! What a round trip costs by the size of its payload.
+//! Round-trip time as a function of the payload size.
 
 use serde::Serialize;
 
@@ -7,33 +7,33 @@ use super::resample::{Center, estimates};
 use super::{Fit, Refused, distinct, paired};
 use crate::comparison::Estimate;
 
-/// Round trips with payloads of one size.
+/// Measured round trips with payloads of one size.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Transfer {
-    /// Size of the payload.
+    /// Size of the payload in bytes.
     pub bytes: u64,
-    /// Time in microseconds, one figure for each block.
+    /// Time in microseconds, one figure per block.
     pub blocks: Vec<f64>,
 }
 
-/// Of `time = latency + bytes / bandwidth`.
+/// Parameters of `time = latency + bytes / bandwidth`.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct HockneyParameters {
-    /// Time without payload, microseconds; not negative.
+    /// Time without payload in microseconds; not negative.
     pub latency_us: Estimate,
-    /// Bytes in a microsecond, which is MB/s. Infinite if size does not matter.
+    /// Bytes per microsecond, which is MB/s. Infinite if the size has no effect.
     pub bandwidth_mb_per_s: Estimate,
 }
 
 /// The fitted model.
 pub type Hockney = Fit<HockneyParameters>;
 
-/// Fits latency and bandwidth (Hockney, "The communication challenge for MPP: Intel
-/// Paragon and Meiko CS-2", 1994) by least squares on relative error.
+/// Fits latency and bandwidth (Hockney, "The communication challenge for MPP: Intel Paragon and
+/// Meiko CS-2", 1994) by least squares on the relative error.
 ///
 /// # Errors
-/// Refused with fewer than three sizes (two fit any line), too few blocks, or figures that
-/// are not above 0.
+/// Refused with fewer than three sizes (two fit any line), too few blocks, or figures that are not
+/// above 0.
 pub fn hockney(transfers: &[Transfer], seed: u64) -> Result<Hockney, Refused> {
     paired("hockney", transfers.iter().map(|transfer| &*transfer.blocks))?;
     let sizes = distinct(transfers.iter().map(|transfer| transfer.bytes));

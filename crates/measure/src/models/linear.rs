@@ -1,24 +1,24 @@
-//! Models that are linear in parameters which cannot be negative, fitted to relative error.
+//! Models that are linear in non-negative parameters, fitted to the relative error.
 
 use super::nnls::nnls;
 use super::resample::Center;
 
-/// Cells of a model `measured = row . parameters`.
+/// The cells of a model `measured = row . parameters`.
 ///
-/// The fit minimises the sum of squares of `model / measured - 1`: times span decades,
-/// and what is wrong by 10 % is as wrong at 1 us as at 1 s.
+/// The fit minimises the sum of squares of `model / measured - 1`. Times span decades, and an error
+/// of 10 % is equally bad at 1 us and at 1 s.
 #[derive(Clone, Debug)]
 pub(super) struct Linear<const K: usize> {
     cells: Vec<([f64; K], Center)>,
 }
 
 impl<const K: usize> Linear<K> {
-    /// At least one cell.
+    /// Requires at least one cell.
     pub(super) fn new(cells: impl IntoIterator<Item = ([f64; K], Center)>) -> Self {
         Self { cells: cells.into_iter().collect() }
     }
 
-    /// The centre of the first cell: all have the same blocks.
+    /// The centre of the first cell; all cells have the same blocks.
     pub(super) fn first(&self) -> &Center {
         &self.cells[0].1
     }

@@ -1,12 +1,12 @@
-//! Models of what was measured: a few numbers with intervals that stand for a table.
+//! Models fitted to measured values: each condenses a table into a few parameters with intervals.
 //!
-//! Each is a pure function of *figures*, one for each replication block (the median of
-//! the block's samples), in the order of the blocks; the cells of one call are paired,
-//! that is, figure `b` of each was taken in the same block. What cannot be said with the
-//! figures at hand is [`Refused`], not guessed.
+//! Each model is a pure function of *figures*. A cell has one figure per replication block, the
+//! median of the block's samples, in the order of the blocks. The cells of one call are paired:
+//! figure `b` of every cell was measured in the same block. If the figures do not suffice for a
+//! model, the function returns [`Refused`] instead of guessing.
 //!
-//! Intervals are at 95 % confidence. An end that has no bound (the number of workers at
-//! the peak where there may be none) is infinite, which is `null` in JSON.
+//! Intervals are at 95 % confidence. An end without a bound is infinite, which is `null` in JSON;
+//! the number of workers at the peak, for example, has no upper bound where there may be no peak.
 
 mod amdahl;
 mod break_even;
@@ -31,66 +31,66 @@ pub use speedup::{
 };
 pub use usl::{Usl, UslParameters, usl};
 
-/// Fewer blocks than this give no interval at 95 % confidence: all of five blocks lie on
-/// one side of the truth in 6 of 100 experiments, and no resample leaves their range.
+/// Fewer blocks than this give no interval at 95 % confidence. All of five blocks lie on one side
+/// of the true value in 6 of 100 experiments, and no resample leaves the range of the blocks.
 pub const LEAST_BLOCKS: usize = 6;
 
 /// One entry of `"models"` in `brigade.bench.v1`.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Entry {
-    /// What was fitted, or why nothing was.
+    /// The fitted model, or why none was fitted.
     #[serde(flatten)]
     pub model: Model,
-    /// What the figures have in common, as in `{"backend": "threads"}`.
+    /// Parameters that all figures share, as in `{"backend": "threads"}`.
     pub case: Map<String, Value>,
 }
 
-/// What can be said of figures.
+/// A fitted model, or a refusal.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(tag = "model", rename_all = "kebab-case")]
 pub enum Model {
-    /// Time by payload size.
+    /// Time as a function of the payload size.
     Hockney(Hockney),
-    /// How much faster more workers are with the same work.
+    /// Speedup by number of workers for a fixed amount of work.
     Speedup(Speedup),
-    /// How much more work more workers do in the same time.
+    /// Amount of work by number of workers in a fixed time.
     ScaledSpeedup(ScaledSpeedup),
-    /// Throughput by workers, part of the work being serial.
+    /// Throughput by number of workers, with a serial share of the work.
     Amdahl(Amdahl),
-    /// Throughput by workers that also wait for one another.
+    /// Throughput by number of workers that also wait for one another.
     Usl(Usl),
-    /// From which compute time on isolation is cheap enough.
+    /// Compute time from which on isolation is cheap enough.
     BreakEven(BreakEven),
-    /// After how many jobs start-up has paid for itself.
+    /// Number of jobs after which the start-up has paid for itself.
     PaysBack(PaysBack),
-    /// Nothing.
+    /// No model could be fitted.
     Refused(Refused),
 }
 
-/// A fit: its parameters, and how far the worst cell is from it.
+/// A fit: its parameters, and the distance of the worst cell from it.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Fit<P> {
-    /// Each with its interval.
+    /// The parameters, each with its interval.
     pub parameters: P,
-    /// The largest |model / measured - 1| of all cells: 0.1 is 10 %. Where this is large
-    /// the model is wrong, however narrow the intervals.
+    /// The largest |model / measured - 1| of all cells: 0.1 is 10 %. If it is large, the model is
+    /// wrong, however narrow the intervals are.
     pub worst_residual: f64,
 }
 
-/// What a threshold is.
+/// Kind of a threshold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Answer {
-    /// There is one.
+    /// The threshold is a finite value above 0.
     At,
-    /// It is not reached.
+    /// The threshold is never reached.
     Never,
-    /// It is passed from the beginning.
+    /// The threshold is passed from the start.
     Always,
 }
 
 impl Answer {
-    /// Of a threshold for which 0 is "always" and infinity "never".
+    /// The answer for a threshold for which 0 means "always" and infinity "never".
     fn of(threshold: f64) -> Self {
         if threshold <= 0.0 {
             Self::Always
@@ -102,26 +102,26 @@ impl Answer {
     }
 }
 
-/// What one number of workers did.
+/// Figures for one number of workers.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AtWorkers {
-    /// How many.
+    /// Number of workers.
     pub workers: usize,
-    /// One figure for each block.
+    /// One figure per block.
     pub blocks: Vec<f64>,
 }
 
-/// Why nothing is said.
+/// Why a model was not fitted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, thiserror::Error)]
 #[error("no {}: {reason}", name(of))]
 pub struct Refused {
-    /// The model: "usl".
+    /// Name of the model: "usl".
     pub of: &'static str,
-    /// What there is, what is needed, and what to do.
+    /// What the figures lack, what the model needs, and what the user can do.
     pub reason: String,
 }
 
-/// What a person calls a model.
+/// Name of a model in messages.
 fn name(of: &str) -> &str {
     match of {
         "amdahl" => "fit of Amdahl's law",
@@ -131,7 +131,8 @@ fn name(of: &str) -> &str {
     }
 }
 
-/// How many blocks all `cells` have.
+/// The number of blocks, which must be the same for all `cells`. Refuses figures that are not above
+/// 0, and too few blocks.
 fn paired<'a>(
     of: &'static str,
     cells: impl IntoIterator<Item = &'a [f64]>,
@@ -158,7 +159,7 @@ fn paired<'a>(
     }
 }
 
-/// How many different values there are.
+/// Number of distinct values.
 fn distinct<T: Ord>(values: impl IntoIterator<Item = T>) -> usize {
     values.into_iter().collect::<std::collections::BTreeSet<_>>().len()
 }

@@ -1,11 +1,11 @@
-//! Least squares with parameters that cannot be negative.
+//! Least squares with non-negative parameters.
 
 /// The `x >= 0` that minimises the sum of `(row . x - target)^2`.
 ///
-/// Active sets (Lawson and Hanson, "Solving least squares problems", 1974, chapter 23)
-/// on the normal equations (Bro and de Jong, "A fast non-negativity-constrained least
-/// squares algorithm", 1997), which is exact enough for two or three columns that are not
-/// close to parallel. A column that depends on others gets 0.
+/// It uses active sets (Lawson and Hanson, "Solving least squares problems", 1974, chapter 23) on
+/// the normal equations (Bro and de Jong, "A fast non-negativity-constrained least squares
+/// algorithm", 1997). This is exact enough for two or three columns that are not nearly parallel. A
+/// column that depends linearly on others gets 0.
 pub(super) fn nnls<const K: usize>(rows: impl IntoIterator<Item = ([f64; K], f64)>) -> [f64; K] {
     let (mut gram, mut moment, mut square) = ([[0.0; K]; K], [0.0; K], 0.0);
     for (row, target) in rows {
@@ -17,10 +17,12 @@ pub(super) fn nnls<const K: usize>(rows: impl IntoIterator<Item = ([f64; K], f64
         }
         square += target * target;
     }
-    // Beyond this a gradient is not rounding: |column| |target| is its largest value.
+    // A gradient above this threshold is not a rounding error; |column| |target| is its largest
+    // possible value.
     let rounding: [f64; K] = std::array::from_fn(|i| 1e-12 * (gram[i][i] * square).sqrt());
     let (mut x, mut free) = ([0.0; K], [false; K]);
-    // A step frees one parameter; rounding could repeat steps for ever, so they are counted.
+    // Each step frees one parameter. Rounding could repeat steps forever, so their number is
+    // limited.
     for _ in 0..3 * K {
         let steepness = |i: usize| {
             let slope = moment[i] - (0..K).map(|j| gram[i][j] * x[j]).sum::<f64>();
@@ -33,7 +35,7 @@ pub(super) fn nnls<const K: usize>(rows: impl IntoIterator<Item = ([f64; K], f64
         free[next] = true;
         loop {
             let solved = solve(&gram, &moment, &free);
-            // How far towards the solution all free parameters stay at or above 0.
+            // The share of the way to the solution on which all free parameters stay at or above 0.
             let blocking = (0..K)
                 .filter(|&i| free[i] && solved[i] <= 0.0)
                 .map(|i| (i, if x[i] > 0.0 { x[i] / (x[i] - solved[i]) } else { 0.0 }))
@@ -51,7 +53,8 @@ pub(super) fn nnls<const K: usize>(rows: impl IntoIterator<Item = ([f64; K], f64
     x
 }
 
-/// Least squares over the `free` columns, 0 for others: Cholesky, row by row.
+/// Solves the least-squares problem for the `free` columns, with 0 for the others: Cholesky, row by
+/// row.
 fn solve<const K: usize>(gram: &[[f64; K]; K], moment: &[f64; K], free: &[bool; K]) -> [f64; K] {
     let mut lower = [[0.0; K]; K];
     let mut x = [0.0; K];
@@ -99,7 +102,7 @@ mod tests {
                 at_zero += usize::from(expected == 0.0);
             }
         }
-        // Neither free nor bound parameters are left untried.
+        // The cases cover both free and bound parameters.
         assert!((10..3 * cases.len() - 10).contains(&at_zero), "{at_zero}");
     }
 

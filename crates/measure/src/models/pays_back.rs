@@ -1,4 +1,4 @@
-//! After how many jobs a pool was worth its start.
+//! Number of jobs after which a pool was worth its start-up.
 
 use serde::Serialize;
 
@@ -6,22 +6,23 @@ use super::resample::{Center, estimates};
 use super::{Answer, Refused, paired};
 use crate::comparison::Estimate;
 
-/// After how many jobs start-up has paid for itself.
+/// Number of jobs after which the start-up has paid for itself.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct PaysBack {
-    /// `Never` if the rival is not faster. There is no `Always`: start-up takes time.
+    /// `Never` if the rival is not faster. `Always` does not occur, because start-up takes time.
     pub answer: Answer,
-    /// How many jobs, not rounded; `None` if never.
+    /// Number of jobs, not rounded; `None` if never.
     pub jobs: Option<Estimate>,
-    /// Its interval whatever the answer; infinity is "never".
+    /// Interval of the number of jobs, independent of the answer; infinity means "never".
     pub interval_jobs: [f64; 2],
 }
 
-/// `startup / (sync - rival)`, with the time until a pool is ready and the times per job of
-/// `sync` and of the pool, in the same unit, in the same number of blocks.
+/// Computes `startup / (sync - rival)`. The arguments are the time until a pool is ready and the
+/// times per job of `sync` and of the pool, all in the same unit and with the same number of
+/// blocks.
 ///
 /// # Errors
-/// Refused with too few blocks or figures that are not above 0.
+/// Refused with too few blocks or with figures that are not above 0.
 pub fn pays_back_after(
     startup: &[f64],
     sync: &[f64],

@@ -1,4 +1,4 @@
-//! How much more workers are worth, without a model of why.
+//! Speedup by number of workers, without a model of its causes.
 
 use serde::Serialize;
 
@@ -6,34 +6,34 @@ use super::resample::{Center, estimates};
 use super::{AtWorkers, Refused, paired};
 use crate::comparison::Estimate;
 
-/// The same work with more workers (strong scaling).
+/// Speedup for a fixed amount of work (strong scaling).
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Speedup {
-    /// In the order in which they were given.
+    /// One point per number of workers, in the order of the input.
     pub points: Vec<SpeedupPoint>,
 }
 
-/// What one number of workers is worth.
+/// Speedup with one number of workers.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct SpeedupPoint {
-    /// How many.
+    /// Number of workers.
     pub workers: usize,
     /// Reference time over time.
     pub speedup: Estimate,
     /// Speedup over workers: 1 is perfect.
     pub efficiency: Estimate,
-    /// `(1 / speedup - 1 / workers) / (1 - 1 / workers)` (Karp and Flatt, "Measuring
-    /// parallel processor performance", 1990). It rises with the workers if they cost one
-    /// another time, and is negative if they are more than that many times as fast. `None`
-    /// for one worker.
+    /// Experimentally determined serial fraction, `(1 / speedup - 1 / workers) / (1 - 1 / workers)`
+    /// (Karp and Flatt, "Measuring parallel processor performance", 1990). It rises with the number
+    /// of workers if each additional worker slows down the others. It is negative if the speedup
+    /// exceeds the number of workers. `None` for one worker.
     pub serial_fraction: Option<Estimate>,
 }
 
-/// `times` of the same work, against the `reference` time of it (that of `sync`), in the
-/// same unit.
+/// Speedup of `times` over `reference`, the time that `sync` takes for the same work, in the same
+/// unit.
 ///
 /// # Errors
-/// Refused with too few blocks or figures that are not above 0.
+/// Refused with too few blocks or with figures that are not above 0.
 pub fn speedup(reference: &[f64], times: &[AtWorkers], seed: u64) -> Result<Speedup, Refused> {
     let point = |time: &AtWorkers| {
         let n = time.workers as f64;
@@ -49,32 +49,33 @@ pub fn speedup(reference: &[f64], times: &[AtWorkers], seed: u64) -> Result<Spee
     Ok(Speedup { points: times.iter().map(point).collect() })
 }
 
-/// Work that grows with the workers (weak scaling).
+/// Speedup for work that grows with the number of workers (weak scaling).
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct ScaledSpeedup {
-    /// In the order in which they were given.
+    /// One point per number of workers, in the order of the input.
     pub points: Vec<ScaledSpeedupPoint>,
 }
 
-/// What one number of workers is worth when each brings its own work.
+/// Speedup with one number of workers, each of which brings its own work.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct ScaledSpeedupPoint {
-    /// How many.
+    /// Number of workers.
     pub workers: usize,
-    /// How much more work is done in a time: `workers * reference / time` (Gustafson,
+    /// Factor by which more work is done in the same time: `workers * reference / time` (Gustafson,
     /// "Reevaluating Amdahl's law", 1988).
     pub scaled_speedup: Estimate,
     /// Reference time over time: 1 is perfect.
     pub efficiency: Estimate,
-    /// The `s` of Gustafson's `speedup = workers + (1 - workers) s`: the share of the time
-    /// with many workers that is serial. `None` for one worker.
+    /// The `s` of Gustafson's `speedup = workers + (1 - workers) s`: the serial share of the time
+    /// with many workers. `None` for one worker.
     pub serial_fraction: Option<Estimate>,
 }
 
-/// `times` of `workers` times the work that took the `reference` time, in the same unit.
+/// Scaled speedup of `times`. Each time is for `workers` times the work that takes the `reference`
+/// time, in the same unit.
 ///
 /// # Errors
-/// Refused with too few blocks or figures that are not above 0.
+/// Refused with too few blocks or with figures that are not above 0.
 pub fn scaled_speedup(
     reference: &[f64],
     times: &[AtWorkers],
@@ -94,7 +95,7 @@ pub fn scaled_speedup(
     Ok(ScaledSpeedup { points: times.iter().map(point).collect() })
 }
 
-/// Block by block, so that what slows a whole block down cancels.
+/// The ratio is taken block by block, so a disturbance that slows down a whole block cancels.
 fn ratio(reference: &[f64], times: &[f64]) -> Center {
     Center::new(reference.iter().zip(times).map(|(reference, time)| reference / time))
 }

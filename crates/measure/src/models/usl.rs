@@ -8,36 +8,35 @@ use super::resample::{Center, estimates};
 use super::{AtWorkers, Fit, Refused, distinct, paired};
 use crate::comparison::Estimate;
 
-/// Of `throughput = lambda n / (1 + sigma (n - 1) + kappa n (n - 1))`.
+/// Parameters of `throughput = lambda n / (1 + sigma (n - 1) + kappa n (n - 1))`.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct UslParameters {
-    /// Throughput of one worker, in the unit of the figures.
+    /// Throughput of one worker, in the unit of the input.
     pub lambda: Estimate,
     /// Contention: the share of the work that only one worker can do at a time.
     pub sigma: Estimate,
-    /// Coherency: what each pair of workers costs.
+    /// Coherency: the cost of each pair of workers.
     pub kappa: Estimate,
-    /// `sqrt((1 - sigma) / kappa)`: with more workers than this, throughput falls. At least
-    /// 1; infinite if `kappa` is 0.
+    /// `sqrt((1 - sigma) / kappa)`: beyond this number of workers, throughput falls. At least 1;
+    /// infinite if `kappa` is 0.
     pub peak_workers: Estimate,
 }
 
 /// The fitted model.
 pub type Usl = Fit<UslParameters>;
 
-/// Fits the Universal Scalability Law (Gunther, "Guerrilla capacity planning", 2007,
-/// chapter 5) to `throughputs`, in jobs in a time, by least squares on the relative error
-/// of `n / throughput`, in which it is linear; no parameter is negative.
+/// Fits the Universal Scalability Law (Gunther, "Guerrilla capacity planning", 2007, chapter 5) to
+/// `throughputs`, in jobs per unit of time. It uses least squares on the relative error of `n /
+/// throughput`, in which the law is linear. No parameter is negative.
 ///
-/// Where the truth is at such a bound (`kappa` 0: nothing but contention) the estimate is 0
-/// in about half of all experiments, its interval begins at 0 and holds it in 98 of 100,
-/// while that of `sigma` holds in 93. The bootstrap is not consistent there (Andrews,
-/// "Inconsistency of the bootstrap when a parameter is on the boundary of the parameter
-/// space", 2000); these shares are what simulations show.
+/// If a true parameter lies on this bound (`kappa` 0: contention only), the estimate is 0 in about
+/// half of all experiments. Its interval then begins at 0 and covers the true value in 98 of 100
+/// experiments; the interval of `sigma` covers it in 93. The bootstrap is not consistent there
+/// (Andrews, "Inconsistency of the bootstrap when a parameter is on the boundary of the parameter
+/// space", 2000); these coverages are from simulations.
 ///
 /// # Errors
-/// Refused with fewer than six worker counts, too few blocks, or figures that are not
-/// above 0.
+/// Refused with fewer than six worker counts, too few blocks, or figures that are not above 0.
 pub fn usl(throughputs: &[AtWorkers], seed: u64) -> Result<Usl, Refused> {
     check("usl", throughputs)?;
     let law = Linear::new(throughputs.iter().map(|at| {
@@ -47,7 +46,7 @@ pub fn usl(throughputs: &[AtWorkers], seed: u64) -> Result<Usl, Refused> {
     let [lambda, sigma, kappa, peak_workers] = estimates(law.first(), seed, |draw| {
         let [one, contention, coherency] = law.fit(draw);
         let (sigma, kappa) = (share(contention, one), share(coherency, one));
-        // No NaN: `max` prefers what is a number.
+        // This is never NaN, because `max` returns the operand that is a number.
         let peak = ((1.0 - sigma).max(0.0) / kappa).sqrt().max(1.0);
         [1.0 / one, sigma, kappa, peak]
     });
@@ -55,7 +54,7 @@ pub fn usl(throughputs: &[AtWorkers], seed: u64) -> Result<Usl, Refused> {
     Ok(Fit { parameters, worst_residual: law.worst_residual() })
 }
 
-/// Refuses what says too little about scaling.
+/// Refuses figures that say too little about scaling.
 pub(super) fn check(of: &'static str, throughputs: &[AtWorkers]) -> Result<(), Refused> {
     const NEEDED: usize = 6;
     let counts = distinct(throughputs.iter().map(|at| at.workers));
@@ -69,12 +68,12 @@ pub(super) fn check(of: &'static str, throughputs: &[AtWorkers]) -> Result<(), R
     paired(of, throughputs.iter().map(|at| &*at.blocks)).map(drop)
 }
 
-/// How long a worker takes for a job.
+/// The time that one worker takes for a job.
 pub(super) fn time_of_one_job(at: &AtWorkers) -> Center {
     Center::new(at.blocks.iter().map(|throughput| at.workers as f64 / throughput))
 }
 
-/// A coefficient over that of one worker, which is 0 only if one worker was not measured.
+/// A coefficient relative to that of one worker, which is 0 only if one worker was not measured.
 pub(super) fn share(coefficient: f64, one: f64) -> f64 {
     if coefficient == 0.0 { 0.0 } else { coefficient / one }
 }

@@ -1,8 +1,8 @@
-//! Two saved results, cell by cell.
+//! Compares two saved results, cell by cell.
 //!
-//! They were not taken in turns, so there are no pairs of blocks: each side's blocks, and
-//! the samples in them, are resampled by themselves. What the machine did between the two
-//! is in no interval.
+//! The results were not measured in turns, so their blocks are not paired. The blocks of each side,
+//! and the samples within them, are resampled separately. No interval accounts for changes of the
+//! machine between the two measurements.
 
 use super::{Saved, SavedCell};
 use crate::comparison::{Compared, Estimate, Verdict};
@@ -10,21 +10,21 @@ use crate::experiment::{Rng, median};
 use crate::stats::bootstrap::{self, Block};
 use crate::stats::{detectable_from, holm, mann_whitney, median_in_place};
 
-/// Of the resampling: a verdict of two files is the same each time.
+/// Seed of the resampling: the verdict for two given files is always the same.
 pub const SEED: u64 = 1;
-/// Of an interval, and how rarely any of all cells may be called worse or better that is
-/// not.
+/// Confidence level of the intervals. Its complement is also the permitted probability that any of
+/// all cells is wrongly called worse or better.
 const CONFIDENCE: f64 = 0.99;
-/// With fewer blocks an interval from resampling them is too narrow.
+/// With fewer blocks, an interval from resampling them is too narrow.
 const LEAST_BLOCKS: usize = 8;
 const RESAMPLES: usize = 2000;
 
-/// What is said of figures that are not only alike.
+/// Explanation for two sides with identical samples.
 const THE_SAME: &str = "both sides hold the same measurements";
 
-/// Compares what either has. `relative`: by each file's ratios to threads or to the floor.
-/// What only one of them has, or what was not measured to the end, is inconclusive.
-/// Nothing if they have nothing in common.
+/// Compares every cell that either side has. `relative` compares each file's ratios to threads or
+/// to the floor instead of the values. A cell that only one side has, or that was not measured
+/// completely, is inconclusive. Returns nothing if the two sides have no cell in common.
 pub fn compare(base: &Saved, head: &Saved, tolerance: f64, relative: bool) -> Vec<Compared> {
     let of = |result: &'_ Saved| -> Vec<SavedCell> {
         result.cells.iter().filter(|cell| cell.is_compared()).cloned().collect()
@@ -50,8 +50,8 @@ pub fn compare(base: &Saved, head: &Saved, tolerance: f64, relative: bool) -> Ve
     cells
 }
 
-/// A cell of both results, of which one may not have it. Nothing where it is not to be
-/// compared.
+/// Compares one cell of both results; one of them may lack it. `None` if the cell does not take
+/// part in the comparison.
 fn pair(sides: [(&Saved, Option<&SavedCell>); 2], limit: f64, relative: bool) -> Option<Compared> {
     let [base, head] = sides.map(|(_, cell)| cell);
     let about = base.or(head)?;
@@ -59,7 +59,7 @@ fn pair(sides: [(&Saved, Option<&SavedCell>); 2], limit: f64, relative: bool) ->
     if relative && references == [None, None] {
         return None;
     }
-    // Neither side was meant to measure it: spans that a backend does not have.
+    // Neither side was meant to measure this cell: it is a span that the backend does not have.
     if let (Some(base), Some(head)) = (base, head)
         && [base, head].into_iter().all(|cell| cell.blocks.is_empty() && cell.error.is_none())
     {
@@ -107,13 +107,13 @@ fn blocks(cell: Option<&SavedCell>) -> &[Vec<f64>] {
     cell.map_or(&[], |cell| &cell.blocks)
 }
 
-/// A ratio; of two zeros, 1.
+/// A ratio; equal values, including two zeros, give 1.
 fn over(over: f64, under: f64) -> f64 {
     if over == under { 1.0 } else { over / under }
 }
 
-/// Two sides of a cell. The figure of a side is the median of `figure` of its blocks, and
-/// the estimate, its interval and the test are all of these.
+/// Compares the two sides of a cell. The value of a side is the median of `figure` over its blocks.
+/// The estimate, its interval and the test are all based on these values.
 fn compared<const ARMS: usize>(
     base: &[Block<ARMS>],
     head: &[Block<ARMS>],
@@ -162,8 +162,8 @@ fn compared<const ARMS: usize>(
     }
 }
 
-/// Two-sided p-value of "head is no further from base than `limit` to either side", by the
-/// test of that edge which the estimate is beyond; 1 where it is beyond none.
+/// Two-sided p-value of "head differs from base by at most a factor of `limit` in either
+/// direction". It tests the bound that the estimate exceeds; 1 if the estimate exceeds neither.
 fn p_beyond(base: &[f64], head: &[f64], estimate: f64, limit: f64) -> f64 {
     let moved = |values: &[f64]| values.iter().map(|value| value * limit).collect::<Vec<f64>>();
     let (more, less) = if estimate > limit {
@@ -179,8 +179,8 @@ fn p_beyond(base: &[f64], head: &[f64], estimate: f64, limit: f64) -> f64 {
     if found.u > half { found.p } else { 1.0 }
 }
 
-/// Gives each cell its verdict. Of many cells one is far off by chance, so a change has to
-/// be clear after Holm's correction as well.
+/// Sets the verdict of each cell. Among many cells, one deviates far by chance, so a change must
+/// also be significant after Holm's correction.
 fn judge(cells: &mut [Compared], limit: f64) {
     let tested: Vec<usize> = (0..cells.len()).filter(|at| !cells[*at].p.is_nan()).collect();
     let tests: Vec<f64> = tested.iter().map(|at| cells[*at].p).collect();
@@ -191,7 +191,7 @@ fn judge(cells: &mut [Compared], limit: f64) {
         if cell.blocks >= LEAST_BLOCKS {
             cell.detectable = detectable(cell, tested.len());
         }
-        // However wide the interval is: there is nothing that could differ.
+        // Identical samples are the same however wide the interval is.
         if cell.why.is_empty() && are_same_measurements(cell) {
             (cell.verdict, cell.why) = (Verdict::Same, THE_SAME.to_owned());
             continue;
@@ -201,7 +201,7 @@ fn judge(cells: &mut [Compared], limit: f64) {
         if !unmeasured {
             (cell.verdict, cell.why) = (verdict, why);
         } else if verdict == Verdict::Worse {
-            // Of what there is.
+            // Some samples are missing, but those that exist already show a slowdown.
             cell.verdict = verdict;
         }
     }
@@ -211,7 +211,7 @@ fn are_same_measurements(cell: &Compared) -> bool {
     !cell.base_samples.is_empty() && cell.base_samples == cell.head_samples
 }
 
-/// The first step of Holm's correction is the hardest: each cell is held to that.
+/// Each cell is held to the first step of Holm's correction, which is the strictest.
 fn detectable(cell: &Compared, tested: usize) -> f64 {
     let [low, high] = cell.ratio.interval;
     let reach = (high / low).ln() / 2.0;

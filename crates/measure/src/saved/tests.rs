@@ -11,7 +11,8 @@ fn cell(backend: &str, times: impl Iterator<Item = f64>) -> Value {
            "samples": samples})
 }
 
-/// A machine that is `slow` times as slow, where processes take `ratio` of threads.
+/// Result of a machine that is `slow` times as slow and on which processes take `ratio` times as
+/// long as threads.
 fn result(cpu: &str, slow: f64, ratio: f64) -> Saved {
     let noise = |i: u32| 1.0 + 0.002 * f64::from(i * 7 % 5);
     let times = |base: f64| (0..20).map(move |i| base * slow * noise(i));
@@ -38,7 +39,7 @@ fn times_of_one_machine_are_compared_as_they_are() {
 fn another_machine_is_compared_by_its_ratios() {
     let (base, head) = (result("a", 1.0, 1.2), result("b", 3.0, 1.2));
     assert_eq!(host_differences(&base, &head).len(), 1);
-    // Threads have no other threads to be compared with.
+    // Threads have no other threads as a reference.
     let cells = compare(&base, &head, 0.05, true);
     assert_eq!(cells.len(), 1);
     assert_eq!((cells[0].verdict, cells[0].unit.as_str()), (Verdict::Same, "ratio"));
@@ -91,14 +92,14 @@ fn what_was_not_measured_is_listed_and_is_not_the_same() {
         assert!(cell.ratio.estimate.is_nan() && cell.p.is_nan() && cell.blocks == 0);
     }
     assert!((named(&cells, "async").head - 10.01).abs() < 1e-9);
-    // Nor if it failed on both sides, or in the middle.
+    // It is also inconclusive if the cell failed on both sides or in the middle.
     let both_failed = compare(&head, &head, 0.05, false);
     assert_eq!(named(&both_failed, "processes").verdict, Verdict::Inconclusive);
     let mut cut = other.clone();
     cut["error"] = json!("a worker died");
     let (base, cut) = (saved(&[other]), saved(&[cut]));
     assert_eq!(verdicts(&base, &cut, false), [Verdict::Inconclusive]);
-    // Threads that failed are no reference.
+    // Threads that failed cannot be a reference.
     let (base, head) =
         (result("a", 1.0, 1.2), saved(&[failed("threads"), cell("processes", times())]));
     let cells = compare(&base, &head, 0.05, true);
@@ -109,7 +110,7 @@ fn what_was_not_measured_is_listed_and_is_not_the_same() {
 
 #[test]
 fn a_result_is_the_same_as_itself() {
-    // Wild, and of two blocks only; and a span that this backend does not have.
+    // Very noisy samples, and only two blocks; and a span that this backend does not have.
     let wild = cell("processes", (0..2).map(|i| 10.0 + 90.0 * f64::from(i)));
     let mut span = cell("threads", std::iter::empty());
     span["metric"] = json!("span_deliver");
@@ -119,7 +120,7 @@ fn a_result_is_the_same_as_itself() {
     for cell in cells {
         assert_eq!((cell.verdict, cell.why.as_str()), (Verdict::Same, THE_SAME_MEASUREMENTS));
     }
-    // One side has measured it.
+    // Only one side has measured it.
     let mut measured = cell("threads", (0..20).map(f64::from));
     measured["metric"] = json!("span_deliver");
     assert_eq!(verdicts(&saved(&[measured]), &saved(&[span]), false), [Verdict::Inconclusive]);
@@ -141,7 +142,7 @@ fn zeros_are_the_same_and_more_than_zero_is_worse() {
     assert_eq!(only(&all(4096.0), &all(0.0)).verdict, Verdict::Better);
 }
 
-/// A result with so many figures, each of blocks of three samples.
+/// A result with this many cells, each with blocks of three samples.
 fn noisy(figures: usize, blocks: usize, slower: f64, rng: &mut Rng) -> Saved {
     let cells: Vec<Value> = (0..figures)
         .map(|figure| {
@@ -165,12 +166,12 @@ fn of_many_figures_hardly_ever_one_is_worse_by_chance() {
     let mut wrong = 0;
     for _ in 0..60 {
         let (base, head) = (noisy(10, 12, 1.0, &mut rng), noisy(10, 12, 1.0, &mut rng));
-        // Hardly any tolerance: whatever noise makes of it would be called a change.
+        // With almost no tolerance, any difference that noise causes would be called a change.
         let verdicts: Vec<Verdict> =
             compare(&base, &head, 1e-6, false).into_iter().map(|cell| cell.verdict).collect();
         wrong += usize::from(verdicts.contains(&Verdict::Worse));
     }
-    // 1 of 100 is allowed in all, half of it on this side.
+    // The permitted error is 1 of 100 in total, half of it on this side.
     assert!(wrong <= 1, "{wrong} of 60");
 }
 

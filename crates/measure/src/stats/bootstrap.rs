@@ -1,16 +1,16 @@
-//! Percentile intervals by the bootstrap (Efron and Tibshirani, "An introduction to the
-//! bootstrap", 1993, chapter 13), with replication blocks as the unit that is drawn:
-//! what disturbs a block disturbs all that is in it.
+//! Percentile intervals by the bootstrap (Efron and Tibshirani, "An introduction to the bootstrap",
+//! 1993, chapter 13). The unit of resampling is the replication block, because a disturbance of a
+//! block affects all its samples.
 
 use super::{quantile, sorted};
 use crate::experiment::Rng;
 
-/// One replication block: for each of its arms, as in base and head, the samples.
+/// One replication block: the samples of each of its arms, for example base and head.
 pub type Block<const ARMS: usize> = [Vec<f64>; ARMS];
 
-/// The interval of a statistic from resampled blocks; what is in a block is kept. Covers
-/// with about `confidence`, as in 0.95, in the statistic's unit; too little with fewer
-/// than some ten blocks. NaN without blocks.
+/// Interval of a statistic, from resampling whole blocks; the samples within a block are not
+/// resampled. The interval is in the statistic's unit. Its coverage is about `confidence` (as in
+/// 0.95), but too low with fewer than about ten blocks. NaN without blocks.
 pub fn over_blocks<T: Clone>(
     blocks: &[T],
     confidence: f64,
@@ -30,9 +30,9 @@ pub fn over_blocks<T: Clone>(
     })
 }
 
-/// The interval of the median of all samples, from resampled blocks with all that is in
-/// them, as by [`over_blocks`]: the samples are sorted once, and each resample counts them
-/// as often as it drew their block. Blocks without samples do not count.
+/// Interval of the median of all samples, from resampling whole blocks as in [`over_blocks`]. It
+/// sorts the samples once, and each resample weights a sample by how often its block was drawn.
+/// Blocks without samples are ignored.
 pub fn of_median(
     blocks: &[Vec<f64>],
     confidence: f64,
@@ -59,7 +59,8 @@ pub fn of_median(
     })
 }
 
-/// Of `count` samples in ascending order, each of which is there as often as its block.
+/// Median of `count` samples. `sorted` holds each sample once, in ascending order, with the index
+/// of its block; `times` is the weight of each block.
 fn weighted_median(sorted: &[(f64, usize)], times: &[usize], count: usize) -> f64 {
     let (mut so_far, mut lower) = (0, None);
     for &(sample, block) in sorted {
@@ -83,16 +84,15 @@ fn percentiles(confidence: f64, resamples: usize, estimate: impl FnMut() -> f64)
     [quantile(&estimates, beyond), quantile(&estimates, 1.0 - beyond)]
 }
 
-/// The interval of a statistic of two sets of blocks that do not belong together in pairs:
-/// each is resampled by itself, and in each drawn block every arm's samples are (the
-/// hierarchical bootstrap of Davison and Hinkley, "Bootstrap methods and their
-/// application", 1997, section 3.8). NaN if a set is empty. The statistic may reorder what
-/// it is given.
+/// Interval of a statistic of two independent, unpaired sets of blocks. It resamples each set
+/// separately, and within each drawn block it resamples the samples of every arm (the hierarchical
+/// bootstrap of Davison and Hinkley, "Bootstrap methods and their application", 1997, section 3.8).
+/// NaN if a set is empty. The statistic may reorder its arguments.
 ///
-/// The noise within blocks is already in what differs between them, and here comes in
-/// once more: if most noise is within blocks and samples are few, the interval is too
-/// wide, by up to a factor of 1.4. It is the right one where a block's own statistic is a
-/// coarse one, a high quantile of a few samples.
+/// The differences between blocks already include the noise within blocks, and the second level of
+/// resampling adds that noise once more. If most of the noise is within blocks and the samples are
+/// few, the interval is therefore too wide, by up to a factor of 1.4. The method is the right one
+/// where the statistic of a single block is coarse, for example a high quantile of a few samples.
 pub fn of_two<const ARMS: usize>(
     base: &[Block<ARMS>],
     head: &[Block<ARMS>],
@@ -112,7 +112,7 @@ pub fn of_two<const ARMS: usize>(
     })
 }
 
-/// Draws blocks, and samples in them.
+/// Draws blocks with replacement, and samples with replacement within each drawn block.
 fn draw<const ARMS: usize>(from: &[Block<ARMS>], to: &mut [Block<ARMS>], rng: &mut Rng) {
     for place in to {
         let block = &from[rng.roll(from.len())];
@@ -139,7 +139,7 @@ mod tests {
         let mut rng = Rng::new(5);
         let [low, high] =
             over_blocks(&values, 0.95, 4000, &mut rng, |drawn| mean(drawn.iter().copied()));
-        // Standard deviation of 0..100 by its own mean, over the root of 100, times 1.96.
+        // Standard deviation of 0..100, divided by the root of 100, times 1.96.
         let reach = 28.866 / 10.0 * 1.96;
         assert!((low - (49.5 - reach)).abs() < 0.3 && (high - (49.5 + reach)).abs() < 0.3);
     }
@@ -177,13 +177,14 @@ mod tests {
 
     #[test]
     fn noise_within_blocks_is_in_the_interval_of_two() {
-        // Every block is the same: all noise is within.
+        // All blocks are equal, so all noise is within blocks.
         let blocks = vec![[vec![1.0, 2.0, 3.0, 4.0]]; 10];
         let centre = |drawn: &[Block<1>]| mean(drawn.iter().flatten().flatten().copied());
         let [low, high] = of_two(&blocks, &blocks, 0.95, 500, &mut Rng::new(1), |base, head| {
             centre(head) - centre(base)
         });
-        // The standard deviation of 1, 2, 3, 4, of means of 40, of the difference of two.
+        // Standard deviation of 1, 2, 3, 4, for means of 40 values, for the difference of two
+        // means.
         let reach = 1.25_f64.sqrt() * 1.96 * (2.0_f64 / 40.0).sqrt();
         assert!((low + reach).abs() < 0.1 && (high - reach).abs() < 0.1, "{low} {high}");
     }

@@ -1,18 +1,20 @@
-//! The least effect that a comparison of this size and noise would find.
+//! The smallest effect that a comparison with a given number of values and a given noise would
+//! detect.
 
 use statrs::distribution::{ContinuousCDF, StudentsT};
 
 use super::signed_rank_interval;
 
-/// The least effect that a decision by [`signed_rank_interval`] at confidence `1 - alpha`
-/// finds with probability `power`, as a ratio less one: 0.02 is 2 %. The standard error is
-/// read off that interval's length (Lehmann, "Nonparametric confidence intervals for a
-/// shift parameter", 1963); the sum of two quantiles of Student's t stands for the
-/// noncentral distribution (Bloom, "Minimum detectable effects", 1995).
+/// The smallest effect that a decision by [`signed_rank_interval`] at confidence `1 - alpha`
+/// detects with probability `power`, as a ratio less one: 0.02 is 2 %. The standard error is
+/// derived from the length of that interval (Lehmann, "Nonparametric confidence intervals for a
+/// shift parameter", 1963). The sum of two quantiles of Student's t approximates the noncentral
+/// distribution (Bloom, "Minimum detectable effects", 1995).
 ///
-/// Why not a scaled median absolute deviation: that is too small for few values, and so
-/// promises too much; and it is the spread of the values, while this is the error of the
-/// very estimate that is judged. Infinite if there are too few values for the interval.
+/// A scaled median absolute deviation is not used, for two reasons. It is too small for few values
+/// and so promises too much. It also measures the spread of the values, whereas this function needs
+/// the error of the estimate on which the verdict is based. The result is infinite if there are too
+/// few values for the interval.
 pub fn detectable_by_rank(log_ratios: &[f64], alpha: f64, power: f64) -> f64 {
     let Some([low, high]) = signed_rank_interval(log_ratios, 1.0 - alpha) else {
         return f64::INFINITY;
@@ -20,9 +22,9 @@ pub fn detectable_by_rank(log_ratios: &[f64], alpha: f64, power: f64) -> f64 {
     detectable_from((high - low) / 2.0, log_ratios.len() as f64 - 1.0, [alpha, alpha], power)
 }
 
-/// The same where an interval at level `alpha[0]`, of `degrees` of freedom, reaches so far
-/// to each side of its estimate, in logarithms, and the decision is made at level
-/// `alpha[1]`.
+/// The same, computed from an interval that reaches `reach` to each side of its estimate, in
+/// logarithms. The interval was taken at level `alpha[0]` with this many `degrees` of freedom; the
+/// decision is made at level `alpha[1]`.
 pub fn detectable_from(reach: f64, degrees: f64, alpha: [f64; 2], power: f64) -> f64 {
     let student = StudentsT::new(0.0, 1.0, degrees).expect("a degree of freedom");
     let [taken, decided] = alpha.map(|alpha| student.inverse_cdf(1.0 - alpha / 2.0));

@@ -1,8 +1,8 @@
-//! Many tests at once.
+//! Correction for multiple tests.
 
-/// P-values adjusted so that comparing each with a level bounds the probability of any
-/// false rejection by that level, whatever depends on what (Holm, "A simple sequentially
-/// rejective multiple test procedure", 1979). In the order of the arguments.
+/// Adjusted p-values, in the order of the arguments. Comparing each with a level bounds the
+/// probability of any false rejection by that level, whatever the dependence between the tests
+/// (Holm, "A simple sequentially rejective multiple test procedure", 1979).
 pub fn holm(p: &[f64]) -> Vec<f64> {
     let mut order: Vec<usize> = (0..p.len()).collect();
     order.sort_by(|&a, &b| p[a].total_cmp(&p[b]));

@@ -1,19 +1,19 @@
-//! Two samples that are not paired.
+//! The test for two unpaired samples.
 
 use super::normal_tail;
 
-/// What [`mann_whitney`] found.
+/// Result of [`mann_whitney`].
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct MannWhitney {
-    /// Pairs in which the value of the first sample is the greater; equal ones count half.
+    /// Number of pairs in which the value of the first sample is greater; ties count half.
     pub u: f64,
-    /// Two-sided p-value of "neither sample tends to greater values".
+    /// Two-sided p-value of "neither sample tends to have greater values".
     pub p: f64,
 }
 
-/// The Mann-Whitney U test, by the normal approximation with corrections for continuity
-/// and ties (Lehmann, "Nonparametrics", 1975, section 1.4): good from about eight values
-/// in each sample on. `p` is 1 if all values are equal or a sample is empty.
+/// The Mann-Whitney U test, by the normal approximation with corrections for continuity and ties
+/// (Lehmann, "Nonparametrics", 1975, section 1.4). The approximation is good from about eight
+/// values per sample on. `p` is 1 if all values are equal or a sample is empty.
 pub fn mann_whitney(a: &[f64], b: &[f64]) -> MannWhitney {
     let mut pooled: Vec<(f64, bool)> =
         a.iter().map(|&a| (a, true)).chain(b.iter().map(|&b| (b, false))).collect();
@@ -30,7 +30,7 @@ pub fn mann_whitney(a: &[f64], b: &[f64]) -> MannWhitney {
     let u = rank_sum - m * (m + 1.0) / 2.0;
     let variance = m * n / 12.0 * (all + 1.0 - ties / (all * (all - 1.0)));
     let off = (u - m * n / 2.0).abs() - 0.5;
-    // Not greater than zero: NaN too, for fewer than two values.
+    // With fewer than two values in total the variance is NaN, which this comparison also rejects.
     let p = if variance > 0.0 { 2.0 * normal_tail(off / variance.sqrt()) } else { 1.0 };
     MannWhitney { u, p: p.min(1.0) }
 }

@@ -1,9 +1,9 @@
-//! Statistics on slices of `f64`: pure functions, and whatever is random takes its
-//! [`Rng`](crate::experiment::Rng) as an argument.
+//! Statistics on slices of `f64`. All functions are pure; a function that needs random numbers
+//! takes its [`Rng`](crate::experiment::Rng) as an argument.
 //!
-//! They serve a paired comparison: each replication block gives one log ratio of head
-//! over base, and the blocks are what is independent. Values are finite: who has missing
-//! ones leaves them out, pair by pair.
+//! The functions serve paired comparisons: each replication block contributes one log ratio of head
+//! over base, and blocks are independent of each other. All values must be finite; the caller drops
+//! missing values pair by pair.
 
 pub mod bootstrap;
 mod detectable;
@@ -23,7 +23,7 @@ pub use signed_rank::{hodges_lehmann, signed_rank_blocks_needed, signed_rank_int
 
 use statrs::distribution::{ContinuousCDF, Normal};
 
-/// The value that a standard normal variable does not exceed with probability `p`.
+/// Quantile `p` of the standard normal distribution.
 fn normal_quantile(p: f64) -> f64 {
     Normal::standard().inverse_cdf(p)
 }
@@ -33,7 +33,7 @@ fn normal_tail(z: f64) -> f64 {
     Normal::standard().sf(z)
 }
 
-/// In ascending order.
+/// A copy in ascending order.
 fn sorted(values: &[f64]) -> Vec<f64> {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);

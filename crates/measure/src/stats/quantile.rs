@@ -2,9 +2,9 @@
 
 use super::sorted;
 
-/// The value that a share `q` of the samples does not exceed, between neighbours by
-/// linear interpolation (type 7 of Hyndman and Fan, "Sample quantiles in statistical
-/// packages", 1996). The samples are in ascending order. NaN without samples.
+/// The value that a share `q` of the samples does not exceed, with linear interpolation between
+/// neighbours (type 7 of Hyndman and Fan, "Sample quantiles in statistical packages", 1996). The
+/// samples must be in ascending order. NaN without samples.
 pub fn quantile(sorted: &[f64], q: f64) -> f64 {
     let Some(last) = sorted.len().checked_sub(1) else {
         return f64::NAN;
@@ -14,19 +14,19 @@ pub fn quantile(sorted: &[f64], q: f64) -> f64 {
     between(low, high, at.fract())
 }
 
-/// Infinite neighbours have no difference.
+/// Linear interpolation. Equal neighbours are returned as they are, because the difference of two
+/// infinite values is NaN.
 fn between(low: f64, high: f64, share: f64) -> f64 {
     if low == high || share == 0.0 { low } else { low + (high - low) * share }
 }
 
-/// The median of samples in any order; the mean of the middle two if their number is
-/// even. NaN without samples.
+/// The median of samples in any order: with an even number of samples, the mean of the two in the
+/// middle. NaN without samples.
 pub fn median(values: &[f64]) -> f64 {
     quantile(&sorted(values), 0.5)
 }
 
-/// The same, of samples that need not stay in their order: takes time in proportion to
-/// their number.
+/// Like [`median`], but reorders the samples and takes linear time.
 pub fn median_in_place(values: &mut [f64]) -> f64 {
     if values.is_empty() {
         return f64::NAN;

@@ -2,22 +2,22 @@
 
 use crate::experiment::Rng;
 
-/// Up to here all flips are tried: 2^16 of them.
+/// Up to this many values, all flips are tried: 2^16 of them.
 const EXACT: usize = 16;
-/// Flips tried beyond.
+/// Number of random flips for more values.
 const FLIPS: usize = 9_999;
 
-/// The two-sided p-value of "the mean is `null`": the share of ways to flip the signs of the
-/// values' distances from `null` that give a mean at least as far off as theirs (Fisher,
-/// "The design of experiments", 1935, section 21). If the null hypothesis is true each
-/// sign is as likely as the other; no distribution is assumed. 1 without values.
+/// Two-sided p-value of "the mean is `null`": among all ways to flip the signs of the values'
+/// differences from `null`, the share whose mean is at least as far from 0 as the observed one
+/// (Fisher, "The design of experiments", 1935, section 21). If the null hypothesis is true, each
+/// sign is equally likely; no distribution is assumed. The result is 1 without values.
 ///
-/// All ways are tried with up to 16 values. Beyond, 9,999 random ones and the given one
-/// are counted, so that the p-value is never 0 and the test keeps its level (Phipson and
-/// Smyth, "Permutation p-values should never be zero", 2010).
+/// Up to 16 values, all ways are tried. Beyond that, 9,999 random ways and the observed one are
+/// counted, so the p-value is never 0 and the test keeps its level (Phipson and Smyth, "Permutation
+/// p-values should never be zero", 2010).
 pub fn sign_flip_test(values: &[f64], null: f64, rng: &mut Rng) -> f64 {
     let distances: Vec<f64> = values.iter().map(|value| value - null).collect();
-    // Flips that tie with what was found must count, whatever rounding says.
+    // A flip that ties with the observed mean must count, despite rounding errors.
     let rounding = 1e-12 * distances.iter().map(|distance| distance.abs()).sum::<f64>();
     let found = distances.iter().sum::<f64>().abs() - rounding;
     let as_far = |flip: &mut dyn FnMut(usize) -> bool| {
@@ -47,7 +47,8 @@ mod tests {
         assert_eq!(test(&values, 0.0), 2.0 / 16.0);
         assert_eq!(test(&values, 2.0), 2.0 / 16.0);
         assert_eq!(test(&values, 1.25), 1.0);
-        // In f64 these add up to 6e-17, and flipped to -6e-17: a tie all the same.
+        // In f64 these values add up to 6e-17, and with all signs flipped to -6e-17. That must
+        // count as a tie.
         assert_eq!(test(&[0.1, 0.2, -0.3], 0.0), 1.0);
         assert_eq!(test(&[0.0; 5], 0.0), 1.0);
         assert_eq!(test(&[], 0.0), 1.0);

@@ -1,16 +1,17 @@
-//! Location by signed ranks: the Hodges-Lehmann estimate, and the interval that belongs
-//! to Wilcoxon's signed-rank test.
+//! Estimation of location by signed ranks: the Hodges-Lehmann estimate, and the interval that
+//! corresponds to Wilcoxon's signed-rank test.
 //!
-//! Both look at the Walsh averages, the means of all pairs of values, each value with
-//! itself included. They assume that the values are independent and symmetric about one
-//! centre, as log ratios of two variants in random order are, and nothing of their
-//! tails: a block that was disturbed moves them little.
+//! Both use the Walsh averages, which are the means of all pairs of values, including each value
+//! paired with itself. Both assume that the values are independent and symmetric about one centre,
+//! which log ratios of two variants in random order are. They assume nothing about the tails, so a
+//! disturbed block moves them little.
 //!
-//! Memory grows with the square of the number of values: 1,000 take 4 MB.
+//! Memory use grows with the square of the number of values: 1,000 values take 4 MB.
 
 use super::{median, normal_quantile};
 
-/// Up to here the null distribution is computed, beyond it is taken as normal.
+/// Up to this many values, the null distribution is computed exactly; beyond, it is approximated by
+/// a normal distribution.
 const EXACT: usize = 50;
 
 /// The Hodges-Lehmann estimate of the centre: the median of the Walsh averages (Hodges
@@ -20,14 +21,13 @@ pub fn hodges_lehmann(values: &[f64]) -> f64 {
     median(&walsh_averages(values))
 }
 
-/// The interval of the centre that holds whatever Wilcoxon's signed-rank test would not
-/// reject (Hollander, Wolfe and Chicken, "Nonparametric statistical methods", 3rd
-/// edition 2013, section 3.3), in the unit of the values. It covers the centre with at
-/// least `confidence`, as in 0.95; ties only make it wider than need be.
+/// Interval of the centre: all centres that Wilcoxon's signed-rank test would not reject
+/// (Hollander, Wolfe and Chicken, "Nonparametric statistical methods", 3rd edition 2013, section
+/// 3.3), in the unit of the values. It covers the centre with at least `confidence`, as in 0.95.
+/// Ties only make it wider than necessary.
 ///
-/// The test's null distribution is exact for up to 50 values and normal with continuity
-/// correction beyond. `None` if there are fewer values than
-/// [`signed_rank_blocks_needed`].
+/// The test's null distribution is exact for up to 50 values, and normal with continuity correction
+/// beyond. `None` if there are fewer values than [`signed_rank_blocks_needed`].
 ///
 /// # Panics
 ///
@@ -48,32 +48,33 @@ pub fn signed_rank_interval(values: &[f64], confidence: f64) -> Option<[f64; 2]>
     Some([low, high])
 }
 
-/// The least number of values for which [`signed_rank_interval`] exists: with fewer, even
-/// all of them on one side of the centre is not rare enough. 6 for 0.95, 8 for 0.99, more
-/// than anybody has for 1, which is what the first of many looks may come to.
+/// The minimum number of values for which [`signed_rank_interval`] exists. With fewer values, even
+/// all of them on one side of the centre is not rare enough. The result is 6 for 0.95, 8 for 0.99,
+/// and larger than any real sample for 1. The level of the first of many interim analyses can come
+/// that close to 0.
 ///
 /// # Panics
 ///
 /// If `confidence` is not from 0 to 1.
 pub fn signed_rank_blocks_needed(confidence: f64) -> usize {
     assert!((0.0..=1.0).contains(&confidence), "confidence {confidence} is not in [0, 1]");
-    // All on one given side: one case of 2^n.
+    // All values on one given side is one case of 2^n.
     (2.0 / (1.0 - confidence)).log2().ceil() as usize
 }
 
 fn walsh_averages(values: &[f64]) -> Vec<f64> {
     let pairs = values.iter().enumerate().flat_map(|(i, a)| {
-        // Halves first: two finite values have a finite average.
+        // Halving before adding avoids overflow, so two finite values have a finite average.
         values[i..].iter().map(move |b| a / 2.0 + b / 2.0)
     });
     pairs.collect()
 }
 
-/// Which of the ordered Walsh averages, counted from 1, is the lower bound: the greatest k
-/// such that T, the sum of the ranks of the positive values, is below k with a probability
-/// of at most `beyond`.
+/// Rank, counted from 1, of the Walsh average that is the lower bound. It is the greatest k such
+/// that T, the sum of the ranks of the positive values, is below k with a probability of at most
+/// `beyond`.
 fn rank_exact(n: usize, beyond: f64) -> usize {
-    // Rank r is in the sum or not, with equal chances.
+    // Each rank is in the sum or not, with equal probability.
     let mut density = vec![0.0; n * (n + 1) / 2 + 1];
     density[0] = 1.0;
     for rank in 1..=n {
@@ -94,7 +95,7 @@ fn rank_normal(n: usize, beyond: f64) -> usize {
     let n = n as f64;
     let mean = n * (n + 1.0) / 4.0;
     let deviation = (n * (n + 1.0) * (2.0 * n + 1.0) / 24.0).sqrt();
-    // P(T < k) is about that of a normal variable below k - 1/2.
+    // P(T < k) is approximately the probability that a normal variable is below k - 1/2.
     (mean + 0.5 + normal_quantile(beyond) * deviation).floor() as usize
 }
 
@@ -115,7 +116,7 @@ mod tests {
         for (confidence, needed) in [(0.5, 2), (0.9, 5), (0.95, 6), (0.99, 8)] {
             assert_eq!(signed_rank_blocks_needed(confidence), needed);
             assert_eq!(signed_rank_interval(&values[..needed - 1], confidence), None);
-            // With just enough it is everything.
+            // With just enough values, the interval is the range of the values.
             let mut just = values[..needed].to_vec();
             let found = signed_rank_interval(&just, confidence);
             just.sort_by(f64::total_cmp);

@@ -1,33 +1,35 @@
-//! Looking at the data more than once: how much of the error each look may spend (Lan and
-//! DeMets, "Discrete sequential boundaries for clinical trials", 1983).
+//! Error spending for repeated analyses of growing data: how much of the permitted error each
+//! interim analysis may use (Lan and DeMets, "Discrete sequential boundaries for clinical trials",
+//! 1983).
 //!
-//! Without a difference, the test statistic of growing data is a Brownian motion that is
-//! looked at now and then. The bounds that it crosses with just the probability that is
-//! to be spent come from integrating its density from look to look (Armitage, McPherson
-//! and Rowe, "Repeated significance tests on accumulating data", 1969).
+//! Under the null hypothesis, the test statistic of growing data is a Brownian motion that is
+//! observed at a few times. The bound of each analysis is the one that the motion first crosses
+//! there with exactly the probability to be spent. The bounds come from integrating the density of
+//! the motion from analysis to analysis (Armitage, McPherson and Rowe, "Repeated significance tests
+//! on accumulating data", 1969).
 
 use std::f64::consts::{E, TAU};
 
 use super::normal_tail;
 
-/// How much of the two-sided error `alpha` is spent when the share `fraction` of the planned
-/// data is there; half of it is each side's. Nearly evenly: like Pocock's bounds.
+/// How much of the two-sided error `alpha` is spent once the share `fraction` of the planned data
+/// is available; half of it belongs to each side. The spending is nearly even, as with Pocock's
+/// bounds.
 pub fn spent(alpha: f64, fraction: f64) -> f64 {
     alpha * (1.0 + (E - 1.0) * fraction).ln()
 }
 
-/// For looks at the given shares of the planned data, the two-sided level at which to test
-/// at each, such that all of them together reject a true null hypothesis with probability
-/// `alpha`, if the last share is 1. A look's level depends on the looks up to it only: if
-/// the data come in other portions than was planned, ask again with what was there.
+/// Two-sided levels for analyses at the given shares of the planned data. With these levels, all
+/// analyses together reject a true null hypothesis with probability `alpha`, provided that the last
+/// share is 1. The level of an analysis depends only on the analyses up to it. If the data arrive
+/// in other portions than planned, the caller can call this function again with the actual shares.
 ///
-/// The levels are off by less than 1e-7. The time that this takes grows with one over the
-/// least distance of two looks: 50 equal ones take about a tenth of a second.
+/// The levels are accurate to 1e-7. The running time grows with the inverse of the smallest
+/// distance between two analyses: 50 equally spaced ones take about a tenth of a second.
 ///
 /// # Panics
 ///
-/// If the shares do not ascend within 0 (exclusive) to 1, or `alpha` is not between 0 and
-/// 1.
+/// If the shares do not ascend within 0 (exclusive) to 1, or `alpha` is not between 0 and 1.
 pub fn nominal_levels(alpha: f64, fractions: &[f64]) -> Vec<f64> {
     assert!(alpha > 0.0 && alpha < 1.0, "alpha {alpha} is not in (0, 1)");
     let before = std::iter::once(&0.0).chain(fractions);
@@ -46,15 +48,16 @@ pub fn nominal_levels(alpha: f64, fractions: &[f64]) -> Vec<f64> {
         let z = falling_root(|z| alive.crosses(z * now.sqrt(), step) - share / 2.0);
         levels.push(2.0 * normal_tail(z));
         if let Some(next) = steps.get(look + 1) {
-            // Nobody is further out than 8 standard deviations.
+            // No path is farther out than 8 standard deviations.
             alive = alive.stepped(z.min(8.0) * now.sqrt(), step, step.min(*next).sqrt());
         }
     }
     levels
 }
 
-/// Where the paths are that have crossed no bound yet. They are as many on either side of
-/// zero: each place, from zero up, with half of what is there and at its mirror image.
+/// Distribution of the paths that have not crossed any bound yet. It is symmetric about zero. Each
+/// entry is a place from zero upwards and half of the probability mass at this place and its mirror
+/// image.
 struct Alive(Vec<(f64, f64)>);
 
 impl Alive {
@@ -62,16 +65,16 @@ impl Alive {
         Self(vec![(0.0, 0.5)])
     }
 
-    /// The probability that a path is above `bound` after a step of this variance.
+    /// The probability that a path is above `bound` after a step with this variance.
     fn crosses(&self, bound: f64, step: f64) -> f64 {
         let deviation = step.sqrt();
         let tail = |distance: f64| normal_tail(distance / deviation);
         self.0.iter().map(|(at, mass)| mass * (tail(bound - at) + tail(bound + at))).sum()
     }
 
-    /// After a step of this variance, without the paths beyond `bound`. The density at
-    /// each place of a grid, times its weight in Simpson's rule; the grid resolves what
-    /// varies over a distance of `detail`.
+    /// The distribution after a step with this variance, without the paths beyond `bound`. It is
+    /// the density at each point of a grid, times the point's weight in Simpson's rule. The grid is
+    /// fine enough for features of width `detail`.
     fn stepped(&self, bound: f64, step: f64, detail: f64) -> Self {
         let panels = (bound / detail * 8.0).ceil().max(8.0) as usize;
         let width = bound / (2 * panels) as f64;
@@ -95,9 +98,9 @@ impl Alive {
     }
 }
 
-/// Where a falling function of z is zero, by bisection.
+/// The zero of a decreasing function of z, by bisection.
 fn falling_root(f: impl Fn(f64) -> f64) -> f64 {
-    // Beyond 38 standard deviations there is less than the least number.
+    // The normal tail beyond 38 standard deviations is smaller than the smallest positive `f64`.
     let (mut low, mut high) = (0.0, 38.0);
     for _ in 0..50 {
         let middle = (low + high) / 2.0;
@@ -126,9 +129,9 @@ mod tests {
 
     #[test]
     fn the_bounds_are_the_published_ones() {
-        // Five equal looks, as ldbounds prints them (Casper and Perez, after ld98). That
-        // program's integration is good to about 1e-4. tests/stats_reference.rs holds us to
-        // closer values.
+        // Five equally spaced analyses, as ldbounds prints them (Casper and Perez, after ld98). The
+        // integration of that program is accurate to about 1e-4. tests/stats_reference.rs tests
+        // against more accurate values.
         let five = [0.2, 0.4, 0.6, 0.8, 1.0];
         let expected = [2.4380, 2.4268, 2.4101, 2.3966, 2.3859];
         assert_near(&bounds(0.05, &five), &expected, 1.5e-4);

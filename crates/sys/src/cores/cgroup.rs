@@ -1,15 +1,15 @@
 //! Limits of control groups, versions 1 and 2, found through `/proc`.
 //!
-//! `/proc/self/cgroup` says which group the process is in, `/proc/self/mountinfo`
-//! where the trees of groups are to be seen. A limit of any ancestor holds for the
-//! process too, so the way from its group up to the mount is walked; ancestors
-//! above the mount cannot be seen. Whatever cannot be read or understood counts as
-//! no limit: a wrong guess must not keep a program from starting.
+//! `/proc/self/cgroup` says which group the process is in. `/proc/self/mountinfo` says where the
+//! trees of groups are mounted. A limit of any ancestor applies to the process too, so this module
+//! visits every directory from the process's group up to the mount. Ancestors above the mount are
+//! not visible. Whatever cannot be read or parsed counts as no limit: a wrong guess must not keep a
+//! program from starting.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Version 1 says "no limit" with the largest number of whole pages.
+/// Limits from here on mean "no limit": version 1 says that with the largest number of whole pages.
 const NO_LIMIT: u64 = 1 << 62;
 
 /// The groups that this process is in.
@@ -32,9 +32,9 @@ struct Membership {
 #[derive(Debug, PartialEq)]
 struct Mount {
     version: Version,
-    /// The controllers are among these; only of use in version 1.
+    /// Mount options. In version 1 they include the controllers; in version 2 they are not used.
     options: Vec<String>,
-    /// The group that the mount shows at its top.
+    /// The group at the top of the mount.
     top: PathBuf,
     point: PathBuf,
 }
@@ -46,9 +46,9 @@ enum Version {
 }
 
 impl Groups {
-    /// Reads what is under `root`: `/`, or a tree that a test has made.
+    /// Reads the files under `root`: `/`, or a tree that a test has created.
     pub(super) fn read(root: &Path) -> Self {
-        // A path in them need not be UTF-8.
+        // A path in these files need not be UTF-8.
         let text = |path| match fs::read(root.join(path)) {
             Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
             Err(_) => String::new(),
@@ -92,8 +92,7 @@ impl Groups {
             .collect()
     }
 
-    /// How many processes the kernel has ended for want of memory in the innermost group that counts
-    /// them.
+    /// How many processes the OOM killer has killed in the innermost group that counts them.
     pub(super) fn memory_kills(&self) -> Option<u64> {
         [(Version::V2, "memory.events"), (Version::V1, "memory.oom_control")]
             .into_iter()
@@ -103,7 +102,7 @@ impl Groups {
             .find_map(|file| oom_kills(&file))
     }
 
-    /// The tightest limit of processes and threads.
+    /// The tightest limit on the number of processes and threads.
     pub(super) fn task_limit(&self) -> Option<u64> {
         self.least("pids", "pids.max", "pids.max")
     }
@@ -119,8 +118,7 @@ impl Groups {
             .min()
     }
 
-    /// The directories of this process's group and its ancestors, as far as they
-    /// are to be seen.
+    /// The directories of this process's group and of its ancestors, as far as they are visible.
     fn levels(&self, version: Version, controller: &str) -> Vec<PathBuf> {
         let Some(membership) = self.memberships.iter().find(|membership| match version {
             Version::V1 => membership.controllers.iter().any(|name| name == controller),
@@ -142,20 +140,20 @@ impl Groups {
                 _ => foreign.push(point),
             }
         }
-        // In some containers the names of the group and of the mount were given in
-        // different namespaces. What is mounted there is then the container's group.
+        // In some containers the name of the group and that of the mount come from different
+        // namespaces. What is mounted is then the container's own group.
         if levels.is_empty() { foreign } else { levels }
     }
 }
 
-/// A group with a limit of memory.
+/// A group with a memory limit.
 #[derive(Debug)]
 pub(super) struct MemoryLevel {
     version: Version,
     group: PathBuf,
 }
 
-/// What a file of counters says of processes that the kernel has ended for want of memory.
+/// Reads from a file of counters how many processes the OOM killer has killed.
 pub(super) fn oom_kills(file: &Path) -> Option<u64> {
     let text = fs::read_to_string(file).ok()?;
     text.lines().find_map(|line| line.strip_prefix("oom_kill ")?.trim().parse().ok())
@@ -174,9 +172,9 @@ impl MemoryLevel {
         self.number("memory.limit_in_bytes", "memory.max").filter(|&limit| limit < NO_LIMIT)
     }
 
-    /// How much more memory the group may use, in bytes. Files that the kernel keeps in memory count as
-    /// not used, as it takes that from them when it is wanted; not those that processes have
-    /// mapped, which are programs that run.
+    /// How much more memory the group may use, in bytes. Files that the kernel caches in memory
+    /// count as unused, because the kernel takes their memory back when it is needed. Files that
+    /// processes have mapped count as used: they are running programs.
     pub(super) fn left(&self) -> Option<u64> {
         let used = self.number("memory.usage_in_bytes", "memory.current")?;
         let [inactive, active, mapped] = match self.version {
@@ -189,25 +187,25 @@ impl MemoryLevel {
                 |line: &str| line.strip_prefix(name)?.strip_prefix(' ')?.trim().parse().ok();
             stat.lines().find_map(value).unwrap_or(0)
         };
-        // Mapped ones are among both.
+        // Mapped files are among both the inactive and the active ones.
         let spare = value(inactive) + value(active).saturating_sub(value(mapped));
         Some(self.limit()?.saturating_sub(used.saturating_sub(spare)))
     }
 }
 
-/// Whether a group lies outside of the namespace: `/../other`.
+/// Whether a group lies outside the namespace: `/../other`.
 fn has_parent(group: &Path) -> bool {
     group.components().any(|part| part == std::path::Component::ParentDir)
 }
 
 fn quota_in_cores(quota: &str, period: &str) -> Option<f64> {
-    // "max" and -1 are no quota and no such number.
+    // "max" and -1 mean no quota. Neither parses as an unsigned number.
     let quota: u64 = quota.trim().parse().ok()?;
     let period: u64 = period.trim().parse().ok()?;
     (quota > 0 && period > 0).then(|| quota as f64 / period as f64)
 }
 
-/// `4:cpu,cpuacct:/docker/1a2b` or `0::/user.slice`.
+/// Parses `4:cpu,cpuacct:/docker/1a2b` or `0::/user.slice`.
 fn membership(line: &str) -> Option<Membership> {
     let mut parts = line.splitn(3, ':');
     let (number, controllers, group) = (parts.next()?, parts.next()?, parts.next()?);
@@ -224,7 +222,7 @@ fn membership(line: &str) -> Option<Membership> {
     })
 }
 
-/// `31 23 0:28 /top /point rw,nosuid shared:4 - cgroup cgroup rw,cpu,cpuacct`.
+/// Parses `31 23 0:28 /top /point rw,nosuid shared:4 - cgroup cgroup rw,cpu,cpuacct`.
 fn mount(line: &str) -> Option<Mount> {
     let (front, back) = line.split_once(" - ")?;
     let mut back = back.split(' ');

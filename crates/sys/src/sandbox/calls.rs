@@ -1,4 +1,4 @@
-//! The system calls of a worker in its sandbox.
+//! The system calls that a worker may make in its sandbox.
 
 use std::collections::BTreeMap;
 
@@ -10,10 +10,10 @@ use seccompiler::{
     SeccompCondition, SeccompRule,
 };
 
-/// Allowed whatever their arguments are. The kernel remembers that, so they cost next
-/// to nothing.
+/// Calls that are allowed with any arguments. The kernel remembers that decision, so these calls
+/// cost next to nothing.
 const FREE: &[c_long] = &[
-    // Memory, and memory files: a large output may be one.
+    // Memory, and memory files: a large output may be one of these.
     libc::SYS_brk,
     libc::SYS_madvise,
     libc::SYS_memfd_create,
@@ -21,7 +21,7 @@ const FREE: &[c_long] = &[
     libc::SYS_mprotect,
     libc::SYS_mremap,
     libc::SYS_munmap,
-    // Descriptors that are open. None of these makes one from a name.
+    // Open descriptors. None of these calls makes a descriptor from a name.
     libc::SYS_close,
     libc::SYS_dup,
     libc::SYS_fstat,
@@ -33,7 +33,7 @@ const FREE: &[c_long] = &[
     libc::SYS_readv,
     libc::SYS_write,
     libc::SYS_writev,
-    // ipc-channel: sockets have the peers that they were made with.
+    // ipc-channel. Each socket keeps the peer that it was created with.
     libc::SYS_getsockopt,
     libc::SYS_recvfrom,
     libc::SYS_recvmsg,
@@ -49,7 +49,7 @@ const FREE: &[c_long] = &[
     libc::SYS_restart_syscall,
     libc::SYS_sched_yield,
     libc::SYS_setitimer,
-    // Itself. Programs reckon with no error where none is documented.
+    // The process itself. Programs do not expect an error where none is documented.
     libc::SYS_exit,
     libc::SYS_exit_group,
     libc::SYS_getcpu,
@@ -68,32 +68,32 @@ const FREE: &[c_long] = &[
     libc::SYS_sigaltstack,
 ];
 
-/// What one argument has to be: its place, its width, how it is compared, with what.
+/// What one argument has to be: its index, its width, how to compare it, and with what value.
 type Condition = (u8, SeccompCmpArgLen, SeccompCmpOp, u64);
 
-/// Allowed with such arguments; several entries for a call are alternatives.
+/// Calls that are allowed only with such arguments. Several entries for one call are alternatives.
 fn bound() -> Vec<(c_long, Vec<Condition>)> {
     let own = u64::from(std::process::id());
     let command = |command: libc::c_int| vec![(1, Dword, Eq, command as u64)];
     vec![
-        // Its own process only: that is how it aborts.
+        // Only to its own process: the process aborts that way.
         (libc::SYS_kill, vec![(0, Dword, Eq, own)]),
         (libc::SYS_tgkill, vec![(0, Dword, Eq, own)]),
-        // Its own thread only: it leaves the core of who gives it orders.
+        // Only for its own thread: it leaves the core of the thread that sends it requests.
         (libc::SYS_sched_getaffinity, vec![(0, Dword, Eq, 0)]),
         (libc::SYS_sched_setaffinity, vec![(0, Dword, Eq, 0)]),
-        // Not F_SETOWN, which sends signals.
+        // Not F_SETOWN, which makes the kernel send signals.
         (libc::SYS_fcntl, command(libc::F_GETFD)),
         (libc::SYS_fcntl, command(libc::F_SETFD)),
         (libc::SYS_fcntl, command(libc::F_GETFL)),
         (libc::SYS_fcntl, command(libc::F_SETFL)),
         (libc::SYS_fcntl, command(libc::F_DUPFD_CLOEXEC)),
-        // `fstat` of C libraries from 2.33 to 2.38. A name can be given with it too,
-        // so metadata of a file can be seen; its content cannot.
+        // The C library's `fstat` uses this from version 2.33 to 2.38. The call also accepts a
+        // name, so the process can see a file's metadata, but not its content.
         (libc::SYS_newfstatat, vec![(3, Dword, Eq, libc::AT_EMPTY_PATH as u64)]),
-        // Not to an address: a datagram socket could reach any other.
+        // Only without an address: with one, a datagram socket could reach any other socket.
         (libc::SYS_sendto, vec![(4, Qword, Eq, 0)]),
-        // ipc-channel's way for a long message.
+        // ipc-channel sends a long message this way.
         (
             libc::SYS_socketpair,
             vec![
@@ -104,7 +104,7 @@ fn bound() -> Vec<(c_long, Vec<Condition>)> {
     ]
 }
 
-/// The rules of the filter.
+/// The rules of the filter: each allowed call, with the conditions on its arguments.
 pub(super) fn allowed() -> Result<BTreeMap<i64, Vec<SeccompRule>>, BackendError> {
     let mut rules: BTreeMap<i64, Vec<SeccompRule>> =
         FREE.iter().map(|&call| (call, Vec::new())).collect();

@@ -1,4 +1,4 @@
-//! Each restriction is put on a thread of its own, which the others do not notice.
+//! Each test puts its restriction on a thread of its own, so that it does not affect other threads.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -11,13 +11,13 @@ use libc::c_long;
 
 use super::*;
 
-/// The error number of a raw call; zero if it succeeds.
+/// The error number of a raw call; 0 if the call succeeded.
 fn errno(result: c_long) -> i32 {
     if result == -1 { io::Error::last_os_error().raw_os_error().unwrap() } else { 0 }
 }
 
-/// What a process in the sandbox may not do, tried on `other`, a process of ours.
-/// Returns error numbers.
+/// Tries on `other`, a process of this test, what a process in the sandbox may not do. Returns the
+/// error numbers.
 fn tries(other: i32) -> Vec<(&'static str, i32)> {
     let null = ptr::null_mut::<libc::c_void>();
     let mut byte = 0_u8;
@@ -80,7 +80,7 @@ impl Drop for Other {
     }
 }
 
-/// Whether this machine cannot show it.
+/// Whether this machine lacks a part. The test is skipped then.
 fn lacks(part: Part) -> bool {
     let lacks = missing().contains(&part);
     if lacks {
@@ -104,7 +104,7 @@ fn what_the_filter_does_not_allow_is_refused_and_does_not_kill() {
     for (what, errno) in inside.join().unwrap() {
         assert_eq!(errno, libc::EPERM, "{what}");
     }
-    // None of them is forbidden by something else, or they would show nothing.
+    // Nothing forbids these outside the sandbox; otherwise the check above would show nothing.
     let outside = Other::start();
     for (what, errno) in tries(outside.pid()) {
         assert!(![libc::EPERM, libc::EACCES].contains(&errno), "{what}: {errno}");

@@ -1,4 +1,5 @@
-//! How a pool ends: jobs are refused, given up, or finished, and workers go.
+//! How a pool ends: it refuses new jobs, cancels or finishes accepted jobs, and lets the workers
+//! leave.
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
@@ -11,12 +12,12 @@ use super::{Dispatcher, WorkerSlot};
 use crate::PoolError;
 use crate::executor::{Stop, WorkerReport};
 
-/// Regions that surely fit one order.
+/// As many region numbers as always fit into one request.
 const MOST_TO_FORGET: usize = 50;
 
 impl Dispatcher {
-    /// No further jobs; those that wait in the queue, or for an input, are cancelled. Returns false
-    /// if that has happened before.
+    /// Refuses further jobs and cancels the jobs that wait in the queue or for an input. Returns
+    /// false if the pool was already stopped in this way or a stricter one.
     pub(in super::super) fn stop(&self, how: Stop) -> bool {
         self.refuse(how, &JobError::Cancelled)
     }
@@ -33,7 +34,7 @@ impl Dispatcher {
         self.release(state);
         let count = queue.len();
         for task in queue {
-            // One that cannot be taken was cancelled, and has been reported.
+            // A job that cannot be taken was cancelled and is already reported.
             if task.job_state.take() {
                 task.finish_unrun(error.clone());
             }
@@ -45,27 +46,28 @@ impl Dispatcher {
         news
     }
 
-    /// The pool cannot go on: nothing that waits or runs will be finished.
+    /// Gives up the pool because it cannot go on: no waiting or running job will be finished.
     pub(in super::super) fn give_up(&self, reason: &PoolError) {
         let error = JobError::PoolGaveUp { reason: reason.to_string() };
         self.lock().gave_up = Some(error.clone());
         self.refuse(Stop::Kill, &error);
     }
 
-    /// A thread has panicked, and may have taken jobs with it: the count of those that are
-    /// unfinished is not waited for. After everything else that ends them.
+    /// A thread of the pool has panicked. It may have owned jobs, so [`Dispatcher::close`] no
+    /// longer waits for the count of unfinished jobs. Call this after everything else that ends
+    /// jobs.
     pub(in super::super) fn on_thread_panic(&self) {
         self.has_panicked.store(true, Ordering::SeqCst);
-        // Under the lock, so that who is about to sleep does not miss it.
+        // Under the lock, so that a thread that is about to sleep does not miss the notification.
         drop(self.lock());
         self.idle.notify_all();
     }
 
-    /// Waits until every accepted job has been reported, then lets the workers go.
+    /// Waits until every accepted job is reported, then tells the workers to leave.
     pub(in super::super) fn close(&self) {
         let mut state = self.lock();
         self.awaited.store(true, Ordering::SeqCst);
-        // Nobody else may be there to collect.
+        // Perhaps no caller is left to collect, so the completion thread must.
         state.is_unpolled = true;
         self.update_wake_policy(&mut state);
         self.collect(&mut state);
@@ -85,14 +87,14 @@ impl Dispatcher {
         self.doorbells.wake_completion_thread();
     }
 
-    /// Whether a worker that leaves does so because it was told to.
+    /// Whether a worker that exits does so because it was told to.
     pub(in super::super) fn is_leaving(&self, slot: usize) -> bool {
         let state = self.lock();
         let slot = &state.slots[slot];
         state.closing || slot.leaving || (self.is_served(slot) && slot.assigned.is_empty())
     }
 
-    /// Gives memory for inputs that is not in use back to the operating system.
+    /// Gives unused input memory back to the operating system; returns how many bytes that were.
     pub(super) fn trim(&self) -> usize {
         let mut arenas = vec![Arc::clone(&self.arena)];
         if self.has_own_inputs {
@@ -100,7 +102,7 @@ impl Dispatcher {
             let wires = state.slots.iter().filter_map(|slot| slot.wire.as_ref());
             arenas.extend(wires.map(|wire| Arc::clone(&wire.inputs)));
         }
-        // Without the lock: to unmap memory takes a while.
+        // Without the lock, because unmapping takes a while.
         let bytes = arenas.iter().map(|arena| arena.trim()).sum();
         let mut state = self.lock();
         let slots = state.slots.iter_mut().filter(|slot| slot.ready && !slot.leaving);
@@ -112,7 +114,7 @@ impl Dispatcher {
             }
             let mut buffer = [0; MAX_MESSAGE];
             let order = Order::Forget { regions: regions.clone() };
-            // If there is no room for it, the worker is told the next time.
+            // If the ring has no space for the request, the worker is told the next time.
             if let Ok(Some(len)) = wire::encode_order(&order, &mut buffer)
                 && wire.pass.order(&buffer[..len])
             {

@@ -1,22 +1,22 @@
-//! Deaths of workers in a row, and what follows from them. README.md has the rule.
+//! Counts worker deaths in a row, and the back-off after them. The rules are in `../README.md`.
 
 use std::time::Duration;
 
-/// Deaths without progress, one for each generation of workers.
+/// Deaths without progress. Each generation of workers counts once.
 ///
-/// Workers that were started before the last death that counted are its contemporaries:
-/// what kills one often kills all, so their deaths are the same one. Only that of a worker
-/// that was started since says that starting workers does not help.
+/// A death counts only if its worker started after the last death that counted. What kills one
+/// worker often kills all workers that live at that time, so their deaths are one event. Only the
+/// death of a worker that started later shows that starting workers does not help.
 #[derive(Debug, Default)]
 pub(super) struct CrashLoopCounter {
     length: u32,
-    /// The youngest worker at the last death that counted.
+    /// The newest worker at the last death that counted.
     youngest: u64,
 }
 
 impl CrashLoopCounter {
-    /// A worker has died. Workers are numbered in the order in which they are started;
-    /// `youngest` was started last. Whether it counts.
+    /// Records a death; returns whether it counts. Workers are numbered in the order in which they
+    /// start, and `youngest` is the newest one.
     pub(super) fn death(&mut self, worker: u64, youngest: u64) -> bool {
         let counts = worker > self.youngest;
         if counts {
@@ -26,7 +26,7 @@ impl CrashLoopCounter {
         counts
     }
 
-    /// Something got done.
+    /// Ends the row of deaths.
     pub(super) fn end(&mut self) {
         self.length = 0;
     }
@@ -36,12 +36,12 @@ impl CrashLoopCounter {
     }
 }
 
-/// First pause before a worker is replaced that died without progress; doubles
-/// from death to death.
+/// First back-off before a worker that died without progress is replaced. It doubles with each
+/// further death.
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
-/// How long to wait with the next worker after so many deaths in a row.
+/// Back-off before the next start, after `deaths` in a row.
 pub(in super::super) fn pause(deaths: u32) -> Duration {
     match deaths {
         0 | 1 => Duration::ZERO,
@@ -61,7 +61,7 @@ mod tests {
                 let living = youngest - workers + 1..=youngest;
                 for worker in living {
                     streak.death(worker, youngest);
-                    // Replaced at once, while its contemporaries still die.
+                    // Replaced at once, while workers of the same age are still dying.
                     youngest += 1;
                 }
                 assert_eq!(streak.length(), generation, "of {workers} workers");

@@ -1,4 +1,4 @@
-//! From the queue to a worker.
+//! Dispatching: how jobs get from the queue to a worker.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -14,19 +14,20 @@ use crate::job_state::Task;
 use crate::load;
 use crate::log::{is_chatty, tell_assigned};
 
-/// Bytes of a batch's description that surely fit an order.
+/// An encoded batch of up to this many bytes always fits into a request.
 const ROOM_FOR_RUNS: usize = 300;
 
 impl Dispatcher {
-    /// Whether a slot's worker gets no more jobs: it has had its share, or it has grown
-    /// too large.
+    /// Whether the slot's worker gets no more jobs, because it has had its share or has grown too
+    /// large.
     pub(super) fn is_served(&self, slot: &WorkerSlot) -> bool {
         slot.outgrown || slot.share.is_some_and(|share| slot.given >= share)
     }
 
-    /// The slot for the next job: the one that has least. A first job goes at once;
-    /// one in advance only while so many wait that holding this one back from the
-    /// others delays nothing. Not `reserved`. Of the first `width` slots only.
+    /// Picks the slot for the next job: the one with the fewest jobs among the first `width` slots
+    /// that accept a job, without `reserved`. A slot without a job gets one at once. A slot that
+    /// has a job gets another in advance only while so many jobs wait that the other workers lose
+    /// nothing by it.
     fn pick_worker(&self, state: &State, reserved: Option<usize>, width: usize) -> Option<usize> {
         let ready = || state.slots.iter().enumerate().filter(|(_, slot)| slot.ready);
         let (index, slot) = ready()
@@ -43,10 +44,11 @@ impl Dispatcher {
         !slot.leaving && !self.is_served(slot) && !slot.is_on_probation()
     }
 
-    /// Gives jobs whose worker has died to others: each to a worker that has nothing else
-    /// and gets nothing else meanwhile, so that no job is held up by its death, and to few
-    /// workers at a time, so that jobs that kill do not take all of them down. Returns the
-    /// slot that is to have no more jobs until it is free for the next one.
+    /// Gives quarantined jobs to workers. Each job goes to a worker that has no other job and gets
+    /// none meanwhile, so the death of that worker delays no other job. Only a few workers run
+    /// quarantined jobs at a time, so that jobs that kill their worker do not take all workers
+    /// down. Returns the slot that must get no more jobs until it is free for the next quarantined
+    /// job.
     #[cold]
     fn try_quarantined(&self, state: &mut State) -> Option<usize> {
         let most = (state.slots.len() / 4).max(1);
@@ -66,7 +68,7 @@ impl Dispatcher {
             if task.job_state.take() {
                 self.assign(state, slot, task, clock::now());
             } else {
-                // Cancelled while it waited, and reported.
+                // Cancelled while it waited, and already reported.
                 state.dropped += 1;
             }
         }
@@ -77,7 +79,7 @@ impl Dispatcher {
         self.dispatch_at(state, None);
     }
 
-    /// As [`Dispatcher::dispatch`], for who has just looked at the clock.
+    /// Like [`Dispatcher::dispatch`], for a caller that has just read the clock.
     pub(super) fn dispatch_at(&self, state: &mut State, mut now: Option<Nanos>) {
         if state.closing {
             return;
@@ -96,7 +98,7 @@ impl Dispatcher {
                 let now = now.take().unwrap_or_else(clock::now);
                 self.assign(state, slot, task, now);
             } else {
-                // Cancelled in the queue, and reported.
+                // Cancelled in the queue, and already reported.
                 state.dropped += 1;
             }
         }
@@ -104,8 +106,8 @@ impl Dispatcher {
         self.make_room(state);
     }
 
-    /// Gives jobs to all workers that can take one, those too that were not to be woken for
-    /// so little: for who is about to sleep, and would not be there to do it later.
+    /// Gives jobs to all workers that can take one, even to those that the wake throttle leaves
+    /// asleep. For a thread that is about to sleep and so could not do it later.
     pub(super) fn dispatch_all(&self, state: &mut State) {
         if state.hold.holds {
             state.hold.forget();
@@ -113,7 +115,7 @@ impl Dispatcher {
         }
     }
 
-    /// Tells those who wait for room in the queue.
+    /// Wakes the callers that wait for space in the queue, if there is any or the pool was stopped.
     pub(super) fn make_room(&self, state: &State) {
         if state.waiting_for_room > 0
             && (state.queue.len() < self.limits.queue || state.stopped.is_some())
@@ -130,7 +132,7 @@ impl Dispatcher {
         if let Some(timeout) = task.timeout
             && let Some(supervisor) = self.supervisor.get()
         {
-            supervisor.mind(timeout);
+            supervisor.watch_deadline(timeout);
         }
         if is_chatty() {
             tell_assigned(task.job_state.id, index);
@@ -144,7 +146,8 @@ impl Dispatcher {
         let place = slot.assigned.len() - 1;
         if is_batch {
             if !self.order_batch(index, slot, place) {
-                // No room in the arena, or a worker without rings: one by one.
+                // There is no space in the arena or the ring, or the worker has no rings: its jobs
+                // go one by one.
                 slot.given -= count;
                 let whole = slot.assigned.pop_back();
                 self.take_apart(state, whole.map(|assigned| assigned.task));
@@ -155,17 +158,18 @@ impl Dispatcher {
         }
     }
 
-    /// Puts the jobs of a batch at the head of the queue, as if nobody had had them.
+    /// Puts the jobs of a batch at the head of the queue, as if no worker had been given them.
     #[cold]
     fn take_apart(&self, state: &mut State, whole: Option<Box<Task>>) {
         let Some(mut whole) = whole else { return };
         let Some(batch) = whole.batch.take() else { return };
         self.put_back(state, *batch, whole.job_state.id, &whole);
-        // The batch itself is no job any more.
+        // The batch itself no longer counts as a job.
         state.dropped += 1;
     }
 
-    /// The same with the jobs of one that a worker has not run, which begin with `first`.
+    /// Puts jobs of a batch that were not run at the head of the queue. Their numbers begin with
+    /// `first`.
     #[cold]
     pub(super) fn put_back(&self, state: &mut State, batch: JobBatch, first: JobId, whole: &Task) {
         self.unfinished.fetch_add(batch.count, std::sync::atomic::Ordering::SeqCst);
@@ -177,7 +181,7 @@ impl Dispatcher {
         }
     }
 
-    /// Sends an assigned batch through the ring.
+    /// Sends an assigned batch through the ring; returns whether it was sent.
     #[inline(never)]
     fn order_batch(&self, index: usize, slot: &mut WorkerSlot, place: usize) -> bool {
         let WorkerSlot { wire, assigned, staging, .. } = slot;
@@ -226,9 +230,9 @@ impl Dispatcher {
         assigned.sent
     }
 
-    /// Has the regions sent to a worker that it does not know and an order names; it
-    /// waits for them. By its staging thread: one that does not read its control channel blocks whoever sends
-    /// to it, and the lock is held here.
+    /// Has the regions sent that a request names and the worker does not know yet; the worker waits
+    /// for them. The staging thread sends them: a worker that does not read its control channel
+    /// blocks the sending thread, and the thread that runs here holds the lock.
     fn announce(
         &self,
         index: usize,
@@ -247,8 +251,8 @@ impl Dispatcher {
         }
     }
 
-    /// Sends an assigned job through the ring, if all its inputs are where an order
-    /// can name them.
+    /// Sends an assigned job through the ring, if a request can name all its inputs. Returns
+    /// whether it was sent.
     pub(super) fn order(&self, index: usize, slot: &mut WorkerSlot, place: usize) -> bool {
         let WorkerSlot { wire, assigned, staging, .. } = slot;
         let (Some(wire), Some(assigned)) = (wire, assigned.get_mut(place)) else {
@@ -293,9 +297,9 @@ impl Dispatcher {
         assigned.sent
     }
 
-    /// Puts the payloads of a task into the arena, by the thread that has them, if a
-    /// worker is free for it: the copy is then all that it waits for. Not if it has
-    /// to queue, because a queue of payloads would fill the arena.
+    /// Copies the payloads of a task into the arena on the submitting thread, if a worker is free
+    /// for the task: that worker then waits for nothing but the copy. Payloads of a task that has
+    /// to queue are not copied, because a queue of payloads would fill the arena.
     pub(super) fn place_ahead(&self, task: &mut Task) {
         let is_placed = |source: &Source| match source {
             Source::Bytes(bytes) => load::is_placed(bytes, &self.arena),
@@ -314,7 +318,7 @@ impl Dispatcher {
         }
     }
 
-    /// Where the inputs of the next job will lie, if a worker is free for it.
+    /// The arena for the inputs of the next job, if a worker is free for it.
     fn arena_of_free_worker(&self) -> Option<Arc<Arena>> {
         let state = self.lock();
         if !state.queue.is_empty() {
@@ -323,8 +327,8 @@ impl Dispatcher {
         let is_free =
             |slot: &&WorkerSlot| slot.ready && slot.wire.is_some() && slot.assigned.is_empty();
         let free = if self.has_own_inputs {
-            // The one that gets the job unless another thread is faster. If another worker gets it,
-            // its staging thread copies the inputs once more.
+            // This worker gets the job unless another thread dispatches first. If another worker
+            // gets it, that worker's staging thread copies the inputs once more.
             state.slots.get(self.pick_worker(&state, None, state.width())?).filter(is_free)?
         } else {
             state.slots.iter().find(is_free)?
@@ -332,7 +336,7 @@ impl Dispatcher {
         Some(Arc::clone(&free.wire.as_ref()?.inputs))
     }
 
-    /// Tells a worker that there will be no more jobs.
+    /// Tells a worker that no more jobs will come.
     pub(super) fn begin_drain(&self, state: &mut State, index: usize) {
         let slot = &mut state.slots[index];
         self.staging[index].notify_all();
@@ -341,7 +345,7 @@ impl Dispatcher {
         }
         slot.leaving = true;
         slot.note_peak();
-        // One that has no rings leaves when its staging thread closes the mail.
+        // A worker without rings leaves when its staging thread closes the control channel.
         if let Some(wire) = &mut slot.wire {
             let mut buffer = [0; 16];
             if let Ok(Some(len)) = wire::encode_order(&Order::Leave, &mut buffer) {
@@ -351,14 +355,15 @@ impl Dispatcher {
     }
 }
 
-/// Where a worker finds what a batch is: in the order, or in its arena. `None` if that is full.
+/// Where the worker finds the description of a batch: in the request or in its arena. `None` if the
+/// arena is full.
 fn place_runs(arena: &Arena, inputs: &mut Vec<Source>, runs: Vec<u8>) -> Option<Place> {
     if runs.len() <= ROOM_FOR_RUNS {
         return Some(Place::Here(runs.into()));
     }
     let mut slab = arena.take(runs.len())?;
     slab.copy_from_slice(&runs);
-    // Lives as long as the task.
+    // The task owns the slab, so it lives as long as the task.
     let bytes = Bytes::from_owner(Arc::new(slab));
     let place = arena.place(&bytes)?;
     *inputs = vec![Source::Bytes(bytes)];

@@ -1,4 +1,4 @@
-//! How jobs end: answered, or with their worker.
+//! How jobs end: with a response, or with the death of their worker.
 
 use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
@@ -16,7 +16,7 @@ use crate::executor::Stop;
 use crate::job_state::{End, Task};
 use crate::log::{is_chatty, tell_finished};
 
-/// What a worker says of a job that has ended.
+/// A worker's response to a job.
 pub(in super::super) struct Done {
     pub(in super::super) job: JobId,
     pub(in super::super) result: Result<Vec<Bytes>, JobError>,
@@ -24,56 +24,56 @@ pub(in super::super) struct Done {
     pub(in super::super) instants: Instants,
 }
 
-/// Why the supervisor ended a worker, or a limit did. Such a worker has not crashed.
+/// Why the supervisor or a resource limit ended a worker. Such a worker has not crashed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in super::super) enum KillReason {
-    /// The job in hand ran for longer than it may.
+    /// The job in hand exceeded its time limit.
     TimedOut(JobId, Duration),
     /// The job in hand was cancelled.
     Cancelled(JobId),
-    /// The job in hand ran into a limit, and ends with this.
+    /// The job in hand exceeded a resource limit and ends with this error.
     Limit(JobId, JobError),
-    /// The pool stops, or the worker is replaced after its share of jobs, or for its memory.
+    /// The pool stops, or the worker is replaced after its share of jobs or because of its memory.
     Leaving,
 }
 
 /// How a worker ended.
 #[derive(Default)]
 pub(in super::super) struct WorkerExit {
-    /// Which worker it was: they are numbered in the order in which they are started.
+    /// Number of the worker. Workers are numbered in the order in which they start.
     pub(in super::super) generation: u64,
-    /// The one that was started last.
+    /// Number of the worker that was started last.
     pub(in super::super) newest: u64,
-    /// "killed by SIGSEGV", "exited with status 0".
+    /// For example "killed by SIGSEGV" or "exited with status 0".
     pub(in super::super) how: String,
-    /// Set if it was no crash.
+    /// Set if the worker did not crash.
     pub(in super::super) why: Option<KillReason>,
-    /// What it had in hand, and when the kernel was called, if it was.
+    /// The job in hand and, if its kernel was called, when.
     pub(in super::super) current: Option<(JobId, Option<Nanos>)>,
-    /// The end of what it printed.
+    /// The end of what the worker printed.
     pub(in super::super) last_words: String,
     pub(in super::super) cpu_ns: u64,
     pub(in super::super) peak_rss_bytes: u64,
-    /// The machine had no memory for it, or nothing else that a worker needs.
+    /// The machine had no memory for the worker, or lacked another resource that a worker needs.
     pub(in super::super) is_short: bool,
 }
 
-/// How long the pool excuses deaths for want of memory while no job is completed.
+/// How long the pool excuses deaths for lack of memory while no job ends.
 const SHORT_LIMIT: Duration = Duration::from_secs(30);
 
-/// What is to become of a slot whose worker has ended.
+/// What to do with a slot whose worker has ended.
 #[derive(Debug, PartialEq, Eq)]
 pub(in super::super) enum RestartDecision {
-    /// Start another one, after a pause.
+    /// Start another worker after this back-off.
     Restart(Duration),
-    /// The slot is not needed any more.
+    /// The slot needs no worker any more.
     Leave,
     /// Too many deaths without progress: end all workers.
     GiveUp { deaths: u32 },
 }
 
 impl Dispatcher {
-    /// Takes all answers out of the rings and gives the workers more to do.
+    /// Takes all responses out of the rings and gives the workers more jobs.
     pub(super) fn collect(&self, state: &mut State) {
         let before = state.ended.len();
         for slot in 0..state.slots.len() {
@@ -85,7 +85,7 @@ impl Dispatcher {
         }
     }
 
-    /// Whether an answer waits in any ring.
+    /// Whether any ring holds a response.
     pub(super) fn is_any_ready(state: &State) -> bool {
         state.slots.iter().any(|slot| slot.wire.as_ref().is_some_and(|wire| wire.pass.is_ready()))
     }
@@ -95,7 +95,7 @@ impl Dispatcher {
             return;
         }
         let mut buffer = [0; MAX_MESSAGE];
-        // Bounded: a worker that floods is not to keep the others waiting.
+        // Bounded: a worker that floods its ring must not keep the others waiting.
         for _ in 0..32 {
             let Some(wire) = &mut state.slots[slot].wire else {
                 return;
@@ -111,7 +111,7 @@ impl Dispatcher {
         }
     }
 
-    /// Nothing that a worker says is believed any more.
+    /// Reports a protocol violation. Nothing that the worker says counts from here on.
     #[cold]
     fn protocol_violation(&self, state: &mut State, slot: usize, what: &str) {
         let entry = &mut state.slots[slot];
@@ -124,9 +124,9 @@ impl Dispatcher {
         }
     }
 
-    /// What the dead worker of a slot wrote into its ring that is against the protocol. It may
-    /// have died right after it, or of the same fault, before anybody read the ring: that is done
-    /// here, so that its end is told with this reason.
+    /// How the dead worker of a slot violated the protocol in its ring. The worker may have died
+    /// right after it, or of the same fault, before any thread read the ring. This function reads
+    /// the ring, so that the exit is reported with this reason.
     pub(in super::super) fn violation(&self, slot: usize, generation: u64) -> Option<String> {
         let mut state = self.lock();
         state.slot(slot, generation)?;
@@ -172,14 +172,14 @@ impl Dispatcher {
         result
     }
 
-    /// A job is answered; the caller [`stamp`]s it.
+    /// Ends an answered job. The caller must [`stamp`] it.
     fn end(&self, state: &mut State, slot: usize, done: Done) -> Result<(), String> {
         let entry = &mut state.slots[slot];
         let place = entry.find(done.job).filter(|&place| entry.assigned[place].sent);
         let Some(place) = place else {
             return Err(validate::out_of_turn(done.job));
         };
-        // The job stays where it is until everything that is said of it is believed.
+        // The job stays assigned until its whole response is validated.
         let (result, batch) = match (&entry.assigned[place].task.batch, done.result) {
             (Some(batch), Ok(outputs)) => {
                 let wire = entry.wire.as_ref();
@@ -199,7 +199,7 @@ impl Dispatcher {
         if let Err(JobError::Shortage { bytes, message }) = &result {
             match self.wait_for_memory(state, task, *bytes, message) {
                 Ok(()) => {
-                    // Its worker may have another in its place.
+                    // The job does not count towards its worker's share.
                     state.slots[slot].given -= 1;
                     return Ok(());
                 }
@@ -247,8 +247,8 @@ impl Dispatcher {
         Ok(())
     }
 
-    /// A worker has ended and been reaped, and everything that it said over the control channel has
-    /// been heard. Decides what becomes of its jobs and its slot.
+    /// A worker has ended and been reaped, and its control channel is drained or the deadline for
+    /// that has passed. Decides what happens to its jobs and its slot.
     pub(in super::super) fn on_worker_exit(
         &self,
         slot: usize,
@@ -257,7 +257,8 @@ impl Dispatcher {
         let now = clock::now();
         let mut state = self.lock();
         let killing = state.stopped == Some(Stop::Kill);
-        // What it published before it died counts, and so does what others have done.
+        // Responses that this worker published before its death count, and so does the progress of
+        // other workers.
         let heard = if killing { slot..slot + 1 } else { 0..state.slots.len() };
         let before = state.ended.len();
         heard.for_each(|slot| self.collect_from(&mut state, slot));
@@ -270,7 +271,7 @@ impl Dispatcher {
         entry.report.cpu_ns += exit.cpu_ns;
         entry.report.peak_rss_bytes = entry.report.peak_rss_bytes.max(exit.peak_rss_bytes);
         let (pid, free) = (entry.pid, entry.free);
-        let assigned = self.open_chunks(std::mem::take(&mut entry.assigned), exit);
+        let assigned = self.open_batches(std::mem::take(&mut entry.assigned), exit);
         let no_more = state.gave_up.clone().unwrap_or(JobError::Cancelled);
         let mut innocent = Vec::new();
         let (mut progress, mut is_paid_for) = (false, false);
@@ -288,7 +289,7 @@ impl Dispatcher {
                     task.undelivered += u32::from(sent && exit.why.is_none());
                     None
                 }
-                // Another job may have had the memory.
+                // Another job may have held the memory.
                 Some(_) if exit.is_short && exit.why.is_none() && !task.is_alone => {
                     task.attempts -= 1;
                     None
@@ -312,7 +313,7 @@ impl Dispatcher {
                     task.stamps.assigned = 0;
                     task.stamps.encoded = 0;
                     if !task.job_state.put_back() {
-                        // Cancelled and reported at this very moment.
+                        // Cancelled by another thread just now, and already reported.
                         state.dropped += 1;
                         continue;
                     }
@@ -339,7 +340,7 @@ impl Dispatcher {
                 state.short_since = None;
             }
             if is_paid_for {
-                // A job has one try less, or has strayed once more: that comes to an end.
+                // A job has one attempt less or one undelivered attempt more, and both are bounded.
                 state.idle_deaths.end();
             } else if !exit.is_short || clock::since(short_since) > SHORT_LIMIT {
                 counts = state.idle_deaths.death(exit.generation, exit.newest);
@@ -362,9 +363,9 @@ impl Dispatcher {
         next
     }
 
-    /// Of a batch whose worker died in the middle of it, the jobs go on one by one:
+    /// Splits a batch whose worker died in the middle of it: its jobs go on one by one, because
     /// only one of them is to blame.
-    fn open_chunks(&self, assigned: VecDeque<Assigned>, exit: &WorkerExit) -> Vec<Assigned> {
+    fn open_batches(&self, assigned: VecDeque<Assigned>, exit: &WorkerExit) -> Vec<Assigned> {
         let mut opened = Vec::with_capacity(assigned.len());
         for mut whole in assigned {
             let first = whole.task.job_state.id.0;
@@ -375,7 +376,7 @@ impl Dispatcher {
             match whole.task.batch.take_if(|batch| is_in(batch)) {
                 None => opened.push(whole),
                 Some(batch) => {
-                    // The batch itself is no job any more.
+                    // The batch itself no longer counts as a job.
                     self.unfinished.fetch_add(batch.count - 1, Ordering::SeqCst);
                     let tasks = batch.dissolve(whole.task.job_state.id, &whole.task).into_iter();
                     opened.extend(tasks.map(|task| Assigned {
@@ -390,8 +391,8 @@ impl Dispatcher {
         opened
     }
 
-    /// What the death of its worker means for the job that was in hand: its end,
-    /// or `None` for another try.
+    /// What the death of its worker means for the job that was in hand: the error that it ends
+    /// with, or `None` for another attempt.
     fn verdict(&self, task: &Task, exit: &WorkerExit) -> Option<JobError> {
         let id = task.job_state.id;
         match &exit.why {
@@ -411,8 +412,8 @@ impl Dispatcher {
     }
 }
 
-/// All that ended since there were `before` of them are in hand now: one look at the
-/// clock for many.
+/// Stamps the jobs that have ended since there were `before` of them, with one clock reading for
+/// all. Returns that reading.
 fn stamp(state: &mut State, before: usize) -> Option<Nanos> {
     let State { ended, slots, hold, .. } = state;
     let fresh = &mut ended[before..];

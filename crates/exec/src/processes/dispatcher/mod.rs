@@ -1,11 +1,11 @@
-//! Which job is where: the queue, what each slot has in hand, and what becomes of
-//! a job whose worker died.
+//! Tracks where each job is: the queue, the jobs of each slot, and what happens to a job whose
+//! worker died.
 //!
-//! No process or socket in here; the threads that have those call in. All state is
-//! behind one lock, which is never held while a file is read, a payload is copied or
-//! an outcome is reported. Whoever has it does what is to be done, whose job it may
-//! be: answers are collected and jobs are dealt by the callers themselves, and by the
-//! [`completion thread`](wait) while no caller is there.
+//! This module owns no process and no socket; the threads that own them call into it. One lock
+//! protects all state. No thread holds it while reading a file, copying a large payload or
+//! reporting an outcome. The lock holder does all pending work, whichever job it belongs to:
+//! callers collect responses and dispatch jobs themselves. The [`completion thread`](wait) does
+//! both while no caller waits.
 
 mod close;
 mod crash_loop;
@@ -46,36 +46,36 @@ use wake_throttle::WakeThrottle;
 /// The jobs and slots of a pool.
 pub(super) struct Dispatcher {
     state: Mutex<State>,
-    /// Somebody waits for room in the queue.
+    /// Callers wait here for space in the queue.
     room: Condvar,
-    /// Somebody waits until no job is left.
+    /// `close` waits here until no job is unfinished.
     idle: Condvar,
-    /// One for each slot's staging thread, which waits for a staging task.
+    /// One per slot: the slot's staging thread waits here for a staging task.
     staging: Vec<Condvar>,
     /// Accepted jobs whose outcome has not been reported.
     unfinished: AtomicUsize,
-    /// Threads that have taken outcomes from here and not reported all of them yet. Whoever
-    /// finds neither an answer in a ring nor its job state closed has to look again, not to
-    /// sleep, while there are any. Raised under the lock.
+    /// Threads that have taken outcomes from this state and not yet reported all of them. While
+    /// there are any, a caller that finds no response in a ring and its own job still open must
+    /// check again instead of sleeping. Incremented under the lock.
     in_transit: AtomicUsize,
-    /// Somebody waits until no job is unfinished.
+    /// `close` waits until no job is unfinished.
     awaited: AtomicBool,
-    /// A thread of the pool has panicked: what is unfinished stays so.
+    /// A thread of the pool has panicked, so unfinished jobs may never be reported.
     has_panicked: AtomicBool,
-    /// There is room in the queue.
+    /// The queue has space. Waiting callers poll this without the lock.
     has_room: AtomicBool,
-    /// Of the arena transport: where inputs are, what wakes the coordinator.
+    /// Arena transport: the input arena that all workers share.
     pub(super) arena: Arc<Arena>,
-    /// Each worker has an arena of its own, and that one is not used.
+    /// Each worker has an input arena of its own, and `arena` is not used.
     pub(super) has_own_inputs: bool,
     pub(super) budget: Arc<Budget>,
     pub(super) doorbells: Doorbells,
-    /// Time that counts for no job; the supervisor looks.
+    /// Time that counts against no job. The supervisor updates it.
     pub(super) stalls: stall::Shared,
     spin: Option<Duration>,
-    /// Which files jobs may name as inputs.
+    /// Files that jobs may name as inputs.
     pub(super) readable: Arc<Readable>,
-    /// A worker had to be woken for the last job.
+    /// A worker had to be woken for a job since a caller last began to wait.
     has_woken: AtomicBool,
     supervisor: OnceLock<SupervisorHandle>,
     limits: DispatchLimits,
@@ -144,9 +144,10 @@ impl Dispatcher {
         }
     }
 
-    /// Whom to tell of jobs with a time limit, and of offences.
+    /// Sets the supervisor, which must learn of jobs with a time limit, of protocol violations and
+    /// of workers to replace.
     pub(super) fn set_supervisor(&self, supervisor: SupervisorHandle) {
-        // Set once, by whoever made both.
+        // Set once, by the code that creates both.
         let _ = self.supervisor.set(supervisor);
     }
 
@@ -154,7 +155,8 @@ impl Dispatcher {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Releases the lock, and then reports what has ended: a listener may be slow.
+    /// Releases the lock, then reports the jobs that ended, because a listener may be slow. Returns
+    /// whether there were any.
     fn release(&self, mut state: MutexGuard<'_, State>) -> bool {
         let ended = std::mem::take(&mut state.ended);
         let dropped = std::mem::take(&mut state.dropped);
@@ -175,16 +177,16 @@ impl Dispatcher {
     fn finished(&self, count: usize) {
         let before = self.unfinished.fetch_sub(count, Ordering::SeqCst);
         if before == count && self.awaited.load(Ordering::SeqCst) {
-            // Under the lock, so that a waiter between its look and its sleep does
-            // not miss it.
+            // Under the lock, so that a waiter that has checked the count and does not sleep yet
+            // does not miss the notification.
             let _state = self.lock();
             self.idle.notify_all();
         }
     }
 
-    /// Accepts a task.
+    /// Queues a task. If the queue is full, waits for space if `block` is set and fails otherwise.
     pub(super) fn submit(&self, task: Task, block: bool) -> Result<(), SubmitError> {
-        // It passes through many hands.
+        // Boxed, because it is moved many times.
         let mut task = Box::new(task);
         self.place_ahead(&mut task);
         let mut state = self.lock();
@@ -214,22 +216,23 @@ impl Dispatcher {
         state.queue.push_back(task);
         self.update_wake_policy(&mut state);
         self.collect(&mut state);
-        // The caller may not come back soon.
-        let is_to_be_minded = state.hold.holds && !state.hold.is_minded;
-        state.hold.is_minded |= is_to_be_minded;
+        // Jobs are held back and the caller may not poll soon, so the completion thread must check
+        // them.
+        let needs_polling = state.hold.holds && !state.hold.is_polled_now;
+        state.hold.is_polled_now |= needs_polling;
         self.release(state);
-        if is_to_be_minded {
+        if needs_polling {
             self.doorbells.wake_completion_thread();
         }
         Ok(())
     }
 
-    /// The slot that has a job assigned.
+    /// The slot to which a job is assigned.
     pub(super) fn slot_of(&self, job_state: &JobState) -> Option<usize> {
         self.lock().slots.iter().position(|slot| slot.find(job_state.id).is_some())
     }
 
-    /// A worker is ready for jobs.
+    /// The slot's worker is ready for jobs.
     pub(super) fn ready(
         &self,
         slot: usize,
@@ -261,8 +264,8 @@ impl Dispatcher {
         self.doorbells.wake_leader();
     }
 
-    /// A worker holds so much memory that it is to be replaced. It begins no other job; those that
-    /// it was given go to others when it is dead.
+    /// The worker holds so much memory that it must be replaced. It begins no other job. Once it is
+    /// dead, the jobs that were assigned to it go to other workers.
     pub(super) fn outgrown(&self, slot: usize, generation: u64) {
         let mut state = self.lock();
         if let Some(entry) = state.slot(slot, generation) {
@@ -272,21 +275,22 @@ impl Dispatcher {
         self.release(state);
     }
 
-    /// A worker's link is gone: it gets no more jobs. Its staging thread returns.
+    /// The worker's control channel is closed: it gets no more jobs, and its staging thread
+    /// returns.
     pub(super) fn unready(&self, slot: usize, generation: u64) {
         let mut state = self.lock();
         if let Some(entry) = state.slot(slot, generation) {
             entry.ready = false;
             self.staging[slot].notify_all();
-            // It may have been chosen for a job that another one has to take.
+            // A waiting job may have been meant for this worker; another worker must take it.
             self.dispatch(&mut state);
         }
         self.release(state);
     }
 
-    /// When the supervisor has to look at a worker's job again, or the job whose time
-    /// is over. `current` is what the worker's status page says; so much time before `now` counts
-    /// for no job.
+    /// Returns when the supervisor must check the slot's jobs again, or the job that exceeded its
+    /// time limit. `current` is what the worker's status page says. The `stopped` nanoseconds
+    /// before `now` count against no job.
     pub(super) fn time_limit(
         &self,
         slot: usize,
@@ -303,14 +307,14 @@ impl Dispatcher {
             };
             let id = assigned.task.job_state.id;
             let called = match current {
-                // A worker cannot put it off by saying something else later on, or that
-                // it is yet to come.
+                // Only the first report counts: a worker cannot extend its limit by reporting
+                // another time later, or a time in the future.
                 Some((job, Some(called))) if job == id => {
                     let called = assigned.called.get_or_insert(called.min(now));
                     *called = called.saturating_add(stopped).min(now);
                     *called
                 }
-                // Not called yet, so not before now.
+                // The kernel has not been called yet, so its time does not begin before `now`.
                 _ => now,
             };
             let over = called.saturating_add(clock::nanos(timeout.saturating_add(grace)));
@@ -325,12 +329,12 @@ impl Dispatcher {
         next
     }
 
-    /// How many answers a slot has given, and the job that its worker has in hand, if it was
-    /// told of a job and owes an answer. `current` is what its status page says, which
-    /// counts only if the slot has that job.
+    /// If the worker was told of a job and owes a response: how many jobs the slot has answered,
+    /// and the job that the worker has in hand. `current` is what the worker's status page says; it
+    /// counts only if that job is assigned to the slot.
     pub(super) fn owes(&self, slot: usize, current: Current) -> Option<(u64, Current)> {
         let mut state = self.lock();
-        // An answer that only waits to be collected is a sign of life.
+        // A response that waits in the ring is a sign of life.
         self.collect(&mut state);
         let entry = &state.slots[slot];
         let is_told = entry.assigned.iter().any(|assigned| assigned.sent);
@@ -341,15 +345,15 @@ impl Dispatcher {
     }
 }
 
-/// How many of at most `max` jobs a worker gets: up to an eighth fewer, by no rule that
-/// workers share, so that those that began together are not replaced together.
+/// How many of at most `max` jobs a worker gets: up to an eighth fewer. Workers get different
+/// numbers, so that workers that started together are not replaced together.
 fn share(max: u64, generation: u64) -> u64 {
-    // Fibonacci hashing (Knuth, volume 3, 6.4): neighbours come out far apart.
+    // Fibonacci hashing (Knuth, volume 3, 6.4) spreads neighbouring generations far apart.
     let spread = generation.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
     max - spread % (max / 8 + 1)
 }
 
-/// Room in the queue, as something to wait for.
+/// Space in the queue, as something to wait for.
 struct QueueSpace<'a>(&'a Dispatcher);
 
 impl Waitable for QueueSpace<'_> {
@@ -366,14 +370,14 @@ impl Waitable for QueueSpace<'_> {
     }
 }
 
-/// When a worker's time limit has to be looked at again.
+/// When the supervisor must check a slot's time limits again.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum TimeLimit {
-    /// No assigned job has one.
+    /// No assigned job has a time limit.
     None,
-    /// Then.
+    /// At this time.
     At(Nanos),
-    /// This job's is over.
+    /// This job exceeded its time limit, which was this long.
     Over(JobId, Duration),
 }
 

@@ -1,4 +1,5 @@
-//! What a slot's staging thread does: it fetches inputs, and sends over the control channel what does not go through rings.
+//! What a slot's staging thread does: it reads inputs, and it sends over the control channel what
+//! does not go through the rings.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, PoisonError};
@@ -11,29 +12,28 @@ use brigade_sys::clock;
 use super::{Assigned, Dispatcher, QueuedStaging, State};
 use crate::job_state::End;
 
-/// What a slot's staging thread is to do.
+/// A task for a slot's staging thread.
 pub(in super::super) enum StagingTask {
-    /// To deliver a job.
+    /// Deliver a job.
     Job(JobStaging),
-    /// To send a region of the arena.
+    /// Send a region of the arena.
     Region(u32),
 }
 
-/// A job whose inputs a slot's staging thread is to fetch, and to send if they do not fit
-/// the arena.
+/// A job whose inputs the staging thread reads. If they do not fit the arena, the thread also sends
+/// the job over the control channel.
 pub(in super::super) struct JobStaging {
     pub(in super::super) job: JobId,
     pub(in super::super) kernel: u32,
     pub(in super::super) params: Arc<Params>,
     pub(in super::super) inputs: Vec<Source>,
     pub(in super::super) timeout: Option<Duration>,
-    /// Whether it is asked for what is in its files.
+    /// Whether the caller asked for digests of the job's files.
     pub(in super::super) digests: bool,
 }
 
 impl Dispatcher {
-    /// The next staging task of a slot's staging thread. Waits for one; `None` when there will be
-    /// no more.
+    /// Waits for the next task of a slot's staging thread. Returns `None` when no more will come.
     pub(in super::super) fn next_staging_task(
         &self,
         slot: usize,
@@ -66,8 +66,8 @@ impl Dispatcher {
         }
     }
 
-    /// All inputs of a job are in the arena now; sends it. False if the order does
-    /// not fit a ring's slot.
+    /// Sends a job whose inputs are all in the arena now. Returns false if it cannot go through the
+    /// ring.
     pub(in super::super) fn placed(
         &self,
         slot: usize,
@@ -78,7 +78,7 @@ impl Dispatcher {
     ) -> bool {
         let mut state = self.lock();
         let Some(entry) = state.slot(slot, generation) else {
-            // Its worker has died meanwhile; the job is somewhere else.
+            // The worker has died meanwhile, and the job is somewhere else.
             return true;
         };
         let Some(place) = entry.find(job) else {
@@ -93,8 +93,8 @@ impl Dispatcher {
         sent
     }
 
-    /// A job's inputs are in the mail's payloads; it is about to be sent. False if it is not to
-    /// be: it has ended meanwhile.
+    /// The inputs of a job are payloads of a control message that is about to be sent. Returns
+    /// false if it must not be sent, because the job or its worker has ended meanwhile.
     pub(in super::super) fn encoded(
         &self,
         slot: usize,
@@ -114,7 +114,7 @@ impl Dispatcher {
         true
     }
 
-    /// Whether somebody still waits for the inputs of a job.
+    /// Whether the inputs of a job are still wanted.
     pub(in super::super) fn is_awaited(&self, slot: usize, generation: u64, job: JobId) -> bool {
         let mut state = self.lock();
         let entry = state.slot(slot, generation).filter(|entry| entry.ready);
@@ -122,9 +122,10 @@ impl Dispatcher {
         assigned.is_some_and(|assigned| !assigned.task.job_state.is_stopping())
     }
 
-    /// Ends the jobs whose inputs are not there yet: one may be a pipe that nobody will ever
-    /// write to, or on a file system that does not answer. Who reads it finds out, or is not
-    /// waited for ([`link`](super::super::link)).
+    /// Ends the jobs whose inputs are not read yet. An input may be a pipe that no process will
+    /// ever write to, or a file on a file system that does not answer. The staging thread that
+    /// reads it notices that its job has ended. If the read blocks that thread in the kernel, the
+    /// control reader does not wait for it ([`control`](super::super::control)).
     pub(super) fn give_up_reading(&self, state: &mut State, error: &JobError) {
         for slot in 0..state.slots.len() {
             let entry = &mut state.slots[slot];
@@ -147,7 +148,8 @@ impl Dispatcher {
         }
     }
 
-    /// There is a job in the mail: a worker with rings has to be told.
+    /// A job was sent over the control channel. If the worker has rings, tells it so through its
+    /// ring.
     pub(in super::super) fn posted(&self, slot: usize, generation: u64) {
         let mut state = self.lock();
         if let Some(wire) = state.slot(slot, generation).and_then(|entry| entry.wire.as_mut()) {
@@ -158,7 +160,7 @@ impl Dispatcher {
         }
     }
 
-    /// A job cannot be delivered: an input cannot be read, or does not fit.
+    /// A job cannot be delivered, because an input cannot be read or does not fit.
     pub(in super::super) fn undeliverable(
         &self,
         slot: usize,
@@ -175,7 +177,7 @@ impl Dispatcher {
         else {
             return;
         };
-        // Another one may be delivered in its place.
+        // The job does not count towards its worker's share.
         entry.given -= 1;
         if let JobError::Shortage { bytes, message } = &error {
             match self.wait_for_memory(&mut state, task, *bytes, message) {

@@ -1,11 +1,11 @@
 //! Jobs for which there was no memory.
 //!
-//! Memory is short while others have it. So a job that got none has not failed: it waits until no
-//! other job runs, and is tried again while nothing else does. Others wait for it meanwhile, or it
-//! would never come to that. What is freed may be there a moment later (results that are still to be
-//! written, a worker that is being ended), and idle workers hold some, so they are ended after the
-//! first of these tries, and all but one replaced a little later only; after [`MOST`] of them the job
-//! fails, with what could not be had.
+//! Memory is short while other jobs have it, so a job that got none has not failed. It waits until
+//! no other job runs and is tried again alone. Other jobs wait meanwhile, or its turn would never
+//! come. Freed memory may become available only a moment later: results may still have to be
+//! written, or a worker may still be ending. Idle workers hold memory too. So the dispatcher has
+//! them ended after a job has failed alone, and all but one of them are replaced only a little
+//! later. After [`MOST`] attempts alone the job fails with an error that names what was missing.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -17,50 +17,51 @@ use super::super::supervisor::Event;
 use super::{Dispatcher, State};
 use crate::job_state::Task;
 
-/// How often a job is tried alone.
+/// How many times a job is tried alone.
 const MOST: u32 = 4;
-/// The pause after the first of these tries; four times as long after each further one.
+/// The pause after the first attempt alone. Each further pause is four times as long.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 /// See [`Starved::rest`].
 const REST: Duration = Duration::from_secs(3);
-/// How long jobs wait before that is told.
+/// How long jobs wait before the log says so.
 const TELL_AFTER: Duration = Duration::from_secs(3);
 
-/// What waits for memory.
+/// The jobs that wait for memory.
 #[derive(Default)]
 pub(super) struct Starved {
     tasks: VecDeque<Box<Task>>,
-    /// One of them may have been assigned, alone.
+    /// One of them may be assigned, alone.
     is_out: bool,
-    /// None of them is tried earlier.
+    /// No job is tried before this time.
     not_before: Nanos,
-    /// Since when there are any, and why the first one got no memory.
+    /// Since when jobs have waited, and why the first one got no memory.
     since: Option<(Nanos, String)>,
     is_told: bool,
-    /// The last job that was tried alone has failed: the next ones are tried once, so that many that ask
-    /// for too much hold nobody up for long.
+    /// The last job that was tried alone has failed. The next ones are tried once, so that many
+    /// jobs that ask for too much do not delay the others for long.
     is_hopeless: bool,
 }
 
 impl Starved {
-    /// A job had enough memory alone.
+    /// A job that ran alone had enough memory.
     pub(super) fn has_helped(&mut self) {
         self.is_hopeless = false;
     }
 
-    /// Whether any wait, or run alone.
+    /// Whether any of these jobs waits or runs alone.
     pub(super) fn is_any(&self) -> bool {
         self.is_out || !self.tasks.is_empty()
     }
 
-    /// How long a slot goes without a worker whose last one has ended: an idle one has some MiB for itself,
-    /// and a job may not have enough beside many of these. The first slot is for that job.
+    /// How long a slot stays empty after its worker has ended. An idle worker holds some MiB for
+    /// itself, and beside many of them a waiting job may not have enough. The first slot gets its
+    /// worker at once, for that job.
     pub(super) fn rest(&self, slot: usize) -> Duration {
         let has_failed_alone = self.tasks.iter().any(|task| task.shortages > 0);
         if slot > 0 && has_failed_alone { REST } else { Duration::ZERO }
     }
 
-    /// Those that wait.
+    /// The waiting jobs.
     pub(super) fn take_all(&mut self) -> &mut VecDeque<Box<Task>> {
         &mut self.tasks
     }
@@ -77,7 +78,7 @@ impl Starved {
         self.tasks.push_back(task);
     }
 
-    /// Says what is waited for, once, if it takes long.
+    /// Logs once that jobs wait for memory, if that takes long.
     fn tell(&mut self, now: Nanos) {
         let Some((since, why)) = &self.since else { return };
         if !self.is_told && now.saturating_sub(*since) > clock::nanos(TELL_AFTER) {
@@ -92,7 +93,7 @@ impl Starved {
 }
 
 impl Dispatcher {
-    /// A job that is not assigned any more waits for memory.
+    /// Has a job that is no longer assigned wait for memory.
     pub(super) fn wait_behind(&self, state: &mut State, task: Box<Task>, why: &str) {
         if task.is_alone {
             self.renew_idle(state);
@@ -100,8 +101,8 @@ impl Dispatcher {
         state.starved.wait(task, why);
     }
 
-    /// Has workers replaced that do nothing, and hold memory all the same: their heaps, and what
-    /// their last outputs lay in.
+    /// Has idle workers replaced, because they hold memory all the same: their heaps, and the
+    /// regions of their last outputs.
     fn renew_idle(&self, state: &mut State) {
         let Some(supervisor) = self.supervisor.get() else { return };
         for (slot, entry) in state.slots.iter_mut().enumerate() {
@@ -112,8 +113,8 @@ impl Dispatcher {
         }
     }
 
-    /// There was no memory for a job that a worker had, or was to have. It waits, unless it has
-    /// done that for long enough: then it is returned, to fail.
+    /// There was no memory for an assigned job. It waits, unless it has been tried alone often
+    /// enough: then it is returned, and fails.
     pub(super) fn wait_for_memory(
         &self,
         state: &mut State,
@@ -124,7 +125,7 @@ impl Dispatcher {
         if task.batch.is_some() || task.job_state.is_stopping() || state.stopped.is_some() {
             return Err(task);
         }
-        // There will never be as much.
+        // This process can never have that much memory.
         if bytes > cores::memory() {
             return Err(task);
         }
@@ -137,7 +138,7 @@ impl Dispatcher {
         task.stamps.assigned = 0;
         task.stamps.encoded = 0;
         if !task.job_state.put_back() {
-            // Cancelled and reported at this very moment.
+            // Cancelled by another thread just now, and already reported.
             state.dropped += 1;
             return Ok(());
         }
@@ -146,8 +147,8 @@ impl Dispatcher {
         Ok(())
     }
 
-    /// Assigns the first job that waits for memory, if no worker has any. Returns whether others may
-    /// be assigned.
+    /// Assigns the first job that waits for memory, if no worker has a job. Returns whether other
+    /// jobs may be assigned.
     #[cold]
     pub(super) fn try_starved(&self, state: &mut State) -> bool {
         let now = clock::now();
@@ -171,7 +172,7 @@ impl Dispatcher {
             };
             let Some(mut task) = state.starved.tasks.pop_front() else { continue };
             if task.job_state.take() {
-                // What the last ones have left in the arena is free.
+                // Free the memory that earlier jobs left in the arena.
                 self.arena.trim();
                 usage::give_back();
                 task.is_alone = true;
@@ -179,7 +180,7 @@ impl Dispatcher {
                 self.assign(state, slot, task, now);
                 return false;
             }
-            // Cancelled while it waited, and reported.
+            // Cancelled while it waited, and already reported.
             state.dropped += 1;
         }
     }

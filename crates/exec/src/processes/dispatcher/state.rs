@@ -1,4 +1,4 @@
-//! What a dispatcher keeps its books in: the queue, and of each slot what its worker has.
+//! The state behind the dispatcher's lock: the queue, and each slot's worker and jobs.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,83 +16,84 @@ use crate::job_state::{End, Task};
 
 pub(super) struct State {
     pub(super) queue: VecDeque<Box<Task>>,
-    /// Jobs whose worker died with them in hand; they are tried again with no other job
-    /// behind them.
+    /// Jobs whose worker died while it had them in hand. Each is retried on a worker that has no
+    /// other job.
     pub(super) quarantined: VecDeque<Box<Task>>,
     /// Jobs for which there was no memory.
     pub(super) starved: Starved,
     pub(super) slots: Vec<WorkerSlot>,
-    /// No jobs are accepted any more.
+    /// Set when the pool stops accepting jobs.
     pub(super) stopped: Option<Stop>,
-    /// All jobs are done; workers may go.
+    /// All jobs are done, and workers may leave.
     pub(super) closing: bool,
-    /// Workers that died by themselves since a job was last completed: all of them.
+    /// Workers that died by themselves since a job last ended.
     pub(super) deaths: CrashLoopCounter,
-    /// Those for which no job pays.
+    /// Of these deaths, those that cost no job an attempt or an undelivered attempt. A death that
+    /// did ends this row.
     pub(super) idle_deaths: CrashLoopCounter,
-    /// Since when workers have died for want of memory, with no job completed in between.
+    /// Since when workers have died for lack of memory, with no job ended in between.
     pub(super) short_since: Option<Nanos>,
-    /// Why, if it did.
+    /// The error that unfinished jobs end with, if the pool gave up.
     pub(super) gave_up: Option<JobError>,
-    /// Callers that wait for room in the queue.
+    /// Callers that wait for space in the queue.
     pub(super) waiting_for_room: usize,
     /// A caller sleeps on the leader's doorbell.
     pub(super) is_led: bool,
-    /// Callers that wait and do not lead.
+    /// Callers that sleep while another caller leads.
     pub(super) followers: usize,
-    /// A caller that waits and does not sleep yet has looked since the completion thread last did.
+    /// A waiting caller has polled without sleeping since the completion thread last checked.
     pub(super) polled_recently: bool,
-    /// When the completion thread was last said to want a call.
+    /// The completion thread's wake policy that the workers were last told.
     pub(super) call: WakePolicy,
-    /// The last job was submitted by somebody who does not come to wait for it.
+    /// The submitter of the last job does not poll for its outcome, or the pool is closing.
     pub(super) is_unpolled: bool,
-    /// What is held back from workers that sleep.
+    /// Jobs that are held back from sleeping workers.
     pub(super) hold: WakeThrottle,
-    /// Jobs that have ended, to be reported when the lock is released.
+    /// Jobs that have ended. They are reported when the lock is released.
     pub(super) ended: SmallVec<[(Box<Task>, End); 1]>,
-    /// Jobs that were cancelled in the queue and are reported already.
+    /// Tasks that leave the count of unfinished jobs without a report: jobs that were cancelled
+    /// while they waited and are already reported, and batches that were split.
     pub(super) dropped: usize,
 }
 
 #[derive(Default)]
 pub(super) struct WorkerSlot {
-    /// Counts the worker processes in this slot; a message from an earlier one is
-    /// recognised by it.
+    /// Number of the worker process in this slot. The pool numbers its workers in the order in
+    /// which they start. A message with an older number is from an earlier process.
     pub(super) generation: u64,
     pub(super) pid: u32,
     pub(super) ready: bool,
-    /// Its worker was told to leave.
+    /// The worker was told to leave.
     pub(super) leaving: bool,
     pub(super) assigned: VecDeque<Assigned>,
-    /// What its staging thread has to do.
+    /// Tasks for the slot's staging thread.
     pub(super) staging: VecDeque<QueuedStaging>,
     /// Jobs given to the present process.
     pub(super) given: u64,
-    /// How many it may have.
+    /// How many jobs the present process may get; `None` means any number.
     pub(super) share: Option<u64>,
-    /// It holds so much memory that it is to be replaced.
+    /// The worker must be replaced because of the memory that it holds.
     pub(super) outgrown: bool,
     /// The worker's rings, if it has any.
     pub(super) wire: Option<Wire>,
-    /// What the present process wrote into its ring that is against the protocol, in words that
-    /// fit after "worker".
+    /// How the present process violated the protocol in its ring, phrased to follow "worker".
     pub(super) violation: Option<String>,
-    /// When a worker of this slot published its last answer.
+    /// When a worker of this slot last published a response.
     pub(super) free: Nanos,
     pub(super) report: Totals,
 }
 
-/// How a worker with rings is reached.
+/// The dispatcher's connection to a worker that has rings.
 pub(in super::super) struct Wire {
     pub(in super::super) pass: CoordinatorEndpoint,
     pub(in super::super) outputs: Arc<Outputs>,
-    /// Where its inputs lie.
+    /// Where the worker's inputs are.
     pub(in super::super) inputs: Arc<Arena>,
-    /// Regions of that arena that the worker was sent, or will be.
+    /// Regions of that arena that were sent to the worker, or will be.
     pub(in super::super) regions: Vec<u32>,
 }
 
-/// A worker's control channel, until it is closed.
+/// The sending side of a worker's control channel, until it is closed.
 pub(in super::super) struct ControlSender(Mutex<Option<Sender>>);
 
 impl ControlSender {
@@ -100,18 +101,20 @@ impl ControlSender {
         Self(Mutex::new(Some(sender)))
     }
 
-    /// Uses the channel; `None` if it is closed. Not under the lock: a worker that does
-    /// not read its control channel blocks whoever sends, and nobody else.
+    /// Calls `send` with the channel; returns `None` if it is closed. The mutex is not held during
+    /// the call: a worker that does not read its control channel blocks the sending thread and no
+    /// other.
     pub(in super::super) fn with<T>(&self, send: impl FnOnce(&Sender) -> T) -> Option<T> {
         let sender = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
         sender.as_ref().map(send)
     }
 
-    /// Closes it: a worker that gets its jobs over the control channel leaves.
+    /// Closes the channel. A worker that gets its jobs over the control channel then leaves.
     pub(in super::super) fn close(&self) {
         let sender = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(sender) = sender {
-            // What the worker still says comes over the same socket.
+            // This closes only the sending direction. The worker's last messages still arrive over
+            // the same socket.
             sender.close();
         }
     }
@@ -129,15 +132,15 @@ pub(super) struct Totals {
 pub(super) struct Assigned {
     pub(super) task: Box<Task>,
     pub(super) bytes_in: u64,
-    /// The worker was told of it.
+    /// The worker was told of the job.
     pub(super) sent: bool,
-    /// When its kernel was called, as the worker said when it was first asked.
+    /// When the kernel was called, as the worker first reported it.
     pub(super) called: Option<Nanos>,
 }
 
-/// What only a staging thread may do, because it can block.
+/// Work that only a staging thread may do, because it can block.
 pub(super) enum QueuedStaging {
-    /// Fetch the inputs of an assigned job, and send it if need be.
+    /// Read the inputs of an assigned job, and send the job if necessary.
     Job(JobId),
     /// Send a region of the arena.
     Region(u32),
@@ -147,27 +150,27 @@ pub(super) enum QueuedStaging {
 pub(super) type Current = Option<(JobId, Option<Nanos>)>;
 
 impl State {
-    /// A job came to its end, if a bad one.
+    /// A job has ended, even if it failed.
     pub(super) fn progress(&mut self) {
         self.deaths.end();
         self.idle_deaths.end();
         self.short_since = None;
     }
 
-    /// Whether somebody waits for what nobody but the completion thread may come for: another caller that
-    /// sleeps, or a listener on a channel.
+    /// Whether a thread waits for an outcome that perhaps only the completion thread collects: a
+    /// caller that sleeps and does not lead, or a listener on a channel.
     pub(super) fn needs_completion_thread(&self) -> bool {
         self.followers > 0 || self.is_unpolled
     }
 
-    /// Whether a worker was told of a job that has not strayed more often than this. It may be at it,
-    /// or stopped and be found out.
+    /// Whether any worker was told of a job with at most `most` undelivered attempts. The worker
+    /// may be running the job; if it is stopped, the heartbeat will find out.
     pub(super) fn is_any_under_way(&self, most: u32) -> bool {
         let is_under_way = |assigned: &Assigned| assigned.sent && assigned.task.undelivered <= most;
         self.slots.iter().any(|slot| slot.assigned.iter().any(is_under_way))
     }
 
-    /// A slot, if its worker still is the one that is meant.
+    /// The slot, if its worker is of this generation.
     pub(super) fn slot(&mut self, slot: usize, generation: u64) -> Option<&mut WorkerSlot> {
         let slot = &mut self.slots[slot];
         (slot.generation == generation).then_some(slot)
@@ -175,13 +178,13 @@ impl State {
 }
 
 impl WorkerSlot {
-    /// Whether it has a job that another worker died of.
+    /// Whether the slot has a job on probation: one that an earlier worker died of.
     pub(super) fn is_on_probation(&self) -> bool {
         self.assigned.iter().any(|assigned| assigned.task.attempts > 1)
     }
 
-    /// Notes its worker's peak memory: when that is dead it cannot be told from the coordinator's
-    /// any more.
+    /// Records the worker's peak memory while it lives: once it is dead, its peak cannot be told
+    /// apart from the coordinator's.
     pub(super) fn note_peak(&mut self) {
         let peak = usage::peak_rss_bytes_of(self.pid).unwrap_or(0);
         self.report.peak_rss_bytes = self.report.peak_rss_bytes.max(peak);
@@ -191,7 +194,7 @@ impl WorkerSlot {
         self.assigned.iter().position(|assigned| assigned.task.job_state.id == job)
     }
 
-    /// Whether a job is assigned to it, alone or in a batch.
+    /// Whether a job is assigned to the slot, alone or in a batch.
     pub(super) fn has(&self, job: JobId) -> bool {
         self.assigned.iter().any(|Assigned { task, .. }| {
             let count = task.batch.as_ref().map_or(1, |batch| batch.count as u64);

@@ -1,5 +1,5 @@
-//! Who collects answers: the caller that waits, as the leader; or, while no caller
-//! is there, the completion thread, a thread that sleeps for as long as it is not needed.
+//! Which thread collects responses. A waiting caller does, as the leader. While no caller waits,
+//! the completion thread does; it sleeps while it is not needed.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -12,18 +12,18 @@ use super::{Dispatcher, State, wake_throttle};
 use crate::executor;
 use crate::job_state::Waitable;
 
-/// How long a pool is idle before it gives back memory that it does not use: long enough
-/// that bursts a few seconds apart find it as they left it. To have a page provided again
-/// takes 1 to 4 us on a virtual machine, which is several times what using it takes.
+/// How long a pool is idle before it gives back unused memory: long enough that bursts a few
+/// seconds apart find the memory in place. Getting a page from the kernel again takes 1 to 4 us on
+/// a virtual machine, several times as long as using it.
 const IDLE: Duration = Duration::from_secs(10);
-/// How long somebody sleeps on a doorbell at most before looking by itself, while jobs are
-/// under way and otherwise: all workers can write to the doorbells, and one that is no good
-/// could keep the others' calls from being heard.
-const LOOK: Duration = Duration::from_millis(100);
-const IDLE_LOOK: Duration = Duration::from_secs(2);
+/// The longest sleep on a doorbell while jobs are under way; otherwise it is [`IDLE_POLL`]. The
+/// sleeper then checks the rings itself: all workers can write to the doorbells, so a faulty worker
+/// could suppress the wake-ups that other workers send.
+const POLL: Duration = Duration::from_millis(100);
+const IDLE_POLL: Duration = Duration::from_secs(2);
 
 impl Dispatcher {
-    /// Waits for something that a job brings, for at most `limit`.
+    /// Waits until `wanted` is ready, for at most `limit`.
     pub(in super::super) fn wait(&self, wanted: &dyn Waitable, limit: Option<Duration>) {
         let is_there = || {
             wanted.is_ready() || {
@@ -65,8 +65,8 @@ impl Dispatcher {
             }
             self.dispatch_all(&mut state);
             if state.is_led {
-                // Somebody else sleeps on the leader's doorbell and collects for all;
-                // when that one goes, the completion thread does.
+                // Another caller sleeps on the leader's doorbell and collects for all. When that
+                // caller leaves, the completion thread collects.
                 state.followers += 1;
                 drop(state);
                 wanted.sleep(left);
@@ -76,11 +76,11 @@ impl Dispatcher {
             state.is_led = true;
             self.update_wake_policy(&mut state);
             self.doorbells.leader_sleeps();
-            // After the doorbell was set: what is published from here on rings it.
+            // The doorbell is set first: every response that is published from here on rings it.
             let missed = Self::is_any_ready(&state) || wanted.is_ready();
             drop(state);
             if !missed {
-                self.doorbells.sleep_as_leader(Some(left.map_or(LOOK, |left| left.min(LOOK))));
+                self.doorbells.sleep_as_leader(Some(left.map_or(POLL, |left| left.min(POLL))));
             }
             let mut state = self.lock();
             self.doorbells.leader_wakes();
@@ -94,7 +94,7 @@ impl Dispatcher {
         }
     }
 
-    /// Collects if nobody else is at it.
+    /// Collects responses, unless another thread holds the lock.
     fn try_poll(&self) {
         if let Ok(mut state) = self.state.try_lock() {
             state.polled_recently = true;
@@ -103,14 +103,14 @@ impl Dispatcher {
         }
     }
 
-    /// Says what the completion thread is to be called for. Who changes that looks at the rings
-    /// after it.
+    /// Tells the workers when to wake the completion thread. The caller must check the rings
+    /// afterwards.
     pub(super) fn update_wake_policy(&self, state: &mut State) {
         let call = if state.needs_completion_thread() {
             WakePolicy::Always
         } else {
-            // Workers call the leader; or callers are busy submitting, and the completion thread is
-            // called when a worker has nothing left to do.
+            // Workers wake the leader. Or callers are busy submitting: then a worker that runs out
+            // of work wakes the completion thread.
             WakePolicy::Idle
         };
         if state.call != call {
@@ -119,7 +119,7 @@ impl Dispatcher {
         }
     }
 
-    /// The completion thread's life: one thread of the pool.
+    /// Runs the completion thread. Each pool has one.
     pub(in super::super) fn run_completion_thread(&self) {
         let mut idle_since = Some(clock::now());
         let mut is_called = false;
@@ -127,7 +127,7 @@ impl Dispatcher {
             let mut state = self.lock();
             self.collect(&mut state);
             if is_called && !state.ended.is_empty() {
-                // No caller attends.
+                // No caller is polling.
                 self.dispatch_all(&mut state);
             }
             if state.closing {
@@ -135,7 +135,7 @@ impl Dispatcher {
                 return;
             }
             if self.release(state) {
-                // A leader may be waiting for what was just reported.
+                // A leader may be waiting for an outcome that was just reported.
                 self.doorbells.wake_leader();
                 idle_since = Some(clock::now());
                 continue;
@@ -145,32 +145,34 @@ impl Dispatcher {
             if state.hold.is_stuck() {
                 self.dispatch_all(&mut state);
             }
-            // It was called because no caller attends to this; until one does, it is
-            // better called at once. Not if it only looks after what is held back. A caller
-            // that has looked since the completion thread last did attends, if nobody else waits for what
-            // it may leave: to call the completion thread beside it would take ten times as long as the
-            // rest of an empty job, and go on, as there is a next job under way each time that
-            // the completion thread comes.
+            // No caller is polling, so ask to be woken for every response until a caller does. This
+            // does not apply while the thread checks only because jobs are held back. A caller that
+            // has polled since the last check counts as polling, unless another thread waits for
+            // outcomes that this caller may leave behind. Otherwise each response would wake the
+            // completion thread beside the caller. That takes ten times as long as the rest of an
+            // empty job. It would not stop either, because the next job is under way each time that
+            // the completion thread checks.
             let polled_recently = std::mem::take(&mut state.polled_recently);
             let is_polled = polled_recently && !state.needs_completion_thread();
-            let is_needed = busy && !state.is_led && !is_polled && !state.hold.is_minded;
+            let is_needed = busy && !state.is_led && !is_polled && !state.hold.is_polled_now;
             let call = if is_needed { WakePolicy::Always } else { WakePolicy::Idle };
             state.call = call;
             self.doorbells.set_wake_policy(call);
             let missed = Self::is_any_ready(&state) || state.closing;
-            // As long as any were held back since the last look: to be called is not free.
-            state.hold.is_minded &= state.hold.holds;
-            let is_minded = state.hold.is_minded;
+            // Keep checking while jobs are held back: while this thread checks by itself, `submit`
+            // need not wake it, and a wake-up is not free.
+            state.hold.is_polled_now &= state.hold.holds;
+            let is_polled_now = state.hold.is_polled_now;
             drop(state);
             if missed {
                 is_called = false;
                 continue;
             }
             let limit = match idle_since {
-                _ if is_minded => wake_throttle::LOOK,
-                _ if busy || spawn::is_under_way() => LOOK,
+                _ if is_polled_now => wake_throttle::POLL,
+                _ if busy || spawn::is_under_way() => POLL,
                 Some(since) => IDLE.saturating_sub(clock::since(since)),
-                None => IDLE_LOOK,
+                None => IDLE_POLL,
             };
             if limit.is_zero() {
                 idle_since = None;

@@ -1,12 +1,13 @@
-//! Jobs so short that a worker has done those that wait before another is awake.
+//! Holds back jobs that are so short that an awake worker finishes all waiting jobs before another
+//! worker is awake.
 //!
-//! A worker that sleeps is not woken for them: it would find nothing left to do, and where
-//! there are no more cores than workers it would take one from who hands the jobs out.
-//! So no more workers are given jobs than it takes to do all that wait in the time of a wake-up.
-//! The others' jobs are held back, and there is always somebody who will give them out if that
-//! turns out wrong: a caller that attends to the pool, before it sleeps
-//! ([`Dispatcher::dispatch_all`](super::Dispatcher::dispatch_all)), and the completion thread, who looks now and then whether
-//! anything has moved.
+//! The dispatcher does not wake a sleeping worker for such jobs: the worker would find nothing left
+//! to do. If there are no more cores than workers, it would also take a core from the thread that
+//! dispatches. So the dispatcher gives jobs to no more workers than are needed to do all waiting
+//! jobs in the time of a wake-up, and holds the other jobs back. If that turns out wrong, one of
+//! two threads dispatches them: a caller that polls the pool does so before it sleeps
+//! ([`Dispatcher::dispatch_all`](super::Dispatcher::dispatch_all)), and the completion thread
+//! checks regularly whether any job has ended.
 
 use std::time::Duration;
 
@@ -16,44 +17,45 @@ use brigade_sys::clock;
 use super::State;
 use crate::wakeup_latency;
 
-/// How often the completion thread looks while jobs are held back.
-pub(super) const LOOK: Duration = Duration::from_millis(1);
-/// Jobs are short of which so many fit into a wake-up: of longer ones each is worth a
-/// worker of its own.
+/// How often the completion thread checks while jobs are held back.
+pub(super) const POLL: Duration = Duration::from_millis(1);
+/// A job is short if at least this many fit into a wake-up. Each longer job is worth a worker of
+/// its own.
 const SHORT: Nanos = 32;
 
-/// What is known of the jobs, and whether any are held back.
+/// How long jobs take, and whether any are held back.
 #[derive(Debug, Default)]
 pub(super) struct WakeThrottle {
-    /// Nanoseconds that a job keeps a worker, smoothed; zero: not known yet.
+    /// Nanoseconds that a job occupies a worker, smoothed; zero if not known yet.
     pub(super) per_job: Nanos,
-    /// Callers that wait attend to the pool themselves: without rings they do not.
+    /// Waiting callers collect responses themselves. Without rings, the control readers do it.
     has_rings: bool,
-    /// Of how long a wake-up may be made use of, in wake-ups.
+    /// How much work justifies waking one more worker, in wake-up times.
     worth: Nanos,
-    /// Jobs wait that a worker without any could have.
+    /// Jobs wait that an idle worker could run.
     pub(super) holds: bool,
-    /// Jobs that have ended, ever.
+    /// How many jobs have ended so far.
     ended: u64,
-    /// As many had ended when the completion thread last looked.
+    /// The value of `ended` at the completion thread's last check.
     seen: u64,
-    /// The completion thread looks every now and then.
-    pub(super) is_minded: bool,
+    /// The completion thread checks regularly.
+    pub(super) is_polled_now: bool,
 }
 
 impl WakeThrottle {
-    /// For a pool with a core for each worker and one for who hands jobs out, or not: then a
-    /// worker that is woken takes its core from somebody who has work for the others, and more of
-    /// them have to wait to be worth that.
+    /// `has_cores`: the pool has a core for each worker and one more for the thread that
+    /// dispatches. Without these cores, a worker that is woken takes its core from a thread that
+    /// has work for the others, so more jobs must wait to justify the wake-up.
     pub(super) fn new(has_rings: bool, has_cores: bool) -> Self {
         Self { has_rings, worth: if has_cores { 1 } else { 4 }, ..Self::default() }
     }
 
-    /// Learns from a job that has ended how long it kept its worker.
+    /// Learns from a job that has ended how long it occupied its worker.
     pub(super) fn learn(&mut self, ns: Nanos) {
         self.ended += 1;
-        // Sooner up than down: to hold back what should not be is the worse mistake. Not at once,
-        // as a worker that was interrupted in a job says nothing of the next ones.
+        // Rises faster than it falls, because holding back a long job is the worse mistake. Does
+        // not rise at once, because a job whose worker was interrupted says nothing about the next
+        // jobs.
         let known = self.per_job;
         self.per_job = match known {
             0 => ns,
@@ -62,22 +64,23 @@ impl WakeThrottle {
         };
     }
 
-    /// Jobs may be of any length, until the next ones have shown otherwise.
+    /// Assumes jobs that are not short, until the next ones show otherwise.
     pub(super) fn forget(&mut self) {
         self.per_job = clock::nanos(wakeup_latency::cost());
     }
 
-    /// The completion thread looks: whether what is held back is to be given out, because nothing has ended
-    /// since its last look.
+    /// Called at each check by the completion thread. Whether the held jobs must be dispatched,
+    /// because no job has ended since the last check.
     pub(super) fn is_stuck(&mut self) -> bool {
         self.holds && std::mem::replace(&mut self.seen, self.ended) == self.ended
     }
 }
 
 impl State {
-    /// How many workers are to have jobs.
+    /// How many workers may get jobs.
     pub(super) fn width(&self) -> usize {
-        // The completion thread, who is called for each outcome then, is no caller that attends.
+        // No caller polls, so none would dispatch held jobs before it sleeps. The completion
+        // thread, which is then woken for each response, does not do that.
         if self.is_unpolled || !self.hold.has_rings {
             return usize::MAX;
         }
@@ -90,7 +93,7 @@ impl State {
     }
 }
 
-/// How many workers do `waiting` jobs in the time of `worth` wake-ups; all, if a job is not short.
+/// How many workers do `waiting` jobs in the time of `worth` wake-ups; all if a job is not short.
 fn width(waiting: usize, per_job: Nanos, wake_up: Nanos, worth: Nanos) -> usize {
     if per_job == 0 || per_job > wake_up / SHORT {
         return usize::MAX;

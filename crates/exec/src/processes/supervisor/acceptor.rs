@@ -1,7 +1,7 @@
-//! How a worker that was started is admitted: it connects, says who it is, and gets what it needs.
+//! Admits started workers: a worker connects, sends its greeting, and gets what it needs to work.
 //!
-//! The supervisor does that between its other work and waits for nobody: whoever connects and says
-//! nothing is looked at again when there is something to be read.
+//! The supervisor does this between its other work and never blocks on a connection. If a peer
+//! connects and sends nothing, the supervisor reads again when the socket becomes readable.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,13 +17,13 @@ use crate::processes::dispatcher::{ControlSender, Wire};
 use crate::processes::lifecycle::Cause;
 use crate::processes::log_forward;
 
-/// How long it is waited if nobody can be admitted for want of descriptors.
+/// Back-off after a failed `accept`: no descriptor is free.
 const SHORT_OF_DESCRIPTORS: Duration = Duration::from_millis(50);
-/// How many may connect before the supervisor looks after something else.
+/// How many connections the supervisor accepts in one pass before it returns to other work.
 const AT_A_TIME: usize = 16;
 
 impl Supervisor {
-    /// Admits who has connected, as far as it was invited.
+    /// Accepts new connections and matches them to the workers that were started.
     pub(super) fn accept_pending(&mut self) {
         for _ in 0..AT_A_TIME {
             let Some(listener) = self.spawner.listener() else { return };
@@ -37,7 +37,7 @@ impl Supervisor {
                 Err(error) => {
                     if self.accept_backoff_until.is_none() {
                         let remedy = shortage::remedy(&error);
-                        tracing::warn!("a worker cannot be let in yet: {error}{remedy}");
+                        tracing::warn!("a worker cannot be admitted yet: {error}{remedy}");
                     }
                     self.accept_backoff_until = Some(clock::after(SHORT_OF_DESCRIPTORS));
                     return;
@@ -46,13 +46,14 @@ impl Supervisor {
         }
     }
 
-    /// Until when nobody is admitted, for want of descriptors.
+    /// The end of the `accept` back-off, while one is in progress.
     pub(super) fn accept_backoff(&self) -> Option<Nanos> {
         self.accept_backoff_until.filter(|until| *until > clock::now())
     }
 
-    /// Shows those who have connected to their slots. Who is not known is sent away, unless
-    /// the fork server has still to tell whom it has started.
+    /// Hands pending connections to the slots of their workers, by process id. Drops the connection
+    /// of an unknown process, unless the fork server has not yet reported which process it forked:
+    /// then the connection stays pending.
     pub(super) fn match_pending(&mut self) {
         for caller in std::mem::take(&mut self.pending) {
             let slot = self
@@ -63,10 +64,10 @@ impl Supervisor {
                 if let Slot::Occupied(worker) = &mut self.slots[slot] {
                     worker.caller = Some(caller);
                 }
-                // It has mostly said who it is as well.
+                // Usually the worker's greeting has arrived too.
                 self.greet(slot);
             } else if self.slots.iter().any(|occupant| matches!(occupant, Slot::Forking(..))) {
-                // A worker connects once.
+                // A worker connects only once, so keep one pending connection per process.
                 if self.pending.iter().all(|other| other.pid() != caller.pid()) {
                     self.pending.push(caller);
                 }
@@ -74,12 +75,13 @@ impl Supervisor {
                 tracing::debug!(pid = caller.pid(), "who has connected was not invited");
             }
         }
-        // One of this user's other programs may connect as often as it likes.
+        // Any program of this user can connect as often as it likes: keep no more connections than
+        // there are slots.
         let excess = self.pending.len().saturating_sub(self.slots.len());
         self.pending.drain(..excess);
     }
 
-    /// Hears what the one at the door of a slot says.
+    /// Reads the greeting on a slot's pending connection, and admits or refuses the worker.
     pub(super) fn greet(&mut self, slot: usize) {
         let Slot::Occupied(worker) = &mut self.slots[slot] else { return };
         let Some(caller) = worker.caller.take() else { return };
@@ -100,7 +102,8 @@ impl Supervisor {
     fn refuse(&mut self, slot: usize, refusal: Refusal) {
         let Slot::Occupied(worker) = &mut self.slots[slot] else { return };
         match refusal {
-            // It is probably dying, and how it died is worth knowing.
+            // The worker is probably dying. Wait for its exit, because how it died is worth
+            // knowing.
             Refusal::Broken(_) => worker.leave_within(DYING_LIMIT),
             wrong => worker.kill(Cause::Refused(wrong)),
         }
@@ -121,13 +124,15 @@ impl Supervisor {
         };
         let Admitted { mut pass, requests, replies } =
             accepted.welcome(welcome, &context.doorbells)?;
-        // There are more cores than workers.
+        // There are more cores than workers, so the worker can leave the core that its requests
+        // come from.
         if !config.pin && config.workers < affinity::allowed() {
             pass.tell_core();
         }
-        // If something here is missing for it, it is not to blame.
+        // The worker has done its part of the handshake. If a resource is missing on this side from
+        // here on, the worker is not to blame.
         worker.complete_handshake(pass.page());
-        let mail = Arc::new(ControlSender::new(requests));
+        let control = Arc::new(ControlSender::new(requests));
         let outputs = Arc::new(Outputs::new(Arc::clone(&context.dispatcher.budget)));
         let inputs = match config.has_own_inputs() {
             true => Arc::new(Arena::new(Arc::clone(&context.dispatcher.budget))),
@@ -139,7 +144,7 @@ impl Supervisor {
             inputs: Arc::clone(&inputs),
             regions: Vec::new(),
         });
-        let link = ControlReader {
+        let reader = ControlReader {
             dispatcher: Arc::clone(&context.dispatcher),
             supervisor: context.supervisor.clone(),
             slot,
@@ -149,9 +154,9 @@ impl Supervisor {
             bounds,
             inputs,
         };
-        // Before its threads: a job that goes through the rings needs none.
+        // Before the worker's threads start: a job that goes through the rings needs none of them.
         context.dispatcher.ready(slot, generation, pid, clock::since(context.begin), wire);
-        match link.start(Served { mail, replies, outputs }) {
+        match reader.start(Served { control, replies, outputs }) {
             Ok(thread) => worker.admit(thread),
             Err(error) => {
                 context.dispatcher.unready(slot, generation);
@@ -167,7 +172,7 @@ impl Supervisor {
     }
 
     fn on_ready(&mut self, slot: usize) {
-        // It is to be looked after from now on, whatever was to be waited for.
+        // Run the loop once more before it sleeps: its next deadline may not cover this worker yet.
         self.control_block().event_fd.notify();
         self.has_served = true;
         self.unable[slot] = Unable::default();

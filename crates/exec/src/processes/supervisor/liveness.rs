@@ -1,4 +1,4 @@
-//! Whether a worker gets on with what it has.
+//! Checks whether a worker makes progress: its heartbeat, and the time limits of its jobs.
 
 use brigade_proto::Nanos;
 use brigade_sys::process;
@@ -11,9 +11,10 @@ use crate::processes::lifecycle::Cause;
 use crate::processes::worker_process::WorkerProcess;
 
 impl PoolContext {
-    /// Sees to the job that a worker has in hand, and to whether it takes up what it was
-    /// given; returns when to look again. So much time before `now` counts for nobody.
-    pub(super) fn mind(
+    /// Checks a worker's heartbeat and the time limits of its jobs, and kills the worker if it
+    /// hangs or a job is over time. Returns when the next check is due. `stopped` is the time
+    /// before `now` in which this process did not run; it counts against no time limit.
+    pub(super) fn check_liveness(
         &self,
         slot: usize,
         worker: &mut WorkerProcess,
@@ -26,7 +27,8 @@ impl PoolContext {
             let stopped = process::is_stopped(pid);
             match self.dispatcher.owes(slot, current) {
                 Some((answers, current)) => Some(HeartbeatSample { current, answers, stopped }),
-                // The next job would find out, and wait for that.
+                // An idle worker may be stopped too. Without this check the next job would find
+                // that out, and would have to wait for it.
                 None => stopped.then_some(HeartbeatSample { current: None, answers: 0, stopped }),
             }
         };
@@ -37,9 +39,9 @@ impl PoolContext {
         let look = now + heartbeat::interval(heartbeat).as_nanos() as u64;
         match self.dispatcher.time_limit(slot, worker.current(), now, stopped, GRACE) {
             TimeLimit::None => Some(look),
-            // Often enough to notice that this process was stopped meanwhile.
+            // Also check at every `TICK`, to notice if this process was stopped meanwhile.
             TimeLimit::At(at) => Some(at.min(look).min(now + TICK.as_nanos() as u64)),
-            // Its kernel had no chance to end in time.
+            // The worker is stopped, so its kernel had no chance to end in time.
             TimeLimit::Over(..) if process::is_stopped(pid) => {
                 worker.kill(Cause::Hung(heartbeat));
                 None

@@ -1,6 +1,6 @@
-//! The supervisor: the one thread that starts workers, watches them, ends them, reaps
-//! them and has them replaced. It lives as long as the pool, because the workers'
-//! parent-death signal follows the thread that started them.
+//! The supervisor: the one thread that starts, watches, kills, reaps and replaces workers. It lives
+//! as long as the pool, because a worker's parent-death signal is sent when the thread that started
+//! the worker ends.
 
 mod acceptor;
 mod liveness;
@@ -29,55 +29,55 @@ use crate::executor::Status;
 use crate::job_state::JobState;
 use crate::{PoolConfig, PoolError};
 
-/// What the supervisor is told.
+/// What other threads tell the supervisor.
 pub(super) enum Event {
-    /// The fork server has started a worker, or cannot.
+    /// The fork server has started a worker, or could not.
     Forked { slot: usize, generation: u64, started: Result<Box<Started>, StartFailure> },
-    /// A worker broke the protocol; the link goes on until it is dead, and says
-    /// what it was if that is not known yet.
+    /// A worker broke the protocol. Its control reader goes on until the worker is dead. If `what`
+    /// is `None`, the control reader says what happened when it ends.
     Violation { slot: usize, generation: u64, what: Option<String> },
-    /// A link has ended: everything that its worker said has been heard.
+    /// A control reader has ended: it has received everything that its worker sent, or has
+    /// panicked.
     ControlClosed { slot: usize, generation: u64, violation: Option<String> },
-    /// A worker holds too much memory, and waits to be replaced.
+    /// A worker holds too much memory and waits to be replaced.
     Outgrown { slot: usize, generation: u64 },
-    /// The caller wants a job to end that a worker may have in hand.
+    /// The caller has cancelled a job that a worker may have in hand.
     Cancel { slot: usize, job_state: Arc<JobState> },
-    /// Every worker is to die.
+    /// Kill every worker.
     KillAll,
-    /// Every worker is to be stopped; then `done` is dropped.
+    /// Stop every worker (SIGSTOP), then drop `done`.
     Pause { done: Sender<()> },
-    /// Every worker is to go on.
+    /// Continue every worker.
     Resume,
     /// A thread that serves all workers has panicked.
     ThreadPanicked { what: String },
-    /// All jobs are done, workers are to leave.
+    /// All jobs are done: the workers must leave.
     Close,
 }
 
-/// How long after its timeout a job is left to notice it before its worker is
-/// killed.
+/// How long after its timeout a job may still notice that, before the supervisor kills its worker.
 const GRACE: Duration = Duration::from_millis(50);
 
-/// How long it is waited until workers are stopped: the supervisor may be starting one.
+/// How long `pause` waits until the workers are stopped. The supervisor may be starting one.
 const PAUSE_LIMIT: Duration = Duration::from_secs(1);
 
-/// Reaches the supervisor from other threads.
+/// Sends events to the supervisor from other threads, and reads its status.
 #[derive(Clone)]
 pub(super) struct SupervisorHandle(Arc<ControlBlock>);
 
 struct ControlBlock {
     inbox: Sender<Event>,
     event_fd: EventFd,
-    /// When the supervisor will wake by itself.
+    /// When the supervisor will next wake by itself.
     wake_at: AtomicU64,
-    /// Nothing ever comes; it is disconnected when the start is over.
+    /// Carries no message. It is disconnected when the pool's start is over.
     started: Receiver<()>,
     record: Mutex<SupervisorStatus>,
 }
 
 #[derive(Default)]
 struct SupervisorStatus {
-    /// Once all workers are ready.
+    /// How long the start took. Set once all workers are ready.
     startup: Option<Duration>,
     restarts: u64,
     gave_up: Option<Arc<PoolError>>,
@@ -85,43 +85,42 @@ struct SupervisorStatus {
 
 impl SupervisorHandle {
     pub(super) fn tell(&self, event: Event) {
-        // Fails only when the supervisor has ended, and then nothing is to be done.
+        // The send fails only if the supervisor has ended, and then there is nothing to do.
         if self.0.inbox.send(event).is_ok() {
             self.0.event_fd.notify();
         }
     }
 
-    /// A worker broke the protocol: it is to die.
+    /// Reports that a worker broke the protocol; the supervisor kills that worker.
     pub(super) fn protocol_violation(&self, slot: usize, generation: u64, what: Option<String>) {
         self.tell(Event::Violation { slot, generation, what });
     }
 
-    /// A job with a time limit was assigned: see to it that the supervisor looks in
-    /// time.
-    pub(super) fn mind(&self, timeout: Duration) {
+    /// A job with a time limit was assigned: makes the supervisor check it in time.
+    pub(super) fn watch_deadline(&self, timeout: Duration) {
         let due = clock::now().saturating_add((timeout + GRACE).as_nanos() as u64);
-        // Before that it is to notice whether this process is stopped.
+        // Before that, the supervisor must check whether this process was stopped.
         let tick = clock::after(TICK * 2);
         if due.min(tick) < self.0.wake_at.load(Ordering::SeqCst) {
             self.0.event_fd.notify();
         }
     }
 
-    /// Stops all workers, and waits until they are, but not for long.
+    /// Stops all workers. Waits until they are stopped, for at most [`PAUSE_LIMIT`].
     pub(super) fn pause(&self) {
         let (done, paused) = crossbeam_channel::bounded(0);
         self.tell(Event::Pause { done });
         let _ = paused.recv_timeout(PAUSE_LIMIT);
     }
 
-    /// Waits until all workers are ready.
+    /// Waits until all workers are ready, or the start has failed.
     pub(super) fn started(&self) -> Result<(), Arc<PoolError>> {
         let _ = self.0.started.recv();
         let record = self.0.record();
         match (&record.gave_up, record.startup) {
             (Some(error), _) => Err(Arc::clone(error)),
             (None, Some(_)) => Ok(()),
-            // It has panicked, or the pool was closed.
+            // The supervisor has panicked, or the pool was closed.
             (None, None) => {
                 Err(Arc::new(PoolError::Refused { reason: "its supervisor left".into() }))
             }
@@ -139,7 +138,7 @@ impl SupervisorHandle {
 }
 
 impl SupervisorHandle {
-    /// Answers the jobs of a pool that has lost its supervisor.
+    /// Gives up the pool and answers its jobs after the supervisor has panicked.
     fn on_thread_panic(&self, dispatcher: &Dispatcher, slots: usize, what: String) {
         let exit = WorkerExit { how: what.clone(), ..WorkerExit::default() };
         let error = Arc::new(PoolError::Panicked { what });
@@ -158,19 +157,19 @@ impl ControlBlock {
     }
 }
 
-/// What does not change while the pool lasts.
+/// What does not change during the life of the pool.
 struct PoolContext {
     supervisor: SupervisorHandle,
     dispatcher: Arc<Dispatcher>,
     config: PoolConfig,
-    /// Names of all kernels.
+    /// Names of all kernels. A worker must have the same ones.
     kernels: Arc<[String]>,
     doorbells: DoorbellsRegion,
-    /// When the pool was asked for.
+    /// When the creation of the pool began.
     begin: Nanos,
 }
 
-/// Starts the supervisor and, through it, the workers.
+/// Starts the supervisor thread, which starts the workers.
 pub(super) fn start(
     dispatcher: &Arc<Dispatcher>,
     config: &PoolConfig,
@@ -191,7 +190,7 @@ pub(super) fn start(
         started,
         record: Mutex::default(),
     }));
-    // Before there is a worker: what the first of them does wrong has to reach it.
+    // Before the first worker starts, so that its protocol violations reach the supervisor.
     dispatcher.set_supervisor(supervisor.clone());
     let context = PoolContext {
         supervisor: supervisor.clone(),
@@ -207,7 +206,7 @@ pub(super) fn start(
     let thread = thread::Builder::new()
         .name("supervisor".to_owned())
         .spawn(move || {
-            // What it held is gone by then, so its workers are.
+            // The unwinding has dropped what the supervisor held, so its workers are dead by now.
             let on_panic = |what| on_panic.on_thread_panic(&dispatcher, slots, what);
             panic_guard::guard("supervisor", || watch.run(), on_panic);
         })

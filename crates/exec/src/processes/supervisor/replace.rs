@@ -1,4 +1,4 @@
-//! How a slot gets its worker, and what follows from a worker's death.
+//! How a slot gets a worker, and what happens after a worker's death.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,12 +16,12 @@ use crate::processes::spawn::{StartFailure, Started};
 use crate::processes::worker_process::{Ended, WorkerProcess};
 
 impl Supervisor {
-    /// Whether a worker is one of those that the pool began with.
+    /// Whether a worker is one of those that the pool started with.
     fn is_first(&self, generation: u64) -> bool {
         generation <= self.slots.len() as u64
     }
 
-    /// Whether one of those, in another slot, is still to be admitted.
+    /// Whether a first worker in another slot is still starting.
     fn is_another_first_one_starting(&self, slot: usize) -> bool {
         let mut others = self.slots.iter().enumerate().filter(|(other, _)| *other != slot);
         others.any(|(_, occupant)| match occupant {
@@ -31,7 +31,6 @@ impl Supervisor {
         })
     }
 
-    /// Starts a worker in a slot.
     pub(super) fn spawn_worker(&mut self, slot: usize) {
         self.generations += 1;
         let generation = self.generations;
@@ -47,7 +46,8 @@ impl Supervisor {
         }
     }
 
-    /// The fork server has answered. If nobody waits for its worker any more, that is killed.
+    /// Handles the fork server's answer. If the slot no longer waits for this worker, dropping
+    /// `started` kills the process.
     pub(super) fn on_forked(
         &mut self,
         slot: usize,
@@ -68,7 +68,7 @@ impl Supervisor {
                     slot,
                     spawner::started_worker(&self.context, generation, token, *started),
                 );
-                // It may have been faster than this news of it.
+                // The worker may have connected before this event arrived.
                 self.match_pending();
             }
             Err(failure) => self.go_without(slot, generation, failure),
@@ -83,7 +83,7 @@ impl Supervisor {
         self.slots[slot] = Slot::Occupied(worker);
     }
 
-    /// A worker cannot be started.
+    /// Handles a worker start that failed.
     fn go_without(&mut self, slot: usize, generation: u64, failure: StartFailure) {
         let StartFailure { error, from_outside } = failure;
         self.slots[slot] = Slot::Vacant;
@@ -98,16 +98,17 @@ impl Supervisor {
         self.replace(slot, exit, Some(error));
     }
 
-    /// Whether a start that failed ends a pool of which no worker has been ready. A process that died
-    /// is started once more: something that passes may have been the reason. A program that cannot
-    /// be started, is late or is refused would be so again.
+    /// Whether a failed start ends a pool in which no worker has been ready yet. A process that
+    /// died is started once more, because the cause may have been temporary. A program that cannot
+    /// be started, is late or is refused would fail again.
     fn ends_the_start(&self, slot: usize, generation: u64, error: &PoolError) -> bool {
         let may_pass =
             matches!(error, PoolError::DiedEarly { .. } | PoolError::ForkServerDied { .. });
         self.unable[slot].times > 0 || (self.is_first(generation) && !may_pass)
     }
 
-    /// Draws the conclusions when a worker is dead and its link has ended.
+    /// Does nothing until the slot's worker is reaped and its control channel is drained (or the
+    /// drain deadline has passed). Then finds out why the worker ended, and has it replaced.
     pub(super) fn settle(&mut self, slot: usize) {
         let may_start = self.has_served || self.is_another_first_one_starting(slot);
         let Slot::Occupied(worker) = &mut self.slots[slot] else {
@@ -117,7 +118,8 @@ impl Supervisor {
         if worker.has_ended(now)
             && let Some(violation) = self.context.dispatcher.violation(slot, worker.generation)
         {
-            // The news of it may still be on its way, and would find the slot empty.
+            // The event that reports this violation may still be in the inbox. It would find the
+            // slot empty.
             worker.life.learn(Cause::Violation(Some(violation)));
         }
         let Some(ended) = worker.ended(now) else {
@@ -132,7 +134,7 @@ impl Supervisor {
         let left = self.context.dispatcher.is_leaving(slot) && reaped.status.success();
         let why = worker.why().cloned().or_else(|| left.then_some(KillReason::Leaving));
         let why = why.or_else(|| worker.limit(&self.context.config));
-        // Who was not listened to is not to blame.
+        // A worker that never had a control reader was killed for that: its job is not to blame.
         let current: Option<(JobId, Option<Nanos>)> =
             worker.current().filter(|_| worker.was_admitted());
         let is_stillborn = early && why.is_none();
@@ -157,10 +159,11 @@ impl Supervisor {
             }
             start_error => start_error,
         };
-        // One that the kernel has ended had no job to give the memory back with: not at once again.
+        // Also count a worker that ended for lack of memory without a job. No job ended that gave
+        // memory back, so the slot must not start a worker again at once.
         let unable = &mut self.unable[slot];
         unable.times += u32::from(is_unable || (is_short && current.is_none()));
-        // Nothing that it was given to do is the reason: what it was forked from may be.
+        // No job is the cause. The fork server that the worker was forked from may be.
         let ended_by_itself = current.is_none() && why.is_none() && !was_struck_down;
         unable.fork_server = fork_server.filter(|_| ended_by_itself);
         let exit = WorkerExit {
@@ -177,16 +180,17 @@ impl Supervisor {
         self.replace(slot, exit, start_error);
     }
 
-    /// Has a dead worker replaced. `start_error`: it was never ready, and why.
+    /// Reports a worker's death to the dispatcher and carries out its decision. `start_error` says
+    /// why the worker was never ready, if it never was.
     fn replace(&mut self, slot: usize, mut exit: WorkerExit, start_error: Option<PoolError>) {
         exit.newest = self.generations;
         match self.context.dispatcher.on_worker_exit(slot, &exit) {
             RestartDecision::Restart(pause) if !self.leaving => {
-                // If others get work done, a slot in which no worker starts goes on trying,
-                // not too often.
+                // While other slots get work done, a slot in which no worker starts keeps trying,
+                // with a back-off of its own.
                 let pause = pause.max(dispatcher::pause(self.unable[slot].times));
                 self.slots[slot] = Slot::Backoff(clock::after(jitter(pause)));
-                // Seen to before the next sleep.
+                // The loop handles the new deadline before its next sleep.
                 self.control_block().event_fd.notify();
             }
             RestartDecision::Restart(_) | RestartDecision::Leave => {}
@@ -194,7 +198,7 @@ impl Supervisor {
                 let death = exit.how;
                 tracing::error!(deaths, "no progress: the pool gives up; the last worker {death}");
                 let no_progress = PoolError::NoProgress { deaths, death };
-                // Who waits for the start hears what is wrong with it.
+                // The thread that waits for the pool's start gets the error of the start.
                 let start_error = start_error.filter(|_| self.starting.is_some());
                 self.give_up(start_error.unwrap_or(no_progress));
             }
@@ -203,8 +207,8 @@ impl Supervisor {
 
     pub(super) fn give_up(&mut self, error: PoolError) {
         let error = Arc::new(error);
-        // First, so that whoever hears that a job is given up finds the reason. The
-        // first reason: what is killed now ends for another.
+        // Record the reason first, so that a thread that learns that its job was given up finds it.
+        // Keep only the first reason: the workers that are killed now end for a different one.
         self.control_block().record().gave_up.get_or_insert(Arc::clone(&error));
         self.starting = None;
         self.context.dispatcher.give_up(&error);
@@ -212,19 +216,19 @@ impl Supervisor {
     }
 }
 
-/// How a worker ended that the kernel chose.
+/// How a worker ended that the OOM killer chose.
 const OOM_KILLED: &str = "killed by SIGKILL: by the kernel, as there was no memory left; fewer \
                           --workers or smaller jobs need less";
 
-/// Between half of a pause and all of it, so that workers that died together do not
-/// come back together.
+/// A random time between half of `pause` and all of it, so that workers that died together do not
+/// start again together.
 fn jitter(pause: Duration) -> Duration {
     let random_bits = random::nonce().unwrap_or(u128::MAX) as u32;
     pause.mul_f64(0.5 + 0.5 * f64::from(random_bits) / f64::from(u32::MAX))
 }
 
-/// A dead worker's largest resident set, if that is known: what is told of a dead child is
-/// this process's own, unless the child's was larger.
+/// A dead worker's peak resident set in bytes; 0 if it is unknown. For a dead child the kernel
+/// reports this process's own peak, unless the child's was larger.
 fn own_peak(told: u64) -> u64 {
     if told > usage::peak_rss_bytes() { told } else { 0 }
 }

@@ -1,6 +1,6 @@
-//! The supervisor's loop. It sleeps in `poll` on the workers' pidfds, what they print, who connects
-//! and its own doorbell, until the next deadline, and looks now and then whether workers take up
-//! what they are given.
+//! The supervisor's loop. It sleeps in `poll` until the next deadline, on the workers' pidfds and
+//! output, the listening socket, pending connections, and its own eventfd. At intervals it checks
+//! whether workers take up the jobs that they were given.
 
 use std::collections::BTreeSet;
 use std::os::fd::AsFd;
@@ -25,20 +25,20 @@ use crate::processes::dispatcher::KillReason;
 use crate::processes::lifecycle::Cause;
 use crate::processes::worker_process::WorkerProcess;
 
-/// How long a worker may take to exit once its link has closed.
+/// How long a worker that was told to leave may take to exit.
 const EXIT_LIMIT: Duration = Duration::from_secs(2);
-/// The same where nobody asked it to leave: it is probably dying already.
+/// The same for a worker that closed its control channel unasked: it is probably dying already.
 pub(super) const DYING_LIMIT: Duration = Duration::from_millis(200);
-/// How long a dead worker's link is waited for. Longer only if a process outside
-/// the worker's group holds its sockets open.
+/// How long the supervisor waits for a dead worker's control channel to drain. Draining takes
+/// longer only if a process outside the worker's group holds the worker's sockets open.
 const DRAIN_LIMIT: Duration = Duration::from_secs(2);
 
-/// One slot's place.
+/// What a slot holds.
 pub(super) enum Slot {
     Vacant,
-    /// To be filled then.
+    /// No worker; the next one is started at this time.
     Backoff(Nanos),
-    /// The fork server was asked for this worker, and will say what became of it.
+    /// The fork server was asked for this worker (generation, token) and has not answered yet.
     Forking(u64, BootstrapToken),
     Occupied(Box<WorkerProcess>),
 }
@@ -48,38 +48,39 @@ pub(super) struct Supervisor {
     events: Receiver<Event>,
     pub(super) slots: Vec<Slot>,
     pub(super) spawner: Spawner,
-    /// Who has connected and may be a worker that the fork server has still to tell of.
+    /// Connections of unknown processes. Each may be a worker that the fork server has not reported
+    /// yet.
     pub(super) pending: Vec<PendingConnection>,
-    /// Nobody can be admitted for want of descriptors, and that was said; tried again then.
+    /// When to try `accept` again. Set while no descriptor is free, which was logged.
     pub(super) accept_backoff_until: Option<Nanos>,
     /// Workers started so far.
     pub(super) generations: u64,
-    /// A worker has been ready.
+    /// Whether any worker has been ready.
     pub(super) has_served: bool,
-    /// Of each slot.
+    /// Failed starts, by slot.
     pub(super) unable: Vec<Unable>,
-    /// Until every slot has had a worker that was ready.
+    /// Set until every slot has had a worker that was ready, or the pool gives up.
     pub(super) starting: Option<Start>,
-    /// No worker is replaced any more.
+    /// The pool ends: no worker is replaced any more.
     pub(super) leaving: bool,
-    /// Because a thread of the pool has panicked.
+    /// The pool ends because one of its threads has panicked.
     has_panicked: bool,
-    /// What the kernel has ended for want of memory.
+    /// Finds out which workers the OOM killer ended.
     pub(super) oom_kills: OomKills,
-    /// If this process has to see to orphans, and when it looks for them next.
+    /// If this process must reap orphans: their reaper, and when it runs next.
     orphans: Option<(Orphans, Nanos)>,
 }
 
 /// The pool's start, while it lasts.
 pub(super) struct Start {
-    /// Dropped when it is over, which those who wait for it notice.
+    /// Dropped when the start is over, which wakes the threads that wait for it.
     _over: Sender<()>,
-    /// Slots that were never ready.
+    /// Slots that have not had a ready worker yet.
     pub(super) missing: BTreeSet<usize>,
 }
 
 impl Supervisor {
-    /// `over` is dropped when the start is over.
+    /// `over` is dropped when the pool's start is over.
     pub(super) fn new(context: PoolContext, events: Receiver<Event>, over: Sender<()>) -> Self {
         let slots = context.config.workers;
         Self {
@@ -105,14 +106,15 @@ impl Supervisor {
         self.slots.iter_mut().for_each(|occupant| *occupant = Slot::Backoff(now));
         loop {
             self.hear_events();
-            // Before the sleep: an end may have been the last thing heard.
+            // Before the sleep: the last event may have been the end of a worker.
             for slot in 0..self.slots.len() {
                 self.settle(slot);
             }
-            // Until the deadlines are known, every new one has to ring.
+            // Until the next deadline is known, every new time limit must notify the supervisor.
             self.control_block().wake_at.store(u64::MAX, Ordering::SeqCst);
             let now = clock::now();
-            // What the look below will find, when it is known when the next one is to come.
+            // The time that the check below will find lost. The check itself needs the next
+            // deadline, which is not known yet.
             let stopped = self.context.dispatcher.stalls.pending(now);
             let next = self.keep_deadlines(now, stopped);
             let next = [next, self.see_to_orphans(now)].into_iter().flatten().min();
@@ -183,7 +185,7 @@ impl Supervisor {
                             worker.stop();
                         }
                     }
-                    // Its sender waits for that.
+                    // The caller of `pause` waits for this.
                     drop(done);
                 }
                 Event::Resume => {
@@ -217,8 +219,8 @@ impl Supervisor {
         };
         match worker.current() {
             Some((job, _)) if job == job_state.id => worker.end(KillReason::Cancelled(job)),
-            // It waits behind another one in the worker, which will compute it for
-            // nobody: a job that was sent cannot be called back.
+            // The job waits behind another one in the worker. A job that was sent cannot be
+            // recalled: the worker will compute it, and its result will be ignored.
             _ => job_state.cancel_assigned(),
         }
     }
@@ -234,7 +236,7 @@ impl Supervisor {
         }
     }
 
-    /// Does what is due; returns when the next thing is.
+    /// Does what is due. Returns the next deadline.
     fn keep_deadlines(&mut self, now: Nanos, stopped: Nanos) -> Option<Nanos> {
         let mut next: Option<Nanos> = None;
         for slot in 0..self.slots.len() {
@@ -243,7 +245,7 @@ impl Supervisor {
                 Slot::Backoff(at) if *at > now => Some(*at),
                 Slot::Backoff(_) => {
                     self.spawn_worker(slot);
-                    // Those before it may be there by now.
+                    // Workers that were started before this one may have connected by now.
                     self.accept_pending();
                     match &self.slots[slot] {
                         Slot::Vacant | Slot::Forking(..) => None,
@@ -256,13 +258,14 @@ impl Supervisor {
                     if worker.is_held() {
                         worker.reap(DRAIN_LIMIT);
                         if !worker.is_held() {
-                            // Its end is settled before the next sleep.
+                            // The loop settles the worker's end before its next sleep.
                             self.context.supervisor.0.event_fd.notify();
                         }
                     }
                     let held = worker.is_held().then(|| now + HELD_LOOK.as_nanos() as u64);
                     let is_working = worker.life.is_working();
-                    let work = is_working.then(|| self.context.mind(slot, worker, now, stopped));
+                    let work =
+                        is_working.then(|| self.context.check_liveness(slot, worker, now, stopped));
                     [held, work.flatten(), worker.keep_deadline(now)].into_iter().flatten().min()
                 }
             };
@@ -271,7 +274,8 @@ impl Supervisor {
         next
     }
 
-    /// As the first process of a container; returns when to look again.
+    /// Reaps orphans if this process is the first one of a container. Returns when the next check
+    /// is due.
     fn see_to_orphans(&mut self, now: Nanos) -> Option<Nanos> {
         let (orphans, due) = self.orphans.as_mut()?;
         if *due <= now {
@@ -309,7 +313,8 @@ impl Supervisor {
         let readable = match wait_readable(&fds, limit) {
             Ok(readable) => readable,
             Err(error) => {
-                // Only for want of kernel memory. Not a busy loop:
+                // The kernel has no memory for `poll`, or the limit of descriptors was lowered.
+                // Sleep, to avoid a busy loop.
                 tracing::error!(%error, "cannot watch the workers");
                 thread::sleep(DYING_LIMIT);
                 return;
@@ -318,7 +323,7 @@ impl Supervisor {
         let heard = sources.into_iter().zip(readable).filter(|(_, readable)| *readable);
         for (source, _) in heard {
             match source {
-                // Its events are heard next.
+                // The loop handles its events next.
                 Source::EventFd => {}
                 Source::Door => self.accept_pending(),
                 Source::PendingConnection(slot) => self.greet(slot),
@@ -337,17 +342,18 @@ impl Supervisor {
     }
 }
 
-/// Workers of a slot that came to nothing.
+/// Failed starts of a slot's workers.
 #[derive(Clone, Default)]
 pub(super) struct Unable {
-    /// How many in a row could not be started, or ended before they were ready.
+    /// Workers in a row that could not be started, ended before they were ready, or ended for lack
+    /// of memory without a job.
     pub(super) times: u32,
-    /// The number of the fork server from which the last one was forked, if it ended by itself with no
-    /// job in hand: the next one is forked from another.
+    /// The number of the fork server that the last worker was forked from, if that worker ended by
+    /// itself with no job in hand. The next worker is forked from another one.
     pub(super) fork_server: Option<u32>,
 }
 
-/// What the supervisor sleeps on; of a slot.
+/// What the supervisor polls, with the slot.
 enum Source {
     EventFd,
     Door,

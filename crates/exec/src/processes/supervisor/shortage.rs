@@ -1,4 +1,4 @@
-//! Workers that end, or cannot be started, because the machine is short of something.
+//! Workers that end, or cannot be started, because the machine is short of a resource.
 
 use std::time::Duration;
 
@@ -7,18 +7,19 @@ use brigade_sys::{clock, cores, shortage};
 
 use crate::PoolError;
 
-/// Whether the kernel ended a worker for want of memory: it says so of no process, but counts them.
+/// Finds out whether the OOM killer ended a worker. The kernel counts its kills, but does not say
+/// which processes it killed.
 #[derive(Debug)]
 pub(super) struct OomKills {
-    /// What it had counted at the last look.
+    /// The kernel's count at the last check.
     seen: u64,
-    /// How many of these are not accounted for yet, and since when.
+    /// Counted kills that are not attributed to a worker yet, and when they were counted.
     open: u64,
     since: Nanos,
 }
 
-/// For how long a death may go with a kill that was counted: another process of the group may have
-/// been the one.
+/// How long after a kill was counted a worker's death may be attributed to it. The kill may have
+/// hit another process of the control group.
 const FRESH: Duration = Duration::from_secs(2);
 
 impl OomKills {
@@ -26,7 +27,8 @@ impl OomKills {
         Self { seen: cores::memory_kills().unwrap_or(0), open: 0, since: 0 }
     }
 
-    /// A worker was killed, by nobody in this process: whether that was the kernel.
+    /// Whether the OOM killer ended a worker that died by SIGKILL. Call it only if this process did
+    /// not kill that worker.
     pub(super) fn account_for(&mut self, now: Nanos) -> bool {
         self.look(cores::memory_kills().unwrap_or(self.seen), now)
     }
@@ -45,7 +47,7 @@ impl OomKills {
     }
 }
 
-/// Whether a worker could not be started as there is too little of something, which may pass.
+/// Whether a worker could not be started because a resource is short, which may pass.
 pub(super) fn is_short(error: &PoolError) -> bool {
     match error {
         PoolError::Setup { source, .. } | PoolError::Spawn { source, .. } => {

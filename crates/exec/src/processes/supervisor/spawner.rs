@@ -1,4 +1,4 @@
-//! How a worker process comes to be.
+//! Starts worker processes, directly or through a fork server.
 
 use brigade_ipc::{BootstrapToken, Listener};
 use brigade_sys::clock;
@@ -9,25 +9,25 @@ use crate::processes::spawn::{self, StartFailure, Started};
 use crate::processes::worker_process::WorkerProcess;
 use crate::{PoolError, StartMethod};
 
-/// Starts workers.
 #[derive(Default)]
 pub(super) struct Spawner {
-    /// Where workers report; made for the first of them.
+    /// The socket that workers connect to. It is bound for the first worker, and again if its path
+    /// has gone.
     listener: Option<Listener>,
-    /// What workers are forked from: the pool's own, or one that it was given.
+    /// What workers are forked from: the pool's own fork server, or the one that the pool was
+    /// given.
     server: Option<ForkServer>,
 }
 
-/// A worker that was asked for.
+/// A worker that was requested.
 pub(super) enum Hired {
     /// It was started.
     Now(Box<WorkerProcess>),
-    /// The supervisor will be told ([`Event::Forked`]).
+    /// The supervisor will get an [`Event::Forked`].
     Later(BootstrapToken),
 }
 
 impl Spawner {
-    /// Where workers report.
     pub(super) fn listener(&self) -> Option<&Listener> {
         self.listener.as_ref()
     }
@@ -40,7 +40,7 @@ impl Spawner {
         self.listener.insert(listener).issue_token()
     }
 
-    /// Starts a worker for a slot, or has one forked; from another fork server than `but`.
+    /// Starts a worker for a slot, or requests one from a fork server whose number is not `but`.
     ///
     /// # Errors
     /// When the worker cannot be started.
@@ -74,7 +74,7 @@ impl Spawner {
     }
 }
 
-/// A worker that was started, and is to report in time.
+/// A worker that was started and must complete its handshake before the start deadline.
 pub(super) fn started_worker(
     context: &PoolContext,
     generation: u64,

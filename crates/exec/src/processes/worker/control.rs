@@ -1,4 +1,4 @@
-//! What comes over the control channel: regions of the arena, and jobs whose payloads go through the channel.
+//! Control channel messages: regions of the arena, and jobs whose payloads go through the channel.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,36 +10,37 @@ use brigade_sys::clock;
 
 use super::request::{InHand, call, no_memory, not_called};
 use super::{Leave, Worker};
-use crate::processes::sinks::{Output, QueueSpace, Sink};
+use crate::processes::sinks::{Output, OutputMemory, Sink};
 
-/// The mail channels.
-pub(in super::super) struct Mailbag {
+/// Both directions of the control channel.
+pub(in super::super) struct ControlChannel {
     requests: Receiver,
     replies: Arc<Mutex<Sender>>,
-    /// What came while something else was waited for.
+    /// Messages that arrived while the worker waited for another one.
     pending: VecDeque<(ControlMessage, Vec<Received>)>,
 }
 
-impl Mailbag {
+impl ControlChannel {
     pub(super) fn new(requests: Receiver, replies: Arc<Mutex<Sender>>) -> Self {
         Self { requests, replies, pending: VecDeque::new() }
     }
 
-    /// The first mail that is wanted.
+    /// Receives the first message that is `wanted`. Messages that arrive before it wait in
+    /// `pending`.
     pub(in super::super) fn fetch(
         &mut self,
         wanted: impl Fn(&ControlMessage) -> bool,
     ) -> Result<(ControlMessage, Vec<Received>), RecvError> {
-        let place = self.pending.iter().position(|(mail, _)| wanted(mail));
+        let place = self.pending.iter().position(|(message, _)| wanted(message));
         if let Some(found) = place.and_then(|place| self.pending.remove(place)) {
             return Ok(found);
         }
         loop {
-            let (mail, payloads) = self.requests.recv::<ControlMessage>()?;
-            if wanted(&mail) {
-                return Ok((mail, payloads));
+            let (message, payloads) = self.requests.recv::<ControlMessage>()?;
+            if wanted(&message) {
+                return Ok((message, payloads));
             }
-            self.pending.push_back((mail, payloads));
+            self.pending.push_back((message, payloads));
         }
     }
 
@@ -55,17 +56,18 @@ impl Mailbag {
 }
 
 impl Worker<'_> {
-    /// A job whose payloads come over the control channel and go the same way.
+    /// Runs a job whose payloads come over the control channel, and sends its outputs the same way.
     #[inline(never)]
-    pub(super) fn do_mail(&mut self) -> Result<(), Leave> {
-        let (mail, inputs) = self.mail.fetch(|mail| matches!(mail, ControlMessage::Job(_)))?;
-        let ControlMessage::Job(Request { job, kernel, params, timeout, shared }) = mail else {
+    pub(super) fn run_control_job(&mut self) -> Result<(), Leave> {
+        let (message, inputs) =
+            self.control.fetch(|message| matches!(message, ControlMessage::Job(_)))?;
+        let ControlMessage::Job(Request { job, kernel, params, timeout, shared }) = message else {
             unreachable!("only jobs were asked for")
         };
         let in_hand = clock::now();
         self.take(job);
         let carriage = if shared { Carriage::Shared } else { Carriage::Inline };
-        let mut sink = Sink::new(QueueSpace::of(carriage), self.bound.outputs());
+        let mut sink = Sink::new(OutputMemory::of(carriage), self.bound.outputs());
         let inputs: Result<Vec<Input>, String> = inputs.into_iter().map(Received::open).collect();
         let inputs = match inputs {
             Ok(inputs) => inputs,
@@ -100,13 +102,13 @@ impl Worker<'_> {
         let Instants { in_hand, called, returned, .. } = instants;
         let published = clock::now();
         let reply = Reply::Done { job, error, notes, in_hand, called, returned, published };
-        self.mail.reply(reply, payloads, carriage)?;
+        self.control.reply(reply, payloads, carriage)?;
         self.done();
         Ok(())
     }
 
-    /// Fetches the regions that an order names and that are not known yet, and maps them. If one
-    /// cannot be mapped, the inner error says what is lacking.
+    /// Receives and maps the regions that a request names and the worker does not know yet. If a
+    /// region cannot be mapped, the inner error says what is missing.
     pub(super) fn learn_regions(&mut self, places: &[Place]) -> Result<Result<(), String>, Leave> {
         for place in places {
             if let Place::Slab { region, .. } = place {
@@ -124,9 +126,9 @@ impl Worker<'_> {
     #[cold]
     fn fetch_region(&mut self, needed: u32) -> Result<(), Leave> {
         while !self.inputs.has(needed) {
-            let (mail, memory) =
-                self.mail.fetch(|mail| matches!(mail, ControlMessage::Inputs { .. }))?;
-            if let ControlMessage::Inputs { region } = mail {
+            let (message, memory) =
+                self.control.fetch(|message| matches!(message, ControlMessage::Inputs { .. }))?;
+            if let ControlMessage::Inputs { region } = message {
                 self.inputs.add(region, memory);
             }
         }

@@ -1,4 +1,4 @@
-//! The worker's side: from the first instruction of the process to its last job.
+//! The worker process, from its first instruction to its last job.
 
 mod control;
 mod request;
@@ -18,14 +18,14 @@ use brigade_kernels::Registry;
 use brigade_proto::{JobId, PROTOCOL_VERSION};
 use brigade_sys::{affinity, clock, process};
 
-pub(super) use self::control::Mailbag;
+pub(super) use self::control::ControlChannel;
 use self::request::InHand;
 use super::fork_server_process;
 use super::log_forward::Forward;
 use super::worker_limits::{self, AppliedLimits};
 
-/// Runs this process as a worker if a coordinator has started it as one; `None`
-/// if not. The first thing that a program's `main` does:
+/// Runs this process as a worker or a fork server if a coordinator has started it as one; returns
+/// `None` otherwise. A program's `main` must call this before anything else:
 ///
 /// ```no_run
 /// use std::process::ExitCode;
@@ -40,15 +40,15 @@ use super::worker_limits::{self, AppliedLimits};
 /// }
 /// ```
 ///
-/// Nothing that matters may be open or running before it: the worker closes every
-/// descriptor above 2, and is single-threaded.
+/// Before this call, the program must not open a descriptor that matters or start a thread: the
+/// worker closes every descriptor above 2 and is single-threaded.
 pub fn run_if_worker(registry: &Registry) -> Option<ExitCode> {
     if let Some(code) = fork_server_process::run_if_fork_server(registry) {
         return Some(code);
     }
     Some(match worker_environment()? {
         Ok((token, parent)) => {
-            // Programs that a kernel starts learn nothing of the coordinator.
+            // Programs that a kernel starts must learn nothing about the coordinator.
             process::clear_environment(&[SERVER_ENV, NONCE_ENV, PARENT_ENV]);
             process::be_killed_first();
             run(registry, hello(registry), token, parent)
@@ -57,7 +57,7 @@ pub fn run_if_worker(registry: &Registry) -> Option<ExitCode> {
     })
 }
 
-/// What a worker says of itself; of whose it is, and who, when it has found out.
+/// What a worker says about itself. The nonce and the process id are added when they are known.
 pub(super) fn hello(registry: &Registry) -> Hello {
     Hello {
         version: PROTOCOL_VERSION,
@@ -68,7 +68,8 @@ pub(super) fn hello(registry: &Registry) -> Hello {
     }
 }
 
-/// Runs this process as a worker to its end. Its environment is clear of the coordinator's words.
+/// Runs this process as a worker to its end. The environment no longer has the coordinator's
+/// variables.
 pub(super) fn run(
     registry: &Registry,
     mut hello: Hello,
@@ -81,13 +82,13 @@ pub(super) fn run(
     }
 }
 
-/// The coordinator shows the last line of this in its error.
+/// Prints why the worker ends. The coordinator shows the last line of this output in its error.
 fn give_notice(reason: &dyn std::fmt::Display) -> ExitCode {
     eprintln!("brigade worker: {reason}");
     ExitCode::FAILURE
 }
 
-/// What makes a process a worker, in this order.
+/// Turns this process into a worker. The order of the steps matters.
 fn start<'r>(
     registry: &'r Registry,
     hello: &mut Hello,
@@ -97,16 +98,16 @@ fn start<'r>(
     let step = |what: &str, result: std::io::Result<()>| {
         result.map_err(|error| Refusal::Broken(format!("cannot {what}: {error}")))
     };
-    // 1. Nothing inherited: another worker's socket kept open here would hide its
-    //    death from the coordinator.
+    // 1. Close inherited descriptors: another worker's socket, if kept open here, would hide the
+    //    death of that worker from the coordinator.
     step("close inherited descriptors", process::close_inherited_descriptors())?;
-    // 2. No life without the coordinator.
+    // 2. Die with the coordinator.
     step("follow the coordinator", process::die_with_parent(parent))?;
-    // 3. Shake hands.
+    // 3. Connect and handshake.
     hello.nonce = token.nonce();
     hello.pid = process::pid();
     let Connected { welcome, endpoint, requests, replies } = connect(token, hello)?;
-    // 4. Be who the coordinator says.
+    // 4. Set the name, core and log level that the coordinator chose.
     process::set_name(&format!("brigade-{}", welcome.worker));
     if let Some(index) = welcome.pin {
         affinity::pin_thread(index as usize);
@@ -114,15 +115,15 @@ fn start<'r>(
     let replies = Arc::new(Mutex::new(replies));
     let job = Arc::new(AtomicU64::new(0));
     Forward::install(&replies, welcome.log_level, &job);
-    // 5. Stay within bounds. The sandbox is the last: nothing can be opened in it.
+    // 5. Apply the limits. The sandbox comes last, because nothing can be opened inside it.
     let bound = AppliedLimits::set(&welcome.bounds)?;
     worker_limits::enter_sandbox(welcome.bounds.sandbox)?;
     tracing::debug!("worker started");
-    let mail = Mailbag::new(requests, replies);
+    let control = ControlChannel::new(requests, replies);
     Ok(Worker {
         registry,
         endpoint,
-        mail,
+        control,
         spin_policy: welcome.spin_policy(),
         inputs: InputRegions::default(),
         outputs: OutputAllocator::default(),
@@ -139,19 +140,19 @@ pub(super) fn names(registry: &Registry) -> Vec<String> {
 struct Worker<'r> {
     registry: &'r Registry,
     endpoint: WorkerEndpoint,
-    mail: Mailbag,
-    /// How it waits for orders, if it gets any.
+    control: ControlChannel,
+    /// How the worker waits for requests in its ring; `None` if it has no rings.
     spin_policy: Option<SpinPolicy>,
     inputs: InputRegions,
     outputs: OutputAllocator,
     bound: AppliedLimits,
-    /// For the log: the job in hand plus one.
+    /// For the log: the job in hand plus one; zero if there is none.
     job: Arc<AtomicU64>,
 }
 
-/// Why a worker stops working.
+/// Why a worker leaves.
 enum Leave {
-    /// It was told to, or its coordinator has gone.
+    /// The coordinator told it to leave, or is gone.
     Quietly,
     Because(String),
 }
@@ -177,10 +178,10 @@ impl From<SendError> for Leave {
 impl Worker<'_> {
     fn serve(mut self) -> ExitCode {
         let leave = match self.spin_policy {
-            Some(spin_policy) => self.take_orders(spin_policy),
-            None => self.take_mail(),
+            Some(spin_policy) => self.serve_ring(spin_policy),
+            None => self.serve_control(),
         };
-        // The process ends now, and the kernel takes everything at once.
+        // The process ends now, and the kernel frees everything at once.
         std::mem::forget(self);
         match leave {
             Err(Leave::Because(reason)) => give_notice(&reason),
@@ -191,16 +192,16 @@ impl Worker<'_> {
         }
     }
 
-    fn take_mail(&mut self) -> Result<(), Leave> {
+    fn serve_control(&mut self) -> Result<(), Leave> {
         loop {
-            self.do_mail()?;
+            self.run_control_job()?;
             self.request_recycle()?;
         }
     }
 
-    // A function of its own, so that job.ld can name it.
+    // A separate function, so that job.ld can name it.
     #[inline(never)]
-    fn take_orders(&mut self, spin_policy: SpinPolicy) -> Result<(), Leave> {
+    fn serve_ring(&mut self, spin_policy: SpinPolicy) -> Result<(), Leave> {
         let mut buffer = [0; MAX_MESSAGE];
         loop {
             let order = self
@@ -219,7 +220,7 @@ impl Worker<'_> {
                     self.outputs.reclaim(&returned);
                     self.do_batch(first, count, in_hand, runs)?;
                 }
-                Order::ControlMessage => self.do_mail()?,
+                Order::ControlMessage => self.run_control_job()?,
                 Order::Forget { regions } => self.inputs.forget(&regions),
                 Order::Leave => return Ok(()),
             }
@@ -227,14 +228,15 @@ impl Worker<'_> {
         }
     }
 
-    /// Asks to be replaced if the last job has left too little memory for the next, and does none
-    /// of those that are on their way: they could fail of what others have left. The coordinator
-    /// ends this process, and gives them to another.
+    /// Asks to be replaced if the last job has left too little memory for the next. Then runs none
+    /// of the jobs that are on their way, because they could fail for lack of the memory that
+    /// earlier jobs hold. The coordinator kills this process and gives those jobs to another
+    /// worker.
     fn request_recycle(&mut self) -> Result<(), Leave> {
         if !self.bound.has_outgrown() {
             return Ok(());
         }
-        self.mail.reply(Reply::Outgrown, Vec::new(), Carriage::Inline)?;
+        self.control.reply(Reply::Outgrown, Vec::new(), Carriage::Inline)?;
         loop {
             thread::park();
         }

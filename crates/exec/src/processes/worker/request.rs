@@ -1,4 +1,4 @@
-//! What comes through the rings: a job, or many in a batch; and how a kernel is called.
+//! Requests from the ring, each a job or a batch of jobs, and how a kernel is called.
 
 use std::sync::Arc;
 use std::thread;
@@ -11,16 +11,16 @@ use brigade_proto::{Buffer, JobError, JobId, Nanos, Notes, Params};
 use brigade_sys::clock;
 
 use super::{Leave, Worker};
-use crate::invoke::{self, CallError, Deadline, WakePolicy};
+use crate::invoke::{self, CallError, Deadline, KernelCall};
 use crate::log::{is_chatty, tell_called, tell_returned};
-use crate::processes::sinks::{Output, QueueSpace, Sink};
+use crate::processes::sinks::{Output, OutputMemory, Sink};
 use crate::processes::worker_limits::{AppliedLimits, recycle_if_starved};
 use crate::stall::Frozen;
 
-/// Encoded places of outputs that surely fit an answer.
+/// Encoded output places of up to this many bytes always fit into a response.
 const ROOM_FOR_PLACES: usize = 400;
 
-/// A job in hand, however it came.
+/// A job in hand, from the ring or from the control channel.
 pub(super) struct InHand {
     pub(super) job: JobId,
     pub(super) kernel: u32,
@@ -29,7 +29,7 @@ pub(super) struct InHand {
 }
 
 impl Worker<'_> {
-    /// A job whose inputs are in the order or in the arena.
+    /// Runs a job whose inputs are in the request or in the arena.
     pub(super) fn do_order(
         &mut self,
         job: &InHand,
@@ -58,7 +58,7 @@ impl Worker<'_> {
                 (Place::Here(_), None) => &[],
             });
         }
-        let room = QueueSpace::Arena { shelf: &mut self.outputs, mail: &mut self.mail };
+        let room = OutputMemory::Arena { outputs: &mut self.outputs, control: &mut self.control };
         let mut sink = Sink::new(room, self.bound.outputs());
         let (instants, result) =
             call(self.registry, &self.endpoint, &self.bound, job, in_hand, &slices, &mut sink);
@@ -95,7 +95,8 @@ impl Worker<'_> {
         let len = wire::encode_answer(&answer, body)
             .map_err(|error| Leave::Because(error.to_string()))?;
         let (Some(len), Some(head)) = (len, head.first_chunk_mut()) else {
-            // Outputs would have fitted: a long error message.
+            // The outputs would have fitted, so the response is too long because of its error
+            // message.
             let result = answer.error.map_or(Ok(notes), Err);
             return self.reply(job, instants, result, Vec::new(), Carriage::Shared);
         };
@@ -106,8 +107,8 @@ impl Worker<'_> {
         Ok(())
     }
 
-    /// Many small jobs, one after another: each kernel is called when the one before
-    /// it has returned.
+    /// Runs many small jobs, one after another: the worker calls each kernel when the one before it
+    /// has returned.
     #[inline(never)]
     pub(super) fn do_batch(
         &mut self,
@@ -143,7 +144,8 @@ impl Worker<'_> {
                     None => Vec::new(),
                 };
                 let slices: Vec<&[u8]> = inputs.iter().map(|input| &input[..]).collect();
-                let room = QueueSpace::Arena { shelf: &mut self.outputs, mail: &mut self.mail };
+                let room =
+                    OutputMemory::Arena { outputs: &mut self.outputs, control: &mut self.control };
                 let mut sink = Sink::new(room, self.bound.outputs());
                 let bound = &self.bound;
                 let (returned, result) = run_entry(
@@ -159,8 +161,8 @@ impl Worker<'_> {
                 let has_no_room = outputs.iter().any(Output::is_apart);
                 let is_short = matches!(result, Err(JobError::Shortage { .. }));
                 if (result.is_ok() && has_no_room) || is_short {
-                    // No room for outputs that an answer can name, or no memory. This job and the
-                    // rest go on one by one.
+                    // There is no space for outputs that a response can name, or no memory. The
+                    // coordinator sends this job and the rest one by one.
                     break 'runs;
                 }
                 said.extend_from_slice(&returned.to_le_bytes());
@@ -184,7 +186,7 @@ impl Worker<'_> {
         if !others.is_empty() {
             said.extend(wire::encode_bulk(&others).map_err(|error| nonsense(&error))?);
         }
-        let room = QueueSpace::Arena { shelf: &mut self.outputs, mail: &mut self.mail };
+        let room = OutputMemory::Arena { outputs: &mut self.outputs, control: &mut self.control };
         let mut sink = Sink::new(room, u64::MAX);
         let result = match sink.add_for_overwrite(said.len()) {
             Ok(output) => {
@@ -203,10 +205,11 @@ pub(super) fn no_memory() -> JobError {
     JobError::Shortage { bytes: 0, message: "no memory for its outputs".to_owned() }
 }
 
-/// How a job ends whose inputs cannot be mapped.
+/// The result of a job whose inputs cannot be mapped.
 #[cold]
 pub(super) fn not_called(in_hand: Nanos, why: &str) -> (Instants, JobError) {
-    // Where it is the worker that has no room, and not the machine, the job is tried elsewhere at once.
+    // Aborts if this worker can map nothing more: the worker may be out of memory although the
+    // machine is not, and the job is then tried elsewhere at once.
     recycle_if_starved();
     let now = clock::now();
     let message = format!("its inputs cannot be mapped: {why}");
@@ -232,7 +235,7 @@ pub(super) fn call(
     (Instants { in_hand, called, returned, published: 0 }, result)
 }
 
-/// Calls a kernel; returns when it returned.
+/// Calls a kernel; returns the time at which it returned, and its result.
 fn run_entry(
     entry: Option<&Entry>,
     bound: &AppliedLimits,
@@ -253,14 +256,14 @@ fn run_entry(
     let never = || false;
     let deadline = Deadline::new(timeout, called, frozen, &never);
     let context = Context::new(params, inputs, sink, &deadline);
-    let mut call = WakePolicy::new(entry, context);
+    let mut call = KernelCall::new(entry, context);
     let (returned, result) = bound.time(|| invoke::run_to_end(&mut call, &deadline, thread::sleep));
     let result = result.map_err(|error| bound.attribute_oom(error));
     if chatty {
         tell_returned(entry.spec.name);
     }
     let result = result.map_err(|error| match error {
-        // Only the coordinator knows what else runs, and may have the memory.
+        // Only the coordinator knows which other jobs run and may hold the memory.
         CallError::NoMemory(error) => {
             let bytes = match error {
                 KernelError::Memory { bytes } | KernelError::Shortage { bytes, .. } => bytes,

@@ -2,7 +2,7 @@ use tempfile::TempDir;
 
 use super::*;
 
-/// A tree of files: path and content.
+/// Creates a tree of files from their paths and contents.
 fn tree(files: &[(&str, &str)]) -> TempDir {
     let root = tempfile::tempdir().unwrap();
     for (path, content) in files {
@@ -59,7 +59,7 @@ fn v2_the_tightest_ancestor_counts() {
         ("sys/fs/cgroup/a.slice/b.slice/cpu.max", "max 100000"),
         ("sys/fs/cgroup/a.slice/b.slice/c.scope/cpu.max", "800000 100000"),
         ("sys/fs/cgroup/a.slice/b.slice/c.scope/memory.max", "3000"),
-        // A neighbour's limit is no business of ours.
+        // The limit of a sibling group does not apply.
         ("sys/fs/cgroup/a.slice/other/cpu.max", "10000 100000"),
     ]);
     assert_eq!(found, (Some(2.0), Some(1000)));
@@ -200,7 +200,7 @@ fn v2_what_is_left_is_the_least_of_all_levels() {
         ("sys/fs/cgroup/a/memory.stat", STAT),
         ("sys/fs/cgroup/a/b/memory.max", "5000\n"),
         ("sys/fs/cgroup/a/b/memory.current", "1000\n"),
-        // Nobody's: no limit.
+        // This group has no limit, so its usage does not matter.
         ("sys/fs/cgroup/memory.max", "max\n"),
         ("sys/fs/cgroup/memory.current", "1\n"),
     ]);
@@ -225,7 +225,7 @@ fn v1_what_is_left() {
         ("sys/fs/cgroup/memory/job/memory.oom_control", "under_oom 0\noom_kill 3\n"),
     ];
     assert_eq!(Groups::read(tree(&kills).path()).memory_kills(), Some(3));
-    // More than there may be, and nothing to spare.
+    // The usage is above the limit, and no cached files can be taken back.
     assert_eq!(left(&group[..6]), Some(0));
     assert_eq!(left(&group[..5]), None);
 }
