@@ -307,8 +307,8 @@ fn wrong_uses_are_refused_and_change_nothing() {
     dir.write("jobs", "{\"kernel\":\"noop\"}\n");
     dir.run("batch jobs --journal jobs --resume").expect(2).says("--journal jobs is also");
     dir.run("run noop --journal j").expect(0);
-    dir.run("run noop --journal j").expect(2).says("--resume goes on with it");
-    dir.run("batch jobs --journal j").expect(2).says("--resume goes on with it");
+    dir.run("run noop --journal j").expect(2).says("--resume continues it");
+    dir.run("batch jobs --journal j").expect(2).says("--resume continues it");
     assert_eq!(dir.list(""), ["in", "j", "jobs"]);
 }
 
