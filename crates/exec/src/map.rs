@@ -246,19 +246,27 @@ impl<'p, I: Iterator<Item = JobSpec>> MapUnordered<'p, I> {
     pub(crate) fn new(pool: &'p Pool, jobs: I) -> Self {
         Self { driver: MapDriver::new(pool, jobs), place: 0, current: Outcomes::One(None) }
     }
+
+    // Apart from `next`, which is inlined into the caller's loop: an outcome has more than 200
+    // bytes, and to return it through a call costs as much as to make it.
+    #[inline(never)]
+    fn refill(&mut self) -> Option<()> {
+        (self.place, self.current) = self.driver.next_outcomes(0)?;
+        Some(())
+    }
 }
 
 impl<I: Iterator<Item = JobSpec>> Iterator for MapUnordered<'_, I> {
     type Item = (usize, Outcome);
 
+    #[inline]
     fn next(&mut self) -> Option<Self::Item> {
         loop {
             if let Some(outcome) = self.current.next() {
                 self.place += 1;
                 return Some((self.place - 1, outcome));
             }
-            let (place, outcomes) = self.driver.next_outcomes(0)?;
-            (self.place, self.current) = (place, outcomes);
+            self.refill()?;
         }
     }
 }
@@ -291,25 +299,35 @@ impl<'p, I: Iterator<Item = JobSpec>> Map<'p, I> {
         let driver = MapDriver::new(pool, jobs);
         Self { driver, early: BTreeMap::new(), kept: 0, next: 0, current: Outcomes::One(None) }
     }
+
+    /// Makes the outcomes that are due next the current ones. Apart from `next` for the same
+    /// reason as in [`MapUnordered`].
+    #[inline(never)]
+    fn refill(&mut self) -> Option<()> {
+        loop {
+            if let Some(outcomes) = self.early.remove(&self.next) {
+                self.kept -= outcomes.len();
+                self.current = outcomes;
+                return Some(());
+            }
+            let (place, outcomes) = self.driver.next_outcomes(self.kept)?;
+            self.kept += outcomes.len();
+            self.early.insert(place, outcomes);
+        }
+    }
 }
 
 impl<I: Iterator<Item = JobSpec>> Iterator for Map<'_, I> {
     type Item = Outcome;
 
+    #[inline]
     fn next(&mut self) -> Option<Outcome> {
         loop {
             if let Some(outcome) = self.current.next() {
                 self.next += 1;
                 return Some(outcome);
             }
-            if let Some(outcomes) = self.early.remove(&self.next) {
-                self.kept -= outcomes.len();
-                self.current = outcomes;
-                continue;
-            }
-            let (place, outcomes) = self.driver.next_outcomes(self.kept)?;
-            self.kept += outcomes.len();
-            self.early.insert(place, outcomes);
+            self.refill()?;
         }
     }
 }

@@ -139,8 +139,11 @@ impl Wire {
         &self,
         limit: Option<Duration>,
     ) -> io::Result<Option<(Vec<u8>, Option<OwnedFd>)>> {
-        if !crate::event_fd::wait_readable(&[self.0.as_fd()], limit)?[0] {
-            return Err(io::ErrorKind::TimedOut.into());
+        // Without a limit only a signal ends the wait early.
+        while !crate::event_fd::wait_readable(&[self.0.as_fd()], limit)?[0] {
+            if limit.is_some() {
+                return Err(io::ErrorKind::TimedOut.into());
+            }
         }
         let mut message = vec![0; LONGEST];
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];

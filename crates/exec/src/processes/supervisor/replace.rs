@@ -126,7 +126,8 @@ impl Supervisor {
             return;
         };
         let Ended { mut how, reaped, early } = ended;
-        let was_oom_killed = worker.was_killed_by_nobody() && self.oom_kills.account_for(now);
+        let was_oom_killed = worker.was_killed_by_nobody()
+            && self.oom_kills.as_mut().is_some_and(|kills| kills.account_for(now));
         if was_oom_killed {
             how = OOM_KILLED.to_owned();
         }

@@ -65,8 +65,8 @@ pub(super) struct Supervisor {
     pub(super) leaving: bool,
     /// The pool ends because one of its threads has panicked.
     has_panicked: bool,
-    /// Finds out which workers the OOM killer ended.
-    pub(super) oom_kills: OomKills,
+    /// Finds out which workers the OOM killer ended; set once the first ones were started.
+    pub(super) oom_kills: Option<OomKills>,
     /// If this process must reap orphans: their reaper, and when it runs next.
     orphans: Option<(Orphans, Nanos)>,
 }
@@ -96,7 +96,7 @@ impl Supervisor {
             starting: Some(Start { _over: over, missing: (0..slots).collect() }),
             leaving: false,
             has_panicked: false,
-            oom_kills: OomKills::begin(),
+            oom_kills: None,
             orphans: Orphans::here().map(|orphans| (orphans, 0)),
         }
     }
@@ -127,6 +127,9 @@ impl Supervisor {
                 }
                 return;
             }
+            // Not before the first workers were started: to read the kernel's counts takes longer
+            // than to have a worker forked, and the workers load meanwhile.
+            self.oom_kills.get_or_insert_with(OomKills::begin);
             self.sleep(next);
         }
     }

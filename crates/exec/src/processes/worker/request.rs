@@ -158,24 +158,28 @@ impl Worker<'_> {
                     &mut sink,
                 );
                 let outputs = sink.into_outputs();
-                let has_no_room = outputs.iter().any(Output::is_apart);
-                let is_short = matches!(result, Err(JobError::Shortage { .. }));
-                if (result.is_ok() && has_no_room) || is_short {
-                    // There is no space for outputs that a response can name, or no memory. The
-                    // coordinator sends this job and the rest one by one.
-                    break 'runs;
+                // Most jobs of a batch end like this: nothing is said of them but when.
+                let is_plain =
+                    outputs.is_empty() && matches!(&result, Ok(notes) if notes.is_empty());
+                if !is_plain {
+                    let has_no_room = result.is_ok() && outputs.iter().any(Output::is_apart);
+                    if has_no_room || matches!(result, Err(JobError::Shortage { .. })) {
+                        // There is no space for outputs that a response can name, or no memory.
+                        // The coordinator sends this job and the rest one by one.
+                        break 'runs;
+                    }
+                    others.push(match result {
+                        Ok(notes) => {
+                            let outputs = outputs.into_iter();
+                            let places = outputs.map(|o| o.into_place(&mut self.outputs));
+                            let places = places.collect::<Option<Vec<_>>>();
+                            (place, notes, places.ok_or_else(no_memory))
+                        }
+                        Err(error) => (place, Notes::default(), Err(error)),
+                    });
                 }
                 said.extend_from_slice(&returned.to_le_bytes());
                 called = returned;
-                match result {
-                    Ok(notes) if outputs.is_empty() && notes.is_empty() => {}
-                    Ok(notes) => {
-                        let places = outputs.into_iter().map(|o| o.into_place(&mut self.outputs));
-                        let result = places.collect::<Option<Vec<_>>>().ok_or_else(no_memory);
-                        others.push((place, notes, result));
-                    }
-                    Err(error) => others.push((place, Notes::default(), Err(error))),
-                }
                 place += 1;
             }
         }
@@ -258,11 +262,21 @@ fn run_entry(
     let context = Context::new(params, inputs, sink, &deadline);
     let mut call = KernelCall::new(entry, context);
     let (returned, result) = bound.time(|| invoke::run_to_end(&mut call, &deadline, thread::sleep));
-    let result = result.map_err(|error| bound.attribute_oom(error));
+    // A match and not `map_err`: that moves the result, whose error is large, once more.
+    let result = match result {
+        Ok(notes) => Ok(notes),
+        Err(error) => Err(explain(bound, error)),
+    };
     if chatty {
         tell_returned(entry.spec.name);
     }
-    let result = result.map_err(|error| match error {
+    (returned, deadline.judge(result, returned))
+}
+
+/// Adds to the error of a call what this worker knows of its memory.
+#[cold]
+fn explain(bound: &AppliedLimits, error: CallError) -> CallError {
+    match bound.attribute_oom(error) {
         // Only the coordinator knows which other jobs run and may hold the memory.
         CallError::NoMemory(error) => {
             let bytes = match error {
@@ -272,6 +286,5 @@ fn run_entry(
             CallError::Failed(JobError::Shortage { bytes, message: error.to_string() })
         }
         other => other,
-    });
-    (returned, deadline.judge(result, returned))
+    }
 }
