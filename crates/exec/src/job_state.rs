@@ -246,7 +246,7 @@ impl JobState {
     }
 
     fn step(&self, from: u8, to: u8) -> bool {
-        self.state.compare_exchange(from, to, Ordering::AcqRel, Ordering::Acquire).is_ok()
+        self.state.compare_exchange(from, to, Ordering::SeqCst, Ordering::SeqCst).is_ok()
     }
 
     /// Marks the job as taken by a worker. False if it was cancelled meanwhile; the caller then
@@ -258,7 +258,17 @@ impl JobState {
     /// Marks the job as queued again: its worker died, or had no memory for it. False if the job
     /// has ended meanwhile.
     pub(crate) fn put_back(&self) -> bool {
-        self.step(RUNNING, QUEUED)
+        if !self.step(RUNNING, QUEUED) {
+            return false;
+        }
+        // A `cancel` that ran just before this step found the job running and left it to the
+        // executor, which finds it with no worker. Nobody else would end it before it has run.
+        // `SeqCst` on the flag and the state: one of the two sees what the other has done.
+        if self.stop.load(Ordering::SeqCst) && self.step(QUEUED, DONE) {
+            self.report_cancelled();
+            return false;
+        }
+        true
     }
 
     /// Whether the job was asked to end early.
@@ -272,8 +282,8 @@ impl JobState {
         {
             // Set the flag under the lock, so that a thread between its check and its sleep does
             // not miss it.
-            let _slot = self.lock();
-            self.stop.store(true, Ordering::Release);
+            let _cell = self.lock();
+            self.stop.store(true, Ordering::SeqCst);
         }
         self.changed.notify_all();
         if !self.step(QUEUED, DONE) {
@@ -417,6 +427,17 @@ mod tests {
         assert!(job_state.is_stopping());
         job_state.finish(outcome(1));
         assert!(job_state.outcome().unwrap().result.is_ok());
+    }
+
+    #[test]
+    fn a_job_that_is_cancelled_while_it_loses_its_worker_does_not_wait_for_another() {
+        let job_state = JobState::new(JobId(1), 1, CompletionSink::Handle);
+        assert!(job_state.take());
+        assert!(!job_state.cancel(), "it is left to the executor");
+        assert!(!job_state.put_back());
+        assert_eq!(job_state.outcome().unwrap().result, Err(JobError::Cancelled));
+        assert!(!job_state.take());
+        assert!(job_state.outcome().is_none());
     }
 
     #[test]
