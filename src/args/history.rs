@@ -122,9 +122,9 @@ Examples:
   brigade history check --name 'ab wall' --fail-on change
   brigade history check --accept 1a2b3c4d5e       that slowdown was intended
 
-A slowdown is seen when four commits after it have been measured. It then fails the check until it
-is undone, accepted (--accept), or no longer among the newest (--last). Exit code 0: no slowdown
-beyond the tolerance; 3: at least one, and the text names the commit.")]
+A slowdown is seen when four commits of the new level have been measured. It then fails the check
+until it is undone, accepted (--accept), or no longer among the newest (--last). Exit code 0: no
+slowdown beyond the tolerance; 3: at least one, and the text names the commit.")]
 pub(crate) struct HistoryCheckArgs {
     #[command(flatten)]
     pub(crate) which: WhichArgs,

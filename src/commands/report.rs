@@ -1,8 +1,8 @@
 use std::fs;
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use brigade_report::html::{Source, render};
+use brigade_report::html::{Source, render_all};
 
 use crate::args::ReportArgs;
 use crate::console::{self, Results};
@@ -10,12 +10,14 @@ use crate::exit::{Exit, Failure};
 use crate::write;
 
 pub(crate) fn run(args: &ReportArgs) -> Result<Exit, Failure> {
-    let path = &args.result;
-    let wrong = |why: &dyn std::fmt::Display| {
+    let wrong = |path: &Path, why: &dyn std::fmt::Display| {
         Failure::usage(format!("cannot make a report of {}: {why}", path.display()))
     };
-    let result = crate::saved::read(path, |why| wrong(&why))?;
-    let page = render(&result, &source(path)).map_err(|error| wrong(&error))?;
+    let read =
+        |path: &PathBuf| Ok((crate::saved::read(path, |why| wrong(path, &why))?, source(path)));
+    let results = args.results.iter().map(read).collect::<Result<Vec<_>, Failure>>()?;
+    let page =
+        render_all(&results).map_err(|(place, error)| wrong(&args.results[place], &error))?;
 
     if args.output.as_deref() == Some(Path::new("-")) {
         let mut results = Results::stdout();
@@ -23,8 +25,12 @@ pub(crate) fn run(args: &ReportArgs) -> Result<Exit, Failure> {
         results.flush()?;
         return Ok(Exit::Ok);
     }
-    let output = args.output.clone().unwrap_or_else(|| path.with_extension("html"));
-    if write::identity(&output) == write::identity(path) {
+    let output = args.output.clone().unwrap_or_else(|| match &args.results[..] {
+        [only] => only.with_extension("html"),
+        _ => PathBuf::from("report.html"),
+    });
+    let same = |path: &&PathBuf| write::identity(&output) == write::identity(path);
+    if let Some(path) = args.results.iter().find(same) {
         return Err(Failure::usage(format!(
             "the page would replace {}, which it is made from: name another file with -o",
             path.display()

@@ -16,6 +16,20 @@ fn a_run_becomes_a_page_beside_its_result() {
 }
 
 #[test]
+fn several_results_become_one_page() {
+    let dir = TestDir::new();
+    dir.run("run noop -b sync --jobs 3 --format json --output a.json").expect(0);
+    dir.run("run spin -b sync --jobs 2 -p us=1 --format json --output b.json").expect(0);
+    dir.run("report a.json b.json").expect(0).says("report.html");
+    let page = String::from_utf8(dir.read("report.html")).unwrap();
+    assert!(page.contains("Run: noop on sync") && page.contains("Run: spin on sync"));
+    dir.run("report a.json b.json -o b.json").expect(2).says("would replace b.json");
+    dir.write("c.json", "{}");
+    dir.run("report a.json c.json -o d.html").expect(2).says("c.json");
+    assert!(!dir.list(".").contains(&"d.html".to_owned()));
+}
+
+#[test]
 fn what_is_not_a_result_is_exit_2_and_leaves_nothing() {
     let dir = TestDir::new();
     dir.write("page.json", "<html>");

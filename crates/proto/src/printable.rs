@@ -11,6 +11,11 @@ pub fn is_printable(c: char) -> bool {
         '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}'
         // Line and paragraph separators.
         | '\u{2028}' | '\u{2029}'
+        // Characters without a glyph: soft hyphen, zero-width space, word joiner, invisible
+        // operators, fillers. Joiners (U+200C, U+200D) and variation selectors stay: scripts and
+        // emoji need them.
+        | '\u{ad}' | '\u{180e}' | '\u{200b}' | '\u{2060}'..='\u{2064}' | '\u{206a}'..='\u{206f}'
+        | '\u{115f}' | '\u{1160}' | '\u{3164}' | '\u{ffa0}'
         // Byte order marks, annotations, tags.
         | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}');
     !c.is_control() && !is_hidden
@@ -56,6 +61,7 @@ mod tests {
             ("a\u{202e}gnp.exe", "a\\u{202e}gnp.exe"),
             ("\u{2066}x\u{2069}\u{200f}", "\\u{2066}x\\u{2069}\\u{200f}"),
             ("a\u{2028}b", "a\\u{2028}b"),
+            ("a\u{200b}b\u{ad}c", "a\\u{200b}b\\u{ad}c"),
             ("  ::warning file=x::y", "  \\u{3a}:warning file=x::y"),
             ("a ##[error]b", "a \\u{23}#[error]b"),
             ("std::io", "std::io"),

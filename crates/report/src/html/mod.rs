@@ -94,6 +94,33 @@ impl Content {
 /// assert!(page.starts_with("<!DOCTYPE html>"));
 /// ```
 pub fn render(result: &Value, source: &Source) -> Result<String, NotAResult> {
+    let part = page::Part { result, source, content: content(result)? };
+    Ok(finished(vec![part]))
+}
+
+/// Makes one page of several results, one after another, each as [`render`] shows it.
+///
+/// # Errors
+/// When one of them is no result; its place is given, too.
+///
+/// # Panics
+/// When there are none.
+pub fn render_all(results: &[(Value, Source)]) -> Result<String, (usize, NotAResult)> {
+    assert!(!results.is_empty(), "a page shows something");
+    let mut parts = Vec::with_capacity(results.len());
+    for (place, (result, source)) in results.iter().enumerate() {
+        let content = content(result).map_err(|error| (place, error))?;
+        parts.push(page::Part { result, source, content });
+    }
+    Ok(finished(parts))
+}
+
+fn finished(parts: Vec<page::Part<'_>>) -> String {
+    // Names and messages may hold anything; tags hold nothing that is not shown as itself.
+    clean::escaped(&page::page(parts).into_string(), &['\n', '\t'])
+}
+
+fn content(result: &Value) -> Result<Content, NotAResult> {
     let schema = input::text(result, "schema").ok_or(NotAResult::NoSchema)?;
     let mut content = match schema {
         BENCH_SCHEMA => bench(result),
@@ -114,8 +141,7 @@ pub fn render(result: &Value, source: &Source) -> Result<String, NotAResult> {
         content.warnings.push(cut.into());
     }
     content.warnings.extend(input::texts(result, "warnings").into_iter().map(str::to_owned));
-    // Names and messages may hold anything; tags hold nothing that is not shown as itself.
-    Ok(clean::escaped(&page::page(result, source, content).into_string(), &['\n', '\t']))
+    Ok(content)
 }
 
 fn bench(result: &Value) -> Content {

@@ -15,49 +15,55 @@ const STYLE: &str = include_str!("style.css");
 /// Patterns for areas, so that they differ by more than colour.
 const PATTERNS: &str = include_str!("patterns.svg");
 
-pub(crate) fn page(result: &Value, source: &Source, content: Content) -> Markup {
-    let schema = text(result, "schema").unwrap_or("");
+/// One result on a page.
+pub(crate) struct Part<'a> {
+    pub(crate) result: &'a Value,
+    pub(crate) source: &'a Source,
+    pub(crate) content: Content,
+}
+
+/// A page of one result, or of several one after another, with links to each at the top. Figures
+/// are numbered through.
+pub(crate) fn page(parts: Vec<Part<'_>>) -> Markup {
+    let title = match &parts[..] {
+        [only] => only.content.title.clone(),
+        parts => format!("{} results", parts.len()),
+    };
+    let links: Vec<(String, String)> = match &parts[..] {
+        [_] => Vec::new(),
+        parts => {
+            let link = |part: &Part<'_>| (part.content.title.clone(), part.source.file.clone());
+            parts.iter().map(link).collect()
+        }
+    };
+    let mut before = 0;
+    let mut articles = Vec::with_capacity(parts.len());
+    for (index, part) in parts.into_iter().enumerate() {
+        let figures = part.content.figures.len();
+        articles.push(article(part, index, before));
+        before += figures;
+    }
     html! {
         (DOCTYPE)
         html lang="en" {
             head {
                 (PreEscaped(HEAD))
-                title { (content.title) }
+                title { (title) }
                 style { (PreEscaped(STYLE)) }
             }
             body {
                 (PreEscaped(PATTERNS))
                 main {
-                    header {
-                        h1 { (content.title) }
-                        p.source { (source.file) @if !source.written.is_empty() {
-                            " · written " (source.written) } " · " (schema) }
-                        @if let Some(line) = summary(result) { p.source { (line) } }
-                    }
-                    (findings(&content))
-                    @if !content.warnings.is_empty() {
-                        section.warnings aria-labelledby="warnings" {
-                            h2 id="warnings" { "Warnings" }
-                            ul { @for warning in &content.warnings { li { (warning) } } }
-                        }
-                    }
-                    @if !content.figures.is_empty() {
-                        section aria-labelledby="figures" {
-                            h2 id="figures" { "Figures" }
-                            @for (index, figure) in content.figures.into_iter().enumerate() {
-                                (figure.html(index + 1))
-                            }
-                        }
-                    }
-                    @if !content.missing.is_empty() {
-                        section aria-labelledby="missing" {
-                            h2 id="missing" { "Not in this file" }
-                            ul { @for sentence in &content.missing {
-                                li { "No picture of " (coded(sentence)) }
+                    @if !links.is_empty() {
+                        nav aria-label="Results" {
+                            ol { @for (index, (title, file)) in links.iter().enumerate() {
+                                li { a href={ "#result-" (index + 1) } { (title) } " · " (file) }
                             } }
                         }
                     }
-                    (machines(result))
+                    @for (index, article) in articles.into_iter().enumerate() {
+                        article id={ "result-" (index + 1) } { (article) }
+                    }
                     footer { "Made by " code { "brigade report" } ", version "
                         (env!("CARGO_PKG_VERSION")) "." }
                 }
@@ -66,26 +72,69 @@ pub(crate) fn page(result: &Value, source: &Source, content: Content) -> Markup 
     }
 }
 
+/// The `index`th result of a page, after so many figures.
+fn article(part: Part<'_>, index: usize, before: usize) -> Markup {
+    let Part { result, source, content } = part;
+    let schema = text(result, "schema").unwrap_or("");
+    // An id may be there once.
+    let id = |name: &str| match index {
+        0 => name.to_owned(),
+        index => format!("{name}-{}", index + 1),
+    };
+    html! {
+        header {
+            h1 { (content.title) }
+            p.source { (source.file) @if !source.written.is_empty() {
+                " · written " (source.written) } " · " (schema) }
+            @if let Some(line) = summary(result) { p.source { (line) } }
+        }
+        (findings(&content, &id("answers"), before))
+        @if !content.warnings.is_empty() {
+            section.warnings aria-labelledby=(id("warnings")) {
+                h2 id=(id("warnings")) { "Warnings" }
+                ul { @for warning in &content.warnings { li { (warning) } } }
+            }
+        }
+        @if !content.figures.is_empty() {
+            section aria-labelledby=(id("figures")) {
+                h2 id=(id("figures")) { "Figures" }
+                @for (index, figure) in content.figures.into_iter().enumerate() {
+                    (figure.html(before + index + 1))
+                }
+            }
+        }
+        @if !content.missing.is_empty() {
+            section aria-labelledby=(id("missing")) {
+                h2 id=(id("missing")) { "Not in this file" }
+                ul { @for sentence in &content.missing {
+                    li { "No picture of " (coded(sentence)) }
+                } }
+            }
+        }
+        (machines(result))
+    }
+}
+
 /// So many findings are read at once; they come in the order in which they matter.
 const MOST: usize = 10;
 
 /// Answers before figures: what was found, and what each figure says.
-fn findings(content: &Content) -> Markup {
+fn findings(content: &Content, id: &str, before: usize) -> Markup {
     let figures = content.figures.iter().enumerate().filter(|_| content.answers);
     let answers: Vec<_> = figures.filter(|(_, figure)| !figure.answer.is_empty()).collect();
     let at_once = if content.findings.len() > MOST + 2 { MOST } else { content.findings.len() };
     let (first, rest) = content.findings.split_at(at_once);
     html! {
         @if !content.findings.is_empty() || !answers.is_empty() {
-            section aria-labelledby="answers" {
-                h2 id="answers" { "Answers" }
+            section aria-labelledby=(id) {
+                h2 id=(id) { "Answers" }
                 ul.findings {
                     @for finding in first { li { (finding) } }
                     @for (index, figure) in answers {
                         li {
                             (figure.answer) " "
-                            a href={ "#figure-" (index + 1) } {
-                                "Figure " (index + 1) ": " (figure.title)
+                            a href={ "#figure-" (before + index + 1) } {
+                                "Figure " (before + index + 1) ": " (figure.title)
                             }
                         }
                     }

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{NotAResult, Source, input, render};
+use super::{NotAResult, Source, input, render, render_all};
 
 fn fixture(text: &str) -> Value {
     serde_json::from_str(text).unwrap()
@@ -36,6 +36,25 @@ fn marks(picture: &str, class: &str) -> usize {
 
 fn count_cells(result: &Value, wanted: impl Fn(&input::Cell<'_>) -> bool) -> usize {
     input::cells(result).0.iter().filter(|cell| wanted(cell)).count()
+}
+
+#[test]
+fn several_results_are_one_page_in_which_each_id_is_there_once() {
+    let named = |file: &str| Source { file: file.into(), ..Source::default() };
+    let results = [(bench(), named("a.json")), (bench(), named("b.json"))];
+    let one = page(&results[0].0).matches("<figure").count();
+    let page = render_all(&results).unwrap();
+    assert_eq!(page.matches("<figure").count(), 2 * one);
+    assert!(page.contains(&format!("Figure {}: ", 2 * one)), "they are numbered through");
+    assert!(page.contains("href=\"#result-2\"") && page.contains("b.json"));
+    let mut ids: Vec<&str> =
+        page.split(" id=\"").skip(1).filter_map(|rest| rest.split('"').next()).collect();
+    let count = ids.len();
+    ids.sort_unstable();
+    ids.dedup();
+    assert_eq!(ids.len(), count);
+    let wrong = [(bench(), named("a.json")), (json!({}), named("b.json"))];
+    assert_eq!(render_all(&wrong).unwrap_err(), (1, NotAResult::NoSchema));
 }
 
 #[test]
