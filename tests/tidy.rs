@@ -218,6 +218,24 @@ fn no_word_of_the_private_language_is_left() {
     }
 }
 
+/// Links from page to page and to files lead somewhere.
+#[test]
+fn links_in_pages_lead_to_files_that_exist() {
+    for page in pages(&root()) {
+        let text = fs::read_to_string(&page).unwrap();
+        for rest in text.split("](").skip(1) {
+            let Some((target, _)) = rest.split_once(')') else { continue };
+            let file = target.split('#').next().unwrap_or_default();
+            let is_elsewhere = file.contains("://") || file.starts_with("mailto:");
+            if file.is_empty() || is_elsewhere || file.contains(char::is_whitespace) {
+                continue;
+            }
+            let place = page.parent().unwrap().join(file);
+            assert!(place.exists(), "{}: there is no {target}", page.display());
+        }
+    }
+}
+
 /// All pages of prose.
 fn pages(directory: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
