@@ -26,8 +26,15 @@ pub(crate) const VARIABLES: [&str; 10] = [
 /// # Errors
 /// Git's error message, or why git cannot be started.
 pub(crate) fn ask<S: AsRef<OsStr>>(directory: &Path, arguments: &[S]) -> Result<String, String> {
-    let text = run(&mut command(directory, arguments))?;
-    Ok(String::from_utf8_lossy(&text).trim_end_matches('\n').to_owned())
+    text(&mut command(directory, arguments))
+}
+
+/// Runs the command to its end and returns its output, without trailing line feeds.
+///
+/// # Errors
+/// As [`ask`].
+pub(crate) fn text(git: &mut Command) -> Result<String, String> {
+    Ok(String::from_utf8_lossy(&run(git)?).trim_end_matches('\n').to_owned())
 }
 
 /// The id of the commit with this name; `None` if the repository has no such commit.

@@ -307,17 +307,7 @@ impl JobState {
             collected: brigade_sys::clock::now(),
             ..Stamps::default()
         };
-        self.report(Outcome {
-            id: self.id,
-            result: Err(JobError::Cancelled),
-            stamps,
-            worker: None,
-            pid: 0,
-            attempts: 0,
-            bytes_in: 0,
-            input_digests: None,
-            notes: Notes::default(),
-        });
+        self.report(unrun(self.id, JobError::Cancelled, stamps));
     }
 
     /// Marks the job as ended. False if it had ended before.
@@ -369,6 +359,21 @@ impl JobState {
         cell.sleepers += 1;
         let mut cell = sleep_while(&self.changed, cell, Some(time), |_| !self.is_stopping());
         cell.sleepers -= 1;
+    }
+}
+
+/// The outcome of a job that no worker has run.
+pub(crate) fn unrun(id: JobId, error: JobError, stamps: Stamps) -> Outcome {
+    Outcome {
+        id,
+        result: Err(error),
+        stamps,
+        worker: None,
+        pid: 0,
+        attempts: 0,
+        bytes_in: 0,
+        input_digests: None,
+        notes: Notes::default(),
     }
 }
 

@@ -5,11 +5,11 @@ use std::iter::FusedIterator;
 use std::sync::Arc;
 
 use brigade_kernels::KernelId;
-use brigade_proto::{JobError, JobId, JobSpec, Notes, Outcome, Params, Stamps};
+use brigade_proto::{JobError, JobId, JobSpec, Outcome, Params, Stamps};
 use brigade_sys::clock;
 
 use crate::batch::{BatchSizer, JobBatch, Outcomes, bytes_of, is_batchable};
-use crate::job_state::CompletionQueue;
+use crate::job_state::{self, CompletionQueue};
 use crate::{Pool, SubmitError};
 
 /// Once this many bytes of inputs are in flight, a map keeps no more jobs in flight than the
@@ -212,17 +212,8 @@ fn refusal(error: &SubmitError) -> Outcome {
         SubmitError::Closed => JobError::Cancelled,
         other => JobError::Kernel { message: other.to_string() },
     };
-    Outcome {
-        id: JobId(u64::MAX),
-        result: Err(error),
-        stamps: Stamps { submitted: now, collected: now, ..Stamps::default() },
-        worker: None,
-        pid: 0,
-        attempts: 0,
-        bytes_in: 0,
-        input_digests: None,
-        notes: Notes::default(),
-    }
+    let stamps = Stamps { submitted: now, collected: now, ..Stamps::default() };
+    job_state::unrun(JobId(u64::MAX), error, stamps)
 }
 
 /// Iterator over the outcomes of many jobs as they become ready; see [`Pool::map_unordered`].

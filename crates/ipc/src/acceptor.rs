@@ -243,8 +243,8 @@ mod tests {
     }
 
     fn wait(source: &impl AsFd) {
-        let spin_policy = Some(std::time::Duration::from_secs(60));
-        assert!(wait_readable(&[source.as_fd()], spin_policy).unwrap()[0], "nothing has come");
+        let limit = Some(std::time::Duration::from_secs(60));
+        assert!(wait_readable(&[source.as_fd()], limit).unwrap()[0], "nothing has come");
     }
 
     fn shake(change: impl FnOnce(&mut Hello)) -> (Result<(), Refusal>, Result<Connected, Refusal>) {
@@ -257,10 +257,10 @@ mod tests {
             move || connect(token, &hello)
         });
         wait(&listener);
-        let caller = listener.accept().unwrap().unwrap();
-        assert_eq!(caller.pid(), process::pid());
-        wait(&caller);
-        let accepted = caller.greeting(&token, &["noop".to_owned()]).and_then(|accepted| {
+        let connection = listener.accept().unwrap().unwrap();
+        assert_eq!(connection.pid(), process::pid());
+        wait(&connection);
+        let accepted = connection.greeting(&token, &["noop".to_owned()]).and_then(|accepted| {
             let (_, doorbells) = Doorbells::create().unwrap();
             let welcome = Welcome {
                 worker: WorkerId(3),
@@ -305,10 +305,10 @@ mod tests {
         assert!(listener.accept().unwrap().is_none());
         let token = listener.issue_token().unwrap();
         let silent = socket::connect(listener.socket.path()).unwrap();
-        let caller = listener.accept().unwrap().unwrap();
-        assert!(caller.greeting(&token, &[]).unwrap().is_none());
+        let connection = listener.accept().unwrap().unwrap();
+        assert!(connection.greeting(&token, &[]).unwrap().is_none());
         drop(silent);
-        assert!(matches!(caller.greeting(&token, &[]), Err(Refusal::Broken(_))));
+        assert!(matches!(connection.greeting(&token, &[]), Err(Refusal::Broken(_))));
     }
 
     #[test]

@@ -61,15 +61,15 @@ pub(crate) fn sender(socket: &OwnedFd) -> io::Result<IpcSender<Envelope>> {
     if !has_heap(RECEIVING) {
         return Err(shortage::of_memory());
     }
-    let fd_import = place.take().filter(|fd_import| fd_import.pid == process::pid());
+    let import = place.take().filter(|import| import.pid == process::pid());
     // ipc-channel panics when no descriptor is free.
-    let crossed = caught(|| match fd_import {
+    let crossed = caught(|| match import {
         None => FdImport::open(socket),
-        Some(fd_import) => fd_import.cross(socket).map(|imported| (fd_import, imported)),
+        Some(import) => import.cross(socket).map(|imported| (import, imported)),
     });
-    let (fd_import, ImportedFd(sender)) =
+    let (import, ImportedFd(sender)) =
         crossed.unwrap_or_else(|| Err(io::ErrorKind::OutOfMemory.into()))?;
-    *place = Some(fd_import);
+    *place = Some(import);
     Ok(sender)
 }
 

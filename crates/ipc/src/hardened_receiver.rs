@@ -21,7 +21,7 @@ use crate::wire;
 pub struct HardenedReceiver {
     packets: PacketReader,
     /// Shared by all receivers of this process.
-    receive_budget: Arc<ReceiveBudget>,
+    budget: Arc<ReceiveBudget>,
 }
 
 impl HardenedReceiver {
@@ -29,8 +29,8 @@ impl HardenedReceiver {
         Self::with(socket, ReceiveBudget::of_process())
     }
 
-    fn with(socket: Arc<OwnedFd>, receive_budget: Arc<ReceiveBudget>) -> Self {
-        Self { packets: PacketReader::new(socket), receive_budget }
+    fn with(socket: Arc<OwnedFd>, budget: Arc<ReceiveBudget>) -> Self {
+        Self { packets: PacketReader::new(socket), budget }
     }
 
     /// Waits for a message and its payloads. Checks sizes before it allocates anything: payloads in
@@ -41,7 +41,7 @@ impl HardenedReceiver {
     /// See [`RecvError`].
     pub fn recv<M: DeserializeOwned>(&mut self) -> Result<(M, Vec<Buffer>), RecvError> {
         let (message, payloads, regions) = self.head()?;
-        let rooms = rooms(&payloads, &self.receive_budget)?.map_err(RecvError::Garbled)?;
+        let rooms = rooms(&payloads, &self.budget)?.map_err(RecvError::Garbled)?;
         Ok((message, self.fill(payloads, regions, rooms)?))
     }
 
@@ -54,7 +54,7 @@ impl HardenedReceiver {
         &mut self,
     ) -> Result<(M, Result<Vec<Buffer>, String>), RecvError> {
         let (message, payloads, regions) = self.head()?;
-        let buffers = match rooms(&payloads, &self.receive_budget)? {
+        let buffers = match rooms(&payloads, &self.budget)? {
             Ok(rooms) => Ok(self.fill(payloads, regions, rooms)?),
             Err(why) => {
                 self.pass_over(&payloads)?;
@@ -109,21 +109,21 @@ type Opened<M> = (M, Vec<Carrier>, Vec<Option<OwnedFd>>);
 /// Room for all payloads of a message, or what is lacking for it.
 type Rooms = Result<(Reservation, Vec<Buffer>), String>;
 
-fn rooms(payloads: &[Carrier], receive_budget: &Arc<ReceiveBudget>) -> Result<Rooms, RecvError> {
+fn rooms(payloads: &[Carrier], budget: &Arc<ReceiveBudget>) -> Result<Rooms, RecvError> {
     if payloads.len() > limits::MAX_INPUTS.max(limits::MAX_OUTPUTS) {
         return Err(RecvError::Garbled(format!("{} payloads", payloads.len())));
     }
     let bytes = payloads.iter().map(Carrier::len).fold(0, u64::saturating_add);
     let is_any_too_long = payloads.iter().any(|payload| payload.len() > limits::MAX_BUFFER_BYTES);
     // A worker cannot hold that many bytes: it has the same memory as this process.
-    if is_any_too_long || bytes > receive_budget.all() {
+    if is_any_too_long || bytes > budget.all() {
         return Err(RecvError::Garbled(format!("payloads of {bytes} bytes, which no memory has")));
     }
     let lacking = || {
         let why = shortage::of_shared_memory(bytes);
         format!("no memory for its result of {bytes} bytes: {why}")
     };
-    let Some(held) = receive_budget.take(bytes) else { return Ok(Err(lacking())) };
+    let Some(held) = budget.take(bytes) else { return Ok(Err(lacking())) };
     let room = |carrier: &Carrier| match carrier {
         Carrier::Small(_) => Some(Buffer::default()),
         Carrier::Frames { len } | Carrier::Region { len } => {
@@ -165,8 +165,8 @@ mod tests {
         (near, HardenedReceiver::new(Arc::new(far)))
     }
 
-    fn says<M: DeserializeOwned>(hardened_receiver: &mut HardenedReceiver) -> String {
-        match hardened_receiver.recv::<M>() {
+    fn says<M: DeserializeOwned>(receiver: &mut HardenedReceiver) -> String {
+        match receiver.recv::<M>() {
             Err(error) => error.to_string(),
             Ok(_) => "believed".to_owned(),
         }
@@ -175,7 +175,7 @@ mod tests {
     #[test]
     fn what_ipc_channel_sends_arrives_whole() {
         for carriage in [Carriage::Inline, Carriage::Shared] {
-            let (sender, mut hardened_receiver) = pair();
+            let (sender, mut receiver) = pair();
             let sizes = [0, 1, SMALL, SMALL + 1, FRAME, FRAME + 1, 3 * FRAME + 17];
             let sent: Vec<Bytes> = sizes
                 .iter()
@@ -186,14 +186,14 @@ mod tests {
             let writer = std::thread::spawn(move || {
                 sender.send(7_u32, payloads, carriage).unwrap();
             });
-            let (message, payloads) = hardened_receiver.recv::<u32>().unwrap();
+            let (message, payloads) = receiver.recv::<u32>().unwrap();
             writer.join().unwrap();
             assert_eq!(message, 7);
             for (got, sent) in payloads.iter().zip(&sent) {
                 assert_eq!(got[..], sent[..]);
             }
             assert_eq!(payloads.len(), sent.len());
-            assert!(matches!(hardened_receiver.recv::<u32>(), Err(RecvError::Disconnected)));
+            assert!(matches!(receiver.recv::<u32>(), Err(RecvError::Disconnected)));
         }
     }
 
@@ -221,9 +221,9 @@ mod tests {
             (b"short".to_vec(), None, "header"),
             (packet::wrap(&vec![0; packet::LONGEST]), None, "too long"),
         ] {
-            let (socket, mut hardened_receiver) = raw();
+            let (socket, mut receiver) = raw();
             socket::send(&socket, &packet, descriptor.as_slice()).unwrap();
-            let said = says::<()>(&mut hardened_receiver);
+            let said = says::<()>(&mut receiver);
             assert!(said.contains(expected), "{said}, not {expected}");
         }
     }
@@ -231,19 +231,12 @@ mod tests {
     #[test]
     fn two_workers_together_hold_no_more_than_one_may() {
         const LEN: u64 = 3 << 20;
-        let receive_budget = ReceiveBudget::new(5 << 20);
-        let hardened_receiver = |raw: (OwnedFd, HardenedReceiver)| {
-            let (socket, hardened_receiver) = raw;
-            (
-                socket,
-                HardenedReceiver {
-                    receive_budget: Arc::clone(&receive_budget),
-                    ..hardened_receiver
-                },
-            )
+        let budget = ReceiveBudget::new(5 << 20);
+        let receiver = |raw: (OwnedFd, HardenedReceiver)| {
+            let (socket, receiver) = raw;
+            (socket, HardenedReceiver { budget: Arc::clone(&budget), ..receiver })
         };
-        let ((one, mut first), (other, mut second)) =
-            (hardened_receiver(raw()), hardened_receiver(raw()));
+        let ((one, mut first), (other, mut second)) = (receiver(raw()), receiver(raw()));
         let claim = envelope(vec![Carrier::Frames { len: LEN }], 0);
         socket::send(&one, &claim, &[]).unwrap();
         let frame = packet::wrap(&packet::message(&[7; 1000], &[]));
@@ -260,17 +253,16 @@ mod tests {
             assert!(held.join().unwrap().contains("gone"));
         });
         // The first receiver has given its room back.
-        let (third, mut hardened_receiver) = hardened_receiver(raw());
+        let (third, mut receiver) = receiver(raw());
         socket::send(&third, &claim, &[]).unwrap();
         drop(third);
-        assert!(says::<()>(&mut hardened_receiver).contains("gone"));
+        assert!(says::<()>(&mut receiver).contains("gone"));
     }
 
     #[test]
     fn a_worker_for_whose_result_there_is_no_memory_is_heard_on() {
-        let (socket, hardened_receiver) = raw();
-        let mut hardened_receiver =
-            HardenedReceiver { receive_budget: ReceiveBudget::new(2 << 20), ..hardened_receiver };
+        let (socket, receiver) = raw();
+        let mut receiver = HardenedReceiver { budget: ReceiveBudget::new(2 << 20), ..receiver };
         let frame = vec![7; 1 << 20];
         let frames = |count: u64| envelope(vec![Carrier::Frames { len: count << 20 }], 0);
         let send = |packet: &[u8]| socket::send(&socket, packet, &[]).unwrap();
@@ -282,25 +274,25 @@ mod tests {
                 }
                 send(&frames(0));
             });
-            let ((), lacking) = hardened_receiver.recv_or_pass_over::<()>().unwrap();
+            let ((), lacking) = receiver.recv_or_pass_over::<()>().unwrap();
             assert!(lacking.unwrap_err().contains("no memory for its result of 3145728 bytes"));
-            let ((), next) = hardened_receiver.recv_or_pass_over::<()>().unwrap();
+            let ((), next) = receiver.recv_or_pass_over::<()>().unwrap();
             assert_eq!(next.unwrap().len(), 1, "what comes after it is understood");
         });
         // A claim of more than the machine has is a lie.
         send(&frames(5));
-        assert!(matches!(hardened_receiver.recv_or_pass_over::<()>(), Err(RecvError::Garbled(_))));
+        assert!(matches!(receiver.recv_or_pass_over::<()>(), Err(RecvError::Garbled(_))));
     }
 
     #[test]
     fn frames_that_do_not_fit_are_refused() {
         for frame in [&[0_u8; 11][..], &[]] {
-            let (socket, mut hardened_receiver) = raw();
+            let (socket, mut receiver) = raw();
             let first = envelope(vec![Carrier::Frames { len: 10 }], 0);
             socket::send(&socket, &first, &[]).unwrap();
             let second = packet::wrap(&packet::message(frame, &[]));
             socket::send(&socket, &second, &[]).unwrap();
-            assert!(says::<()>(&mut hardened_receiver).contains("does not fit"));
+            assert!(says::<()>(&mut receiver).contains("does not fit"));
         }
     }
 }

@@ -104,26 +104,26 @@ mod tests {
 
     #[test]
     fn all_together_have_no_more_than_there_is() {
-        let receive_budget = ReceiveBudget::new(10 * MIB);
-        let first = receive_budget.take(6 * MIB).unwrap();
-        assert!(receive_budget.take(11 * MIB).is_none(), "more than there ever is");
-        let small = [(); 100].map(|()| receive_budget.take(MIB).unwrap());
-        let second = receive_budget.take(4 * MIB).unwrap();
-        assert!(receive_budget.take(2 * MIB).is_none(), "nobody gives any back");
+        let budget = ReceiveBudget::new(10 * MIB);
+        let first = budget.take(6 * MIB).unwrap();
+        assert!(budget.take(11 * MIB).is_none(), "more than there ever is");
+        let small = [(); 100].map(|()| budget.take(MIB).unwrap());
+        let second = budget.take(4 * MIB).unwrap();
+        assert!(budget.take(2 * MIB).is_none(), "nobody gives any back");
         drop((first, second, small));
-        assert_eq!(*receive_budget.lock(), 0);
+        assert_eq!(*budget.lock(), 0);
     }
 
     #[test]
     fn who_comes_second_waits_for_the_first() {
-        let receive_budget = ReceiveBudget::new(10 * MIB);
-        let first = receive_budget.take(6 * MIB).unwrap();
+        let budget = ReceiveBudget::new(10 * MIB);
+        let first = budget.take(6 * MIB).unwrap();
         std::thread::scope(|scope| {
             let (tell, told) = std::sync::mpsc::channel();
-            let receive_budget = &receive_budget;
+            let budget = &budget;
             let second = scope.spawn(move || {
                 tell.send(std::fs::read_link("/proc/thread-self").unwrap()).unwrap();
-                receive_budget.take(6 * MIB).is_some()
+                budget.take(6 * MIB).is_some()
             });
             let stat = std::path::Path::new("/proc").join(told.recv().unwrap()).join("stat");
             let sleeps = || std::fs::read_to_string(&stat).is_ok_and(|stat| stat.contains(") S"));

@@ -71,8 +71,7 @@ impl Repository {
                     .env(format!("GIT_{who}_EMAIL"), "gate@localhost")
                     .env(format!("GIT_{who}_DATE"), &date);
             }
-            let said = git::run(&mut git).map_err(|error| failed(format!("git: {error}")))?;
-            Ok(String::from_utf8_lossy(&said).trim_end().to_owned())
+            git::text(&mut git).map_err(|error| failed(format!("git: {error}")))
         };
         with_index(&["add", "--update"])?;
         let known_tree = with_index(&["write-tree"])?;

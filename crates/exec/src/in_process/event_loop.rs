@@ -11,7 +11,7 @@ use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::{JoinSet, LocalSet};
 
 use super::outputs::Outputs;
-use super::slot::WorkerSlot;
+use super::slot::InProcessWorker;
 use crate::executor::{Executor, Status, Stop, WorkerReport};
 use crate::invoke::{CallError, Deadline, KernelCall, Step};
 use crate::job_state::{JobState, Task};
@@ -31,7 +31,7 @@ pub(crate) struct EventLoop {
 
 struct Shared {
     registry: Arc<Registry>,
-    slot: WorkerSlot,
+    slot: InProcessWorker,
     stopping: AtomicBool,
     /// Changes when waiting jobs should check whether they have to stop.
     nudge: watch::Sender<()>,
@@ -46,7 +46,7 @@ impl EventLoop {
         let (queue, tasks) = mpsc::channel(config.queue);
         let shared = Arc::new(Shared {
             registry: Arc::clone(registry),
-            slot: WorkerSlot::new(0, config, &Outputs::new(1)),
+            slot: InProcessWorker::new(0, config, &Outputs::new(1)),
             stopping: AtomicBool::new(false),
             nudge: watch::Sender::new(()),
         });

@@ -19,7 +19,7 @@ use crate::stall;
 
 /// One slot and its totals.
 #[derive(Debug)]
-pub(super) struct WorkerSlot {
+pub(super) struct InProcessWorker {
     pub(super) worker: WorkerId,
     pid: u32,
     jobs: AtomicU64,
@@ -34,7 +34,7 @@ pub(super) struct WorkerSlot {
     outputs: Arc<Outputs>,
 }
 
-impl WorkerSlot {
+impl InProcessWorker {
     /// A slot that shares `outputs` with the other slots of its pool.
     pub(super) fn new(worker: u32, config: &PoolConfig, outputs: &Arc<Outputs>) -> Self {
         Self {

@@ -6,7 +6,7 @@ use brigade_kernels::Registry;
 use brigade_sys::clock;
 
 use super::outputs::Outputs;
-use super::slot::WorkerSlot;
+use super::slot::InProcessWorker;
 use super::threads::run;
 use crate::executor::{Executor, Status, Stop, WorkerReport};
 use crate::job_state::{JobState, Task};
@@ -15,7 +15,7 @@ use crate::{PoolConfig, SubmitError};
 /// Runs one job after another on the thread that submits it: plain synchronous code.
 pub(crate) struct Sync {
     registry: Arc<Registry>,
-    slot: WorkerSlot,
+    slot: InProcessWorker,
     stopping: AtomicU8,
     startup: Duration,
 }
@@ -23,7 +23,7 @@ pub(crate) struct Sync {
 impl Sync {
     pub(crate) fn start(registry: &Arc<Registry>, config: &PoolConfig) -> Self {
         let begin = clock::now();
-        let slot = WorkerSlot::new(0, config, &Outputs::new(1));
+        let slot = InProcessWorker::new(0, config, &Outputs::new(1));
         let startup = clock::since(begin);
         slot.ready_ns.store(startup.as_nanos() as u64, Ordering::Relaxed);
         Self { registry: Arc::clone(registry), slot, stopping: AtomicU8::new(0), startup }

@@ -10,7 +10,7 @@ use brigade_sys::{clock, usage};
 use crossbeam_channel::{Receiver, Sender, TrySendError};
 
 use super::outputs::Outputs;
-use super::slot::WorkerSlot;
+use super::slot::InProcessWorker;
 use crate::executor::{Executor, Status, Stop, WorkerReport};
 use crate::invoke::{self, Deadline, KernelCall};
 use crate::job_state::{JobState, Task};
@@ -37,7 +37,7 @@ pub(crate) struct Threads {
 
 struct Shared {
     registry: Arc<Registry>,
-    slots: Vec<WorkerSlot>,
+    slots: Vec<InProcessWorker>,
     stopping: AtomicBool,
     /// The global lock of `threads-gil`.
     gil: Option<Mutex<()>>,
@@ -63,7 +63,7 @@ impl Threads {
         let begin = clock::now();
         let (queue, backlog) = crossbeam_channel::bounded(config.queue);
         let outputs = Outputs::new(config.workers);
-        let slot = |worker| WorkerSlot::new(worker, config, &outputs);
+        let slot = |worker| InProcessWorker::new(worker, config, &outputs);
         let shared = Arc::new(Shared {
             registry: Arc::clone(registry),
             slots: (0..config.workers as u32).map(slot).collect(),
@@ -149,7 +149,12 @@ impl Shared {
 }
 
 /// Runs a task to its end on this thread.
-pub(super) fn run(registry: &Registry, slot: &WorkerSlot, task: Task, gil: Option<&Mutex<()>>) {
+pub(super) fn run(
+    registry: &Registry,
+    slot: &InProcessWorker,
+    task: Task,
+    gil: Option<&Mutex<()>>,
+) {
     let _span = tracing::debug_span!("job", id = task.job_state.id.0).entered();
     let _ticking = task.timeout.map(|_| Ticking::begin());
     let Some(mut ready) = slot.take(task) else {
@@ -211,10 +216,10 @@ impl Executor for Threads {
 
     fn stop(&self, how: Stop) {
         self.shared.stopping.store(true, Ordering::Release);
-        self.shared.slots.iter().for_each(WorkerSlot::stop_reading);
+        self.shared.slots.iter().for_each(InProcessWorker::stop_reading);
         self.cancel_backlog();
         if how == Stop::Kill {
-            self.shared.slots.iter().for_each(WorkerSlot::stop_running);
+            self.shared.slots.iter().for_each(InProcessWorker::stop_running);
         }
     }
 
@@ -236,6 +241,6 @@ impl Executor for Threads {
             drop(thread.join());
         }
         self.cancel_backlog();
-        self.shared.slots.iter().map(WorkerSlot::report).collect()
+        self.shared.slots.iter().map(InProcessWorker::report).collect()
     }
 }

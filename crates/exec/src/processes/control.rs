@@ -180,13 +180,13 @@ impl ControlReader {
 
     fn run_staging(&self, control: &ControlSender, stage: &Stage) {
         while let Some(task) = self.dispatcher.next_staging_task(self.slot, self.generation) {
-            let delivery = match task {
-                StagingTask::Job(delivery) => delivery,
+            let staging = match task {
+                StagingTask::Job(staging) => staging,
                 StagingTask::Region(region) if self.send_region(control, region) => continue,
                 StagingTask::Region(_) => return,
             };
-            let job = delivery.job;
-            match self.deliver(control, delivery, stage) {
+            let job = staging.job;
+            match self.deliver(control, staging, stage) {
                 Ok(()) => {}
                 // The worker's jobs are retried once its death is known.
                 Err(Undelivered::WorkerGone) => return,

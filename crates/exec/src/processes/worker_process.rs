@@ -32,7 +32,7 @@ pub(super) struct WorkerProcess {
     /// Proves that a connecting process is the worker that was started.
     pub(super) token: BootstrapToken,
     /// The worker's connection, from when it connects until its greeting has arrived.
-    pub(super) caller: Option<PendingConnection>,
+    pub(super) connection: Option<PendingConnection>,
     /// What the worker is doing. Set when the handshake is complete.
     page: Option<StatusPage>,
     /// The control reader's thread. Set when the worker is admitted.
@@ -75,7 +75,7 @@ impl WorkerProcess {
             fork_server: started.fork_server,
             heartbeat: Heartbeat::default(),
             token,
-            caller: None,
+            connection: None,
             page: None,
             link: None,
             was_admitted: false,
@@ -100,7 +100,10 @@ impl WorkerProcess {
     /// Whether the process with this id is this worker and may connect: it has not connected
     /// before.
     pub(super) fn is_expected(&self, pid: u32) -> bool {
-        self.pid == pid && self.child.is_some() && self.caller.is_none() && self.life.is_starting()
+        self.pid == pid
+            && self.child.is_some()
+            && self.connection.is_none()
+            && self.life.is_starting()
     }
 
     pub(super) fn has_handshaken(&self) -> bool {
@@ -197,7 +200,7 @@ impl WorkerProcess {
         self.life.reaped(clock::after(link_limit));
         if self.link.is_none() {
             // The worker has no control reader, so there is nothing to drain.
-            self.caller = None;
+            self.connection = None;
             self.life.channel_drained();
         }
     }

@@ -69,8 +69,8 @@ fn coordinator_killed(setup: Setup) {
         .unwrap();
     // Opened by who writes, too, so that this does not wait for ever if nobody does.
     let mut fifo = File::options().read(true).write(true).open(&path).unwrap();
-    let spin_policy = Some(Duration::from_secs(60));
-    let is_there = brigade_sys::event_fd::wait_readable(&[fifo.as_fd()], spin_policy).unwrap()[0];
+    let limit = Some(Duration::from_secs(60));
+    let is_there = brigade_sys::event_fd::wait_readable(&[fifo.as_fd()], limit).unwrap()[0];
     assert!(is_there, "nothing runs: {:?}", coordinator.try_wait());
     let mut said = [0; 9];
     fifo.read_exact(&mut said).unwrap();

@@ -14,23 +14,23 @@ fn received(memory: &OwnedFd) -> Vec<Received> {
 #[test]
 fn an_input_is_seen_where_it_was_written() {
     let arena = Arena::new(budget(64 << 20));
-    let mut worker_side = InputRegions::default();
+    let mut regions = InputRegions::default();
     let mut slab = arena.take(5_000_000).unwrap();
     slab.fill(7);
     slab.truncate(4_000_000);
     let number = slab.region();
-    worker_side.add(number, arena.share(number, received).unwrap());
+    regions.add(number, arena.share(number, received).unwrap());
     let bytes = Bytes::from_owner(Arc::new(slab));
     let Some(Place::Slab { region, offset, len, .. }) = arena.place(&bytes) else {
         panic!("it is in the arena")
     };
-    assert!(worker_side.has(region) && !worker_side.has(region + 1));
-    assert!(worker_side.find(region, offset, len).is_none(), "it is not open yet");
-    worker_side.open(region).unwrap();
-    assert_eq!(worker_side.find(region, offset, len).unwrap(), &bytes[..]);
-    assert!(worker_side.find(region, offset, u64::MAX).is_none());
-    assert!(worker_side.find(region, offset + 1, 1).is_none());
-    assert!(worker_side.find(region + 1, 0, 1).is_none());
+    assert!(regions.has(region) && !regions.has(region + 1));
+    assert!(regions.find(region, offset, len).is_none(), "it is not open yet");
+    regions.open(region).unwrap();
+    assert_eq!(regions.find(region, offset, len).unwrap(), &bytes[..]);
+    assert!(regions.find(region, offset, u64::MAX).is_none());
+    assert!(regions.find(region, offset + 1, 1).is_none());
+    assert!(regions.find(region + 1, 0, 1).is_none());
     // Another pool's arena does not contain the bytes.
     assert!(Arena::new(budget(0)).place(&bytes).is_none());
 }
@@ -39,12 +39,12 @@ fn an_input_is_seen_where_it_was_written() {
 fn a_region_that_is_not_in_use_is_given_back_and_its_number_not_used_again() {
     let budget = budget(64 << 20);
     let arena = Arena::new(Arc::clone(&budget));
-    let mut worker_side = InputRegions::default();
+    let mut regions = InputRegions::default();
     let (first, second) = (arena.take(1000).unwrap(), arena.take(10_000_000).unwrap());
     let numbers = [first.region(), second.region()];
     for number in numbers {
-        worker_side.add(number, arena.share(number, received).unwrap());
-        worker_side.open(number).unwrap();
+        regions.add(number, arena.share(number, received).unwrap());
+        regions.open(number).unwrap();
     }
     let before = budget.used();
     assert_eq!((arena.trim(), arena.gone(&numbers)), (0, Vec::new()));
@@ -53,8 +53,8 @@ fn a_region_that_is_not_in_use_is_given_back_and_its_number_not_used_again() {
     assert_eq!(arena.gone(&numbers), [numbers[1]]);
     assert!(budget.used() < before && budget.used() > 0);
     assert!(arena.share(numbers[1], received).is_none());
-    worker_side.forget(&arena.gone(&numbers));
-    assert!(worker_side.has(numbers[0]) && !worker_side.has(numbers[1]));
+    regions.forget(&arena.gone(&numbers));
+    assert!(regions.has(numbers[0]) && !regions.has(numbers[1]));
     let third = arena.take(10_000_000).unwrap();
     assert!(!numbers.contains(&third.region()));
     // A slab keeps its memory, and its share of the budget, after its arena is gone.
@@ -69,23 +69,23 @@ fn a_region_that_is_not_in_use_is_given_back_and_its_number_not_used_again() {
 fn an_output_is_lent_and_its_slab_used_again() {
     let budget = budget(64 << 20);
     let outputs = Outputs::new(Arc::clone(&budget));
-    let mut worker_side = OutputAllocator::default();
-    assert!(worker_side.take(100).is_none());
-    assert!(worker_side.add(received(&outputs.grow(3_000_000).unwrap())));
+    let mut allocator = OutputAllocator::default();
+    assert!(allocator.take(100).is_none());
+    assert!(allocator.add(received(&outputs.grow(3_000_000).unwrap())));
     let mut places = Vec::new();
     for round in 0..100_u8 {
-        let mut slab = worker_side.take(3_000_000).unwrap();
+        let mut slab = allocator.take(3_000_000).unwrap();
         assert!(slab.bytes_mut().iter().all(|&byte| byte == round), "what was there before");
         slab.bytes_mut().fill(round + 1);
-        let place = worker_side.loan(slab);
+        let place = allocator.loan(slab);
         places.push(place.clone());
         let bytes = outputs.find(place).unwrap();
         assert!(bytes.iter().all(|&byte| byte == round + 1));
-        assert!(worker_side.take(3_000_000).is_none(), "the region holds one");
+        assert!(allocator.take(3_000_000).is_none(), "the region holds one");
         drop(bytes);
-        worker_side.reclaim(&outputs.returned());
+        allocator.reclaim(&outputs.returned());
         // Numbers that are not on loan change nothing.
-        worker_side.reclaim(&[0, 7, u32::MAX]);
+        allocator.reclaim(&[0, 7, u32::MAX]);
     }
     assert!(places.windows(2).all(|pair| pair[0] == pair[1]));
     assert!(budget.used() > 0);

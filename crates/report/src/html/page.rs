@@ -25,16 +25,10 @@ pub(crate) struct Part<'a> {
 /// A page of one result, or of several one after another, with links to each at the top. Figures
 /// are numbered through.
 pub(crate) fn page(parts: Vec<Part<'_>>) -> Markup {
-    let title = match &parts[..] {
-        [only] => only.content.title.clone(),
-        parts => format!("{} results", parts.len()),
-    };
-    let links: Vec<(String, String)> = match &parts[..] {
-        [_] => Vec::new(),
-        parts => {
-            let link = |part: &Part<'_>| (part.content.title.clone(), part.source.file.clone());
-            parts.iter().map(link).collect()
-        }
+    let link = |part: &Part<'_>| (part.content.title.clone(), part.source.file.clone());
+    let (title, links): (String, Vec<_>) = match &parts[..] {
+        [only] => (only.content.title.clone(), Vec::new()),
+        parts => (format!("{} results", parts.len()), parts.iter().map(link).collect()),
     };
     let mut before = 0;
     let mut articles = Vec::with_capacity(parts.len());

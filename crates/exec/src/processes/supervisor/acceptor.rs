@@ -28,9 +28,9 @@ impl Supervisor {
         for _ in 0..AT_A_TIME {
             let Some(listener) = self.spawner.listener() else { return };
             match listener.accept() {
-                Ok(Some(caller)) => {
+                Ok(Some(connection)) => {
                     self.accept_backoff_until = None;
-                    self.pending.push(caller);
+                    self.pending.push(connection);
                     self.match_pending();
                 }
                 Ok(None) => return,
@@ -55,24 +55,24 @@ impl Supervisor {
     /// of an unknown process, unless the fork server has not yet reported which process it forked:
     /// then the connection stays pending.
     pub(super) fn match_pending(&mut self) {
-        for caller in std::mem::take(&mut self.pending) {
+        for connection in std::mem::take(&mut self.pending) {
             let slot = self
                 .slots
                 .iter()
-                .position(|occupant| matches!(occupant, Slot::Occupied(worker) if worker.is_expected(caller.pid())));
+                .position(|occupant| matches!(occupant, Slot::Occupied(worker) if worker.is_expected(connection.pid())));
             if let Some(slot) = slot {
                 if let Slot::Occupied(worker) = &mut self.slots[slot] {
-                    worker.caller = Some(caller);
+                    worker.connection = Some(connection);
                 }
                 // Usually the worker's greeting has arrived too.
                 self.greet(slot);
             } else if self.slots.iter().any(|occupant| matches!(occupant, Slot::Forking(..))) {
                 // A worker connects only once, so keep one pending connection per process.
-                if self.pending.iter().all(|other| other.pid() != caller.pid()) {
-                    self.pending.push(caller);
+                if self.pending.iter().all(|other| other.pid() != connection.pid()) {
+                    self.pending.push(connection);
                 }
             } else {
-                tracing::debug!(pid = caller.pid(), "who has connected was not invited");
+                tracing::debug!(pid = connection.pid(), "who has connected was not invited");
             }
         }
         // Any program of this user can connect as often as it likes: keep no more connections than
@@ -84,12 +84,12 @@ impl Supervisor {
     /// Reads the greeting on a slot's pending connection, and admits or refuses the worker.
     pub(super) fn greet(&mut self, slot: usize) {
         let Slot::Occupied(worker) = &mut self.slots[slot] else { return };
-        let Some(caller) = worker.caller.take() else { return };
+        let Some(connection) = worker.connection.take() else { return };
         if !worker.life.is_starting() {
             return;
         }
-        match caller.greeting(&worker.token, &self.context.kernels) {
-            Ok(None) => worker.caller = Some(caller),
+        match connection.greeting(&worker.token, &self.context.kernels) {
+            Ok(None) => worker.connection = Some(connection),
             Ok(Some(accepted)) => {
                 if let Err(refusal) = self.admit(slot, accepted) {
                     self.refuse(slot, refusal);

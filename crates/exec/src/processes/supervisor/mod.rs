@@ -202,13 +202,13 @@ pub(super) fn start(
     };
     let (slots, dispatcher, on_panic) =
         (config.workers, Arc::clone(dispatcher), supervisor.clone());
-    let watch = Supervisor::new(context, events, starting);
+    let run_loop = Supervisor::new(context, events, starting);
     let thread = thread::Builder::new()
         .name("supervisor".to_owned())
         .spawn(move || {
             // The unwinding has dropped what the supervisor held, so its workers are dead by now.
             let on_panic = |what| on_panic.on_thread_panic(&dispatcher, slots, what);
-            panic_guard::guard("supervisor", || watch.run(), on_panic);
+            panic_guard::guard("supervisor", || run_loop.run(), on_panic);
         })
         .map_err(setup)?;
     Ok((supervisor, thread))

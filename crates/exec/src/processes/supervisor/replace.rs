@@ -40,7 +40,7 @@ impl Supervisor {
             generation,
             self.unable[slot].fork_server,
         ) {
-            Ok(Hired::Now(worker)) => self.occupant(slot, worker),
+            Ok(Hired::Now(worker)) => self.occupy(slot, worker),
             Ok(Hired::Later(token)) => self.slots[slot] = Slot::Forking(generation, token),
             Err(error) => self.go_without(slot, generation, error.into()),
         }
@@ -64,7 +64,7 @@ impl Supervisor {
         };
         match started {
             Ok(started) => {
-                self.occupant(
+                self.occupy(
                     slot,
                     spawner::started_worker(&self.context, generation, token, *started),
                 );
@@ -75,7 +75,7 @@ impl Supervisor {
         }
     }
 
-    fn occupant(&mut self, slot: usize, worker: Box<WorkerProcess>) {
+    fn occupy(&mut self, slot: usize, worker: Box<WorkerProcess>) {
         if !self.is_first(worker.generation) {
             self.control_block().record().restarts += 1;
         }

@@ -308,8 +308,8 @@ impl Supervisor {
                 fds.push(fd);
                 sources.push(Source::Words(slot));
             }
-            if let Some(caller) = &worker.caller {
-                fds.push(caller.as_fd());
+            if let Some(connection) = &worker.connection {
+                fds.push(connection.as_fd());
                 sources.push(Source::PendingConnection(slot));
             }
         }
