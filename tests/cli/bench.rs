@@ -488,3 +488,32 @@ fn instructions_are_compared_where_they_can_be_counted() {
         _ => assert_eq!(done.json()["cells"][0]["unit"], "instructions"),
     }
 }
+
+#[test]
+fn a_budget_ends_the_first_turn_of_the_variants_too() {
+    // A run waits for 100 ms, so one of the six variants has a turn within 50 ms.
+    let dir = TestDir::new();
+    let command = "bench scaling --kernel wait -p us=50000 --jobs 2 --backends threads \
+                   --workers 1,2 --budget 50ms";
+    let done = dir.run(&format!("{command} --format json")).expect(0);
+    let document = done.json();
+    let walls = measured(&document, "scaling", "wall");
+    assert_eq!(walls.len(), 6);
+    assert_eq!(walls.iter().filter(|cell| cell["n"].as_u64().unwrap() > 0).count(), 1);
+    let findings = document["findings"].as_array().unwrap();
+    let said = "5 of 6 variants of scaling had no turn within --budget 50.0 ms: raise it";
+    assert!(findings[0].as_str().unwrap().starts_with(said), "{findings:?}");
+}
+
+#[test]
+fn every_experiment_bears_a_budget_that_is_too_short() {
+    let dir = TestDir::new();
+    let experiments = ["latency", "bandwidth", "throughput", "startup", "isolation"];
+    for experiment in experiments.into_iter().chain(["scaling", "break-even", "paradigms", "all"]) {
+        let command = format!("bench {experiment} --workers 1 --budget 1ms --output saved.json");
+        let done = dir.run(&command).expect(0);
+        assert!(done.stdout.contains("had no turn within --budget"), "{command}: {}", done.stdout);
+        dir.run("report saved.json").expect(0);
+        dir.run("compare saved.json saved.json").expect(0);
+    }
+}

@@ -128,7 +128,9 @@ impl Cell {
 pub struct Plan {
     /// Maximum number of blocks.
     pub blocks: usize,
-    /// No block starts if it would probably end after this time, except the first.
+    /// The experiment ends after this time, or after the run that is under way then. No block starts
+    /// if it would probably end later. One variant runs whatever the budget; variants that had no
+    /// turn have cells without samples.
     pub budget: Option<Duration>,
     /// The experiment ends when each interval reaches at most this share of its median to each
     /// side.
@@ -183,7 +185,8 @@ pub fn run(
         rng.shuffle(&mut order);
         let meter = Meter::start();
         for &place in &order {
-            if (hooks.is_interrupted)() {
+            let is_over = plan.budget.is_some_and(|budget| runs > 0 && begin.elapsed() >= budget);
+            if is_over || (hooks.is_interrupted)() {
                 // Samples of an unfinished block are kept; nothing here compares variants within a
                 // block.
                 blocks.push(meter.stop(experiment, block));

@@ -120,7 +120,7 @@ fn finish(
     results: &mut Results,
 ) -> Result<Exit, Failure> {
     session.findings.append(&mut session.refusals);
-    session.admit_overtime();
+    session.account_for_budget();
     let report = &session.common.report;
     let interrupted = session.signal.exit();
     let failed = session.failed || session.cells.iter().any(|cell| cell.error.is_some());

@@ -1,6 +1,7 @@
 //! State of one invocation of `bench`: the user's settings, the remaining budget, and the results
 //! so far.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -40,6 +41,8 @@ pub(super) struct BenchSession<'a> {
     ahead: usize,
     /// Whether an experiment failed while others succeeded.
     pub(super) failed: bool,
+    /// Variants that `--budget` left without a turn, by experiment.
+    unmeasured: Vec<Unmeasured>,
     pub(super) cells: Vec<Cell>,
     pub(super) blocks: Vec<Block>,
     pub(super) models: Vec<Value>,
@@ -67,6 +70,7 @@ impl<'a> BenchSession<'a> {
             config: Map::new(),
             ahead: 1,
             failed: false,
+            unmeasured: Vec::new(),
             cells: Vec::new(),
             blocks: Vec::new(),
             models: Vec::new(),
@@ -125,14 +129,38 @@ impl<'a> BenchSession<'a> {
         found
     }
 
-    /// Adds a finding if the invocation exceeded its budget.
-    pub(super) fn admit_overtime(&mut self) {
+    /// Adds findings if the budget was too short to measure everything, or was exceeded.
+    pub(super) fn account_for_budget(&mut self) {
+        let Some(budget) = self.budget else { return };
         let took = self.begin.elapsed();
-        if let Some(budget) = self.budget.filter(|budget| took > budget.mul_f64(1.1)) {
+        if took > budget.mul_f64(1.1) {
             let [took, budget] = [took, budget].map(in_words);
             self.find(format!(
-                "it took {took} and not {budget}: each variant takes its turn once, whatever --budget says"
+                "it took {took} and not {budget}: starting the pools and the last run took longer than \
+                 what was left of --budget"
             ));
+        }
+        let missing = self.unmeasured.iter().filter(|of| of.missing > 0);
+        let counts: Vec<String> = missing.map(ToString::to_string).collect();
+        if !counts.is_empty() && !self.is_interrupted() {
+            self.find_first(format!(
+                "{} had no turn within --budget {}: raise it, or measure fewer --backends, --workers \
+                 or sizes",
+                counts.join(", "),
+                in_words(budget)
+            ));
+        }
+    }
+
+    fn count_unmeasured(&mut self, experiment: &str, variants: &[&Cell]) {
+        let missing = variants.iter().filter(|cell| cell.n == 0 && cell.error.is_none()).count();
+        let all = variants.len();
+        match self.unmeasured.iter_mut().find(|of| of.experiment == experiment) {
+            Some(of) => (of.missing, of.all) = (of.missing + missing, of.all + all),
+            None => {
+                let experiment = experiment.to_owned();
+                self.unmeasured.push(Unmeasured { experiment, missing, all });
+            }
         }
     }
 
@@ -193,9 +221,25 @@ impl<'a> BenchSession<'a> {
             },
         );
         self.ahead = self.ahead.saturating_sub(1).max(1);
+        // The cells of a variant stand together, one for each metric.
+        let variants: Vec<&Cell> = measured.cells.iter().step_by(metrics.len()).collect();
+        self.count_unmeasured(experiment, &variants);
         self.blocks.extend(measured.blocks);
         self.cells.extend(measured.cells.into_iter().filter_map(spans::kept));
         &self.cells[from..]
+    }
+}
+
+/// How many of an experiment's variants had no turn.
+struct Unmeasured {
+    experiment: String,
+    missing: usize,
+    all: usize,
+}
+
+impl fmt::Display for Unmeasured {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} of {} variants of {}", self.missing, self.all, self.experiment)
     }
 }
 
@@ -203,7 +247,7 @@ impl<'a> BenchSession<'a> {
 /// variants differ.
 const ENOUGH: usize = 4;
 
-/// Forecasts how long the first turn of all variants will take. No budget cuts it short.
+/// Forecasts how long the first turn of all variants will take.
 struct Forecast<'a> {
     experiment: &'a str,
     variants: usize,
@@ -233,7 +277,7 @@ impl<'a> Forecast<'a> {
         let [all, budget] = [all, budget].map(in_words);
         Some(format!(
             "one turn of each of the {} variants of {} takes about {all}, and --budget leaves {budget}: \
-             fewer --backends, --workers or sizes take less",
+             the others will not be measured; fewer --backends, --workers or sizes take less",
             self.variants, self.experiment
         ))
     }

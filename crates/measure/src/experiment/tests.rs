@@ -83,6 +83,21 @@ fn blocks_end_when_the_intervals_are_narrow_or_the_budget_is_spent() {
 }
 
 #[test]
+fn the_first_block_ends_with_the_budget_too() {
+    // Each run takes longer than the budget, so only the first of the three variants runs.
+    let slow = || {
+        std::thread::sleep(Duration::from_millis(2));
+        Ok(vec![1.0])
+    };
+    let mut variants: Vec<Variant<'_>> = (0..3).map(|_| Variant::new(Map::new(), slow)).collect();
+    let short = Plan { budget: Some(Duration::from_millis(1)), ..plan(1000, 1) };
+    let measured = go(&mut variants, &short);
+    assert_eq!(measured.cells.iter().map(|cell| cell.n).sum::<usize>(), 1);
+    assert_eq!((measured.cells.len(), measured.blocks.len()), (3, 1));
+    assert!(measured.cells.iter().all(|cell| cell.error.is_none()));
+}
+
+#[test]
 fn each_metric_has_a_cell() {
     let metrics = [Metric::us("wall"), Metric { name: "memory", unit: "bytes" }];
     let run_once = || Ok(vec![vec![3.0], vec![4096.0]]);
