@@ -14,8 +14,8 @@ pub(crate) fn pool(args: &PoolArgs) -> Result<PoolConfig, Failure> {
     let mut config = PoolConfig {
         // The commands read jobs as earlier ones end: a longer queue would only use memory.
         queue: 1024,
-        timeout: args.lane.timeout,
-        pin: args.lane.pin,
+        timeout: args.worker.timeout,
+        pin: args.worker.pin,
         ..PoolConfig::default()
     };
     config.backend = args.backend.unwrap_or(config.backend);
@@ -33,7 +33,7 @@ pub(crate) fn pool(args: &PoolArgs) -> Result<PoolConfig, Failure> {
             config.workers, config.backend
         )));
     }
-    if config.backend == Backend::Sync && args.lane.pin {
+    if config.backend == Backend::Sync && args.worker.pin {
         return Err(Failure::usage(
             "--pin does not go with --backend sync, which runs jobs on the main thread; `taskset` \
              binds the whole program",

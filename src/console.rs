@@ -51,12 +51,12 @@ pub(crate) fn say(message: impl fmt::Display) {
 }
 
 /// The progress of the run, on standard error if that is a terminal.
-pub(crate) struct Progress {
+pub(crate) struct ProgressDisplay {
     bar: ProgressBar,
     failed: u64,
 }
 
-impl Progress {
+impl ProgressDisplay {
     /// A bar for `jobs` jobs, or a counter if their number is not known.
     pub(crate) fn start(jobs: Option<u64>, wanted: bool) -> Self {
         Self::bar("jobs", jobs, wanted)
@@ -117,7 +117,7 @@ impl Progress {
     }
 }
 
-impl Drop for Progress {
+impl Drop for ProgressDisplay {
     fn drop(&mut self) {
         self.bar.finish_and_clear();
         *BAR.lock().unwrap_or_else(PoisonError::into_inner) = None;
@@ -139,7 +139,7 @@ pub(crate) struct Results {
 struct TeeFile {
     path: PathBuf,
     /// Prevents a job's result from replacing this file.
-    _reserved: files::Reservation,
+    _reserved: files::FileReservation,
     open: Option<BufWriter<File>>,
 }
 

@@ -8,7 +8,7 @@ use brigade_sys::clock;
 
 use crate::commit::{Committed, Uncommitted};
 use crate::exit::Failure;
-use crate::journal::{Done, Entry};
+use crate::journal::{DoneRecord, JournaledJob};
 use crate::recorder::RunRecorder;
 use crate::write::{Drafts, FileError, Replace};
 
@@ -25,7 +25,7 @@ pub(crate) struct JobInfo {
     /// Whether an existing output may be replaced.
     pub(crate) replace: Replace,
     /// The job's entry in the journal, if one is kept.
-    pub(crate) entry: Option<Entry>,
+    pub(crate) entry: Option<JournaledJob>,
 }
 
 /// Writes the result of a job, if it has one that is wanted, and records the job. Returns `None` if
@@ -127,7 +127,7 @@ fn not_written(row: &mut JobRow, (path, error): &FileError) {
 /// Records a job whose result an earlier run has made.
 pub(crate) fn settle_resumed(
     info: &JobInfo,
-    done: Done,
+    done: DoneRecord,
     outputs: &[PathBuf],
     recorder: &mut RunRecorder,
 ) -> JobRow {

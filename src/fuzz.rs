@@ -1,9 +1,9 @@
-//! Entry points of this crate for the fuzzers in `fuzz/`.
+//! JournaledJob points of this crate for the fuzzers in `fuzz/`.
 
 use brigade_exec::Backend;
 use brigade_kernels::Registry;
 use brigade_measure::saved::Saved;
-use brigade_report::html::{Source, render};
+use brigade_report::html::{ResultSource, render};
 
 use crate::commands::batch_line::{self, Allowed};
 
@@ -31,6 +31,6 @@ pub fn journal(bytes: &[u8]) {
 pub fn saved(text: &[u8]) {
     let Ok(value) = serde_json::from_slice(text) else { return };
     let _ = Saved::read(&value);
-    let source = Source { file: "x.json".to_owned(), written: String::new() };
+    let source = ResultSource { file: "x.json".to_owned(), written: String::new() };
     let _ = render(&value, &source);
 }

@@ -57,12 +57,12 @@ use std::process::ExitCode;
 
 pub use brigade_exec::{
     Backend, Environment, ForkServer, JobHandle, Map, MapUnordered, Pool, PoolBuffer, PoolBuilder,
-    PoolConfig, PoolError, Sandbox, StartMethod, Status as PoolStatus, Stop, SubmitError,
-    Transport, WorkerReport, run_if_worker,
+    PoolConfig, PoolError, PoolStatus, Sandbox, StartMethod, Stop, SubmitError, Transport,
+    WorkerReport, run_if_worker,
 };
 pub use brigade_kernels::{
-    Context, Entry, Family, Inputs, Kernel, KernelError, OutputFormat, ParamError, ParamKind,
-    ParamSpec, Progress, Registry, Size, Spec,
+    Context, Family, Inputs, Kernel, KernelError, OutputFormat, ParamError, ParamKind, ParamSpec,
+    Progress, RegisteredKernel, Registry, Size, Spec,
 };
 pub use brigade_proto::{
     Buffer, Bytes, JobError, JobId, JobSpec, Nanos, Outcome, Params, Source, Span, Spans, Stamps,

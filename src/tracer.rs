@@ -17,7 +17,7 @@ use brigade_sys::clock;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 
 use crate::exit::Failure;
-use crate::write::{self, Draft, Replace, Reservation};
+use crate::write::{self, Draft, FileReservation, Replace};
 
 /// Opens the file of a timeline, if one is wanted. It must not be one that the run reads or writes
 /// (`used`).
@@ -55,7 +55,7 @@ pub(crate) fn open<'a>(
 pub(crate) struct PendingTrace {
     draft: Draft,
     /// Prevents a job's result from replacing the file.
-    reserved: Reservation,
+    reserved: FileReservation,
     title: String,
     memory: Sampler,
 }
@@ -80,7 +80,7 @@ impl PendingTrace {
 pub(crate) struct Tracer {
     trace: Trace<Draft>,
     path: PathBuf,
-    _reserved: Reservation,
+    _reserved: FileReservation,
     memory: Sampler,
 }
 
@@ -97,7 +97,7 @@ impl Tracer {
     }
 
     fn samples(&mut self) -> io::Result<()> {
-        for Sample { at, worker, bytes } in self.memory.samples.try_iter() {
+        for MemorySample { at, worker, bytes } in self.memory.samples.try_iter() {
             self.trace.memory(at, worker, bytes).map_err(annotate(&self.path))?;
         }
         Ok(())
@@ -118,11 +118,11 @@ fn annotate(path: &Path) -> impl Fn(io::Error) -> io::Error {
 }
 
 /// The resident memory of a process at one moment.
-struct Sample {
-    at: Nanos,
+pub(crate) struct MemorySample {
+    pub(crate) at: Nanos,
     /// `None` is the coordinator.
-    worker: Option<u32>,
-    bytes: u64,
+    pub(crate) worker: Option<u32>,
+    pub(crate) bytes: u64,
 }
 
 /// The process id of each worker.
@@ -131,7 +131,7 @@ type Watched = BTreeMap<Option<u32>, u32>;
 /// A thread that samples the memory of processes.
 struct Sampler {
     watched: Arc<Mutex<Watched>>,
-    samples: Receiver<Sample>,
+    samples: Receiver<MemorySample>,
     /// The thread ends when this is dropped.
     quit: Option<Sender<()>>,
     thread: Option<JoinHandle<()>>,
@@ -150,7 +150,7 @@ impl Sampler {
                 for (&worker, &pid) in lock(&processes).iter() {
                     if let Some(bytes) = memory::resident_bytes(pid) {
                         // Fails only if the receiver is dropped.
-                        let _ = sender.send(Sample { at: clock::now(), worker, bytes });
+                        let _ = sender.send(MemorySample { at: clock::now(), worker, bytes });
                     }
                 }
             }

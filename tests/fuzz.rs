@@ -6,6 +6,8 @@ use std::fs;
 use std::panic::catch_unwind;
 use std::path::{Path, PathBuf};
 
+use brigade_measure::experiment::Rng;
+
 #[path = "../fuzz/bodies.rs"]
 mod bodies;
 
@@ -27,20 +29,6 @@ fn seeds(target: &str) -> Vec<Vec<u8>> {
     let mut seeds: Vec<Vec<u8>> = paths.iter().map(|path| fs::read(path).unwrap()).collect();
     seeds.extend(bodies::synthetic(target));
     seeds
-}
-
-/// SplitMix64 (Steele, Lea and Flood, "Fast splittable pseudorandom number generators",
-/// OOPSLA 2014).
-struct Rng(u64);
-
-impl Rng {
-    fn roll(&mut self, sides: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((z ^ (z >> 31)) % sides.max(1) as u64) as usize
-    }
 }
 
 /// Numbers at which readers err.
@@ -100,7 +88,7 @@ fn no_reader_of_foreign_bytes_panics() {
                     try_out(target, body, seed, &format!("seed {i}"));
                 }
                 for run in 0..runs {
-                    let mut rng = Rng(run);
+                    let mut rng = Rng::new(run);
                     let mut bytes = seeds[rng.roll(seeds.len())].clone();
                     mutate(&mut bytes, &seeds, &mut rng);
                     try_out(target, body, &bytes, &format!("run {run}"));

@@ -1,5 +1,6 @@
 //! The invariants of ARCHITECTURE.md, checked over the source tree.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -273,4 +274,36 @@ fn tests_of_the_command_line_start_programs_in_one_place() {
         let starts = text.contains("Command::new");
         assert!(!starts || path.ends_with("util.rs"), "{} starts a program", path.display());
     }
+}
+
+/// The types that a file declares, with their lines.
+fn declared_types(text: &str) -> impl Iterator<Item = (usize, &str)> {
+    text.lines().enumerate().filter_map(|(number, line)| {
+        // An associated type is indented, and has the name that its trait gives it.
+        let is_alias = line.trim_start().starts_with("type ") && !line.starts_with("type ");
+        // `pub(in super::super)` is two words.
+        let is_before =
+            |word: &&str| word.starts_with("pub") || word.ends_with(')') || *word == "unsafe";
+        let mut words = line.split_whitespace().skip_while(is_before);
+        let keyword = words.next()?;
+        let is_type = ["struct", "enum", "trait", "union", "type"].contains(&keyword);
+        let name = words.next()?.split(|c: char| !c.is_alphanumeric()).next()?;
+        (is_type && !is_alias && name.starts_with(char::is_uppercase)).then_some((number + 1, name))
+    })
+}
+
+#[test]
+fn no_type_name_has_two_meanings() {
+    let mut places: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for directory in ["src", "crates", "tests", "examples", "fuzz"] {
+        for (path, text) in sources(&root().join(directory)) {
+            for (line, name) in declared_types(&text) {
+                let place = format!("{}:{line}", path.display());
+                places.entry(name.to_owned()).or_default().push(place);
+            }
+        }
+    }
+    assert!(places.len() > 500, "this check sees {} types only", places.len());
+    places.retain(|_, places| places.len() > 1);
+    assert!(places.is_empty(), "{places:#?}");
 }

@@ -3,7 +3,7 @@ use std::path::PathBuf;
 use brigade_exec::{Backend, StartMethod, Transport};
 use clap::Args;
 
-use super::pool::{self, GuardArgs, LaneArgs};
+use super::pool::{self, GuardArgs, WorkerArgs};
 
 /// The pools that an experiment measures. What is not given is as the experiment has it; where
 /// one takes a list, it chooses from what the experiment compares.
@@ -21,7 +21,7 @@ pub(crate) struct MeasuredArgs {
     #[arg(short, long, value_name = "COUNTS", value_delimiter = ',')]
     pub(crate) workers: Vec<usize>,
     #[command(flatten)]
-    pub(crate) lane: LaneArgs,
+    pub(crate) worker: WorkerArgs,
     #[command(flatten)]
     pub(crate) processes: MeasuredProcessArgs,
 }

@@ -23,7 +23,7 @@ pub(crate) struct PoolArgs {
     #[arg(short, long, value_name = "N")]
     pub(crate) workers: Option<usize>,
     #[command(flatten)]
-    pub(crate) lane: LaneArgs,
+    pub(crate) worker: WorkerArgs,
     #[command(flatten)]
     pub(crate) processes: ProcessArgs,
 }
@@ -50,7 +50,7 @@ pub(crate) struct ProcessArgs {
 
 /// How a worker of any backend is treated.
 #[derive(Clone, Debug, Default, Args)]
-pub(crate) struct LaneArgs {
+pub(crate) struct WorkerArgs {
     /// Bind worker n to the n-th usable core
     #[arg(long)]
     pub(crate) pin: bool,

@@ -7,7 +7,7 @@ use brigade_measure::gate::Stopped;
 use brigade_measure::host::Host;
 use serde_json::json;
 
-use super::pairing::{Pairing, Settings, Side};
+use super::pairing::{Pairing, Settings, SideCommand};
 use super::verdict;
 use crate::args::AbArgs;
 use crate::exit::{Exit, Failure};
@@ -15,7 +15,7 @@ use crate::exports;
 use crate::signals::Flag;
 
 pub(crate) fn run(args: &AbArgs) -> Result<Exit, Failure> {
-    let side = |label: &str, command: &str| Side {
+    let side = |label: &str, command: &str| SideCommand {
         label: label.to_owned(),
         command: command.to_owned(),
         directory: None,

@@ -19,15 +19,15 @@ use super::session::{Session, Window};
 use crate::args::{BatchArgs, Durability};
 use crate::commit::{Commits, Committed};
 use crate::config;
-use crate::console::{Progress, Results, say};
+use crate::console::{ProgressDisplay, Results, say};
 use crate::exit::{Exit, Failure};
 use crate::finalize::{JobInfo, concluded, finalize, settle_resumed, settle_unrun};
-use crate::journal::{Entry, Journal, ResumeDecision, With};
+use crate::journal::{Journal, JournaledJob, ResumeDecision, With};
 use crate::missing;
 use crate::recorder::RunRecorder;
 use crate::signals::Interrupt;
 use crate::tracer;
-use crate::write::{self, Replace, Reservation};
+use crate::write::{self, FileReservation, Replace};
 
 pub(crate) fn run(args: &BatchArgs, registry: Registry) -> Result<Exit, Failure> {
     let mut config = config::pool(&args.pool)?;
@@ -53,7 +53,7 @@ pub(crate) fn run(args: &BatchArgs, registry: Registry) -> Result<Exit, Failure>
     let account = session.work(|pool, recorder, interrupt| {
         let (sender, outcomes) = crossbeam_channel::unbounded();
         // On a terminal the progress bar would be drawn between the result lines.
-        let progress = Progress::start(None, !io::stdout().is_terminal());
+        let progress = ProgressDisplay::start(None, !io::stdout().is_terminal());
         let batch = Batch {
             args,
             pool,
@@ -95,7 +95,7 @@ fn files(args: &BatchArgs) -> Result<Arc<Readable>, Failure> {
 
 /// Starts to read the batch, a file or standard input (`-`). Reserves it, so that no result
 /// replaces it.
-fn open(path: &Path) -> Result<(Receiver<Read>, Option<Reservation>), Failure> {
+fn open(path: &Path) -> Result<(Receiver<Read>, Option<FileReservation>), Failure> {
     let cannot = |error: io::Error| Failure::usage(missing::cannot_read("batch", path, &error));
     if path == Path::new("-") {
         // Standard input may be a regular file, too.
@@ -150,7 +150,7 @@ struct Batch<'a> {
     recorder: &'a mut RunRecorder,
     results: &'a mut Results,
     closing: &'a mut RunHuman,
-    progress: Progress,
+    progress: ProgressDisplay,
     ended: Option<(Exit, String)>,
 }
 
@@ -382,7 +382,8 @@ fn look_up(
 ) -> Result<ResumeDecision, Failure> {
     // A line number does not identify a job: lines may be added before it.
     let id = info.is_named.then_some(&info.id);
-    let entry = Entry { job: journal.enter(job, info.output.as_deref(), id), with: With::of(job) };
+    let entry =
+        JournaledJob { job: journal.enter(job, info.output.as_deref(), id), with: With::of(job) };
     let decision = journal.decision(entry.job, &entry.with)?;
     info.entry = Some(entry);
     info.replace = journal.replace(&decision);

@@ -7,7 +7,7 @@ mod names;
 use std::time::Duration;
 
 use brigade_exec::{Backend, SubmitError};
-use brigade_kernels::{Entry, Family, Registry};
+use brigade_kernels::{Family, RegisteredKernel, Registry};
 use brigade_proto::{JobSpec, Params, Source, Value, limits};
 use brigade_report::Id;
 use serde_json::value::RawValue;
@@ -15,7 +15,7 @@ use serde_json::value::RawValue;
 use crate::finalize::JobInfo;
 use crate::plan;
 use fields::Fields;
-use names::{Bytes, Name, merge};
+use names::{LineFileName, NameBytes, merge};
 
 /// The result of parsing a line: the job, or why the line is not a job. `info` holds what is known
 /// of it in either case.
@@ -59,11 +59,11 @@ fn read(text: &[u8], info: &mut JobInfo, allowed: Allowed<'_>) -> Result<JobSpec
     fields.check(&KNOWN)?;
     let kernel: String = fields.take("kernel")?.ok_or("not a job: missing field `kernel`")?;
     info.kernel.clone_from(&kernel);
-    let inputs: Option<Vec<Name>> = fields.take("inputs")?;
-    let bytes: Option<Bytes> = fields.take("input_bytes")?;
+    let inputs: Option<Vec<LineFileName>> = fields.take("inputs")?;
+    let bytes: Option<NameBytes> = fields.take("input_bytes")?;
     info.inputs = merge(inputs.unwrap_or_default(), bytes, "input")?;
-    let output: Option<Name> = fields.take("output")?;
-    let bytes: Option<Bytes> = fields.take("output_bytes")?;
+    let output: Option<LineFileName> = fields.take("output")?;
+    let bytes: Option<NameBytes> = fields.take("output_bytes")?;
     let mut outputs = merge(output.into_iter().collect(), bytes, "output")?;
     if outputs.len() > 1 {
         return Err(format!("not a job: output_bytes has {} names; it has one", outputs.len()));
@@ -114,7 +114,7 @@ fn read(text: &[u8], info: &mut JobInfo, allowed: Allowed<'_>) -> Result<JobSpec
 
 /// A line that is not trusted may lower a parameter that bounds its memory, but not raise it above
 /// the default.
-fn refuse_more(entry: &Entry, name: &str, value: &Value) -> Result<(), String> {
+fn refuse_more(entry: &RegisteredKernel, name: &str, value: &Value) -> Result<(), String> {
     let spec = entry.spec.params.iter().find(|spec| spec.name == name && spec.bounds_memory);
     let default = spec.and_then(|spec| Some((spec, spec.default.as_ref()?)));
     // Compare the value as the kernel will read it: 4e8 is an integer, too.
@@ -127,7 +127,7 @@ fn refuse_more(entry: &Entry, name: &str, value: &Value) -> Result<(), String> {
 }
 
 /// Parses the value of a parameter and checks its type and range.
-fn param_value(entry: &Entry, name: &str, json: &RawValue) -> Result<Value, String> {
+fn param_value(entry: &RegisteredKernel, name: &str, json: &RawValue) -> Result<Value, String> {
     let text = json.get();
     let number = || {
         let whole = text.parse().map(Value::Int).ok();

@@ -12,7 +12,7 @@ use brigade_proto::limits;
 
 use crate::compact::Seen;
 use crate::missing;
-use crate::write::{self, Place, Replace};
+use crate::write::{self, Replace, TargetKind};
 
 /// Prevents two lines from writing the same file.
 ///
@@ -69,7 +69,7 @@ impl OutputReservations {
             return Err(format!("cannot write {show}: it is {what}"));
         }
         let found = write::look(path).map_err(|error| format!("cannot write {show}: {error}"))?;
-        if found == Place::Special {
+        if found == TargetKind::Special {
             if let Some(kind) = blocking(path) {
                 return Err(format!(
                     "cannot write {show}: it is {kind}, whose reader could hold up all lines"
@@ -85,7 +85,7 @@ impl OutputReservations {
         if !is_first {
             return Err(format!("an earlier line has the same output {show}"));
         }
-        if found == Place::Taken && replace == Replace::Never {
+        if found == TargetKind::Taken && replace == Replace::Never {
             self.release(path);
             let exists = write::exists(path);
             return Err(format!("{exists}, unless an earlier line has written it"));

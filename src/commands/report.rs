@@ -2,7 +2,7 @@ use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use brigade_report::html::{Source, render_all};
+use brigade_report::html::{ResultSource, render_all};
 
 use crate::args::ReportArgs;
 use crate::console::{self, Results};
@@ -44,7 +44,7 @@ pub(crate) fn run(args: &ReportArgs) -> Result<Exit, Failure> {
 }
 
 /// Name and modification time of the file, for the page's heading.
-fn source(path: &Path) -> Source {
+fn source(path: &Path) -> ResultSource {
     let written = fs::metadata(path).and_then(|metadata| metadata.modified());
     // Minutes are precise enough: 2026-01-31 12:00 UTC.
     let minutes = |time| humantime::format_rfc3339_seconds(time).to_string();
@@ -53,5 +53,5 @@ fn source(path: &Path) -> Source {
         Some(format!("{day} {} UTC", time.get(..5)?))
     });
     let name = path.file_name().unwrap_or(path.as_os_str());
-    Source { file: name.to_string_lossy().into_owned(), written: written.unwrap_or_default() }
+    ResultSource { file: name.to_string_lossy().into_owned(), written: written.unwrap_or_default() }
 }

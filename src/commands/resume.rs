@@ -7,9 +7,9 @@ use brigade_proto::JobSpec;
 
 use crate::args::RunArgs;
 use crate::exit::Failure;
-use crate::journal::{Entry, Journal, ResumeDecision, With};
+use crate::journal::{Journal, JournaledJob, ResumeDecision, With};
 use crate::plan::{PlannedInputs, RunPlan};
-use crate::write::{self, Place, Replace};
+use crate::write::{self, Replace, TargetKind};
 
 /// The jobs of a run, as its journal knows them.
 pub(super) struct Resume {
@@ -40,7 +40,7 @@ impl Resume {
             let (spec, output) = (plan.spec(job), plan.output(job));
             let name = journal.enter(&spec, output.as_deref(), None);
             let Some(output) = output
-                .filter(|output| write::look(output).is_ok_and(|found| found == Place::Taken))
+                .filter(|output| write::look(output).is_ok_and(|found| found == TargetKind::Taken))
             else {
                 continue;
             };
@@ -67,9 +67,9 @@ impl Resume {
         job: u64,
         spec: &JobSpec,
         output: Option<&Path>,
-    ) -> Result<(Entry, ResumeDecision), Failure> {
+    ) -> Result<(JournaledJob, ResumeDecision), Failure> {
         let name = journal.enter(spec, output, None);
-        let entry = Entry { job: name, with: self.with(spec) };
+        let entry = JournaledJob { job: name, with: self.with(spec) };
         let decision = match self.known.remove(&job) {
             Some(known) => known,
             None => journal.decision(name, &entry.with)?,

@@ -13,10 +13,10 @@ use super::session::{Session, Window};
 use crate::args::{Durability, RunArgs, RunFormat};
 use crate::commit::{Commits, Committed};
 use crate::config;
-use crate::console::{Progress, Results};
+use crate::console::{ProgressDisplay, Results};
 use crate::exit::{Exit, Failure};
 use crate::finalize::{JobInfo, concluded, finalize, settle_resumed, settle_unrun};
-use crate::journal::{Entry, Journal, ResumeDecision};
+use crate::journal::{Journal, JournaledJob, ResumeDecision};
 use crate::plan::{self, PlannedInputs, RunPlan};
 use crate::recorder::RunRecorder;
 use crate::signals::Interrupt;
@@ -57,8 +57,8 @@ pub(crate) fn run(args: &RunArgs, registry: Registry) -> Result<Exit, Failure> {
     let session = Session::start(pool, registry, trace, journal, commits)?;
     let account = session.work(|pool, recorder, interrupt| {
         let (sender, outcomes) = crossbeam_channel::unbounded();
-        let progress = Progress::start(Some(plan.len()), on_stdout == RunFormat::Human);
-        let round = Round {
+        let progress = ProgressDisplay::start(Some(plan.len()), on_stdout == RunFormat::Human);
+        let round = RunLoop {
             args,
             plan: &plan,
             past,
@@ -113,7 +113,7 @@ fn describe(args: &RunArgs, pool: &PoolConfig, plan: &RunPlan) -> RunConfig {
 }
 
 /// A run in progress: all jobs, from the first to the last.
-struct Round<'a> {
+struct RunLoop<'a> {
     args: &'a RunArgs,
     plan: &'a RunPlan,
     past: Option<Resume>,
@@ -122,21 +122,21 @@ struct Round<'a> {
     sender: Sender<Outcome>,
     outcomes: Receiver<Outcome>,
     /// Submitted jobs that are not settled, with their positions in the plan.
-    flight: HashMap<JobId, (u64, Known)>,
+    flight: HashMap<JobId, (u64, JournalInfo)>,
     window: Window,
     recorder: &'a mut RunRecorder,
     report: &'a mut dyn RunReport,
     /// The report for the file, if it has another format than standard output.
     aside: Option<&'a mut (dyn RunReport + 'static)>,
     results: &'a mut Results,
-    progress: Progress,
+    progress: ProgressDisplay,
     ended: Option<Ended>,
 }
 
 /// What the journal says of a job, if one is kept.
 #[derive(Clone, Default)]
-struct Known {
-    entry: Option<Entry>,
+struct JournalInfo {
+    entry: Option<JournaledJob>,
     replace: Replace,
 }
 
@@ -149,7 +149,7 @@ enum Ended {
     Stopped,
 }
 
-impl Round<'_> {
+impl RunLoop<'_> {
     fn run(mut self) -> Result<Option<(Exit, String)>, Failure> {
         let outcomes = self.outcomes.clone();
         let committed = self.recorder.commits().committed().clone();
@@ -244,7 +244,7 @@ impl Round<'_> {
                 let output = self.plan.output(job);
                 let (entry, decision) = past.look_up(journal, job, &spec, output.as_deref())?;
                 let name = entry.job;
-                let known = Known { replace: journal.replace(&decision), entry: Some(entry) };
+                let known = JournalInfo { replace: journal.replace(&decision), entry: Some(entry) };
                 if let ResumeDecision::Done(done, files) = decision {
                     let info = self.info(job, known);
                     let row = settle_resumed(&info, *done, &files, self.recorder);
@@ -256,7 +256,7 @@ impl Round<'_> {
                 spec.digest_inputs = true;
                 known
             }
-            _ => Known::default(),
+            _ => JournalInfo::default(),
         };
         match self.pool.submit_to(spec, &self.sender) {
             Ok(id) => {
@@ -272,7 +272,7 @@ impl Round<'_> {
         }
     }
 
-    fn info(&self, job: u64, known: Known) -> JobInfo {
+    fn info(&self, job: u64, known: JournalInfo) -> JobInfo {
         JobInfo {
             id: job.into(),
             is_named: false,
@@ -341,7 +341,7 @@ impl Round<'_> {
             _ => "not started: the run ended early",
         };
         for job in next..self.plan.len() {
-            let info = self.info(job, Known::default());
+            let info = self.info(job, JournalInfo::default());
             let row = settle_unrun(&info, Status::Cancelled, reason.to_owned(), self.recorder);
             self.tell(row)?;
         }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use brigade_exec::{Backend, Pool, PoolConfig};
 use brigade_kernels::Registry;
-use brigade_measure::summary::{Run, Summary};
+use brigade_measure::summary::{RunFacts, Summary};
 use brigade_proto::{Nanos, count};
 use brigade_report::{RunConfig, RunEnd, RunReport};
 use brigade_sys::{clock, cores, heap, shortage, usage};
@@ -80,15 +80,15 @@ impl Session {
         })?;
         let last = clock::now();
         let status = pool.status();
-        let lanes = pool.config().slots();
+        let slots = pool.config().slots();
         let workers = pool.close();
         let shutdown = clock::now() - last;
         let startup = nanos(status.startup);
         let mut ready: Vec<Nanos> = workers.iter().map(|worker| worker.ready_ns).collect();
-        ready.resize(lanes, startup);
+        ready.resize(slots, startup);
         let peak_rss_bytes = workers.iter().filter_map(|worker| worker.peak_rss_bytes).max();
         let restarts = status.restarts;
-        let run = Run { wall: last - begin, ready, shutdown, restarts, peak_rss_bytes };
+        let run = RunFacts { wall: last - begin, ready, shutdown, restarts, peak_rss_bytes };
         let summary = recorder.tally().summary(&run);
         let traced = recorder.close(&summary, &workers);
         // After SIGHUP the terminal is gone: a failed write to it is not worth reporting.

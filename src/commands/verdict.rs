@@ -80,7 +80,7 @@ fn say(
 pub(super) fn warnings() -> Vec<String> {
     let findings = doctor::examine().into_iter();
     findings
-        .filter(|finding| finding.verdict == doctor::Verdict::Warning)
+        .filter(|finding| finding.verdict == doctor::Severity::Warning)
         .map(|finding| format!("{}: {}: {}", finding.topic, finding.value, finding.meaning))
         .collect()
 }

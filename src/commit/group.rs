@@ -6,13 +6,13 @@ use brigade_report::JobRow;
 
 use super::{Committed, Uncommitted, files};
 use crate::exit::{Exit, Failure};
-use crate::journal::{Digest, Done, Writer};
+use crate::journal::{Digest, DoneRecord, JournalWriter};
 use crate::write::{FileError, FinishedDrafts, is_taken, sync};
 
 /// The jobs of a group, and what else has to be synced.
 #[derive(Default)]
 pub(super) struct Group {
-    journal: Option<Writer>,
+    journal: Option<JournalWriter>,
     jobs: Vec<Uncommitted>,
     files: usize,
     bytes: u64,
@@ -27,13 +27,13 @@ struct Job {
     output: Option<PathBuf>,
     files: usize,
     digest: Option<Digest>,
-    done: Option<Done>,
+    done: Option<DoneRecord>,
     /// `Ok(None)` once the files have their names.
     result: Result<Option<FinishedDrafts>, FileError>,
 }
 
 impl Group {
-    pub(super) fn new(journal: Option<Writer>, directories: Vec<PathBuf>) -> Self {
+    pub(super) fn new(journal: Option<JournalWriter>, directories: Vec<PathBuf>) -> Self {
         Self { journal, jobs: Vec::new(), files: 0, bytes: 0, directories }
     }
 
@@ -109,7 +109,7 @@ impl Group {
 
     /// Syncs the files and the journal.
     fn sync_contents(&mut self, jobs: &mut [Job]) -> Result<(), Failure> {
-        let written = self.journal.as_ref().map(Writer::write).transpose()?;
+        let written = self.journal.as_ref().map(JournalWriter::write).transpose()?;
         let files: Vec<_> = jobs
             .iter()
             .enumerate()
@@ -118,7 +118,7 @@ impl Group {
             .filter_map(|(index, finished)| Some((index, finished.path(), finished.file()?)))
             .collect();
         let mut all: Vec<_> = files.iter().map(|&(.., file)| file).collect();
-        all.extend(self.journal.as_ref().map(Writer::file));
+        all.extend(self.journal.as_ref().map(JournalWriter::file));
         let mut results = sync::files(&all);
         if let (Some(journal), Some(written)) = (&self.journal, written) {
             match results.pop() {

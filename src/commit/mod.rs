@@ -13,7 +13,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
 
 use crate::args::Durability;
 use crate::exit::{Exit, Failure};
-use crate::journal::{Digest, Done, Writer};
+use crate::journal::{Digest, DoneRecord, JournalWriter};
 use crate::write::{Drafts, FileError};
 use group::Group;
 
@@ -26,7 +26,7 @@ pub(crate) struct Uncommitted {
     /// The output that the job was given, if any.
     pub(crate) output: Option<PathBuf>,
     /// The job's digest and its `done` record, if a journal is kept.
-    pub(crate) record: Option<(Digest, Done)>,
+    pub(crate) record: Option<(Digest, DoneRecord)>,
 }
 
 /// A job that is over: its result is in place, or the error says why not.
@@ -80,7 +80,7 @@ impl Commits {
     /// `directories` have new entries, which have to be synced with the first results.
     pub(crate) fn start(
         durability: Durability,
-        journal: Option<Writer>,
+        journal: Option<JournalWriter>,
         directories: Vec<PathBuf>,
     ) -> Self {
         let (sender, committed) = unbounded();

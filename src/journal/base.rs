@@ -5,7 +5,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
 use super::identity::absolute;
-use super::record::Name;
+use super::record::FileName;
 
 /// What the names in a journal are relative to.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -26,8 +26,8 @@ impl Base {
     }
 
     /// The name of a file.
-    pub(super) fn name(&self, path: &Path) -> Name {
-        Name::from(&*self.relative(path))
+    pub(super) fn name(&self, path: &Path) -> FileName {
+        FileName::from(&*self.relative(path))
     }
 
     /// The bytes of the name, for the digest of a job.
@@ -47,7 +47,7 @@ impl Base {
     }
 
     /// The file that has this name.
-    pub(super) fn path(&self, name: &Name) -> PathBuf {
+    pub(super) fn path(&self, name: &FileName) -> PathBuf {
         self.join(&name.path())
     }
 
@@ -75,9 +75,9 @@ mod tests {
             ("/w/a.png", "/w/a.png"),
         ] {
             let got = base.name(Path::new(path));
-            assert_eq!(got, Name::Text(name.to_owned()), "{path}");
+            assert_eq!(got, FileName::Text(name.to_owned()), "{path}");
             assert_eq!(base.path(&got), Path::new(path));
-            assert_eq!(Base::None.name(Path::new(path)), Name::Text(path.to_owned()));
+            assert_eq!(Base::None.name(Path::new(path)), FileName::Text(path.to_owned()));
         }
         let moved = Base::of_journal(Path::new("/elsewhere/j"));
         let name = base.name(Path::new("/w/p/out/a.png"));

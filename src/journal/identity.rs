@@ -13,7 +13,7 @@ use crate::compact::Seen;
 
 /// The identity of a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Job {
+pub(crate) struct JobIdentity {
     /// Digest of its kernel, the names of its files, its id, and its number among equal jobs.
     pub(super) digest: Digest,
     /// The job's digest under an earlier base of the journal, and the index of that base. Set if
@@ -21,7 +21,7 @@ pub(crate) struct Job {
     pub(super) earlier: Option<(Digest, usize)>,
 }
 
-impl Job {
+impl JobIdentity {
     pub(crate) fn digest(&self) -> Digest {
         self.digest
     }
@@ -91,8 +91,8 @@ fn name(base: &Base, spec: &JobSpec, output: Option<&Path>, id: Option<&Id>) -> 
 
 /// A job as the journal records it.
 #[derive(Clone, Debug)]
-pub(crate) struct Entry {
-    pub(crate) job: Job,
+pub(crate) struct JournaledJob {
+    pub(crate) job: JobIdentity,
     pub(crate) with: With,
 }
 

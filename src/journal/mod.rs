@@ -21,22 +21,22 @@ use brigade_report::{Id, units};
 use crate::args::JournalArgs;
 use crate::console::say;
 use crate::exit::Failure;
-use crate::write::{self, Replace, Reservation, RunId, disk};
+use crate::write::{self, FileReservation, Replace, RunId, disk};
 use base::Base;
-pub(crate) use identity::{Entry, Job, With};
+pub(crate) use identity::{JobIdentity, JournaledJob, With};
 use identity::{JobNamer, absolute, digest_of_files};
-pub(crate) use record::{Digest, Done};
-use record::{Name, Record, SCHEMA};
-use resume_index::{Known, Results, ResumeIndex};
+pub(crate) use record::{Digest, DoneRecord};
+use record::{FileName, JournalRecord, SCHEMA};
+use resume_index::{KnownResult, ResultIndex, ResumeIndex};
 use scan::{End, Unreadable, Version, scan};
-pub(crate) use writer::Writer;
+pub(crate) use writer::JournalWriter;
 
 /// A journal that only this process writes.
 #[derive(Debug)]
 pub(crate) struct Journal {
-    writer: Writer,
+    writer: JournalWriter,
     /// Prevents a job's result from replacing this file.
-    _reserved: Reservation,
+    _reserved: FileReservation,
     /// The file, to read the records of earlier runs.
     file: File,
     /// Whether its last session did not end properly. Then its last records may be missing,
@@ -49,7 +49,7 @@ pub(crate) struct Journal {
     /// The bases of earlier sessions that differ from `base`, the latest first.
     earlier_bases: Vec<Base>,
     /// The jobs that have a result of an earlier run.
-    earlier: Results,
+    earlier: ResultIndex,
     namer: JobNamer,
     /// Hashes of the directories for which the journal on file already says that outputs of this
     /// run are in them.
@@ -74,7 +74,7 @@ pub(crate) enum ResumeDecision {
     /// No result is known.
     New,
     /// Its result exists, in these files.
-    Done(Box<Done>, Vec<PathBuf>),
+    Done(Box<DoneRecord>, Vec<PathBuf>),
     /// It had a result that is gone, or that is not what the job would give now: it has to be run
     /// again. Any file in the place of its result belongs to the job, whatever it contains: a power
     /// failure may have left it.
@@ -165,7 +165,7 @@ impl Journal {
             say(format_args!("resuming {show}: {done} done, {unfinished} unfinished"));
         }
         let journal = Self {
-            writer: Writer::new(path, stored, good, chain, version).map_err(cannot)?,
+            writer: JournalWriter::new(path, stored, good, chain, version).map_err(cannot)?,
             _reserved: write::reserve(path, "the journal of this run"),
             file,
             is_cut,
@@ -178,7 +178,7 @@ impl Journal {
             again: Again::default(),
         };
         if good == 0 {
-            journal.writer.add(&Record::Journal { schema: SCHEMA.to_owned() });
+            journal.writer.add(&JournalRecord::Journal { schema: SCHEMA.to_owned() });
         }
         Ok(journal)
     }
@@ -195,14 +195,18 @@ impl Journal {
         }
         let base = match &self.base {
             Base::None => None,
-            Base::Directory(directory) => Some(Name::from(&**directory)),
+            Base::Directory(directory) => Some(FileName::from(&**directory)),
         };
-        self.writer.add(&Record::Session { pid: std::process::id(), run: RunId::own(), base });
+        self.writer.add(&JournalRecord::Session {
+            pid: std::process::id(),
+            run: RunId::own(),
+            base,
+        });
         self.writer.write().map(drop)
     }
 
     /// A handle that appends to the journal.
-    pub(crate) fn writer(&self) -> Writer {
+    pub(crate) fn writer(&self) -> JournalWriter {
         self.writer.clone()
     }
 
@@ -217,9 +221,14 @@ impl Journal {
     }
 
     /// Identifies a job. Must be called once for each job, in the order of the run.
-    pub(crate) fn enter(&mut self, spec: &JobSpec, output: Option<&Path>, id: Option<&Id>) -> Job {
+    pub(crate) fn enter(
+        &mut self,
+        spec: &JobSpec,
+        output: Option<&Path>,
+        id: Option<&Id>,
+    ) -> JobIdentity {
         let (digest, before) = self.namer.enter(&self.base, spec, output, id);
-        let mut job = Job { digest, earlier: None };
+        let mut job = JobIdentity { digest, earlier: None };
         if self.earlier.of(digest).is_none() {
             let mut bases = self.earlier_bases.iter().enumerate();
             job.earlier = bases.find_map(|(number, base)| {
@@ -239,13 +248,17 @@ impl Journal {
     ///
     /// # Errors
     /// When the journal cannot be read.
-    pub(crate) fn decision(&mut self, job: Job, with: &With) -> Result<ResumeDecision, Failure> {
+    pub(crate) fn decision(
+        &mut self,
+        job: JobIdentity,
+        with: &With,
+    ) -> Result<ResumeDecision, Failure> {
         let (digest, base) = match job.earlier {
             Some((digest, number)) => (digest, &self.earlier_bases[number]),
             None => (job.digest, &self.base),
         };
         let base = base.clone();
-        let Some(Known { line, has_failed }) = self.earlier.of(digest) else {
+        let Some(KnownResult { line, has_failed }) = self.earlier.of(digest) else {
             return Ok(ResumeDecision::New);
         };
         let done = self.recall(line).map_err(|error| self.writer.failed("read", &error))?;
@@ -270,24 +283,24 @@ impl Journal {
         Ok(ResumeDecision::Done(Box::new(done), paths))
     }
 
-    fn recall(&self, line: u64) -> io::Result<Done> {
+    fn recall(&self, line: u64) -> io::Result<DoneRecord> {
         let mut text = Vec::new();
         BufReader::new(ReadFrom { file: &self.file, at: line }).read_until(b'\n', &mut text)?;
         let json = record::json_of(&text).unwrap_or_default();
         match serde_json::from_slice(json)? {
-            Record::Done(done) => Ok(done),
+            JournalRecord::Done(done) => Ok(done),
             _ => Err(io::Error::other("it was changed while it was in use")),
         }
     }
 
     /// Records that a job is about to be submitted.
-    pub(crate) fn accept(&self, job: Job, output: Option<&Path>) {
+    pub(crate) fn accept(&self, job: JobIdentity, output: Option<&Path>) {
         // The temporary file is beside the file itself, so links are followed.
         let output = output
             .map(|path| self.base.name(&write::follow(path).unwrap_or_else(|_| path.to_owned())));
         // Older versions read a digest here and do not use it.
         let with = (!self.writer.tells()).then_some(Digest([0; 16]));
-        self.writer.add(&Record::Accepted { job: job.digest, with, output });
+        self.writer.add(&JournalRecord::Accepted { job: job.digest, with, output });
     }
 
     /// Called before temporary files are made for this output of an accepted job. Writes the
@@ -314,12 +327,12 @@ impl Journal {
     /// The `done` record for a job whose result is complete and will be in `outputs`.
     pub(crate) fn done(
         &self,
-        entry: &Entry,
+        entry: &JournaledJob,
         outputs: &[PathBuf],
         row: &brigade_report::JobRow,
         input_digests: Option<&[[u8; 32]]>,
-    ) -> Done {
-        Done {
+    ) -> DoneRecord {
+        DoneRecord {
             job: entry.job.digest,
             with: entry.with.read(input_digests),
             outputs: outputs.iter().map(|path| self.base.name(path)).collect(),
@@ -334,8 +347,8 @@ impl Journal {
     ///
     /// # Errors
     /// When the record cannot be written.
-    pub(crate) fn failed_job(&self, job: Job, status: Status) -> Result<(), Failure> {
-        self.writer.add(&Record::Failed { job: job.digest, status: status.to_string() });
+    pub(crate) fn failed_job(&self, job: JobIdentity, status: Status) -> Result<(), Failure> {
+        self.writer.add(&JournalRecord::Failed { job: job.digest, status: status.to_string() });
         self.writer.write().map(drop)
     }
 

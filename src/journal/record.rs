@@ -21,7 +21,7 @@ pub(super) const ABSOLUTE_SCHEMA: &str = "brigade.journal.v1";
 /// A record of a journal.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
-pub(super) enum Record {
+pub(super) enum JournalRecord {
     /// The first line.
     Journal { schema: String },
     /// A coordinator starts or resumes. Its temporary files have `run` in their names; `pid` is for
@@ -32,7 +32,7 @@ pub(super) enum Record {
         /// The directory of the journal in this session, an absolute path. Names in the journal are
         /// relative to it. Missing in the first version.
         #[serde(default, skip_serializing_if = "Option::is_none")]
-        base: Option<Name>,
+        base: Option<FileName>,
     },
     /// A job is about to be submitted.
     Accepted {
@@ -41,11 +41,11 @@ pub(super) enum Record {
         /// are read.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         with: Option<Digest>,
-        output: Option<Name>,
+        output: Option<FileName>,
     },
     /// The job's result is computed, and complete in temporary files. These get their names after
     /// this record is written.
-    Done(Done),
+    Done(DoneRecord),
     /// The job ended without a result, or its result could not be put in place. In that case
     /// `status` is [`TAKEN`] if a file of another program is there.
     Failed { job: Digest, status: String },
@@ -68,12 +68,12 @@ pub(super) const TAKEN: &str = "taken";
 /// The result of a job.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Done {
+pub(crate) struct DoneRecord {
     pub(super) job: Digest,
     pub(super) with: Digest,
     /// The files that hold the result, as [`Base::name`](super::base::Base) names them; none if
     /// none was wanted.
-    pub(crate) outputs: Vec<Name>,
+    pub(crate) outputs: Vec<FileName>,
     /// BLAKE3 of the output bytes, in hexadecimal; of several outputs one after another.
     pub(crate) digest: String,
     pub(crate) bytes_in: u64,
@@ -112,12 +112,12 @@ impl<'de> Deserialize<'de> for Digest {
 /// A file name. One that is not UTF-8 is written as bytes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]
-pub(crate) enum Name {
+pub(crate) enum FileName {
     Text(String),
     Bytes(Vec<u8>),
 }
 
-impl From<&Path> for Name {
+impl From<&Path> for FileName {
     fn from(path: &Path) -> Self {
         match path.to_str() {
             Some(text) => Self::Text(text.to_owned()),
@@ -126,7 +126,7 @@ impl From<&Path> for Name {
     }
 }
 
-impl Name {
+impl FileName {
     pub(crate) fn path(&self) -> PathBuf {
         match self {
             Self::Text(text) => text.into(),
@@ -172,7 +172,7 @@ impl Chain {
     }
 
     /// The line for the next record, with its line feed.
-    pub(super) fn line(&mut self, record: &Record) -> Vec<u8> {
+    pub(super) fn line(&mut self, record: &JournalRecord) -> Vec<u8> {
         let json = serde_json::to_vec(record).expect("a record is text, numbers and lists");
         *self = self.next(&json);
         let mut line = format!("{:016x} ", u64::from_be_bytes(self.0)).into_bytes();
@@ -182,7 +182,7 @@ impl Chain {
     }
 
     /// Parses a line without its line feed. `None` if it is not the next line.
-    pub(super) fn read(&mut self, line: &[u8]) -> Option<Record> {
+    pub(super) fn read(&mut self, line: &[u8]) -> Option<JournalRecord> {
         let (sum, json) = (line.get(..MARGIN)?, json_of(line)?);
         let next = self.next(json);
         if sum != format!("{:016x} ", u64::from_be_bytes(next.0)).as_bytes() {
@@ -198,7 +198,7 @@ impl Chain {
 /// does not say that, or its checksum is wrong. The lines before it do not matter.
 pub(super) fn synced(line: &[u8]) -> Option<u64> {
     match serde_json::from_slice(json_of(line)?).ok()? {
-        Record::Synced { bytes, mut after, .. } => after.read(line).map(|_| bytes),
+        JournalRecord::Synced { bytes, mut after, .. } => after.read(line).map(|_| bytes),
         _ => None,
     }
 }

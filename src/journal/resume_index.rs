@@ -5,7 +5,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use super::base::Base;
-use super::record::{Digest, Record, TAKEN};
+use super::record::{Digest, JournalRecord, TAKEN};
 use crate::write::{self, RunId};
 
 /// What is learnt while a journal is read.
@@ -35,10 +35,10 @@ const TAKEN_BY_ANOTHER: u64 = u64::MAX - 1;
 
 impl ResumeIndex {
     /// Adds the next record, whose line begins at offset `line`.
-    pub(super) fn learn(&mut self, line: u64, record: Record) {
+    pub(super) fn learn(&mut self, line: u64, record: JournalRecord) {
         match record {
-            Record::Journal { .. } => {}
-            Record::Session { run, base, .. } => {
+            JournalRecord::Journal { .. } => {}
+            JournalRecord::Session { run, base, .. } => {
                 self.has_ended = false;
                 self.runs.insert(run);
                 if let Some(base) = base.map(|name| name.path()) {
@@ -46,7 +46,7 @@ impl ResumeIndex {
                     self.bases.push(base);
                 }
             }
-            Record::Accepted { job, output, .. } => {
+            JournalRecord::Accepted { job, output, .. } => {
                 if let Some(parent) = output.map(|name| name.path())
                     && let Some(parent) = parent.parent()
                     && !self.directories.contains(parent)
@@ -55,16 +55,16 @@ impl ResumeIndex {
                 }
                 self.unfinished.insert(job);
             }
-            Record::Done(done) => {
+            JournalRecord::Done(done) => {
                 self.unfinished.remove(&done.job);
                 self.ends.push((key(done.job), line));
             }
-            Record::Failed { job, status } => {
+            JournalRecord::Failed { job, status } => {
                 self.unfinished.remove(&job);
                 let ended = if status == TAKEN { TAKEN_BY_ANOTHER } else { FAILED };
                 self.ends.push((key(job), ended));
             }
-            Record::Synced { ended, .. } => self.has_ended |= ended,
+            JournalRecord::Synced { ended, .. } => self.has_ended |= ended,
         }
     }
 
@@ -95,7 +95,7 @@ impl ResumeIndex {
     }
 
     /// Where the journal has the results.
-    pub(super) fn results(self) -> Results {
+    pub(super) fn results(self) -> ResultIndex {
         let mut ends = self.ends;
         // The sort is stable: the ends of one job stay in order.
         ends.sort_by_key(|&(key, _)| key);
@@ -110,7 +110,7 @@ impl ResumeIndex {
             results.extend(last.map(|line| (ends[0].0, line)));
         }
         results.shrink_to_fit();
-        Results(results)
+        ResultIndex(results)
     }
 }
 
@@ -119,7 +119,7 @@ const HAS_FAILED: u64 = 1 << 63;
 
 /// What is known of a job that had a result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Known {
+pub(super) struct KnownResult {
     /// Offset of the line with its last result. That line may be of another job with the same key.
     pub(super) line: u64,
     /// Whether the job was run again after that line, and failed.
@@ -129,18 +129,18 @@ pub(super) struct Known {
 /// For each job that has had a result, half of its digest and the offset of the line with the
 /// result: 16 bytes. The line is read when it is needed.
 #[derive(Debug, Default)]
-pub(super) struct Results(Vec<(u64, u64)>);
+pub(super) struct ResultIndex(Vec<(u64, u64)>);
 
-impl Results {
+impl ResultIndex {
     /// How many jobs have a result.
     pub(super) fn len(&self) -> usize {
         self.0.iter().filter(|(_, line)| line & HAS_FAILED == 0).count()
     }
 
-    pub(super) fn of(&self, job: Digest) -> Option<Known> {
+    pub(super) fn of(&self, job: Digest) -> Option<KnownResult> {
         let place = self.0.binary_search_by_key(&key(job), |&(key, _)| key).ok()?;
         let line = self.0[place].1;
-        Some(Known { line: line & !HAS_FAILED, has_failed: line & HAS_FAILED != 0 })
+        Some(KnownResult { line: line & !HAS_FAILED, has_failed: line & HAS_FAILED != 0 })
     }
 }
 

@@ -3,7 +3,9 @@
 use std::fmt;
 use std::io::{self, BufRead, Read};
 
-use super::record::{self, ABSOLUTE_SCHEMA, Chain, Record, SCHEMA, UNSYNCED_SCHEMA, json_of};
+use super::record::{
+    self, ABSOLUTE_SCHEMA, Chain, JournalRecord, SCHEMA, UNSYNCED_SCHEMA, json_of,
+};
 
 /// The longest record, in bytes: a longer line is not a record.
 const MAX_LINE: u64 = 1 << 20;
@@ -90,7 +92,7 @@ impl From<io::Error> for Unreadable {
 /// missing. The journal is damaged if a later line says that this place was already on the disk.
 pub(super) fn scan(
     mut reader: impl BufRead,
-    mut each: impl FnMut(u64, Record),
+    mut each: impl FnMut(u64, JournalRecord),
 ) -> Result<End, Unreadable> {
     let mut end = End { good: 0, torn: 0, chain: Chain::START, version: Version::Current };
     let mut line = Vec::new();
@@ -102,7 +104,9 @@ pub(super) fn scan(
         let text = line.strip_suffix(b"\n");
         let record = text.and_then(|text| end.chain.read(text));
         match record {
-            Some(Record::Journal { schema }) if number == 1 && Version::of(&schema).is_some() => {
+            Some(JournalRecord::Journal { schema })
+                if number == 1 && Version::of(&schema).is_some() =>
+            {
                 end.version = Version::of(&schema).unwrap_or(Version::Current);
             }
             Some(record) if number > 1 => each(end.good, record),
@@ -162,7 +166,7 @@ fn check_beginning(line: &[u8]) -> Result<(), Unreadable> {
     let end = line.iter().rposition(|&byte| byte != 0).map_or(0, |last| last + 1);
     let is_beginning = Version::ALL.iter().any(|version| {
         let mut chain = Chain::START;
-        let first = chain.line(&Record::Journal { schema: version.schema().to_owned() });
+        let first = chain.line(&JournalRecord::Journal { schema: version.schema().to_owned() });
         first.len() > end && first.starts_with(&line[..end])
     });
     if is_beginning { Ok(()) } else { Err(Unreadable::NoJournal) }

@@ -7,11 +7,11 @@ fn digest(seed: u8) -> Digest {
     Digest::from(blake3::hash(&[seed]))
 }
 
-fn done(seed: u8) -> Done {
-    Done {
+fn done(seed: u8) -> DoneRecord {
+    DoneRecord {
         job: digest(seed),
         with: digest(seed.wrapping_add(1)),
-        outputs: vec![Name::from(Path::new("/tmp/a \"b\".png"))],
+        outputs: vec![FileName::from(Path::new("/tmp/a \"b\".png"))],
         digest: "ab".repeat(32),
         bytes_in: seed.into(),
         bytes_out: u64::MAX,
@@ -19,28 +19,28 @@ fn done(seed: u8) -> Done {
     }
 }
 
-fn records(seeds: &[u8]) -> Vec<Record> {
-    let first = Record::Journal { schema: SCHEMA.to_owned() };
+fn records(seeds: &[u8]) -> Vec<JournalRecord> {
+    let first = JournalRecord::Journal { schema: SCHEMA.to_owned() };
     let rest = seeds.iter().map(|&seed| match seed % 4 {
-        0 => Record::Session { pid: seed.into(), run: RunId(seed.into()), base: None },
-        1 => Record::Accepted {
+        0 => JournalRecord::Session { pid: seed.into(), run: RunId(seed.into()), base: None },
+        1 => JournalRecord::Accepted {
             job: digest(seed),
             with: (seed % 8 == 1).then(|| digest(0)),
             output: None,
         },
-        2 => Record::Failed { job: digest(seed), status: "crashed".to_owned() },
-        _ => Record::Done(done(seed)),
+        2 => JournalRecord::Failed { job: digest(seed), status: "crashed".to_owned() },
+        _ => JournalRecord::Done(done(seed)),
     });
     std::iter::once(first).chain(rest).collect()
 }
 
-fn written(records: &[Record]) -> Vec<Vec<u8>> {
+fn written(records: &[JournalRecord]) -> Vec<Vec<u8>> {
     let mut chain = Chain::START;
     records.iter().map(|record| chain.line(record)).collect()
 }
 
 /// The same, with a line after every `each` records that says that all before it is on the disk.
-fn synced(records: &[Record], each: usize) -> Vec<Vec<u8>> {
+fn synced(records: &[JournalRecord], each: usize) -> Vec<Vec<u8>> {
     let mut chain = Chain::START;
     let mut bytes = 0;
     let mut lines = Vec::new();
@@ -48,7 +48,7 @@ fn synced(records: &[Record], each: usize) -> Vec<Vec<u8>> {
         lines.push(chain.line(record));
         bytes += lines[lines.len() - 1].len() as u64;
         if number % each == each - 1 {
-            let line = chain.line(&Record::Synced { bytes, after: chain, ended: false });
+            let line = chain.line(&JournalRecord::Synced { bytes, after: chain, ended: false });
             bytes += line.len() as u64;
             lines.push(line);
         }
@@ -60,7 +60,7 @@ fn says_synced(line: &[u8]) -> bool {
     record::synced(line.strip_suffix(b"\n").unwrap()).is_some()
 }
 
-fn scanned(bytes: &[u8]) -> Result<(Vec<Record>, End), Unreadable> {
+fn scanned(bytes: &[u8]) -> Result<(Vec<JournalRecord>, End), Unreadable> {
     let mut found = Vec::new();
     let end = scan(bytes, |_, record| found.push(record))?;
     Ok((found, end))
@@ -159,7 +159,7 @@ fn a_line_that_is_moved_or_repeated_is_noticed() {
 
 #[test]
 fn another_version_is_named() {
-    let other = Record::Journal { schema: "brigade.journal.v4".to_owned() };
+    let other = JournalRecord::Journal { schema: "brigade.journal.v4".to_owned() };
     let bytes = written(&[other]).concat();
     let error = scanned(&bytes).unwrap_err();
     assert!(error.to_string().contains("`brigade.journal.v4`"), "{error}");
@@ -170,9 +170,9 @@ fn another_version_is_named() {
 fn names_that_are_no_text_survive() {
     use std::os::unix::ffi::OsStrExt;
     let odd = Path::new(std::ffi::OsStr::from_bytes(b"a\xffb"));
-    let name = Name::from(odd);
+    let name = FileName::from(odd);
     let json = serde_json::to_string(&name).unwrap();
-    assert_eq!(serde_json::from_str::<Name>(&json).unwrap().path(), odd);
+    assert_eq!(serde_json::from_str::<FileName>(&json).unwrap().path(), odd);
 }
 
 #[test]
@@ -210,8 +210,8 @@ fn one_job_is_another_by_its_place_among_equals_and_its_files() {
     assert_ne!(with(&spec), with(&JobSpec::new("noop").param("us", 1)));
 }
 
-fn job(seed: u8) -> Job {
-    Job { digest: digest(seed), earlier: None }
+fn job(seed: u8) -> JobIdentity {
+    JobIdentity { digest: digest(seed), earlier: None }
 }
 
 /// In a container every coordinator has the same process id.
@@ -220,11 +220,11 @@ fn drafts_of_dead_runs_go_and_those_of_others_stay() {
     let dir = tempfile::tempdir().unwrap();
     let (path, out) = (dir.path().join("j"), dir.path().join("out"));
     std::fs::create_dir(&out).unwrap();
-    let name = Name::from(&*out.join("a.png"));
+    let name = FileName::from(&*out.join("a.png"));
     let dead = [
-        Record::Journal { schema: SCHEMA.to_owned() },
-        Record::Session { pid: std::process::id(), run: RunId(7), base: None },
-        Record::Accepted { job: digest(1), with: Some(digest(0)), output: Some(name) },
+        JournalRecord::Journal { schema: SCHEMA.to_owned() },
+        JournalRecord::Session { pid: std::process::id(), run: RunId(7), base: None },
+        JournalRecord::Accepted { job: digest(1), with: Some(digest(0)), output: Some(name) },
     ];
     std::fs::write(&path, written(&dead).concat()).unwrap();
     let part = |run: u64| out.join(format!(".brigade-{}-0.part", RunId(run)));
@@ -259,14 +259,14 @@ fn a_directory_is_on_file_before_a_draft_is_in_it() {
 #[test]
 fn of_several_ends_of_a_job_the_last_counts() {
     let mut resume_index = ResumeIndex::default();
-    let failed = |seed| Record::Failed { job: digest(seed), status: "crashed".to_owned() };
+    let failed = |seed| JournalRecord::Failed { job: digest(seed), status: "crashed".to_owned() };
     let ends = [
-        (10, Record::Done(done(1))),
-        (20, Record::Done(done(2))),
+        (10, JournalRecord::Done(done(1))),
+        (20, JournalRecord::Done(done(2))),
         (30, failed(3)),
         (40, failed(1)),
-        (50, Record::Done(done(2))),
-        (60, Record::Done(done(3))),
+        (50, JournalRecord::Done(done(2))),
+        (60, JournalRecord::Done(done(3))),
     ];
     for (line, record) in ends {
         resume_index.learn(line, record);
@@ -281,7 +281,7 @@ fn of_several_ends_of_a_job_the_last_counts() {
 /// not.
 #[test]
 fn a_job_that_failed_later_is_known_by_what_it_had() {
-    let failed = |status: &str| Record::Failed { job: digest(1), status: status.to_owned() };
+    let failed = |status: &str| JournalRecord::Failed { job: digest(1), status: status.to_owned() };
     for (records, expected) in [
         (vec![failed("crashed")], Some(10)),
         (vec![failed("crashed"), failed("timed-out")], Some(10)),
@@ -290,7 +290,7 @@ fn a_job_that_failed_later_is_known_by_what_it_had() {
     ] {
         let mut resume_index = ResumeIndex::default();
         resume_index.tells_taken(true);
-        resume_index.learn(10, Record::Done(done(1)));
+        resume_index.learn(10, JournalRecord::Done(done(1)));
         records.into_iter().for_each(|record| resume_index.learn(20, record));
         let results = resume_index.results();
         assert_eq!(results.len(), 0);
@@ -323,7 +323,7 @@ fn a_beginning_that_was_lost_is_told_from_other_files() {
 #[test]
 fn older_journals_are_refused_where_more_than_the_last_line_is_wrong() {
     let mut old = records(&[1, 2, 3]);
-    old[0] = Record::Journal { schema: UNSYNCED_SCHEMA.to_owned() };
+    old[0] = JournalRecord::Journal { schema: UNSYNCED_SCHEMA.to_owned() };
     let lines = written(&old);
     let mut bytes = lines.concat();
     bytes[lines[0].len() + 3] ^= 1;
@@ -340,12 +340,12 @@ fn a_journal_of_the_first_version_is_gone_on_with_as_it_is() {
     let spec = JobSpec::new("noop");
     let (job, _) = JobNamer::default().enter(&Base::None, &spec, Some(&output), None);
     let old = [
-        Record::Journal { schema: record::ABSOLUTE_SCHEMA.to_owned() },
-        Record::Session { pid: 1, run: RunId(7), base: None },
-        Record::Done(Done {
+        JournalRecord::Journal { schema: record::ABSOLUTE_SCHEMA.to_owned() },
+        JournalRecord::Session { pid: 1, run: RunId(7), base: None },
+        JournalRecord::Done(DoneRecord {
             job,
             with: With::of(&spec).now(),
-            outputs: vec![Name::from(&*output)],
+            outputs: vec![FileName::from(&*output)],
             digest: blake3::hash(b"result").to_string(),
             ..done(1)
         }),
@@ -368,16 +368,16 @@ fn drafts_are_removed_where_the_directory_is_now() {
     let out = dir.path().join("out");
     std::fs::create_dir(&out).unwrap();
     let killed = [
-        Record::Journal { schema: SCHEMA.to_owned() },
-        Record::Session {
+        JournalRecord::Journal { schema: SCHEMA.to_owned() },
+        JournalRecord::Session {
             pid: 1,
             run: RunId(7),
-            base: Some(Name::from(Path::new("/where/it/was"))),
+            base: Some(FileName::from(Path::new("/where/it/was"))),
         },
-        Record::Accepted {
+        JournalRecord::Accepted {
             job: digest(1),
             with: Some(digest(0)),
-            output: Some(Name::from(Path::new("out/a.png"))),
+            output: Some(FileName::from(Path::new("out/a.png"))),
         },
     ];
     std::fs::write(dir.path().join("j"), written(&killed).concat()).unwrap();

@@ -6,15 +6,15 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::record::{Chain, Done, Record, TAKEN};
+use super::record::{Chain, DoneRecord, JournalRecord, TAKEN};
 use super::{Digest, scan::Version};
 use crate::exit::{Exit, Failure};
-use crate::write::disk::{self, Stored};
+use crate::write::disk::{self, SequentialFile};
 
 /// Appends records. The records of one job keep their order. There is no promised order between the
 /// records of different jobs.
 #[derive(Clone, Debug)]
-pub(crate) struct Writer {
+pub(crate) struct JournalWriter {
     path: Arc<Path>,
     /// The file itself, which can be synced while other threads append to it.
     file: Arc<File>,
@@ -23,7 +23,7 @@ pub(crate) struct Writer {
 
 #[derive(Debug)]
 struct Tail {
-    file: Stored,
+    file: SequentialFile,
     chain: Chain,
     /// Bytes of whole records.
     good: u64,
@@ -38,7 +38,7 @@ struct Tail {
 }
 
 impl Tail {
-    fn add(&mut self, record: &Record) {
+    fn add(&mut self, record: &JournalRecord) {
         let line = self.chain.line(record);
         self.pending.extend(line);
     }
@@ -47,7 +47,7 @@ impl Tail {
     fn tell(&mut self, ended: bool) {
         if self.tells && (ended || self.synced > self.told) {
             self.told = self.synced;
-            self.add(&Record::Synced { bytes: self.synced, after: self.chain, ended });
+            self.add(&JournalRecord::Synced { bytes: self.synced, after: self.chain, ended });
         }
     }
 
@@ -63,14 +63,14 @@ impl Tail {
     }
 }
 
-impl Writer {
+impl JournalWriter {
     /// Appends to `file` after this many bytes of whole records.
     ///
     /// # Errors
     /// When no descriptors are left.
     pub(super) fn new(
         path: &Path,
-        file: Stored,
+        file: SequentialFile,
         good: u64,
         chain: Chain,
         version: Version,
@@ -97,7 +97,7 @@ impl Writer {
     }
 
     /// Adds a record. The next record that has to be written takes it along.
-    pub(super) fn add(&self, record: &Record) {
+    pub(super) fn add(&self, record: &JournalRecord) {
         self.tail().add(record);
     }
 
@@ -105,12 +105,12 @@ impl Writer {
     ///
     /// # Errors
     /// When they cannot be written.
-    pub(crate) fn done(&self, done: impl IntoIterator<Item = Done>) -> Result<(), Failure> {
+    pub(crate) fn done(&self, done: impl IntoIterator<Item = DoneRecord>) -> Result<(), Failure> {
         self.check_place()?;
         let mut tail = self.tail();
         tail.tell(false);
         for done in done {
-            tail.add(&Record::Done(done));
+            tail.add(&JournalRecord::Done(done));
         }
         tail.write().map_err(|error| self.failed("write", &error))
     }
@@ -136,7 +136,7 @@ impl Writer {
     /// place.
     pub(crate) fn undone(&self, job: Digest, is_taken: bool) {
         let status = if is_taken { TAKEN } else { "failed" }.to_owned();
-        self.add(&Record::Failed { job, status });
+        self.add(&JournalRecord::Failed { job, status });
     }
 
     /// Hands all records to the operating system. Returns how many bytes the file has now.

@@ -1,6 +1,6 @@
 //! The format of a result, and the extension of its file.
 
-use brigade_kernels::{Entry, OutputFormat};
+use brigade_kernels::{OutputFormat, RegisteredKernel};
 use brigade_proto::{Params, Value};
 
 /// The value of the parameter `format` for a file name extension.
@@ -33,7 +33,11 @@ pub(super) fn is_same(one: &str, other: &str) -> bool {
 ///
 /// # Errors
 /// Why it cannot write that format.
-pub(crate) fn choose(entry: &Entry, params: &mut Params, extension: &str) -> Result<(), String> {
+pub(crate) fn choose(
+    entry: &RegisteredKernel,
+    params: &mut Params,
+    extension: &str,
+) -> Result<(), String> {
     let name = entry.spec.name;
     match entry.spec.output_format {
         // Bytes in a kernel's own format may have any extension.
@@ -64,7 +68,7 @@ pub(crate) fn choose(entry: &Entry, params: &mut Params, extension: &str) -> Res
 }
 
 /// The extension of outputs if the user has named none. `None` means the extension of the input.
-pub(super) fn extension(entry: &Entry, params: &Params) -> Option<&'static str> {
+pub(super) fn extension(entry: &RegisteredKernel, params: &Params) -> Option<&'static str> {
     match entry.spec.output_format {
         OutputFormat::Fixed(own) => Some(own),
         OutputFormat::LikeInput => match params.get("format") {

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use brigade_exec::{Backend, SubmitError};
-use brigade_kernels::{Entry, Registry, Size};
+use brigade_kernels::{RegisteredKernel, Registry, Size};
 use brigade_proto::{Buffer, JobSpec, Params, Source};
 
 use crate::args::RunArgs;
@@ -156,7 +156,7 @@ pub(crate) fn run(
 
 /// Refuses an empty list of files, as from a pattern that matches none: it must not silently mean
 /// generated inputs.
-fn refuse_nothing(args: &RunArgs, entry: &Entry) -> Result<(), Failure> {
+fn refuse_nothing(args: &RunArgs, entry: &RegisteredKernel) -> Result<(), Failure> {
     let is_wanted = args.synthetic || args.jobs.is_some() || args.size.is_some();
     if is_wanted || entry.spec.inputs.min == 0 {
         return Ok(());
@@ -168,7 +168,7 @@ fn refuse_nothing(args: &RunArgs, entry: &Entry) -> Result<(), Failure> {
     )))
 }
 
-fn parse_params(args: &RunArgs, entry: &Entry) -> Result<Params, Failure> {
+fn parse_params(args: &RunArgs, entry: &RegisteredKernel) -> Result<Params, Failure> {
     let mut params = Params::new();
     for (name, text) in &args.params {
         let value = entry.parse_param(name, text).map_err(Failure::usage)?;
@@ -192,7 +192,7 @@ fn parse_params(args: &RunArgs, entry: &Entry) -> Result<Params, Failure> {
 }
 
 /// Checks the input files, and groups as many as the kernel reads per job.
-fn group_files(args: &RunArgs, entry: &Entry) -> Result<Vec<Vec<PathBuf>>, Failure> {
+fn group_files(args: &RunArgs, entry: &RegisteredKernel) -> Result<Vec<Vec<PathBuf>>, Failure> {
     let given = [
         ("--synthetic", args.synthetic),
         ("--jobs", args.jobs.is_some()),
@@ -237,7 +237,7 @@ fn check_input(path: &Path) -> Result<(), Failure> {
     Ok(())
 }
 
-fn synthetic(args: &RunArgs, entry: &Entry) -> Result<PlannedInputs, Failure> {
+fn synthetic(args: &RunArgs, entry: &RegisteredKernel) -> Result<PlannedInputs, Failure> {
     let name = entry.spec.name;
     let jobs = args.jobs.unwrap_or(1);
     let seed = args.seed.unwrap_or(0);

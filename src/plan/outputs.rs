@@ -7,14 +7,14 @@ use std::fmt::Display;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use brigade_kernels::{Entry, OutputFormat};
+use brigade_kernels::{OutputFormat, RegisteredKernel};
 use brigade_proto::Params;
 
 use super::{PlannedInputs, format};
 use crate::args::RunArgs;
 use crate::exit::Failure;
 use crate::missing;
-use crate::write::{self, Place, disk};
+use crate::write::{self, TargetKind, disk};
 
 /// How outputs are named.
 #[derive(Debug)]
@@ -103,7 +103,7 @@ impl Naming {
 pub(super) fn plan(
     args: &RunArgs,
     out: &Path,
-    entry: &Entry,
+    entry: &RegisteredKernel,
     params: &mut Params,
     inputs: &PlannedInputs,
 ) -> Result<Naming, Failure> {
@@ -149,7 +149,7 @@ pub(super) fn plan(
 
 /// Whether results go into a directory. The name and what exists decide, so one more input never
 /// turns a file into a directory unnoticed.
-fn is_directory(out: &Path, entry: &Entry, jobs: u64) -> Result<bool, Failure> {
+fn is_directory(out: &Path, entry: &RegisteredKernel, jobs: u64) -> Result<bool, Failure> {
     if out.as_os_str().as_encoded_bytes().ends_with(b"/") || out.is_dir() {
         return Ok(true);
     }
@@ -171,7 +171,7 @@ fn is_directory(out: &Path, entry: &Entry, jobs: u64) -> Result<bool, Failure> {
     }
 }
 
-fn looks_like_a_file(out: &Path, entry: &Entry) -> bool {
+fn looks_like_a_file(out: &Path, entry: &RegisteredKernel) -> bool {
     let Some(extension) = out.extension().map(OsStr::to_string_lossy) else { return false };
     match entry.spec.output_format {
         OutputFormat::Fixed(own) if own.eq_ignore_ascii_case(&extension) => true,
@@ -225,7 +225,7 @@ fn check(
         }
         match write::look(&path) {
             // With --resume the file may be this job's own, which the journal knows.
-            Ok(Place::Taken) if !args.force && !args.journal.resume => {
+            Ok(TargetKind::Taken) if !args.force && !args.journal.resume => {
                 return Err(Failure::usage(write::exists(&path)));
             }
             Ok(_) => {}

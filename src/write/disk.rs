@@ -25,9 +25,9 @@ macro_rules! note {
 
 /// A file that is written from its beginning to its end.
 #[derive(Debug)]
-pub(crate) struct Stored(File);
+pub(crate) struct SequentialFile(File);
 
-impl Stored {
+impl SequentialFile {
     /// A device, a pipe or a standard stream, which is written directly.
     pub(super) fn special(file: File) -> Self {
         Self(file)
@@ -48,7 +48,7 @@ impl Stored {
     }
 }
 
-impl Write for Stored {
+impl Write for SequentialFile {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let len = self.0.write(bytes)?;
         note!(Write(record::id(&self.0), bytes[..len].to_vec()));
@@ -67,7 +67,7 @@ static NAMES_ARE_NEEDED: AtomicBool = AtomicBool::new(false);
 ///
 /// # Errors
 /// When no file can be created in `directory`. `Unsupported` means that a file with a name can be.
-pub(super) fn make_nameless(directory: &Path, mode: u32) -> io::Result<Stored> {
+pub(super) fn make_nameless(directory: &Path, mode: u32) -> io::Result<SequentialFile> {
     #[cfg(test)]
     if record::wants_names() {
         return Err(ErrorKind::Unsupported.into());
@@ -86,7 +86,7 @@ pub(super) fn make_nameless(directory: &Path, mode: u32) -> io::Result<Stored> {
         }
         Ok(file) => {
             note!(Make(record::id(&file), directory.to_owned(), None));
-            Ok(Stored(file))
+            Ok(SequentialFile(file))
         }
         // A kernel that does not know O_TMPFILE tries to open the directory as a file.
         Err(error) if [Errno::OPNOTSUPP, Errno::ISDIR, Errno::INVAL].iter().any(is(&error)) => {
@@ -110,7 +110,7 @@ fn own_path(file: &File) -> PathBuf {
 ///
 /// # Errors
 /// When the name is taken, or the file cannot get it.
-pub(super) fn give_name(stored: &Stored, to: &Path) -> io::Result<()> {
+pub(super) fn give_name(stored: &SequentialFile, to: &Path) -> io::Result<()> {
     let flags = AtFlags::SYMLINK_FOLLOW;
     linkat(CWD, own_path(&stored.0), CWD, to, flags).inspect_err(|&errno| {
         if super::place::is_lacking(&errno.into()) {
@@ -125,20 +125,20 @@ pub(super) fn give_name(stored: &Stored, to: &Path) -> io::Result<()> {
 ///
 /// # Errors
 /// When the name is taken, or no file can be created there.
-pub(super) fn make(path: &Path, mode: u32) -> io::Result<Stored> {
+pub(super) fn make(path: &Path, mode: u32) -> io::Result<SequentialFile> {
     let file = File::options().read(true).write(true).create_new(true).mode(mode).open(path)?;
     note!(Make(record::id(&file), path.to_owned(), Some(path.to_owned())));
-    Ok(Stored(file))
+    Ok(SequentialFile(file))
 }
 
 /// Opens a file to be read and appended to, and creates it if it is missing.
 ///
 /// # Errors
 /// When it cannot be opened.
-pub(crate) fn open_to_append(path: &Path) -> io::Result<Stored> {
+pub(crate) fn open_to_append(path: &Path) -> io::Result<SequentialFile> {
     let file = File::options().read(true).append(true).create(true).truncate(false).open(path)?;
     note!(Open(record::id(&file), path.to_owned()));
-    Ok(Stored(file))
+    Ok(SequentialFile(file))
 }
 
 /// Creates a directory and its missing parents. Returns the directories that have a new entry.

@@ -8,14 +8,16 @@ use std::path::{Path, PathBuf};
 use brigade_sys::limits;
 use rustix::io::Errno;
 
-use super::disk::{self, Stored};
+use super::disk::{self, SequentialFile};
 use super::temporary::Temporary;
-use super::{Place, Replace, directory, exists, follow, look, place, remains, reserved, target};
+use super::{
+    Replace, TargetKind, directory, exists, follow, look, place, remains, reserved, target,
+};
 
 /// A file that does not appear before it is published, and that is removed if it is dropped before
 /// that. A device or a pipe is different: what is written to it is there at once.
 pub(crate) struct Draft {
-    file: BufWriter<Stored>,
+    file: BufWriter<SequentialFile>,
     /// As the user named it.
     path: PathBuf,
     goes: Goes,
@@ -46,8 +48,10 @@ impl Draft {
             return Err(io::Error::other(format!("it is {what}")));
         }
         let (file, goes) = match look(path)? {
-            Place::Special => (Stored::special(target::open_special(path)?), Goes::Directly),
-            Place::Free | Place::Taken => {
+            TargetKind::Special => {
+                (SequentialFile::special(target::open_special(path)?), Goes::Directly)
+            }
+            TargetKind::Free | TargetKind::Taken => {
                 let place = follow(path)?;
                 let old = file_at(&place);
                 // Until it has the mode of the file that it replaces, only its owner may access it.
@@ -101,7 +105,7 @@ impl Draft {
 fn is_to_be_replaced(
     place: &Path,
     named: &Path,
-    file: &Stored,
+    file: &SequentialFile,
     replace: Replace,
 ) -> io::Result<bool> {
     if replace == Replace::Always {
@@ -125,7 +129,7 @@ fn taken(named: &Path) -> String {
 
 /// A complete file that is not in its place yet.
 pub(crate) struct Finished {
-    file: Stored,
+    file: SequentialFile,
     /// As the user named it.
     path: PathBuf,
     goes: Goes,
@@ -218,7 +222,7 @@ impl Finished {
 
 impl Sibling {
     /// The temporary name of the file, and the file, locked.
-    fn name(&mut self, file: Stored) -> io::Result<(Temporary, Stored)> {
+    fn name(&mut self, file: SequentialFile) -> io::Result<(Temporary, SequentialFile)> {
         if let Some(temporary) = self.temporary.take() {
             return Ok((temporary, file));
         }
@@ -232,7 +236,7 @@ impl Sibling {
 
     /// Gives the file its own name, if nothing is there. An error says the name as the user gave
     /// it.
-    fn put_new(&mut self, file: Stored, named: &Path) -> io::Result<()> {
+    fn put_new(&mut self, file: SequentialFile, named: &Path) -> io::Result<()> {
         let put = match &self.temporary {
             None => match disk::give_name(&file, &self.place) {
                 Err(error) if place::is_lacking(&error) || error.kind() == ErrorKind::NotFound => {
@@ -256,7 +260,7 @@ impl Sibling {
     }
 
     /// Copies the bytes to a file with a name, if the nameless file cannot get one.
-    fn copy(&self, from: &Stored) -> io::Result<(Temporary, Stored)> {
+    fn copy(&self, from: &SequentialFile) -> io::Result<(Temporary, SequentialFile)> {
         let (temporary, mut to) = Temporary::beside(&self.place, 0o600)?;
         let mut bytes = vec![0; 64 << 10];
         let mut at = 0;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use brigade_proto::Bytes;
 
-use super::{Draft, Finished, Place, Placed, Replace, look};
+use super::{Draft, Finished, Placed, Replace, TargetKind, look};
 
 /// An error, and the file that it concerns.
 pub(crate) type FileError = (PathBuf, io::Error);
@@ -27,7 +27,7 @@ impl Drafts {
     ) -> Result<(Self, String), FileError> {
         let mut drafts = Vec::with_capacity(outputs.len());
         let mut hasher = blake3::Hasher::new();
-        if outputs.len() > 1 && look(path).is_ok_and(|found| found == Place::Special) {
+        if outputs.len() > 1 && look(path).is_ok_and(|found| found == TargetKind::Special) {
             let several = io::Error::other("it is no file, and the result is several files");
             return Err((path.to_owned(), several));
         }

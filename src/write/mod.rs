@@ -22,8 +22,8 @@ use rustix::fs::OFlags;
 pub(crate) use draft::Draft;
 use draft::{Finished, Placed};
 pub(crate) use drafts::{Drafts, FileError, FinishedDrafts, is_taken, numbered};
-pub(crate) use reserved::{Reservation, reserve, reserve_open, reserved};
-pub(crate) use target::{Place, exists, follow, is_stdout, look, open_in_place};
+pub(crate) use reserved::{FileReservation, reserve, reserve_open, reserved};
+pub(crate) use target::{TargetKind, exists, follow, is_stdout, look, open_in_place};
 use temporary::Temporary;
 pub(crate) use temporary::{RunId, writer_of};
 
@@ -69,8 +69,8 @@ pub(crate) fn probe(directory: &Path) -> io::Result<()> {
 pub(crate) fn try_to_replace(path: &Path) -> io::Result<()> {
     match look(path)? {
         // The other end of a pipe would notice a check.
-        Place::Special => Ok(()),
-        Place::Free | Place::Taken => probe(directory(&follow(path)?)),
+        TargetKind::Special => Ok(()),
+        TargetKind::Free | TargetKind::Taken => probe(directory(&follow(path)?)),
     }
 }
 
@@ -80,9 +80,9 @@ pub(crate) fn try_to_replace(path: &Path) -> io::Result<()> {
 /// When it cannot.
 pub(crate) fn try_in_place(path: &Path) -> io::Result<()> {
     match look(path)? {
-        Place::Special => Ok(()),
-        Place::Taken => File::options().write(true).open(path).map(drop),
-        Place::Free => probe(directory(&follow(path)?)),
+        TargetKind::Special => Ok(()),
+        TargetKind::Taken => File::options().write(true).open(path).map(drop),
+        TargetKind::Free => probe(directory(&follow(path)?)),
     }
 }
 

@@ -28,10 +28,10 @@ fn all() -> MutexGuard<'static, Vec<Reserved>> {
 
 /// Keeps a file reserved until it is dropped.
 #[derive(Debug)]
-pub(crate) struct Reservation(Reserved);
+pub(crate) struct FileReservation(Reserved);
 
 /// Reserves the file that is or will be at `path`. `what` says what it is, for error messages.
-pub(crate) fn reserve(path: &Path, what: &'static str) -> Reservation {
+pub(crate) fn reserve(path: &Path, what: &'static str) -> FileReservation {
     let found = path.metadata().ok();
     // A device or a pipe is for all.
     let is_special = found.as_ref().is_some_and(|found| !found.is_file());
@@ -42,18 +42,18 @@ pub(crate) fn reserve(path: &Path, what: &'static str) -> Reservation {
 ///
 /// # Errors
 /// When its metadata cannot be read.
-pub(crate) fn reserve_open(file: &File, what: &'static str) -> io::Result<Reservation> {
+pub(crate) fn reserve_open(file: &File, what: &'static str) -> io::Result<FileReservation> {
     Ok(new(None, Some(file.metadata()?).filter(Metadata::is_file), what))
 }
 
-fn new(place: Option<PathBuf>, found: Option<Metadata>, what: &'static str) -> Reservation {
+fn new(place: Option<PathBuf>, found: Option<Metadata>, what: &'static str) -> FileReservation {
     let file = found.map(|found| (found.dev(), found.ino()));
     let reserved = Reserved { place, file, what };
     all().push(reserved.clone());
-    Reservation(reserved)
+    FileReservation(reserved)
 }
 
-impl Drop for Reservation {
+impl Drop for FileReservation {
     fn drop(&mut self) {
         let mut all = all();
         if let Some(place) = all.iter().position(|reserved| *reserved == self.0) {

@@ -11,12 +11,12 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
-use super::disk::{self, Stored};
+use super::disk::{self, SequentialFile};
 use super::{RunId, directory, writer_of};
 
 /// Locks a temporary file, which says that its run is alive. Returns false if another run has taken
 /// the file for a leftover and removed it.
-pub(super) fn keep(file: &Stored, path: &Path) -> bool {
+pub(super) fn keep(file: &SequentialFile, path: &Path) -> bool {
     // If the file system has no locks, no other run will get one.
     let _ = file.file().lock();
     let id = |found: fs::Metadata| (found.dev(), found.ino());

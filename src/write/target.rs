@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 /// What a path refers to, with links followed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Place {
+pub(crate) enum TargetKind {
     /// Nothing: a file can be created there.
     Free,
     /// A file.
@@ -27,16 +27,16 @@ pub(crate) enum Place {
 ///
 /// # Errors
 /// Why no file can be there.
-pub(crate) fn look(path: &Path) -> io::Result<Place> {
+pub(crate) fn look(path: &Path) -> io::Result<TargetKind> {
     match path.metadata() {
         Ok(found) if found.is_dir() => Err(io::Error::other("it is not a file but a directory")),
         // Overwriting a whole disk is never intended.
         Ok(found) if found.file_type().is_block_device() => {
             Err(io::Error::other("it is not a file but a block device"))
         }
-        Ok(found) if !found.is_file() || standard(&found).is_some() => Ok(Place::Special),
-        Ok(_) => Ok(Place::Taken),
-        Err(error) if error.kind() == ErrorKind::NotFound => follow(path).map(|_| Place::Free),
+        Ok(found) if !found.is_file() || standard(&found).is_some() => Ok(TargetKind::Special),
+        Ok(_) => Ok(TargetKind::Taken),
+        Err(error) if error.kind() == ErrorKind::NotFound => follow(path).map(|_| TargetKind::Free),
         Err(error) => Err(error),
     }
 }
@@ -148,7 +148,7 @@ pub(super) fn open_special(path: &Path) -> io::Result<File> {
 /// When that fails.
 pub(crate) fn open_in_place(path: &Path) -> io::Result<File> {
     match look(path)? {
-        Place::Special => open_special(path),
-        Place::Free | Place::Taken => File::create(path),
+        TargetKind::Special => open_special(path),
+        TargetKind::Free | TargetKind::Taken => File::create(path),
     }
 }

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::disk::{self, Stored};
+use super::disk::{self, SequentialFile};
 use super::sweep;
 
 /// Identifies a run of the program: no two runs have the same number. A process id would not do: in
@@ -78,7 +78,7 @@ pub(super) struct Temporary(PathBuf);
 
 impl Temporary {
     /// Creates a file in the directory of `path`, with this mode less the umask.
-    pub(super) fn beside(path: &Path, mode: u32) -> io::Result<(Self, Stored)> {
+    pub(super) fn beside(path: &Path, mode: u32) -> io::Result<(Self, SequentialFile)> {
         Self::named(path, |name| {
             let file = disk::make(name, mode)?;
             // If the file was removed meanwhile, try another name.
@@ -87,7 +87,7 @@ impl Temporary {
     }
 
     /// Gives a temporary name to a file that has none yet.
-    pub(super) fn of_nameless(path: &Path, file: &Stored) -> io::Result<Self> {
+    pub(super) fn of_nameless(path: &Path, file: &SequentialFile) -> io::Result<Self> {
         // Lock it before another run can find it.
         let _ = file.file().lock();
         Ok(Self::named(path, |name| disk::give_name(file, name))?.0)

@@ -230,6 +230,6 @@ fn what_is_no_file_is_written_as_it_is() {
     let mut got = Vec::new();
     listener.accept().unwrap().0.read_to_end(&mut got).unwrap();
     assert_eq!(got, b"there");
-    assert!(at("link").is_symlink() && look(&at("socket")).unwrap() == Place::Special);
+    assert!(at("link").is_symlink() && look(&at("socket")).unwrap() == TargetKind::Special);
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 3, "nothing else is left");
 }

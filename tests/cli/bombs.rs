@@ -6,7 +6,7 @@ use std::process::Command;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use brigade_kernels::{Entry, Family, ParamKind, Registry};
+use brigade_kernels::{Family, ParamKind, RegisteredKernel, Registry};
 use brigade_sys::event_fd::wait_readable;
 use brigade_sys::process::Child;
 use serde_json::{Map, Value, json};
@@ -207,7 +207,7 @@ fn network(inputs: usize, outputs: usize) -> Vec<u8> {
 
 /// Every value that a parameter may have at its ends. What is declared of sizes is small, and of
 /// times, too.
-fn extremes(entry: &Entry, is_declared: bool) -> Vec<(&'static str, Vec<Value>)> {
+fn extremes(entry: &RegisteredKernel, is_declared: bool) -> Vec<(&'static str, Vec<Value>)> {
     let values = |name: &str, kind: &ParamKind| match (name, kind) {
         ("max_pixels", _) if is_declared => vec![json!(1 << 20)],
         ("max_bytes", _) if is_declared => vec![json!(16 << 20)],
@@ -222,7 +222,7 @@ fn extremes(entry: &Entry, is_declared: bool) -> Vec<(&'static str, Vec<Value>)>
 
 /// Each parameter at each of its ends while the others are as they are by default, and all at the
 /// same end.
-fn settings(entry: &Entry, is_declared: bool) -> Vec<Map<String, Value>> {
+fn settings(entry: &RegisteredKernel, is_declared: bool) -> Vec<Map<String, Value>> {
     let extremes = extremes(entry, is_declared);
     let fixed: Map<String, Value> = extremes
         .iter()

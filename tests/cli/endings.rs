@@ -347,9 +347,9 @@ fn process_1_reaps_what_it_adopts() {
 }
 
 /// A control group of this test, removed at the end.
-struct Group(PathBuf);
+struct LimitedCgroup(PathBuf);
 
-impl Group {
+impl LimitedCgroup {
     /// One whose processes may have so many bytes together; `None` where none may be made.
     fn of(bytes: u64) -> Option<Self> {
         let name = format!("brigade-test-{}", std::process::id());
@@ -370,7 +370,7 @@ impl Group {
     }
 }
 
-impl Drop for Group {
+impl Drop for LimitedCgroup {
     fn drop(&mut self) {
         // Until the last process has left it.
         for _ in 0..500 {
@@ -384,7 +384,7 @@ impl Drop for Group {
 
 #[test]
 fn a_coordinator_survives_when_its_control_group_runs_out_of_memory() {
-    let Some(group) = Group::of(200 << 20) else {
+    let Some(group) = LimitedCgroup::of(200 << 20) else {
         return skip("cgroup", "no control group with a limit of memory may be made here");
     };
     let dir = TestDir::new();

@@ -9,7 +9,7 @@ use crate::schemas::Schema;
 use crate::util::{Done, TestDir, finish};
 
 /// A repository in the directory `r` with a program, `work.sh`, and `brigade-gate.toml`.
-struct Repository {
+struct GateRepository {
     dir: TestDir,
 }
 
@@ -19,7 +19,7 @@ const BENCHMARK: &str = "[[benchmark]]\nname = 'work'\ncommand = './work.sh'\nme
 const SHORT: &str = "sleep 0.01";
 const LONG: &str = "sleep 0.2";
 
-impl Repository {
+impl GateRepository {
     fn new() -> Self {
         let repository = Self { dir: TestDir::new() };
         fs::create_dir(repository.dir.path("r")).unwrap();
@@ -87,7 +87,7 @@ fn prints(done: &Done, text: &str) {
 
 #[test]
 fn a_slower_commit_fails_and_a_faster_one_passes() {
-    let repository = Repository::of(&[SHORT, LONG]);
+    let repository = GateRepository::of(&[SHORT, LONG]);
     let done = repository.gate("HEAD~1 HEAD --format json").expect(3);
     let json = done.json();
     Schema::read("compare.v1").accepts(&json);
@@ -108,7 +108,7 @@ fn a_slower_commit_fails_and_a_faster_one_passes() {
 
 #[test]
 fn each_side_is_built_and_run_in_its_own_checkout() {
-    let repository = Repository::new();
+    let repository = GateRepository::new();
     let benchmark = BENCHMARK.replace("./work.sh", "./built {how}");
     repository.config(&format!(
         "build = 'echo it is built; cp work.sh built'\n{benchmark}\
@@ -138,7 +138,7 @@ fn each_side_is_built_and_run_in_its_own_checkout() {
 
 #[test]
 fn a_gate_that_compares_nothing_is_not_green() {
-    let repository = Repository::of(&[SHORT, "sleep 0.011"]);
+    let repository = GateRepository::of(&[SHORT, "sleep 0.011"]);
     let refused = |line: &str, words: &str| {
         let done = repository.gate(line).expect(2);
         assert!(done.stderr.contains(words), "{line}: {}", done.stderr);
@@ -181,7 +181,7 @@ fn a_gate_that_compares_nothing_is_not_green() {
 
 #[test]
 fn a_command_or_a_build_that_fails_is_not_green() {
-    let repository = Repository::of(&[SHORT, "exit 7", "kill -SEGV $$", SHORT]);
+    let repository = GateRepository::of(&[SHORT, "exit 7", "kill -SEGV $$", SHORT]);
     let done = repository.gate("HEAD~3 HEAD~2 --policy worse --format json").expect(1);
     assert!(done.stderr.contains("`./work.sh` exited with status 7"), "{}", done.stderr);
     assert_eq!(verdicts(&done.json()), [("work", "inconclusive")]);
@@ -202,7 +202,7 @@ fn a_command_or_a_build_that_fails_is_not_green() {
 
 #[test]
 fn too_few_blocks_and_a_full_disk_are_not_green() {
-    let repository = Repository::of(&[SHORT, "sleep 0.011"]);
+    let repository = GateRepository::of(&[SHORT, "sleep 0.011"]);
     let few = BENCHMARK.replace("blocks = 12", "blocks = 3");
     repository.dir.write("few.toml", few);
     let done = repository.gate("HEAD~1 HEAD --config few.toml --policy worse").expect(4);
@@ -215,7 +215,7 @@ fn too_few_blocks_and_a_full_disk_are_not_green() {
 
 #[test]
 fn an_interrupted_gate_is_not_green() {
-    let repository = Repository::of(&["kill -INT $PPID; sleep 1000", SHORT]);
+    let repository = GateRepository::of(&["kill -INT $PPID; sleep 1000", SHORT]);
     let done = repository.gate("HEAD~1 HEAD --policy worse --format json").expect(130);
     assert_eq!(done.json()["interrupted"], true);
     let build = "--build 'kill -INT $PPID; sleep 1000'";
@@ -225,7 +225,7 @@ fn an_interrupted_gate_is_not_green() {
 
 #[test]
 fn a_changed_file_of_the_gate_is_told_and_old_checkouts_are_removed() {
-    let repository = Repository::of(&[SHORT]);
+    let repository = GateRepository::of(&[SHORT]);
     repository.git("worktree add --quiet ../away");
     fs::rename(repository.dir.path("away"), repository.dir.path("moved")).unwrap();
     for budget in 2..=5 {
@@ -248,7 +248,7 @@ fn a_changed_file_of_the_gate_is_told_and_old_checkouts_are_removed() {
 
 #[test]
 fn a_crash_in_a_pipe_and_a_half_build_are_failures() {
-    let repository = Repository::of(&[SHORT, "exit 7"]);
+    let repository = GateRepository::of(&[SHORT, "exit 7"]);
     let pipe = BENCHMARK.replace("./work.sh", "./work.sh | cat") + "shell = true\n";
     repository.dir.write("pipe.toml", pipe);
     let done = repository.gate("HEAD~1 HEAD --config pipe.toml --policy worse").expect(1);
@@ -259,7 +259,7 @@ fn a_crash_in_a_pipe_and_a_half_build_are_failures() {
 
 #[test]
 fn a_gate_in_a_hook_compares_the_repository_that_it_is_told() {
-    let repository = Repository::of(&[SHORT, LONG]);
+    let repository = GateRepository::of(&[SHORT, LONG]);
     let brigade = repository.dir.command("gate --repository r --cache cache HEAD~1 HEAD");
     let mut hook = repository.dir.shell("exec \"$0\" \"$@\"");
     hook.arg(brigade.get_program()).args(brigade.get_args());
@@ -269,7 +269,7 @@ fn a_gate_in_a_hook_compares_the_repository_that_it_is_told() {
 
 #[test]
 fn what_cannot_be_counted_is_not_green() {
-    let repository = Repository::of(&[SHORT, "sleep 0.011"]);
+    let repository = GateRepository::of(&[SHORT, "sleep 0.011"]);
     // Small programs need less memory than Brigade, whose memory is theirs until they start.
     let done = repository.gate("HEAD~1 HEAD --metric peak-memory --policy worse").expect(1);
     done.says("not every figure was measured");
@@ -290,7 +290,7 @@ fn what_cannot_be_counted_is_not_green() {
 /// The script does not take another program for Brigade.
 #[test]
 fn the_script_needs_brigade_to_compare() {
-    let repository = Repository::of(&[SHORT, LONG]);
+    let repository = GateRepository::of(&[SHORT, LONG]);
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/ci_gate.sh");
     let run = |brigade: &str| {
         let line = format!("cd r && '{script}' HEAD~1 HEAD --cache ../cache");

@@ -8,9 +8,9 @@ use crate::skip::skip;
 use crate::util::{TestDir, finish};
 
 /// A control group with a limit of memory, as long as it lives.
-struct Group(PathBuf);
+struct MemoryCgroup(PathBuf);
 
-impl Group {
+impl MemoryCgroup {
     fn new(bytes: u64) -> io::Result<Self> {
         let (parent, is_v1) = parent().ok_or_else(|| io::Error::other("none is mounted"))?;
         let group = Self(parent.join(format!("brigade-test-{}", std::process::id())));
@@ -26,7 +26,7 @@ impl Group {
     }
 }
 
-impl Drop for Group {
+impl Drop for MemoryCgroup {
     fn drop(&mut self) {
         let _ = fs::remove_dir(&self.0);
     }
@@ -56,7 +56,7 @@ fn parent() -> Option<(PathBuf, bool)> {
 #[test]
 fn a_batch_in_a_small_control_group_loses_no_line() {
     const LINES: usize = 12;
-    let group = match Group::new(250 << 20) {
+    let group = match MemoryCgroup::new(250 << 20) {
         Ok(group) => group,
         Err(error) => return skip("cgroup", &format!("no control group can be made: {error}")),
     };

@@ -9,7 +9,7 @@ use brigade_proto::{
     Bytes, JobError, JobId, Nanos, Notes, Outcome, Params, Source, Stamps, WorkerId,
 };
 
-use crate::job_state::{CompletionQueue, CompletionSink, End, JobState, Task};
+use crate::job_state::{CompletionQueue, CompletionSink, JobResult, JobState, Task};
 use crate::load::TINY;
 
 /// Small jobs of [`Pool::map`](crate::Pool::map) that go to one worker as one request. Each job
@@ -17,14 +17,14 @@ use crate::load::TINY;
 /// one by one.
 #[derive(Debug)]
 pub(crate) struct JobBatch {
-    pub(crate) runs: Vec<Run>,
+    pub(crate) runs: Vec<KernelRun>,
     pub(crate) count: usize,
     pub(crate) completions: Arc<CompletionQueue>,
 }
 
 /// Consecutive jobs of a batch with the same kernel and parameters.
 #[derive(Debug)]
-pub(crate) struct Run {
+pub(crate) struct KernelRun {
     pub(crate) kernel: KernelId,
     pub(crate) params: Arc<Params>,
     pub(crate) count: usize,
@@ -41,11 +41,11 @@ pub(crate) struct BatchResponse {
     /// or no slab for its outputs.
     pub(crate) run: usize,
     /// Jobs that failed, or that have outputs or notes; in the order of the batch.
-    pub(crate) others: Vec<Other>,
+    pub(crate) others: Vec<BatchJobResult>,
 }
 
 /// A job's index in its batch, its notes, and its result.
-type Other = (u32, Notes, Result<Vec<Bytes>, JobError>);
+type BatchJobResult = (u32, Notes, Result<Vec<Bytes>, JobError>);
 
 /// Whether a job may join a batch: its inputs are tiny and in memory, and it has no timeout.
 pub(crate) fn is_batchable(inputs: &[Source], has_timeout: bool) -> bool {
@@ -83,7 +83,7 @@ impl JobBatch {
             return;
         }
         let inputs = if bare { Vec::new() } else { vec![inputs] };
-        self.runs.push(Run { kernel, params: Arc::clone(params), count: 1, inputs });
+        self.runs.push(KernelRun { kernel, params: Arc::clone(params), count: 1, inputs });
     }
 
     /// Keeps the first `count` jobs and returns the others.
@@ -108,7 +108,7 @@ impl JobBatch {
             };
             cut.count -= left;
             let (kernel, params) = (cut.kernel, Arc::clone(&cut.params));
-            self.runs.push(Run { kernel, params, count: left, inputs });
+            self.runs.push(KernelRun { kernel, params, count: left, inputs });
         }
         rest
     }
@@ -144,7 +144,7 @@ impl JobBatch {
     }
 
     fn bytes_in(&self) -> Vec<u64> {
-        let of = |run: &Run, i: usize| {
+        let of = |run: &KernelRun, i: usize| {
             run.inputs.get(i).map_or(0, |inputs| inputs.iter().map(bytes_of).sum::<usize>() as u64)
         };
         if self.runs.iter().all(|run| run.inputs.is_empty()) {
@@ -154,10 +154,10 @@ impl JobBatch {
     }
 
     /// The outcomes of the jobs, given how the batch ended.
-    pub(crate) fn outcomes(&self, whole: &Task, end: End) -> BatchOutcomes {
-        let End { result, worker, pid, batch, .. } = end;
+    pub(crate) fn outcomes(&self, whole: &Task, job_result: JobResult) -> BatchOutcomes {
+        let JobResult { result, worker, pid, batch, .. } = job_result;
         let (returned, run, others) = match batch {
-            Some(end) => (end.returned, end.run, end.others),
+            Some(response) => (response.returned, response.run, response.others),
             None => (Bytes::default(), self.count, Vec::new()),
         };
         BatchOutcomes {
@@ -193,7 +193,7 @@ pub(crate) struct BatchOutcomes {
     returned: Bytes,
     /// How many jobs were run, counted from the first.
     run: usize,
-    others: Peekable<vec::IntoIter<Other>>,
+    others: Peekable<vec::IntoIter<BatchJobResult>>,
     bytes_in: Vec<u64>,
     worker: Option<WorkerId>,
     pid: u32,

@@ -3,7 +3,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use brigade_kernels::ParamError;
-use brigade_sys::sandbox::Part;
+use brigade_sys::sandbox::SandboxPart;
 use brigade_sys::shortage::remedy;
 use thiserror::Error;
 
@@ -49,7 +49,7 @@ pub enum PoolError {
     )]
     NoSandbox {
         /// The missing part.
-        part: Part,
+        part: SandboxPart,
         /// What that part requires: a kernel version, a configuration.
         needs: &'static str,
     },

@@ -36,10 +36,10 @@ pub(crate) trait Executor: Send + Sync {
         false
     }
 
-    /// Waits until `wanted` is ready, for at most `limit`. `wanted` depends on jobs of this
-    /// executor, so the waiting thread may collect their answers itself.
-    fn wait(&self, wanted: &dyn Waitable, limit: Option<Duration>) {
-        wait_patiently(wanted, limit);
+    /// Waits until `waitable` is ready, for at most `limit`. `waitable` depends on jobs of this
+    /// executor, so the waiting thread may collect their responses itself.
+    fn wait(&self, waitable: &dyn Waitable, limit: Option<Duration>) {
+        wait_patiently(waitable, limit);
     }
 
     /// Waits until all workers are ready.
@@ -64,25 +64,25 @@ pub(crate) trait Executor: Send + Sync {
     fn stop(&self, how: Stop);
 
     /// How long the start took, how many workers were restarted, and why the pool gave up.
-    fn status(&self) -> Status;
+    fn status(&self) -> PoolStatus;
 
     /// Waits until all accepted tasks are finished, then ends all workers. Returns one report per
     /// slot. Idempotent.
     fn close(&self) -> Vec<WorkerReport>;
 }
 
-pub(crate) fn wait_patiently(wanted: &dyn Waitable, limit: Option<Duration>) {
+pub(crate) fn wait_patiently(waitable: &dyn Waitable, limit: Option<Duration>) {
     let begin = clock::now();
-    if spin_policy(None).wait(|| wanted.is_ready()) {
+    if spin_policy(None).wait(|| waitable.is_ready()) {
         return;
     }
-    while !wanted.is_ready() {
+    while !waitable.is_ready() {
         let left = match limit.map(|limit| limit.checked_sub(clock::since(begin))) {
             Some(None) => return,
             Some(left) => left,
             None => None,
         };
-        wanted.sleep(left);
+        waitable.sleep(left);
     }
 }
 
@@ -103,7 +103,7 @@ pub enum Stop {
 
 /// The state of a pool.
 #[derive(Debug, Default)]
-pub struct Status {
+pub struct PoolStatus {
     /// Time from the request for the pool until all workers were ready. Zero while a pool of worker
     /// processes is still starting.
     pub startup: Duration,

@@ -47,23 +47,23 @@ impl Task {
     }
 
     /// Reports the end of the job. Only the first report counts.
-    pub(crate) fn finish(&self, end: End) {
+    pub(crate) fn finish(&self, job_result: JobResult) {
         if let Some(batch) = &self.batch {
             if self.job_state.close() {
-                batch.completions.put(Outcomes::Batch(Box::new(batch.outcomes(self, end))));
+                batch.completions.put(Outcomes::Batch(Box::new(batch.outcomes(self, job_result))));
             }
             return;
         }
         let outcome = Outcome {
             id: self.job_state.id,
-            result: end.result,
+            result: job_result.result,
             stamps: self.stamps,
-            worker: end.worker,
-            pid: end.pid,
+            worker: job_result.worker,
+            pid: job_result.pid,
             attempts: self.attempts,
-            bytes_in: end.bytes_in,
+            bytes_in: job_result.bytes_in,
             input_digests: self.digests.clone().map(Vec::into_boxed_slice),
-            notes: end.notes,
+            notes: job_result.notes,
         };
         self.job_state.finish(outcome);
     }
@@ -71,7 +71,7 @@ impl Task {
     /// Reports that the job ended without being run.
     pub(crate) fn finish_unrun(mut self, error: JobError) {
         self.stamps.collected = brigade_sys::clock::now();
-        self.finish(End::unrun(error));
+        self.finish(JobResult::unrun(error));
     }
 }
 
@@ -81,13 +81,13 @@ impl Drop for Task {
     fn drop(&mut self) {
         if std::thread::panicking() {
             let reason = "the thread that had the job in hand has panicked".to_owned();
-            self.finish(End::unrun(JobError::PoolGaveUp { reason }));
+            self.finish(JobResult::unrun(JobError::PoolGaveUp { reason }));
         }
     }
 }
 
 /// How a job ended, as its executor reports it.
-pub(crate) struct End {
+pub(crate) struct JobResult {
     pub(crate) result: Result<Vec<Bytes>, JobError>,
     pub(crate) worker: Option<WorkerId>,
     pub(crate) pid: u32,
@@ -97,13 +97,13 @@ pub(crate) struct End {
     pub(crate) batch: Option<Box<BatchResponse>>,
 }
 
-impl End {
-    /// The end of a job that no worker has run.
+impl JobResult {
+    /// The result of a job that no worker has run.
     fn unrun(error: JobError) -> Self {
         Self::failed(error, None, 0, 0)
     }
 
-    /// The end of a job without a result.
+    /// The result of a job that failed.
     pub(crate) fn failed(
         error: JobError,
         worker: Option<WorkerId>,

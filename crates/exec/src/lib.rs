@@ -26,7 +26,7 @@ pub use brigade_sys::confine::{Readable, Root};
 pub use config::{Backend, PoolConfig, Sandbox, StartMethod, Transport};
 pub use environment::Environment;
 pub use error::{PoolError, SubmitError};
-pub use executor::{Status, Stop, WorkerReport};
+pub use executor::{PoolStatus, Stop, WorkerReport};
 pub use handle::JobHandle;
 pub use map::{Map, MapUnordered};
 pub use pool::{Pool, PoolBuffer, PoolBuilder};

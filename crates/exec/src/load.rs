@@ -162,7 +162,7 @@ pub(crate) fn place(
 
 /// Whether a request can refer to the bytes where they are.
 pub(crate) fn is_placed(bytes: &Bytes, arena: &Arena) -> bool {
-    bytes.len() <= TINY || arena.place(bytes).is_some()
+    bytes.len() <= TINY || arena.location(bytes).is_some()
 }
 
 /// Most bytes of an input whose length is unknown (a pipe, a device). `/dev/zero` never ends and

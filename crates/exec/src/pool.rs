@@ -13,7 +13,7 @@ use brigade_sys::clock;
 use crossbeam_channel::Sender;
 
 use crate::batch::JobBatch;
-use crate::executor::{Executor, Status, Stop, WorkerReport};
+use crate::executor::{Executor, PoolStatus, Stop, WorkerReport};
 use crate::job_state::{CompletionQueue, CompletionSink, JobState, Task};
 use crate::{
     Backend, ForkServer, JobHandle, Map, MapUnordered, PoolConfig, PoolError, Sandbox, StartMethod,
@@ -213,7 +213,7 @@ impl Pool {
 
     /// How long the start took, how many workers were restarted, and why the pool gave up, if it
     /// did.
-    pub fn status(&self) -> Status {
+    pub fn status(&self) -> PoolStatus {
         self.executor.status()
     }
 
@@ -254,8 +254,8 @@ impl Pool {
     /// if there is no memory at all.
     pub fn alloc(&self, len: usize) -> Option<PoolBuffer> {
         match self.executor.alloc(len) {
-            Some(slab) => Some(PoolBuffer(Memory::Slab(slab))),
-            None => Buffer::try_zeroed(len).map(|buffer| PoolBuffer(Memory::Heap(buffer))),
+            Some(slab) => Some(PoolBuffer(BufferMemory::Slab(slab))),
+            None => Buffer::try_zeroed(len).map(|buffer| PoolBuffer(BufferMemory::Heap(buffer))),
         }
     }
 
@@ -430,10 +430,10 @@ impl Pool {
 
 /// A writable buffer for an input, from [`Pool::alloc`]. It converts into a [`Source`].
 #[derive(Debug)]
-pub struct PoolBuffer(Memory);
+pub struct PoolBuffer(BufferMemory);
 
 #[derive(Debug)]
-enum Memory {
+enum BufferMemory {
     Heap(Buffer),
     Slab(ArenaSlab),
 }
@@ -442,8 +442,8 @@ impl Deref for PoolBuffer {
     type Target = [u8];
     fn deref(&self) -> &[u8] {
         match &self.0 {
-            Memory::Heap(buffer) => buffer,
-            Memory::Slab(slab) => slab,
+            BufferMemory::Heap(buffer) => buffer,
+            BufferMemory::Slab(slab) => slab,
         }
     }
 }
@@ -451,8 +451,8 @@ impl Deref for PoolBuffer {
 impl DerefMut for PoolBuffer {
     fn deref_mut(&mut self) -> &mut [u8] {
         match &mut self.0 {
-            Memory::Heap(buffer) => buffer,
-            Memory::Slab(slab) => slab,
+            BufferMemory::Heap(buffer) => buffer,
+            BufferMemory::Slab(slab) => slab,
         }
     }
 }
@@ -460,8 +460,8 @@ impl DerefMut for PoolBuffer {
 impl From<PoolBuffer> for Bytes {
     fn from(buffer: PoolBuffer) -> Self {
         match buffer.0 {
-            Memory::Heap(buffer) => buffer.into(),
-            Memory::Slab(slab) => Self::from_owner(Arc::new(slab)),
+            BufferMemory::Heap(buffer) => buffer.into(),
+            BufferMemory::Slab(slab) => Self::from_owner(Arc::new(slab)),
         }
     }
 }

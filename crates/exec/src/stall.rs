@@ -38,9 +38,9 @@ impl<'a> Stopwatch<'a> {
 
 /// A stall detector that many threads read and one thread updates.
 #[derive(Debug, Default)]
-pub(crate) struct Shared(Mutex<StallDetector>);
+pub(crate) struct SharedStallDetector(Mutex<StallDetector>);
 
-impl Shared {
+impl SharedStallDetector {
     fn lock(&self) -> MutexGuard<'_, StallDetector> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -56,15 +56,16 @@ impl Shared {
 
     /// See [`StallDetector::look`].
     pub(crate) fn look(&self, now: Nanos, next: Option<Nanos>) -> StallDetector {
-        let mut watch = self.lock();
-        watch.look(now, next);
-        *watch
+        let mut stall_detector = self.lock();
+        stall_detector.look(now, next);
+        *stall_detector
     }
 }
 
 /// The detector of the backends that run kernels in this process. None of their threads checks the
 /// clock regularly, so a separate thread does while jobs with a time limit run.
-static HERE: Shared = Shared(Mutex::new(StallDetector { looked: 0, asked: 0, frozen: 0 }));
+static HERE: SharedStallDetector =
+    SharedStallDetector(Mutex::new(StallDetector { looked: 0, asked: 0, frozen: 0 }));
 static TICKER: Mutex<Ticker> = Mutex::new(Ticker { users: 0, is_running: false });
 
 struct Ticker {

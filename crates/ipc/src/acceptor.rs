@@ -11,7 +11,7 @@ use tempfile::NamedTempFile;
 
 use crate::channel::Sender;
 use crate::endpoint::{CoordinatorEndpoint, DoorbellsRegion};
-use crate::handshake::{Answer, BootstrapToken, Hello, Refusal, Welcome, build_id};
+use crate::handshake::{BootstrapToken, HandshakeResponse, Hello, Refusal, Welcome, build_id};
 use crate::hardened_receiver::HardenedReceiver;
 use crate::packet::{self, Malformed};
 use crate::{runtime_dir, wire};
@@ -41,11 +41,11 @@ pub struct Accepted(Arc<OwnedFd>);
 #[derive(Debug)]
 pub struct Admitted {
     /// The coordinator's side of the worker's endpoint.
-    pub pass: CoordinatorEndpoint,
+    pub endpoint: CoordinatorEndpoint,
     /// Control channel to the worker: jobs.
     pub requests: Sender,
     /// Control channel from the worker: results.
-    pub replies: HardenedReceiver,
+    pub responses: HardenedReceiver,
 }
 
 /// Readable when a process has connected.
@@ -144,7 +144,7 @@ impl PendingConnection {
         let hello: Hello = wire::decode(envelope.head)
             .map_err(|error| Refusal::Nonsense(format!("its greeting is none: {error}")))?;
         if let Err(reason) = check(&hello, token.nonce(), self.pid, kernels) {
-            let _ = answer(&self.socket, &Err(reason.clone()), &[]);
+            let _ = respond(&self.socket, &Err(reason.clone()), &[]);
             return Err(Refusal::Mismatch(reason));
         }
         Ok(Some(Accepted(Arc::clone(&self.socket))))
@@ -182,8 +182,12 @@ fn check(hello: &Hello, nonce: u128, pid: u32, kernels: &[String]) -> Result<(),
 /// process for a moment, and each worker would cause several.
 ///
 /// Does not wait for the worker: a full socket is an error.
-fn answer(socket: &OwnedFd, answer: &Answer, regions: &[BorrowedFd<'_>]) -> Result<(), Refusal> {
-    let head = wire::encode(answer).map_err(|error| Refusal::Broken(error.to_string()))?;
+fn respond(
+    socket: &OwnedFd,
+    response: &HandshakeResponse,
+    regions: &[BorrowedFd<'_>],
+) -> Result<(), Refusal> {
+    let head = wire::encode(response).map_err(|error| Refusal::Broken(error.to_string()))?;
     let places: Vec<u64> = (0..regions.len() as u64).collect();
     let packet = packet::wrap(&packet::message(&head, &places));
     socket::send_now(socket, &packet, regions).map_err(|error| match error.kind() {
@@ -209,16 +213,16 @@ impl Accepted {
             let why = shortage::of_shared_memory(0);
             Refusal::Shortage(format!("no shared memory for it: {why}"))
         };
-        let endpoint = CoordinatorEndpoint::memory().ok_or_else(no_memory)?;
-        answer(&self.0, &Ok(welcome), &[endpoint.as_fd(), doorbells.as_fd()])?;
+        let memory = CoordinatorEndpoint::memory().ok_or_else(no_memory)?;
+        respond(&self.0, &Ok(welcome), &[memory.as_fd(), doorbells.as_fd()])?;
         // The worker continues meanwhile.
-        let pass = CoordinatorEndpoint::open(&endpoint).ok_or_else(no_memory)?;
+        let endpoint = CoordinatorEndpoint::open(&memory).ok_or_else(no_memory)?;
         let requests = Sender::over(Arc::clone(&self.0));
         let requests = requests.map_err(|error| {
             let remedy = shortage::remedy(&error);
             Refusal::Shortage(format!("no channel to it: {error}{remedy}"))
         })?;
-        Ok(Admitted { pass, requests, replies: HardenedReceiver::new(self.0) })
+        Ok(Admitted { endpoint, requests, responses: HardenedReceiver::new(self.0) })
     }
 }
 

@@ -16,9 +16,9 @@ use brigade_sys::shared::Words;
 use brigade_sys::stall::StallDetector;
 
 use crate::fresh;
-use crate::ring::{self, Consumer, Corrupt, Flag, MAX_MESSAGE, Producer};
+use crate::ring::{self, Consumer, Corrupt, MAX_MESSAGE, Producer, WakeFlag};
 
-type Memory = Words<Mapping>;
+type MappedWords = Words<Mapping>;
 
 const JOB: usize = 0;
 const CALLED: usize = 1;
@@ -26,11 +26,11 @@ const CALLED: usize = 1;
 const CORE: usize = 2;
 /// On a cache line of its own: the coordinator writes it.
 const ASLEEP: usize = 16;
-const ORDERS: usize = 32;
-const DONES: usize = ORDERS + ring::WORDS;
-const WORDS: usize = DONES + ring::WORDS;
+const REQUESTS: usize = 32;
+const RESPONSES: usize = REQUESTS + ring::WORDS;
+const WORDS: usize = RESPONSES + ring::WORDS;
 
-fn open(mapping: Mapping, words: usize) -> Option<Memory> {
+fn open(mapping: Mapping, words: usize) -> Option<MappedWords> {
     Words::new(mapping, Mapping::bytes_mut).filter(|memory| memory.count() >= words)
 }
 
@@ -89,9 +89,9 @@ impl SpinPolicy {
 /// The flags on which a pool's coordinator sleeps: one region for all workers.
 #[derive(Clone, Debug)]
 pub struct Doorbells {
-    leader: Flag<Memory>,
-    completions: Flag<Memory>,
-    memory: Arc<Memory>,
+    leader: WakeFlag<MappedWords>,
+    completions: WakeFlag<MappedWords>,
+    memory: Arc<MappedWords>,
 }
 
 /// When the completion thread wants to be woken.
@@ -114,11 +114,11 @@ const LOOKED: usize = 33;
 const FROZEN: usize = 34;
 
 impl Doorbells {
-    fn on(memory: Memory) -> Self {
+    fn on(memory: MappedWords) -> Self {
         let memory = Arc::new(memory);
         Self {
-            leader: Flag::new(Arc::clone(&memory), 0),
-            completions: Flag::new(Arc::clone(&memory), 16),
+            leader: WakeFlag::new(Arc::clone(&memory), 0),
+            completions: WakeFlag::new(Arc::clone(&memory), 16),
             memory,
         }
     }
@@ -134,25 +134,25 @@ impl Doorbells {
     }
 
     /// Tells the workers how much time counts against no job. Only one thread may call this.
-    pub fn tell_stalls(&self, watch: StallDetector) {
+    pub fn tell_stalls(&self, stall_detector: StallDetector) {
         self.memory.store(ASKED, 0);
-        self.memory.store(LOOKED, watch.looked);
-        self.memory.store(FROZEN, watch.frozen);
-        self.memory.store(ASKED, watch.asked);
+        self.memory.store(LOOKED, stall_detector.looked);
+        self.memory.store(FROZEN, stall_detector.frozen);
+        self.memory.store(ASKED, stall_detector.asked);
     }
 
     fn stalls(&self) -> StallDetector {
         let load = |word| self.memory.load(word);
-        let mut watch = StallDetector::default();
+        let mut stall_detector = StallDetector::default();
         // Bounded: the coordinator may have been stopped while it wrote.
         for _ in 0..50 {
             let asked = load(ASKED);
-            watch = StallDetector { looked: load(LOOKED), asked, frozen: load(FROZEN) };
+            stall_detector = StallDetector { looked: load(LOOKED), asked, frozen: load(FROZEN) };
             if asked != 0 && load(ASKED) == asked {
                 break;
             }
         }
-        watch
+        stall_detector
     }
 
     /// The leader is about to sleep. It must poll the rings after this call.
@@ -211,12 +211,12 @@ impl AsFd for DoorbellsRegion {
 /// supervisor reads it without asking the worker, and also after the worker's death. It tells which
 /// job to blame for a crash, and when a timeout began.
 #[derive(Clone, Debug)]
-pub struct StatusPage(Arc<Memory>);
+pub struct StatusPage(Arc<MappedWords>);
 
 impl StatusPage {
     /// The job that the worker has in hand, and when its kernel was called, if it was.
     pub fn current(&self) -> Option<(JobId, Option<Nanos>)> {
-        // Bounded: a worker may write nonsense as fast as it can. Any answer will do then.
+        // Bounded: a worker may write nonsense as fast as it can. Any result will do then.
         for _ in 0..1000 {
             let job = self.0.load(JOB);
             let called = self.0.load(CALLED);
@@ -233,11 +233,11 @@ impl StatusPage {
 /// The coordinator's side of a worker's endpoint.
 #[derive(Debug)]
 pub struct CoordinatorEndpoint {
-    memory: Arc<Memory>,
-    orders: Producer<Memory>,
-    dones: Consumer<Memory>,
-    asleep: Flag<Memory>,
-    /// Whether an order has woken the worker since [`CoordinatorEndpoint::has_woken`] was last
+    memory: Arc<MappedWords>,
+    requests: Producer<MappedWords>,
+    responses: Consumer<MappedWords>,
+    asleep: WakeFlag<MappedWords>,
+    /// Whether a request has woken the worker since [`CoordinatorEndpoint::has_woken`] was last
     /// called.
     has_woken: bool,
     /// The core that the worker was last told; `None` if the worker is not told.
@@ -254,9 +254,9 @@ impl CoordinatorEndpoint {
     pub(crate) fn open(endpoint: &OwnedFd) -> Option<Self> {
         let memory = Arc::new(open(Mapping::of(endpoint).ok()?, WORDS)?);
         Some(Self {
-            orders: Producer::new(Arc::clone(&memory), ORDERS),
-            dones: Consumer::new(Arc::clone(&memory), DONES),
-            asleep: Flag::new(Arc::clone(&memory), ASLEEP),
+            requests: Producer::new(Arc::clone(&memory), REQUESTS),
+            responses: Consumer::new(Arc::clone(&memory), RESPONSES),
+            asleep: WakeFlag::new(Arc::clone(&memory), ASLEEP),
             memory,
             has_woken: false,
             core: None,
@@ -268,15 +268,15 @@ impl CoordinatorEndpoint {
         StatusPage(Arc::clone(&self.memory))
     }
 
-    /// From now on, tells the worker which core its orders come from, so that the worker leaves
+    /// From now on, tells the worker which core its requests come from, so that the worker leaves
     /// that core to the dispatching thread. For pools with fewer workers than cores: otherwise the
     /// worker has no other core to go to.
     pub fn tell_core(&mut self) {
         self.core = Some(usize::MAX);
     }
 
-    /// Gives the worker an order and wakes the worker if it sleeps. False when the ring is full.
-    pub fn order(&mut self, message: &[u8]) -> bool {
+    /// Gives the worker a request and wakes the worker if it sleeps. False when the ring is full.
+    pub fn send_request(&mut self, message: &[u8]) -> bool {
         if let Some(told) = self.core {
             let core = affinity::core();
             if core != told {
@@ -284,20 +284,20 @@ impl CoordinatorEndpoint {
                 self.core = Some(core);
             }
         }
-        let pushed = self.orders.push(message);
+        let pushed = self.requests.push(message);
         self.asleep.fence();
         self.has_woken |= self.asleep.raise(1);
         pushed
     }
 
-    /// Whether an order has woken the worker since the last call of this function.
+    /// Whether a request has woken the worker since the last call of this function.
     pub fn has_woken(&mut self) -> bool {
         std::mem::take(&mut self.has_woken)
     }
 
     /// Whether the worker has published something that is not collected yet.
     pub fn is_ready(&self) -> bool {
-        self.dones.is_ready()
+        self.responses.is_ready()
     }
 
     /// Collects what the worker has published next; `None` if there is nothing.
@@ -308,19 +308,19 @@ impl CoordinatorEndpoint {
         &mut self,
         buffer: &'b mut [u8; MAX_MESSAGE],
     ) -> Result<Option<&'b mut [u8]>, Corrupt> {
-        self.dones.pop(buffer)
+        self.responses.pop(buffer)
     }
 }
 
 /// The worker's side of its endpoint.
 #[derive(Debug)]
 pub struct WorkerEndpoint {
-    memory: Arc<Memory>,
-    orders: Consumer<Memory>,
-    dones: Producer<Memory>,
-    asleep: Flag<Memory>,
+    memory: Arc<MappedWords>,
+    requests: Consumer<MappedWords>,
+    responses: Producer<MappedWords>,
+    asleep: WakeFlag<MappedWords>,
     doorbells: Doorbells,
-    /// Whether the worker slept before its last order.
+    /// Whether the worker slept before its last request.
     woken: bool,
     /// Detects whether the worker shares its core with the dispatching thread.
     shared_core: SharedCoreDetector,
@@ -330,9 +330,9 @@ impl WorkerEndpoint {
     pub(crate) fn open(mapping: Mapping, doorbells: Doorbells) -> Option<Self> {
         let memory = Arc::new(open(mapping, WORDS)?);
         Some(Self {
-            orders: Consumer::new(Arc::clone(&memory), ORDERS),
-            dones: Producer::new(Arc::clone(&memory), DONES),
-            asleep: Flag::new(Arc::clone(&memory), ASLEEP),
+            requests: Consumer::new(Arc::clone(&memory), REQUESTS),
+            responses: Producer::new(Arc::clone(&memory), RESPONSES),
+            asleep: WakeFlag::new(Arc::clone(&memory), ASLEEP),
             memory,
             doorbells,
             woken: false,
@@ -361,7 +361,7 @@ impl WorkerEndpoint {
         self.memory.store(JOB, 0);
     }
 
-    /// Waits for an order.
+    /// Waits for a request.
     ///
     /// # Errors
     /// When the ring is corrupt.
@@ -373,14 +373,14 @@ impl WorkerEndpoint {
         self.shared_core.migrate_if_shared();
         let woken = std::mem::take(&mut self.woken);
         let mut now = if woken { spin_policy.after_a_wake_up() } else { spin_policy };
-        while !now.wait(|| self.orders.is_ready()) {
-            // Perhaps no thread is polling for this worker's last answer, so wake the completion
+        while !now.wait(|| self.requests.is_ready()) {
+            // Perhaps no thread is polling for this worker's last response, so wake the completion
             // thread.
-            if !self.dones.is_drained() {
+            if !self.responses.is_drained() {
                 self.doorbells.completions.raise(WakePolicy::Idle as u32);
             }
             self.asleep.set(1);
-            if !self.orders.is_ready() {
+            if !self.requests.is_ready() {
                 self.asleep.sleep(1, None);
             }
             self.asleep.set(0);
@@ -388,7 +388,7 @@ impl WorkerEndpoint {
             self.shared_core.has_slept();
             now = spin_policy;
         }
-        match self.orders.pop(buffer)? {
+        match self.requests.pop(buffer)? {
             Some(message) => {
                 let core = self.memory.load(CORE);
                 if core != 0 {
@@ -400,10 +400,10 @@ impl WorkerEndpoint {
         }
     }
 
-    /// Publishes an answer to the coordinator. Waits while the ring is full, which does not happen
+    /// Publishes a response to the coordinator. Waits while the ring is full, which does not happen
     /// if both sides keep to their credits.
     pub fn publish(&mut self, message: &[u8]) {
-        while !self.dones.push(message) {
+        while !self.responses.push(message) {
             thread::yield_now();
         }
         self.doorbells.leader.fence();
@@ -431,8 +431,8 @@ mod tests {
 
     #[test]
     fn the_other_side_sees_each_step() {
-        let (pass, endpoint, _) = endpoint();
-        let page = pass.page();
+        let (coordinator, endpoint, _) = endpoint();
+        let page = coordinator.page();
         assert_eq!(page.current(), None);
         endpoint.take(JobId(0));
         assert_eq!(page.current(), Some((JobId(0), None)));
@@ -443,38 +443,38 @@ mod tests {
     }
 
     #[test]
-    fn orders_and_answers_cross_whoever_sleeps() {
+    fn requests_and_responses_cross_whoever_sleeps() {
         for spin_policy in
             [SpinPolicy::NONE, SpinPolicy { spins: 100, yields: Duration::from_micros(50) }]
         {
-            let (mut pass, mut endpoint, doorbells) = endpoint();
+            let (mut coordinator, mut endpoint, doorbells) = endpoint();
             let worker = thread::spawn(move || {
                 let mut buffer = [0; MAX_MESSAGE];
                 loop {
-                    let order = endpoint.next(&mut buffer, spin_policy).unwrap();
-                    if order.is_empty() {
+                    let request = endpoint.next(&mut buffer, spin_policy).unwrap();
+                    if request.is_empty() {
                         return;
                     }
-                    let answer: Vec<u8> = order.iter().rev().copied().collect();
-                    endpoint.publish(&answer);
+                    let response: Vec<u8> = request.iter().rev().copied().collect();
+                    endpoint.publish(&response);
                 }
             });
             let mut buffer = [0; MAX_MESSAGE];
             let begin = Instant::now();
             for i in 0..20_000_u32 {
-                assert!(pass.order(&i.to_le_bytes()));
-                while !spin_policy.wait(|| pass.is_ready()) {
+                assert!(coordinator.send_request(&i.to_le_bytes()));
+                while !spin_policy.wait(|| coordinator.is_ready()) {
                     doorbells.leader_sleeps();
-                    if !pass.is_ready() {
+                    if !coordinator.is_ready() {
                         doorbells.sleep_as_leader(Some(CAP));
                     }
                     doorbells.leader_wakes();
                     assert!(begin.elapsed() < CAP, "a wake-up was lost");
                 }
-                let answer = pass.collect(&mut buffer).unwrap().unwrap();
-                assert_eq!(answer, i.to_be_bytes());
+                let response = coordinator.collect(&mut buffer).unwrap().unwrap();
+                assert_eq!(response, i.to_be_bytes());
             }
-            assert!(pass.order(&[]));
+            assert!(coordinator.send_request(&[]));
             worker.join().unwrap();
         }
     }
@@ -482,18 +482,18 @@ mod tests {
     #[test]
     fn a_worker_leaves_the_coordinators_core_after_a_while() {
         // Both sides run on this thread: they share a core as closely as possible.
-        let (mut pass, mut endpoint, _) = endpoint();
+        let (mut coordinator, mut endpoint, _) = endpoint();
         let mut buffer = [0; MAX_MESSAGE];
-        let mut round = |pass: &mut CoordinatorEndpoint, endpoint: &mut WorkerEndpoint| {
-            assert!(pass.order(b"work"));
+        let mut round = |coordinator: &mut CoordinatorEndpoint, endpoint: &mut WorkerEndpoint| {
+            assert!(coordinator.send_request(b"work"));
             endpoint.next(&mut buffer, SpinPolicy::NONE).unwrap();
         };
-        (0..320).for_each(|_| round(&mut pass, &mut endpoint));
+        (0..320).for_each(|_| round(&mut coordinator, &mut endpoint));
         assert!(!endpoint.shared_core.has_left(), "it is told of no core");
-        pass.tell_core();
+        coordinator.tell_core();
         // The scheduler may move the test's thread, which restarts the count.
         for _ in 0..1_000_000 {
-            round(&mut pass, &mut endpoint);
+            round(&mut coordinator, &mut endpoint);
             if endpoint.shared_core.has_left() {
                 return;
             }
@@ -503,7 +503,7 @@ mod tests {
 
     #[test]
     fn a_worker_that_runs_out_of_work_calls_the_completions_for_what_was_not_collected() {
-        let (mut pass, mut endpoint, doorbells) = endpoint();
+        let (mut coordinator, mut endpoint, doorbells) = endpoint();
         let worker = thread::spawn(move || {
             let mut buffer = [0; MAX_MESSAGE];
             endpoint.next(&mut buffer, SpinPolicy::NONE).unwrap();
@@ -511,15 +511,15 @@ mod tests {
             endpoint.next(&mut buffer, SpinPolicy::NONE).unwrap();
         });
         doorbells.set_wake_policy(WakePolicy::Idle);
-        assert!(pass.order(b"work"));
+        assert!(coordinator.send_request(b"work"));
         // Only the worker's wake-up ends this loop.
         let begin = Instant::now();
         while doorbells.completions.get() != 0 {
             doorbells.sleep_as_completion_thread(WakePolicy::Idle, Some(CAP));
             assert!(begin.elapsed() < CAP, "a wake-up was lost");
         }
-        assert!(pass.is_ready());
-        assert!(pass.order(b"leave"));
+        assert!(coordinator.is_ready());
+        assert!(coordinator.send_request(b"leave"));
         worker.join().unwrap();
     }
 }

@@ -7,23 +7,23 @@ use std::sync::Arc;
 use crate::channel::Head;
 use crate::handshake::Hello;
 use crate::packet;
-use crate::ring::{self, Consumer, Heap, MAX_MESSAGE, Memory};
-use crate::wire::{self, Reply};
+use crate::ring::{self, Consumer, Heap, MAX_MESSAGE, WordMemory};
+use crate::wire::{self, MessageResponse};
 
-/// Decodes bytes of a ring slot as an answer, and encodes an accepted answer again.
+/// Decodes bytes of a ring slot as a response, and encodes an accepted response again.
 pub fn answer(bytes: &[u8]) {
-    if let Ok(answer) = wire::decode_answer(bytes) {
+    if let Ok(response) = wire::decode_response(bytes) {
         let mut again = vec![0; 2 * bytes.len() + 1024];
-        let len = wire::encode_answer(&answer, &mut again).ok().flatten();
+        let len = wire::encode_response(&response, &mut again).ok().flatten();
         let len = len.expect("what was read can be written");
-        let back = wire::decode_answer(&again[..len]).expect("and read again");
-        assert_eq!(format!("{back:?}"), format!("{answer:?}"));
+        let back = wire::decode_response(&again[..len]).expect("and read again");
+        assert_eq!(format!("{back:?}"), format!("{response:?}"));
     }
 }
 
-/// Decodes bytes of a ring slot as an order.
+/// Decodes bytes of a ring slot as a request.
 pub fn order(bytes: &[u8]) {
-    let _ = wire::decode_order(bytes);
+    let _ = wire::decode_request(bytes);
 }
 
 /// Decodes what a worker reports about the jobs of a batch.
@@ -37,7 +37,7 @@ pub fn chunk(bytes: &[u8]) {
 pub fn mail(packet: &[u8]) {
     if let Ok(envelope) = packet::envelope(packet) {
         assert!(envelope.head.len() < packet.len(), "a head is a part of its packet");
-        let _ = wire::decode::<Head<Reply>>(envelope.head);
+        let _ = wire::decode::<Head<MessageResponse>>(envelope.head);
     }
 }
 

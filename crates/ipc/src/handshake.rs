@@ -6,9 +6,9 @@
 //!    read): the listener's name, and a nonce for this worker alone. A fork server receives the
 //!    token in a message.
 //! 2. The worker connects and sends a [`Hello`]. From then on this connection is the control
-//!    channel: requests in one direction, replies in the other. The worker sends with ipc-channel.
-//!    It receives with its own code, as the coordinator does: ipc-channel maps what it receives for
-//!    writing, and a worker may only read its inputs.
+//!    channel: requests in one direction, responses in the other. The worker sends with
+//!    ipc-channel. It receives with its own code, as the coordinator does: ipc-channel maps what it
+//!    receives for writing, and a worker may only read its inputs.
 //! 3. The coordinator compares process id, nonce, protocol version, build and kernels. It answers
 //!    with a [`Welcome`] and the memory of the worker's endpoint and of the doorbells, or with the
 //!    reason for its refusal.
@@ -63,9 +63,9 @@ pub struct Welcome {
     pub log_level: u8,
     /// Pin the worker to the n-th usable core.
     pub pin: Option<u32>,
-    /// If jobs come through the ring: how long the worker polls for an order before it sleeps, as a
-    /// number of polls and the microseconds that it then yields. `None`: jobs come over the control
-    /// channel.
+    /// If jobs come through the ring: how long the worker polls for a request before it sleeps, as
+    /// a number of polls and the microseconds that it then yields. `None`: jobs come over the
+    /// control channel.
     pub rings: Option<(u32, u64)>,
     /// The worker's limits, from here on.
     pub bounds: Bounds,
@@ -83,7 +83,7 @@ pub struct Bounds {
 }
 
 impl Welcome {
-    /// How the worker waits for orders; `None` if jobs come over the control channel.
+    /// How the worker waits for requests; `None` if jobs come over the control channel.
     pub fn spin_policy(&self) -> Option<SpinPolicy> {
         let (spins, us) = self.rings?;
         Some(SpinPolicy { spins, yields: Duration::from_micros(us) })
@@ -156,20 +156,20 @@ impl BootstrapToken {
     }
 }
 
-/// The coordinator's answer to a greeting: the welcome, or the reason for the refusal.
-pub(crate) type Answer = Result<Welcome, String>;
+/// The coordinator's response to a greeting: the welcome, or the reason for the refusal.
+pub(crate) type HandshakeResponse = Result<Welcome, String>;
 
 /// The worker's side of a connection.
 #[derive(Debug)]
 pub struct Connected {
     /// What the coordinator answered.
     pub welcome: Welcome,
-    /// Where the worker shows what it does, and takes orders.
+    /// Where the worker shows what it does, and takes requests.
     pub endpoint: WorkerEndpoint,
     /// Control channel from the coordinator: jobs.
     pub requests: Receiver,
     /// Control channel to the coordinator: results.
-    pub replies: Sender,
+    pub responses: Sender,
 }
 
 /// Reads what the coordinator put into its worker's environment: the bootstrap token and the
@@ -211,13 +211,14 @@ pub fn connect_and_keep(
     let broken = |error: &dyn std::fmt::Display| Refusal::Broken(error.to_string());
     let BootstrapToken { server, .. } = token;
     let ipc = IpcSender::connect(server.clone()).map_err(|error| broken(&error))?;
-    let replies = Sender::connected(ipc, &server).map_err(|error| broken(&error))?;
+    let responses = Sender::connected(ipc, &server).map_err(|error| broken(&error))?;
     let hello = wire::encode(hello).map_err(|error| broken(&error))?;
-    replies.post(Envelope::new(hello)).map_err(|error| broken(&error))?;
+    responses.post(Envelope::new(hello)).map_err(|error| broken(&error))?;
     let mut buffer = [0; packet::LONGEST_WELCOME];
-    let (head, memory) = packet_reader::read(replies.socket(), &mut buffer)?;
-    let welcome =
-        wire::decode::<Answer>(head).map_err(|error| broken(&error))?.map_err(Refusal::Mismatch)?;
+    let (head, memory) = packet_reader::read(responses.socket(), &mut buffer)?;
+    let welcome = wire::decode::<HandshakeResponse>(head)
+        .map_err(|error| broken(&error))?
+        .map_err(Refusal::Mismatch)?;
     let mut memory = memory.into_iter().flatten();
     let (Some(endpoint), Some(doorbells)) = (memory.next(), memory.next()) else {
         return Err(broken(&"the coordinator sent no endpoint"));
@@ -234,8 +235,8 @@ pub fn connect_and_keep(
     let endpoint = Doorbells::open(doorbells)
         .and_then(|doorbells| WorkerEndpoint::open(endpoint, doorbells))
         .ok_or_else(|| broken(&"the coordinator sent an endpoint that is too small"))?;
-    let requests = Receiver::new(Arc::clone(replies.socket()));
-    Ok((Connected { welcome, endpoint, requests, replies }, kept))
+    let requests = Receiver::new(Arc::clone(responses.socket()));
+    Ok((Connected { welcome, endpoint, requests, responses }, kept))
 }
 
 impl From<RecvError> for Refusal {

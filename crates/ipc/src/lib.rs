@@ -6,7 +6,7 @@
 //! - [`Sender`], [`Receiver`] and, for what a worker sends, [`HardenedReceiver`]: messages with
 //!   payloads, inline or in shared memory;
 //! - [`CoordinatorEndpoint`] and [`WorkerEndpoint`]: the two sides of the shared memory in which a
-//!   worker takes orders, answers them and shows what it is doing;
+//!   worker takes requests, answers them and shows what it is doing;
 //! - [`Arena`], [`Outputs`], [`InputRegions`] and [`OutputAllocator`]: slabs in long-lived shared
 //!   regions, for payloads;
 //! - [`wire`]: the messages.

@@ -10,7 +10,7 @@ use brigade_sys::socket::MAX_DESCRIPTORS;
 
 /// Longest greeting that the coordinator accepts. Most of it is the names of the kernels.
 pub(crate) const LONGEST_GREETING: usize = 16 << 10;
-/// Longest answer to a greeting.
+/// Longest response to a greeting.
 pub(crate) const LONGEST_WELCOME: usize = 4 << 10;
 /// Longest packet that a receiver accepts: a frame or a head, and what surrounds it.
 pub(crate) const LONGEST: usize = 160 << 10;

@@ -85,10 +85,10 @@ pub struct Context<'a> {
 }
 
 impl<'a> Context<'a> {
-    /// A job with complete, validated parameters ([`Entry::resolve`] makes
-    /// them).
+    /// A job with complete, validated parameters ([`RegisteredKernel::resolve`]
+    /// makes them).
     ///
-    /// [`Entry::resolve`]: crate::Entry::resolve
+    /// [`RegisteredKernel::resolve`]: crate::RegisteredKernel::resolve
     pub fn new(
         params: &'a Params,
         inputs: &'a [&'a [u8]],

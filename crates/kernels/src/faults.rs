@@ -7,7 +7,7 @@ use rustix::process::{Signal, getpid, kill_process};
 use crate::{Context, Family, Kernel, KernelError, OutputFormat, ParamSpec, Progress, Spec};
 
 pub(crate) fn kernels() -> Vec<Box<dyn Kernel>> {
-    vec![Box::new(Crash), Box::new(Panic), Box::new(Hang), Box::new(Hog)]
+    vec![Box::new(Crash), Box::new(PanicKernel), Box::new(Hang), Box::new(Hog)]
 }
 
 struct Crash;
@@ -56,9 +56,9 @@ fn overflow() -> ! {
     unreachable!("reached depth {}", deeper(0))
 }
 
-struct Panic;
+struct PanicKernel;
 
-impl Kernel for Panic {
+impl Kernel for PanicKernel {
     fn spec(&self) -> Spec {
         Spec::new("panic", "Panics; the job fails and its worker goes on")
             .family(Family::Fault)

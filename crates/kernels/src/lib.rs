@@ -26,5 +26,5 @@ pub use context::{Always, Context, Control, HeapSink, OutputSink};
 pub use error::{KernelError, ParamError};
 pub use kernel::{Family, Inputs, Kernel, OutputFormat, Progress, Spec};
 pub use param::{ParamKind, ParamSpec};
-pub use registry::{Entry, KernelId, Registry};
+pub use registry::{KernelId, RegisteredKernel, Registry};
 pub use synth::Size;

@@ -8,7 +8,7 @@ use crate::{
 };
 
 pub(crate) fn kernels() -> Vec<Box<dyn Kernel>> {
-    vec![Box::new(Noop), Box::new(Spin), Box::new(Wait), Box::new(Touch)]
+    vec![Box::new(Noop), Box::new(Spin), Box::new(WaitKernel), Box::new(Touch)]
 }
 
 /// A day: long enough, and far from overflow.
@@ -88,9 +88,9 @@ vectorised! {
     }
 }
 
-struct Wait;
+struct WaitKernel;
 
-impl Kernel for Wait {
+impl Kernel for WaitKernel {
     fn spec(&self) -> Spec {
         Spec::new("wait", "Waits for a given time: what an event loop overlaps")
             .family(Family::Measuring)

@@ -13,7 +13,7 @@ use crate::{Kernel, ParamError, ParamSpec, Spec};
 pub struct KernelId(pub u32);
 
 /// A kernel with its specification.
-pub struct Entry {
+pub struct RegisteredKernel {
     /// Its place.
     pub id: KernelId,
     /// What it is called, takes and gives.
@@ -25,16 +25,16 @@ pub struct Entry {
     defaults: OnceLock<Option<Arc<Params>>>,
 }
 
-impl fmt::Debug for Entry {
+impl fmt::Debug for RegisteredKernel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Entry({})", self.spec.name)
+        write!(f, "RegisteredKernel({})", self.spec.name)
     }
 }
 
 /// The kernels that a program can run, by name.
 #[derive(Debug, Default)]
 pub struct Registry {
-    entries: Vec<Entry>,
+    kernels: Vec<RegisteredKernel>,
     by_name: BTreeMap<&'static str, usize>,
 }
 
@@ -72,30 +72,30 @@ impl Registry {
 
     fn push(&mut self, kernel: Box<dyn Kernel>) {
         let spec = kernel.spec();
-        let place = self.entries.len();
+        let place = self.kernels.len();
         let earlier = self.by_name.insert(spec.name, place);
         assert!(earlier.is_none(), "two kernels are called `{}`", spec.name);
         let id = KernelId(place as u32);
-        self.entries.push(Entry { id, spec, kernel, defaults: OnceLock::new() });
+        self.kernels.push(RegisteredKernel { id, spec, kernel, defaults: OnceLock::new() });
     }
 
     /// All kernels, in the order in which they were added.
-    pub fn iter(&self) -> impl Iterator<Item = &Entry> {
-        self.entries.iter()
+    pub fn iter(&self) -> impl Iterator<Item = &RegisteredKernel> {
+        self.kernels.iter()
     }
 
     /// The kernel at a place.
-    pub fn get(&self, id: KernelId) -> Option<&Entry> {
-        self.entries.get(id.0 as usize)
+    pub fn get(&self, id: KernelId) -> Option<&RegisteredKernel> {
+        self.kernels.get(id.0 as usize)
     }
 
     /// The kernel of that name.
     ///
     /// # Errors
     /// [`ParamError::UnknownKernel`] with all names and the nearest.
-    pub fn find(&self, name: &str) -> Result<&Entry, ParamError> {
+    pub fn find(&self, name: &str) -> Result<&RegisteredKernel, ParamError> {
         match self.by_name.get(name) {
-            Some(&place) => Ok(&self.entries[place]),
+            Some(&place) => Ok(&self.kernels[place]),
             None => Err(self.unknown_kernel(name)),
         }
     }
@@ -118,7 +118,7 @@ impl Spec {
     }
 }
 
-impl Entry {
+impl RegisteredKernel {
     /// The value of a parameter as written on a command line.
     ///
     /// # Errors
@@ -275,9 +275,9 @@ mod tests {
     use super::*;
     use crate::{Context, Inputs, KernelError, Progress};
 
-    struct Sample;
+    struct SampleKernel;
 
-    impl Kernel for Sample {
+    impl Kernel for SampleKernel {
         fn spec(&self) -> Spec {
             Spec::new("sample", "For tests")
                 .param(ParamSpec::float("sigma", 0.1..=100.0, "").default(2.0))
@@ -290,7 +290,7 @@ mod tests {
     }
 
     fn resolve(given: &[(&str, Value)], inputs: usize) -> Result<Arc<Params>, String> {
-        let registry = Registry::empty().with(Sample);
+        let registry = Registry::empty().with(SampleKernel);
         let given = given.iter().cloned().collect();
         registry.find("sample").unwrap().resolve(&given, inputs).map_err(|e| e.to_string())
     }
@@ -330,7 +330,7 @@ mod tests {
         for (result, expected) in cases {
             assert_eq!(result.unwrap_err(), expected);
         }
-        let unknown = Registry::empty().with(Sample).find("smaple").unwrap_err().to_string();
+        let unknown = Registry::empty().with(SampleKernel).find("smaple").unwrap_err().to_string();
         assert_eq!(
             unknown,
             "there is no kernel `smaple` (did you mean `sample`?); there are: sample"
@@ -340,6 +340,6 @@ mod tests {
     #[test]
     #[should_panic(expected = "two kernels are called `sample`")]
     fn names_are_unique() {
-        let _ = Registry::empty().with(Sample).with(Sample);
+        let _ = Registry::empty().with(SampleKernel).with(SampleKernel);
     }
 }

@@ -11,7 +11,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use brigade_sys::event_fd::wait_readable;
-use brigade_sys::perf::{Counter, Event};
+use brigade_sys::perf::{Counter, PerfEvent};
 use brigade_sys::process::{Child, describe};
 use brigade_sys::usage::Usage;
 
@@ -80,7 +80,7 @@ impl InstructionCounter {
     /// # Errors
     /// The reason why this machine cannot count instructions.
     pub fn available() -> Result<Self, String> {
-        match Counter::open(Event::Instructions) {
+        match Counter::open(PerfEvent::Instructions) {
             Ok(_) => Ok(Self::Perf),
             Err(_) if Valgrind::is_installed() => Ok(Self::Valgrind),
             Err(error) => Err(format!(
@@ -94,7 +94,7 @@ impl InstructionCounter {
 
 /// Measurements of one run.
 #[derive(Clone, Copy, Debug)]
-pub struct Taken {
+pub struct RunMeasurement {
     /// Wall time from the start of the process until its end.
     pub wall: Duration,
     /// Resource usage of the process, including the child processes that it waited for.
@@ -199,9 +199,9 @@ impl Program {
         self
     }
 
-    /// With `any`, every exit status counts as success, and [`Taken`] reports it. Death by a signal
-    /// is still a failure. So is an exit status with which a shell reports a program that it cannot
-    /// start or that a signal killed (126, 127, and from 128 on).
+    /// With `any`, every exit status counts as success, and [`RunMeasurement`] reports it. Death by
+    /// a signal is still a failure. So is an exit status with which a shell reports a program that
+    /// it cannot start or that a signal killed (126, 127, and from 128 on).
     #[must_use]
     pub fn any_status(self, any: bool) -> Self {
         Self { any_status: any, ..self }
@@ -238,7 +238,11 @@ impl Program {
     /// # Errors
     /// When the program cannot be started, fails, or exceeds its time limit, or when
     /// `is_interrupted` returned true and the run was killed.
-    pub fn run(&self, stderr: Stdio, is_interrupted: &dyn Fn() -> bool) -> Result<Taken, RunError> {
+    pub fn run(
+        &self,
+        stderr: Stdio,
+        is_interrupted: &dyn Fn() -> bool,
+    ) -> Result<RunMeasurement, RunError> {
         let failed = |what: &str, error: &io::Error| {
             RunError::Failed(format!("`{}`: {what}: {error}", self.text))
         };
@@ -249,7 +253,7 @@ impl Program {
         match self.counted_by {
             None => {}
             Some(InstructionCounter::Perf) => {
-                counter = Some(Counter::open(Event::Instructions).map_err(uncounted)?);
+                counter = Some(Counter::open(PerfEvent::Instructions).map_err(uncounted)?);
             }
             Some(InstructionCounter::Valgrind) => {
                 valgrind = Some(Valgrind::new().map_err(uncounted)?);
@@ -308,7 +312,7 @@ impl Program {
             (_, Some(valgrind)) => Some(valgrind.count().map_err(uncounted)?),
             (None, None) => None,
         };
-        Ok(Taken { wall, usage: reaped.usage, instructions, status })
+        Ok(RunMeasurement { wall, usage: reaped.usage, instructions, status })
     }
 
     /// Resolves a relative program path against the working directory. The standard library does
@@ -325,11 +329,11 @@ impl Program {
 mod tests {
     use super::*;
 
-    fn run(text: &str) -> Result<Taken, String> {
+    fn run(text: &str) -> Result<RunMeasurement, String> {
         run_once(&Program::parse(text).unwrap())
     }
 
-    fn run_once(program: &Program) -> Result<Taken, String> {
+    fn run_once(program: &Program) -> Result<RunMeasurement, String> {
         program.run(Stdio::null(), &|| false).map_err(|error| error.to_string())
     }
 

@@ -8,7 +8,7 @@ mod tests;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::context::Block;
+use crate::context::BlockContext;
 
 /// Schema of a comparison in JSON.
 pub const COMPARE_SCHEMA: &str = "brigade.compare.v1";
@@ -232,5 +232,5 @@ pub struct Comparison {
     pub cells: Vec<Compared>,
     /// State of the machine during each block; empty if no block was run.
     #[serde(default)]
-    pub blocks: Vec<Block>,
+    pub blocks: Vec<BlockContext>,
 }

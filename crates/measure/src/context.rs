@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 /// State of the machine during one replication block.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Block {
+pub struct BlockContext {
     /// Experiment that the block belongs to.
     pub experiment: String,
     /// Number of the block, from 0.
@@ -49,10 +49,10 @@ impl Meter {
     }
 
     /// Ends the measurement and returns the block's data.
-    pub fn stop(self, experiment: &str, block: usize) -> Block {
+    pub fn stop(self, experiment: &str, block: usize) -> BlockContext {
         let took_ms = clock::since(self.began_ns).as_secs_f64() * 1e3;
         let (before, after) = (self.usage, usage::with_children());
-        Block {
+        BlockContext {
             experiment: experiment.to_owned(),
             block,
             began_ns: self.began_ns,

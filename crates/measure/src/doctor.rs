@@ -15,7 +15,7 @@ use crate::machine::Machine;
 /// Severity of a finding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Verdict {
+pub enum Severity {
     /// No problem.
     Good,
     /// Keep it in mind when you read measurements. Also used where a fact cannot be determined.
@@ -27,7 +27,7 @@ pub enum Verdict {
 /// Topic area of a finding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Group {
+pub enum FindingGroup {
     /// Cores, clocks, and other load on the cores.
     Processor,
     /// Memory of the machine and of this process.
@@ -42,13 +42,13 @@ pub enum Group {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Finding {
     /// Topic area.
-    pub group: Group,
+    pub group: FindingGroup,
     /// Short name, at most 18 characters.
     pub topic: &'static str,
     /// The value found.
     pub value: String,
     /// Severity.
-    pub verdict: Verdict,
+    pub verdict: Severity,
     /// One sentence: what the value means for Brigade or for a measurement.
     pub meaning: String,
     /// How to improve it, if there is a way.
@@ -57,10 +57,10 @@ pub struct Finding {
 
 impl Finding {
     fn new(
-        group: Group,
+        group: FindingGroup,
         topic: &'static str,
         value: impl Into<String>,
-        verdict: Verdict,
+        verdict: Severity,
         meaning: impl Into<String>,
     ) -> Self {
         let (value, meaning) = (value.into(), meaning.into());
@@ -108,7 +108,7 @@ mod tests {
             assert!(!finding.value.is_empty(), "{finding:?}");
             assert!(finding.meaning.ends_with('.'), "{finding:?}");
             assert!(finding.topic.len() <= 18, "fits its column: {finding:?}");
-            if finding.verdict == Verdict::Warning {
+            if finding.verdict == Severity::Warning {
                 assert!(finding.advice.is_some(), "{finding:?}");
             }
         }
@@ -120,7 +120,8 @@ mod tests {
 
     #[test]
     fn json_has_the_words() {
-        let finding = Finding::new(Group::Kernel, "x", "y", Verdict::Note, "Z.").advise("w");
+        let finding =
+            Finding::new(FindingGroup::Kernel, "x", "y", Severity::Note, "Z.").advise("w");
         assert_eq!(
             serde_json::to_value(finding).unwrap(),
             serde_json::json!({

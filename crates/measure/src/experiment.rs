@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use serde::{Serialize, Serializer};
 use serde_json::{Map, Value};
 
-use crate::context::{Block, Meter};
+use crate::context::{BlockContext, Meter};
 use crate::models::LEAST_BLOCKS;
 use crate::stats::bootstrap;
 pub use crate::stats::{median, quantile};
@@ -140,26 +140,26 @@ pub struct Plan {
 }
 
 /// Callbacks of an experiment.
-pub struct Hooks<'a> {
+pub struct ExperimentHooks<'a> {
     /// Called after each run with the number of finished runs.
     pub done: &'a mut dyn FnMut(usize),
     /// Whether the user wants the experiment to end. Called before each run.
     pub is_interrupted: &'a dyn Fn() -> bool,
 }
 
-impl fmt::Debug for Hooks<'_> {
+impl fmt::Debug for ExperimentHooks<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Hooks")
+        f.write_str("ExperimentHooks")
     }
 }
 
 /// Results of an experiment.
 #[derive(Clone, Debug, Default)]
-pub struct Measured {
+pub struct ExperimentResults {
     /// One cell per variant and metric.
     pub cells: Vec<Cell>,
     /// State of the machine during each block.
-    pub blocks: Vec<Block>,
+    pub blocks: Vec<BlockContext>,
 }
 
 /// Runs all variants in blocks until a limit of the plan is reached.
@@ -168,13 +168,14 @@ pub fn run(
     metrics: &[Metric],
     variants: &mut [Variant<'_>],
     plan: &Plan,
-    hooks: &mut Hooks<'_>,
-) -> Measured {
+    hooks: &mut ExperimentHooks<'_>,
+) -> ExperimentResults {
     let mut rng = Rng::new(plan.seed);
-    let mut taken: Vec<Taken> = variants.iter().map(|_| Taken::of(metrics.len())).collect();
+    let mut taken: Vec<VariantSamples> =
+        variants.iter().map(|_| VariantSamples::of(metrics.len())).collect();
     let mut order: Vec<usize> = (0..variants.len()).collect();
     let (begin, mut runs) = (Instant::now(), 0);
-    let mut blocks: Vec<Block> = Vec::new();
+    let mut blocks: Vec<BlockContext> = Vec::new();
     for block in 0..plan.blocks {
         if let Some(budget) = plan.budget
             && block > 0
@@ -197,7 +198,7 @@ pub fn run(
             (hooks.done)(runs);
         }
         blocks.push(meter.stop(experiment, block));
-        let is_narrow = |taken: &Taken| {
+        let is_narrow = |taken: &VariantSamples| {
             let precision = plan.precision.unwrap_or(0.0);
             taken.error.is_some() || taken.metrics.iter().all(|of| half_width(of) <= precision)
         };
@@ -209,12 +210,12 @@ pub fn run(
 }
 
 /// The samples of a variant, by metric and block.
-struct Taken {
+struct VariantSamples {
     metrics: Vec<Vec<Vec<f64>>>,
     error: Option<String>,
 }
 
-impl Taken {
+impl VariantSamples {
     fn of(metrics: usize) -> Self {
         Self { metrics: vec![Vec::new(); metrics], error: None }
     }
@@ -245,10 +246,10 @@ fn measured(
     experiment: &str,
     metrics: &[Metric],
     variants: &[Variant<'_>],
-    taken: &[Taken],
-    blocks: Vec<Block>,
+    taken: &[VariantSamples],
+    blocks: Vec<BlockContext>,
     seed: u64,
-) -> Measured {
+) -> ExperimentResults {
     let mut cells = Vec::new();
     for (variant, taken) in variants.iter().zip(taken) {
         for (&metric, samples) in metrics.iter().zip(&taken.metrics) {
@@ -257,7 +258,7 @@ fn measured(
             cells.push(cell);
         }
     }
-    Measured { cells, blocks }
+    ExperimentResults { cells, blocks }
 }
 
 fn cell(

@@ -20,13 +20,13 @@ pub fn memcpy_us(from: &[u8], to: &mut [u8]) -> f64 {
 
 /// A counter on a cache line of its own.
 #[repr(align(128))]
-struct Line(AtomicU64);
+struct PaddedCounter(AtomicU64);
 
 /// Time in microseconds of a round trip between two threads that spin on shared memory, averaged
 /// over `rounds`.
 pub fn spin_ping_pong_us(rounds: u64) -> f64 {
-    let (ping, pong) = (Line(AtomicU64::new(0)), Line(AtomicU64::new(0)));
-    let wait = |line: &Line, value: u64| {
+    let (ping, pong) = (PaddedCounter(AtomicU64::new(0)), PaddedCounter(AtomicU64::new(0)));
+    let wait = |line: &PaddedCounter, value: u64| {
         let mut looks = 0_u32;
         while line.0.load(Ordering::Acquire) != value {
             looks += 1;

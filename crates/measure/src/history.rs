@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::comparison::Estimate;
-pub use series::{Known, Order, history};
+pub use series::{CommitOrder, KnownCommit, history};
 
 /// Schema of a history in JSON.
 pub const HISTORY_SCHEMA: &str = "brigade.history.v1";
@@ -18,7 +18,7 @@ pub const ENTRY_SCHEMA: &str = "brigade.history-entry.v1";
 
 /// What is stored of one result of one commit. Each entry is a file.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Entry {
+pub struct HistoryEntry {
     /// [`ENTRY_SCHEMA`].
     pub schema: String,
     /// The commit that was measured.
@@ -112,7 +112,7 @@ pub struct Series {
     pub points: Vec<Point>,
     /// Stretches without a change. Empty if a value is not above 0, because such values have no
     /// ratios.
-    pub levels: Vec<Level>,
+    pub levels: Vec<SeriesLevel>,
     /// The change points, where one level ends and the next begins.
     pub changes: Vec<Change>,
 }
@@ -139,7 +139,7 @@ pub struct Point {
 
 /// A stretch of commits without a change.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Level {
+pub struct SeriesLevel {
     /// Its first point, counted from 0.
     pub from: usize,
     /// The first point after it.

@@ -13,12 +13,12 @@ pub mod floors;
 pub mod gate;
 pub mod history;
 pub mod host;
-pub mod lane;
 mod machine;
 pub mod memory;
 pub mod models;
 pub mod saved;
 pub mod stats;
 pub mod summary;
+pub mod worker_times;
 
 pub use brigade_sys::clock;

@@ -9,14 +9,14 @@
 //! | communication | with a job assigned, but outside the kernel: inputs or result in transit |
 //! | idle | with no job assigned: nothing to do, or its process died and was replaced |
 //!
-//! For each single worker ([`Summary::lanes`]) there is a fifth share, after that wall time:
+//! For each single worker ([`Summary::worker_times`]) there is a fifth share, after that wall time:
 //! shut-down, until the worker was reaped.
 
 use std::collections::BTreeMap;
 
 use brigade_proto::{Nanos, Note, Outcome, Span, Spans, Status, WorkerId};
 
-use crate::lane::{Lane, LaneTimes, Visit};
+use crate::worker_times::{Visit, WorkerActivity, WorkerTimes};
 
 /// Number of jobs by outcome.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -66,7 +66,7 @@ pub struct Tally {
     retries: u64,
     resumed: u64,
     notes: BTreeMap<Note, u64>,
-    lanes: BTreeMap<WorkerId, Lane>,
+    activities: BTreeMap<WorkerId, WorkerActivity>,
 }
 
 impl Tally {
@@ -85,7 +85,7 @@ impl Tally {
         if let Some(worker) = outcome.worker
             && let Some(visit) = Visit::of(&outcome.stamps)
         {
-            self.lanes.entry(worker).or_default().add(&visit);
+            self.activities.entry(worker).or_default().add(&visit);
         }
     }
 
@@ -113,14 +113,14 @@ impl Tally {
     }
 
     /// The summary of all jobs that were added.
-    pub fn summary(&self, run: &Run) -> Summary {
-        let unused = Lane::default();
-        let lane = |(worker, &ready)| {
-            let lane = self.lanes.get(&WorkerId(worker)).unwrap_or(&unused);
-            lane.times(ready, run.wall, run.shutdown)
+    pub fn summary(&self, run: &RunFacts) -> Summary {
+        let unused = WorkerActivity::default();
+        let times_of = |(worker, &ready)| {
+            let activity = self.activities.get(&WorkerId(worker)).unwrap_or(&unused);
+            activity.times(ready, run.wall, run.shutdown)
         };
-        let lanes: Vec<LaneTimes> = (0..).zip(&run.ready).map(lane).collect();
-        let sum = |share: fn(&LaneTimes) -> Nanos| lanes.iter().map(share).sum();
+        let worker_times: Vec<WorkerTimes> = (0..).zip(&run.ready).map(times_of).collect();
+        let sum = |share: fn(&WorkerTimes) -> Nanos| worker_times.iter().map(share).sum();
         Summary {
             counts: self.counts,
             spans: self.spans,
@@ -134,18 +134,18 @@ impl Tally {
             workers: run.ready.len(),
             restarts: run.restarts,
             peak_rss_bytes: run.peak_rss_bytes,
-            startup: sum(|lane| lane.startup),
-            communication: sum(|lane| lane.communication),
-            compute: sum(|lane| lane.compute),
-            idle: sum(|lane| lane.idle),
-            lanes,
+            startup: sum(|times| times.startup),
+            communication: sum(|times| times.communication),
+            compute: sum(|times| times.compute),
+            idle: sum(|times| times.idle),
+            worker_times,
         }
     }
 }
 
 /// Facts about the run as a whole that a summary needs.
 #[derive(Clone, Debug, Default)]
-pub struct Run {
+pub struct RunFacts {
     /// From the request to create the pool until the last result was in its destination.
     pub wall: Nanos,
     /// For each worker, the time from the request to create the pool until the worker was ready.
@@ -195,7 +195,7 @@ pub struct Summary {
     /// Workers' time with no job assigned.
     pub idle: Nanos,
     /// The same times for each worker, and its shut-down time.
-    pub lanes: Vec<LaneTimes>,
+    pub worker_times: Vec<WorkerTimes>,
 }
 
 impl Summary {
@@ -289,16 +289,20 @@ mod tests {
             job(1, [10, 30, 31, 32, 35, 85, 86, 88]),
             job(0, [10, 40, 41, 68, 70, 90, 95, 99]),
         ]);
-        let run = Run { wall: 100, ready: vec![8, 12], shutdown: 7, ..Run::default() };
+        let run = RunFacts { wall: 100, ready: vec![8, 12], shutdown: 7, ..RunFacts::default() };
         let summary = tally.summary(&run);
         assert_eq!(summary.startup, 8 + 12);
         assert_eq!(summary.compute, 40 + 50 + 20);
         assert_eq!(summary.communication, (5 + 2) + (5 + 1) + (3 + 5));
         let shared = summary.startup + summary.compute + summary.communication + summary.idle;
         assert_eq!(shared, 200);
-        let first = LaneTimes { startup: 8, compute: 60, communication: 15, idle: 17, shutdown: 7 };
-        assert_eq!(summary.lanes[0], first);
-        assert_eq!(summary.lanes.iter().map(LaneTimes::wall).collect::<Vec<_>>(), [107, 107]);
+        let first =
+            WorkerTimes { startup: 8, compute: 60, communication: 15, idle: 17, shutdown: 7 };
+        assert_eq!(summary.worker_times[0], first);
+        assert_eq!(
+            summary.worker_times.iter().map(WorkerTimes::wall).collect::<Vec<_>>(),
+            [107, 107]
+        );
         assert_eq!(summary.compute_sum(), 110);
         assert!((summary.jobs_in_kernel() - 1.1).abs() < 1e-12);
         assert!((summary.kernel_share() - 0.55).abs() < 1e-12);
@@ -311,7 +315,7 @@ mod tests {
         let mut second = job(0, [10, 40, 41, 68, 70, 90, 95, 99]);
         second.stamps.worker_free = 67;
         let tally = tally(&[job(0, [10, 20, 21, 22, 25, 65, 67, 70]), second]);
-        let summary = tally.summary(&Run { wall: 100, ready: vec![8], ..Run::default() });
+        let summary = tally.summary(&RunFacts { wall: 100, ready: vec![8], ..RunFacts::default() });
         assert_eq!((summary.overhead_sum(), summary.behind), ((50 - 40) + (59 - 20), 67 - 41));
         assert_eq!(summary.handover_sum(), 49 - 26);
     }
@@ -320,7 +324,7 @@ mod tests {
     fn overlapping_waits_are_counted_once() {
         let tally =
             tally(&[job(0, [0, 1, 1, 1, 1, 91, 91, 91]), job(0, [0, 2, 2, 2, 2, 92, 92, 92])]);
-        let summary = tally.summary(&Run { wall: 100, ready: vec![1], ..Run::default() });
+        let summary = tally.summary(&RunFacts { wall: 100, ready: vec![1], ..RunFacts::default() });
         assert_eq!((summary.compute, summary.communication), (91, 0));
         assert_eq!(summary.idle, 8);
         assert!(summary.jobs_in_kernel() > 1.7);
@@ -329,7 +333,7 @@ mod tests {
     #[test]
     fn no_more_time_is_shared_out_than_there_is() {
         let tally = tally(&[job(0, [0, 1, 1, 1, 5, 500, 600, 900])]);
-        let summary = tally.summary(&Run { wall: 100, ready: vec![1], ..Run::default() });
+        let summary = tally.summary(&RunFacts { wall: 100, ready: vec![1], ..RunFacts::default() });
         assert_eq!((summary.compute, summary.communication, summary.idle), (99, 0, 0));
     }
 
@@ -349,7 +353,7 @@ mod tests {
         let counts = Counts { ok: 1, failed: 1, crashed: 1, timed_out: 0, cancelled: 2 };
         assert_eq!(tally.counts(), counts);
         assert_eq!(counts.total(), 5);
-        let summary = tally.summary(&Run { wall: 20, ready: vec![0], ..Run::default() });
+        let summary = tally.summary(&RunFacts { wall: 20, ready: vec![0], ..RunFacts::default() });
         assert_eq!((summary.resumed, summary.jobs_per_s()), (1, 0.0), "it was not run here");
         assert_eq!(summary.retries, 2);
         assert_eq!(summary.compute, 3 + 1);
@@ -357,7 +361,7 @@ mod tests {
 
     #[test]
     fn nothing_run_divides_by_nothing() {
-        let summary = Tally::default().summary(&Run::default());
+        let summary = Tally::default().summary(&RunFacts::default());
         assert_eq!(
             (summary.jobs_in_kernel(), summary.kernel_share(), summary.share(0)),
             (0.0, 0.0, 0.0)

@@ -2,8 +2,8 @@
 
 use brigade_measure::comparison::Estimate;
 use brigade_measure::models::{
-    Answer, AtWorkers, BreakEvenCell, BreakEvenPoint, Entry, Model, Refused, Transfer, amdahl,
-    break_even, hockney, pays_back_after, scaled_speedup, speedup, usl,
+    AtWorkers, BreakEvenCell, BreakEvenPoint, Model, ModelResult, Refused, ThresholdKind, Transfer,
+    amdahl, break_even, hockney, pays_back_after, scaled_speedup, speedup, usl,
 };
 use serde_json::{Map, Value, json};
 
@@ -150,15 +150,15 @@ fn meet(rival: [f64; 2], threads: [f64; 2], tolerance: f64) -> BreakEvenPoint {
 #[test]
 fn lines_meet_at_one_time_or_never_or_always() {
     let at = meet([20.0, 1.01], [2.0, 1.0], 0.1);
-    assert_eq!((at.bytes, at.answer, at.extrapolated), (64, Answer::At, false));
+    assert_eq!((at.bytes, at.answer, at.extrapolated), (64, ThresholdKind::At, false));
     assert_exact(at.compute_us.unwrap(), 17.8 / 0.09);
     let never = meet([20.0, 1.2], [2.0, 1.0], 0.1);
-    assert_eq!((never.answer, never.compute_us), (Answer::Never, None));
+    assert_eq!((never.answer, never.compute_us), (ThresholdKind::Never, None));
     assert_eq!(never.interval_us, [f64::INFINITY; 2]);
     // It costs less at first, but not from anywhere on.
-    assert_eq!(meet([1.0, 1.2], [2.0, 1.0], 0.1).answer, Answer::Never);
+    assert_eq!(meet([1.0, 1.2], [2.0, 1.0], 0.1).answer, ThresholdKind::Never);
     let always = meet([2.1, 1.05], [2.0, 1.0], 0.1);
-    assert_eq!((always.answer, always.compute_us), (Answer::Always, None));
+    assert_eq!((always.answer, always.compute_us), (ThresholdKind::Always, None));
     assert_eq!(always.interval_us, [0.0; 2]);
     let far = meet([200.0, 1.0], [2.0, 1.0], 0.01);
     assert!(far.extrapolated && far.compute_us.unwrap().estimate > 1000.0);
@@ -185,10 +185,10 @@ fn break_even_is_that_of_scipy() {
 #[test]
 fn start_up_pays_back_or_never_does() {
     let paid = pays_back_after(&[2000.0; 8], &[100.0; 8], &[60.0; 8], 1).unwrap();
-    assert_eq!(paid.answer, Answer::At);
+    assert_eq!(paid.answer, ThresholdKind::At);
     assert_exact(paid.jobs.unwrap(), 50.0);
     let never = pays_back_after(&[2000.0; 8], &[100.0; 8], &[100.0; 8], 1).unwrap();
-    assert_eq!((never.answer, never.jobs), (Answer::Never, None));
+    assert_eq!((never.answer, never.jobs), (ThresholdKind::Never, None));
 }
 
 #[test]
@@ -230,7 +230,7 @@ fn the_same_seed_gives_the_same_interval_and_many_blocks_give_one_quickly() {
 #[test]
 fn entries_have_the_form_of_the_schema() {
     let case: Map<String, Value> = Map::from_iter([("backend".to_owned(), json!("processes"))]);
-    let entry = |model| json!(Entry { model, case: case.clone() });
+    let entry = |model| json!(ModelResult { model, case: case.clone() });
     let fit = hockney(&transfers(|bytes| 1.0 + bytes / 4096.0), 1);
     let fitted = entry(fit.map_or_else(Model::Refused, Model::Hockney));
     assert_eq!(fitted["model"], "hockney");

@@ -3,7 +3,7 @@
 //! standard deviations).
 
 use brigade_measure::experiment::Rng;
-use brigade_measure::stats::bootstrap::{self, Block};
+use brigade_measure::stats::bootstrap::{self, BlockSamples};
 use brigade_measure::stats::spending::nominal_levels;
 use brigade_measure::stats::{
     detectable_by_rank, hodges_lehmann, median, sign_flip_test, signed_rank_interval,
@@ -79,7 +79,7 @@ fn the_bootstrap_of_an_estimate_by_ranks_covers() {
 }
 
 /// A result: blocks of four samples, whose noise is between them as much as within.
-fn result(shift: f64, rng: &mut Rng) -> Vec<Block<1>> {
+fn result(shift: f64, rng: &mut Rng) -> Vec<BlockSamples<1>> {
     let block = |rng: &mut Rng| {
         let own = shift + normal(rng);
         [(0..4).map(|_| own + normal(rng)).collect()]
@@ -87,8 +87,8 @@ fn result(shift: f64, rng: &mut Rng) -> Vec<Block<1>> {
     (0..20).map(|_| block(rng)).collect()
 }
 
-fn difference(base: &[Block<1>], head: &[Block<1>]) -> f64 {
-    let middle = |blocks: &[Block<1>]| {
+fn difference(base: &[BlockSamples<1>], head: &[BlockSamples<1>]) -> f64 {
+    let middle = |blocks: &[BlockSamples<1>]| {
         median(&blocks.iter().map(|[samples]| median(samples)).collect::<Vec<_>>())
     };
     middle(head) - middle(base)

@@ -79,7 +79,7 @@ impl Note {
         }
     }
 
-    fn bit(self) -> u32 {
+    const fn bit(self) -> u32 {
         1 << self as u8
     }
 }
@@ -103,6 +103,17 @@ impl fmt::Display for Note {
 pub struct Notes(u32);
 
 impl Notes {
+    /// The bits of all notes.
+    const KNOWN: u32 = {
+        let mut known = 0;
+        let mut i = 0;
+        while i < Note::ALL.len() {
+            known |= Note::ALL[i].bit();
+            i += 1;
+        }
+        known
+    };
+
     /// Adds a note. Adding it again changes nothing.
     pub fn add(&mut self, note: Note) {
         self.0 |= note.bit();
@@ -115,7 +126,7 @@ impl Notes {
 
     /// Whether the set has no notes.
     pub fn is_empty(self) -> bool {
-        self.iter().next().is_none()
+        self.0 & Self::KNOWN == 0
     }
 
     /// All notes of the set, in the order of [`Note::ALL`].
@@ -130,8 +141,7 @@ impl Notes {
 
     /// The set of a bit mask. Unknown bits are ignored.
     pub fn from_bits(bits: u32) -> Self {
-        let known = Note::ALL.into_iter().fold(0, |known, note| known | note.bit());
-        Self(bits & known)
+        Self(bits & Self::KNOWN)
     }
 }
 

@@ -74,7 +74,7 @@ pub struct Stamps {
     pub published: Nanos,
     /// The coordinator had the outcome in hand.
     pub collected: Nanos,
-    /// The worker published its answer to the previous job, which may be before this job was
+    /// The worker published its response to the previous job, which may be before this job was
     /// encoded. Zero if there was none, and on backends that do not assign jobs in advance.
     #[serde(default)]
     pub worker_free: Nanos,

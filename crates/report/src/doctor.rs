@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use brigade_measure::doctor::{Finding, Group, Verdict};
+use brigade_measure::doctor::{Finding, FindingGroup, Severity};
 use brigade_measure::host::Host;
 use serde::Serialize;
 
@@ -40,9 +40,9 @@ fn write_all(out: &mut dyn Write, host: &Host, findings: &[Finding]) -> io::Resu
     writeln!(
         out,
         "\n{}, {}, {} good",
-        units::count(count(Verdict::Warning), "warning"),
-        units::count(count(Verdict::Note), "note"),
-        count(Verdict::Good),
+        units::count(count(Severity::Warning), "warning"),
+        units::count(count(Severity::Note), "note"),
+        count(Severity::Good),
     )
 }
 
@@ -52,12 +52,12 @@ fn write_all(out: &mut dyn Write, host: &Host, findings: &[Finding]) -> io::Resu
 /// When `out` cannot be written.
 pub fn json(out: &mut dyn Write, host: &Host, findings: &[Finding]) -> io::Result<()> {
     #[derive(Serialize)]
-    struct Document<'a> {
+    struct DoctorDocument<'a> {
         schema: &'static str,
         host: &'a Host,
         findings: &'a [Finding],
     }
-    let document = Document { schema: DOCTOR_SCHEMA, host, findings };
+    let document = DoctorDocument { schema: DOCTOR_SCHEMA, host, findings };
     serde_json::to_writer_pretty(&mut *out, &document)?;
     writeln!(out)
 }
@@ -78,20 +78,20 @@ fn machine(out: &mut dyn Write, host: &Host) -> io::Result<()> {
     Ok(())
 }
 
-fn heading(group: Group) -> &'static str {
+fn heading(group: FindingGroup) -> &'static str {
     match group {
-        Group::Processor => "Processor",
-        Group::Memory => "Memory",
-        Group::Limits => "Limits",
-        Group::Kernel => "Kernel",
+        FindingGroup::Processor => "Processor",
+        FindingGroup::Memory => "Memory",
+        FindingGroup::Limits => "Limits",
+        FindingGroup::Kernel => "Kernel",
     }
 }
 
 fn write(out: &mut dyn Write, finding: &Finding) -> io::Result<()> {
     let verdict = match finding.verdict {
-        Verdict::Good => "good",
-        Verdict::Note => "note",
-        Verdict::Warning => "WARNING",
+        Severity::Good => "good",
+        Severity::Note => "note",
+        Severity::Warning => "WARNING",
     };
     let topic = VALUE - TEXT;
     let front = format!("  {verdict:<9}{:<topic$}", finding.topic);
@@ -145,7 +145,7 @@ mod tests {
         }
     }
 
-    fn finding(group: Group, topic: &'static str, verdict: Verdict) -> Finding {
+    fn finding(group: FindingGroup, topic: &'static str, verdict: Severity) -> Finding {
         Finding {
             group,
             topic,
@@ -154,7 +154,7 @@ mod tests {
             meaning: "What it means for Brigade, in a sentence that is longer than a line of a \
                       terminal can be."
                 .into(),
-            advice: (verdict == Verdict::Warning).then(|| "do this".into()),
+            advice: (verdict == Severity::Warning).then(|| "do this".into()),
         }
     }
 
@@ -167,9 +167,9 @@ mod tests {
     #[test]
     fn a_person_reads_it() {
         let findings = [
-            finding(Group::Processor, "cores", Verdict::Warning),
-            finding(Group::Processor, "SMT", Verdict::Good),
-            finding(Group::Kernel, "pidfd", Verdict::Note),
+            finding(FindingGroup::Processor, "cores", Severity::Warning),
+            finding(FindingGroup::Processor, "SMT", Severity::Good),
+            finding(FindingGroup::Kernel, "pidfd", Severity::Note),
         ];
         let expected = "\
 Machine
@@ -224,7 +224,7 @@ Kernel
     #[test]
     fn a_program_reads_it() {
         let mut out = Vec::new();
-        json(&mut out, &host(), &[finding(Group::Limits, "x", Verdict::Warning)]).unwrap();
+        json(&mut out, &host(), &[finding(FindingGroup::Limits, "x", Severity::Warning)]).unwrap();
         let read: serde_json::Value = serde_json::from_slice(&out).unwrap();
         assert_eq!(read["schema"], DOCTOR_SCHEMA);
         assert_eq!(read["host"]["cores_usable"], 2);

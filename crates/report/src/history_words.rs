@@ -88,7 +88,7 @@ pub(crate) fn sparkline(points: &[Point], most: usize) -> String {
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use brigade_measure::history::{Entry, Kept, Known, Order, history};
+    use brigade_measure::history::{CommitOrder, HistoryEntry, Kept, KnownCommit, history};
     use serde_json::json;
 
     use super::*;
@@ -98,7 +98,7 @@ pub(crate) mod tests {
         let entry = |i: usize| {
             let noise = [0.3, -0.5, 0.1, 0.6, -0.2, 0.0, -0.6, 0.4, 0.2, -0.3][i * 7 % 10];
             let median = if i < 40 { 50_000.0 } else { 52_000.0 } * (1.0 + noise / 100.0);
-            Entry {
+            HistoryEntry {
                 schema: String::new(),
                 commit: format!("{i:040x}"),
                 commit_time: format!("2026-01-01T00:{i:02}:00Z"),
@@ -120,8 +120,9 @@ pub(crate) mod tests {
             40 => "Keep names in a <tree>".to_owned(),
             i => format!("Change {i}"),
         };
-        let line = (0..60).map(|i| Known { commit: format!("{i:040x}"), subject: subject(i) });
-        history(&(0..60).map(entry).collect::<Vec<_>>(), &Order::FirstParent(line.collect()))
+        let line =
+            (0..60).map(|i| KnownCommit { commit: format!("{i:040x}"), subject: subject(i) });
+        history(&(0..60).map(entry).collect::<Vec<_>>(), &CommitOrder::FirstParent(line.collect()))
     }
 
     #[test]

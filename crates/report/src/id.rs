@@ -8,10 +8,10 @@ use serde_json::value::RawValue;
 /// What a job is called: its number, or the JSON that a batch's line gives it, with every digit
 /// and letter as it was written. A number that went through an `f64` would come back as another.
 #[derive(Clone, Debug)]
-pub struct Id(Kind);
+pub struct Id(IdValue);
 
 #[derive(Clone, Debug)]
-enum Kind {
+enum IdValue {
     Number(u64),
     Json(Box<RawValue>),
 }
@@ -26,14 +26,14 @@ impl Id {
     /// When a reader of the results could not read it: half of a surrogate pair, or lists in
     /// lists without end.
     pub fn read(json: &RawValue) -> Result<Self, String> {
-        for part in parts(json.get()) {
-            match part {
+        for token in tokens(json.get()) {
+            match token {
                 // Its quotes and escapes are known to be right, but not what they stand for.
-                Part::Text(text) => drop(
+                JsonToken::Text(text) => drop(
                     serde_json::from_str::<String>(text)
                         .map_err(|_| format!("{text} has half of a surrogate pair"))?,
                 ),
-                Part::Depth(depth) if depth > MAX_DEPTH => {
+                JsonToken::Depth(depth) if depth > MAX_DEPTH => {
                     return Err(format!("more than {MAX_DEPTH} lists or objects in each other"));
                 }
                 _ => {}
@@ -41,26 +41,26 @@ impl Id {
         }
         // Some readers take a carriage return for the end of a line. It cannot be in a text.
         if !json.get().contains('\r') {
-            return Ok(Self(Kind::Json(json.to_owned())));
+            return Ok(Self(IdValue::Json(json.to_owned())));
         }
         let text = json.get().replace('\r', " ");
-        RawValue::from_string(text).map(|json| Self(Kind::Json(json))).map_err(|e| e.to_string())
+        RawValue::from_string(text).map(|json| Self(IdValue::Json(json))).map_err(|e| e.to_string())
     }
 
-    /// Without space between its parts: two ids that differ in nothing else are the same.
+    /// Without space between its tokens: two ids that differ in nothing else are the same.
     pub fn compact(&self) -> String {
-        let Kind::Json(json) = &self.0 else { return self.to_string() };
-        let part = |part| match part {
-            Part::Text(text) | Part::Other(text) => text,
-            Part::Depth(_) => "",
+        let IdValue::Json(json) = &self.0 else { return self.to_string() };
+        let text_of = |token| match token {
+            JsonToken::Text(text) | JsonToken::Other(text) => text,
+            JsonToken::Depth(_) => "",
         };
-        parts(json.get()).map(part).collect()
+        tokens(json.get()).map(text_of).collect()
     }
 }
 
-/// A piece of JSON that is known to be well-formed.
+/// A token of JSON that is known to be well-formed.
 #[derive(Clone, Copy)]
-enum Part<'a> {
+enum JsonToken<'a> {
     /// A text with its quotes.
     Text(&'a str),
     /// What is neither text nor space.
@@ -69,12 +69,12 @@ enum Part<'a> {
     Depth(usize),
 }
 
-fn parts(json: &str) -> impl Iterator<Item = Part<'_>> {
+fn tokens(json: &str) -> impl Iterator<Item = JsonToken<'_>> {
     let (mut rest, mut depth, mut told) = (json, 0_usize, 0);
     std::iter::from_fn(move || {
         if depth != told {
             told = depth;
-            return Some(Part::Depth(depth));
+            return Some(JsonToken::Depth(depth));
         }
         rest = rest.trim_ascii_start();
         let len = match *rest.as_bytes().first()? {
@@ -88,9 +88,9 @@ fn parts(json: &str) -> impl Iterator<Item = Part<'_>> {
                 1
             }
         };
-        let (part, after) = rest.split_at(len);
+        let (token, after) = rest.split_at(len);
         rest = after;
-        Some(if len > 1 { Part::Text(part) } else { Part::Other(part) })
+        Some(if len > 1 { JsonToken::Text(token) } else { JsonToken::Other(token) })
     })
 }
 
@@ -110,21 +110,21 @@ fn end_of_text(json: &str) -> usize {
 
 impl Default for Id {
     fn default() -> Self {
-        Self(Kind::Json(RawValue::NULL.to_owned()))
+        Self(IdValue::Json(RawValue::NULL.to_owned()))
     }
 }
 
 impl From<u64> for Id {
     fn from(number: u64) -> Self {
-        Self(Kind::Number(number))
+        Self(IdValue::Number(number))
     }
 }
 
 impl fmt::Display for Id {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
-            Kind::Number(number) => number.fmt(f),
-            Kind::Json(json) => f.write_str(json.get()),
+            IdValue::Number(number) => number.fmt(f),
+            IdValue::Json(json) => f.write_str(json.get()),
         }
     }
 }
@@ -132,8 +132,8 @@ impl fmt::Display for Id {
 impl Serialize for Id {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match &self.0 {
-            Kind::Number(number) => number.serialize(serializer),
-            Kind::Json(json) => json.serialize(serializer),
+            IdValue::Number(number) => number.serialize(serializer),
+            IdValue::Json(json) => json.serialize(serializer),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use brigade_kernels::{Entry, Inputs, OutputFormat, ParamKind, ParamSpec, Spec};
+use brigade_kernels::{Inputs, OutputFormat, ParamKind, ParamSpec, RegisteredKernel, Spec};
 use brigade_proto::{Params, Value};
 use serde_json::{Value as Json, json};
 
@@ -12,7 +12,10 @@ use crate::run::ParamValues;
 ///
 /// # Errors
 /// When `out` cannot be written.
-pub fn table<'a>(out: &mut dyn Write, entries: impl Iterator<Item = &'a Entry>) -> io::Result<()> {
+pub fn table<'a>(
+    out: &mut dyn Write,
+    entries: impl Iterator<Item = &'a RegisteredKernel>,
+) -> io::Result<()> {
     let mut specs: Vec<&Spec> = entries.map(|entry| &entry.spec).collect();
     // Stable: within a family the order of the registry.
     specs.sort_by_key(|spec| spec.family);
@@ -155,7 +158,7 @@ fn example_value(param: &ParamSpec) -> Option<String> {
 }
 
 /// All kernels as one JSON document, schema `brigade.kernels.v1`.
-pub fn json<'a>(entries: impl Iterator<Item = &'a Entry>) -> Json {
+pub fn json<'a>(entries: impl Iterator<Item = &'a RegisteredKernel>) -> Json {
     let kernels: Vec<Json> = entries.map(|entry| kernel(&entry.spec)).collect();
     json!({"schema": "brigade.kernels.v1", "kernels": kernels})
 }

@@ -51,7 +51,7 @@ pub struct JobRow {
     pub output_bytes: FileBytes,
     /// How it ended.
     pub status: Status,
-    /// The lane it ran in.
+    /// The worker it ran on.
     pub worker: Option<u32>,
     /// The process it ran in.
     pub pid: Option<u32>,
@@ -156,7 +156,7 @@ pub struct RunConfig {
     pub keep_going: bool,
     /// How jobs are executed.
     pub backend: &'static str,
-    /// How many lanes.
+    /// How many workers.
     pub workers: usize,
     /// How long a kernel may run.
     pub timeout_us: Option<Micros>,

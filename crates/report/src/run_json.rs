@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use std::io::{self, Write};
 
 use brigade_exec::WorkerReport;
-use brigade_measure::lane::LaneTimes;
 use brigade_measure::summary::{Counts, Summary};
+use brigade_measure::worker_times::WorkerTimes;
 use brigade_proto::Nanos;
 use serde::Serialize;
 use serde_json::Value;
@@ -27,7 +27,7 @@ impl RunReport for RunJson {
     }
 
     fn end(&mut self, out: &mut dyn Write, end: &RunEnd<'_>) -> io::Result<()> {
-        line(out, &Document::new(end, Some(&self.jobs)))
+        line(out, &RunDocument::new(end, Some(&self.jobs)))
     }
 }
 
@@ -44,7 +44,7 @@ impl RunReport for RunJsonl {
     }
 
     fn end(&mut self, out: &mut dyn Write, end: &RunEnd<'_>) -> io::Result<()> {
-        if self.summary { line(out, &Document::new(end, None)) } else { Ok(()) }
+        if self.summary { line(out, &RunDocument::new(end, None)) } else { Ok(()) }
     }
 }
 
@@ -55,7 +55,7 @@ fn line(out: &mut dyn Write, value: &impl Serialize) -> io::Result<()> {
 }
 
 #[derive(Serialize)]
-struct Document<'a> {
+struct RunDocument<'a> {
     schema: &'static str,
     host: &'a Value,
     config: &'a RunConfig,
@@ -67,7 +67,7 @@ struct Document<'a> {
     summary: SummaryRow<'a>,
 }
 
-impl<'a> Document<'a> {
+impl<'a> RunDocument<'a> {
     fn new(end: &'a RunEnd<'_>, jobs: Option<&'a [JobRow]>) -> Self {
         Self {
             schema: RUN_SCHEMA,
@@ -101,12 +101,12 @@ struct WorkerRow {
 }
 
 fn rows(end: &RunEnd<'_>) -> Vec<WorkerRow> {
-    let lanes = &end.summary.lanes;
-    end.workers.iter().zip(lanes).map(|(report, lane)| WorkerRow::new(report, lane)).collect()
+    let times = &end.summary.worker_times;
+    end.workers.iter().zip(times).map(|(report, times)| WorkerRow::new(report, times)).collect()
 }
 
 impl WorkerRow {
-    fn new(report: &WorkerReport, lane: &LaneTimes) -> Self {
+    fn new(report: &WorkerReport, times: &WorkerTimes) -> Self {
         Self {
             worker: report.worker.0,
             pid: report.pid,
@@ -115,12 +115,12 @@ impl WorkerRow {
             busy_us: Micros(report.busy_ns),
             cpu_us: report.cpu_ns.map(Micros),
             peak_rss_bytes: report.peak_rss_bytes,
-            startup_us: Micros(lane.startup),
-            compute_us: Micros(lane.compute),
-            communication_us: Micros(lane.communication),
-            idle_us: Micros(lane.idle),
-            shutdown_us: Micros(lane.shutdown),
-            wall_us: Micros(lane.wall()),
+            startup_us: Micros(times.startup),
+            compute_us: Micros(times.compute),
+            communication_us: Micros(times.communication),
+            idle_us: Micros(times.idle),
+            shutdown_us: Micros(times.shutdown),
+            wall_us: Micros(times.wall()),
         }
     }
 }

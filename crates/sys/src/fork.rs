@@ -75,18 +75,18 @@ pub fn fork_sibling() -> io::Result<Forked> {
 /// One end of a pair of connected sockets. A message is short, arrives whole, and carries at most
 /// one descriptor.
 #[derive(Debug)]
-pub struct Wire(OwnedFd);
+pub struct MessageSocket(OwnedFd);
 
 /// Length of the longest message, in bytes.
 pub const LONGEST: usize = 512;
 
-impl AsFd for Wire {
+impl AsFd for MessageSocket {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
     }
 }
 
-impl Wire {
+impl MessageSocket {
     /// Creates two connected ends.
     ///
     /// # Errors
@@ -197,7 +197,7 @@ mod tests {
 
     #[test]
     fn messages_and_descriptors_cross() {
-        let (a, b) = Wire::pair().unwrap();
+        let (a, b) = MessageSocket::pair().unwrap();
         let (reader, writer) = io::pipe().unwrap();
         a.send(b"hello", Some(writer.as_fd())).unwrap();
         drop(writer);

@@ -5,7 +5,7 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
 /// What to count, in user mode.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Event {
+pub enum PerfEvent {
     /// Instructions that were executed. Virtual machines often have no such counter.
     Instructions,
     /// Nanoseconds on a processor. The kernel counts these, so the counter always exists.
@@ -21,7 +21,7 @@ pub struct Counter(OwnedFd);
 /// which every kernel accepts.
 #[repr(C)]
 #[derive(Default)]
-struct Attributes {
+struct PerfEventAttributes {
     kind: u32,
     size: u32,
     config: u64,
@@ -48,19 +48,19 @@ impl Counter {
     /// # Errors
     /// When the machine has no such counter, or this process may not use it
     /// (`/proc/sys/kernel/perf_event_paranoid`).
-    pub fn open(event: Event) -> io::Result<Self> {
+    pub fn open(event: PerfEvent) -> io::Result<Self> {
         let (kind, config) = match event {
             // PERF_TYPE_HARDWARE, PERF_COUNT_HW_INSTRUCTIONS
-            Event::Instructions => (0, 1),
+            PerfEvent::Instructions => (0, 1),
             // PERF_TYPE_SOFTWARE, PERF_COUNT_SW_TASK_CLOCK
-            Event::TaskClock => (1, 1),
+            PerfEvent::TaskClock => (1, 1),
         };
-        let attributes = Attributes {
+        let attributes = PerfEventAttributes {
             kind,
-            size: size_of::<Attributes>() as u32,
+            size: size_of::<PerfEventAttributes>() as u32,
             config,
             flags: DISABLED | INHERIT | EXCLUDE_KERNEL | EXCLUDE_HYPERVISOR | ENABLE_ON_EXEC,
-            ..Attributes::default()
+            ..PerfEventAttributes::default()
         };
         // The calling thread, on any core, in no group.
         let (thread, core, group) = (0, -1, -1);
@@ -105,7 +105,7 @@ mod tests {
 
     #[test]
     fn programs_are_counted_and_this_process_is_not() {
-        let counter = match Counter::open(Event::TaskClock) {
+        let counter = match Counter::open(PerfEvent::TaskClock) {
             Ok(counter) => counter,
             // Containers often forbid counters. The test then checks that the error says so.
             Err(error) => {

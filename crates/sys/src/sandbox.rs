@@ -25,14 +25,14 @@ use seccompiler::{BackendError, BpfProgram, SeccompAction, SeccompFilter, Target
 
 /// A part of the sandbox. A kernel may lack it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Part {
+pub enum SandboxPart {
     /// The Landlock security module.
     Landlock,
     /// Seccomp, the kernel's system call filters.
     Seccomp,
 }
 
-impl Part {
+impl SandboxPart {
     /// Both parts.
     pub const ALL: [Self; 2] = [Self::Landlock, Self::Seccomp];
 
@@ -45,7 +45,7 @@ impl Part {
     }
 }
 
-impl fmt::Display for Part {
+impl fmt::Display for SandboxPart {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
             Self::Landlock => "Landlock",
@@ -55,12 +55,12 @@ impl fmt::Display for Part {
 }
 
 /// The parts that this kernel lacks. This check restricts nothing.
-pub fn missing() -> Vec<Part> {
-    let has = |part: &Part| match part {
-        Part::Landlock => has_landlock(),
-        Part::Seccomp => has_seccomp(),
+pub fn missing() -> Vec<SandboxPart> {
+    let has = |part: &SandboxPart| match part {
+        SandboxPart::Landlock => has_landlock(),
+        SandboxPart::Seccomp => has_seccomp(),
     };
-    Part::ALL.into_iter().filter(|part| !has(part)).collect()
+    SandboxPart::ALL.into_iter().filter(|part| !has(part)).collect()
 }
 
 fn has_landlock() -> bool {
@@ -94,7 +94,7 @@ pub(crate) fn is_entered() -> bool {
 /// From here on this process cannot open or create a file, connect, execute a program, fork, start
 /// a thread, trace a process, or signal any process but itself. It can use its memory, and the
 /// descriptors that it has or receives.
-pub fn enter() -> Vec<(Part, String)> {
+pub fn enter() -> Vec<(SandboxPart, String)> {
     // The first use of these two looks up their fast paths, in files and by calls that the sandbox
     // does not allow. Without that lookup, reading the clock would be a system call.
     crate::clock::now();
@@ -110,7 +110,7 @@ pub fn enter() -> Vec<(Part, String)> {
         .map_err(|error| error.to_string())
         .and_then(|()| seccomp(libc::SECCOMP_FILTER_FLAG_TSYNC));
     ENTERED.store(true, Ordering::Relaxed);
-    let ends = [(Part::Landlock, landlock), (Part::Seccomp, seccomp)];
+    let ends = [(SandboxPart::Landlock, landlock), (SandboxPart::Seccomp, seccomp)];
     ends.into_iter().filter_map(|(part, end)| Some((part, end.err()?))).collect()
 }
 

@@ -11,12 +11,12 @@ use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 
 /// A name: `"a.png"`, or `{"bytes": "YS5wbmc="}`.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Name(PathBuf);
+pub(super) struct LineFileName(PathBuf);
 
 /// The bytes of one name or of several: `"YS5wbmc="`, `[null, "YS5wbmc="]`. `null` means that the
 /// text of that name is enough.
 #[derive(Debug, Default)]
-pub(super) struct Bytes(Vec<Option<PathBuf>>);
+pub(super) struct NameBytes(Vec<Option<PathBuf>>);
 
 /// Merges the names that a line gives as text with those that it gives as bytes. `what` says whose
 /// names they are, for error messages.
@@ -24,12 +24,12 @@ pub(super) struct Bytes(Vec<Option<PathBuf>>);
 /// # Errors
 /// When texts and bytes do not name the same files.
 pub(super) fn merge(
-    names: Vec<Name>,
-    bytes: Option<Bytes>,
+    names: Vec<LineFileName>,
+    bytes: Option<NameBytes>,
     what: &str,
 ) -> Result<Vec<PathBuf>, String> {
-    let mut paths: Vec<PathBuf> = names.into_iter().map(|Name(path)| path).collect();
-    let Some(Bytes(bytes)) = bytes else { return Ok(paths) };
+    let mut paths: Vec<PathBuf> = names.into_iter().map(|LineFileName(path)| path).collect();
+    let Some(NameBytes(bytes)) = bytes else { return Ok(paths) };
     if paths.is_empty() {
         let missing = || format!("not a job: {what}_bytes has null where no text is beside it");
         return bytes.into_iter().map(|path| path.ok_or_else(missing)).collect();
@@ -60,22 +60,22 @@ fn path<E: de::Error>(base64: &str) -> Result<PathBuf, E> {
     Ok(OsString::from_vec(bytes).into())
 }
 
-impl<'de> Deserialize<'de> for Name {
+impl<'de> Deserialize<'de> for LineFileName {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Either;
 
         impl<'de> Visitor<'de> for Either {
-            type Value = Name;
+            type Value = LineFileName;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("a file name, or {\"bytes\": BASE64}")
             }
 
-            fn visit_str<E: de::Error>(self, text: &str) -> Result<Name, E> {
-                Ok(Name(text.into()))
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<LineFileName, E> {
+                Ok(LineFileName(text.into()))
             }
 
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Name, A::Error> {
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<LineFileName, A::Error> {
                 let mut found = None;
                 while let Some(key) = map.next_key::<String>()? {
                     if key != "bytes" || found.is_some() {
@@ -86,7 +86,7 @@ impl<'de> Deserialize<'de> for Name {
                     found = Some(map.next_value::<String>()?);
                 }
                 let base64 = found.ok_or_else(|| de::Error::missing_field("bytes"))?;
-                Ok(Name(path(&base64)?))
+                Ok(LineFileName(path(&base64)?))
             }
         }
 
@@ -94,27 +94,27 @@ impl<'de> Deserialize<'de> for Name {
     }
 }
 
-impl<'de> Deserialize<'de> for Bytes {
+impl<'de> Deserialize<'de> for NameBytes {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct OneOrSeveral;
 
         impl<'de> Visitor<'de> for OneOrSeveral {
-            type Value = Bytes;
+            type Value = NameBytes;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("base64, or a list of base64 and null")
             }
 
-            fn visit_str<E: de::Error>(self, text: &str) -> Result<Bytes, E> {
-                Ok(Bytes(vec![Some(path(text)?)]))
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<NameBytes, E> {
+                Ok(NameBytes(vec![Some(path(text)?)]))
             }
 
-            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Bytes, A::Error> {
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<NameBytes, A::Error> {
                 let mut all = Vec::new();
                 while let Some(one) = list.next_element::<Option<String>>()? {
                     all.push(one.map(|text| path(&text)).transpose()?);
                 }
-                Ok(Bytes(all))
+                Ok(NameBytes(all))
             }
         }
 

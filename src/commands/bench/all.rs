@@ -24,7 +24,7 @@ pub(super) const BUDGET: Duration = Duration::from_secs(120);
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
 
-type Experiment<'a> = dyn Fn(&mut BenchSession<'_>) -> Result<(), Failure> + 'a;
+type ExperimentFn<'a> = dyn Fn(&mut BenchSession<'_>) -> Result<(), Failure> + 'a;
 
 /// Runs the experiments one after the other, each with its share of the time. An experiment that
 /// fails does not prevent the others; its error becomes a finding.
@@ -75,7 +75,7 @@ pub(super) fn all(args: &AllArgs, session: &mut BenchSession<'_>) {
         common: common(&[1, 2, 4]),
     };
     // Shares of the budget. The rest is for starting and closing pools and for the analysis.
-    let experiments: [(&str, f64, &Experiment<'_>); 8] = [
+    let experiments: [(&str, f64, &ExperimentFn<'_>); 8] = [
         ("latency", 0.12, &|session| {
             latency::latency(&[0, 4 * KIB, 64 * KIB, MIB], alone, session)
         }),

@@ -44,8 +44,8 @@ pub(super) fn break_even(
                 let about = json!({"bytes": bytes, "compute_us": micros(compute)});
                 // Rough time of a job: handing it over, copying at 5 GB/s, computing.
                 let us = micros(compute) + 5.0 + bytes as f64 / 5e3;
-                let lanes = candidate.workers as f64;
-                let count = (TURN_US * lanes / us).clamp(4.0 * lanes, 2000.0);
+                let workers = candidate.workers as f64;
+                let count = (TURN_US * workers / us).clamp(4.0 * workers, 2000.0);
                 let job = payload.as_ref().map(|payload| job(compute, steps_per_us, payload));
                 let job = job.map_err(Clone::clone);
                 let run = move || {

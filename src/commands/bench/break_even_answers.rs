@@ -2,7 +2,9 @@
 
 use brigade_exec::{Backend, StartMethod};
 use brigade_measure::experiment::Cell;
-use brigade_measure::models::{self, Answer, BreakEven, BreakEvenCell, BreakEvenPoint, Model};
+use brigade_measure::models::{
+    self, BreakEven, BreakEvenCell, BreakEvenPoint, Model, ThresholdKind,
+};
 use brigade_report::units;
 use serde_json::{Value, json};
 
@@ -140,14 +142,14 @@ impl BreakEvenPair<'_> {
         let Some(from) = &point.compute_us else {
             let [low, high] = point.interval_us;
             return match point.answer {
-                Answer::Always if high > 0.0 => {
+                ThresholdKind::Always if high > 0.0 => {
                     let from = match high.is_finite() {
                         true => format!("only from {} on", time(high)),
                         false => "never".to_owned(),
                     };
                     format!("{bytes} {who} {costs} whatever the computation, or perhaps {from}")
                 }
-                Answer::Never => {
+                ThresholdKind::Never => {
                     let said = format!("{bytes} {who} {costs} in no job that was measured");
                     match low {
                         0.0 => format!("{said}, but too uncertain to rule any out"),
@@ -157,7 +159,7 @@ impl BreakEvenPair<'_> {
                         _ => said,
                     }
                 }
-                Answer::Always | Answer::At => {
+                ThresholdKind::Always | ThresholdKind::At => {
                     format!("{bytes} {who} {costs} always, whatever the computation")
                 }
             };

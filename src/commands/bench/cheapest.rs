@@ -18,14 +18,14 @@ struct Cheapest {
     model: &'static str,
     /// The number of workers.
     case: Map<String, Value>,
-    points: Vec<Place>,
+    points: Vec<CheapestAt>,
     /// Backends that are not cheapest at any point, not even possibly.
     never: Vec<String>,
 }
 
 /// The verdict for one payload and compute time.
 #[derive(Serialize)]
-struct Place {
+struct CheapestAt {
     bytes: u64,
     compute_us: f64,
     /// The backend with the shortest time.
@@ -44,7 +44,7 @@ struct Other {
     ratio: Estimate,
 }
 
-impl Place {
+impl CheapestAt {
     /// Whether a backend is cheapest here, or possibly is.
     fn may_be(&self, backend: &str) -> bool {
         let other = self.others.iter().find(|other| other.backend == backend);
@@ -87,7 +87,7 @@ pub(super) fn conclude(workers: usize, cells: &[Cell], session: &mut BenchSessio
 }
 
 /// Every point of the grid that has at least two backends, sorted by payload and compute time.
-fn places(workers: usize, cells: &[Cell], seed: u64) -> Result<Vec<Place>, Refused> {
+fn places(workers: usize, cells: &[Cell], seed: u64) -> Result<Vec<CheapestAt>, Refused> {
     let number = |cell: &Cell, key: &str| cell.case.get(key).and_then(Value::as_f64);
     let takes_part = |cell: &&Cell| {
         // These backends have only one worker, so they take part for every number of workers.
@@ -112,7 +112,7 @@ fn places(workers: usize, cells: &[Cell], seed: u64) -> Result<Vec<Place>, Refus
                 && number(cell, "compute_us") == Some(compute_us)
         });
         if let Some((cheapest, others)) = ranked(&here.collect::<Vec<_>>(), seed)? {
-            places.push(Place {
+            places.push(CheapestAt {
                 bytes,
                 compute_us,
                 cheapest: backend(cheapest).to_owned(),
@@ -161,13 +161,13 @@ fn ranked<'a>(cells: &[&'a Cell], seed: u64) -> Result<Option<(&'a Cell, Vec<Oth
 /// States the result in words, one sentence per payload size: "cheapest without payload, with 2
 /// workers, by what a job computes: 0 ns to 10 µs sync; 1 ms processes". A last sentence names the
 /// backends that are never cheapest.
-fn said(workers: usize, places: &[Place], never: &[String]) -> Vec<String> {
+fn said(workers: usize, places: &[CheapestAt], never: &[String]) -> Vec<String> {
     let mut sizes: Vec<u64> = places.iter().map(|place| place.bytes).collect();
     sizes.dedup();
     let mut sentences = Vec::new();
     for bytes in sizes {
-        let row: Vec<&Place> = places.iter().filter(|place| place.bytes == bytes).collect();
-        let name = |place: &Place| match place.decided {
+        let row: Vec<&CheapestAt> = places.iter().filter(|place| place.bytes == bytes).collect();
+        let name = |place: &CheapestAt| match place.decided {
             true => place.cheapest.clone(),
             false => {
                 let maybe = place.others.iter().filter(|other| place.may_be(&other.backend));
@@ -208,7 +208,7 @@ fn said(workers: usize, places: &[Place], never: &[String]) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use brigade_measure::experiment::{Hooks, Metric, Plan, Rng, Variant, run};
+    use brigade_measure::experiment::{ExperimentHooks, Metric, Plan, Rng, Variant, run};
 
     /// Cells whose blocks vary together by a factor of up to two, and independently by `noise`.
     fn cells(all: &[(&str, usize, u64, f64, f64)], noise: f64) -> Vec<Cell> {
@@ -229,7 +229,7 @@ mod tests {
             })
             .collect();
         let plan = Plan { blocks: 12, budget: None, precision: None, seed: 1 };
-        let mut hooks = Hooks { done: &mut |_| {}, is_interrupted: &|| false };
+        let mut hooks = ExperimentHooks { done: &mut |_| {}, is_interrupted: &|| false };
         run("break-even", &[Metric::us("per_job")], &mut variants, &plan, &mut hooks).cells
     }
 
@@ -284,7 +284,7 @@ mod tests {
             })
             .collect();
         let plan = Plan { blocks: 12, budget: None, precision: None, seed };
-        let mut hooks = Hooks { done: &mut |_| {}, is_interrupted: &|| false };
+        let mut hooks = ExperimentHooks { done: &mut |_| {}, is_interrupted: &|| false };
         run("break-even", &[Metric::us("per_job")], &mut variants, &plan, &mut hooks).cells
     }
 

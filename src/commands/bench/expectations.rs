@@ -24,9 +24,9 @@ struct Lesson {
     sentence: String,
 }
 
-/// Speedup over sync, with its interval if there are enough blocks for one.
+/// MeasuredSpeedup over sync, with its interval if there are enough blocks for one.
 #[derive(Clone, Copy)]
-struct Speedup {
+struct MeasuredSpeedup {
     workers: usize,
     estimate: f64,
     interval: Option<[f64; 2]>,
@@ -40,7 +40,7 @@ enum Claim {
 }
 
 impl Claim {
-    fn holds(self, of: &Speedup) -> Option<bool> {
+    fn holds(self, of: &MeasuredSpeedup) -> Option<bool> {
         let [low, high] = of.interval?;
         let (yes, no) = match self {
             Self::AtLeast(bound) => (low >= bound, high < bound),
@@ -96,15 +96,20 @@ fn workers(cell: &Cell) -> usize {
     cell.case.get("workers").and_then(Value::as_u64).unwrap_or(1) as usize
 }
 
-fn speedup(reference: &[f64], cell: &Cell, blocks: usize, session: &BenchSession<'_>) -> Speedup {
+fn speedup(
+    reference: &[f64],
+    cell: &Cell,
+    blocks: usize,
+    session: &BenchSession<'_>,
+) -> MeasuredSpeedup {
     let times = AtWorkers { workers: workers(cell), blocks: of_blocks(cell, blocks) };
     let ratios: Vec<f64> =
         reference.iter().zip(&times.blocks).map(|(reference, time)| reference / time).collect();
     let workers = times.workers;
     let model = models::speedup(reference, &[times], session.common.plan.seed);
     match model.ok().and_then(|model| model.points.first().map(|point| point.speedup)) {
-        Some(of) => Speedup { workers, estimate: of.estimate, interval: Some(of.interval) },
-        None => Speedup { workers, estimate: median(&ratios), interval: None },
+        Some(of) => MeasuredSpeedup { workers, estimate: of.estimate, interval: Some(of.interval) },
+        None => MeasuredSpeedup { workers, estimate: median(&ratios), interval: None },
     }
 }
 
@@ -130,7 +135,7 @@ fn lesson(
     backend: &str,
     sync_us: f64,
     most_workers: usize,
-    best: &Speedup,
+    best: &MeasuredSpeedup,
 ) -> (Option<bool>, String) {
     let cores = work::usable();
     let waits = work.orders as f64 * super::session::micros(work.wait);
@@ -214,13 +219,14 @@ mod tests {
 
     #[test]
     fn a_claim_holds_or_not_only_if_the_whole_interval_says_so() {
-        let of = |low, high| Speedup { workers: 2, estimate: low, interval: Some([low, high]) };
+        let of =
+            |low, high| MeasuredSpeedup { workers: 2, estimate: low, interval: Some([low, high]) };
         assert_eq!(Claim::AtLeast(1.4).holds(&of(1.5, 1.9)), Some(true));
         assert_eq!(Claim::AtLeast(1.4).holds(&of(1.0, 1.3)), Some(false));
         assert_eq!(Claim::AtLeast(1.4).holds(&of(1.3, 1.5)), None);
         assert_eq!(Claim::AtMost(1.1).holds(&of(0.9, 1.0)), Some(true));
         assert_eq!(Claim::AtMost(1.1).holds(&of(1.2, 1.3)), Some(false));
-        let unknown = Speedup { interval: None, ..of(9.0, 9.0) };
+        let unknown = MeasuredSpeedup { interval: None, ..of(9.0, 9.0) };
         assert_eq!(Claim::AtLeast(1.1).holds(&unknown), None);
     }
 
@@ -233,7 +239,7 @@ mod tests {
             orders: 20,
             wait: std::time::Duration::from_millis(if kind == Kind::Computing { 0 } else { 5 }),
         };
-        let best = |workers, estimate: f64| Speedup {
+        let best = |workers, estimate: f64| MeasuredSpeedup {
             workers,
             estimate,
             interval: Some([estimate * 0.99, estimate * 1.01]),

@@ -61,7 +61,7 @@ pub(super) fn time(us: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use brigade_measure::experiment::{Hooks, Metric, Plan, Variant, run};
+    use brigade_measure::experiment::{ExperimentHooks, Metric, Plan, Variant, run};
     use serde_json::{Map, json};
 
     fn cell(blocks: usize) -> Cell {
@@ -71,7 +71,7 @@ mod tests {
             Ok(vec![turn, turn, 1000.0])
         })];
         let plan = Plan { blocks, budget: None, precision: None, seed: 1 };
-        let mut hooks = Hooks { done: &mut |_| {}, is_interrupted: &|| false };
+        let mut hooks = ExperimentHooks { done: &mut |_| {}, is_interrupted: &|| false };
         run("test", &[Metric::us("x")], &mut variants, &plan, &mut hooks).cells.remove(0)
     }
 

@@ -139,7 +139,8 @@ pub(super) fn paradigms(
             if session.is_interrupted() {
                 return Ok(());
             }
-            let workers = if work::has_workers(backend) { lanes(&workers) } else { 1 };
+            let workers =
+                if work::has_workers(backend) { most_without_sharing(&workers) } else { 1 };
             match timeline::draw(&work, backend, workers, asked.builder(backend, workers)) {
                 Ok(timeline) => session.timelines.push(timeline),
                 Err(error) => session.find(format!(
@@ -154,7 +155,7 @@ pub(super) fn paradigms(
 }
 
 /// The largest requested number of workers that does not exceed the number of cores.
-fn lanes(counts: &[usize]) -> usize {
+fn most_without_sharing(counts: &[usize]) -> usize {
     let fitting = counts.iter().filter(|&&workers| workers <= work::usable());
     fitting.max().or(counts.first()).copied().unwrap_or(1)
 }

@@ -27,9 +27,9 @@ impl Pools {
     /// Rejects settings that no pool supports, before anything is measured.
     pub(super) fn new(asked: &MeasuredArgs, registry: &Arc<Registry>) -> Result<Self, Failure> {
         let own = &asked.processes;
-        let lane = &asked.lane;
+        let worker = &asked.worker;
         let mut processes =
-            PoolConfig { pin: lane.pin, timeout: lane.timeout, ..PoolConfig::default() };
+            PoolConfig { pin: worker.pin, timeout: worker.timeout, ..PoolConfig::default() };
         config::guards(&own.guards, &mut processes)?;
         processes.transport = own.transport.first().copied().unwrap_or(processes.transport);
         processes.start_method =
@@ -43,8 +43,8 @@ impl Pools {
             PoolConfig { workers, ..processes.clone() }.check()?;
         }
         let mut options = Vec::new();
-        options.extend(asked.lane.pin.then(|| "--pin".to_owned()));
-        options.extend(asked.lane.timeout.map(|timeout| {
+        options.extend(asked.worker.pin.then(|| "--pin".to_owned()));
+        options.extend(asked.worker.timeout.map(|timeout| {
             format!(
                 "--timeout {}",
                 humantime::format_duration(timeout).to_string().replace(' ', "")

@@ -48,16 +48,16 @@ pub(super) fn scaling(args: &ScalingArgs, session: &mut BenchSession<'_>) -> Res
     let counts = pools.workers(&(1..=2 * usable).collect::<Vec<_>>());
     let backends = pools.backends(&[Backend::Threads, Backend::Processes]);
     // The reference of the speedup.
-    let mut lanes = vec![(Backend::Sync, 1)];
+    let mut configurations = vec![(Backend::Sync, 1)];
     for &backend in backends.iter().filter(|backend| **backend != Backend::Sync) {
         let counts = if work::has_workers(backend) { &counts[..] } else { &[1] };
-        lanes.extend(counts.iter().map(|&count| (backend, count)));
+        configurations.extend(counts.iter().map(|&count| (backend, count)));
     }
     let modes = [ScalingMode::Strong, ScalingMode::Weak];
     let modes = modes.into_iter().filter(|mode| args.mode.contains(mode));
     let mut variants = Vec::new();
     for mode in modes.clone() {
-        for &(backend, workers) in &lanes {
+        for &(backend, workers) in &configurations {
             let mut name = with(pools.case(backend), json!({"workers": workers}));
             name.extend(about(args, mode));
             if workers > usable {

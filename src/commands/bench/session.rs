@@ -7,16 +7,16 @@ use std::time::{Duration, Instant};
 
 use brigade_exec::{Pool, PoolBuilder};
 use brigade_kernels::Registry;
-use brigade_measure::context::Block;
-use brigade_measure::experiment::{self, Cell, Hooks, Metric, Plan, Variant};
-use brigade_measure::models::{Entry, Model, Refused};
+use brigade_measure::context::BlockContext;
+use brigade_measure::experiment::{self, Cell, ExperimentHooks, Metric, Plan, Variant};
+use brigade_measure::models::{Model, ModelResult, Refused};
 use brigade_proto::{JobSpec, Outcome, Status};
 use serde_json::{Map, Value};
 
 use super::pools::Pools;
 use super::spans;
 use crate::args::{CommonArgs, MeasuredArgs};
-use crate::console::{self, Progress};
+use crate::console::{self, ProgressDisplay};
 use crate::exit::Failure;
 use crate::signals::Flag;
 
@@ -44,7 +44,7 @@ pub(super) struct BenchSession<'a> {
     /// Variants that `--budget` left without a turn, by experiment.
     unmeasured: Vec<Unmeasured>,
     pub(super) cells: Vec<Cell>,
-    pub(super) blocks: Vec<Block>,
+    pub(super) blocks: Vec<BlockContext>,
     pub(super) models: Vec<Value>,
     pub(super) findings: Vec<String>,
     /// Why models are missing: printed after the findings.
@@ -122,7 +122,7 @@ impl<'a> BenchSession<'a> {
                 (Model::Refused(refused), None)
             }
         };
-        let entry = Entry { model: kept, case: super::case(case) };
+        let entry = ModelResult { model: kept, case: super::case(case) };
         // This cannot fail: the entry contains only numbers, texts and lists, which JSON can
         // represent.
         self.models.push(serde_json::to_value(entry).unwrap_or_default());
@@ -203,14 +203,14 @@ impl<'a> BenchSession<'a> {
             seed: self.common.plan.seed,
         };
         let total = plan.budget.is_none().then_some((plan.blocks * variants.len()) as u64);
-        let mut progress = Progress::of("runs", total);
+        let mut progress = ProgressDisplay::of("runs", total);
         let mut forecast = Forecast::new(experiment, variants.len(), plan.budget);
         let measured = experiment::run(
             experiment,
             metrics,
             &mut variants,
             &plan,
-            &mut Hooks {
+            &mut ExperimentHooks {
                 done: &mut |runs| {
                     progress.job(true);
                     if let Some(late) = forecast.after(runs, forecast.begin.elapsed()) {

@@ -34,7 +34,7 @@ pub(super) fn throughput(
     let wanted = args.time.as_secs_f64() * 1e6;
     let mut variants = Vec::new();
     for (mode, mode_name) in [(Mode::OneByOne, "one by one"), (Mode::Map, "map")] {
-        for (backend, workers, depth) in lanes(&pools) {
+        for (backend, workers, depth) in configurations(&pools) {
             let mut builder = pools.builder(backend, workers);
             let mut name = with(pools.case(backend), json!({"workers": workers}));
             if let Some(depth) = depth {
@@ -65,23 +65,23 @@ pub(super) fn throughput(
 }
 
 /// Combinations of backend and number of workers, and for worker processes also the depth.
-fn lanes(pools: &Pools) -> Vec<(Backend, usize, Option<usize>)> {
+fn configurations(pools: &Pools) -> Vec<(Backend, usize, Option<usize>)> {
     let backends = pools.backends(&[Backend::Sync, Backend::Threads, Backend::Processes]);
     let (many, alone): (Vec<_>, Vec<_>) =
         backends.into_iter().partition(|backend| work::has_workers(*backend));
-    let mut lanes: Vec<_> = alone.into_iter().map(|backend| (backend, 1, None)).collect();
+    let mut configurations: Vec<_> = alone.into_iter().map(|backend| (backend, 1, None)).collect();
     for workers in pools.workers(&[1, 2]) {
         for &backend in &many {
             match backend {
                 Backend::Processes => {
                     let depths = pools.depths(&[1, 2, 8]).into_iter();
-                    lanes.extend(depths.map(|depth| (backend, workers, Some(depth))));
+                    configurations.extend(depths.map(|depth| (backend, workers, Some(depth))));
                 }
-                _ => lanes.push((backend, workers, None)),
+                _ => configurations.push((backend, workers, None)),
             }
         }
     }
-    lanes
+    configurations
 }
 
 /// The job with its inputs in memory that the pool's workers can read directly, as threads can.

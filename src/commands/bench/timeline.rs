@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::paradigms::{Kind, Work};
 use super::work::{self, Life};
+use crate::tracer::MemorySample;
 
 /// Maximum number of orders in a picture.
 const ORDERS: usize = 12;
@@ -23,8 +24,8 @@ pub(super) fn draw(
     builder: PoolBuilder,
 ) -> Result<Value, String> {
     let jobs = work.jobs_of(work.orders.min(ORDERS));
-    let mut memory: Vec<Sample> = Vec::new();
-    let mut look = |outcome: &Outcome| memory.extend(Sample::after(outcome));
+    let mut memory: Vec<MemorySample> = Vec::new();
+    let mut look = |outcome: &Outcome| memory.extend(memory_after(outcome));
     let life = work::live(builder, 0, jobs, |number| work.job(number), &mut look)?;
     let kind = |number: usize| {
         let is_waiting = match work.kind {
@@ -56,25 +57,18 @@ pub(super) fn draw(
     }))
 }
 
-/// Resident memory, read when a job had been collected.
-struct Sample {
-    at: Nanos,
-    /// `None` for this process, which does the computing on all backends except `processes`.
-    worker: Option<u32>,
-    bytes: u64,
-}
-
-impl Sample {
-    fn after(outcome: &Outcome) -> Option<Self> {
-        let pid = outcome.pid;
-        let worker = outcome.worker.filter(|_| pid != std::process::id()).map(|worker| worker.0);
-        Some(Self { at: clock::now(), worker, bytes: memory::resident_bytes(pid)? })
-    }
+/// The resident memory of the process that ran a job, read when the job had been collected.
+/// Without a worker, it is this process, which does the computing on all backends except
+/// `processes`.
+fn memory_after(outcome: &Outcome) -> Option<MemorySample> {
+    let pid = outcome.pid;
+    let worker = outcome.worker.filter(|_| pid != std::process::id()).map(|worker| worker.0);
+    Some(MemorySample { at: clock::now(), worker, bytes: memory::resident_bytes(pid)? })
 }
 
 /// Counters over time: jobs in the queue, jobs in flight, and memory. Job counters have a point
 /// wherever they change.
-fn counters(life: &Life, memory: &[Sample]) -> Vec<Value> {
+fn counters(life: &Life, memory: &[MemorySample]) -> Vec<Value> {
     let us = |at: Nanos| at.saturating_sub(life.begin) as f64 / 1e3;
     let stamps = || life.outcomes.iter().map(|outcome| &outcome.stamps);
     let waiting = stamps().flat_map(|of| [(of.submitted, 1), (of.assigned, -1)]);

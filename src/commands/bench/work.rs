@@ -7,7 +7,7 @@ use std::time::Duration;
 use brigade_exec::{Backend, Pool, PoolBuilder, PoolConfig, WorkerReport};
 use brigade_kernels::{Registry, Size};
 use brigade_measure::clock;
-use brigade_measure::summary::{Run, Summary, Tally};
+use brigade_measure::summary::{RunFacts, Summary, Tally};
 use brigade_proto::{JobSpec, Nanos, Outcome, Params, Status};
 use brigade_sys::usage;
 
@@ -186,7 +186,7 @@ impl Life {
             tally.add(outcome, outcome.status());
         }
         let (wall, ready) = (wall(&self.outcomes), vec![0; self.reports.len()]);
-        tally.summary(&Run { wall, ready, ..Run::default() })
+        tally.summary(&RunFacts { wall, ready, ..RunFacts::default() })
     }
 
     /// Kernel time of the busiest worker over that of the average worker: 1 is perfect.

@@ -5,7 +5,9 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use crate::write::disk::record::{Id, Operation};
+use brigade_measure::experiment::Rng;
+
+use crate::write::disk::record::{FileId, Operation};
 
 /// How many bytes a disk writes atomically.
 const SECTOR: usize = 512;
@@ -23,7 +25,7 @@ pub(super) enum Loss {
 
 /// A file: its contents now, and the contents that are certainly on the disk.
 #[derive(Clone, Default)]
-struct File {
+struct SimulatedFile {
     now: Vec<u8>,
     synced: Vec<u8>,
 }
@@ -49,8 +51,8 @@ impl Names {
 
 pub(super) struct Disk {
     root: PathBuf,
-    files: Vec<File>,
-    numbers: HashMap<Id, usize>,
+    files: Vec<SimulatedFile>,
+    numbers: HashMap<FileId, usize>,
     now: Names,
     synced: Names,
     /// The names after each operation since the last sync of names.
@@ -105,7 +107,7 @@ impl Disk {
             let found = path.metadata().unwrap();
             numbers.insert((found.dev(), found.ino()), files.len());
             names.files.insert(path, files.len());
-            files.push(File { now: bytes.clone(), synced: bytes });
+            files.push(SimulatedFile { now: bytes.clone(), synced: bytes });
         }
         names.directories = image.directories;
         let (synced, since) = (names.clone(), vec![names.clone()]);
@@ -159,16 +161,16 @@ impl Disk {
         self.since.push(self.now.clone());
     }
 
-    fn make(&mut self, id: Id) {
+    fn make(&mut self, id: FileId) {
         self.numbers.insert(id, self.files.len());
-        self.files.push(File::default());
+        self.files.push(SimulatedFile::default());
     }
 
-    fn name(&mut self, id: Id, path: &Path) {
+    fn name(&mut self, id: FileId, path: &Path) {
         self.now.files.insert(path.to_owned(), self.numbers[&id]);
     }
 
-    fn file(&mut self, id: Id) -> &mut File {
+    fn file(&mut self, id: FileId) -> &mut SimulatedFile {
         &mut self.files[self.numbers[&id]]
     }
 
@@ -177,8 +179,8 @@ impl Disk {
         let names = match loss {
             Loss::Nothing => &self.now,
             Loss::Everything => &self.synced,
-            Loss::Contents if rng.below(2) == 0 => &self.now,
-            Loss::Contents => &self.since[rng.below(self.since.len())],
+            Loss::Contents if rng.roll(2) == 0 => &self.now,
+            Loss::Contents => &self.since[rng.roll(self.since.len())],
         };
         let is_there = |path: &Path| {
             path.ancestors()
@@ -201,18 +203,18 @@ impl Disk {
     }
 }
 
-impl File {
+impl SimulatedFile {
     /// The contents if some of the last writes did not reach the disk.
     fn torn(&self, rng: &mut Rng) -> Vec<u8> {
         let same = self.now.iter().zip(&self.synced).take_while(|(now, synced)| now == synced);
         let same = same.count();
         // If the file was shortened, that may not have reached the disk.
-        if same < self.synced.len() && rng.below(2) == 0 {
+        if same < self.synced.len() && rng.roll(2) == 0 {
             return self.synced.clone();
         }
         let mut bytes = self.now.clone();
-        let cut = same + rng.below(bytes.len() - same + 1);
-        match rng.below(3) {
+        let cut = same + rng.roll(bytes.len() - same + 1);
+        match rng.roll(3) {
             0 => bytes.truncate(cut),
             1 => bytes[cut..].fill(0),
             // Blocks reach the disk in any order.
@@ -221,7 +223,7 @@ impl File {
                     if at == same || at % SECTOR == 0 {
                         let end = (at / SECTOR + 1) * SECTOR;
                         let end = end.min(bytes.len());
-                        if rng.below(2) == 0 {
+                        if rng.roll(2) == 0 {
                             bytes[at..end].fill(0);
                         }
                     }
@@ -229,19 +231,5 @@ impl File {
             }
         }
         bytes
-    }
-}
-
-/// A random number generator that gives the same numbers in each run.
-pub(super) struct Rng(pub(super) u64);
-
-impl Rng {
-    pub(super) fn below(&mut self, limit: usize) -> usize {
-        // SplitMix64.
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((mixed ^ (mixed >> 31)) % limit as u64) as usize
     }
 }

@@ -10,6 +10,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use brigade_kernels::{Context, Inputs, Kernel, KernelError, Progress, Registry, Spec};
+use brigade_measure::experiment::Rng;
 use clap::Parser;
 
 use super::{batch, run};
@@ -17,7 +18,7 @@ use crate::args::{Cli, Command};
 use crate::exit::Exit;
 use crate::write::disk::record::{self, Operation};
 use crate::write::writer_of;
-use disk::{Disk, Image, Loss, Rng};
+use disk::{Disk, Image, Loss};
 
 /// A directory with inputs, and a file in it that the run must not touch.
 struct Scene {
@@ -99,7 +100,7 @@ fn images(scene: &Scene, line: &str, again: &str, promise: Promise) -> usize {
     assert_eq!(exit, Exit::Ok);
     let expected = scene.outputs();
     assert!(!expected.is_empty());
-    let mut rng = Rng(1);
+    let mut rng = Rng::new(1);
     let mut reported: Vec<PathBuf> = Vec::new();
     let mut count = 0;
     for moment in 0..=operations.len() {
@@ -270,7 +271,7 @@ fn a_single_result_is_on_the_disk_before_it_is_reported() {
     for operation in &operations {
         disk.apply(operation);
         is_reported |= matches!(operation, Operation::Report(_));
-        let image = disk.image(Loss::Everything, &mut Rng(5));
+        let image = disk.image(Loss::Everything, &mut Rng::new(5));
         let found = image.files.get(&scene.path("new/00.png"));
         assert!(found.map_or(!is_reported, |found| *found == whole));
     }
@@ -294,7 +295,7 @@ fn a_second_loss_of_power_is_no_worse_than_the_first() {
     let root = scene.dir.path();
     let mut disk = Disk::of(root);
     let (_, operations) = record::of(root, || scene.run(&line));
-    let mut rng = Rng(2);
+    let mut rng = Rng::new(2);
     for operation in &operations[..operations.len() / 2] {
         disk.apply(operation);
     }
@@ -316,11 +317,11 @@ fn a_journal_that_is_cut_anywhere_is_resumed() {
     let is_near_an_end =
         |cut: usize| journal[cut.saturating_sub(1)..].iter().take(2).any(|&byte| byte == b'\n');
     let cuts = (0..=journal.len()).filter(|&cut| cut % 5 == 0 || is_near_an_end(cut));
-    let mut rng = Rng(3);
+    let mut rng = Rng::new(3);
     for cut in cuts {
         fs::write(scene.path("j"), &journal[..cut]).unwrap();
         for (path, bytes) in &expected {
-            let len = [0, bytes.len() / 2, bytes.len()][rng.below(3)];
+            let len = [0, bytes.len() / 2, bytes.len()][rng.roll(3)];
             fs::write(path, &bytes[..len]).unwrap();
         }
         assert_eq!(scene.run(&line), Exit::Ok, "cut at {cut} of {}", journal.len());
@@ -337,7 +338,7 @@ fn no_file_of_somebody_else_is_replaced_after_a_loss_of_power() {
     let mut disk = Disk::of(root);
     let (_, operations) = record::of(root, || scene.run(&line));
     let expected = scene.outputs();
-    let mut rng = Rng(4);
+    let mut rng = Rng::new(4);
     let mut kept = 0;
     for operation in &operations {
         disk.apply(operation);

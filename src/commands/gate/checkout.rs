@@ -16,7 +16,7 @@ use brigade_proto::printable;
 use rustix::fs::{FlockOperation, flock};
 
 use super::repository::{Repository, Revision};
-use crate::console::{self, Progress};
+use crate::console::{self, ProgressDisplay};
 use crate::exit::{Exit, Failure};
 use crate::git;
 use crate::signals::Flag;
@@ -187,7 +187,7 @@ impl<'a> Checkouts<'a> {
             .without_variables(&super::surroundings());
         console::say(format_args!("building {side}, {}: {command}", revision.name));
         let begin = Instant::now();
-        let progress = Progress::waiting();
+        let progress = ProgressDisplay::waiting();
         let ran = program.run(Stdio::inherit(), &|| {
             progress.tell(&last_lines(&log, 1).pop().unwrap_or_default());
             self.signal.is_set()

@@ -40,19 +40,19 @@ pub(super) struct Benchmark {
 /// The file as it is written, without defaults.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct File {
+struct GateFile {
     build: Option<String>,
     metrics: Option<Vec<String>>,
     tolerance: Option<String>,
     budget: Option<String>,
     timeout: Option<String>,
     #[serde(default)]
-    benchmark: Vec<Entry>,
+    benchmark: Vec<BenchmarkTable>,
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Entry {
+struct BenchmarkTable {
     name: String,
     command: String,
     #[serde(default)]
@@ -78,7 +78,7 @@ impl Config {
     /// # Errors
     /// What is wrong with it, and where.
     pub(super) fn parse(text: &str) -> Result<Self, String> {
-        let file: File = toml::from_str(text).map_err(|error| error.to_string())?;
+        let file: GateFile = toml::from_str(text).map_err(|error| error.to_string())?;
         if file.build.as_ref().is_some_and(|build| build.trim().is_empty()) {
             return Err("build is empty: leave it out if nothing is to be built".to_owned());
         }
@@ -158,7 +158,7 @@ fn defaults(name: &str) -> Settings {
     }
 }
 
-fn benchmark(file: &File, entry: &Entry) -> Result<Benchmark, String> {
+fn benchmark(file: &GateFile, entry: &BenchmarkTable) -> Result<Benchmark, String> {
     if entry.command.trim().is_empty() {
         return Err("its command is empty".to_owned());
     }

@@ -17,7 +17,7 @@ use checkout::{Checkouts, Recipe};
 use config::{Benchmark, Config};
 use repository::{Repository, Revision};
 
-use super::pairing::{NOT_MEASURED, Pairing, Settings, Side};
+use super::pairing::{NOT_MEASURED, Pairing, Settings, SideCommand};
 use super::verdict;
 use crate::args::GateArgs;
 use crate::console;
@@ -252,7 +252,7 @@ fn of_benchmark(
     directories: &[PathBuf; 2],
 ) -> Result<Vec<Pairing>, Failure> {
     let Benchmark { command, parameters, settings } = benchmark;
-    let side = |which: &str, directory: &PathBuf| Side {
+    let side = |which: &str, directory: &PathBuf| SideCommand {
         label: format!("{which} of {}:", settings.name),
         command: command.clone(),
         directory: Some(directory.clone()),

@@ -3,12 +3,12 @@
 use std::path::Path;
 use std::time::SystemTime;
 
-use brigade_measure::history::{ENTRY_SCHEMA, Entry, machine};
+use brigade_measure::history::{ENTRY_SCHEMA, HistoryEntry, machine};
 use brigade_proto::count;
 use brigade_report::history_kept;
 
 use super::git::{Commit, Git};
-use super::store::{self, Stored};
+use super::store::{self, StoredEntry};
 use crate::args::HistoryAddArgs;
 use crate::console;
 use crate::exit::{Exit, Failure};
@@ -16,7 +16,7 @@ use crate::exit::{Exit, Failure};
 pub(crate) fn run(args: &HistoryAddArgs) -> Result<Exit, Failure> {
     let commit = commit(args)?;
     let added = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
-    let mut entries: Vec<(&Path, Entry)> = Vec::new();
+    let mut entries: Vec<(&Path, HistoryEntry)> = Vec::new();
     for path in &args.results {
         let entry = entry(path, &commit, &added)?;
         if let Some((other, figure)) = same_figure(&entry, &entries) {
@@ -75,7 +75,7 @@ fn is_a_name(commit: &str) -> Result<(), String> {
     }
 }
 
-fn entry(path: &Path, commit: &Commit, added: &str) -> Result<Entry, Failure> {
+fn entry(path: &Path, commit: &Commit, added: &str) -> Result<HistoryEntry, Failure> {
     let wrong = |why: String| Failure::usage(format!("{}: {why}", path.display()));
     let result = crate::saved::read(path, wrong)?;
     let kept = history_kept::read(&result).map_err(wrong)?;
@@ -83,7 +83,7 @@ fn entry(path: &Path, commit: &Commit, added: &str) -> Result<Entry, Failure> {
         let path = path.display();
         console::say(format_args!("note: {path}: {name} was not measured to the end: left out"));
     }
-    Ok(Entry {
+    Ok(HistoryEntry {
         schema: ENTRY_SCHEMA.to_owned(),
         commit: commit.name.clone(),
         commit_time: commit.time.clone(),
@@ -96,38 +96,41 @@ fn entry(path: &Path, commit: &Commit, added: &str) -> Result<Entry, Failure> {
 }
 
 /// A figure that `entry` shares with another result of the same machine, with that result's path.
-fn same_figure<'a>(entry: &Entry, others: &[(&'a Path, Entry)]) -> Option<(&'a Path, String)> {
+fn same_figure<'a>(
+    entry: &HistoryEntry,
+    others: &[(&'a Path, HistoryEntry)],
+) -> Option<(&'a Path, String)> {
     let mut of_this_machine = others.iter().filter(|(_, other)| other.machine == entry.machine);
     of_this_machine.find_map(|(path, other)| Some((*path, common(entry, other)?)))
 }
 
-fn common(entry: &Entry, other: &Entry) -> Option<String> {
+fn common(entry: &HistoryEntry, other: &HistoryEntry) -> Option<String> {
     let has = |name: &str| other.figures.iter().any(|kept| kept.name == name);
     entry.figures.iter().find(|kept| has(&kept.name)).map(|kept| kept.name.clone())
 }
 
 /// What to do with the entries that the history has of the commit.
-enum Change<'a> {
+enum AddAction<'a> {
     /// The entry is already there.
     None,
     /// Write the entry. Those that share figures with it, if any, lose these.
-    Write(Vec<&'a Stored>),
+    Write(Vec<&'a StoredEntry>),
 }
 
 fn against<'a>(
-    stored: &'a [Stored],
-    entry: &Entry,
+    stored: &'a [StoredEntry],
+    entry: &HistoryEntry,
     args: &HistoryAddArgs,
     path: &Path,
-) -> Result<Change<'a>, Failure> {
-    let is_same = |stored: &Stored| {
-        Entry { added: stored.entry.added.clone(), ..entry.clone() } == stored.entry
+) -> Result<AddAction<'a>, Failure> {
+    let is_same = |stored: &StoredEntry| {
+        HistoryEntry { added: stored.entry.added.clone(), ..entry.clone() } == stored.entry
     };
     if stored.iter().any(is_same) {
-        return Ok(Change::None);
+        return Ok(AddAction::None);
     }
     let of_this_machine = stored.iter().filter(|stored| stored.entry.machine == entry.machine);
-    let others: Vec<&Stored> =
+    let others: Vec<&StoredEntry> =
         of_this_machine.filter(|stored| common(entry, &stored.entry).is_some()).collect();
     match others.first() {
         Some(other) if !args.replace => Err(Failure::usage(format!(
@@ -137,14 +140,19 @@ fn against<'a>(
             common(entry, &other.entry).unwrap_or_default(),
             other.path.display(),
         ))),
-        _ => Ok(Change::Write(others)),
+        _ => Ok(AddAction::Write(others)),
     }
 }
 
-fn keep(path: &Path, entry: &Entry, change: Change<'_>, dir: &Path) -> Result<(), Failure> {
+fn keep(
+    path: &Path,
+    entry: &HistoryEntry,
+    change: AddAction<'_>,
+    dir: &Path,
+) -> Result<(), Failure> {
     let place = store::place(dir, entry);
     let (file, commit) = (path.display(), &entry.commit);
-    let Change::Write(others) = change else {
+    let AddAction::Write(others) = change else {
         console::say(format_args!("{file}: commit {commit} has it already"));
         return Ok(());
     };
@@ -163,7 +171,7 @@ fn keep(path: &Path, entry: &Entry, change: Change<'_>, dir: &Path) -> Result<()
 
 /// Figures of different machines form separate series. A user who adds the first figure of another
 /// machine should know that.
-fn tell_of_other_machines(dir: &Path, entries: &[(&Path, Entry)]) -> Result<(), Failure> {
+fn tell_of_other_machines(dir: &Path, entries: &[(&Path, HistoryEntry)]) -> Result<(), Failure> {
     let stored = store::read(dir)?;
     let mut machines: Vec<&str> = stored.iter().map(|stored| &stored.entry.machine[..]).collect();
     machines.sort_unstable();

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use brigade_measure::history::Known;
+use brigade_measure::history::KnownCommit;
 
 use crate::git;
 
@@ -43,12 +43,12 @@ impl<'a> Git<'a> {
     ///
     /// # Errors
     /// Git's error message.
-    pub(super) fn line(&self, tip: &str) -> Result<Vec<Known>, String> {
+    pub(super) fn line(&self, tip: &str) -> Result<Vec<KnownCommit>, String> {
         let tip = self.whole(tip)?;
         let text = self.ask(&["log", "--first-parent", "--reverse", "--format=%H%x09%s", &tip])?;
         let known = |line: &str| {
             let (commit, subject) = line.split_once('\t')?;
-            Some(Known { commit: commit.to_owned(), subject: subject.to_owned() })
+            Some(KnownCommit { commit: commit.to_owned(), subject: subject.to_owned() })
         };
         Ok(text.lines().filter_map(known).collect())
     }

@@ -1,6 +1,6 @@
 //! Loads the history to be shown or checked.
 
-use brigade_measure::history::{Entry, History, Order, history as series_of};
+use brigade_measure::history::{CommitOrder, History, HistoryEntry, history as series_of};
 use brigade_proto::count;
 
 use super::git::Git;
@@ -15,7 +15,7 @@ use crate::exit::Failure;
 /// asked for.
 pub(super) fn history(args: &WhichArgs) -> Result<History, Failure> {
     let dir = args.kept.dir.display();
-    let mut entries: Vec<Entry> =
+    let mut entries: Vec<HistoryEntry> =
         store::read(&args.kept.dir)?.into_iter().map(|stored| stored.entry).collect();
     if entries.is_empty() {
         return Err(Failure::usage(format!(
@@ -43,7 +43,7 @@ pub(super) fn history(args: &WhichArgs) -> Result<History, Failure> {
 }
 
 /// Keeps only the figures with this name. If there are none, keeps those whose names contain it.
-fn only(entries: &mut Vec<Entry>, name: &str) -> Result<(), String> {
+fn only(entries: &mut Vec<HistoryEntry>, name: &str) -> Result<(), String> {
     let all = || entries.iter().flat_map(|entry| &entry.figures).map(|kept| &kept.name);
     let is_whole = all().any(|other| other == name);
     if !is_whole && !all().any(|other| other.contains(name)) {
@@ -70,11 +70,11 @@ fn only(entries: &mut Vec<Entry>, name: &str) -> Result<(), String> {
 /// The order of the commits. It is git's if git knows all of them.
 fn order(
     args: &WhichArgs,
-    entries: &[Entry],
+    entries: &[HistoryEntry],
     warnings: &mut Vec<String>,
-) -> Result<Order, Failure> {
+) -> Result<CommitOrder, Failure> {
     if args.order == OrderBy::Time {
-        return Ok(Order::Time);
+        return Ok(CommitOrder::Time);
     }
     let repo = args.kept.repo.display();
     match by_git(args, entries, warnings) {
@@ -84,16 +84,16 @@ fn order(
         }
         Err(why) => {
             warnings.push(format!("commits are in the order of their time, since {why}"));
-            Ok(Order::Time)
+            Ok(CommitOrder::Time)
         }
     }
 }
 
 fn by_git(
     args: &WhichArgs,
-    entries: &[Entry],
+    entries: &[HistoryEntry],
     warnings: &mut Vec<String>,
-) -> Result<Order, String> {
+) -> Result<CommitOrder, String> {
     let repo = args.kept.repo.display();
     let git = Git::at(&args.kept.repo).ok_or(format!("{repo} is no git repository"))?;
     let line = git.line(&args.tip).map_err(|why| format!("--tip {}: {why}", args.tip))?;
@@ -122,5 +122,5 @@ fn by_git(
             args.tip
         ));
     }
-    Ok(Order::FirstParent(line))
+    Ok(CommitOrder::FirstParent(line))
 }

@@ -9,7 +9,7 @@ use std::io::Write;
 
 use brigade_measure::history::{Check, Found, History};
 use brigade_report::history_human;
-use brigade_report::html::{Source, render};
+use brigade_report::html::{ResultSource, render};
 
 use crate::args::{
     HistoryArgs, HistoryCheckArgs, HistoryCommand, HistoryFailOn, HistoryShowArgs, ListFormat,
@@ -29,7 +29,7 @@ pub(crate) fn run(args: &HistoryArgs) -> Result<Exit, Failure> {
 fn show(args: &HistoryShowArgs) -> Result<Exit, Failure> {
     let history = load::history(&args.which)?;
     if let Some(page) = &args.page {
-        let source = Source {
+        let source = ResultSource {
             file: args.which.kept.dir.to_string_lossy().into_owned(),
             written: String::new(),
         };

@@ -9,16 +9,16 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use brigade_measure::history::{ENTRY_SCHEMA, Entry};
+use brigade_measure::history::{ENTRY_SCHEMA, HistoryEntry};
 
 use crate::exit::{Exit, Failure};
 use crate::write;
 
 /// A parsed file of the history.
 #[derive(Debug)]
-pub(super) struct Stored {
+pub(super) struct StoredEntry {
     pub(super) path: PathBuf,
-    pub(super) entry: Entry,
+    pub(super) entry: HistoryEntry,
 }
 
 /// Reads all files of the history, in the order of their names.
@@ -26,7 +26,7 @@ pub(super) struct Stored {
 /// # Errors
 /// When the directory or a file cannot be read, a file is not part of a history, or two files have
 /// the same figure of the same commit and machine.
-pub(super) fn read(dir: &Path) -> Result<Vec<Stored>, Failure> {
+pub(super) fn read(dir: &Path) -> Result<Vec<StoredEntry>, Failure> {
     let mut stored = Vec::new();
     for commit in names(dir).map_err(|error| cannot_read(dir, &error))? {
         if commit.is_dir() {
@@ -38,7 +38,7 @@ pub(super) fn read(dir: &Path) -> Result<Vec<Stored>, Failure> {
 }
 
 /// The history's files of one commit; empty if it has none.
-pub(super) fn read_commit(directory: &Path) -> Result<Vec<Stored>, Failure> {
+pub(super) fn read_commit(directory: &Path) -> Result<Vec<StoredEntry>, Failure> {
     let files = match names(directory) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         files => files.map_err(|error| cannot_read(directory, &error))?,
@@ -47,13 +47,13 @@ pub(super) fn read_commit(directory: &Path) -> Result<Vec<Stored>, Failure> {
     files.into_iter().filter(is_json).map(read_file).collect()
 }
 
-fn read_file(path: PathBuf) -> Result<Stored, Failure> {
+fn read_file(path: PathBuf) -> Result<StoredEntry, Failure> {
     let wrong = |why: String| Failure::usage(format!("{}: {why}", path.display()));
     let value = crate::saved::read(&path, wrong)?;
     if value["schema"] != ENTRY_SCHEMA {
         return Err(wrong(format!("it is no part of a history: its schema is not {ENTRY_SCHEMA}")));
     }
-    let entry: Entry = serde_json::from_value(value)
+    let entry: HistoryEntry = serde_json::from_value(value)
         .map_err(|error| wrong(format!("it is not whole: {error}")))?;
     let is_of = path.parent().and_then(Path::file_name).is_some_and(|of| of == &entry.commit[..]);
     if !is_of {
@@ -62,7 +62,7 @@ fn read_file(path: PathBuf) -> Result<Stored, Failure> {
             entry.commit
         )));
     }
-    Ok(Stored { path, entry })
+    Ok(StoredEntry { path, entry })
 }
 
 /// The entries of a directory, sorted, without hidden ones: the directory may be a git work tree.
@@ -84,9 +84,9 @@ fn cannot_read(path: &Path, error: &io::Error) -> Failure {
     Failure::usage(format!("cannot read the history {}: {error}{hint}", path.display()))
 }
 
-fn check_unique(stored: &[Stored]) -> Result<(), Failure> {
+fn check_unique(stored: &[StoredEntry]) -> Result<(), Failure> {
     let mut seen: HashMap<(&str, &str, &str), &Path> = HashMap::new();
-    for Stored { path, entry } in stored {
+    for StoredEntry { path, entry } in stored {
         for kept in &entry.figures {
             let key = (&entry.commit[..], &entry.machine[..], &kept.name[..]);
             if let Some(other) = seen.insert(key, path) {
@@ -104,7 +104,7 @@ fn check_unique(stored: &[Stored]) -> Result<(), Failure> {
 }
 
 /// The path of the file for an entry.
-pub(super) fn place(dir: &Path, entry: &Entry) -> PathBuf {
+pub(super) fn place(dir: &Path, entry: &HistoryEntry) -> PathBuf {
     let mut names: Vec<&str> = entry.figures.iter().map(|kept| &kept.name[..]).collect();
     names.sort_unstable();
     let about = serde_json::json!([entry.machine, names]).to_string();
@@ -116,7 +116,7 @@ pub(super) fn place(dir: &Path, entry: &Entry) -> PathBuf {
 ///
 /// # Errors
 /// When it cannot be written.
-pub(super) fn write(path: &Path, entry: &Entry) -> Result<(), Failure> {
+pub(super) fn write(path: &Path, entry: &HistoryEntry) -> Result<(), Failure> {
     let failed = |error: io::Error| Failure {
         exit: Exit::JobFailed,
         message: format!("cannot write {}: {error}", path.display()),
@@ -131,7 +131,7 @@ pub(super) fn write(path: &Path, entry: &Entry) -> Result<(), Failure> {
 ///
 /// # Errors
 /// When it cannot be written or removed.
-pub(super) fn give_up(stored: &Stored, to: &Entry) -> Result<(), Failure> {
+pub(super) fn give_up(stored: &StoredEntry, to: &HistoryEntry) -> Result<(), Failure> {
     let mut entry = stored.entry.clone();
     entry.figures.retain(|kept| to.figures.iter().all(|other| other.name != kept.name));
     if !entry.figures.is_empty() {

@@ -1,7 +1,7 @@
 //! Turns the rounds of a benchmark into cells of a comparison.
 
 use brigade_measure::comparison::{Compared, EndedBy, SecondRound, Verdict};
-use brigade_measure::context::Block;
+use brigade_measure::context::BlockContext;
 use brigade_measure::experiment::{Rng, median};
 use brigade_measure::gate::{Judgement, Round, Samples, Stopped};
 use brigade_measure::stats::{holm, sign_flip_test};
@@ -71,9 +71,9 @@ pub(super) fn of(
 }
 
 /// The state of the machine in each block of both rounds.
-pub(super) fn blocks(name: &str, first: Round, second: Option<Round>) -> Vec<Block> {
-    let named = |blocks: Vec<Block>, name: String| {
-        blocks.into_iter().map(move |block| Block { experiment: name.clone(), ..block })
+pub(super) fn blocks(name: &str, first: Round, second: Option<Round>) -> Vec<BlockContext> {
+    let named = |blocks: Vec<BlockContext>, name: String| {
+        blocks.into_iter().map(move |block| BlockContext { experiment: name.clone(), ..block })
     };
     let second = second.map_or_else(Vec::new, |round| round.blocks);
     let second = named(second, format!("{name}, second round"));

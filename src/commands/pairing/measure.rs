@@ -3,14 +3,16 @@
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use brigade_measure::command::{InstructionCounter, RunError, Taken};
+use brigade_measure::command::{InstructionCounter, RunError, RunMeasurement};
 use brigade_measure::comparison::Verdict;
-use brigade_measure::gate::{Arm, Hooks, Judgement, Limits, Round, Rules, Stopped, round};
+use brigade_measure::gate::{
+    Arm, Judgement, Round, RoundHooks, RoundLimits, Rules, Stopped, round,
+};
 use brigade_measure::stats::signed_rank_blocks_needed;
 
 use super::{Candidate, Paired, Pairing, cells, failure};
 use crate::args::AbMetric;
-use crate::console::{self, Progress};
+use crate::console::{self, ProgressDisplay};
 use crate::exit::Failure;
 use crate::signals::Flag;
 
@@ -143,8 +145,8 @@ impl Pairing {
         signal: &Flag,
     ) -> Round {
         let is_interrupted = &|| signal.is_set();
-        let limits = Limits { budget, blocks: self.settings.blocks as usize, seed };
-        let mut progress = Progress::of("blocks", None);
+        let limits = RoundLimits { budget, blocks: self.settings.blocks as usize, seed };
+        let mut progress = ProgressDisplay::of("blocks", None);
         let mut run = |arm: Arm| {
             let candidate = if arm == Arm::Head { &self.head } else { &self.base };
             let ran = self.run(candidate, signal, false);
@@ -160,7 +162,7 @@ impl Pairing {
             metrics.map(|metric| figure(metric, &taken, counted)).collect()
         };
         let mut hooks =
-            Hooks { run: &mut run, done: &mut |_, _| progress.job(true), is_interrupted };
+            RoundHooks { run: &mut run, done: &mut |_, _| progress.job(true), is_interrupted };
         round(metrics.len(), &self.rules(alpha), &limits, &mut hooks)
     }
 
@@ -170,7 +172,7 @@ impl Pairing {
         candidate: &Candidate,
         signal: &Flag,
         loud: bool,
-    ) -> Result<(Taken, Option<u64>), RunError> {
+    ) -> Result<(RunMeasurement, Option<u64>), RunError> {
         let is_interrupted = &|| signal.is_set();
         let stderr = || if loud { Stdio::inherit() } else { Stdio::null() };
         candidate.help(candidate.prepare.as_ref(), signal)?;
@@ -200,7 +202,7 @@ impl Pairing {
 }
 
 /// The value of a metric. It is above 0, so that there are ratios: the clock of CPU time is coarse.
-fn figure(metric: AbMetric, taken: &Taken, counted: Option<u64>) -> Result<f64, String> {
+fn figure(metric: AbMetric, taken: &RunMeasurement, counted: Option<u64>) -> Result<f64, String> {
     let us = |time: Duration| time.as_secs_f64() * 1e6;
     let ns = |ns: u64| (ns as f64 / 1e3).max(1.0);
     Ok(match metric {

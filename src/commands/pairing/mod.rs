@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use brigade_measure::command::{InstructionCounter, ParseError, Program, RunError};
 use brigade_measure::comparison::Compared;
-use brigade_measure::context::Block;
+use brigade_measure::context::BlockContext;
 use brigade_measure::gate::Stopped;
 use serde_json::{Map, Value};
 
@@ -49,7 +49,7 @@ pub(super) struct Settings {
 
 /// One side: its command line and its working directory.
 #[derive(Clone, Debug)]
-pub(super) struct Side {
+pub(super) struct SideCommand {
     /// How messages name it: `--base`, or `base of NAME:` for a benchmark.
     pub(super) label: String,
     pub(super) command: String,
@@ -82,7 +82,7 @@ pub(super) struct Paired {
     /// One per metric.
     pub(super) cells: Vec<Compared>,
     /// The state of the machine in each block.
-    pub(super) blocks: Vec<Block>,
+    pub(super) blocks: Vec<BlockContext>,
     /// Why the benchmark is incomplete, if it is.
     pub(super) stopped: Option<Stopped>,
 }
@@ -95,7 +95,7 @@ impl Pairing {
     /// repeated or used in no command.
     pub(super) fn all(
         settings: &Settings,
-        sides: &[Side; 2],
+        sides: &[SideCommand; 2],
         parameters: &[Parameter],
     ) -> Result<Vec<Self>, Failure> {
         let counter = match settings.metrics.contains(&AbMetric::Instructions) {
@@ -152,7 +152,7 @@ impl Pairing {
 
     fn new(
         settings: &Settings,
-        sides: &[Side; 2],
+        sides: &[SideCommand; 2],
         values: &[(&str, &str)],
         counter: Option<InstructionCounter>,
     ) -> Result<Self, Failure> {
@@ -170,7 +170,7 @@ impl Pairing {
 impl Candidate {
     fn new(
         settings: &Settings,
-        side: &Side,
+        side: &SideCommand,
         which: &str,
         values: &[(&str, &str)],
     ) -> Result<Self, Failure> {

@@ -9,9 +9,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Identifies a file by its device and inode number. Another file may get the same number when this
 /// one is gone.
-pub(crate) type Id = (u64, u64);
+pub(crate) type FileId = (u64, u64);
 
-pub(crate) fn id(file: &File) -> Id {
+pub(crate) fn id(file: &File) -> FileId {
     let found = file.metadata().unwrap();
     (found.dev(), found.ino())
 }
@@ -25,18 +25,18 @@ pub(crate) fn path(file: &File) -> PathBuf {
 #[derive(Clone, Debug)]
 pub(crate) enum Operation {
     /// A new file in this directory, with this name if it has one.
-    Make(Id, PathBuf, Option<PathBuf>),
+    Make(FileId, PathBuf, Option<PathBuf>),
     /// A file was opened, and created if it was missing.
-    Open(Id, PathBuf),
-    Write(Id, Vec<u8>),
-    SetLen(Id, u64),
-    Link(Id, PathBuf),
+    Open(FileId, PathBuf),
+    Write(FileId, Vec<u8>),
+    SetLen(FileId, u64),
+    Link(FileId, PathBuf),
     HardLink(PathBuf, PathBuf),
     Rename(PathBuf, PathBuf),
     Exchange(PathBuf, PathBuf),
     Remove(PathBuf),
     MakeDirectory(PathBuf),
-    SyncData(Id),
+    SyncData(FileId),
     /// Everything on the file system of this path.
     SyncAll(PathBuf),
     SyncDirectory(PathBuf),
@@ -45,13 +45,13 @@ pub(crate) enum Operation {
 }
 
 /// The recorded operations on everything below a directory.
-struct Record {
+struct RecordedOperations {
     root: PathBuf,
-    files: HashSet<Id>,
+    files: HashSet<FileId>,
     operations: Vec<Operation>,
 }
 
-impl Record {
+impl RecordedOperations {
     fn add(&mut self, operation: &Operation) {
         use Operation::*;
         let is_ours = match operation {
@@ -81,9 +81,9 @@ impl Record {
     }
 }
 
-static RECORDS: Mutex<Vec<Record>> = Mutex::new(Vec::new());
+static RECORDS: Mutex<Vec<RecordedOperations>> = Mutex::new(Vec::new());
 
-fn records() -> MutexGuard<'static, Vec<Record>> {
+fn records() -> MutexGuard<'static, Vec<RecordedOperations>> {
     RECORDS.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -98,7 +98,8 @@ pub(crate) fn note(operation: impl FnOnce() -> Operation) {
 
 /// Runs `work` and returns what was done below `root` meanwhile.
 pub(crate) fn of<T>(root: &Path, work: impl FnOnce() -> T) -> (T, Vec<Operation>) {
-    let record = Record { root: root.to_owned(), files: HashSet::new(), operations: Vec::new() };
+    let record =
+        RecordedOperations { root: root.to_owned(), files: HashSet::new(), operations: Vec::new() };
     records().push(record);
     let done = work();
     let mut records = records();

@@ -10,10 +10,10 @@ use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::{JoinSet, LocalSet};
 
-use super::outputs::Outputs;
+use super::outputs::OutputBufferPool;
 use super::slot::InProcessWorker;
-use crate::executor::{Executor, Status, Stop, WorkerReport};
-use crate::invoke::{CallError, Deadline, KernelCall, Step};
+use crate::executor::{Executor, PoolStatus, Stop, WorkerReport};
+use crate::invoke::{CallError, Deadline, KernelCall, StepResult};
 use crate::job_state::{JobState, Task};
 use crate::log::{is_chatty, tell_called};
 use crate::stall::{self, Ticking};
@@ -22,14 +22,14 @@ use crate::{PoolConfig, PoolError, SubmitError};
 /// One thread with an event loop. Jobs that wait overlap; jobs that compute take turns, because
 /// nothing interrupts a kernel between its waits.
 pub(crate) struct EventLoop {
-    shared: Arc<Shared>,
+    shared: Arc<EventLoopState>,
     /// `None` once the executor is closed: without a sender the loop ends.
     queue: Mutex<Option<mpsc::Sender<Task>>>,
     thread: Mutex<Option<JoinHandle<()>>>,
     startup: Duration,
 }
 
-struct Shared {
+struct EventLoopState {
     registry: Arc<Registry>,
     slot: InProcessWorker,
     stopping: AtomicBool,
@@ -44,9 +44,9 @@ impl EventLoop {
         let runtime =
             tokio::runtime::Builder::new_current_thread().enable_time().build().map_err(setup)?;
         let (queue, tasks) = mpsc::channel(config.queue);
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(EventLoopState {
             registry: Arc::clone(registry),
-            slot: InProcessWorker::new(0, config, &Outputs::new(1)),
+            slot: InProcessWorker::new(0, config, &OutputBufferPool::new(1)),
             stopping: AtomicBool::new(false),
             nudge: watch::Sender::new(()),
         });
@@ -79,7 +79,7 @@ impl EventLoop {
     }
 }
 
-impl Shared {
+impl EventLoopState {
     async fn serve(self: Arc<Self>, mut tasks: mpsc::Receiver<Task>, in_flight: usize) {
         let slots = Arc::new(Semaphore::new(in_flight));
         let mut running = JoinSet::new();
@@ -125,15 +125,15 @@ impl Shared {
             let mut call = KernelCall::new(entry, context);
             let result = 'call: loop {
                 let end = match call.step() {
-                    Step::Finished(result) => break result,
-                    Step::Wait(time) => clock::after(time),
+                    StepResult::Finished(result) => break result,
+                    StepResult::Wait(time) => clock::after(time),
                 };
                 // Sleep again if the wait was shortened, as in `invoke::run_to_end`.
                 loop {
                     let left = Duration::from_nanos(end.saturating_sub(clock::now()));
                     self.wait(&job_state, deadline.shorten(left)).await;
                     if job_state.is_stopping() || deadline.is_over() {
-                        break 'call Err(CallError::Stopped);
+                        break 'call Err(Box::new(CallError::Stopped));
                     }
                     if clock::now() >= end {
                         break;
@@ -141,7 +141,7 @@ impl Shared {
                 }
             };
             let returned = clock::now();
-            (returned, deadline.judge(result, returned))
+            (returned, deadline.judge(result, returned).map_err(|error| *error))
         };
         let result = ready.outputs(called, returned, judged, sink);
         self.slot.end(ready, result);
@@ -186,8 +186,8 @@ impl Executor for EventLoop {
         self.shared.nudge.send_replace(());
     }
 
-    fn status(&self) -> Status {
-        Status { startup: self.startup, ..Status::default() }
+    fn status(&self) -> PoolStatus {
+        PoolStatus { startup: self.startup, ..PoolStatus::default() }
     }
 
     fn close(&self) -> Vec<WorkerReport> {

@@ -18,13 +18,13 @@ const MOST: usize = 256 << 20;
 
 /// The memory that the slots of one pool keep for results.
 #[derive(Debug)]
-pub(super) struct Outputs {
+pub(super) struct OutputBufferPool {
     free: Mutex<Vec<Buffer>>,
     /// Most buffers that are kept.
     count: usize,
 }
 
-impl Outputs {
+impl OutputBufferPool {
     /// Keeps one buffer more than there are slots: the caller holds one result while each slot
     /// makes another.
     pub(super) fn new(slots: usize) -> Arc<Self> {
@@ -32,8 +32,8 @@ impl Outputs {
     }
 
     /// Collects the outputs of one job.
-    pub(super) fn sink(self: &Arc<Self>) -> Sink {
-        Sink { home: Arc::clone(self), outputs: Vec::new() }
+    pub(super) fn sink(self: &Arc<Self>) -> BufferSink {
+        BufferSink { home: Arc::clone(self), outputs: Vec::new() }
     }
 
     fn free(&self) -> MutexGuard<'_, Vec<Buffer>> {
@@ -71,12 +71,12 @@ impl Outputs {
 
 /// The outputs of one job.
 #[derive(Debug)]
-pub(super) struct Sink {
-    home: Arc<Outputs>,
+pub(super) struct BufferSink {
+    home: Arc<OutputBufferPool>,
     outputs: Vec<Buffer>,
 }
 
-impl Sink {
+impl BufferSink {
     /// The outputs. The memory of large ones comes back to `home` when they are dropped.
     pub(super) fn into_outputs(self) -> Vec<Bytes> {
         let home = Arc::downgrade(&self.home);
@@ -97,7 +97,7 @@ impl Sink {
     }
 }
 
-impl OutputSink for Sink {
+impl OutputSink for BufferSink {
     fn add(&mut self, len: usize) -> Result<&mut [u8], KernelError> {
         let (output, is_fresh) = self.push(len)?;
         if !is_fresh {
@@ -125,7 +125,7 @@ impl OutputSink for Sink {
 struct Lent {
     buffer: Buffer,
     /// Receives the memory. The pool may be gone by then.
-    home: Weak<Outputs>,
+    home: Weak<OutputBufferPool>,
 }
 
 impl BufferOwner for Lent {
@@ -146,7 +146,7 @@ impl Drop for Lent {
 mod tests {
     use super::*;
 
-    fn result(outputs: &Arc<Outputs>, len: usize) -> (Vec<Bytes>, *const u8) {
+    fn result(outputs: &Arc<OutputBufferPool>, len: usize) -> (Vec<Bytes>, *const u8) {
         let mut sink = outputs.sink();
         let place = sink.add_for_overwrite(len).unwrap().as_ptr();
         (sink.into_outputs(), place)
@@ -154,7 +154,7 @@ mod tests {
 
     #[test]
     fn the_memory_of_a_dropped_result_is_that_of_the_next() {
-        let outputs = Outputs::new(1);
+        let outputs = OutputBufferPool::new(1);
         let (first, place) = result(&outputs, 1 << 20);
         let (second, other) = result(&outputs, 1 << 20);
         assert_ne!(place, other, "the first is in use");
@@ -170,7 +170,7 @@ mod tests {
 
     #[test]
     fn what_is_to_be_zero_is_whatever_was_there() {
-        let outputs = Outputs::new(1);
+        let outputs = OutputBufferPool::new(1);
         let mut sink = outputs.sink();
         sink.add(100_000).unwrap().fill(7);
         drop(sink.into_outputs());
@@ -183,7 +183,7 @@ mod tests {
 
     #[test]
     fn no_more_is_kept_than_slots_can_use() {
-        let outputs = Outputs::new(2);
+        let outputs = OutputBufferPool::new(2);
         let results: Vec<_> = (0..9).map(|_| result(&outputs, LEAST).0).collect();
         drop(results);
         assert_eq!(outputs.free().len(), 3);

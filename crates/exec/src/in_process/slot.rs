@@ -9,10 +9,10 @@ use brigade_proto::{Bytes, JobError, Nanos, Notes, Stamps, WorkerId};
 use brigade_sys::clock;
 use brigade_sys::confine::Readable;
 
-use super::outputs::{Outputs, Sink};
+use super::outputs::{BufferSink, OutputBufferPool};
 use crate::PoolConfig;
 use crate::executor::WorkerReport;
-use crate::job_state::{End, JobState, Task};
+use crate::job_state::{JobResult, JobState, Task};
 use crate::load::{self, Limit};
 use crate::log::{is_chatty, tell_finished};
 use crate::stall;
@@ -31,12 +31,12 @@ pub(super) struct InProcessWorker {
     /// The pool stops, so no job waits for its inputs any more.
     is_stopping: AtomicBool,
     readable: Arc<Readable>,
-    outputs: Arc<Outputs>,
+    outputs: Arc<OutputBufferPool>,
 }
 
 impl InProcessWorker {
     /// A slot that shares `outputs` with the other slots of its pool.
-    pub(super) fn new(worker: u32, config: &PoolConfig, outputs: &Arc<Outputs>) -> Self {
+    pub(super) fn new(worker: u32, config: &PoolConfig, outputs: &Arc<OutputBufferPool>) -> Self {
         Self {
             outputs: Arc::clone(outputs),
             worker: WorkerId(worker),
@@ -52,7 +52,7 @@ impl InProcessWorker {
     }
 
     /// Where the kernel of the next job writes its outputs.
-    pub(super) fn sink(&self) -> Sink {
+    pub(super) fn sink(&self) -> BufferSink {
         self.outputs.sink()
     }
 
@@ -115,7 +115,7 @@ impl InProcessWorker {
         }
         let bytes_in = load::total(&inputs);
         let worker = Some(self.worker);
-        task.finish(End { result, worker, pid: self.pid, bytes_in, notes, batch: None });
+        task.finish(JobResult { result, worker, pid: self.pid, bytes_in, notes, batch: None });
     }
 
     pub(super) fn report(&self) -> WorkerReport {
@@ -151,7 +151,7 @@ impl Ready {
         called: Nanos,
         returned: Nanos,
         result: Result<Notes, JobError>,
-        sink: Sink,
+        sink: BufferSink,
     ) -> Result<Vec<Bytes>, JobError> {
         self.task.stamps = Stamps { called, returned, ..self.task.stamps };
         self.notes = result?;

@@ -5,10 +5,10 @@ use std::time::Duration;
 use brigade_kernels::Registry;
 use brigade_sys::clock;
 
-use super::outputs::Outputs;
+use super::outputs::OutputBufferPool;
 use super::slot::InProcessWorker;
 use super::threads::run;
-use crate::executor::{Executor, Status, Stop, WorkerReport};
+use crate::executor::{Executor, PoolStatus, Stop, WorkerReport};
 use crate::job_state::{JobState, Task};
 use crate::{PoolConfig, SubmitError};
 
@@ -23,7 +23,7 @@ pub(crate) struct Sync {
 impl Sync {
     pub(crate) fn start(registry: &Arc<Registry>, config: &PoolConfig) -> Self {
         let begin = clock::now();
-        let slot = InProcessWorker::new(0, config, &Outputs::new(1));
+        let slot = InProcessWorker::new(0, config, &OutputBufferPool::new(1));
         let startup = clock::since(begin);
         slot.ready_ns.store(startup.as_nanos() as u64, Ordering::Relaxed);
         Self { registry: Arc::clone(registry), slot, stopping: AtomicU8::new(0), startup }
@@ -49,8 +49,8 @@ impl Executor for Sync {
         }
     }
 
-    fn status(&self) -> Status {
-        Status { startup: self.startup, ..Status::default() }
+    fn status(&self) -> PoolStatus {
+        PoolStatus { startup: self.startup, ..PoolStatus::default() }
     }
 
     fn close(&self) -> Vec<WorkerReport> {

@@ -9,9 +9,9 @@ use brigade_sys::affinity::{self, SharedCoreDetector};
 use brigade_sys::{clock, usage};
 use crossbeam_channel::{Receiver, Sender, TrySendError};
 
-use super::outputs::Outputs;
+use super::outputs::OutputBufferPool;
 use super::slot::InProcessWorker;
-use crate::executor::{Executor, Status, Stop, WorkerReport};
+use crate::executor::{Executor, PoolStatus, Stop, WorkerReport};
 use crate::invoke::{self, Deadline, KernelCall};
 use crate::job_state::{JobState, Task};
 use crate::log::{is_chatty, tell_called};
@@ -28,14 +28,14 @@ use crate::{PoolConfig, PoolError, SubmitError};
 /// `threads-gil` adds one lock. A kernel holds it while it computes and releases it while it waits.
 /// That models an interpreter with a global lock.
 pub(crate) struct Threads {
-    shared: Arc<Shared>,
-    queue: Sender<Message>,
-    backlog: Receiver<Message>,
+    shared: Arc<ThreadPoolState>,
+    queue: Sender<ThreadCommand>,
+    backlog: Receiver<ThreadCommand>,
     threads: Mutex<Vec<JoinHandle<()>>>,
     startup: Duration,
 }
 
-struct Shared {
+struct ThreadPoolState {
     registry: Arc<Registry>,
     slots: Vec<InProcessWorker>,
     stopping: AtomicBool,
@@ -49,7 +49,7 @@ struct Shared {
 /// A thread without work for longer than this, in nanoseconds, counts as having slept.
 const REST: Nanos = 1_000_000;
 
-enum Message {
+enum ThreadCommand {
     Run(Task),
     Quit,
 }
@@ -62,9 +62,9 @@ impl Threads {
     ) -> Result<Self, PoolError> {
         let begin = clock::now();
         let (queue, backlog) = crossbeam_channel::bounded(config.queue);
-        let outputs = Outputs::new(config.workers);
+        let outputs = OutputBufferPool::new(config.workers);
         let slot = |worker| InProcessWorker::new(worker, config, &outputs);
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(ThreadPoolState {
             registry: Arc::clone(registry),
             slots: (0..config.workers as u32).map(slot).collect(),
             stopping: AtomicBool::new(false),
@@ -83,7 +83,7 @@ impl Threads {
             match spawned {
                 Ok(thread) => threads.push(thread),
                 Err(source) => {
-                    (0..threads.len()).for_each(|_| drop(queue.send(Message::Quit)));
+                    (0..threads.len()).for_each(|_| drop(queue.send(ThreadCommand::Quit)));
                     threads.into_iter().for_each(|thread| drop(thread.join()));
                     let what = format!("thread {index} of {}", config.workers);
                     return Err(PoolError::Setup { what, source });
@@ -97,10 +97,10 @@ impl Threads {
     }
 
     fn cancel_backlog(&self) {
-        while let Ok(message) = self.backlog.try_recv() {
-            match message {
-                Message::Run(task) => cancel(task),
-                Message::Quit => {}
+        while let Ok(command) = self.backlog.try_recv() {
+            match command {
+                ThreadCommand::Run(task) => cancel(task),
+                ThreadCommand::Quit => {}
             }
         }
     }
@@ -112,14 +112,14 @@ fn cancel(task: Task) {
     }
 }
 
-impl Shared {
+impl ThreadPoolState {
     fn work(
         &self,
         index: usize,
         pin: Option<usize>,
         begin: u64,
         ready: &Sender<()>,
-        backlog: &Receiver<Message>,
+        backlog: &Receiver<ThreadCommand>,
     ) {
         if let Some(index) = pin {
             affinity::pin_thread(index);
@@ -129,7 +129,7 @@ impl Shared {
         // Fails only if `start` gave up.
         let _ = ready.send(());
         let (mut neighbour, mut last) = (SharedCoreDetector::default(), 0);
-        while let Ok(Message::Run(task)) = backlog.recv() {
+        while let Ok(ThreadCommand::Run(task)) = backlog.recv() {
             if let Some(core) = &self.core {
                 if task.stamps.submitted.saturating_sub(last) > REST {
                     neighbour.has_slept();
@@ -183,7 +183,7 @@ pub(super) fn run(
                 job_state.nap(time);
                 held = lock();
             });
-        (returned, deadline.judge(result, returned))
+        (returned, deadline.judge(result, returned).map_err(|error| *error))
     };
     drop(held);
     let result = ready.outputs(called, returned, judged, sink);
@@ -198,11 +198,11 @@ impl Executor for Threads {
         if let Some(core) = &self.shared.core {
             core.store(affinity::core(), Ordering::Relaxed);
         }
-        let message = Message::Run(task);
+        let command = ThreadCommand::Run(task);
         if block {
-            self.queue.send(message).map_err(|_| SubmitError::Closed)
+            self.queue.send(command).map_err(|_| SubmitError::Closed)
         } else {
-            self.queue.try_send(message).map_err(|error| match error {
+            self.queue.try_send(command).map_err(|error| match error {
                 TrySendError::Full(_) => SubmitError::Full,
                 TrySendError::Disconnected(_) => SubmitError::Closed,
             })
@@ -223,8 +223,8 @@ impl Executor for Threads {
         }
     }
 
-    fn status(&self) -> Status {
-        Status { startup: self.startup, ..Status::default() }
+    fn status(&self) -> PoolStatus {
+        PoolStatus { startup: self.startup, ..PoolStatus::default() }
     }
 
     fn close(&self) -> Vec<WorkerReport> {
@@ -234,7 +234,7 @@ impl Executor for Threads {
         };
         for _ in &threads {
             // Behind all tasks in the queue, so those are finished first.
-            drop(self.queue.send(Message::Quit));
+            drop(self.queue.send(ThreadCommand::Quit));
         }
         for thread in threads {
             // A worker thread does not panic: panics of kernels are caught.

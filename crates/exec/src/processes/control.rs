@@ -9,13 +9,13 @@ use std::os::fd::OwnedFd;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 
-use brigade_ipc::wire::{ControlMessage, Instants, Reply, Request};
+use brigade_ipc::wire::{ControlMessage, Instants, MessageRequest, MessageResponse};
 use brigade_ipc::{Arena, Bounds, Carriage, HardenedReceiver, Outputs, RecvError, SendError};
 use brigade_proto::JobError;
 use brigade_sys::{clock, shortage};
 
-use super::dispatcher::{ControlSender, Dispatcher, Done, JobStaging, StagingTask};
-use super::supervisor::{Event, SupervisorHandle};
+use super::dispatcher::{ControlSender, Dispatcher, JobStaging, StagingTask, WorkerResponse};
+use super::supervisor::{SupervisorEvent, SupervisorHandle};
 use super::{log_forward, panic_guard, validate};
 use crate::Transport;
 use crate::config::LEAST_MEMORY;
@@ -38,7 +38,7 @@ pub(super) struct ControlReader {
 /// The channels of an admitted worker.
 pub(super) struct Served {
     pub(super) control: Arc<ControlSender>,
-    pub(super) replies: HardenedReceiver,
+    pub(super) responses: HardenedReceiver,
     pub(super) outputs: Arc<Outputs>,
 }
 
@@ -57,13 +57,17 @@ impl ControlReader {
         let (slot, generation) = (self.slot, self.generation);
         let (supervisor, dispatcher) = (self.supervisor.clone(), Arc::clone(&self.dispatcher));
         let work = || {
-            supervisor.tell(Event::ControlClosed { slot, generation, violation: self.run(served) })
+            supervisor.tell(SupervisorEvent::ControlClosed {
+                slot,
+                generation,
+                violation: self.run(served),
+            })
         };
         panic_guard::guard("control", work, |what| {
             // The staging thread is not needed any more either.
             dispatcher.unready(slot, generation);
             supervisor.protocol_violation(slot, generation, Some(given_up(&what)));
-            supervisor.tell(Event::ControlClosed { slot, generation, violation: None });
+            supervisor.tell(SupervisorEvent::ControlClosed { slot, generation, violation: None });
         });
     }
 
@@ -81,10 +85,10 @@ impl ControlReader {
     /// Returns how the worker violated the protocol, if it did.
     fn run(self, mut served: Served) -> Option<String> {
         let reader = Arc::new(self);
-        let stage = Arc::new(Stage::default());
+        let monitor = Arc::new(StagingMonitor::default());
         let stager = {
             let (reader, control) = (Arc::clone(&reader), Arc::clone(&served.control));
-            let stage = Arc::clone(&stage);
+            let monitor = Arc::clone(&monitor);
             thread::Builder::new().name(format!("stager-{}", reader.slot)).spawn(move || {
                 let on_panic = |what: String| {
                     reader.supervisor.protocol_violation(
@@ -93,8 +97,8 @@ impl ControlReader {
                         Some(given_up(&what)),
                     );
                 };
-                panic_guard::guard("stager", || reader.run_staging(&control, &stage), on_panic);
-                stage.set(Step::Over);
+                panic_guard::guard("stager", || reader.run_staging(&control, &monitor), on_panic);
+                monitor.set(StagingState::Over);
             })
         };
         let violation = match stager {
@@ -108,7 +112,7 @@ impl ControlReader {
                 }
                 // From here on sends fail, so the staging thread ends. But reading an input may
                 // block it for ever.
-                if stage.wait_for_end() {
+                if monitor.wait_for_end() {
                     let _ = stager.join();
                 }
                 violation
@@ -125,28 +129,31 @@ impl ControlReader {
     fn receive(&self, served: &mut Served) -> Option<String> {
         let mut limiter = log_forward::LogRateLimiter::default();
         loop {
-            let (reply, payloads) = match served.replies.recv_or_pass_over::<Reply>() {
+            let (message, payloads) = match served.responses.recv_or_pass_over::<MessageResponse>()
+            {
                 Ok(received) => received,
                 Err(RecvError::Disconnected) => return None,
                 Err(RecvError::Io(error)) => return Some(format!("cannot be heard: {error}")),
                 Err(error) => return Some(format!("broke the protocol in a message: {error}")),
             };
-            match reply {
-                Reply::Log(record) => {
+            match message {
+                MessageResponse::Log(record) => {
                     if limiter.allows(clock::now(), self.slot) {
                         log_forward::emit(&record, self.slot, self.pid);
                     }
                 }
-                Reply::Outgrown => {
+                MessageResponse::Outgrown => {
                     tracing::debug!(worker = self.slot, pid = self.pid, "worker has outgrown");
                     self.dispatcher.outgrown(self.slot, self.generation);
-                    self.supervisor
-                        .tell(Event::Outgrown { slot: self.slot, generation: self.generation });
+                    self.supervisor.tell(SupervisorEvent::Outgrown {
+                        slot: self.slot,
+                        generation: self.generation,
+                    });
                 }
-                Reply::NeedRegion { .. } if !self.has_rings() => {
+                MessageResponse::NeedRegion { .. } if !self.has_rings() => {
                     return Some(validate::breach("asked for memory that it has no use for"));
                 }
-                Reply::NeedRegion { bytes } => {
+                MessageResponse::NeedRegion { bytes } => {
                     let region = served.outputs.grow(bytes);
                     if region.is_none() && limiter.allows(clock::now(), self.slot) {
                         tracing::warn!(
@@ -161,7 +168,15 @@ impl ControlReader {
                         None => control.send(ControlMessage::Outputs, Vec::new(), Carriage::Shared),
                     });
                 }
-                Reply::Done { job, error, notes, in_hand, called, returned, published } => {
+                MessageResponse::Done {
+                    job,
+                    error,
+                    notes,
+                    in_hand,
+                    called,
+                    returned,
+                    published,
+                } => {
                     let result = match (error, payloads) {
                         (Some(error), _) => Err(error),
                         (None, Ok(payloads)) => Ok(payloads.into_iter().map(Into::into).collect()),
@@ -169,8 +184,10 @@ impl ControlReader {
                         (None, Err(message)) => Err(JobError::Shortage { bytes: 0, message }),
                     };
                     let instants = Instants { in_hand, called, returned, published };
-                    let done = Done { job, result, notes, instants };
-                    if let Err(what) = self.dispatcher.complete(self.slot, self.generation, done) {
+                    let response = WorkerResponse { job, result, notes, instants };
+                    if let Err(what) =
+                        self.dispatcher.complete(self.slot, self.generation, response)
+                    {
                         return Some(validate::breach(&what));
                     }
                 }
@@ -178,7 +195,7 @@ impl ControlReader {
         }
     }
 
-    fn run_staging(&self, control: &ControlSender, stage: &Stage) {
+    fn run_staging(&self, control: &ControlSender, monitor: &StagingMonitor) {
         while let Some(task) = self.dispatcher.next_staging_task(self.slot, self.generation) {
             let staging = match task {
                 StagingTask::Job(staging) => staging,
@@ -186,7 +203,7 @@ impl ControlReader {
                 StagingTask::Region(_) => return,
             };
             let job = staging.job;
-            match self.deliver(control, staging, stage) {
+            match self.deliver(control, staging, monitor) {
                 Ok(()) => {}
                 // The worker's jobs are retried once its death is known.
                 Err(Undelivered::WorkerGone) => return,
@@ -215,7 +232,7 @@ impl ControlReader {
         &self,
         control: &ControlSender,
         task: JobStaging,
-        stage: &Stage,
+        monitor: &StagingMonitor,
     ) -> Result<(), Undelivered> {
         let is_stopped = || !self.dispatcher.is_awaited(self.slot, self.generation, task.job);
         let frozen = |now| self.dispatcher.stalls.frozen(now);
@@ -228,7 +245,7 @@ impl ControlReader {
             let mut placed = Vec::with_capacity(task.inputs.len());
             for source in &task.inputs {
                 let read = || load::place(source, &self.inputs, &limit);
-                match stage.while_reading(read).map_err(Undelivered::Job)? {
+                match monitor.while_reading(read).map_err(Undelivered::Job)? {
                     Some(bytes) => placed.push(bytes),
                     None => break,
                 }
@@ -257,7 +274,7 @@ impl ControlReader {
         let mut payloads = Vec::with_capacity(task.inputs.len());
         for source in &task.inputs {
             let read = || load::payload(source, carriage, &limit);
-            let (payload, bytes) = stage.while_reading(read).map_err(Undelivered::Job)?;
+            let (payload, bytes) = monitor.while_reading(read).map_err(Undelivered::Job)?;
             payloads.push(payload.place(carriage).map_err(|error| failed(&error))?);
             bytes_in += bytes;
         }
@@ -269,7 +286,7 @@ impl ControlReader {
             // The job or its worker has ended meanwhile.
             return Ok(());
         }
-        let request = Request {
+        let request = MessageRequest {
             job: task.job,
             kernel: task.kernel,
             params: task.params,
@@ -296,13 +313,13 @@ impl ControlReader {
 
 /// What a staging thread is doing, for the control reader that waits for its end.
 #[derive(Default)]
-struct Stage {
-    step: Mutex<Step>,
+struct StagingMonitor {
+    state: Mutex<StagingState>,
     changed: Condvar,
 }
 
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
-enum Step {
+enum StagingState {
     /// A step that the death of the worker ends.
     #[default]
     Working,
@@ -312,20 +329,20 @@ enum Step {
     Over,
 }
 
-impl Stage {
-    fn lock(&self) -> MutexGuard<'_, Step> {
-        self.step.lock().unwrap_or_else(PoisonError::into_inner)
+impl StagingMonitor {
+    fn lock(&self) -> MutexGuard<'_, StagingState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn set(&self, step: Step) {
-        *self.lock() = step;
+    fn set(&self, state: StagingState) {
+        *self.lock() = state;
         self.changed.notify_all();
     }
 
     fn while_reading<T>(&self, read: impl FnOnce() -> T) -> T {
-        self.set(Step::Reading);
+        self.set(StagingState::Reading);
         let read = read();
-        self.set(Step::Working);
+        self.set(StagingState::Working);
         read
     }
 
@@ -333,8 +350,8 @@ impl Stage {
     /// thread that is reading ends by itself after the read, because its worker is gone by then and
     /// the dispatcher has no task for it.
     fn wait_for_end(&self) -> bool {
-        let wait = self.changed.wait_while(self.lock(), |step| *step == Step::Working);
-        *wait.unwrap_or_else(PoisonError::into_inner) == Step::Over
+        let wait = self.changed.wait_while(self.lock(), |state| *state == StagingState::Working);
+        *wait.unwrap_or_else(PoisonError::into_inner) == StagingState::Over
     }
 }
 
@@ -365,13 +382,13 @@ mod tests {
 
     #[test]
     fn a_stager_that_reads_is_not_waited_for_and_one_that_sends_is() {
-        let stage = Stage::default();
-        stage.while_reading(|| assert!(!stage.wait_for_end(), "it may read for ever"));
+        let monitor = StagingMonitor::default();
+        monitor.while_reading(|| assert!(!monitor.wait_for_end(), "it may read for ever"));
         thread::scope(|scope| {
-            let waits = scope.spawn(|| stage.wait_for_end());
+            let waits = scope.spawn(|| monitor.wait_for_end());
             while !waits.is_finished() {
-                // The step is `Working` until here.
-                stage.set(Step::Over);
+                // The state is `Working` until here.
+                monitor.set(StagingState::Over);
             }
             assert!(waits.join().unwrap());
         });

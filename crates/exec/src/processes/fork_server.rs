@@ -18,7 +18,7 @@ use brigade_sys::stall::StallDetector;
 use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded, unbounded};
 
 use super::fork_server_process::{ForkServerProcess, MOST_ASKED};
-use super::spawn::{StartFailure, Started};
+use super::spawn::{StartFailure, StartedProcess};
 use crate::{Environment, PoolError};
 
 /// A process from which the workers of any number of pools are forked.
@@ -47,51 +47,54 @@ use crate::{Environment, PoolError};
 /// # }
 /// ```
 #[derive(Clone)]
-pub struct ForkServer(Arc<Office>);
+pub struct ForkServer(Arc<ForkServerThread>);
 
-struct Office {
-    /// To the thread that owns the fork server.
-    orders: Option<Sender<Order>>,
-    shared: Arc<Shared>,
+/// The handle of the thread that owns the fork server. Dropping it ends the thread.
+struct ForkServerThread {
+    /// To the thread.
+    requests: Option<Sender<ForkRequest>>,
+    shared: Arc<ForkServerState>,
     thread: Option<JoinHandle<()>>,
 }
 
-struct Shared {
-    /// Notified when there is an order, and when the last handle is dropped.
+/// What the handles and the thread share.
+struct ForkServerState {
+    /// Notified when there is a request, and when the last handle is dropped.
     event_fd: EventFd,
     /// The fork server's process id.
     pid: AtomicU32,
 }
 
-/// A request for one worker.
-struct Order {
+/// A request for one worker, from a pool to the thread that owns the fork server.
+struct ForkRequest {
     token: BootstrapToken,
     /// How long the fork server may take to start and to fork.
     limit: Duration,
     /// Do not fork from the fork server with this number: one of its workers ended by itself
     /// without a job.
     but: Option<u32>,
-    reply: Reply,
+    responder: ForkResponder,
 }
 
-type Answer = Box<dyn FnOnce(Result<Started, StartFailure>) + Send>;
+/// Called with the worker, or with the reason why there is none.
+type ForkCallback = Box<dyn FnOnce(Result<StartedProcess, StartFailure>) + Send>;
 
-/// Answers one order. If it is dropped unanswered, it answers with an error, because the supervisor
-/// waits for the answer.
-struct Reply(Option<Answer>);
+/// Answers one request. If it is dropped unanswered, it answers with an error, because the
+/// supervisor waits for the response.
+struct ForkResponder(Option<ForkCallback>);
 
-impl Reply {
-    fn give(mut self, started: Result<Started, StartFailure>) {
-        if let Some(answer) = self.0.take() {
-            answer(started);
+impl ForkResponder {
+    fn respond(mut self, started: Result<StartedProcess, StartFailure>) {
+        if let Some(callback) = self.0.take() {
+            callback(started);
         }
     }
 }
 
-impl Drop for Reply {
+impl Drop for ForkResponder {
     fn drop(&mut self) {
-        if let Some(answer) = self.0.take() {
-            answer(Err(gone().into()));
+        if let Some(callback) = self.0.take() {
+            callback(Err(gone().into()));
         }
     }
 }
@@ -135,8 +138,8 @@ impl ForkServer {
     pub(super) fn of(program: Option<&Path>, environment: &Environment) -> Result<Self, PoolError> {
         let setup = |what: &str, source| PoolError::Setup { what: what.to_owned(), source };
         let event_fd = EventFd::new().map_err(|error| setup("the fork server's eventfd", error))?;
-        let shared = Arc::new(Shared { event_fd, pid: AtomicU32::new(0) });
-        let (orders, inbox) = unbounded();
+        let shared = Arc::new(ForkServerState { event_fd, pid: AtomicU32::new(0) });
+        let (requests, inbox) = unbounded();
         let (started, first) = bounded(1);
         let own = Arc::clone(&shared);
         let (program, environment) = (program.map(Path::to_owned), environment.clone());
@@ -155,53 +158,55 @@ impl ForkServer {
                 Err(error) => drop(started.send(Err(error))),
             })
             .map_err(|error| setup("the fork server's thread", error))?;
-        let office = Office { orders: Some(orders), shared, thread: Some(thread) };
+        let server_thread =
+            ForkServerThread { requests: Some(requests), shared, thread: Some(thread) };
         first.recv().map_err(|_| gone())??;
-        Ok(Self(Arc::new(office)))
+        Ok(Self(Arc::new(server_thread)))
     }
 
     /// Requests a worker that gets `token`, from a fork server whose number is not `but`. Does not
-    /// wait: another thread calls `answer`, in every case.
+    /// wait: another thread calls `callback`, in every case.
     pub(super) fn fork(
         &self,
         token: &BootstrapToken,
         limit: Duration,
         but: Option<u32>,
-        answer: impl FnOnce(Result<Started, StartFailure>) + Send + 'static,
+        callback: impl FnOnce(Result<StartedProcess, StartFailure>) + Send + 'static,
     ) {
-        let reply = Reply(Some(Box::new(answer)));
-        let order = Order { token: token.clone(), limit, but, reply };
-        if let Some(orders) = &self.0.orders {
-            // If the thread has ended, `send` drops the order, which answers it.
-            drop(orders.send(order));
+        let responder = ForkResponder(Some(Box::new(callback)));
+        let request = ForkRequest { token: token.clone(), limit, but, responder };
+        if let Some(requests) = &self.0.requests {
+            // If the thread has ended, `send` drops the request, which answers it.
+            drop(requests.send(request));
             self.0.shared.event_fd.notify();
         }
     }
 }
 
 /// The work of the thread that owns the fork server, until the last handle is dropped. The thread
-/// requests all workers that are ordered, and passes on the fork server's answers. Requests do not
-/// wait for earlier answers, and answers do not wait for requests.
+/// requests all workers from the fork server, and passes on its responses. Requests do not wait for
+/// earlier responses, and responses do not wait for requests.
 struct Service<'a> {
-    inbox: Receiver<Order>,
-    shared: &'a Shared,
+    inbox: Receiver<ForkRequest>,
+    shared: &'a ForkServerState,
     program: Option<&'a Path>,
     environment: &'a Environment,
     /// `None` if the fork server has failed or could not be started again.
     process: Option<ForkServerProcess>,
-    /// Orders without an answer. The first [`Service::asked`] of them were sent to the fork server.
-    orders: VecDeque<Order>,
-    /// When the answer to the first order is due.
+    /// Requests without a response. The first [`Service::asked`] of them were sent to the fork
+    /// server.
+    requests: VecDeque<ForkRequest>,
+    /// When the response to the first request is due.
     due: Nanos,
     /// Time in which this process was stopped does not count: the fork server may have been stopped
     /// with it.
-    watch: StallDetector,
+    stall_detector: StallDetector,
 }
 
 impl<'a> Service<'a> {
     fn new(
-        inbox: Receiver<Order>,
-        shared: &'a Shared,
+        inbox: Receiver<ForkRequest>,
+        shared: &'a ForkServerState,
         (program, environment): (Option<&'a Path>, &'a Environment),
         process: ForkServerProcess,
     ) -> Self {
@@ -212,9 +217,9 @@ impl<'a> Service<'a> {
             program,
             environment,
             process,
-            orders: VecDeque::new(),
+            requests: VecDeque::new(),
             due: 0,
-            watch: StallDetector::default(),
+            stall_detector: StallDetector::default(),
         }
     }
 
@@ -223,9 +228,9 @@ impl<'a> Service<'a> {
             self.shared.event_fd.clear();
             loop {
                 match self.inbox.try_recv() {
-                    Ok(order) => self.orders.push_back(order),
+                    Ok(request) => self.requests.push_back(request),
                     Err(TryRecvError::Empty) => break,
-                    // Dropping an order answers it.
+                    // Dropping a request answers it.
                     Err(TryRecvError::Disconnected) => return,
                 }
             }
@@ -234,18 +239,18 @@ impl<'a> Service<'a> {
         }
     }
 
-    /// How many of the orders were sent to the fork server.
+    /// How many of the requests were sent to the fork server.
     fn asked(&self) -> usize {
         self.process.as_ref().map_or(0, ForkServerProcess::owes)
     }
 
-    /// Sends orders to the fork server. Starts one if there is none.
+    /// Sends requests to the fork server. Starts one if there is none.
     fn ask(&mut self) {
         while self.asked() < MOST_ASKED
-            && let Some(order) = self.orders.get(self.asked())
+            && let Some(request) = self.requests.get(self.asked())
         {
             if let Some(process) = &self.process
-                && order.but == Some(process.number())
+                && request.but == Some(process.number())
             {
                 // Earlier requests are answered first.
                 if process.owes() > 0 {
@@ -269,7 +274,7 @@ impl<'a> Service<'a> {
                 }
             }
             let Some(process) = &mut self.process else { return };
-            match process.ask(&order.token) {
+            match process.ask(&request.token) {
                 Ok(()) => {}
                 // Earlier requests are answered first. If the fork server has gone, the next read
                 // says so. If no descriptor is free, one may be by then.
@@ -285,21 +290,21 @@ impl<'a> Service<'a> {
         }
     }
 
-    /// Waits for an order, and for the fork server as long as it owes an answer.
+    /// Waits for a request, and for the fork server as long as it owes a response.
     fn listen(&mut self) {
         let mut sources = vec![self.shared.event_fd.as_fd()];
         let waits_for = self.process.as_ref().filter(|process| process.owes() > 0);
         sources.extend(waits_for.map(ForkServerProcess::as_fd));
         let now = clock::now();
         let left = waits_for.map(|_| Duration::from_nanos(self.due.saturating_sub(now)));
-        self.watch.look(now, waits_for.map(|_| self.due));
+        self.stall_detector.look(now, waits_for.map(|_| self.due));
         let heard = match wait_readable(&sources, left).as_deref() {
             Ok(&[_, true]) => true,
-            // An order or a signal has ended the wait.
+            // A request or a signal has ended the wait.
             Ok(_) if waits_for.is_none() || clock::now() < self.due => false,
             // This process was stopped meanwhile: that time does not count.
-            Ok(_) if self.watch.pending(clock::now()) > 0 => {
-                self.due = self.due.saturating_add(self.watch.pending(clock::now()));
+            Ok(_) if self.stall_detector.pending(clock::now()) > 0 => {
+                self.due = self.due.saturating_add(self.stall_detector.pending(clock::now()));
                 false
             }
             Ok(_) => return self.fail(io::ErrorKind::TimedOut.into()),
@@ -310,7 +315,7 @@ impl<'a> Service<'a> {
             }
         };
         if let Some(process) = self.process.as_mut().filter(|_| heard) {
-            match process.answer() {
+            match process.read_response() {
                 Ok(started) => {
                     self.settle(Ok(started));
                     self.begin_to_wait();
@@ -321,36 +326,36 @@ impl<'a> Service<'a> {
     }
 
     fn begin_to_wait(&mut self) {
-        if let (Some(order), Some(process)) = (self.orders.front(), &self.process) {
-            let limit = order.limit;
+        if let (Some(request), Some(process)) = (self.requests.front(), &self.process) {
+            let limit = request.limit;
             let patience = if process.has_answered() { limit.min(PATIENCE) } else { limit };
             self.due = clock::after(patience);
         }
     }
 
-    /// Answers the first order.
-    fn settle(&mut self, started: Result<Started, StartFailure>) {
-        if let Some(order) = self.orders.pop_front() {
-            order.reply.give(started);
+    /// Answers the first request.
+    fn settle(&mut self, started: Result<StartedProcess, StartFailure>) {
+        if let Some(request) = self.requests.pop_front() {
+            request.responder.respond(started);
         }
     }
 
     /// The fork server has died, does not answer, or cannot fork.
     ///
-    /// A fork server that has forked before is started again, and nothing else happens: the orders
-    /// wait for the next one. If it has never forked, the start has failed for every worker that
-    /// was requested from it. The supervisors count that like a worker that died at its start, and
-    /// order another one after a back-off. Nothing else bounds how often a program is started that
-    /// dies each time.
+    /// A fork server that has forked before is started again, and nothing else happens: the
+    /// requests wait for the next one. If it has never forked, the start has failed for every
+    /// worker that was requested from it. The supervisors count that like a worker that died at its
+    /// start, and request another one after a back-off. Nothing else bounds how often a program is
+    /// started that dies each time.
     fn fail(&mut self, error: io::Error) {
         let Some(process) = self.process.take() else { return };
-        let limit = self.orders.front().map_or(Duration::ZERO, |order| order.limit);
+        let limit = self.requests.front().map_or(Duration::ZERO, |request| request.limit);
         let (has_answered, asked) = (process.has_answered(), process.owes().max(1));
         // The fork server is reaped before another one is started.
         let obituary = process.obituary(error, limit);
         if !obituary.is_death() {
-            // The fork server was alive, and this order alone has failed. The others go to the next
-            // one.
+            // The fork server was alive, and this request alone has failed. The others go to the
+            // next one.
             self.settle(Err(obituary.failure()));
         } else if has_answered {
             tracing::warn!("the fork server is started again; the last one: {obituary}");
@@ -363,9 +368,9 @@ impl<'a> Service<'a> {
     }
 }
 
-impl Drop for Office {
+impl Drop for ForkServerThread {
     fn drop(&mut self) {
-        self.orders = None;
+        self.requests = None;
         self.shared.event_fd.notify();
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();

@@ -19,10 +19,10 @@ use std::time::Duration;
 use brigade_ipc::{BootstrapToken, NONCE_ENV, PARENT_ENV, SERVER_ENV};
 use brigade_kernels::Registry;
 use brigade_sys::event_fd::wait_readable;
-use brigade_sys::fork::{self, Forked, Wire};
+use brigade_sys::fork::{self, Forked, MessageSocket};
 use brigade_sys::process::{self, Child, describe};
 
-use super::spawn::{self, StartFailure, Started, Words};
+use super::spawn::{self, CapturedOutput, StartFailure, StartedProcess};
 use super::worker;
 use crate::{Environment, PoolError};
 
@@ -32,13 +32,13 @@ pub(super) const FORK_SERVER_ENV: &str = "BRIGADE_TEMPLATE";
 /// The coordinator's side of a fork server process.
 pub(super) struct ForkServerProcess {
     child: Option<Child>,
-    wire: Wire,
-    words: Words,
+    socket: MessageSocket,
+    output: CapturedOutput,
     number: u32,
     /// Whether it has forked a worker.
     has_answered: bool,
     /// Output pipes of the workers that were requested and not reported yet.
-    asked: VecDeque<Words>,
+    asked: VecDeque<CapturedOutput>,
     /// Process ids of reported workers, as long as they may still have one of the [`names`].
     told: Vec<u32>,
 }
@@ -61,7 +61,7 @@ const DYING_LIMIT: Duration = Duration::from_millis(200);
 /// Readable when the fork server has answered, or is gone.
 impl AsFd for ForkServerProcess {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.wire.as_fd()
+        self.socket.as_fd()
     }
 }
 
@@ -71,7 +71,7 @@ impl ForkServerProcess {
         program: Option<&Path>,
         environment: &Environment,
     ) -> Result<Self, PoolError> {
-        let (mine, theirs) = Wire::pair().map_err(|source| PoolError::Setup {
+        let (mine, theirs) = MessageSocket::pair().map_err(|source| PoolError::Setup {
             what: "a socket for the fork server".to_owned(),
             source,
         })?;
@@ -85,11 +85,11 @@ impl ForkServerProcess {
                 .process_group(0)
                 .stdin(theirs.into_stdio());
         };
-        let Started { child, words, .. } = spawn::run(program, environment, prepare)?;
+        let StartedProcess { child, output, .. } = spawn::run(program, environment, prepare)?;
         Ok(Self {
             child: Some(child),
-            wire: mine,
-            words,
+            socket: mine,
+            output,
             number,
             has_answered: false,
             asked: VecDeque::new(),
@@ -121,22 +121,22 @@ impl ForkServerProcess {
     /// would block.
     pub(super) fn ask(&mut self, token: &BootstrapToken) -> io::Result<()> {
         let (reader, writer) = io::pipe()?;
-        let words = Words::of(reader)?;
-        self.wire.send(token.to_message().as_bytes(), Some(writer.as_fd()))?;
-        self.asked.push_back(words);
+        let output = CapturedOutput::of(reader)?;
+        self.socket.send(token.to_message().as_bytes(), Some(writer.as_fd()))?;
+        self.asked.push_back(output);
         Ok(())
     }
 
-    /// Reads the answer to the oldest open request. Call it when the fork server is readable: its
-    /// answer is there, or it is gone.
+    /// Reads the response to the oldest open request. Call it when the fork server is readable: its
+    /// response is there, or it is gone.
     ///
     /// After an error the fork server is of no use any more.
-    pub(super) fn answer(&mut self) -> io::Result<Started> {
-        let answer = self.wire.receive(Some(Duration::ZERO))?;
-        let (answer, _) = answer.ok_or(io::ErrorKind::BrokenPipe)?;
-        let answer = String::from_utf8_lossy(&answer).into_owned();
-        let pid = answer.parse::<u32>().map_err(|_| io::Error::other(answer))?;
-        let words = self.asked.pop_front().ok_or_else(|| io::Error::other("it was not asked"))?;
+    pub(super) fn read_response(&mut self) -> io::Result<StartedProcess> {
+        let response = self.socket.receive(Some(Duration::ZERO))?;
+        let (response, _) = response.ok_or(io::ErrorKind::BrokenPipe)?;
+        let response = String::from_utf8_lossy(&response).into_owned();
+        let pid = response.parse::<u32>().map_err(|_| io::Error::other(response))?;
+        let output = self.asked.pop_front().ok_or_else(|| io::Error::other("it was not asked"))?;
         // The worker is a child of this process and not reaped, so the process id is still its own.
         let child = Child::watch(pid)?;
         self.has_answered = true;
@@ -146,11 +146,11 @@ impl ForkServerProcess {
             self.told.retain(|&pid| names.contains(&process::name(pid)));
         }
         self.told.push(pid);
-        Ok(Started { child, words, fork_server: Some(self.number) })
+        Ok(StartedProcess { child, output, fork_server: Some(self.number) })
     }
 
     /// Ends and reaps the fork server after [`ForkServerProcess::ask`] or
-    /// [`ForkServerProcess::answer`] has failed. Returns why it did not fork.
+    /// [`ForkServerProcess::read_response`] has failed. Returns why it did not fork.
     pub(super) fn obituary(mut self, error: io::Error, limit: Duration) -> Obituary {
         let Some(child) = self.child.take() else { return Obituary::Unable(error) };
         match error.kind() {
@@ -168,11 +168,11 @@ impl ForkServerProcess {
         let by_itself =
             wait_readable(&[child.pidfd()], Some(DYING_LIMIT)).is_ok_and(|ended| ended[0]);
         child.kill_group();
-        self.words.listen();
+        self.output.read();
         match child.reap() {
             Ok(reaped) => Obituary::Died {
                 death: describe(reaped.status),
-                stderr: self.words.tail(),
+                stderr: self.output.tail(),
                 from_outside: by_itself
                     && reaped.status.signal().is_some_and(process::comes_from_outside),
             },
@@ -270,31 +270,31 @@ fn serve(parent: &str, number: &str) -> Result<(BootstrapToken, u32), ExitCode> 
     process::be_killed_first();
     let [own_name, worker_name] = names(number);
     process::set_name(&own_name);
-    let wire = Wire::standard_input();
+    let socket = MessageSocket::standard_input();
     let nothing = File::open("/dev/null").map_err(|error| failed("open /dev/null", &error))?;
     brigade_ipc::warm_up().map_err(|error| failed("warm up", &error))?;
     loop {
-        let received = wire.receive(None).map_err(|error| failed("listen", &error))?;
-        let Some((order, Some(output))) = received else {
+        let received = socket.receive(None).map_err(|error| failed("listen", &error))?;
+        let Some((request, Some(output))) = received else {
             return Err(ExitCode::SUCCESS);
         };
-        let answer = match fork::fork_sibling() {
+        let response = match fork::fork_sibling() {
             Ok(Forked::Parent(pid)) => pid.to_string(),
             Ok(Forked::Child) => {
                 process::set_name(&worker_name);
                 // The next call replaces this descriptor.
-                wire.forget();
+                socket.forget();
                 fork::take_standard_streams(&nothing, &output)
                     .map_err(|error| failed("take its streams", &error))?;
                 fork::lead_group().map_err(|error| failed("lead a group", &error))?;
-                let token = str::from_utf8(&order).ok().and_then(BootstrapToken::from_message);
+                let token = str::from_utf8(&request).ok().and_then(BootstrapToken::from_message);
                 let token = token
                     .ok_or_else(|| failed("read its orders", &"they are no bootstrap token"))?;
                 return Ok((token, parent));
             }
             Err(error) => format!("the fork server cannot fork: {error}"),
         };
-        wire.send(answer.as_bytes(), None).map_err(|error| failed("answer", &error))?;
+        socket.send(response.as_bytes(), None).map_err(|error| failed("answer", &error))?;
     }
 }
 

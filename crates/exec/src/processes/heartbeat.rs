@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use brigade_proto::{JobId, Nanos};
 
-/// Signs of life of a worker: its status page, and the number of its answers.
+/// Signs of life of a worker: its status page, and the number of its responses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct HeartbeatSample {
     /// The job in hand, and when its kernel was called.
     pub(super) current: Option<(JobId, Option<Nanos>)>,
-    /// Answers so far.
-    pub(super) answers: u64,
+    /// Responses so far.
+    pub(super) responses: u64,
     /// Whether a signal has stopped the process.
     pub(super) stopped: bool,
 }
@@ -74,8 +74,8 @@ mod tests {
 
     const LIMIT: Duration = Duration::from_nanos(400);
 
-    fn waiting(answers: u64) -> Option<HeartbeatSample> {
-        Some(HeartbeatSample { current: None, answers, stopped: false })
+    fn waiting(responses: u64) -> Option<HeartbeatSample> {
+        Some(HeartbeatSample { current: None, responses, stopped: false })
     }
 
     /// How many checks, 100 ns apart, until the worker is given up.
@@ -90,7 +90,7 @@ mod tests {
     fn a_worker_that_does_not_take_up_a_job_is_given_up() {
         assert_eq!(looks_until_given_up((0..100).map(|_| waiting(7))), Some(5));
         let in_hand =
-            HeartbeatSample { current: Some((JobId(3), None)), answers: 0, stopped: false };
+            HeartbeatSample { current: Some((JobId(3), None)), responses: 0, stopped: false };
         assert_eq!(looks_until_given_up((0..100).map(|_| Some(in_hand))), Some(5));
         let stopped =
             HeartbeatSample { current: Some((JobId(3), Some(1))), stopped: true, ..in_hand };
@@ -105,7 +105,7 @@ mod tests {
         assert_eq!(looks_until_given_up((0..100).map(waiting)), None);
         let computing = Some(HeartbeatSample {
             current: Some((JobId(3), Some(1))),
-            answers: 0,
+            responses: 0,
             stopped: false,
         });
         assert_eq!(looks_until_given_up((0..100).map(|_| computing)), None);

@@ -10,7 +10,7 @@ use super::dispatcher::KillReason;
 
 /// The state of a worker process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Phase {
+pub(super) enum LifecyclePhase {
     /// It was started, and must complete the handshake by `until`.
     Starting {
         /// On the pool's clock.
@@ -55,16 +55,16 @@ pub(super) enum Cause {
 /// A worker's life, from its start until it is reaped and its control channel is drained.
 #[derive(Debug)]
 pub(super) struct Lifecycle {
-    phase: Phase,
+    phase: LifecyclePhase,
     cause: Option<Cause>,
     /// The control channel is drained.
-    heard: bool,
+    is_drained: bool,
 }
 
 impl Lifecycle {
     /// The worker was started, and must complete the handshake by `until`.
     pub(super) fn begin(until: Nanos) -> Self {
-        Self { phase: Phase::Starting { until }, cause: None, heard: false }
+        Self { phase: LifecyclePhase::Starting { until }, cause: None, is_drained: false }
     }
 
     pub(super) fn cause(&self) -> Option<&Cause> {
@@ -73,32 +73,34 @@ impl Lifecycle {
 
     /// Whether the worker takes jobs, as far as the supervisor knows.
     pub(super) fn is_working(&self) -> bool {
-        self.phase == Phase::Working
+        self.phase == LifecyclePhase::Working
     }
 
     /// Whether the worker is not admitted yet.
     pub(super) fn is_starting(&self) -> bool {
-        matches!(self.phase, Phase::Starting { .. })
+        matches!(self.phase, LifecyclePhase::Starting { .. })
     }
 
     /// Whether the worker was killed, or has ended.
     pub(super) fn is_ending(&self) -> bool {
-        matches!(self.phase, Phase::Killed | Phase::Dead { .. })
+        matches!(self.phase, LifecyclePhase::Killed | LifecyclePhase::Dead { .. })
     }
 
     /// The handshake is complete. This has no effect on a worker that must leave already.
     pub(super) fn admit(&mut self) {
-        if matches!(self.phase, Phase::Starting { .. }) {
-            self.phase = Phase::Working;
+        if matches!(self.phase, LifecyclePhase::Starting { .. }) {
+            self.phase = LifecyclePhase::Working;
         }
     }
 
     /// The worker must have exited by `until`.
     pub(super) fn leave_by(&mut self, until: Nanos) {
         match &mut self.phase {
-            Phase::Starting { .. } | Phase::Working => self.phase = Phase::Leaving { until },
-            Phase::Leaving { until: known } => *known = until.min(*known),
-            Phase::Killed | Phase::Dead { .. } => {}
+            LifecyclePhase::Starting { .. } | LifecyclePhase::Working => {
+                self.phase = LifecyclePhase::Leaving { until }
+            }
+            LifecyclePhase::Leaving { until: known } => *known = until.min(*known),
+            LifecyclePhase::Killed | LifecyclePhase::Dead { .. } => {}
         }
     }
 
@@ -106,11 +108,11 @@ impl Lifecycle {
     /// worker.
     pub(super) fn put_off(&mut self, by: Nanos) {
         match &mut self.phase {
-            Phase::Starting { until } | Phase::Leaving { until } => {
+            LifecyclePhase::Starting { until } | LifecyclePhase::Leaving { until } => {
                 *until = until.saturating_add(by);
             }
             // Draining a dead worker's channel has its own deadline; a stop does not extend it.
-            Phase::Working | Phase::Killed | Phase::Dead { .. } => {}
+            LifecyclePhase::Working | LifecyclePhase::Killed | LifecyclePhase::Dead { .. } => {}
         }
     }
 
@@ -121,7 +123,7 @@ impl Lifecycle {
             return;
         }
         self.cause.get_or_insert(cause);
-        self.phase = Phase::Killed;
+        self.phase = LifecyclePhase::Killed;
     }
 
     /// Records what the worker did wrong. The supervisor often learns that when the worker is
@@ -139,13 +141,13 @@ impl Lifecycle {
 
     /// The control channel is closed: no more messages come from the worker.
     pub(super) fn channel_drained(&mut self) {
-        self.heard = true;
+        self.is_drained = true;
     }
 
     /// The process is reaped. The supervisor waits until `until` for its last messages.
     pub(super) fn reaped(&mut self, until: Nanos) {
-        if !matches!(self.phase, Phase::Dead { .. }) {
-            self.phase = Phase::Dead { until };
+        if !matches!(self.phase, LifecyclePhase::Dead { .. }) {
+            self.phase = LifecyclePhase::Dead { until };
         }
     }
 
@@ -153,8 +155,8 @@ impl Lifecycle {
     /// signal.
     pub(super) fn look(&mut self, now: Nanos) -> bool {
         let cause = match self.phase {
-            Phase::Starting { until } if until <= now => Cause::Late,
-            Phase::Leaving { until } if until <= now => Cause::Lingered,
+            LifecyclePhase::Starting { until } if until <= now => Cause::Late,
+            LifecyclePhase::Leaving { until } if until <= now => Cause::Lingered,
             _ => return false,
         };
         self.kill(cause);
@@ -164,22 +166,22 @@ impl Lifecycle {
     /// When to call [`Lifecycle::look`] or [`Lifecycle::is_over`] again.
     pub(super) fn due(&self) -> Option<Nanos> {
         match self.phase {
-            Phase::Starting { until } | Phase::Leaving { until } | Phase::Dead { until } => {
-                Some(until)
-            }
-            Phase::Working | Phase::Killed => None,
+            LifecyclePhase::Starting { until }
+            | LifecyclePhase::Leaving { until }
+            | LifecyclePhase::Dead { until } => Some(until),
+            LifecyclePhase::Working | LifecyclePhase::Killed => None,
         }
     }
 
     /// Whether the worker is dead, and its control channel is drained or the drain deadline has
     /// passed.
     pub(super) fn is_over(&self, now: Nanos) -> bool {
-        matches!(self.phase, Phase::Dead { until } if self.heard || until <= now)
+        matches!(self.phase, LifecyclePhase::Dead { until } if self.is_drained || until <= now)
     }
 
     /// Whether the control channel was drained in time.
     pub(super) fn was_drained(&self) -> bool {
-        self.heard
+        self.is_drained
     }
 }
 
@@ -189,46 +191,46 @@ mod tests {
     use proptest::prelude::*;
 
     #[derive(Clone, Debug)]
-    enum Event {
-        LetIn,
+    enum LifecycleEvent {
+        Admit,
         LeaveBy(Nanos),
         Kill,
-        Offend(bool),
+        Violate(bool),
         Learn,
-        HeardOut,
+        ChannelDrained,
         Exit(Nanos),
         Look(Nanos),
         PutOff(Nanos),
     }
 
-    fn event() -> impl Strategy<Value = Event> {
+    fn event() -> impl Strategy<Value = LifecycleEvent> {
         let soon = 0..200_u64;
         prop_oneof![
-            Just(Event::LetIn),
-            soon.clone().prop_map(Event::LeaveBy),
-            Just(Event::Kill),
-            any::<bool>().prop_map(Event::Offend),
-            Just(Event::Learn),
-            Just(Event::HeardOut),
-            soon.clone().prop_map(Event::Exit),
-            soon.clone().prop_map(Event::Look),
-            soon.prop_map(Event::PutOff),
+            Just(LifecycleEvent::Admit),
+            soon.clone().prop_map(LifecycleEvent::LeaveBy),
+            Just(LifecycleEvent::Kill),
+            any::<bool>().prop_map(LifecycleEvent::Violate),
+            Just(LifecycleEvent::Learn),
+            Just(LifecycleEvent::ChannelDrained),
+            soon.clone().prop_map(LifecycleEvent::Exit),
+            soon.clone().prop_map(LifecycleEvent::Look),
+            soon.prop_map(LifecycleEvent::PutOff),
         ]
     }
 
-    fn apply(life: &mut Lifecycle, event: Event, now: &mut Nanos) -> bool {
+    fn apply(life: &mut Lifecycle, event: LifecycleEvent, now: &mut Nanos) -> bool {
         match event {
-            Event::LetIn => life.admit(),
-            Event::LeaveBy(later) => life.leave_by(*now + later),
-            Event::Kill => life.kill(Cause::Deliberate(KillReason::Leaving)),
-            Event::Offend(known) => {
+            LifecycleEvent::Admit => life.admit(),
+            LifecycleEvent::LeaveBy(later) => life.leave_by(*now + later),
+            LifecycleEvent::Kill => life.kill(Cause::Deliberate(KillReason::Leaving)),
+            LifecycleEvent::Violate(known) => {
                 life.kill(Cause::Violation(known.then(|| "it lied".to_owned())))
             }
-            Event::Learn => life.learn(Cause::Violation(Some("it lied".to_owned()))),
-            Event::HeardOut => life.channel_drained(),
-            Event::Exit(later) => life.reaped(*now + later),
-            Event::PutOff(by) => life.put_off(by),
-            Event::Look(later) => {
+            LifecycleEvent::Learn => life.learn(Cause::Violation(Some("it lied".to_owned()))),
+            LifecycleEvent::ChannelDrained => life.channel_drained(),
+            LifecycleEvent::Exit(later) => life.reaped(*now + later),
+            LifecycleEvent::PutOff(by) => life.put_off(by),
+            LifecycleEvent::Look(later) => {
                 *now += later;
                 return life.look(*now);
             }
@@ -236,13 +238,13 @@ mod tests {
         false
     }
 
-    fn rank(phase: Phase) -> u32 {
+    fn rank(phase: LifecyclePhase) -> u32 {
         match phase {
-            Phase::Starting { .. } => 0,
-            Phase::Working => 1,
-            Phase::Leaving { .. } => 2,
-            Phase::Killed => 3,
-            Phase::Dead { .. } => 4,
+            LifecyclePhase::Starting { .. } => 0,
+            LifecyclePhase::Working => 1,
+            LifecyclePhase::Leaving { .. } => 2,
+            LifecyclePhase::Killed => 3,
+            LifecyclePhase::Dead { .. } => 4,
         }
     }
 
@@ -262,7 +264,7 @@ mod tests {
                 prop_assert!(
                     cause.is_none() || cause == life.cause.as_ref().map(std::mem::discriminant)
                 );
-                prop_assert!(life.phase != Phase::Killed || life.cause.is_some());
+                prop_assert!(life.phase != LifecyclePhase::Killed || life.cause.is_some());
             }
             prop_assert!(kills <= 1, "the clock kills once");
         }

@@ -5,7 +5,7 @@ use std::fmt::{self, Write};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use brigade_ipc::wire::{LogRecord, Reply};
+use brigade_ipc::wire::{LogRecord, MessageResponse};
 use brigade_ipc::{Carriage, Sender};
 use brigade_proto::{JobId, Nanos, limits};
 use brigade_sys::clock;
@@ -90,7 +90,7 @@ impl LogRateLimiter {
 /// The worker's subscriber. It knows the job in hand. It keeps no other spans, because a worker
 /// does one thing at a time.
 pub(super) struct Forward {
-    replies: Arc<Mutex<Sender>>,
+    responses: Arc<Mutex<Sender>>,
     level: u8,
     /// The job in hand plus one; zero if there is none.
     job: Arc<AtomicU64>,
@@ -98,9 +98,9 @@ pub(super) struct Forward {
 
 impl Forward {
     /// Sends this process's log to the coordinator from here on.
-    pub(super) fn install(replies: &Arc<Mutex<Sender>>, level: u8, job: &Arc<AtomicU64>) {
+    pub(super) fn install(responses: &Arc<Mutex<Sender>>, level: u8, job: &Arc<AtomicU64>) {
         if level > 0 {
-            let forward = Self { replies: Arc::clone(replies), level, job: Arc::clone(job) };
+            let forward = Self { responses: Arc::clone(responses), level, job: Arc::clone(job) };
             // This fails only if a custom `main` has set a subscriber. That one is then used.
             let _ = tracing::subscriber::set_global_default(forward);
         }
@@ -133,9 +133,9 @@ impl Subscriber for Forward {
             job: self.job.load(Ordering::Relaxed).checked_sub(1).map(JobId),
             at: clock::now(),
         };
-        let replies = self.replies.lock().unwrap_or_else(PoisonError::into_inner);
+        let responses = self.responses.lock().unwrap_or_else(PoisonError::into_inner);
         // If the coordinator is gone, the record has no reader.
-        let _ = replies.send(Reply::Log(record), Vec::new(), Carriage::Inline);
+        let _ = responses.send(MessageResponse::Log(record), Vec::new(), Carriage::Inline);
     }
 
     fn new_span(&self, _: &Attributes<'_>) -> Id {

@@ -5,7 +5,7 @@
 //!
 //! | thread | does |
 //! | --- | --- |
-//! | callers | submit; with rings, also hand jobs to workers and collect answers while they wait |
+//! | callers | submit; with rings, also hand out jobs and collect responses while they wait |
 //! | completion thread (one) | does the same while no caller waits; frees starts that hang |
 //! | supervisor (one) | starts, admits, watches, kills, reaps and replaces workers |
 //! | fork server thread (one per fork server) | starts the fork server, requests workers from it |
@@ -45,8 +45,8 @@ use brigade_sys::shortage::{self, DESCRIPTORS_BESIDES, DESCRIPTORS_PER_WORKER};
 use brigade_sys::signals;
 
 use self::dispatcher::Dispatcher;
-use self::supervisor::{Event, SupervisorHandle};
-use crate::executor::{Executor, Status, Stop, WorkerReport, wait_patiently};
+use self::supervisor::{SupervisorEvent, SupervisorHandle};
+use crate::executor::{Executor, PoolStatus, Stop, WorkerReport, wait_patiently};
 use crate::job_state::{JobState, Task, Waitable};
 use crate::{PoolConfig, PoolError, Sandbox, SubmitError, Transport, wakeup_latency};
 
@@ -94,7 +94,7 @@ impl Processes {
 
     fn start_completion_thread(&self) -> Result<(), PoolError> {
         let (dispatcher, supervisor) = (Arc::clone(&self.dispatcher), self.supervisor.clone());
-        let on_panic = move |what| supervisor.tell(Event::ThreadPanicked { what });
+        let on_panic = move |what| supervisor.tell(SupervisorEvent::ThreadPanicked { what });
         let completion_thread = thread::Builder::new()
             .name("completions".to_owned())
             .spawn(move || {
@@ -150,11 +150,11 @@ fn check_outside() -> Result<(), PoolError> {
 }
 
 /// Checks the sandbox before anything is started. Workers run on the same kernel as this process.
-fn check_sandbox(wanted: Option<Sandbox>) -> Result<(), PoolError> {
-    let Some(wanted) = wanted else { return Ok(()) };
+fn check_sandbox(sandbox: Option<Sandbox>) -> Result<(), PoolError> {
+    let Some(level) = sandbox else { return Ok(()) };
     for part in sandbox::missing() {
         let needs = part.needs();
-        match wanted {
+        match level {
             Sandbox::Strict => return Err(PoolError::NoSandbox { part, needs }),
             Sandbox::BestEffort => {
                 tracing::warn!(
@@ -192,17 +192,18 @@ impl Executor for Processes {
         self.has_rings
     }
 
-    fn wait(&self, wanted: &dyn Waitable, limit: Option<Duration>) {
+    fn wait(&self, waitable: &dyn Waitable, limit: Option<Duration>) {
         if self.has_rings {
-            self.dispatcher.wait(wanted, limit);
+            self.dispatcher.wait(waitable, limit);
         } else {
-            wait_patiently(wanted, limit);
+            wait_patiently(waitable, limit);
         }
     }
 
     fn cancel_running(&self, job_state: &Arc<JobState>) {
         if let Some(slot) = self.dispatcher.slot_of(job_state) {
-            self.supervisor.tell(Event::Cancel { slot, job_state: Arc::clone(job_state) });
+            self.supervisor
+                .tell(SupervisorEvent::Cancel { slot, job_state: Arc::clone(job_state) });
         }
     }
 
@@ -215,23 +216,23 @@ impl Executor for Processes {
     }
 
     fn resume(&self) {
-        self.supervisor.tell(Event::Resume);
+        self.supervisor.tell(SupervisorEvent::Resume);
     }
 
     fn stop(&self, how: Stop) {
         self.dispatcher.stop(how);
         if how == Stop::Kill {
-            self.supervisor.tell(Event::KillAll);
+            self.supervisor.tell(SupervisorEvent::KillAll);
         }
     }
 
-    fn status(&self) -> Status {
+    fn status(&self) -> PoolStatus {
         self.supervisor.status()
     }
 
     fn close(&self) -> Vec<WorkerReport> {
         self.dispatcher.close();
-        self.supervisor.tell(Event::Close);
+        self.supervisor.tell(SupervisorEvent::Close);
         self.join();
         self.dispatcher.reports()
     }

@@ -1,7 +1,7 @@
 //! Where a worker's kernels write their outputs: as close as possible to the memory that they are
 //! sent from.
 
-use brigade_ipc::wire::{ControlMessage, Place, Reply};
+use brigade_ipc::wire::{ControlMessage, MessageResponse, PayloadLocation};
 use brigade_ipc::{Carriage, OutputAllocator, OutputSlab, Payload, Region};
 use brigade_kernels::{KernelError, OutputSink};
 use brigade_proto::Buffer;
@@ -43,11 +43,11 @@ impl Output {
         }
     }
 
-    /// Makes a place that a response can name. `None` if the output can only go over the control
+    /// Makes a location that a response can name. `None` if the output can only go over the control
     /// channel.
-    pub(super) fn into_place(self, outputs: &mut OutputAllocator) -> Option<Place> {
+    pub(super) fn into_location(self, outputs: &mut OutputAllocator) -> Option<PayloadLocation> {
         match self {
-            Self::Heap(buffer) => Some(Place::Here(buffer.to_vec().into())),
+            Self::Heap(buffer) => Some(PayloadLocation::Here(buffer.to_vec().into())),
             Self::Slab(slab) => Some(outputs.loan(slab)),
             Self::Apart(_) => None,
         }
@@ -104,21 +104,21 @@ fn apart(len: usize) -> Result<Output, KernelError> {
 
 /// Asks the coordinator for one more region, and waits for it.
 fn grow(outputs: &mut OutputAllocator, control: &mut ControlChannel, len: usize) -> Option<()> {
-    let need = Reply::NeedRegion { bytes: len as u64 };
-    control.reply(need, Vec::new(), Carriage::Shared).ok()?;
+    let need = MessageResponse::NeedRegion { bytes: len as u64 };
+    control.send(need, Vec::new(), Carriage::Shared).ok()?;
     let (_, region) = control.fetch(|control| matches!(control, ControlMessage::Outputs)).ok()?;
     outputs.add(region).then_some(())
 }
 
 /// The outputs of one job.
-pub(super) struct Sink<'w> {
+pub(super) struct WorkerSink<'w> {
     room: OutputMemory<'w>,
     /// How many more bytes the outputs may have.
     left: u64,
     outputs: Vec<Output>,
 }
 
-impl<'w> Sink<'w> {
+impl<'w> WorkerSink<'w> {
     /// For outputs of at most `most` bytes together.
     pub(super) fn new(room: OutputMemory<'w>, most: u64) -> Self {
         Self { room, left: most, outputs: Vec::new() }
@@ -136,7 +136,7 @@ impl<'w> Sink<'w> {
     }
 }
 
-impl OutputSink for Sink<'_> {
+impl OutputSink for WorkerSink<'_> {
     fn add(&mut self, len: usize) -> Result<&mut [u8], KernelError> {
         let output = self.push(len)?;
         // A slab has old content; the heap and new regions are zeroed already.

@@ -18,9 +18,9 @@ use crate::{Environment, PoolError};
 const SELF: &str = "/proc/self/exe";
 
 /// A worker program that was started, and its output.
-pub(super) struct Started {
+pub(super) struct StartedProcess {
     pub(super) child: Child,
-    pub(super) words: Words,
+    pub(super) output: CapturedOutput,
     /// The number of the fork server that forked it, if one did.
     pub(super) fork_server: Option<u32>,
 }
@@ -48,7 +48,7 @@ pub(super) fn start(
     program: Option<&Path>,
     environment: &Environment,
     token: &BootstrapToken,
-) -> Result<Started, PoolError> {
+) -> Result<StartedProcess, PoolError> {
     run(program, environment, |command| {
         command.envs(token.environment()).process_group(0).stdin(Stdio::null());
     })
@@ -59,11 +59,11 @@ pub(super) fn run(
     program: Option<&Path>,
     environment: &Environment,
     prepare: impl FnOnce(&mut Command),
-) -> Result<Started, PoolError> {
+) -> Result<StartedProcess, PoolError> {
     let path = program.map_or_else(own_executable, Path::to_owned);
     let failed = |source| PoolError::Spawn { program: path.clone(), source };
     let (reader, writer) = io::pipe().map_err(failed)?;
-    let words = Words::of(reader).map_err(failed)?;
+    let output = CapturedOutput::of(reader).map_err(failed)?;
     let mut command = Command::new(&path);
     if program.is_none() {
         command.arg0("brigade-worker");
@@ -79,7 +79,7 @@ pub(super) fn run(
     let child = child.map_err(failed)?;
     let pid = child.id();
     match Child::watch(pid) {
-        Ok(child) => Ok(Started { child, words, fork_server: None }),
+        Ok(child) => Ok(StartedProcess { child, output, fork_server: None }),
         Err(source) => {
             let mut child = child;
             // The child is not reaped yet, so its process id cannot have been given to another
@@ -125,7 +125,7 @@ fn own_executable() -> PathBuf {
 
 /// What a worker prints. The supervisor reads it as it comes, so the worker never blocks on it.
 /// Each line is logged, and the end is kept for the report of the worker's death.
-pub(super) struct Words {
+pub(super) struct CapturedOutput {
     pipe: Option<PipeReader>,
     tail: Vec<u8>,
 }
@@ -133,7 +133,7 @@ pub(super) struct Words {
 /// How many bytes of the end are kept.
 const TAIL: usize = 4096;
 
-impl Words {
+impl CapturedOutput {
     pub(super) fn of(pipe: PipeReader) -> io::Result<Self> {
         event_fd::set_nonblocking(&pipe)?;
         Ok(Self { pipe: Some(pipe), tail: Vec::new() })
@@ -145,7 +145,7 @@ impl Words {
     }
 
     /// Reads what is in the pipe.
-    pub(super) fn listen(&mut self) {
+    pub(super) fn read(&mut self) {
         let mut buffer = [0; TAIL];
         // Bounded: a worker that prints without end must not keep the supervisor from the other
         // workers.

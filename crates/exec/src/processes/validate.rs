@@ -1,7 +1,7 @@
 //! Checks what a worker says about its jobs before the coordinator believes it. An error says what
 //! the worker did wrong, phrased to follow "it"; the supervisor kills the worker for it.
 
-use brigade_ipc::wire::{self, Place};
+use brigade_ipc::wire::{self, PayloadLocation};
 use brigade_proto::{Bytes, JobError, JobId, Nanos, Notes, limits};
 
 use crate::batch::BatchResponse;
@@ -47,13 +47,13 @@ pub(super) fn error(error: JobError) -> Result<JobError, String> {
 
 /// Finds the outputs of a job.
 pub(super) fn outputs(
-    places: Vec<Place>,
-    find: impl Fn(Place) -> Option<Bytes>,
+    locations: Vec<PayloadLocation>,
+    find: impl Fn(PayloadLocation) -> Option<Bytes>,
 ) -> Result<Vec<Bytes>, String> {
-    if places.len() > limits::MAX_OUTPUTS {
-        return Err(format!("gave {} outputs for a job", places.len()));
+    if locations.len() > limits::MAX_OUTPUTS {
+        return Err(format!("gave {} outputs for a job", locations.len()));
     }
-    let found: Option<_> = places.into_iter().map(find).collect();
+    let found: Option<_> = locations.into_iter().map(find).collect();
     found.ok_or_else(|| "gave an output that is in no slab of its own".to_owned())
 }
 
@@ -61,11 +61,11 @@ pub(super) fn outputs(
 #[inline(never)]
 pub(super) fn batch(
     count: usize,
-    answer: Vec<Bytes>,
-    find: impl Fn(Place) -> Option<Bytes>,
+    response: Vec<Bytes>,
+    find: impl Fn(PayloadLocation) -> Option<Bytes>,
 ) -> Result<BatchResponse, String> {
     let nonsense = || format!("answered {} with nonsense", brigade_proto::count(count, "job"));
-    let [said] = <[Bytes; 1]>::try_from(answer).map_err(|_| nonsense())?;
+    let [said] = <[Bytes; 1]>::try_from(response).map_err(|_| nonsense())?;
     if said.len() > count * (size_of::<Nanos>() + limits::MAX_HEAD_BYTES) {
         return Err(nonsense());
     }
@@ -91,7 +91,7 @@ pub(super) fn batch(
                 place,
                 Notes::from_bits(notes.bits()),
                 match result {
-                    Ok(places) => Ok(outputs(places, &find)?),
+                    Ok(locations) => Ok(outputs(locations, &find)?),
                     Err(what) => Err(error(what)?),
                 },
             ))
@@ -105,15 +105,15 @@ mod tests {
     use super::*;
     use brigade_ipc::wire::{BatchOthers, encode_bulk};
 
-    fn find(place: Place) -> Option<Bytes> {
-        match place {
-            Place::Here(bytes) => Some(Bytes::from(&bytes[..])),
-            Place::Slab { .. } => None,
+    fn find(location: PayloadLocation) -> Option<Bytes> {
+        match location {
+            PayloadLocation::Here(bytes) => Some(Bytes::from(&bytes[..])),
+            PayloadLocation::Slab { .. } => None,
         }
     }
 
-    fn here() -> Place {
-        Place::Here(b"x".to_vec().into())
+    fn here() -> PayloadLocation {
+        PayloadLocation::Here(b"x".to_vec().into())
     }
 
     fn ends(others: &BatchOthers) -> Result<BatchResponse, String> {
@@ -130,7 +130,7 @@ mod tests {
         for wrong in [&[2, 0][..], &[1, 1], &[3], &[u32::MAX], &[0, 1, 2, 3]] {
             assert!(ends(&of(wrong)).is_err(), "{wrong:?}");
         }
-        let nowhere = Place::Slab { region: 0, offset: 0, len: 1, slab: 0 };
+        let nowhere = PayloadLocation::Slab { region: 0, offset: 0, len: 1, slab: 0 };
         assert!(
             ends(&vec![(0, Notes::default(), Ok(vec![nowhere]))]).unwrap_err().contains("slab")
         );
@@ -152,7 +152,7 @@ mod tests {
         for run in 0..=3 {
             for place in 0..4 {
                 match ends(run, place) {
-                    Ok(end) => assert_eq!((end.run, (place as usize) < run), (run, true)),
+                    Ok(response) => assert_eq!((response.run, (place as usize) < run), (run, true)),
                     Err(_) => assert!(place as usize >= run),
                 }
             }

@@ -11,11 +11,11 @@ use brigade_sys::sandbox;
 use crate::invoke::CallError;
 
 pub(super) struct AppliedLimits {
-    memory: Option<Memory>,
+    memory: Option<AppliedMemoryLimit>,
     cpu: Option<(CpuTimer, Duration)>,
 }
 
-struct Memory {
+struct AppliedMemoryLimit {
     /// The limit that was configured: what a job may use, in bytes.
     limit: u64,
     private: PrivateMemory,
@@ -36,7 +36,7 @@ impl AppliedLimits {
         let memory = bounds.memory.map(|limit| {
             let private = PrivateMemory::watch()?;
             let most = private.limit(limit)?;
-            Ok(Memory { limit, private, enough: most - limit / 2 })
+            Ok(AppliedMemoryLimit { limit, private, enough: most - limit / 2 })
         });
         let memory = memory.transpose().map_err(failed("memory"))?;
         Ok(Self { memory, cpu: bounds.cpu.map(|limit| (CpuTimer::new(), limit)) })
@@ -78,7 +78,8 @@ impl AppliedLimits {
     /// it.
     pub(super) fn has_outgrown(&self) -> bool {
         // If the process cannot read its size, the limit itself still holds.
-        let holds = |memory: &Memory| memory.private.bytes().unwrap_or(0) > memory.enough;
+        let holds =
+            |memory: &AppliedMemoryLimit| memory.private.bytes().unwrap_or(0) > memory.enough;
         self.memory.as_ref().is_some_and(holds)
     }
 }

@@ -13,7 +13,7 @@ use brigade_sys::{clock, limits};
 use super::dispatcher::KillReason;
 use super::heartbeat::Heartbeat;
 use super::lifecycle::{Cause, Lifecycle};
-use super::spawn::{Started, Words};
+use super::spawn::{CapturedOutput, StartedProcess};
 use crate::error::telling_line;
 use crate::{PoolConfig, PoolError};
 
@@ -24,7 +24,7 @@ pub(super) struct WorkerProcess {
     pub(super) life: Lifecycle,
     /// Set until the process is reaped.
     pub(super) child: Option<Child>,
-    pub(super) words: Words,
+    pub(super) output: CapturedOutput,
     /// The number of the fork server that forked it, if one did.
     pub(super) fork_server: Option<u32>,
     /// Checks whether the worker takes up the jobs that it was given.
@@ -51,7 +51,7 @@ const SIGKILL: i32 = 9;
 const UNKNOWN_DEATH: i32 = SIGKILL;
 
 /// How a worker ended.
-pub(super) struct Ended {
+pub(super) struct ProcessExit {
     /// In words that fit after "worker".
     pub(super) how: String,
     pub(super) reaped: Reaped,
@@ -61,7 +61,7 @@ pub(super) struct Ended {
 
 impl WorkerProcess {
     pub(super) fn new(
-        started: Started,
+        started: StartedProcess,
         generation: u64,
         token: BootstrapToken,
         deadline: Nanos,
@@ -71,7 +71,7 @@ impl WorkerProcess {
             pid: started.child.pid(),
             life: Lifecycle::begin(deadline),
             child: Some(started.child),
-            words: started.words,
+            output: started.output,
             fork_server: started.fork_server,
             heartbeat: Heartbeat::default(),
             token,
@@ -174,7 +174,7 @@ impl WorkerProcess {
         let Some(mut child) = self.child.take() else {
             return;
         };
-        self.words.listen();
+        self.output.read();
         let lost =
             |status| Reaped { status: ExitStatusExt::from_raw(status), usage: Usage::default() };
         let reaped = match child.try_reap() {
@@ -217,7 +217,7 @@ impl WorkerProcess {
     }
 
     /// How the worker ended, once [`WorkerProcess::has_ended`].
-    pub(super) fn ended(&mut self, now: Nanos) -> Option<Ended> {
+    pub(super) fn ended(&mut self, now: Nanos) -> Option<ProcessExit> {
         let reaped = self.reaped.filter(|_| self.life.is_over(now))?;
         if !self.life.was_drained() {
             tracing::warn!(
@@ -248,14 +248,14 @@ impl WorkerProcess {
         };
         // The worker exited with an error by itself, without a job, and said why: its set-up has
         // failed.
-        let said = telling_line(&self.words.tail()).filter(|_| {
+        let said = telling_line(&self.output.tail()).filter(|_| {
             self.has_handshaken()
                 && self.life.cause().is_none_or(|cause| matches!(cause, Cause::Lingered))
                 && self.current().is_none()
                 && reaped.status.code().is_some_and(|code| code != 0)
         });
         let how = said.map_or(how.clone(), |said| format!("{how}; it said: {said}"));
-        Some(Ended { how, reaped, early: !self.has_handshaken() })
+        Some(ProcessExit { how, reaped, early: !self.has_handshaken() })
     }
 
     /// The limit that the job in hand ran into, if that is how the worker ended.
@@ -264,7 +264,7 @@ impl WorkerProcess {
         let status = self.reaped?.status;
         let memory = config
             .memory_limit
-            .filter(|_| limits::ran_out_of_memory(status, &self.words.tail()))
+            .filter(|_| limits::ran_out_of_memory(status, &self.output.tail()))
             .map(|limit| JobError::MemoryLimit { limit });
         let cpu = config
             .cpu_limit
@@ -304,7 +304,7 @@ impl WorkerProcess {
                 what: "what a worker is reached by".to_owned(),
                 source: std::io::Error::other(why.clone()),
             },
-            _ => PoolError::DiedEarly { death: how.to_owned(), stderr: self.words.tail() },
+            _ => PoolError::DiedEarly { death: how.to_owned(), stderr: self.output.tail() },
         }
     }
 }

@@ -46,7 +46,7 @@ pub(crate) fn skip(what: &str, why: &str) {
 }
 
 /// The name of the trial that this process is for, if it is for one.
-pub(crate) fn wanted() -> Option<String> {
+pub(crate) fn requested() -> Option<String> {
     std::env::var(ENV).ok()
 }
 

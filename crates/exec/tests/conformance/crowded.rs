@@ -4,8 +4,7 @@ use std::fs;
 
 use brigade_proto::{JobSpec, Status};
 
-use crate::supervision::Test;
-use crate::util::{Setup, all_ok, bytes, result};
+use crate::util::{Setup, Test, all_ok, bytes, result};
 
 pub(crate) const TESTS: &[Test] = &[
     ("many small jobs with large outputs do not need a large arena", large_outputs),

@@ -7,8 +7,7 @@ use std::os::unix::fs::FileExt;
 use brigade_exec::{Environment, ForkServer, Pool, Sandbox};
 
 use crate::apart::SECRET_ENV;
-use crate::supervision::Test;
-use crate::util::{Setup, all_ok, children, workers};
+use crate::util::{Setup, Test, all_ok, children, workers};
 use crate::{apart, kernels};
 
 pub(crate) const TESTS: &[Test] = &[

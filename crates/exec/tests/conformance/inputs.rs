@@ -12,9 +12,7 @@ use brigade_sys::sandbox::{self, attempts};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::apart;
-use crate::util::{ResourceSnapshot, Setup, bytes, result, wait_until, workers};
-
-type Test = (&'static str, fn(Setup));
+use crate::util::{ResourceSnapshot, Setup, Test, bytes, result, wait_until, workers};
 
 pub(crate) const TESTS: &[Test] = &[
     ("a kernel that writes into its input fails alone", scribbles),
@@ -180,7 +178,7 @@ fn tried_again(setup: Setup) {
     let others: Vec<_> = (0..40)
         .map(|i| pool.submit(JobSpec::new("echo").input(bytes(30_000 + i, 3))).unwrap())
         .collect();
-    // Too long for an order: its input is in the arena.
+    // Too long for a request: its input is in the arena.
     let marker = directory.path().join("x".repeat(200));
     let input = marker.to_str().unwrap().as_bytes();
     let outcome = pool.submit(JobSpec::new("die-once").input(input)).unwrap().wait();

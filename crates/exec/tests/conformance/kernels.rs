@@ -22,7 +22,7 @@ pub(crate) fn registry() -> Registry {
         .with(Die)
         .with(DieOnce)
         .with(Print)
-        .with(Gate)
+        .with(GateKernel)
         .with(short::Needy)
         .with(limits::Grab)
         .with(limits::Leak)
@@ -247,9 +247,9 @@ impl Kernel for Print {
 
 /// Waits for a file `open` in the directory that its input names; says that it
 /// does so by a file of its own there.
-struct Gate;
+struct GateKernel;
 
-impl Kernel for Gate {
+impl Kernel for GateKernel {
     fn spec(&self) -> Spec {
         Spec::new("gate", "Waits for a file").inputs(Inputs::exactly(1, "path of a directory"))
     }

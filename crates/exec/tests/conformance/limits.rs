@@ -9,9 +9,7 @@ use brigade_kernels::{Context, Inputs, Kernel, KernelError, ParamSpec, Progress,
 use brigade_proto::{JobError, JobSpec, Status};
 use rustix::process::{Pid, Resource, Rlimit, prlimit};
 
-use crate::util::{ResourceSnapshot, Setup, all_ok, bytes, result, wait_until, workers};
-
-type Test = (&'static str, fn(Setup));
+use crate::util::{ResourceSnapshot, Setup, Test, all_ok, bytes, result, wait_until, workers};
 
 pub(crate) const TESTS: &[Test] = &[
     ("a job beyond the memory limit fails, however it asks for memory", memory),

@@ -42,12 +42,12 @@ fn main() -> ExitCode {
     if let Some(code) = orphans::play().or_else(panics::play) {
         return code;
     }
-    match apart::wanted() {
+    match apart::requested() {
         None => apart::try_all(cases()),
         Some(name) => {
             hostile::listen();
-            // A process has one bridge (`ipc/src/bridge.rs`) from its first pool on: not what a
-            // pool leaves behind.
+            // A process has one channel for sockets that it imports (`ipc/src/fd_import.rs`) from
+            // its first pool on: not what a pool leaves behind.
             brigade_ipc::prepare_senders();
             apart::try_one(cases(), &name)
         }

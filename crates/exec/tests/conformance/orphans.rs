@@ -13,8 +13,7 @@ use brigade_kernels::{Context, Inputs, Kernel, KernelError, Progress, Spec};
 use brigade_proto::JobSpec;
 use rustix::fs::{CWD, Mode};
 
-use crate::supervision::Test;
-use crate::util::{Setup, wait_until};
+use crate::util::{Setup, Test, wait_until};
 
 pub(crate) const TESTS: &[Test] =
     &[("workers and what they started end with a killed coordinator", coordinator_killed)];

@@ -12,8 +12,7 @@ use brigade_proto::{JobError, JobSpec};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Metadata, Subscriber};
 
-use crate::supervision::Test;
-use crate::util::{ResourceSnapshot, Setup, bytes};
+use crate::util::{ResourceSnapshot, Setup, Test, bytes};
 
 pub(crate) const TESTS: &[Test] = &[
     ("jobs are answered when the pool's supervisor panics", |setup| play_out(setup, "supervisor")),

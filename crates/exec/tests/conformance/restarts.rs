@@ -11,8 +11,10 @@ use brigade_proto::{JobError, JobSpec, Status};
 use rustix::process::Signal;
 use tempfile::TempDir;
 
-use crate::supervision::{Test, kill, script, signal, stop};
-use crate::util::{Gate, ResourceSnapshot, SetAtEnd, Setup, all_ok, result, wait_until, workers};
+use crate::supervision::{kill, script, signal, stop};
+use crate::util::{
+    Gate, ResourceSnapshot, SetAtEnd, Setup, Test, all_ok, result, wait_until, workers,
+};
 
 pub(crate) const TESTS: &[Test] = &[
     ("a pool without progress gives up", no_progress),

@@ -8,9 +8,7 @@ use brigade_proto::{JobError, JobSpec, Note, Source, Status};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
-use crate::util::{Gate, ResourceSnapshot, Setup, all_ok, bytes, result, wait_until};
-
-type Test = (&'static str, fn(Setup));
+use crate::util::{Gate, ResourceSnapshot, Setup, Test, all_ok, bytes, result, wait_until};
 
 pub(crate) const TESTS: &[Test] = &[
     ("outputs are the same bytes", outputs),
@@ -273,7 +271,7 @@ fn map_unordered(setup: Setup) {
 
 fn wait_timeout(setup: Setup) {
     let pool = setup.pool();
-    let Some(mut busy) = Busy::occupy(setup, &pool) else {
+    let Some(mut busy) = BusySlots::occupy(setup, &pool) else {
         // Plain synchronous code is done before one can ask.
         let handle = pool.submit(JobSpec::new("echo")).unwrap();
         assert!(result(handle.wait_timeout(Duration::ZERO).unwrap()).is_ok());
@@ -287,12 +285,12 @@ fn wait_timeout(setup: Setup) {
 }
 
 /// Jobs that keep every slot busy until they are let go.
-struct Busy {
+struct BusySlots {
     gate: Gate,
     jobs: Vec<JobHandle>,
 }
 
-impl Busy {
+impl BusySlots {
     /// `None` where a submitted job runs at once on the caller's thread.
     fn occupy(setup: Setup, pool: &Pool) -> Option<Self> {
         if setup.backend == Backend::Sync {
@@ -315,7 +313,7 @@ impl Busy {
 
 fn cancel_queued(setup: Setup) {
     let pool = setup.builder().depth(1).build().unwrap();
-    let busy = Busy::occupy(setup, &pool).unwrap();
+    let busy = BusySlots::occupy(setup, &pool).unwrap();
     let queued = pool.submit(JobSpec::new("echo")).unwrap();
     queued.cancel();
     let outcome = queued.wait();
@@ -342,7 +340,7 @@ fn cancel_running(setup: Setup) {
 
 fn drain(setup: Setup) {
     let pool = setup.builder().depth(1).build().unwrap();
-    let Some(busy) = Busy::occupy(setup, &pool) else {
+    let Some(busy) = BusySlots::occupy(setup, &pool) else {
         pool.stop(Stop::Drain);
         assert!(matches!(pool.submit(JobSpec::new("echo")), Err(SubmitError::Closed)));
         return;
@@ -368,7 +366,7 @@ fn drain(setup: Setup) {
 fn kill(setup: Setup) {
     let pool = setup.pool();
     // Nobody lets them go.
-    let busy = Busy::occupy(setup, &pool).unwrap();
+    let busy = BusySlots::occupy(setup, &pool).unwrap();
     let waiting: Vec<_> = (0..5).map(|_| pool.submit(JobSpec::new("echo")).unwrap()).collect();
     pool.stop(Stop::Kill);
     for job in busy.jobs.into_iter().chain(waiting) {

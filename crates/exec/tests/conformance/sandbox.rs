@@ -16,9 +16,7 @@ use brigade_sys::sandbox::{self, attempts};
 use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, Signal};
 
 use crate::apart;
-use crate::util::{ResourceSnapshot, Setup, all_ok, bytes, result};
-
-type Test = (&'static str, fn(Setup));
+use crate::util::{ResourceSnapshot, Setup, Test, all_ok, bytes, result};
 
 pub(crate) const TESTS: &[Test] = &[
     ("a kernel in the sandbox cannot get out of it", escapes),
@@ -27,9 +25,9 @@ pub(crate) const TESTS: &[Test] = &[
 
 /// A way out. It is given a directory in which there is a file `secret` and a socket
 /// `door`, the port of a server on this machine, and a process that does nothing.
-type Way = fn(&Path, u16, u32) -> io::Result<()>;
+type EscapeAttempt = fn(&Path, u16, u32) -> io::Result<()>;
 
-const WAYS: &[(&str, Way)] = &[
+const ESCAPES: &[(&str, EscapeAttempt)] = &[
     ("read a file", |place, _, _| fs::read(place.join("secret")).map(drop)),
     ("write a file", |place, _, _| fs::write(place.join("new"), "")),
     ("list a directory", |place, _, _| fs::read_dir(place).map(drop)),
@@ -88,7 +86,7 @@ impl Kernel for Escape {
     }
     fn run(&self, job: &mut Context<'_>) -> Result<Progress, KernelError> {
         let place = Path::new(std::str::from_utf8(job.input(0)?).unwrap());
-        let (_, way) = WAYS[job.int("way") as usize];
+        let (_, way) = ESCAPES[job.int("way") as usize];
         way(place, job.int("port") as u16, job.int("process") as u32)
             .map_err(|error| KernelError::input(error.to_string()))?;
         Ok(Progress::Done)
@@ -134,7 +132,7 @@ fn escapes(setup: Setup) {
     let open = setup.builder().workers(1).retries(0).build().unwrap();
     let shut = setup.builder().workers(1).retries(0).sandbox(Some(Sandbox::Strict));
     let shut = shut.build().unwrap();
-    for (way, (name, _)) in WAYS.iter().enumerate() {
+    for (way, (name, _)) in ESCAPES.iter().enumerate() {
         let refused = |error: &JobError| {
             let said = error.to_string();
             said.contains("Operation not permitted") || said.contains("Permission denied")

@@ -6,8 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use brigade_exec::Sandbox;
 use brigade_sys::sandbox::attempts;
 
-use crate::supervision::Test;
-use crate::util::{ResourceSnapshot, Setup, wait_until, workers};
+use crate::util::{ResourceSnapshot, Setup, Test, wait_until, workers};
 
 pub(crate) const TESTS: &[Test] = &[
     ("a set-up that fails is told with its reason", told),

@@ -9,8 +9,7 @@ use brigade_kernels::{Context, Inputs, Kernel, KernelError, Progress, Spec};
 use brigade_proto::{JobError, JobSpec, Outcome, Status};
 use tempfile::TempDir;
 
-use crate::supervision::Test;
-use crate::util::{Gate, ResourceSnapshot, Setup, result, wait_until};
+use crate::util::{Gate, ResourceSnapshot, Setup, Test, result, wait_until};
 
 pub(crate) const TESTS: &[Test] = &[
     ("a job for which there is no memory waits for the others and runs alone", waits),

@@ -8,9 +8,7 @@ use rustix::process::Signal;
 
 use crate::kernels::WAYS;
 use crate::supervision::signal;
-use crate::util::{ResourceSnapshot, SetAtEnd, Setup, bytes, children, result};
-
-type Test = (&'static str, fn(Setup));
+use crate::util::{ResourceSnapshot, SetAtEnd, Setup, Test, bytes, children, result};
 
 pub(crate) const TESTS: &[Test] = &[("500 jobs survive a storm of kills", storm)];
 

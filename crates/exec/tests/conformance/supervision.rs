@@ -6,9 +6,9 @@ use std::time::Duration;
 use brigade_exec::{PoolError, Stop, SubmitError};
 use brigade_proto::{JobError, JobSpec, Status};
 
-use crate::util::{Gate, ResourceSnapshot, Setup, all_ok, bytes, result, wait_until, workers};
-
-pub(crate) type Test = (&'static str, fn(Setup));
+use crate::util::{
+    Gate, ResourceSnapshot, Setup, Test, all_ok, bytes, result, wait_until, workers,
+};
 
 pub(crate) const TESTS: &[Test] = &[
     ("each way to die is told by its name", deaths),

@@ -4,8 +4,10 @@ use std::time::{Duration, Instant};
 
 use brigade_proto::{JobSpec, Status};
 
-use crate::supervision::{Test, stop};
-use crate::util::{Gate, ResourceSnapshot, Setup, all_ok, bytes, result, wait_until, workers};
+use crate::supervision::stop;
+use crate::util::{
+    Gate, ResourceSnapshot, Setup, Test, all_ok, bytes, result, wait_until, workers,
+};
 
 pub(crate) const TESTS: &[Test] = &[
     ("a worker that does not take up a job is replaced", stopped_before_a_job),

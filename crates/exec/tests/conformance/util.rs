@@ -12,6 +12,9 @@ use brigade_proto::{Buffer, JobError, JobSpec, Outcome, Span, Status};
 
 use crate::kernels;
 
+/// A test, and its name.
+pub(crate) type Test = (&'static str, fn(Setup));
+
 /// A backend and, for processes, a transport.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Setup {

@@ -31,7 +31,7 @@ use brigade_sys::mapping::Mapping;
 use brigade_sys::slab::{Slab, Slabs};
 
 use crate::fresh;
-use crate::wire::Place;
+use crate::wire::PayloadLocation;
 
 pub use outputs::Outputs;
 pub use worker_side::{InputRegions, OutputAllocator, OutputSlab};
@@ -117,19 +117,19 @@ pub struct Arena {
 #[derive(Debug, Default)]
 struct Regions {
     /// In the order of their numbers.
-    present: Vec<Arc<Region>>,
+    present: Vec<Arc<ArenaRegion>>,
     /// Number of the next region.
     next: u32,
 }
 
 impl Regions {
-    fn find(&self, number: u32) -> Option<&Arc<Region>> {
+    fn find(&self, number: u32) -> Option<&Arc<ArenaRegion>> {
         self.present.iter().find(|region| region.number == number)
     }
 }
 
 #[derive(Debug)]
-struct Region {
+struct ArenaRegion {
     arena: u32,
     number: u32,
     slabs: Arc<Slabs<Mapping>>,
@@ -155,7 +155,7 @@ impl Arena {
     /// memory is lacking, or the arena has all the regions that it may have.
     pub fn take(&self, len: usize) -> Option<ArenaSlab> {
         let mut regions = self.regions();
-        let take = |region: &Arc<Region>| {
+        let take = |region: &Arc<ArenaRegion>| {
             Some(ArenaSlab { slab: region.slabs.take(len)?, region: Arc::clone(region) })
         };
         if let Some(slab) = regions.present.iter().find_map(take) {
@@ -169,7 +169,7 @@ impl Arena {
         let (mapping, memory) = fresh::for_readers(paid.bytes)?;
         let slabs = Arc::new(Slabs::new(mapping, Mapping::bytes_mut)?);
         let (arena, number) = (self.number, regions.next);
-        let region = Arc::new(Region { arena, number, slabs, memory, paid });
+        let region = Arc::new(ArenaRegion { arena, number, slabs, memory, paid });
         regions.next += 1;
         regions.present.push(Arc::clone(&region));
         take(&region)
@@ -183,9 +183,9 @@ impl Arena {
     }
 
     /// Where `bytes` are, if they are in a slab of this arena.
-    pub fn place(&self, bytes: &Bytes) -> Option<Place> {
+    pub fn location(&self, bytes: &Bytes) -> Option<PayloadLocation> {
         let slab = bytes.owner::<ArenaSlab>().filter(|slab| slab.region.arena == self.number)?;
-        Some(Place::Slab {
+        Some(PayloadLocation::Slab {
             region: slab.region.number,
             offset: slab.slab.offset() as u64,
             len: slab.slab.len() as u64,
@@ -219,7 +219,7 @@ impl Arena {
 pub struct ArenaSlab {
     // Drops before `region`: when the last reference to a region goes, none of its slabs is in use.
     slab: Slab<Mapping>,
-    region: Arc<Region>,
+    region: Arc<ArenaRegion>,
 }
 
 impl ArenaSlab {

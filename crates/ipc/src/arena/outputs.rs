@@ -10,9 +10,9 @@ use brigade_sys::mapping::View;
 
 use super::{Budget, MAX_REGIONS, Paid, range};
 use crate::fresh;
-use crate::wire::Place;
+use crate::wire::PayloadLocation;
 
-/// Most slabs that the coordinator returns to a worker in one order.
+/// Most slabs that the coordinator returns to a worker in one request.
 pub(super) const RETURNED_AT_ONCE: usize = 24;
 
 /// The regions that hold one worker's outputs, as the coordinator sees them.
@@ -22,14 +22,14 @@ pub struct Outputs(Arc<OutputsInner>);
 #[derive(Debug)]
 struct OutputsInner {
     budget: Arc<Budget>,
-    regions: Mutex<Vec<Arc<Region>>>,
+    regions: Mutex<Vec<Arc<OutputRegion>>>,
     /// Slabs that the coordinator no longer uses; it tells the worker with the next job.
     returned: Mutex<Vec<u32>>,
     any_returned: AtomicU32,
 }
 
 #[derive(Debug)]
-struct Region {
+struct OutputRegion {
     view: View,
     _paid: Paid,
 }
@@ -56,16 +56,16 @@ impl Outputs {
         let paid = self.0.budget.take_region(usize::try_from(bytes).ok()?, present)?;
         let memory = fresh::file(paid.bytes)?;
         let view = View::of(&memory).ok()?;
-        regions.push(Arc::new(Region { view, _paid: paid }));
+        regions.push(Arc::new(OutputRegion { view, _paid: paid }));
         Some(memory)
     }
 
     /// The bytes of an output: in place in a slab, or from the message. `None` if there is no such
-    /// place.
-    pub fn find(&self, place: Place) -> Option<Bytes> {
-        let (region, offset, len, slab) = match place {
-            Place::Here(bytes) => return Some(Bytes::from(&bytes[..])),
-            Place::Slab { region, offset, len, slab } => (region, offset, len, slab),
+    /// location.
+    pub fn find(&self, location: PayloadLocation) -> Option<Bytes> {
+        let (region, offset, len, slab) = match location {
+            PayloadLocation::Here(bytes) => return Some(Bytes::from(&bytes[..])),
+            PayloadLocation::Slab { region, offset, len, slab } => (region, offset, len, slab),
         };
         let regions = self.0.regions.lock().unwrap_or_else(PoisonError::into_inner);
         let region = Arc::clone(regions.get(region as usize)?);
@@ -80,7 +80,7 @@ impl Outputs {
     }
 
     /// Takes some of the slabs that the worker can have back: enough to keep up with any job, and
-    /// few enough for one order.
+    /// few enough for one request.
     pub fn returned(&self) -> Vec<u32> {
         self.take_returned(RETURNED_AT_ONCE)
     }
@@ -114,7 +114,7 @@ impl Outputs {
 /// An output in place. Dropping it returns the slab.
 struct OutputLoan {
     outputs: Arc<OutputsInner>,
-    region: Arc<Region>,
+    region: Arc<OutputRegion>,
     range: Range<usize>,
     slab: u32,
 }

@@ -21,7 +21,7 @@ fn an_input_is_seen_where_it_was_written() {
     let number = slab.region();
     regions.add(number, arena.share(number, received).unwrap());
     let bytes = Bytes::from_owner(Arc::new(slab));
-    let Some(Place::Slab { region, offset, len, .. }) = arena.place(&bytes) else {
+    let Some(PayloadLocation::Slab { region, offset, len, .. }) = arena.location(&bytes) else {
         panic!("it is in the arena")
     };
     assert!(regions.has(region) && !regions.has(region + 1));
@@ -32,7 +32,7 @@ fn an_input_is_seen_where_it_was_written() {
     assert!(regions.find(region, offset + 1, 1).is_none());
     assert!(regions.find(region + 1, 0, 1).is_none());
     // Another pool's arena does not contain the bytes.
-    assert!(Arena::new(budget(0)).place(&bytes).is_none());
+    assert!(Arena::new(budget(0)).location(&bytes).is_none());
 }
 
 #[test]
@@ -72,14 +72,14 @@ fn an_output_is_lent_and_its_slab_used_again() {
     let mut allocator = OutputAllocator::default();
     assert!(allocator.take(100).is_none());
     assert!(allocator.add(received(&outputs.grow(3_000_000).unwrap())));
-    let mut places = Vec::new();
+    let mut locations = Vec::new();
     for round in 0..100_u8 {
         let mut slab = allocator.take(3_000_000).unwrap();
         assert!(slab.bytes_mut().iter().all(|&byte| byte == round), "what was there before");
         slab.bytes_mut().fill(round + 1);
-        let place = allocator.loan(slab);
-        places.push(place.clone());
-        let bytes = outputs.find(place).unwrap();
+        let location = allocator.loan(slab);
+        locations.push(location.clone());
+        let bytes = outputs.find(location).unwrap();
         assert!(bytes.iter().all(|&byte| byte == round + 1));
         assert!(allocator.take(3_000_000).is_none(), "the region holds one");
         drop(bytes);
@@ -87,7 +87,7 @@ fn an_output_is_lent_and_its_slab_used_again() {
         // Numbers that are not on loan change nothing.
         allocator.reclaim(&[0, 7, u32::MAX]);
     }
-    assert!(places.windows(2).all(|pair| pair[0] == pair[1]));
+    assert!(locations.windows(2).all(|pair| pair[0] == pair[1]));
     assert!(budget.used() > 0);
     drop(outputs);
     assert_eq!(budget.used(), 0);
@@ -97,8 +97,8 @@ fn an_output_is_lent_and_its_slab_used_again() {
 fn what_many_jobs_gave_back_is_returned_at_once_and_never_lost() {
     let outputs = Outputs::new(budget(64 << 20));
     outputs.grow(1000).unwrap();
-    let leases = (0..1000).map(|slab| Place::Slab { region: 0, offset: 0, len: 8, slab });
-    drop(leases.map(|place| outputs.find(place).unwrap()).collect::<Vec<_>>());
+    let leases = (0..1000).map(|slab| PayloadLocation::Slab { region: 0, offset: 0, len: 8, slab });
+    drop(leases.map(|location| outputs.find(location).unwrap()).collect::<Vec<_>>());
     let mut first = outputs.returned();
     assert_eq!(first.len(), RETURNED_AT_ONCE);
     outputs.not_returned(&first.split_off(10));
@@ -109,15 +109,15 @@ fn what_many_jobs_gave_back_is_returned_at_once_and_never_lost() {
 }
 
 #[test]
-fn impossible_places_are_not_found() {
+fn impossible_locations_are_not_found() {
     let outputs = Outputs::new(budget(64 << 20));
     outputs.grow(1000).unwrap();
-    let place = |region, offset, len| Place::Slab { region, offset, len, slab: 0 };
-    assert!(outputs.find(place(0, 0, 1000)).is_some());
+    let location = |region, offset, len| PayloadLocation::Slab { region, offset, len, slab: 0 };
+    assert!(outputs.find(location(0, 0, 1000)).is_some());
     for (region, offset, len) in
         [(1, 0, 1), (0, 1, 1), (0, 0, 1 << 40), (0, u64::MAX - 63, 64), (0, 64, u64::MAX)]
     {
-        assert!(outputs.find(place(region, offset, len)).is_none());
+        assert!(outputs.find(location(region, offset, len)).is_none());
     }
 }
 

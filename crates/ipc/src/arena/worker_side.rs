@@ -9,14 +9,14 @@ use brigade_sys::{shortage, socket};
 
 use super::range;
 use crate::channel::Received;
-use crate::wire::Place;
+use crate::wire::PayloadLocation;
 
 /// The regions of an arena, as a worker sees them.
 #[derive(Debug, Default)]
-pub struct InputRegions(Vec<(u32, Region)>);
+pub struct InputRegions(Vec<(u32, InputRegion)>);
 
 #[derive(Debug)]
-enum Region {
+enum InputRegion {
     /// Received and not mapped yet.
     Memory(OwnedFd),
     /// Mapped.
@@ -27,7 +27,7 @@ impl InputRegions {
     /// Adds a received region under its number.
     pub fn add(&mut self, number: u32, mail: Vec<Received>) {
         let memory = mail.into_iter().find_map(Received::into_memory);
-        self.0.extend(memory.map(|memory| (number, Region::Memory(memory))));
+        self.0.extend(memory.map(|memory| (number, InputRegion::Memory(memory))));
     }
 
     /// Whether the worker has received this region.
@@ -43,10 +43,10 @@ impl InputRegions {
     pub fn open(&mut self, number: u32) -> Result<(), String> {
         let region = self.0.iter_mut().find(|(known, _)| *known == number);
         if let Some((_, region)) = region
-            && let Region::Memory(memory) = region
+            && let InputRegion::Memory(memory) = region
         {
             *region =
-                Region::View(View::of(memory).map_err(|_| {
+                InputRegion::View(View::of(memory).map_err(|_| {
                     shortage::of_shared_memory(socket::file_len(memory).unwrap_or(0))
                 })?);
         }
@@ -56,8 +56,8 @@ impl InputRegions {
     /// The bytes of an input. `None` if the region is not mapped or has no such place.
     pub fn find(&self, number: u32, offset: u64, len: u64) -> Option<&[u8]> {
         match self.0.iter().find(|(known, _)| *known == number)? {
-            (_, Region::View(view)) => view.get(range(offset, len)?),
-            (_, Region::Memory(_)) => None,
+            (_, InputRegion::View(view)) => view.get(range(offset, len)?),
+            (_, InputRegion::Memory(_)) => None,
         }
     }
 
@@ -115,7 +115,7 @@ impl OutputAllocator {
     }
 
     /// Lends a slab to the coordinator; returns where it is.
-    pub fn loan(&mut self, output: OutputSlab) -> Place {
+    pub fn loan(&mut self, output: OutputSlab) -> PayloadLocation {
         let OutputSlab { region, slab } = output;
         let (offset, len) = (slab.offset() as u64, slab.len() as u64);
         let number = self.free.pop().unwrap_or(self.lent.len() as u32);
@@ -123,7 +123,7 @@ impl OutputAllocator {
             Some(place) => *place = Some(slab),
             None => self.lent.push(Some(slab)),
         }
-        Place::Slab { region, offset, len, slab: number }
+        PayloadLocation::Slab { region, offset, len, slab: number }
     }
 
     /// Reclaims slabs that the coordinator no longer uses. Ignores numbers that are not on loan.

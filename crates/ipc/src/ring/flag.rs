@@ -1,7 +1,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::Memory;
+use super::WordMemory;
 
 /// A word on which one side sleeps, and which the other sides clear to wake it.
 ///
@@ -10,24 +10,24 @@ use super::Memory;
 /// flag. Both have a sequentially consistent fence between their two steps, so at least one of them
 /// sees the other's first step.
 #[derive(Debug)]
-pub(crate) struct Flag<M> {
+pub(crate) struct WakeFlag<M> {
     memory: Arc<M>,
     index: usize,
 }
 
-impl<M> Clone for Flag<M> {
+impl<M> Clone for WakeFlag<M> {
     fn clone(&self) -> Self {
         Self { memory: Arc::clone(&self.memory), index: self.index }
     }
 }
 
-impl<M: Memory> Flag<M> {
+impl<M: WordMemory> WakeFlag<M> {
     pub(crate) fn new(memory: Arc<M>, index: usize) -> Self {
         Self { memory, index }
     }
 
     /// Sleeper: sets the flag. The sleeper must check for something to do after this and before
-    /// [`Flag::sleep`].
+    /// [`WakeFlag::sleep`].
     pub(crate) fn set(&self, value: u32) {
         self.memory.swap(self.index, value.into());
         self.memory.fence();

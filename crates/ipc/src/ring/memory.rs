@@ -4,7 +4,7 @@ use brigade_sys::mapping::Mapping;
 use brigade_sys::shared::Words;
 
 /// Words that two sides read and write: shared memory, or a model of it.
-pub(crate) trait Memory {
+pub(crate) trait WordMemory {
     /// Reads a word (acquire).
     fn load(&self, index: usize) -> u64;
     /// Writes a word (release).
@@ -23,7 +23,7 @@ pub(crate) trait Memory {
     fn wake(&self, index: usize);
 }
 
-impl Memory for Words<Mapping> {
+impl WordMemory for Words<Mapping> {
     fn load(&self, index: usize) -> u64 {
         self.load(index)
     }
@@ -60,7 +60,7 @@ impl Heap {
     }
 }
 
-impl Memory for Heap {
+impl WordMemory for Heap {
     fn load(&self, index: usize) -> u64 {
         self.0[index].load(std::sync::atomic::Ordering::Acquire)
     }

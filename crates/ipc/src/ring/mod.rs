@@ -12,8 +12,8 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
-pub(crate) use flag::Flag;
-pub(crate) use memory::{Heap, Memory};
+pub(crate) use flag::WakeFlag;
+pub(crate) use memory::{Heap, WordMemory};
 
 /// Slots of a ring. More than [`limits::MAX_DEPTH`](brigade_proto::limits::MAX_DEPTH) jobs, so a
 /// producer that keeps to its credits never finds the ring full.
@@ -67,7 +67,7 @@ pub(crate) struct Producer<M> {
     head: u64,
 }
 
-impl<M: Memory> Producer<M> {
+impl<M: WordMemory> Producer<M> {
     /// The producer of the ring at `base`, which must be new: all zero.
     pub(crate) fn new(memory: Arc<M>, base: usize) -> Self {
         Self { memory, base, tail: 0, head: 0 }
@@ -108,7 +108,7 @@ pub(crate) struct Consumer<M> {
     head: u64,
 }
 
-impl<M: Memory> Consumer<M> {
+impl<M: WordMemory> Consumer<M> {
     /// The consumer of the ring at `base`, which must be new: all zero.
     pub(crate) fn new(memory: Arc<M>, base: usize) -> Self {
         Self { memory, base, head: 0 }

@@ -8,13 +8,13 @@ use loom::sync::atomic::{AtomicU64, Ordering, fence};
 use loom::sync::{Condvar, Mutex};
 use loom::thread;
 
-use super::{Consumer, Flag, MAX_MESSAGE, Memory, Producer, SLOT_WORDS, slot};
+use super::{Consumer, MAX_MESSAGE, Producer, SLOT_WORDS, WakeFlag, WordMemory, slot};
 
 /// Index of the flag's word.
 const FLAG: usize = 1_000_000;
 
 /// The words that a ring of three short messages touches, and a futex.
-struct Model {
+struct LoomMemory {
     head: AtomicU64,
     slots: [[AtomicU64; 2]; 3],
     flag: AtomicU64,
@@ -22,7 +22,7 @@ struct Model {
     changed: Condvar,
 }
 
-impl Model {
+impl LoomMemory {
     fn new() -> Arc<Self> {
         Arc::new(Self {
             head: AtomicU64::new(0),
@@ -45,7 +45,7 @@ impl Model {
     }
 }
 
-impl Memory for Model {
+impl WordMemory for LoomMemory {
     fn load(&self, index: usize) -> u64 {
         self.word(index).load(Ordering::Acquire)
     }
@@ -78,16 +78,18 @@ impl Memory for Model {
     }
 }
 
-fn ends(model: &Arc<Model>) -> (Producer<Model>, Consumer<Model>, Flag<Model>) {
+fn ends(
+    model: &Arc<LoomMemory>,
+) -> (Producer<LoomMemory>, Consumer<LoomMemory>, WakeFlag<LoomMemory>) {
     (
         Producer::new(Arc::clone(model), 0),
         Consumer::new(Arc::clone(model), 0),
-        Flag::new(Arc::clone(model), FLAG),
+        WakeFlag::new(Arc::clone(model), FLAG),
     )
 }
 
 /// Takes a message; sleeps while there is none. Like `WorkerEndpoint::next`, without its polling.
-fn take(consumer: &mut Consumer<Model>, flag: &Flag<Model>) -> u64 {
+fn take(consumer: &mut Consumer<LoomMemory>, flag: &WakeFlag<LoomMemory>) -> u64 {
     let mut buffer = [0; MAX_MESSAGE];
     while !consumer.is_ready() {
         flag.set(1);
@@ -100,8 +102,8 @@ fn take(consumer: &mut Consumer<Model>, flag: &Flag<Model>) -> u64 {
     u64::from_ne_bytes((&*message).try_into().unwrap())
 }
 
-/// Publishes a message and wakes the sleeper. Like `CoordinatorEndpoint::order`.
-fn give(producer: &mut Producer<Model>, flag: &Flag<Model>, message: u64) {
+/// Publishes a message and wakes the sleeper. Like `CoordinatorEndpoint::send_request`.
+fn give(producer: &mut Producer<LoomMemory>, flag: &WakeFlag<LoomMemory>, message: u64) {
     assert!(producer.push(&message.to_ne_bytes()));
     flag.fence();
     flag.raise(1);
@@ -110,7 +112,7 @@ fn give(producer: &mut Producer<Model>, flag: &Flag<Model>, message: u64) {
 #[test]
 fn messages_are_whole_and_in_order_and_no_wake_up_is_lost() {
     loom::model(|| {
-        let model = Model::new();
+        let model = LoomMemory::new();
         let (mut producer, mut consumer, flag) = ends(&model);
         let waker = flag.clone();
         let other = thread::spawn(move || {
@@ -127,7 +129,7 @@ fn messages_are_whole_and_in_order_and_no_wake_up_is_lost() {
 #[test]
 fn two_wakers_of_one_sleeper() {
     loom::model(|| {
-        let model = Model::new();
+        let model = LoomMemory::new();
         let (mut producer, mut consumer, flag) = ends(&model);
         let (worker, supervisor) = (flag.clone(), flag.clone());
         let first = thread::spawn(move || give(&mut producer, &worker, 41));
@@ -150,7 +152,7 @@ fn the_producers_death_at_any_step() {
         // All interleavings take a minute; those with up to three preemptions take a second.
         model.preemption_bound = Some(3);
         model.check(move || {
-            let model = Model::new();
+            let model = LoomMemory::new();
             let (mut producer, mut consumer, flag) = ends(&model);
             let dead = Arc::new(AtomicU64::new(0));
             let (waker, watcher, news) = (flag.clone(), flag.clone(), Arc::clone(&dead));

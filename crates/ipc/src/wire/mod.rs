@@ -12,13 +12,13 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-type Config =
+type BincodeConfig =
     Configuration<bincode::config::LittleEndian, bincode::config::Varint, Limit<MAX_HEAD>>;
 
 const MAX_HEAD: usize = limits::MAX_HEAD_BYTES;
-const CONFIG: Config = bincode::config::standard().with_limit::<MAX_HEAD>();
+const CONFIG: BincodeConfig = bincode::config::standard().with_limit::<MAX_HEAD>();
 
-pub use descriptor::{decode_answer, decode_order, encode_answer, encode_order};
+pub use descriptor::{decode_request, decode_response, encode_request, encode_response};
 
 /// A message that cannot be encoded or decoded.
 #[derive(Debug, Error)]
@@ -67,23 +67,23 @@ fn encode_into<M: Serialize>(message: &M, buffer: &mut [u8]) -> Result<Option<us
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum ControlMessage {
     /// A job. Its inputs are the message's payloads.
-    Job(Request),
+    Job(MessageRequest),
     /// One more region for inputs. It is the message's payload.
     Inputs {
-        /// The number by which orders name the region.
+        /// The number by which requests name the region.
         region: u32,
     },
-    /// The answer to [`Reply::NeedRegion`]: a region for outputs as the payload; no payload if the
-    /// coordinator has none to give.
+    /// The response to [`MessageResponse::NeedRegion`]: a region for outputs as the payload; no
+    /// payload if the coordinator has none to give.
     Outputs,
 }
 
-/// What the coordinator puts into a worker's ring of orders.
+/// What the coordinator puts into a worker's ring of requests.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub enum Order {
+pub enum RingRequest {
     /// A job whose inputs are in this message or in the arena.
     Job {
-        /// The answer repeats it.
+        /// The response repeats it.
         job: JobId,
         /// Index of the kernel in the registry.
         kernel: u32,
@@ -93,7 +93,7 @@ pub enum Order {
         /// How long the kernel may run.
         timeout: Option<Duration>,
         /// Where the inputs are.
-        inputs: Vec<Place>,
+        inputs: Vec<PayloadLocation>,
         /// Output slabs that the coordinator no longer uses.
         returned: Vec<u32>,
     },
@@ -104,7 +104,7 @@ pub enum Order {
         /// Number of jobs.
         count: u32,
         /// An encoded [`BatchBody`].
-        runs: Place,
+        runs: PayloadLocation,
         /// Output slabs that the coordinator no longer uses.
         returned: Vec<u32>,
     },
@@ -115,12 +115,12 @@ pub enum Order {
         /// Numbers of the regions.
         regions: Vec<u32>,
     },
-    /// No more orders will come: the worker exits.
+    /// No more requests will come: the worker exits.
     Leave,
 }
 
 /// The contents of a batch: its jobs, and output slabs that the coordinator no longer uses and that
-/// do not fit the order. They can be many: as many jobs as a batch has can have given slabs back
+/// do not fit the request. They can be many: as many jobs as a batch has can have given slabs back
 /// since the last batch.
 pub type BatchBody = (Vec<BatchRun>, Vec<u32>);
 
@@ -139,9 +139,9 @@ pub struct BatchRun {
 }
 
 /// What a worker reports about the jobs of a batch that failed or have outputs or notes, with their
-/// indices in the batch. In the answer's only output it follows the instants at which the kernels
+/// indices in the batch. In the response's only output it follows the instants at which the kernels
 /// returned, eight little-endian bytes each; [`NOT_RUN`] for those at the end that were not run.
-pub type BatchOthers = Vec<(u32, Notes, Result<Vec<Place>, JobError>)>;
+pub type BatchOthers = Vec<(u32, Notes, Result<Vec<PayloadLocation>, JobError>)>;
 
 /// Takes the place of the instant at which a job's kernel returned. It marks a job that the worker
 /// did not run, or whose result it discarded, because room for outputs or memory was lacking for
@@ -179,7 +179,7 @@ pub fn decode_bulk<M: DeserializeOwned>(bytes: &[u8]) -> Result<M, CodecError> {
 }
 
 /// Decodes [`BatchOthers`] with at most `most` entries. Each entry is bounded as a message's head
-/// is: a list of empty places takes twenty times as much memory as it has bytes.
+/// is: a list of empty locations takes twenty times as much memory as it has bytes.
 ///
 /// # Errors
 /// When the bytes are not such a list, or it has more than `most` entries.
@@ -204,7 +204,7 @@ pub fn decode_others(bytes: &[u8], most: usize) -> Result<BatchOthers, CodecErro
 
 /// Where the bytes of an input or output are.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Place {
+pub enum PayloadLocation {
     /// In this message.
     Here(#[serde(with = "serde_bytes")] serde_bytes::ByteBuf),
     /// In a slab.
@@ -220,9 +220,9 @@ pub enum Place {
     },
 }
 
-/// What a worker puts into its ring of answers, after the [`Instants`].
+/// What a worker puts into its ring of responses, after the [`Instants`].
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Answer {
+pub struct RingResponse {
     /// The job that has ended.
     pub job: JobId,
     /// Why the job failed, if it did.
@@ -230,10 +230,10 @@ pub struct Answer {
     /// What the kernel remarked on its result.
     pub notes: Notes,
     /// Where the outputs are.
-    pub outputs: Vec<Place>,
+    pub outputs: Vec<PayloadLocation>,
 }
 
-/// The instants of a job that its worker knows. They are the first bytes of an answer, so the
+/// The instants of a job that its worker knows. They are the first bytes of a response, so the
 /// worker can fill in the last instant after it has encoded the rest.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Instants {
@@ -243,7 +243,7 @@ pub struct Instants {
     pub called: Nanos,
     /// The kernel returned.
     pub returned: Nanos,
-    /// Just before the worker published the answer.
+    /// Just before the worker published the response.
     pub published: Nanos,
 }
 
@@ -251,17 +251,17 @@ impl Instants {
     /// Bytes of the encoded instants.
     pub const BYTES: usize = 32;
 
-    /// Writes the instants into the first bytes of an answer.
-    pub fn write(self, answer: &mut [u8; Self::BYTES]) {
+    /// Writes the instants into the first bytes of a response.
+    pub fn write(self, response: &mut [u8; Self::BYTES]) {
         let instants = [self.in_hand, self.called, self.returned, self.published];
-        for (bytes, instant) in answer.as_chunks_mut().0.iter_mut().zip(instants) {
+        for (bytes, instant) in response.as_chunks_mut().0.iter_mut().zip(instants) {
             *bytes = instant.to_le_bytes();
         }
     }
 
-    /// Reads the instants from the first bytes of an answer.
-    pub fn read(answer: &[u8; Self::BYTES]) -> Self {
-        let (instants, _) = answer.as_chunks();
+    /// Reads the instants from the first bytes of a response.
+    pub fn read(response: &[u8; Self::BYTES]) -> Self {
+        let (instants, _) = response.as_chunks();
         let instant = |i: usize| u64::from_le_bytes(instants[i]);
         Self {
             in_hand: instant(0),
@@ -274,8 +274,8 @@ impl Instants {
 
 /// A job for a worker, over the control channel. Its inputs are the message's payloads.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Request {
-    /// The reply repeats it.
+pub struct MessageRequest {
+    /// The response repeats it.
     pub job: JobId,
     /// Index of the kernel in the registry.
     pub kernel: u32,
@@ -298,7 +298,7 @@ fn shared<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Arc<Param
 
 /// What a worker sends over the control channel.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub enum Reply {
+pub enum MessageResponse {
     /// A job has ended. Its outputs are the message's payloads.
     Done {
         /// The job that has ended.
@@ -325,7 +325,7 @@ pub enum Reply {
     /// The worker holds so much memory that it should be replaced. It begins no other job, and
     /// waits until the supervisor ends it.
     Outgrown,
-    /// A log record, sent before the reply to the job that it belongs to.
+    /// A log record, sent before the response to the job that it belongs to.
     Log(LogRecord),
 }
 
@@ -350,14 +350,14 @@ mod tests {
 
     #[test]
     fn messages_read_back() {
-        let request = Request {
+        let request = MessageRequest {
             job: JobId(7),
             kernel: 3,
             params: Arc::new([("sigma", 2.0)].into_iter().collect()),
             timeout: Some(Duration::from_millis(5)),
             shared: true,
         };
-        let back: Request = decode(&encode(&request).unwrap()).unwrap();
+        let back: MessageRequest = decode(&encode(&request).unwrap()).unwrap();
         assert_eq!((back.job, back.params), (request.job, request.params));
     }
 
@@ -367,16 +367,16 @@ mod tests {
         let mut bytes = [0; Instants::BYTES];
         instants.write(&mut bytes);
         assert_eq!(Instants::read(&bytes), instants);
-        let answer = Answer {
+        let response = RingResponse {
             job: JobId(1),
             error: None,
             notes: Notes::default(),
-            outputs: vec![Place::Slab { region: 1, offset: 2, len: 3, slab: 4 }],
+            outputs: vec![PayloadLocation::Slab { region: 1, offset: 2, len: 3, slab: 4 }],
         };
         let mut buffer = [0; 100];
-        let len = encode_into(&answer, &mut buffer).unwrap().unwrap();
-        assert_eq!(decode::<Answer>(&buffer[..len]).unwrap().outputs, answer.outputs);
-        assert_eq!(encode_into(&answer, &mut buffer[..len - 1]).unwrap(), None);
+        let len = encode_into(&response, &mut buffer).unwrap().unwrap();
+        assert_eq!(decode::<RingResponse>(&buffer[..len]).unwrap().outputs, response.outputs);
+        assert_eq!(encode_into(&response, &mut buffer[..len - 1]).unwrap(), None);
     }
 
     #[test]
@@ -392,7 +392,7 @@ mod tests {
     fn ends_of_a_chunk_read_back_and_are_bounded() {
         let error = JobError::Kernel { message: "no".to_owned() };
         let others: BatchOthers = vec![
-            (3, Notes::from_bits(1), Ok(vec![Place::Here(b"x".to_vec().into())])),
+            (3, Notes::from_bits(1), Ok(vec![PayloadLocation::Here(b"x".to_vec().into())])),
             (300, Notes::default(), Err(error)),
         ];
         let bytes = encode_bulk(&others).unwrap();
@@ -404,7 +404,7 @@ mod tests {
         let many: BatchOthers = vec![(
             0,
             Notes::default(),
-            Ok(vec![Place::Here(serde_bytes::ByteBuf::new()); 1 << 20]),
+            Ok(vec![PayloadLocation::Here(serde_bytes::ByteBuf::new()); 1 << 20]),
         )];
         assert!(decode_others(&encode_bulk(&many).unwrap(), 2).is_err());
     }

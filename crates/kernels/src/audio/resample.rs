@@ -1,6 +1,6 @@
 use brigade_proto::{Buffer, Note};
 
-use super::wav::{self, Format};
+use super::wav::{self, WavFormat};
 use crate::image::try_vec;
 use crate::{
     Context, Family, Inputs, Kernel, KernelError, OutputFormat, ParamSpec, Progress, Size, Spec,
@@ -42,7 +42,7 @@ impl Kernel for Resample {
         }
         let shared = gcd(rate, from);
         let (up, down) = (rate / shared, from / shared);
-        let format = Format { rate: rate as u32, ..sound.format };
+        let format = WavFormat { rate: rate as u32, ..sound.format };
         let frames = resampled(sound.channels.first().map_or(0, Vec::len), up, down)?;
         let len = format.file_len(frames)?;
         // A second of sound may be of one sample, and become hundreds of thousands.

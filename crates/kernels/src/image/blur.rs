@@ -34,10 +34,10 @@ impl Kernel for Blur {
 mod tests {
     use proptest::prelude::*;
 
-    use crate::image::testing::{Case, assert_near, run_raw};
+    use crate::image::testing::{TestImage, assert_near, run_raw};
 
     /// The definition, in doubles: of the channels, or of colours times alpha over alpha.
-    fn naive(case: &Case, sigma: f64) -> Vec<f64> {
+    fn naive(case: &TestImage, sigma: f64) -> Vec<f64> {
         let pixels = case.bytes.chunks(case.channels).map(|p| p.iter().map(|&b| f64::from(b)));
         if case.channels < 4 {
             return weighed(case, sigma, pixels.flatten().collect());
@@ -54,7 +54,7 @@ mod tests {
         sums.chunks(4).flat_map(quotient).collect()
     }
 
-    fn weighed(case: &Case, sigma: f64, values: Vec<f64>) -> Vec<f64> {
+    fn weighed(case: &TestImage, sigma: f64, values: Vec<f64>) -> Vec<f64> {
         let radius = (3.0 * sigma).ceil() as isize;
         let weight = |k: isize| (-((k * k) as f64) / (2.0 * sigma * sigma)).exp();
         let total: f64 = (-radius..=radius).map(weight).sum();
@@ -90,7 +90,7 @@ mod tests {
             sigma in prop::sample::select(vec![0.1, 0.3, 0.7, 1.0, 2.0, 5.0, 10.6, 11.0, 30.0]),
             seed: u64,
         ) {
-            let case = Case::random(width, height, channels, seed);
+            let case = TestImage::random(width, height, channels, seed);
             let out = run_raw("blur", &[("sigma", sigma.into())], &case);
             assert_near(&out.bytes, &naive(&case, sigma), 0.85);
         }
@@ -98,7 +98,7 @@ mod tests {
 
     #[test]
     fn a_wide_image_agrees_as_well() {
-        let case = Case::random(700, 5, 3, 3);
+        let case = TestImage::random(700, 5, 3, 3);
         for sigma in [2.0, 20.0] {
             let out = run_raw("blur", &[("sigma", sigma.into())], &case);
             assert_near(&out.bytes, &naive(&case, sigma), 0.85);
@@ -108,7 +108,8 @@ mod tests {
     /// A bright square on transparent black, with alpha in between.
     #[test]
     fn colours_beside_transparent_pixels_stay() {
-        let mut case = Case { width: 48, height: 40, channels: 4, bytes: vec![0; 48 * 40 * 4] };
+        let mut case =
+            TestImage { width: 48, height: 40, channels: 4, bytes: vec![0; 48 * 40 * 4] };
         for (i, pixel) in case.bytes.as_chunks_mut::<4>().0.iter_mut().enumerate() {
             let (x, y) = (i % 48, i / 48);
             if (12..36).contains(&x) && (10..30).contains(&y) {
@@ -130,10 +131,10 @@ mod tests {
     /// Where alpha is the same everywhere other arithmetic is used.
     #[test]
     fn the_same_alpha_everywhere_changes_no_colour() {
-        let rgb = Case::random(50, 30, 3, 6);
+        let rgb = TestImage::random(50, 30, 3, 6);
         for alpha in [255, 7] {
             let bytes = rgb.bytes.as_chunks::<3>().0.iter().flat_map(|&[r, g, b]| [r, g, b, alpha]);
-            let rgba = Case { channels: 4, bytes: bytes.collect(), ..rgb.clone() };
+            let rgba = TestImage { channels: 4, bytes: bytes.collect(), ..rgb.clone() };
             let colors = run_raw("blur", &[], &rgb).bytes;
             let out = run_raw("blur", &[], &rgba).bytes;
             for (rgba, rgb) in out.as_chunks::<4>().0.iter().zip(colors.as_chunks::<3>().0) {
@@ -146,7 +147,7 @@ mod tests {
     fn a_flat_image_stays_as_it_is() {
         for value in [0, 1, 127, 254, 255] {
             for sigma in [0.1, 0.5, 2.0, 10.0, 11.0, 100.0] {
-                let case = Case { width: 33, height: 3, channels: 1, bytes: vec![value; 99] };
+                let case = TestImage { width: 33, height: 3, channels: 1, bytes: vec![value; 99] };
                 let out = run_raw("blur", &[("sigma", sigma.into())], &case);
                 assert_eq!(out.bytes, case.bytes, "sigma {sigma}");
             }

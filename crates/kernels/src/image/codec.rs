@@ -6,7 +6,7 @@ use image::codecs::png::{CompressionType, FilterType, PngEncoder};
 use image::codecs::webp::WebPEncoder;
 use image::{ExtendedColorType, ImageEncoder, ImageError};
 
-use super::format::Format;
+use super::format::ImageFormat;
 use super::guard::guarded;
 use super::pixels::{Pixels, Shape};
 use super::upright::turn;
@@ -18,23 +18,23 @@ use crate::KernelError;
 pub(crate) struct Decoded<'a> {
     pub(crate) pixels: Pixels<'a>,
     /// The format of the file.
-    pub(crate) format: Format,
+    pub(crate) format: ImageFormat,
     /// What of the file the pixels do not carry.
     pub(crate) notes: Notes,
 }
 
 /// Reads an image of any format. `.npy` data in C order is used where it lies.
 pub(crate) fn decode(bytes: &[u8], max_pixels: u64) -> Result<Decoded<'_>, KernelError> {
-    let format = Format::detect(bytes)?;
+    let format = ImageFormat::detect(bytes)?;
     let (pixels, notes) = match format {
-        Format::Npy => (raw::read(bytes, max_pixels)?, Notes::default()),
-        Format::Png => guarded(format, || png::read(bytes, max_pixels))?,
-        Format::Jpeg => {
+        ImageFormat::Npy => (raw::read(bytes, max_pixels)?, Notes::default()),
+        ImageFormat::Png => guarded(format, || png::read(bytes, max_pixels))?,
+        ImageFormat::Jpeg => {
             let picture = jpeg::decode(bytes, max_pixels)?;
             (turn(picture.shape, picture.bytes, picture.orientation)?, picture.notes)
         }
-        Format::WebP => guarded(format, || webp::read(bytes, max_pixels))?,
-        Format::Tiff => tiff::read(bytes, max_pixels)?,
+        ImageFormat::WebP => guarded(format, || webp::read(bytes, max_pixels))?,
+        ImageFormat::Tiff => tiff::read(bytes, max_pixels)?,
     };
     Ok(Decoded { pixels, format, notes })
 }
@@ -43,7 +43,7 @@ pub(crate) fn decode(bytes: &[u8], max_pixels: u64) -> Result<Decoded<'_>, Kerne
 pub(crate) fn encode(
     bytes: &[u8],
     shape: Shape,
-    format: Format,
+    format: ImageFormat,
     quality: u8,
 ) -> Result<Vec<u8>, KernelError> {
     let (width, height) = (shape.width as u32, shape.height as u32);
@@ -63,18 +63,18 @@ pub(crate) fn encode(
     let mut out = Vec::new();
     let failed = |error: ImageError| KernelError::input(format!("cannot write {format}: {error}"));
     match format {
-        Format::Png => {
+        ImageFormat::Png => {
             let (level, filter) = (CompressionType::Fast, FilterType::Sub);
             PngEncoder::new_with_quality(&mut out, level, filter)
                 .write_image(bytes, width, height, color)
                 .map_err(failed)?;
         }
-        Format::WebP => WebPEncoder::new_lossless(&mut out)
+        ImageFormat::WebP => WebPEncoder::new_lossless(&mut out)
             .write_image(bytes, width, height, color)
             .map_err(failed)?,
-        Format::Tiff => return tiff::write(bytes, shape),
-        Format::Jpeg => return jpeg::encode(bytes, shape, quality),
-        Format::Npy => out.extend_from_slice(bytes),
+        ImageFormat::Tiff => return tiff::write(bytes, shape),
+        ImageFormat::Jpeg => return jpeg::encode(bytes, shape, quality),
+        ImageFormat::Npy => out.extend_from_slice(bytes),
     }
     Ok(out)
 }

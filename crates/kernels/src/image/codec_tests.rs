@@ -4,23 +4,24 @@ use brigade_proto::{Note, Value};
 use image::{ExtendedColorType, ImageEncoder};
 
 use super::codec::{Decoded, decode, encode};
-use super::format::Format;
+use super::format::ImageFormat;
 use super::pixels::Shape;
-use super::testing::{Case, run, run_raw};
+use super::testing::{TestImage, run, run_raw};
 use crate::{KernelError, Registry, Size};
 
-const FORMATS: [Format; 4] = [Format::Png, Format::Jpeg, Format::WebP, Format::Tiff];
+const FORMATS: [ImageFormat; 4] =
+    [ImageFormat::Png, ImageFormat::Jpeg, ImageFormat::WebP, ImageFormat::Tiff];
 
-fn file(case: &Case, format: Format) -> Vec<u8> {
+fn file(case: &TestImage, format: ImageFormat) -> Vec<u8> {
     let shape = Shape::new(case.width, case.height, case.channels).unwrap();
     encode(&case.bytes, shape, format, 95).unwrap()
 }
 
-fn smooth(width: usize, height: usize, channels: usize) -> Case {
+fn smooth(width: usize, height: usize, channels: usize) -> TestImage {
     let at =
         |i: usize| (i / channels % width + i / channels / width * 2 + i % channels * 40) as u8 / 2;
     let bytes = (0..width * height * channels).map(at).collect();
-    Case { width, height, channels, bytes }
+    TestImage { width, height, channels, bytes }
 }
 
 fn error(bytes: &[u8]) -> String {
@@ -39,14 +40,14 @@ fn every_format_gives_back_what_was_written() {
                 assert!(notes.is_empty(), "{format} {notes:?}");
                 assert_eq!((pixels.shape.width, pixels.shape.height), (width, height));
                 match (format, channels) {
-                    (Format::Jpeg, _) => {
+                    (ImageFormat::Jpeg, _) => {
                         let channels = if channels == 4 { 3 } else { channels };
                         assert_eq!(pixels.shape.channels, channels, "alpha is dropped");
                         let center = pixels.bytes()[0].abs_diff(case.bytes[0]);
                         assert!(center < 40, "{center}");
                     }
                     // WebP knows no grey.
-                    (Format::WebP, 1) => {
+                    (ImageFormat::WebP, 1) => {
                         let grey: Vec<u8> = pixels.bytes().iter().step_by(3).copied().collect();
                         assert_eq!(grey, case.bytes);
                     }
@@ -61,17 +62,17 @@ fn every_format_gives_back_what_was_written() {
 fn a_kernel_writes_the_format_that_is_asked_for() {
     let case = smooth(20, 10, 3);
     let names = [
-        ("png", Format::Png),
-        ("jpeg", Format::Jpeg),
-        ("webp", Format::WebP),
-        ("tiff", Format::Tiff),
-        ("npy", Format::Npy),
+        ("png", ImageFormat::Png),
+        ("jpeg", ImageFormat::Jpeg),
+        ("webp", ImageFormat::WebP),
+        ("tiff", ImageFormat::Tiff),
+        ("npy", ImageFormat::Npy),
     ];
     for (name, format) in names {
         let out = run("blur", &[("format", name.into())], &case.npy()).unwrap();
-        assert_eq!(Format::detect(&out).unwrap(), format);
+        assert_eq!(ImageFormat::detect(&out).unwrap(), format);
         let again = run("blur", &[], &out).unwrap();
-        assert_eq!(Format::detect(&again).unwrap(), format, "same as the input");
+        assert_eq!(ImageFormat::detect(&again).unwrap(), format, "same as the input");
     }
     let small = run("blur", &[("format", "jpeg".into()), ("quality", 5_i64.into())], &case.npy());
     let large = run("blur", &[("format", "jpeg".into()), ("quality", 100_i64.into())], &case.npy());
@@ -125,7 +126,7 @@ fn damaged_files_do_not_panic() {
 
 #[test]
 fn a_bomb_is_refused_by_its_header() {
-    let mut png = file(&smooth(4, 4, 3), Format::Png);
+    let mut png = file(&smooth(4, 4, 3), ImageFormat::Png);
     png[16..20].copy_from_slice(&60_000_u32.to_be_bytes());
     png[20..24].copy_from_slice(&60_000_u32.to_be_bytes());
     let limit = Registry::builtin();
@@ -153,7 +154,7 @@ fn a_bomb_is_refused_by_its_header() {
 
 #[test]
 fn a_format_that_is_too_small_says_so() {
-    let case = Case { width: 70_000, height: 1, channels: 1, bytes: vec![9; 70_000] };
+    let case = TestImage { width: 70_000, height: 1, channels: 1, bytes: vec![9; 70_000] };
     let error = run("grayscale", &[("format", "jpeg".into())], &case.npy()).unwrap_err();
     assert_eq!(
         error.to_string(),
@@ -199,8 +200,8 @@ fn deep_samples_are_rounded_and_grey_with_alpha_becomes_colour() {
 }
 
 /// A JPEG with an EXIF block that holds nothing but the orientation.
-fn turned(case: &Case, orientation: u8) -> Vec<u8> {
-    let bytes = file(case, Format::Jpeg);
+fn turned(case: &TestImage, orientation: u8) -> Vec<u8> {
+    let bytes = file(case, ImageFormat::Jpeg);
     let mut exif =
         b"\xff\xe1\0\x22Exif\0\0MM\0\x2a\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0".to_vec();
     exif.extend([orientation, 0, 0, 0, 0, 0, 0]);
@@ -210,7 +211,7 @@ fn turned(case: &Case, orientation: u8) -> Vec<u8> {
 #[test]
 fn exif_orientation_is_applied() {
     // Bright in the upper left corner, in the stored picture.
-    let mut case = Case { width: 32, height: 16, channels: 1, bytes: vec![0; 512] };
+    let mut case = TestImage { width: 32, height: 16, channels: 1, bytes: vec![0; 512] };
     for y in 0..8 {
         case.bytes[y * 32..y * 32 + 8].fill(255);
     }
@@ -218,7 +219,7 @@ fn exif_orientation_is_applied() {
     let corners = [(0, 0), (1, 0), (1, 1), (0, 1), (0, 0), (1, 0), (1, 1), (0, 1)];
     for (i, (right, bottom)) in corners.into_iter().enumerate() {
         let bytes = turned(&case, i as u8 + 1);
-        let out = Case::from_file(&bytes);
+        let out = TestImage::from_file(&bytes);
         assert_eq!((out.width, out.height), if i < 4 { (32, 16) } else { (16, 32) });
         let (x, y) = (right * (out.width - 1), bottom * (out.height - 1));
         assert!(out.bytes[y * out.width + x] > 200, "orientation {}", i + 1);
@@ -241,7 +242,7 @@ fn every_kernel_runs_on_its_own_synthetic_input() {
         ] {
             let inputs = kernel.synthesize(size, 7).unwrap();
             assert_eq!(inputs, kernel.synthesize(size, 7).unwrap());
-            let case = Case::from_file(&inputs[0]);
+            let case = TestImage::from_file(&inputs[0]);
             assert_eq!((case.width, case.height), sides);
             run(name, &[], &inputs[0]).unwrap();
         }
@@ -254,7 +255,7 @@ fn every_kernel_runs_on_its_own_synthetic_input() {
 #[test]
 fn one_pixel_survives_every_filter() {
     for channels in [1, 3, 4] {
-        let case = Case { width: 1, height: 1, channels, bytes: vec![200; channels] };
+        let case = TestImage { width: 1, height: 1, channels, bytes: vec![200; channels] };
         for kernel in ["blur", "median", "sharpen", "resize"] {
             assert_eq!(run_raw(kernel, &[], &case).bytes, case.bytes, "{kernel}");
         }

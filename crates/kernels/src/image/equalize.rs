@@ -91,17 +91,17 @@ fn shift<const C: usize>(from: &[u8], to: &mut [u8], table: &[u8; 256]) {
 
 #[cfg(test)]
 mod tests {
-    use crate::image::testing::{Case, run_raw};
+    use crate::image::testing::{TestImage, run_raw};
 
     #[test]
     fn two_levels_go_to_both_ends() {
-        let case = Case { width: 4, height: 1, channels: 1, bytes: vec![100, 101, 100, 101] };
+        let case = TestImage { width: 4, height: 1, channels: 1, bytes: vec![100, 101, 100, 101] };
         assert_eq!(run_raw("equalize", &[], &case).bytes, [0, 255, 0, 255]);
     }
 
     #[test]
     fn a_flat_image_stays_as_it_is() {
-        let case = Case { width: 3, height: 2, channels: 3, bytes: vec![77; 18] };
+        let case = TestImage { width: 3, height: 2, channels: 3, bytes: vec![77; 18] };
         assert_eq!(run_raw("equalize", &[], &case).bytes, case.bytes);
     }
 
@@ -109,17 +109,17 @@ mod tests {
     #[test]
     fn transparent_pixels_do_not_count() {
         let bytes = [[100, 100, 100, 255], [101, 101, 101, 255], [0, 0, 0, 0], [0, 0, 0, 0]];
-        let case = Case { width: 4, height: 1, channels: 4, bytes: bytes.concat() };
+        let case = TestImage { width: 4, height: 1, channels: 4, bytes: bytes.concat() };
         let out = run_raw("equalize", &[], &case).bytes;
         assert_eq!(out[..8], [0, 0, 0, 255, 255, 255, 255, 255]);
     }
 
     #[test]
     fn colour_of_grey_is_the_grey_result() {
-        let grey = Case::random(20, 20, 1, 2);
+        let grey = TestImage::random(20, 20, 1, 2);
         let bytes =
             grey.bytes.iter().flat_map(|&g| [g / 2 + 60, g / 2 + 60, g / 2 + 60, 9]).collect();
-        let color = Case { channels: 4, bytes, ..grey };
+        let color = TestImage { channels: 4, bytes, ..grey };
         let out = run_raw("equalize", &[], &color);
         let plain = run_raw("equalize", &[], &run_raw("grayscale", &[], &color));
         for (p, &g) in out.bytes.chunks(4).zip(&plain.bytes) {

@@ -7,7 +7,7 @@ use crate::KernelError;
 
 /// A file format for images.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Format {
+pub(crate) enum ImageFormat {
     Png,
     Jpeg,
     WebP,
@@ -15,7 +15,7 @@ pub(crate) enum Format {
     Npy,
 }
 
-impl Format {
+impl ImageFormat {
     /// What the first bytes say.
     pub(crate) fn detect(bytes: &[u8]) -> Result<Self, KernelError> {
         match bytes {
@@ -72,7 +72,7 @@ impl Format {
     }
 }
 
-impl Display for Format {
+impl Display for ImageFormat {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Png => "PNG",

@@ -24,7 +24,7 @@ pub(super) fn blur(
     let weights = weights(sigma);
     let single = || weights.iter().map(|&w| w as f32).collect::<Vec<_>>();
     if pixels.alpha_varies() {
-        separable::<Alpha>(pixels, &single(), control, out, finish)
+        separable::<AlphaWeighted>(pixels, &single(), control, out, finish)
     } else if weights.len() - 1 <= MAX_FIXED_RADIUS {
         separable::<Fixed>(pixels, &fixed(&weights), control, out, finish)
     } else {
@@ -56,7 +56,7 @@ const LANES: usize = 16;
 const STRIP: usize = 4 * LANES;
 
 /// The arithmetic of one pass.
-trait Lane {
+trait BlurArithmetic {
     type Sample: Copy + Default;
     /// A weight as the arithmetic wants it.
     type Weight;
@@ -75,22 +75,22 @@ trait Lane {
     fn narrow(from: &[Self::Sample], to: &mut [u8]);
 }
 
-fn separable<L: Lane>(
+fn separable<A: BlurArithmetic>(
     pixels: &Pixels<'_>,
-    weights: &[L::Sample],
+    weights: &[A::Sample],
     control: &dyn Control,
     out: &mut [u8],
     mut finish: impl FnMut(usize, &mut [u8]),
 ) -> Result<(), KernelError> {
     let radius = weights.len() - 1;
-    let weights: Vec<L::Weight> = weights.iter().map(|&weight| L::weight(weight)).collect();
+    let weights: Vec<A::Weight> = weights.iter().map(|&weight| A::weight(weight)).collect();
     let channels = pixels.shape.channels;
     let (row, height) = (pixels.shape.row_bytes(), pixels.shape.height);
     let kept = (2 * radius + 1).min(height);
     let mut padded: Vec<u8> = try_vec(row + 2 * radius * channels)?;
-    let mut wide: Vec<L::Sample> = try_vec(padded.len())?;
-    let mut ring: Vec<L::Sample> = try_vec(kept * row)?;
-    let mut sum: Vec<L::Sample> = try_vec(row)?;
+    let mut wide: Vec<A::Sample> = try_vec(padded.len())?;
+    let mut ring: Vec<A::Sample> = try_vec(kept * row)?;
+    let mut sum: Vec<A::Sample> = try_vec(row)?;
     let mut filtered = 0;
 
     for (y, to) in out.chunks_exact_mut(row).enumerate() {
@@ -99,19 +99,19 @@ fn separable<L: Lane>(
         }
         while filtered <= (y + radius).min(height - 1) {
             pad_row(pixels.row(filtered), channels, radius, &mut padded);
-            L::widen(&padded, &mut wide);
+            A::widen(&padded, &mut wide);
             let at = |place: usize| &wide[place * channels..][..row];
-            let pairs: Vec<[&[L::Sample]; 2]> =
+            let pairs: Vec<[&[A::Sample]; 2]> =
                 (1..=radius).map(|k| [at(radius - k), at(radius + k)]).collect();
             let slot = (filtered % kept) * row;
-            L::weigh(&weights, at(radius), &pairs, &mut ring[slot..slot + row]);
+            A::weigh(&weights, at(radius), &pairs, &mut ring[slot..slot + row]);
             filtered += 1;
         }
         let at = |line: usize| &ring[(line.min(height - 1) % kept) * row..][..row];
-        let pairs: Vec<[&[L::Sample]; 2]> =
+        let pairs: Vec<[&[A::Sample]; 2]> =
             (1..=radius).map(|k| [at(y.saturating_sub(k)), at(y + k)]).collect();
-        L::weigh(&weights, at(y), &pairs, &mut sum);
-        L::narrow(&sum, to);
+        A::weigh(&weights, at(y), &pairs, &mut sum);
+        A::narrow(&sum, to);
         finish(y, to);
     }
     Ok(())
@@ -120,7 +120,7 @@ fn separable<L: Lane>(
 /// Bytes as multiples of 1/128: the sum of two still fits into 16 bits.
 struct Fixed;
 
-impl Lane for Fixed {
+impl BlurArithmetic for Fixed {
     type Sample = u16;
     /// Once for each lane: a weight that is loaded with the samples lets the compiler
     /// see 16 bits times 16 bits, of which the upper half is one instruction. A single
@@ -149,7 +149,7 @@ impl Lane for Fixed {
 /// Floats: for windows that are too wide for [`Fixed`].
 struct Single;
 
-impl Lane for Single {
+impl BlurArithmetic for Single {
     type Sample = f32;
     type Weight = f32;
 
@@ -180,9 +180,9 @@ impl Lane for Single {
 
 /// Floats; pixels are colours times alpha, and alpha, until they are narrowed. Integers would not
 /// do: the quotient of small alphas magnifies what they round.
-struct Alpha;
+struct AlphaWeighted;
 
-impl Lane for Alpha {
+impl BlurArithmetic for AlphaWeighted {
     type Sample = f32;
     type Weight = f32;
 

@@ -32,11 +32,11 @@ impl Kernel for Grayscale {
 
 #[cfg(test)]
 mod tests {
-    use crate::image::testing::{Case, run_raw};
+    use crate::image::testing::{TestImage, run_raw};
 
     #[test]
     fn luma_is_within_rounding_of_the_formula() {
-        let case = Case::random(37, 11, 3, 5);
+        let case = TestImage::random(37, 11, 3, 5);
         let grey = run_raw("grayscale", &[], &case);
         assert_eq!((grey.width, grey.height, grey.channels), (37, 11, 1));
         for (p, &g) in case.bytes.chunks(3).zip(&grey.bytes) {
@@ -47,9 +47,9 @@ mod tests {
 
     #[test]
     fn grey_stays_grey_and_alpha_goes() {
-        let case = Case::random(9, 4, 1, 5);
+        let case = TestImage::random(9, 4, 1, 5);
         assert_eq!(run_raw("grayscale", &[], &case).bytes, case.bytes);
-        let white = Case { width: 2, height: 1, channels: 4, bytes: vec![255; 8] };
+        let white = TestImage { width: 2, height: 1, channels: 4, bytes: vec![255; 8] };
         assert_eq!(run_raw("grayscale", &[], &white).bytes, [255, 255]);
     }
 }

@@ -3,7 +3,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use super::format::Format;
+use super::format::ImageFormat;
 use crate::KernelError;
 
 /// What `decode` gives; a panic in it becomes an error that calls the file damaged.
@@ -11,7 +11,7 @@ use crate::KernelError;
 /// Nothing is printed where the backends call kernels: their hook keeps panics of kernels to
 /// itself.
 pub(super) fn guarded<T>(
-    format: Format,
+    format: ImageFormat,
     decode: impl FnOnce() -> Result<T, KernelError>,
 ) -> Result<T, KernelError> {
     // What `decode` has touched is dropped with it.
@@ -26,8 +26,8 @@ mod tests {
     #[test]
     fn a_panic_becomes_an_error() {
         let bytes: &[u8] = &[];
-        let error = guarded::<u8>(Format::WebP, || Ok(bytes[0])).unwrap_err();
+        let error = guarded::<u8>(ImageFormat::WebP, || Ok(bytes[0])).unwrap_err();
         assert_eq!(error.to_string(), "damaged WebP");
-        assert_eq!(guarded(Format::WebP, || Ok(1)), Ok(1));
+        assert_eq!(guarded(ImageFormat::WebP, || Ok(1)), Ok(1));
     }
 }

@@ -93,18 +93,22 @@ fn count_channels<const C: usize>(bytes: &[u8]) -> [[u64; 256]; C] {
 
 #[cfg(test)]
 mod tests {
-    use crate::image::testing::{Case, run};
+    use crate::image::testing::{TestImage, run};
 
     #[test]
     fn every_channel_is_counted_by_itself() {
-        let case =
-            Case { width: 3, height: 1, channels: 3, bytes: vec![1, 2, 3, 1, 2, 4, 255, 2, 0] };
+        let case = TestImage {
+            width: 3,
+            height: 1,
+            channels: 3,
+            bytes: vec![1, 2, 3, 1, 2, 4, 255, 2, 0],
+        };
         let json = String::from_utf8(run("histogram", &[], &case.npy()).unwrap()).unwrap();
         assert!(json.starts_with(r#"{"width":3,"height":1,"channels":{"red":[0,2,0,"#), "{json}");
         assert!(json.contains(r#""green":[0,0,3,0"#));
         assert!(json.contains(r#""blue":[1,0,0,1,1,0"#));
         assert!(json.ends_with("0]}}\n"));
-        let grey = Case { channels: 1, width: 9, ..case };
+        let grey = TestImage { channels: 1, width: 9, ..case };
         let json = String::from_utf8(run("histogram", &[], &grey.npy()).unwrap()).unwrap();
         assert!(json.contains(r#""channels":{"grey":[1,2,3,1,1,0,"#), "{json}");
     }

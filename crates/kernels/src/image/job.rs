@@ -3,7 +3,7 @@
 use brigade_proto::{Buffer, Note};
 
 use super::codec;
-use super::format::Format;
+use super::format::ImageFormat;
 use super::pixels::{Pixels, Shape, alpha_is_seen};
 use super::{pattern, raw};
 use crate::{Context, Family, Inputs, KernelError, OutputFormat, ParamSpec, Progress, Size, Spec};
@@ -51,7 +51,7 @@ pub(crate) fn filter(
 }
 
 /// Reads input 0, and remarks what of it is not read.
-pub(crate) fn load<'a>(job: &Context<'a>) -> Result<(Pixels<'a>, Format), KernelError> {
+pub(crate) fn load<'a>(job: &Context<'a>) -> Result<(Pixels<'a>, ImageFormat), KernelError> {
     let decoded = codec::decode(job.input(0)?, job.int("max_pixels").unsigned_abs())?;
     for note in decoded.notes.iter() {
         job.note(note);
@@ -82,11 +82,11 @@ pub(crate) fn load_values<'a>(job: &Context<'a>) -> Result<Pixels<'a>, KernelErr
 pub(crate) fn store(
     job: &mut Context<'_>,
     shape: Shape,
-    input: Format,
+    input: ImageFormat,
     fill: impl FnOnce(&mut [u8]) -> Result<(), KernelError>,
 ) -> Result<Progress, KernelError> {
-    let format = Format::named(job.choice("format")).unwrap_or(input);
-    if format == Format::Npy {
+    let format = ImageFormat::named(job.choice("format")).unwrap_or(input);
+    if format == ImageFormat::Npy {
         let header = raw::header(shape);
         let output = job.output_for_overwrite(header.len() + shape.bytes())?;
         let (head, body) = output.split_at_mut(header.len());
@@ -98,7 +98,7 @@ pub(crate) fn store(
         let mut buffer =
             Buffer::try_zeroed(len).ok_or(KernelError::Memory { bytes: len as u64 })?;
         fill(&mut buffer)?;
-        if format == Format::Jpeg && alpha_is_seen(&buffer, shape) {
+        if format == ImageFormat::Jpeg && alpha_is_seen(&buffer, shape) {
             job.note(Note::AlphaDropped);
         }
         job.put(&codec::encode(&buffer, shape, format, quality)?)?;

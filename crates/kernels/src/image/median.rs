@@ -42,10 +42,10 @@ impl Kernel for Median {
 mod tests {
     use proptest::prelude::*;
 
-    use crate::image::testing::{Case, run_raw};
+    use crate::image::testing::{TestImage, run_raw};
 
     /// The smallest value that, with all below it, is more than half of what counts.
-    fn naive(case: &Case, radius: isize) -> Vec<u8> {
+    fn naive(case: &TestImage, radius: isize) -> Vec<u8> {
         let mut out = Vec::new();
         for y in 0..case.height as isize {
             for x in 0..case.width as isize {
@@ -79,7 +79,7 @@ mod tests {
             width in 1_usize..90, height in 1_usize..9, channels in prop::sample::select(vec![1, 3, 4]),
             radius in 1_i64..6, seed: u64,
         ) {
-            let case = Case::random(width, height, channels, seed);
+            let case = TestImage::random(width, height, channels, seed);
             let out = run_raw("median", &[("radius", radius.into())], &case);
             prop_assert_eq!(out.bytes, naive(&case, radius as isize));
         }
@@ -88,7 +88,7 @@ mod tests {
     /// A slope that ends at transparent black, whose darkest values no median prefers.
     #[test]
     fn colours_beside_transparent_pixels_stay() {
-        let mut case = Case { width: 40, height: 40, channels: 4, bytes: vec![0; 6400] };
+        let mut case = TestImage { width: 40, height: 40, channels: 4, bytes: vec![0; 6400] };
         for (i, pixel) in case.bytes.as_chunks_mut::<4>().0.iter_mut().enumerate() {
             let (x, y) = (i % 40, i / 40);
             if x < 20 {
@@ -111,7 +111,7 @@ mod tests {
     #[test]
     fn few_mixed_windows_are_counted_one_by_one() {
         for seed in 0..20 {
-            let mut case = Case::random(120, 30, 4, seed);
+            let mut case = TestImage::random(120, 30, 4, seed);
             let inside = [255, 128, 1, 0][seed as usize % 4];
             for (i, pixel) in case.bytes.as_chunks_mut::<4>().0.iter_mut().enumerate() {
                 let (x, y) = (i % 120, i / 120);
@@ -137,7 +137,7 @@ mod tests {
     #[test]
     fn networks_pass_the_zero_one_test() {
         for seed in 0..20 {
-            let mut case = Case::random(200, 30, 1, seed);
+            let mut case = TestImage::random(200, 30, 1, seed);
             case.bytes
                 .iter_mut()
                 .for_each(|b| *b = if *b < 100 + 5 * seed as u8 { 0 } else { 255 });
@@ -150,10 +150,10 @@ mod tests {
 
     #[test]
     fn wide_windows_and_more_than_one_strip() {
-        let case = Case::random(1100, 6, 1, 1);
+        let case = TestImage::random(1100, 6, 1, 1);
         let out = run_raw("median", &[("radius", 9_i64.into())], &case);
         assert_eq!(out.bytes, naive(&case, 9));
-        let small = Case::random(5, 4, 3, 1);
+        let small = TestImage::random(5, 4, 3, 1);
         let out = run_raw("median", &[("radius", 127_i64.into())], &small);
         assert_eq!(out.bytes, naive(&small, 127));
     }

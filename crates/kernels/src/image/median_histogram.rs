@@ -22,7 +22,7 @@ struct Column<C> {
 }
 
 /// What histograms count with. A window that moves takes away before it adds, so counts wrap.
-trait Counter: Copy + Default + PartialOrd + AddAssign + SubAssign {
+trait BinCount: Copy + Default + PartialOrd + AddAssign + SubAssign {
     /// Half of what is counted in a window of so many pixels; as much lies below the median.
     fn middle(coarse: &[Self; 16], pixels: usize) -> Self;
     /// Adds a row to the columns, or takes it away. `row` begins at the first column.
@@ -38,7 +38,7 @@ trait Counter: Copy + Default + PartialOrd + AddAssign + SubAssign {
 }
 
 /// Each pixel counts once. A window of 255x255 fits.
-impl Counter for Wrapping<u16> {
+impl BinCount for Wrapping<u16> {
     #[inline(always)]
     fn middle(_: &[Self; 16], pixels: usize) -> Self {
         Wrapping((pixels / 2) as u16)
@@ -64,7 +64,7 @@ impl Counter for Wrapping<u16> {
 }
 
 /// Each pixel counts as often as its alpha says, the fourth channel.
-impl Counter for Wrapping<u32> {
+impl BinCount for Wrapping<u32> {
     #[inline(always)]
     fn middle(coarse: &[Self; 16], _: usize) -> Self {
         coarse.iter().sum::<Self>() / Wrapping(2)
@@ -88,7 +88,7 @@ impl Counter for Wrapping<u32> {
     }
 }
 
-impl<C: Counter> Column<C> {
+impl<C: BinCount> Column<C> {
     #[inline(always)]
     fn count(&mut self, value: u8, by: C) {
         let (high, low) = (usize::from(value >> 4), usize::from(value & 15));
@@ -122,7 +122,7 @@ pub(super) fn run_weighed(
     run_channel::<Wrapping<u16>>(pixels, 3, radius, control, out)
 }
 
-fn run_channel<C: Counter>(
+fn run_channel<C: BinCount>(
     pixels: &Pixels<'_>,
     channel: usize,
     radius: usize,
@@ -165,14 +165,14 @@ fn run_channel<C: Counter>(
 }
 
 #[inline(always)]
-fn add<C: Counter>(to: &mut [C; 16], from: &[C; 16]) {
+fn add<C: BinCount>(to: &mut [C; 16], from: &[C; 16]) {
     for (to, from) in to.iter_mut().zip(from) {
         *to += *from;
     }
 }
 
 #[inline(always)]
-fn subtract<C: Counter>(to: &mut [C; 16], from: &[C; 16]) {
+fn subtract<C: BinCount>(to: &mut [C; 16], from: &[C; 16]) {
     for (to, from) in to.iter_mut().zip(from) {
         *to -= *from;
     }
@@ -180,7 +180,7 @@ fn subtract<C: Counter>(to: &mut [C; 16], from: &[C; 16]) {
 
 /// The bin that holds the element of this rank, and its rank in the bin.
 #[inline(always)]
-fn find<C: Counter>(bins: &[C; 16], mut rank: C) -> (usize, C) {
+fn find<C: BinCount>(bins: &[C; 16], mut rank: C) -> (usize, C) {
     for (i, &count) in bins.iter().enumerate() {
         if rank < count {
             return (i, rank);
@@ -192,7 +192,7 @@ fn find<C: Counter>(bins: &[C; 16], mut rank: C) -> (usize, C) {
 }
 
 #[inline(always)]
-fn medians<C: Counter>(
+fn medians<C: BinCount>(
     columns: &[Column<C>],
     places: &[usize],
     radius: usize,

@@ -11,7 +11,7 @@ use image::metadata::Orientation;
 use png::{BitDepth, ColorType, Decoder, DecodingError, Limits, Transformations};
 
 use super::exif;
-use super::format::{Format, check_size};
+use super::format::{ImageFormat, check_size};
 use super::pixels::{Pixels, Shape};
 use super::upright::turn;
 use crate::KernelError;
@@ -23,7 +23,7 @@ const MOST_DEFLATED: u64 = 1040;
 const ROOM: usize = 16 << 20;
 
 /// What the chunks of a file say.
-struct Chunks {
+struct PngChunks {
     width: u32,
     height: u32,
     /// Bits of a pixel.
@@ -34,36 +34,36 @@ struct Chunks {
     notes: Notes,
 }
 
-impl Chunks {
+impl PngChunks {
     fn read(bytes: &[u8], max_pixels: u64) -> Result<Self, KernelError> {
         let mut found: Option<Self> = None;
         let mut rest = bytes.get(8..).unwrap_or_default();
         loop {
             let Some((head, body)) = rest.split_first_chunk::<8>() else {
-                return Err(Format::Png.truncated());
+                return Err(ImageFormat::Png.truncated());
             };
             let (length, kind) = head.split_at(4);
             let length = big_endian(length) as usize;
             if found.is_none() {
                 // Before it is known whether the rest is there.
                 if kind != b"IHDR" {
-                    return Err(Format::Png.damaged("it does not begin with IHDR"));
+                    return Err(ImageFormat::Png.damaged("it does not begin with IHDR"));
                 }
                 found = Some(Self::header(body, max_pixels)?);
             }
             let whole = body.split_at_checked(length);
-            let (data, next) = whole.ok_or_else(|| Format::Png.truncated())?;
+            let (data, next) = whole.ok_or_else(|| ImageFormat::Png.truncated())?;
             let (checksum, next) =
-                next.split_at_checked(4).ok_or_else(|| Format::Png.truncated())?;
+                next.split_at_checked(4).ok_or_else(|| ImageFormat::Png.truncated())?;
             let mut crc = flate2::Crc::new();
             crc.update(kind);
             crc.update(data);
             let name = || kind.escape_ascii();
             if crc.sum() != big_endian(checksum) {
-                return Err(Format::Png
+                return Err(ImageFormat::Png
                     .damaged(format_args!("the checksum of its chunk {} is wrong", name())));
             }
-            let Some(chunks) = &mut found else { return Err(Format::Png.truncated()) };
+            let Some(chunks) = &mut found else { return Err(ImageFormat::Png.truncated()) };
             match kind {
                 b"IEND" => break,
                 b"IHDR" | b"PLTE" => {}
@@ -80,23 +80,23 @@ impl Chunks {
                 }
                 // A capital letter: who does not know it cannot read the picture.
                 [b'A'..=b'Z', ..] => {
-                    return Err(Format::Png.unsupported(format_args!("the chunk {}", name())));
+                    return Err(ImageFormat::Png.unsupported(format_args!("the chunk {}", name())));
                 }
                 _ => {}
             }
             rest = next;
         }
-        let chunks = found.ok_or_else(|| Format::Png.truncated())?;
+        let chunks = found.ok_or_else(|| ImageFormat::Png.truncated())?;
         let pixels = u128::from(chunks.width) * u128::from(chunks.height);
         if pixels * u128::from(chunks.depth) / 8 > u128::from(chunks.data * MOST_DEFLATED) {
-            return Err(Format::Png.damaged("it has too little data for its size"));
+            return Err(ImageFormat::Png.damaged("it has too little data for its size"));
         }
         Ok(chunks)
     }
 
     fn header(body: &[u8], max_pixels: u64) -> Result<Self, KernelError> {
         let Some(&[ref size @ .., depth, color]) = body.first_chunk::<10>() else {
-            return Err(Format::Png.truncated());
+            return Err(ImageFormat::Png.truncated());
         };
         let (width, height) = size.split_at(4);
         let (width, height) = (big_endian(width), big_endian(height));
@@ -106,10 +106,10 @@ impl Chunks {
             4 => 2,
             2 => 3,
             6 => 4,
-            _ => return Err(Format::Png.damaged("there is no such colour type")),
+            _ => return Err(ImageFormat::Png.damaged("there is no such colour type")),
         };
         if depth > 8 && color == 3 {
-            return Err(Format::Png.damaged("there is no such depth of palette colours"));
+            return Err(ImageFormat::Png.damaged("there is no such depth of palette colours"));
         }
         let mut notes = Notes::default();
         if depth > 8 {
@@ -126,7 +126,7 @@ fn big_endian(bytes: &[u8]) -> u32 {
 
 /// Reads the picture; of an animation, the one that readers without animation show.
 pub(super) fn read(bytes: &[u8], max_pixels: u64) -> Result<(Pixels<'static>, Notes), KernelError> {
-    let chunks = Chunks::read(bytes, max_pixels)?;
+    let chunks = PngChunks::read(bytes, max_pixels)?;
     let (width, height) = (chunks.width as usize, chunks.height as usize);
     // A few rows of at most 8 bytes a pixel, and chunks as they are.
     let limit = width.saturating_mul(64).saturating_add(bytes.len()).saturating_add(ROOM);
@@ -144,7 +144,7 @@ pub(super) fn read(bytes: &[u8], max_pixels: u64) -> Result<(Pixels<'static>, No
         ColorType::GrayscaleAlpha => (2, 4),
         ColorType::Rgb => (3, 3),
         ColorType::Rgba => (4, 4),
-        ColorType::Indexed => return Err(Format::Png.damaged("its palette is missing")),
+        ColorType::Indexed => return Err(ImageFormat::Png.damaged("its palette is missing")),
     };
     let shape = Shape::new(width, height, channels)?;
     let sample_bytes = if depth == BitDepth::Sixteen { 2 } else { 1 };
@@ -153,7 +153,7 @@ pub(super) fn read(bytes: &[u8], max_pixels: u64) -> Result<(Pixels<'static>, No
     let mut buffer = new(len)?;
     let frame = reader.next_frame(&mut buffer).map_err(|error| failed(&error))?;
     if (frame.width, frame.height) != (chunks.width, chunks.height) {
-        return Err(Format::Png.damaged("its first frame is not as large as its header says"));
+        return Err(ImageFormat::Png.damaged("its first frame is not as large as its header says"));
     }
 
     let pixels = if samples == channels && sample_bytes == 1 {
@@ -183,9 +183,9 @@ pub(super) fn read(bytes: &[u8], max_pixels: u64) -> Result<(Pixels<'static>, No
 fn failed(error: &DecodingError) -> KernelError {
     match error {
         DecodingError::IoError(error) if error.kind() == ErrorKind::UnexpectedEof => {
-            Format::Png.truncated()
+            ImageFormat::Png.truncated()
         }
         DecodingError::LimitsExceeded => KernelError::Memory { bytes: ROOM as u64 },
-        error => Format::Png.damaged(error),
+        error => ImageFormat::Png.damaged(error),
     }
 }

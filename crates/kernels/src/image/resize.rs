@@ -140,7 +140,7 @@ fn sides(from: Shape, width: usize, height: usize) -> (usize, usize) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::image::testing::{Case, run_raw};
+    use crate::image::testing::{TestImage, run_raw};
 
     #[test]
     fn a_side_that_is_left_out_follows() {
@@ -162,7 +162,7 @@ mod tests {
                     if channels == 4 {
                         bytes.chunks_mut(4).for_each(|p| p[3] = 255);
                     }
-                    let case = Case { width: from.0, height: from.1, channels, bytes };
+                    let case = TestImage { width: from.0, height: from.1, channels, bytes };
                     let out = run_raw(
                         "resize",
                         &[
@@ -184,7 +184,7 @@ mod tests {
     /// cut off at the edges.
     #[test]
     fn bilinear_halving_agrees_with_the_definition() {
-        let case = Case::random(16, 1, 1, 9);
+        let case = TestImage::random(16, 1, 1, 9);
         let out = run_raw(
             "resize",
             &[("width", 8_i64.into()), ("height", 1_i64.into()), ("filter", "bilinear".into())],

@@ -64,12 +64,12 @@ vectorised! {
 
 #[cfg(test)]
 mod tests {
-    use crate::image::testing::{Case, run_raw};
+    use crate::image::testing::{TestImage, run_raw};
 
     #[test]
     fn adds_the_difference_from_the_blur() {
         for channels in [1, 3] {
-            let case = Case::random(31, 7, channels, 4);
+            let case = TestImage::random(31, 7, channels, 4);
             let blurred = run_raw("blur", &[("sigma", 1.5.into())], &case);
             let sharp = run_raw(
                 "sharpen",
@@ -88,7 +88,7 @@ mod tests {
     /// A flat colour that ends at transparent black has no edge to sharpen.
     #[test]
     fn colours_beside_transparent_pixels_stay() {
-        let mut case = Case { width: 40, height: 9, channels: 4, bytes: vec![0; 40 * 9 * 4] };
+        let mut case = TestImage { width: 40, height: 9, channels: 4, bytes: vec![0; 40 * 9 * 4] };
         for (i, pixel) in case.bytes.as_chunks_mut::<4>().0.iter_mut().enumerate() {
             if i % 40 < 20 {
                 *pixel = [90, 120, 200, 255];
@@ -102,11 +102,12 @@ mod tests {
 
     #[test]
     fn alpha_and_an_amount_of_0_change_nothing() {
-        let case = Case::random(16, 16, 4, 4);
+        let case = TestImage::random(16, 16, 4, 4);
         let same = run_raw("sharpen", &[("amount", 0.0.into())], &case);
         assert_eq!(same.bytes, case.bytes);
         let sharp = run_raw("sharpen", &[("amount", 3.0.into())], &case);
-        let alpha = |case: &Case| case.bytes.iter().skip(3).step_by(4).copied().collect::<Vec<_>>();
+        let alpha =
+            |case: &TestImage| case.bytes.iter().skip(3).step_by(4).copied().collect::<Vec<_>>();
         assert_eq!(alpha(&sharp), alpha(&case));
     }
 }

@@ -78,9 +78,9 @@ vectorised! {
 mod tests {
     use proptest::prelude::*;
 
-    use crate::image::testing::{Case, assert_near, run_raw};
+    use crate::image::testing::{TestImage, assert_near, run_raw};
 
-    fn naive(case: &Case) -> Vec<f64> {
+    fn naive(case: &TestImage) -> Vec<f64> {
         let at = |x: isize, y: isize| f64::from(case.at(x, y, 0));
         let mut out = Vec::new();
         for y in 0..case.height as isize {
@@ -100,14 +100,14 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(48))]
         #[test]
         fn agrees_with_the_definition(width in 1_usize..150, height in 1_usize..9, seed: u64) {
-            let case = Case::random(width, height, 1, seed);
+            let case = TestImage::random(width, height, 1, seed);
             assert_near(&run_raw("sobel", &[], &case).bytes, &naive(&case), 0.501);
         }
     }
 
     #[test]
     fn colour_counts_as_its_luma() {
-        let case = Case::random(40, 20, 3, 8);
+        let case = TestImage::random(40, 20, 3, 8);
         let grey = run_raw("grayscale", &[], &case);
         assert_eq!(run_raw("sobel", &[], &case).bytes, run_raw("sobel", &[], &grey).bytes);
     }

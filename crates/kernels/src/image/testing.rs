@@ -8,14 +8,14 @@ use crate::synth::SynthRng;
 use crate::{Always, Context, HeapSink, KernelError, Progress, Registry};
 
 #[derive(Clone, Debug)]
-pub(crate) struct Case {
+pub(crate) struct TestImage {
     pub(crate) width: usize,
     pub(crate) height: usize,
     pub(crate) channels: usize,
     pub(crate) bytes: Vec<u8>,
 }
 
-impl Case {
+impl TestImage {
     pub(crate) fn random(width: usize, height: usize, channels: usize, seed: u64) -> Self {
         let mut rng = SynthRng::new(seed);
         let bytes = (0..width * height * channels).map(|_| rng.next() as u8).collect();
@@ -61,8 +61,8 @@ pub(crate) fn run(
 }
 
 /// A raw image in, a raw image out.
-pub(crate) fn run_raw(kernel: &str, params: &[(&str, Value)], case: &Case) -> Case {
-    Case::from_file(&run(kernel, params, &case.npy()).unwrap())
+pub(crate) fn run_raw(kernel: &str, params: &[(&str, Value)], case: &TestImage) -> TestImage {
+    TestImage::from_file(&run(kernel, params, &case.npy()).unwrap())
 }
 
 /// Each byte is at most `by` away.

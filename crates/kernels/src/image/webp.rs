@@ -12,7 +12,7 @@ use image::metadata::Orientation;
 use image::{ImageDecoder, ImageError};
 
 use super::exif;
-use super::format::{Format, check_size};
+use super::format::{ImageFormat, check_size};
 use super::pixels::{Pixels, Shape};
 use super::upright::turn;
 use crate::KernelError;
@@ -40,7 +40,7 @@ fn chunk(rest: &[u8]) -> Result<Option<Chunk<'_>>, KernelError> {
     let (name, length) = head.split_at(4);
     let length = little_endian(length) as usize;
     let (data, next) = body.split_at_checked(length).ok_or_else(|| {
-        Format::WebP
+        ImageFormat::WebP
             .damaged(format_args!("its chunk {} is longer than the file", name.escape_ascii()))
     })?;
     // Chunks have an even length; the last one is left as it is at times.
@@ -69,7 +69,7 @@ fn frame(name: &[u8], data: &[u8]) -> Option<(u32, u32, bool)> {
 }
 
 /// What the chunks of a file say.
-struct Chunks {
+struct WebPChunks {
     width: u32,
     height: u32,
     /// Flags of the extended header, as the chunks are, not as it says.
@@ -78,11 +78,11 @@ struct Chunks {
     notes: Notes,
 }
 
-impl Chunks {
+impl WebPChunks {
     fn read(bytes: &[u8], max_pixels: u64) -> Result<Self, KernelError> {
         let mut rest = bytes.get(12..).unwrap_or_default();
         let Some(Chunk { name, data, next }) = chunk(rest)? else {
-            return Err(Format::WebP.truncated());
+            return Err(ImageFormat::WebP.truncated());
         };
         let mut chunks = Self {
             width: 0,
@@ -93,17 +93,17 @@ impl Chunks {
         };
         if name != b"VP8X" {
             let Some((width, height, _)) = frame(name, data) else {
-                return Err(Format::WebP.damaged("it does not begin with a picture"));
+                return Err(ImageFormat::WebP.damaged("it does not begin with a picture"));
             };
             (chunks.width, chunks.height) = (width, height);
             check_size(width.into(), height.into(), max_pixels)?;
             return Ok(chunks);
         }
         let &[flags, _, _, _, ref size @ ..] = data else {
-            return Err(Format::WebP.damaged("its header"));
+            return Err(ImageFormat::WebP.damaged("its header"));
         };
         let [side_0, side_1] = size.as_chunks::<3>().0 else {
-            return Err(Format::WebP.damaged("its header"));
+            return Err(ImageFormat::WebP.damaged("its header"));
         };
         (chunks.width, chunks.height) = (little_endian(side_0) + 1, little_endian(side_1) + 1);
         check_size(chunks.width.into(), chunks.height.into(), max_pixels)?;
@@ -122,11 +122,10 @@ impl Chunks {
                 b"ALPH" => flags |= ALPHA,
                 b"VP8 " | b"VP8L" if !animated => {
                     let (width, height, alpha) = frame(name, data)
-                        .ok_or_else(|| Format::WebP.damaged("its picture has no header"))?;
+                        .ok_or_else(|| ImageFormat::WebP.damaged("its picture has no header"))?;
                     if (width, height) != (chunks.width, chunks.height) {
-                        return Err(
-                            Format::WebP.damaged("its picture is not as large as its header says")
-                        );
+                        return Err(ImageFormat::WebP
+                            .damaged("its picture is not as large as its header says"));
                     }
                     flags |= if alpha { ALPHA } else { 0 };
                     pictures += 1;
@@ -152,10 +151,10 @@ impl Chunks {
             rest = next;
         }
         match (pictures, animated) {
-            (0, _) => return Err(Format::WebP.damaged("it has no picture")),
+            (0, _) => return Err(ImageFormat::WebP.damaged("it has no picture")),
             (1, _) => {}
             (_, true) => chunks.notes.add(Note::MoreFrames),
-            (_, false) => return Err(Format::WebP.damaged("it has two pictures")),
+            (_, false) => return Err(ImageFormat::WebP.damaged("it has two pictures")),
         }
         chunks.flags = Some(flags);
         Ok(chunks)
@@ -164,20 +163,22 @@ impl Chunks {
     /// Whether the pictures in a frame are as large as it says.
     fn first_frame(&self, data: &[u8]) -> Result<(), KernelError> {
         let Some((head, mut rest)) = data.split_first_chunk::<16>() else {
-            return Err(Format::WebP.damaged("its first frame"));
+            return Err(ImageFormat::WebP.damaged("its first frame"));
         };
         let (numbers, _) = head.as_chunks::<3>();
         let [x, y, width, height] =
             [0, 1, 2, 3].map(|place| numbers.get(place).map_or(0, |bytes| little_endian(bytes)));
         let (width, height) = (width + 1, height + 1);
         if x * 2 + width > self.width || y * 2 + height > self.height {
-            return Err(Format::WebP.damaged("its first frame is outside the picture"));
+            return Err(ImageFormat::WebP.damaged("its first frame is outside the picture"));
         }
         while let Some(Chunk { name, data, next }) = chunk(rest)? {
             if matches!(name, b"VP8 " | b"VP8L") {
                 let size = frame(name, data).map(|(width, height, _)| (width, height));
                 if size != Some((width, height)) {
-                    return Err(Format::WebP.damaged("its first frame is not as large as it says"));
+                    return Err(
+                        ImageFormat::WebP.damaged("its first frame is not as large as it says")
+                    );
                 }
             }
             rest = next;
@@ -190,9 +191,9 @@ impl Chunks {
 pub(super) fn read(bytes: &[u8], max_pixels: u64) -> Result<(Pixels<'static>, Notes), KernelError> {
     // The container says how long it is; what follows is not its own.
     let length = bytes.get(4..8).map_or(0, little_endian) as usize;
-    let end = length.checked_add(8).ok_or_else(|| Format::WebP.truncated())?;
-    let bytes = bytes.get(..end).ok_or_else(|| Format::WebP.truncated())?;
-    let chunks = Chunks::read(bytes, max_pixels)?;
+    let end = length.checked_add(8).ok_or_else(|| ImageFormat::WebP.truncated())?;
+    let bytes = bytes.get(..end).ok_or_else(|| ImageFormat::WebP.truncated())?;
+    let chunks = WebPChunks::read(bytes, max_pixels)?;
     // The decoder believes flags of chunks that were stripped, and leaves out alpha without one.
     let bytes = match chunks.flags {
         Some(flags) if bytes[FLAGS_AT] != flags => {
@@ -206,7 +207,7 @@ pub(super) fn read(bytes: &[u8], max_pixels: u64) -> Result<(Pixels<'static>, No
     let channels = if decoder.color_type().has_alpha() { 4 } else { 3 };
     let shape = Shape::new(chunks.width as usize, chunks.height as usize, channels)?;
     if decoder.total_bytes() != shape.bytes() as u64 {
-        return Err(Format::WebP.damaged("its picture is not as large as its header says"));
+        return Err(ImageFormat::WebP.damaged("its picture is not as large as its header says"));
     }
     let len = shape.bytes();
     let mut buffer = Buffer::try_zeroed(len).ok_or(KernelError::Memory { bytes: len as u64 })?;
@@ -217,8 +218,8 @@ pub(super) fn read(bytes: &[u8], max_pixels: u64) -> Result<(Pixels<'static>, No
 fn failed(error: ImageError) -> KernelError {
     match &error {
         ImageError::IoError(error) if error.kind() == ErrorKind::UnexpectedEof => {
-            Format::WebP.truncated()
+            ImageFormat::WebP.truncated()
         }
-        error => Format::WebP.damaged(error),
+        error => ImageFormat::WebP.damaged(error),
     }
 }

@@ -2,7 +2,7 @@ use brigade_proto::{Buffer, Note};
 use ndarray::linalg::general_mat_mul;
 use ndarray::{ArrayViewMut2, Axis, s};
 
-use super::condition::{Norm, Rows, inverse_norm};
+use super::condition::{Norm, SquareMatrix, inverse_norm};
 use super::element::Element;
 use super::operand::{Operand, for_dtype, output, random, sides, synthetic};
 use crate::{Context, Family, Inputs, Kernel, KernelError, OutputFormat, Progress, Size, Spec};
@@ -60,7 +60,7 @@ fn factor<T: Element>(job: &mut Context<'_>) -> Result<Progress, KernelError> {
     for row in 0..n {
         l.slice_mut(s![row, ..=row]).assign(&a.matrix.slice(s![row, ..=row]));
     }
-    let norm = Norm::of(&Rows::of(l.as_slice().unwrap_or_default(), n), true);
+    let norm = Norm::of(&SquareMatrix::of(l.as_slice().unwrap_or_default(), n), true);
     for start in (0..n).step_by(PANEL) {
         let end = (start + PANEL).min(n);
         panel(&mut l, start, end)?;
@@ -80,7 +80,7 @@ fn factor<T: Element>(job: &mut Context<'_>) -> Result<Progress, KernelError> {
     for row in 0..n {
         l.slice_mut(s![row, row + 1..]).fill(T::zero());
     }
-    let factors = Rows::of(l.as_slice().unwrap_or_default(), n);
+    let factors = SquareMatrix::of(l.as_slice().unwrap_or_default(), n);
     let solve = |x: &mut [T]| factors.solve_cholesky(x);
     let is_ill_conditioned = norm.is_ill_conditioned(inverse_norm(n, solve, solve));
     if is_ill_conditioned {

@@ -10,7 +10,7 @@ pub(super) struct Norm<T>(T, T);
 
 impl<T: Element> Norm<T> {
     /// Of a square matrix; with `is_lower`, of the symmetric one that has its lower triangle.
-    pub(super) fn of(matrix: &Rows<'_, T>, is_lower: bool) -> Self {
+    pub(super) fn of(matrix: &SquareMatrix<'_, T>, is_lower: bool) -> Self {
         let plain = Self::sum(matrix, is_lower, T::one());
         if plain.is_finite() {
             return Self(T::one(), plain);
@@ -20,7 +20,7 @@ impl<T: Element> Norm<T> {
         Self(largest, Self::sum(matrix, is_lower, T::one() / largest))
     }
 
-    fn sum(matrix: &Rows<'_, T>, is_lower: bool, factor: T) -> T {
+    fn sum(matrix: &SquareMatrix<'_, T>, is_lower: bool, factor: T) -> T {
         let mut sums = vec![T::zero(); matrix.1];
         for (row, elements) in matrix.iter() {
             let elements = if is_lower { &elements[..row] } else { elements };
@@ -115,9 +115,9 @@ fn place_of_largest<T: Element>(x: &[T]) -> usize {
 }
 
 /// The rows of a square matrix in C order, before or after it is factored.
-pub(super) struct Rows<'a, T>(&'a [T], usize);
+pub(super) struct SquareMatrix<'a, T>(&'a [T], usize);
 
-impl<'a, T: Element> Rows<'a, T> {
+impl<'a, T: Element> SquareMatrix<'a, T> {
     /// `n` rows.
     pub(super) fn of(elements: &'a [T], n: usize) -> Self {
         Self(elements, n)

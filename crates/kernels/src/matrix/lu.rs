@@ -2,7 +2,7 @@ use brigade_proto::{Buffer, Note, count};
 use ndarray::linalg::general_mat_mul;
 use ndarray::{Array2, ArrayViewMut2, Axis, s};
 
-use super::condition::{Norm, Rows, inverse_norm};
+use super::condition::{Norm, SquareMatrix, inverse_norm};
 use super::element::Element;
 use super::operand::{Operand, for_dtype, is_finite, output, random, sides, synthetic};
 use crate::{Context, Family, Inputs, Kernel, KernelError, OutputFormat, Progress, Size, Spec};
@@ -69,11 +69,11 @@ fn solve<T: Element>(job: &mut Context<'_>) -> Result<Progress, KernelError> {
     let mut lu = Array2::from_shape_fn((n, n), |place| a.matrix[place]);
     let mut x = output::<T>(job, shape, is_vector)?;
     x.assign(&b.matrix);
-    let norm = Norm::of(&rows(&lu), false);
+    let norm = Norm::of(&square_matrix(&lu), false);
     factor(&mut lu.view_mut(), &mut x)?;
     let has_overflowed = !is_finite(x.as_slice().unwrap_or_default());
     job.check_stop()?;
-    let factors = rows(&lu);
+    let factors = square_matrix(&lu);
     let inverse = inverse_norm(n, |x| factors.solve_lu(x), |x| factors.solve_lu_transposed(x));
     if norm.is_ill_conditioned(inverse) {
         job.note(Note::IllConditioned);
@@ -84,8 +84,8 @@ fn solve<T: Element>(job: &mut Context<'_>) -> Result<Progress, KernelError> {
     Ok(Progress::Done)
 }
 
-fn rows<T: Element>(matrix: &Array2<T>) -> Rows<'_, T> {
-    Rows::of(matrix.as_slice().unwrap_or_default(), matrix.ncols())
+fn square_matrix<T: Element>(matrix: &Array2<T>) -> SquareMatrix<'_, T> {
+    SquareMatrix::of(matrix.as_slice().unwrap_or_default(), matrix.ncols())
 }
 
 /// Rows `low` and `high > low`.

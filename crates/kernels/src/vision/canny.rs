@@ -189,10 +189,10 @@ fn grow(map: &mut [u8], stride: usize) {
 mod tests {
     use proptest::prelude::*;
 
-    use crate::image::testing::{Case, run_raw};
+    use crate::image::testing::{TestImage, run_raw};
 
     /// OpenCV's algorithm pixel by pixel, in doubles.
-    fn naive(case: &Case, low: f64, high: f64, l2: bool) -> Vec<u8> {
+    fn naive(case: &TestImage, low: f64, high: f64, l2: bool) -> Vec<u8> {
         let (w, h) = (case.width as isize, case.height as isize);
         let at = |x: isize, y: isize| f64::from(case.at(x, y, 0));
         let slope = |x: isize, y: isize| {
@@ -255,7 +255,7 @@ mod tests {
             width in 1_usize..80, height in 1_usize..12, l2: bool, seed: u64,
             low in 0_i32..600, high in 0_i32..900,
         ) {
-            let case = Case::random(width, height, 1, seed);
+            let case = TestImage::random(width, height, 1, seed);
             let (low, high) = (f64::from(low.min(high)), f64::from(low.max(high)));
             let params = [("low", high.into()), ("high", low.into()), ("l2", l2.into())];
             let out = run_raw("canny", &params, &case);
@@ -266,7 +266,7 @@ mod tests {
     #[test]
     fn a_step_is_one_line() {
         let bytes = (0..100).map(|i| if i % 10 < 5 { 0 } else { 200 }).collect();
-        let case = Case { width: 10, height: 10, channels: 1, bytes };
+        let case = TestImage { width: 10, height: 10, channels: 1, bytes };
         let out = run_raw("canny", &[], &case);
         for row in out.bytes.chunks(10) {
             assert_eq!(row.iter().filter(|&&b| b == 255).count(), 1, "{row:?}");

@@ -184,14 +184,14 @@ mod tests {
     use proptest::prelude::*;
 
     use super::CIRCLE;
-    use crate::image::testing::{Case, run};
+    use crate::image::testing::{TestImage, run};
 
-    fn corners(case: &Case, threshold: i64, suppress: bool) -> String {
+    fn corners(case: &TestImage, threshold: i64, suppress: bool) -> String {
         let params = [("threshold", threshold.into()), ("suppress", suppress.into())];
         String::from_utf8(run("corners", &params, &case.npy()).unwrap()).unwrap()
     }
 
-    fn is_corner(case: &Case, x: usize, y: usize, threshold: i32) -> bool {
+    fn is_corner(case: &TestImage, x: usize, y: usize, threshold: i32) -> bool {
         let value = |x: usize, y: usize| i32::from(case.at(x as isize, y as isize, 0));
         let m = value(x, y);
         (0..16).any(|start| {
@@ -203,7 +203,7 @@ mod tests {
         })
     }
 
-    fn naive(case: &Case, threshold: i32, suppress: bool) -> String {
+    fn naive(case: &TestImage, threshold: i32, suppress: bool) -> String {
         let (w, h) = (case.width, case.height);
         let score = |x: usize, y: usize| {
             let inside = x >= 3 && y >= 3 && x + 3 < w && y + 3 < h;
@@ -228,7 +228,7 @@ mod tests {
         fn agrees_with_the_definition(
             width in 1_usize..40, height in 1_usize..14, threshold in 1_i32..60, suppress: bool, seed: u64,
         ) {
-            let mut case = Case::random(width, height, 1, seed);
+            let mut case = TestImage::random(width, height, 1, seed);
             // Patches: in plain noise there are hardly any corners.
             let from = case.bytes.clone();
             for (i, to) in case.bytes.iter_mut().enumerate() {
@@ -244,7 +244,7 @@ mod tests {
     #[test]
     fn small_images_have_none() {
         for (width, height) in [(1, 1), (6, 40), (40, 6)] {
-            assert_eq!(corners(&Case::random(width, height, 1, 1), 1, true), "[]\n");
+            assert_eq!(corners(&TestImage::random(width, height, 1, 1), 1, true), "[]\n");
         }
     }
 }

@@ -1,11 +1,11 @@
 //! Checks of kernel features for supervising, confining and profiling workers.
 
-use brigade_sys::sandbox::{self, Part};
+use brigade_sys::sandbox::{self, SandboxPart};
 use rustix::process::{PidfdFlags, getpid, pidfd_open};
 
 use super::Finding;
-use super::Group::Kernel;
-use super::Verdict::{Good, Note, Warning};
+use super::FindingGroup::Kernel;
+use super::Severity::{Good, Note, Warning};
 use crate::machine::Machine;
 
 pub(super) fn examine(machine: &Machine) -> Vec<Finding> {
@@ -14,8 +14,8 @@ pub(super) fn examine(machine: &Machine) -> Vec<Finding> {
         pidfd(
             pidfd_open(getpid(), PidfdFlags::empty()).map(drop).map_err(|error| error.to_string()),
         ),
-        confinement(Part::Landlock, missing.contains(&Part::Landlock)),
-        confinement(Part::Seccomp, missing.contains(&Part::Seccomp)),
+        confinement(SandboxPart::Landlock, missing.contains(&SandboxPart::Landlock)),
+        confinement(SandboxPart::Seccomp, missing.contains(&SandboxPart::Seccomp)),
         perf(machine.text("proc/sys/kernel/perf_event_paranoid")),
     ]
 }
@@ -40,10 +40,10 @@ fn pidfd(opened: Result<(), String>) -> Finding {
     }
 }
 
-fn confinement(part: Part, lacks: bool) -> Finding {
+fn confinement(part: SandboxPart, lacks: bool) -> Finding {
     let (topic, keeps_from) = match part {
-        Part::Landlock => ("Landlock", "the file system"),
-        Part::Seccomp => ("seccomp", "the network and from starting programs"),
+        SandboxPart::Landlock => ("Landlock", "the file system"),
+        SandboxPart::Seccomp => ("seccomp", "the network and from starting programs"),
     };
     if lacks {
         let meaning = format!("--sandbox cannot keep workers from {keeps_from}, and refuses.");
@@ -86,8 +86,8 @@ mod tests {
 
     #[test]
     fn parts_of_the_sandbox() {
-        assert_eq!(confinement(Part::Landlock, false).verdict, Good);
-        let lacking = confinement(Part::Seccomp, true);
+        assert_eq!(confinement(SandboxPart::Landlock, false).verdict, Good);
+        let lacking = confinement(SandboxPart::Seccomp, true);
         assert_eq!((lacking.topic, lacking.verdict), ("seccomp", Note));
         assert!(lacking.advice.unwrap().contains("Linux"));
     }

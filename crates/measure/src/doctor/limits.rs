@@ -8,8 +8,8 @@ use brigade_sys::shortage::{DESCRIPTORS_BESIDES, DESCRIPTORS_PER_WORKER};
 use rustix::process::{Resource, Rlimit};
 
 use super::Finding;
-use super::Group::Limits;
-use super::Verdict::{Good, Note, Warning};
+use super::FindingGroup::Limits;
+use super::Severity::{Good, Note, Warning};
 
 /// Kernel tasks per worker: the worker's own threads, and the coordinator's threads that serve it.
 const TASKS_PER_WORKER: u64 = 8;

@@ -3,8 +3,8 @@
 use brigade_proto::count;
 use sysinfo::{MemoryRefreshKind, RefreshKind, System};
 
-use super::Group::Memory;
-use super::Verdict::{Good, Note, Warning};
+use super::FindingGroup::Memory;
+use super::Severity::{Good, Note, Warning};
 use super::{Finding, mib};
 use crate::machine::Machine;
 

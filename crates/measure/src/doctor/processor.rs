@@ -4,9 +4,9 @@ use brigade_proto::count;
 use brigade_sys::cores::Cores;
 use sysinfo::System;
 
-use super::Group::Processor;
-use super::Verdict::{Good, Note, Warning};
-use super::{Finding, Verdict};
+use super::FindingGroup::Processor;
+use super::Severity::{Good, Note, Warning};
+use super::{Finding, Severity};
 use crate::machine::Machine;
 
 pub(super) fn examine(machine: &Machine) -> Vec<Finding> {
@@ -176,7 +176,7 @@ fn cost_of_a_reading() -> f64 {
 fn clock(source: Option<String>, ns: f64) -> Finding {
     let source = source.unwrap_or_else(|| "unknown".into());
     let value = format!("{source}, {ns:.0} ns a reading");
-    let verdict: Verdict = if ns < 150.0 {
+    let verdict: Severity = if ns < 150.0 {
         Good
     } else if ns < 500.0 {
         Note

@@ -6,8 +6,8 @@ fn plan(blocks: usize, seed: u64) -> Plan {
     Plan { blocks, budget: None, precision: None, seed }
 }
 
-fn go(variants: &mut [Variant<'_>], plan: &Plan) -> Measured {
-    let mut hooks = Hooks { done: &mut |_| {}, is_interrupted: &|| false };
+fn go(variants: &mut [Variant<'_>], plan: &Plan) -> ExperimentResults {
+    let mut hooks = ExperimentHooks { done: &mut |_| {}, is_interrupted: &|| false };
     run("test", &[Metric::us("x")], variants, plan, &mut hooks)
 }
 
@@ -62,7 +62,7 @@ fn an_interrupted_experiment_keeps_what_it_has() {
     let runs = RefCell::new(0);
     let mut variants: Vec<Variant<'_>> =
         (0..3).map(|_| Variant::new(Map::new(), || Ok(vec![1.0]))).collect();
-    let mut hooks = Hooks {
+    let mut hooks = ExperimentHooks {
         done: &mut |done| *runs.borrow_mut() = done,
         is_interrupted: &|| *runs.borrow() == 4,
     };
@@ -102,7 +102,7 @@ fn each_metric_has_a_cell() {
     let metrics = [Metric::us("wall"), Metric { name: "memory", unit: "bytes" }];
     let run_once = || Ok(vec![vec![3.0], vec![4096.0]]);
     let mut variants = [Variant { case: Map::new(), run: Box::new(run_once) }];
-    let mut hooks = Hooks { done: &mut |_| {}, is_interrupted: &|| false };
+    let mut hooks = ExperimentHooks { done: &mut |_| {}, is_interrupted: &|| false };
     let cells = run("test", &metrics, &mut variants, &plan(2, 1), &mut hooks).cells;
     assert_eq!((cells[0].metric, cells[0].p50), ("wall", 3.0));
     assert_eq!((cells[1].unit, cells[1].p50), ("bytes", 4096.0));

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::Limits;
+use super::RoundLimits;
 use crate::stats::signed_rank_blocks_needed;
 use crate::stats::spending::nominal_levels;
 
@@ -24,7 +24,7 @@ impl Looks {
     /// Plans as many blocks as fit in the budget if each takes `each`. If that is fewer than a
     /// verdict needs, plans the minimum for a verdict, provided that this takes at most
     /// [`OVERTIME`] times the budget.
-    pub(super) fn plan(each: Duration, limits: &Limits, alpha: f64) -> Self {
+    pub(super) fn plan(each: Duration, limits: &RoundLimits, alpha: f64) -> Self {
         let each = each.as_secs_f64().max(1e-9);
         let budget = limits.budget.as_secs_f64();
         let least = signed_rank_blocks_needed(1.0 - alpha);
@@ -84,7 +84,7 @@ mod tests {
     use super::*;
 
     fn looks(budget: u64, each_ms: u64, alpha: f64) -> Looks {
-        let limits = Limits { budget: Duration::from_secs(budget), blocks: 1000, seed: 1 };
+        let limits = RoundLimits { budget: Duration::from_secs(budget), blocks: 1000, seed: 1 };
         Looks::plan(Duration::from_millis(each_ms), &limits, alpha)
     }
 
@@ -112,7 +112,7 @@ mod tests {
         assert_eq!(looks(1, 187, 0.01).last(), 8);
         assert_eq!(looks(1, 188, 0.01).last(), 5);
         // The plan never exceeds the allowed number of blocks.
-        let limits = Limits { budget: Duration::from_secs(1), blocks: 6, seed: 1 };
+        let limits = RoundLimits { budget: Duration::from_secs(1), blocks: 6, seed: 1 };
         assert_eq!(Looks::plan(Duration::from_millis(187), &limits, 0.01).last(), 6);
     }
 

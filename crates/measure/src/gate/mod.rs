@@ -16,7 +16,7 @@ pub use judge::{Judgement, Rules, judge};
 use looks::{Looks, OVERTIME};
 
 use crate::comparison::{EndedBy, Verdict};
-use crate::context::{Block, Meter};
+use crate::context::{BlockContext, Meter};
 use crate::experiment::Rng;
 
 /// One of the three variants that run in each block.
@@ -32,7 +32,7 @@ pub enum Arm {
 
 /// Limits of a round.
 #[derive(Clone, Copy, Debug)]
-pub struct Limits {
+pub struct RoundLimits {
     /// Time budget. After the first blocks, the round plans as many blocks as fit in it. It stops
     /// at the latest after the first block that ends beyond 1.5 times the budget.
     pub budget: Duration,
@@ -95,7 +95,7 @@ pub struct Round {
     /// The judgement of each metric.
     pub judgements: Vec<Judgement>,
     /// State of the machine during each block, including an unfinished last block.
-    pub blocks: Vec<Block>,
+    pub blocks: Vec<BlockContext>,
     /// Why the round is incomplete; `None` if it is complete.
     pub stopped: Option<Stopped>,
 }
@@ -119,7 +119,7 @@ impl Round {
 }
 
 /// Callbacks of a round.
-pub struct Hooks<'a> {
+pub struct RoundHooks<'a> {
     /// Runs an arm once and returns its value for each metric; all values are above 0. If it
     /// returns an error while `is_interrupted` is true, the round counts as interrupted, not as
     /// failed.
@@ -131,9 +131,9 @@ pub struct Hooks<'a> {
     pub is_interrupted: &'a dyn Fn() -> bool,
 }
 
-impl std::fmt::Debug for Hooks<'_> {
+impl std::fmt::Debug for RoundHooks<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Hooks")
+        f.write_str("RoundHooks")
     }
 }
 
@@ -143,7 +143,12 @@ const PILOT: usize = 4;
 /// Runs blocks until every metric has a verdict or a limit is reached. A failed run ends the round,
 /// because a comparison with a program that does not work is meaningless. Values measured until
 /// then are kept.
-pub fn round(metrics: usize, rules: &Rules, limits: &Limits, hooks: &mut Hooks<'_>) -> Round {
+pub fn round(
+    metrics: usize,
+    rules: &Rules,
+    limits: &RoundLimits,
+    hooks: &mut RoundHooks<'_>,
+) -> Round {
     // Each metric gets an equal share of the error. docs/verdicts.md explains why not Holm's
     // correction.
     let alpha = rules.alpha / metrics as f64;
@@ -226,7 +231,11 @@ fn stop(judgement: &mut Judgement, stopped: &Stopped) {
 
 /// Runs one block. Returns, for each metric, the values of base, base again and head, with NaN for
 /// arms that did not run, and the reason if the block is incomplete.
-fn block(metrics: usize, rng: &mut Rng, hooks: &mut Hooks<'_>) -> (Vec<[f64; 3]>, Option<Stopped>) {
+fn block(
+    metrics: usize,
+    rng: &mut Rng,
+    hooks: &mut RoundHooks<'_>,
+) -> (Vec<[f64; 3]>, Option<Stopped>) {
     let mut order = [Arm::Base, Arm::Again, Arm::Head];
     rng.shuffle(&mut order);
     let mut figures = vec![[f64::NAN; 3]; metrics];

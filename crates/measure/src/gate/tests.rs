@@ -4,8 +4,8 @@ use super::*;
 
 const RULES: Rules = Rules { tolerance: 0.05, alpha: 0.01 };
 
-fn limits(blocks: usize, seed: u64) -> Limits {
-    Limits { budget: Duration::from_secs(3600), blocks, seed }
+fn limits(blocks: usize, seed: u64) -> RoundLimits {
+    RoundLimits { budget: Duration::from_secs(3600), blocks, seed }
 }
 
 /// Simulates a command that takes `1 + slower` times as long in head. The noise is skewed, as on
@@ -22,7 +22,7 @@ fn simulate(rules: &Rules, slower: f64, noise: f64, blocks: usize, seed: u64) ->
         let factor = if arm == Arm::Head { 1.0 + slower } else { 1.0 };
         Ok(vec![1000.0 * factor * noisy])
     };
-    let mut hooks = Hooks { run: &mut run, done: &mut |_, _| {}, is_interrupted: &|| false };
+    let mut hooks = RoundHooks { run: &mut run, done: &mut |_, _| {}, is_interrupted: &|| false };
     round(1, rules, &limits(blocks, seed), &mut hooks)
 }
 
@@ -105,13 +105,14 @@ fn what_ended_the_runs_is_told() {
         Ok(vec![if arm == Arm::Head { 2.0 } else { 1.0 }])
     };
     let mut ended_by = |limits| {
-        let mut hooks = Hooks { run: &mut run, done: &mut |_, _| {}, is_interrupted: &|| false };
+        let mut hooks =
+            RoundHooks { run: &mut run, done: &mut |_, _| {}, is_interrupted: &|| false };
         round(1, &RULES, &limits, &mut hooks).judgements[0].ended_by
     };
-    let none = Limits { budget: Duration::ZERO, ..limits(100, 1) };
+    let none = RoundLimits { budget: Duration::ZERO, ..limits(100, 1) };
     assert_eq!(ended_by(none), EndedBy::Budget);
     // The budget is too short even for the four pilot blocks.
-    let short = Limits { budget: Duration::from_micros(1), ..limits(100, 1) };
+    let short = RoundLimits { budget: Duration::from_micros(1), ..limits(100, 1) };
     assert_eq!(ended_by(short), EndedBy::Budget);
     assert_eq!(ended_by(limits(7, 1)), EndedBy::Blocks);
     assert_eq!(ended_by(limits(100, 1)), EndedBy::Verdict);
@@ -127,7 +128,7 @@ fn a_run_that_fails_ends_the_comparison_and_what_was_measured_is_kept() {
             _ => Ok(vec![1.0]),
         }
     };
-    let mut hooks = Hooks { run: &mut run, done: &mut |_, _| {}, is_interrupted: &|| false };
+    let mut hooks = RoundHooks { run: &mut run, done: &mut |_, _| {}, is_interrupted: &|| false };
     let round = round(1, &RULES, &limits(10, 1), &mut hooks);
     assert_eq!(round.stopped, Some(Stopped::Failed("`x` exited with status 1".to_owned())));
     assert_eq!(round.judgements[0].verdict, Verdict::Inconclusive);
@@ -150,7 +151,7 @@ fn a_command_that_fails_is_never_judged() {
         let slow = if arm == Arm::Head { 2.0 } else { 1.0 };
         if runs.get() > 50 { Err("no".to_owned()) } else { Ok(vec![slow, noisy]) }
     };
-    let mut hooks = Hooks { run: &mut run, done: &mut |_, _| {}, is_interrupted: &|| false };
+    let mut hooks = RoundHooks { run: &mut run, done: &mut |_, _| {}, is_interrupted: &|| false };
     let round = round(2, &RULES, &limits(30, 1), &mut hooks);
     assert!(round.judgements.iter().all(|said| said.verdict == Verdict::Inconclusive));
     assert!(round.judgements.iter().all(|said| said.why.starts_with("no, after")));
@@ -161,7 +162,8 @@ fn an_interrupted_round_keeps_its_blocks() {
     let blocks = Cell::new(0);
     let mut run = |_| Ok(vec![1.0, 2.0]);
     let mut done = |block: usize, _| blocks.set(block);
-    let mut hooks = Hooks { run: &mut run, done: &mut done, is_interrupted: &|| blocks.get() == 3 };
+    let mut hooks =
+        RoundHooks { run: &mut run, done: &mut done, is_interrupted: &|| blocks.get() == 3 };
     let round = round(2, &RULES, &limits(100, 1), &mut hooks);
     assert!(round.is_interrupted());
     assert!(round.samples.iter().all(|samples| samples.head.len() == 3));
@@ -177,7 +179,8 @@ fn an_interrupt_in_the_middle_of_a_run_is_no_failure() {
         ended.set(true);
         Err("killed by SIGKILL".to_owned())
     };
-    let mut hooks = Hooks { run: &mut run, done: &mut |_, _| {}, is_interrupted: &|| ended.get() };
+    let mut hooks =
+        RoundHooks { run: &mut run, done: &mut |_, _| {}, is_interrupted: &|| ended.get() };
     let round = round(1, &RULES, &limits(100, 1), &mut hooks);
     assert!(round.is_interrupted());
     // No run finished, so no empty block is stored.

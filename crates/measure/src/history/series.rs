@@ -4,12 +4,12 @@ use std::collections::HashMap;
 
 use serde_json::Value;
 
-use super::{Change, Entry, HISTORY_SCHEMA, History, Kept, Level, Point, Series};
+use super::{Change, HISTORY_SCHEMA, History, HistoryEntry, Kept, Point, Series, SeriesLevel};
 use crate::change_points::{self, ChangePoint, SHORTEST_LEVEL};
 
 /// A commit that git knows.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Known {
+pub struct KnownCommit {
     /// Commit id.
     pub commit: String,
     /// First line of its message.
@@ -18,15 +18,15 @@ pub struct Known {
 
 /// How commits are ordered.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Order {
+pub enum CommitOrder {
     /// By their position on this first-parent line, oldest first. Commits that are not on the line
     /// are left out.
-    FirstParent(Vec<Known>),
+    FirstParent(Vec<KnownCommit>),
     /// By commit time.
     Time,
 }
 
-impl Order {
+impl CommitOrder {
     /// Name used in JSON.
     pub fn name(&self) -> &'static str {
         match self {
@@ -40,8 +40,8 @@ impl Order {
 const BESIDE: [&str; 4] = ["kernel", "os", "governor", "brigade"];
 
 /// A point of a series, with the data that it is built from.
-struct Measured<'a> {
-    entry: &'a Entry,
+struct PointData<'a> {
+    entry: &'a HistoryEntry,
     kept: &'a Kept,
     /// Position on the line of commits.
     place: Option<usize>,
@@ -50,34 +50,35 @@ struct Measured<'a> {
 
 /// Builds one series per measurement and machine, sorted by name, with its change points. Each
 /// measurement must appear at most once per commit and machine in `entries`.
-pub fn history(entries: &[Entry], order: &Order) -> History {
+pub fn history(entries: &[HistoryEntry], order: &CommitOrder) -> History {
     let line: HashMap<&str, (usize, &str)> = match order {
-        Order::FirstParent(line) => {
+        CommitOrder::FirstParent(line) => {
             let known = line.iter().enumerate();
             known.map(|(i, known)| (&known.commit[..], (i, &known.subject[..]))).collect()
         }
-        Order::Time => HashMap::new(),
+        CommitOrder::Time => HashMap::new(),
     };
-    let mut all: Vec<((&str, &str, &str), Measured<'_>)> = Vec::new();
+    let mut all: Vec<((&str, &str, &str), PointData<'_>)> = Vec::new();
     for entry in entries {
         let known = line.get(&entry.commit[..]);
-        if known.is_none() && matches!(order, Order::FirstParent(_)) {
+        if known.is_none() && matches!(order, CommitOrder::FirstParent(_)) {
             continue;
         }
         for kept in &entry.figures {
             let place = known.map(|(place, _)| *place);
             let subject = known.map(|(_, subject)| *subject);
             let key = (&kept.name[..], &entry.machine[..], &kept.unit[..]);
-            all.push((key, Measured { entry, kept, place, subject }));
+            all.push((key, PointData { entry, kept, place, subject }));
         }
     }
-    let time = |point: &Measured<'_>| (point.entry.commit_time.clone(), point.entry.commit.clone());
+    let time =
+        |point: &PointData<'_>| (point.entry.commit_time.clone(), point.entry.commit.clone());
     all.sort_by(|(a, first), (b, second)| {
         let by_time = || time(first).cmp(&time(second));
         a.cmp(b).then_with(|| first.place.cmp(&second.place)).then_with(by_time)
     });
     let series = all.chunk_by(|(a, _), (b, _)| a == b).map(|points| {
-        let points: Vec<&Measured<'_>> = points.iter().map(|(_, point)| point).collect();
+        let points: Vec<&PointData<'_>> = points.iter().map(|(_, point)| point).collect();
         series(&points)
     });
     History {
@@ -89,13 +90,16 @@ pub fn history(entries: &[Entry], order: &Order) -> History {
     }
 }
 
-fn series(points: &[&Measured<'_>]) -> Series {
+fn series(points: &[&PointData<'_>]) -> Series {
     let values: Vec<f64> = points.iter().map(|point| point.kept.median).collect();
     let found = change_points::change_points(&values);
     let has_levels = values.iter().all(|value| value.is_finite() && *value > 0.0);
     let levels = if has_levels { change_points::levels(&values, &found) } else { Vec::new() };
-    let level =
-        |level: &change_points::Level| Level { from: level.from, to: level.to, value: level.value };
+    let level = |level: &change_points::Level| SeriesLevel {
+        from: level.from,
+        to: level.to,
+        value: level.value,
+    };
     let first = points[0];
     Series {
         name: first.kept.name.clone(),
@@ -107,8 +111,8 @@ fn series(points: &[&Measured<'_>]) -> Series {
     }
 }
 
-fn point(point: &Measured<'_>) -> Point {
-    let Measured { entry, kept, subject, .. } = point;
+fn point(point: &PointData<'_>) -> Point {
+    let PointData { entry, kept, subject, .. } = point;
     Point {
         commit: entry.commit.clone(),
         time: entry.commit_time.clone(),
@@ -120,7 +124,7 @@ fn point(point: &Measured<'_>) -> Point {
     }
 }
 
-fn change(points: &[&Measured<'_>], found: &ChangePoint) -> Change {
+fn change(points: &[&PointData<'_>], found: &ChangePoint) -> Change {
     let (before, now) = (points[found.at - 1], points[found.at]);
     let is_time = ["ns", "us", "µs", "ms", "s"].contains(&&now.kept.unit[..]);
     let direction = match (found.ratio.estimate > 1.0, is_time) {

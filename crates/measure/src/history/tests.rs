@@ -2,7 +2,7 @@ use serde_json::json;
 
 use super::*;
 
-fn entry(commit: &str, hour: usize, host: &Value, median: f64) -> Entry {
+fn entry(commit: &str, hour: usize, host: &Value, median: f64) -> HistoryEntry {
     let figure = |name: &str, median: f64| Kept {
         name: name.to_owned(),
         unit: "us".to_owned(),
@@ -11,7 +11,7 @@ fn entry(commit: &str, hour: usize, host: &Value, median: f64) -> Entry {
         samples: 20,
         blocks: 10,
     };
-    Entry {
+    HistoryEntry {
         schema: ENTRY_SCHEMA.to_owned(),
         commit: commit.to_owned(),
         commit_time: format!("2026-01-{:02}T{:02}:00:00Z", 1 + hour / 24, hour % 24),
@@ -29,13 +29,13 @@ fn host() -> Value {
 }
 
 /// Forty commits. From the 21st on, the measured time is 5 % longer.
-fn step() -> Vec<Entry> {
+fn step() -> Vec<HistoryEntry> {
     let value = |i: usize| if i < 20 { 100.0 } else { 105.0 } + [0.0, 0.4, 0.8, 0.2][i % 4];
     (0..40).map(|i| entry(&format!("c{i}"), i, &host(), value(i))).collect()
 }
 
-fn line(count: usize) -> Vec<Known> {
-    let known = |i| Known { commit: format!("c{i}"), subject: format!("Change {i}") };
+fn line(count: usize) -> Vec<KnownCommit> {
+    let known = |i| KnownCommit { commit: format!("c{i}"), subject: format!("Change {i}") };
     (0..count).map(known).collect()
 }
 
@@ -43,7 +43,7 @@ fn line(count: usize) -> Vec<Known> {
 fn a_series_for_each_figure_in_the_order_of_time() {
     let mut entries = step();
     entries.reverse();
-    let found = history(&entries, &Order::Time);
+    let found = history(&entries, &CommitOrder::Time);
     assert_eq!(
         found.series.iter().map(|of| &of.name[..]).collect::<Vec<_>>(),
         ["ab cpu", "ab wall"]
@@ -65,8 +65,8 @@ fn the_line_of_commits_goes_before_their_times_and_leaves_out_what_is_not_on_it(
     entries[39].commit_time = "2025-12-01T00:00:00Z".to_owned();
     entries.push(entry("elsewhere", 900, &host(), 900.0));
     let mut line = line(41);
-    line.insert(20, Known { commit: "unmeasured".to_owned(), subject: String::new() });
-    let found = history(&entries, &Order::FirstParent(line));
+    line.insert(20, KnownCommit { commit: "unmeasured".to_owned(), subject: String::new() });
+    let found = history(&entries, &CommitOrder::FirstParent(line));
     let wall = &found.series[1];
     assert_eq!((wall.points.len(), &wall.points[39].commit[..]), (40, "c39"));
     assert_eq!(wall.points[3].subject.as_deref(), Some("Change 3"));
@@ -87,7 +87,7 @@ fn machines_are_kept_apart_and_what_else_changed_is_told() {
             entry.host["kernel"] = json!("6.5");
         }
     }
-    let found = history(&entries, &Order::Time);
+    let found = history(&entries, &CommitOrder::Time);
     assert_eq!(found.series.len(), 4);
     let walls: Vec<_> = found.series.iter().filter(|of| of.name == "ab wall").collect();
     assert_eq!(walls[0].machine, "EPYC, 2 cores, 4 GiB, kvm");
@@ -102,7 +102,7 @@ fn machines_are_kept_apart_and_what_else_changed_is_told() {
 
 #[test]
 fn a_slowdown_counts_until_it_is_old_undone_or_accepted() {
-    let found = history(&step(), &Order::Time);
+    let found = history(&step(), &CommitOrder::Time);
     let wall = &found.series[1];
     let commits = |last, tolerance, accepted: &[&str]| {
         wall.slowdowns(last, tolerance, accepted).iter().map(|of| of.at).collect::<Vec<_>>()
@@ -118,7 +118,7 @@ fn a_slowdown_counts_until_it_is_old_undone_or_accepted() {
     for entry in &mut entries[30..] {
         entry.figures[0].median -= 5.0;
     }
-    let undone = history(&entries, &Order::Time);
+    let undone = history(&entries, &CommitOrder::Time);
     assert_eq!(undone.series[1].changes.len(), 2);
     assert!(undone.series[1].slowdowns(40, 0.02, &[]).is_empty());
 }
@@ -127,14 +127,14 @@ fn a_slowdown_counts_until_it_is_old_undone_or_accepted() {
 fn figures_of_0_have_no_levels() {
     let mut entries = step();
     entries[7].figures[0].median = 0.0;
-    let found = history(&entries, &Order::Time);
+    let found = history(&entries, &CommitOrder::Time);
     assert!(found.series[1].levels.is_empty() && found.series[1].changes.is_empty());
     assert!(found.series[1].slowdowns(40, 0.01, &[]).is_empty());
 }
 
 #[test]
 fn json_comes_back_as_it_was() {
-    let found = history(&step(), &Order::Time);
+    let found = history(&step(), &CommitOrder::Time);
     let text = serde_json::to_string(&found).unwrap();
     let again: History = serde_json::from_str(&text).unwrap();
     assert_eq!(again.series[1].changes[0].commit, "c20");

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::linear::Linear;
 use super::resample::{Center, estimates};
-use super::{Answer, Refused, distinct, paired};
+use super::{Refused, ThresholdKind, distinct, paired};
 use crate::comparison::Estimate;
 
 /// Measurements of jobs with one payload and one compute time on two backends.
@@ -38,7 +38,7 @@ pub struct BreakEvenPoint {
     pub bytes: u64,
     /// `Always`: for every compute time. `Never`: the rival's time grows faster than the tolerance
     /// allows, or the two lines never meet.
-    pub answer: Answer,
+    pub answer: ThresholdKind,
     /// The smallest compute time per job in microseconds; `None` unless the answer is `At`.
     pub compute_us: Option<Estimate>,
     /// Interval of the compute time, independent of the answer: from 0 ("always") to infinity
@@ -102,7 +102,7 @@ fn point(bytes: u64, cells: &[&BreakEvenCell], tolerance: f64, seed: u64) -> Bre
     let [threshold] = estimates(rival.first(), seed, |draw| {
         [meeting(rival.fit(draw), reference.fit(draw).map(|value| value * (1.0 + tolerance)))]
     });
-    let answer = Answer::of(threshold.estimate);
+    let answer = ThresholdKind::of(threshold.estimate);
     let measured = |time: f64| {
         cells.iter().any(|cell| cell.compute_us <= time)
             && cells.iter().any(|cell| cell.compute_us >= time)
@@ -110,9 +110,9 @@ fn point(bytes: u64, cells: &[&BreakEvenCell], tolerance: f64, seed: u64) -> Bre
     BreakEvenPoint {
         bytes,
         answer,
-        compute_us: (answer == Answer::At).then_some(threshold),
+        compute_us: (answer == ThresholdKind::At).then_some(threshold),
         interval_us: threshold.interval,
-        extrapolated: answer == Answer::At && !measured(threshold.estimate),
+        extrapolated: answer == ThresholdKind::At && !measured(threshold.estimate),
         worst_residual: rival.worst_residual().max(reference.worst_residual()),
     }
 }

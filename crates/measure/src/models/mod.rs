@@ -37,7 +37,7 @@ pub const LEAST_BLOCKS: usize = 6;
 
 /// One entry of `"models"` in `brigade.bench.v1`.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Entry {
+pub struct ModelResult {
     /// The fitted model, or why none was fitted.
     #[serde(flatten)]
     pub model: Model,
@@ -80,7 +80,7 @@ pub struct Fit<P> {
 /// Kind of a threshold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Answer {
+pub enum ThresholdKind {
     /// The threshold is a finite value above 0.
     At,
     /// The threshold is never reached.
@@ -89,7 +89,7 @@ pub enum Answer {
     Always,
 }
 
-impl Answer {
+impl ThresholdKind {
     /// The answer for a threshold for which 0 means "always" and infinity "never".
     fn of(threshold: f64) -> Self {
         if threshold <= 0.0 {

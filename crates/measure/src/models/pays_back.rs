@@ -3,14 +3,14 @@
 use serde::Serialize;
 
 use super::resample::{Center, estimates};
-use super::{Answer, Refused, paired};
+use super::{Refused, ThresholdKind, paired};
 use crate::comparison::Estimate;
 
 /// Number of jobs after which the start-up has paid for itself.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct PaysBack {
     /// `Never` if the rival is not faster. `Always` does not occur, because start-up takes time.
-    pub answer: Answer,
+    pub answer: ThresholdKind,
     /// Number of jobs, not rounded; `None` if never.
     pub jobs: Option<Estimate>,
     /// Interval of the number of jobs, independent of the answer; infinity means "never".
@@ -36,7 +36,7 @@ pub fn pays_back_after(
         let saved = sync.of(draw) - rival.of(draw);
         [if saved > 0.0 { startup.of(draw) / saved } else { f64::INFINITY }]
     });
-    let answer = Answer::of(jobs.estimate);
-    let found = (answer == Answer::At).then_some(jobs);
+    let answer = ThresholdKind::of(jobs.estimate);
+    let found = (answer == ThresholdKind::At).then_some(jobs);
     Ok(PaysBack { answer, jobs: found, interval_jobs: jobs.interval })
 }

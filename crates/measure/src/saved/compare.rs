@@ -7,7 +7,7 @@
 use super::{Saved, SavedCell};
 use crate::comparison::{Compared, Estimate, Verdict};
 use crate::experiment::{Rng, median};
-use crate::stats::bootstrap::{self, Block};
+use crate::stats::bootstrap::{self, BlockSamples};
 use crate::stats::{detectable_from, holm, mann_whitney, median_in_place};
 
 /// Seed of the resampling: the verdict for two given files is always the same.
@@ -82,7 +82,7 @@ fn pair(sides: [(&Saved, Option<&SavedCell>); 2], limit: f64, relative: bool) ->
     let why = why.join("; ");
     let unit = if relative { "ratio" } else { &about.unit };
     let mut compared = if relative {
-        let with = |cell, reference| -> Vec<Block<2>> {
+        let with = |cell, reference| -> Vec<BlockSamples<2>> {
             let pairs = blocks(cell).iter().zip(blocks(reference));
             pairs.map(|(own, other)| [own.clone(), other.clone()]).collect()
         };
@@ -90,7 +90,7 @@ fn pair(sides: [(&Saved, Option<&SavedCell>); 2], limit: f64, relative: bool) ->
             over(median_in_place(own), median_in_place(other))
         })
     } else {
-        let alone = |cell| -> Vec<Block<1>> {
+        let alone = |cell| -> Vec<BlockSamples<1>> {
             blocks(cell).iter().map(|samples| [samples.clone()]).collect()
         };
         compared(&alone(base), &alone(head), limit, |[own]| median_in_place(own))
@@ -115,12 +115,13 @@ fn over(over: f64, under: f64) -> f64 {
 /// Compares the two sides of a cell. The value of a side is the median of `figure` over its blocks.
 /// The estimate, its interval and the test are all based on these values.
 fn compared<const ARMS: usize>(
-    base: &[Block<ARMS>],
-    head: &[Block<ARMS>],
+    base: &[BlockSamples<ARMS>],
+    head: &[BlockSamples<ARMS>],
     limit: f64,
-    figure: impl Fn(&mut Block<ARMS>) -> f64,
+    figure: impl Fn(&mut BlockSamples<ARMS>) -> f64,
 ) -> Compared {
-    let figures = |blocks: &mut [Block<ARMS>]| blocks.iter_mut().map(&figure).collect::<Vec<f64>>();
+    let figures =
+        |blocks: &mut [BlockSamples<ARMS>]| blocks.iter_mut().map(&figure).collect::<Vec<f64>>();
     let (of_base, of_head) = (figures(&mut base.to_vec()), figures(&mut head.to_vec()));
     let estimate = over(median(&of_head), median(&of_base));
     let blocks = of_base.len().min(of_head.len());

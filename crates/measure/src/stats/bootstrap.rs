@@ -6,7 +6,7 @@ use super::{quantile, sorted};
 use crate::experiment::Rng;
 
 /// One replication block: the samples of each of its arms, for example base and head.
-pub type Block<const ARMS: usize> = [Vec<f64>; ARMS];
+pub type BlockSamples<const ARMS: usize> = [Vec<f64>; ARMS];
 
 /// Interval of a statistic, from resampling whole blocks; the samples within a block are not
 /// resampled. The interval is in the statistic's unit. Its coverage is about `confidence` (as in
@@ -94,12 +94,12 @@ fn percentiles(confidence: f64, resamples: usize, estimate: impl FnMut() -> f64)
 /// few, the interval is therefore too wide, by up to a factor of 1.4. The method is the right one
 /// where the statistic of a single block is coarse, for example a high quantile of a few samples.
 pub fn of_two<const ARMS: usize>(
-    base: &[Block<ARMS>],
-    head: &[Block<ARMS>],
+    base: &[BlockSamples<ARMS>],
+    head: &[BlockSamples<ARMS>],
     confidence: f64,
     resamples: usize,
     rng: &mut Rng,
-    mut statistic: impl FnMut(&mut [Block<ARMS>], &mut [Block<ARMS>]) -> f64,
+    mut statistic: impl FnMut(&mut [BlockSamples<ARMS>], &mut [BlockSamples<ARMS>]) -> f64,
 ) -> [f64; 2] {
     if base.is_empty() || head.is_empty() {
         return [f64::NAN; 2];
@@ -113,7 +113,11 @@ pub fn of_two<const ARMS: usize>(
 }
 
 /// Draws blocks with replacement, and samples with replacement within each drawn block.
-fn draw<const ARMS: usize>(from: &[Block<ARMS>], to: &mut [Block<ARMS>], rng: &mut Rng) {
+fn draw<const ARMS: usize>(
+    from: &[BlockSamples<ARMS>],
+    to: &mut [BlockSamples<ARMS>],
+    rng: &mut Rng,
+) {
     for place in to {
         let block = &from[rng.roll(from.len())];
         for (arm, samples) in place.iter_mut().zip(block) {
@@ -159,10 +163,10 @@ mod tests {
 
     #[test]
     fn arms_stay_with_their_block_and_samples_with_their_arm() {
-        let blocks = |factor: f64| -> Vec<Block<2>> {
+        let blocks = |factor: f64| -> Vec<BlockSamples<2>> {
             (1..=9).map(|i| [vec![f64::from(i); 4], vec![factor * f64::from(i); 2]]).collect()
         };
-        let side = |drawn: &mut [Block<2>], factor: f64| {
+        let side = |drawn: &mut [BlockSamples<2>], factor: f64| {
             for [own, other] in &*drawn {
                 assert_eq!((own.len(), other.len()), (4, 2));
                 assert_eq!(other[1], factor * own[3]);
@@ -179,7 +183,7 @@ mod tests {
     fn noise_within_blocks_is_in_the_interval_of_two() {
         // All blocks are equal, so all noise is within blocks.
         let blocks = vec![[vec![1.0, 2.0, 3.0, 4.0]]; 10];
-        let centre = |drawn: &[Block<1>]| mean(drawn.iter().flatten().flatten().copied());
+        let centre = |drawn: &[BlockSamples<1>]| mean(drawn.iter().flatten().flatten().copied());
         let [low, high] = of_two(&blocks, &blocks, 0.95, 500, &mut Rng::new(1), |base, head| {
             centre(head) - centre(base)
         });
@@ -191,7 +195,7 @@ mod tests {
 
     #[test]
     fn nothing_has_no_interval() {
-        let none: &[Block<1>] = &[];
+        let none: &[BlockSamples<1>] = &[];
         let some = [[vec![1.0]]];
         assert!(over_blocks(none, 0.95, 9, &mut Rng::new(1), |_| 0.0)[0].is_nan());
         assert!(of_two(none, &some, 0.95, 9, &mut Rng::new(1), |_, _| 0.0)[1].is_nan());

@@ -8,7 +8,7 @@ mod spans;
 
 use std::io::{self, Write};
 
-use brigade_measure::context::Block;
+use brigade_measure::context::BlockContext;
 use brigade_measure::experiment::Cell;
 use brigade_measure::host::Host;
 use serde::Serialize;
@@ -44,7 +44,7 @@ pub struct Bench {
     /// Who did what when, of some runs.
     pub timelines: Vec<Value>,
     /// What the machine was like in each replication block.
-    pub blocks: Vec<Block>,
+    pub blocks: Vec<BlockContext>,
 }
 
 impl Bench {
@@ -227,7 +227,7 @@ fn cell(experiment: &str, metric: &'static str, case: Value, value: f64) -> Cell
 #[cfg(test)]
 mod tests {
     use super::*;
-    use brigade_measure::experiment::{Hooks, Metric, Plan, Variant, run};
+    use brigade_measure::experiment::{ExperimentHooks, Metric, Plan, Variant, run};
     use serde_json::json;
 
     fn bench() -> Bench {
@@ -240,7 +240,7 @@ mod tests {
             variant(json!({"floor": "ping-pong", "bytes": 0, "workers": 1}), 0.5),
         ];
         let plan = Plan { blocks: 6, budget: None, precision: None, seed: 1 };
-        let mut hooks = Hooks { done: &mut |_| {}, is_interrupted: &|| false };
+        let mut hooks = ExperimentHooks { done: &mut |_| {}, is_interrupted: &|| false };
         let metrics = [Metric::us("round_trip")];
         let measured = run("latency", &metrics, &mut variants, &plan, &mut hooks);
         Bench::new(&Host::read(), 1, measured.cells)

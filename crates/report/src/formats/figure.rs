@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 use super::{Document, name};
 
 /// A figure of this run: of a comparison, head's.
-pub(crate) struct Figure<'a> {
+pub(crate) struct NamedFigure<'a> {
     /// Of this document, unique.
     pub(crate) name: String,
     pub(crate) experiment: &'a str,
@@ -20,12 +20,12 @@ pub(crate) struct Figure<'a> {
 
 impl<'a> Document<'a> {
     /// Every figure, in order; also those that are not numbers because all samples failed.
-    pub(crate) fn figures(self) -> Vec<Figure<'a>> {
-        let mut figures: Vec<Figure<'a>> = match self {
+    pub(crate) fn figures(self) -> Vec<NamedFigure<'a>> {
+        let mut figures: Vec<NamedFigure<'a>> = match self {
             Self::Comparison(comparison) => comparison
                 .cells
                 .iter()
-                .map(|cell| Figure {
+                .map(|cell| NamedFigure {
                     name: name::cell(&cell.experiment, &cell.metric, &cell.case),
                     experiment: &cell.experiment,
                     metric: &cell.metric,
@@ -45,7 +45,7 @@ impl<'a> Document<'a> {
                 .iter()
                 // Spans have no samples of their own: they are parts of other figures.
                 .filter(|cell| cell.error.is_some() || !cell.samples.is_empty())
-                .map(|cell| Figure {
+                .map(|cell| NamedFigure {
                     name: name::cell(&cell.experiment, cell.metric, &cell.case),
                     experiment: &cell.experiment,
                     metric: cell.metric,

@@ -9,7 +9,7 @@ use super::Document;
 use crate::units;
 
 #[derive(Serialize)]
-struct Entry {
+struct BenchmarkEntry {
     name: String,
     unit: String,
     value: f64,
@@ -21,7 +21,7 @@ struct Entry {
 
 pub(super) fn write(out: &mut dyn Write, document: Document<'_>) -> io::Result<()> {
     let figures = document.figures().into_iter();
-    let entries: Vec<Entry> = figures
+    let entries: Vec<BenchmarkEntry> = figures
         // The action wants a number.
         .filter(|figure| figure.value.is_finite())
         .map(|figure| {
@@ -29,7 +29,7 @@ pub(super) fn write(out: &mut dyn Write, document: Document<'_>) -> io::Result<(
             let half = |[low, high]: [f64; 2]| (figure.value - low).max(high - figure.value);
             let between =
                 |[low, high]: [f64; 2]| format!(", between {} and {}", short(low), short(high));
-            Entry {
+            BenchmarkEntry {
                 unit: figure.unit.to_owned(),
                 value: figure.value,
                 range: figure.interval.map(|interval| format!("± {}", short(half(interval)))),

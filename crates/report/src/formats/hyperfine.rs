@@ -9,16 +9,16 @@ use brigade_measure::experiment::median;
 use serde::Serialize;
 
 use super::Document;
-use super::figure::Figure;
+use super::figure::NamedFigure;
 use crate::units;
 
 #[derive(Serialize)]
-struct Summary {
-    results: Vec<Run>,
+struct HyperfineExport {
+    results: Vec<HyperfineResult>,
 }
 
 #[derive(Serialize)]
-struct Run {
+struct HyperfineResult {
     command: String,
     mean: f64,
     /// Null where there is one time only, as hyperfine has it.
@@ -39,7 +39,7 @@ pub(super) fn has_times(document: Document<'_>) -> bool {
 pub(super) fn write(out: &mut dyn Write, document: Document<'_>) -> io::Result<()> {
     let figures = document.figures();
     let main: Vec<usize> = (0..figures.len()).filter(|at| is_main(&figures[*at])).collect();
-    let results: Vec<Run> = match document {
+    let results: Vec<HyperfineResult> = match document {
         Document::Bench(_) => main
             .iter()
             .filter_map(|at| {
@@ -48,12 +48,16 @@ pub(super) fn write(out: &mut dyn Write, document: Document<'_>) -> io::Result<(
             .collect(),
         Document::Comparison(comparison) => sides(comparison, &figures, &main),
     };
-    serde_json::to_writer_pretty(&mut *out, &Summary { results })?;
+    serde_json::to_writer_pretty(&mut *out, &HyperfineExport { results })?;
     out.write_all(b"\n")
 }
 
 /// Base and head of every time.
-fn sides(comparison: &Comparison, figures: &[Figure<'_>], main: &[usize]) -> Vec<Run> {
+fn sides(
+    comparison: &Comparison,
+    figures: &[NamedFigure<'_>],
+    main: &[usize],
+) -> Vec<HyperfineResult> {
     let cells = &comparison.cells;
     let command = |side: &str, at: usize| match main.len() {
         1 => side.to_owned(),
@@ -73,24 +77,24 @@ fn sides(comparison: &Comparison, figures: &[Figure<'_>], main: &[usize]) -> Vec
 }
 
 /// Whether it is a result of its own: CPU times are part of another.
-fn is_main(figure: &Figure<'_>) -> bool {
+fn is_main(figure: &NamedFigure<'_>) -> bool {
     units::per_second(figure.unit).is_some() && !["user", "system"].contains(&figure.metric)
 }
 
 /// Nothing where no sample is a number.
 fn run<'a>(
     command: String,
-    figures: &[Figure<'_>],
+    figures: &[NamedFigure<'_>],
     at: usize,
     samples: impl Fn(usize) -> &'a [f64],
-) -> Option<Run> {
+) -> Option<HyperfineResult> {
     let seconds = |at: usize| -> Vec<f64> {
         let per_second = units::per_second(figures[at].unit).unwrap_or(1.0);
         samples(at).iter().filter(|time| time.is_finite()).map(|time| time / per_second).collect()
     };
     // What was not measured is 0: readers of the format want a number there.
     let cpu = |metric: &str| {
-        let same = |figure: &Figure<'_>| {
+        let same = |figure: &NamedFigure<'_>| {
             figure.metric == metric
                 && figure.experiment == figures[at].experiment
                 && figure.case == figures[at].case
@@ -101,7 +105,7 @@ fn run<'a>(
     if times.is_empty() {
         return None;
     }
-    Some(Run {
+    Some(HyperfineResult {
         command,
         mean: mean(&times),
         stddev: stddev(&times),

@@ -16,7 +16,7 @@ pub(super) fn whole(out: &mut dyn Write, document: Document<'_>) -> io::Result<(
 
 /// A figure that says by itself what it is.
 #[derive(Serialize)]
-struct Line<'a, T> {
+struct NamedCell<'a, T> {
     schema: &'a str,
     name: &'a str,
     #[serde(flatten)]
@@ -28,14 +28,14 @@ pub(super) fn lines(out: &mut dyn Write, document: Document<'_>) -> io::Result<(
     match document {
         Document::Comparison(comparison) => {
             comparison.cells.iter().zip(&names).try_for_each(|(cell, name)| {
-                line(out, &Line { schema: &comparison.schema, name, cell })
+                line(out, &NamedCell { schema: &comparison.schema, name, cell })
             })
         }
-        Document::Bench(bench) => bench
-            .experiments
-            .iter()
-            .zip(&names)
-            .try_for_each(|(cell, name)| line(out, &Line { schema: bench.schema, name, cell })),
+        Document::Bench(bench) => {
+            bench.experiments.iter().zip(&names).try_for_each(|(cell, name)| {
+                line(out, &NamedCell { schema: bench.schema, name, cell })
+            })
+        }
     }
 }
 

@@ -7,11 +7,11 @@ use std::io::{self, Write};
 use brigade_measure::comparison::{Comparison, Verdict};
 
 use super::Document;
-use super::figure::Figure;
+use super::figure::NamedFigure;
 use crate::{clean, units};
 
 /// Samples of one name: they must not be interleaved with others.
-struct Family {
+struct MetricFamily {
     kind: &'static str,
     unit: String,
     help: &'static str,
@@ -19,9 +19,9 @@ struct Family {
 }
 
 #[derive(Default)]
-struct Families(BTreeMap<String, Family>);
+struct MetricFamilies(BTreeMap<String, MetricFamily>);
 
-impl Families {
+impl MetricFamilies {
     /// Adds a sample of `brigade_{what}_{unit}`; times become seconds, the base unit.
     fn gauge(&mut self, what: &str, help: &'static str, unit: &str, labels: &str, value: f64) {
         let per_second = units::per_second(unit);
@@ -41,13 +41,13 @@ impl Families {
         unit: String,
         help: &'static str,
     ) -> &mut Vec<String> {
-        let new = || Family { kind, unit, help, samples: Vec::new() };
+        let new = || MetricFamily { kind, unit, help, samples: Vec::new() };
         &mut self.0.entry(name).or_insert_with(new).samples
     }
 }
 
 pub(super) fn write(out: &mut dyn Write, document: Document<'_>) -> io::Result<()> {
-    let mut families = Families::default();
+    let mut families = MetricFamilies::default();
     let figures = document.figures();
     match document {
         Document::Comparison(comparison) => compared(&mut families, comparison, &figures),
@@ -64,7 +64,7 @@ pub(super) fn write(out: &mut dyn Write, document: Document<'_>) -> io::Result<(
     writeln!(out, "# EOF")
 }
 
-fn measured(families: &mut Families, figures: &[Figure<'_>]) {
+fn measured(families: &mut MetricFamilies, figures: &[NamedFigure<'_>]) {
     for figure in figures {
         let labels = labels(figure);
         let mut add = |what, help, value| families.gauge(what, help, figure.unit, &labels, value);
@@ -76,7 +76,7 @@ fn measured(families: &mut Families, figures: &[Figure<'_>]) {
     }
 }
 
-fn compared(families: &mut Families, comparison: &Comparison, figures: &[Figure<'_>]) {
+fn compared(families: &mut MetricFamilies, comparison: &Comparison, figures: &[NamedFigure<'_>]) {
     for (cell, figure) in comparison.cells.iter().zip(figures) {
         let labels = labels(figure);
         for (side, value) in [("base", cell.base), ("head", cell.head)] {
@@ -99,7 +99,7 @@ fn compared(families: &mut Families, comparison: &Comparison, figures: &[Figure<
 }
 
 /// The name is among them, so that no two samples have the same labels.
-fn labels(figure: &Figure<'_>) -> String {
+fn labels(figure: &NamedFigure<'_>) -> String {
     let mut labels = vec![
         ("cell".to_owned(), figure.name.clone()),
         ("experiment".to_owned(), figure.experiment.to_owned()),

@@ -4,33 +4,33 @@
 use serde_json::Value;
 
 use super::figure::{Figure, Key, NARROW, Swatch, Table, WIDE};
-use super::input::{Cell, distinct, grouped, in_brackets, list, text, tick, with_interval};
-use super::models::{Answer, BreakEven, Cheapest, break_even, cheapest};
+use super::input::{CellInput, distinct, grouped, in_brackets, list, text, tick, with_interval};
+use super::models::{BreakEvenInput, CheapestInput, ThresholdInput, break_even, cheapest};
 use super::plot::whisker;
 use super::series::colour;
 use super::svg::{Anchor, Canvas, text_width};
 use crate::units::digits;
 
 /// A figure for each number of workers.
-pub(crate) fn figures(result: &Value, cells: &[Cell<'_>]) -> Vec<Figure> {
-    let of_map = |cell: &&Cell<'_>| {
+pub(crate) fn figures(result: &Value, cells: &[CellInput<'_>]) -> Vec<Figure> {
+    let of_map = |cell: &&CellInput<'_>| {
         cell.experiment == "break-even"
             && cell.text("backend").is_some()
             && cell.number("bytes").is_some()
             && cell.number("compute_us").is_some()
     };
-    let cells: Vec<Cell<'_>> = cells.iter().filter(of_map).copied().collect();
+    let cells: Vec<CellInput<'_>> = cells.iter().filter(of_map).copied().collect();
     let lines = break_even(result);
     let verdicts = cheapest(result);
     let refused = list(result, "models").iter().any(|model| {
         text(model, "model") == Some("refused") && text(model, "of") == Some("cheapest")
     });
-    let workers = |cell: &Cell<'_>| cell.number("workers").map(|workers| workers as u64);
+    let workers = |cell: &CellInput<'_>| cell.number("workers").map(|workers| workers as u64);
     let groups = grouped(&cells, |cell| {
         // Of one worker there is sync alone: it belongs to each map.
         if cell.text("backend") == Some("sync") { None } else { workers(cell) }
     });
-    let sync: Vec<Cell<'_>> = groups
+    let sync: Vec<CellInput<'_>> = groups
         .iter()
         .filter(|(key, _)| key.is_none())
         .flat_map(|(_, cells)| cells.clone())
@@ -39,7 +39,7 @@ pub(crate) fn figures(result: &Value, cells: &[Cell<'_>]) -> Vec<Figure> {
     maps.map(|(workers, mut cells)| {
         cells.extend(&sync);
         let about =
-            |line: &&BreakEven<'_>| line.workers.is_none_or(|of| Some(of as u64) == workers);
+            |line: &&BreakEvenInput<'_>| line.workers.is_none_or(|of| Some(of as u64) == workers);
         let judged = verdicts
             .iter()
             .filter(|verdict| verdict.workers.is_none_or(|of| Some(of as u64) == workers));
@@ -50,18 +50,18 @@ pub(crate) fn figures(result: &Value, cells: &[Cell<'_>]) -> Vec<Figure> {
 }
 
 /// A place of the map.
-struct Place<'a> {
+struct GridPoint<'a> {
     bytes: f64,
     compute: f64,
     /// From the cheapest.
-    ranked: Vec<Cell<'a>>,
+    ranked: Vec<CellInput<'a>>,
     /// What the measurement says of it; older results say nothing.
-    judged: Option<&'a Cheapest<'a>>,
+    judged: Option<&'a CheapestInput<'a>>,
     /// Whether the measurement had too few blocks to say anything.
     refused: bool,
 }
 
-impl<'a> Place<'a> {
+impl<'a> GridPoint<'a> {
     fn backend(&self) -> &'a str {
         self.ranked[0].text("backend").unwrap_or("")
     }
@@ -110,19 +110,19 @@ fn letter(backend: &str) -> &'static str {
     }
 }
 
-fn said_of(cell: &Cell<'_>) -> String {
+fn said_of(cell: &CellInput<'_>) -> String {
     let backend = cell.text("backend").unwrap_or("");
     format!("{backend} {}", with_interval(cell.unit, cell.p50, cell.ci95))
 }
 
 fn figure(
     workers: Option<u64>,
-    cells: &[Cell<'_>],
-    lines: &[&BreakEven<'_>],
-    judged: &[&Cheapest<'_>],
+    cells: &[CellInput<'_>],
+    lines: &[&BreakEvenInput<'_>],
+    judged: &[&CheapestInput<'_>],
     refused: bool,
 ) -> Figure {
-    let at = |cell: &Cell<'_>| (cell.number("bytes"), cell.number("compute_us"));
+    let at = |cell: &CellInput<'_>| (cell.number("bytes"), cell.number("compute_us"));
     let mut places = Vec::new();
     for ((bytes, compute), mut ranked) in grouped(cells, at) {
         ranked.sort_by(|a, b| a.p50.total_cmp(&b.p50));
@@ -132,7 +132,7 @@ fn figure(
                 // Its verdict is of ratios, which may rank two near ones otherwise than medians.
                 ranked.sort_by_key(|cell| cell.text("backend") != Some(judged.backend));
             }
-            places.push(Place { bytes, compute, ranked, judged, refused });
+            places.push(GridPoint { bytes, compute, ranked, judged, refused });
         }
     }
     let mut table = Table::new(3, &["payload", "compute per job", "cheapest", "per job", "next"]);
@@ -198,18 +198,18 @@ fn figure(
     }
 }
 
-fn said(line: &BreakEven<'_>) -> String {
+fn said(line: &BreakEvenInput<'_>) -> String {
     let percent = line.percent.map_or(String::new(), |percent| format!(" {percent} %"));
     format!("from here up {} cost at most{percent} more than {}", line.rival, line.reference)
 }
 
-fn answer(lines: &[&BreakEven<'_>]) -> String {
+fn answer(lines: &[&BreakEvenInput<'_>]) -> String {
     let Some(line) = lines.first() else { return String::new() };
     let points = line.points.iter().map(|(bytes, answer)| {
         let of = format!("with {}", tick("bytes", *bytes));
         match answer {
-            Answer::At(_) => format!("{of} from {}", answer.said()),
-            Answer::Never | Answer::Always => format!("{of} {}", answer.said()),
+            ThresholdInput::At(_) => format!("{of} from {}", answer.said()),
+            ThresholdInput::Never | ThresholdInput::Always => format!("{of} {}", answer.said()),
         }
     });
     let percent = line.percent.map_or(String::new(), |percent| format!(" {percent} %"));
@@ -252,7 +252,7 @@ impl Bands<'_> {
     }
 }
 
-fn draw(width: f64, places: &[Place<'_>], lines: &[&BreakEven<'_>]) -> Canvas {
+fn draw(width: f64, places: &[GridPoint<'_>], lines: &[&BreakEvenInput<'_>]) -> Canvas {
     let bytes = distinct(places.iter().map(|place| place.bytes));
     let compute = distinct(places.iter().map(|place| place.compute));
     let (left, top, right) = (66.0, 30.0, width - 12.0);
@@ -292,11 +292,11 @@ fn draw(width: f64, places: &[Place<'_>], lines: &[&BreakEven<'_>]) -> Canvas {
     canvas.text("title", Anchor::Start, (2.0, 14.0), "compute time per job");
     for (index, line) in lines.iter().enumerate() {
         let class = format!("frontier f{}", index % 3);
-        let place = |(bytes, answer): &(f64, Answer)| {
+        let place = |(bytes, answer): &(f64, ThresholdInput)| {
             let height = match answer {
-                Answer::At(at) => y.at(at.estimate),
-                Answer::Never => top,
-                Answer::Always => bottom,
+                ThresholdInput::At(at) => y.at(at.estimate),
+                ThresholdInput::Never => top,
+                ThresholdInput::Always => bottom,
             };
             (x.at(*bytes), height)
         };
@@ -305,9 +305,9 @@ fn draw(width: f64, places: &[Place<'_>], lines: &[&BreakEven<'_>]) -> Canvas {
         for point in &line.points {
             let (at, middle) = place(point);
             let (shape, interval) = match point.1 {
-                Answer::At(of) => (0, of.interval),
-                Answer::Never => (3, None),
-                Answer::Always => (4, None),
+                ThresholdInput::At(of) => (0, of.interval),
+                ThresholdInput::Never => (3, None),
+                ThresholdInput::Always => (4, None),
             };
             canvas.mark("frontier-point", &point.1.said(), |canvas| {
                 if let Some(interval) = interval {

@@ -4,7 +4,7 @@
 use serde_json::Value;
 
 use super::figure::{Figure, NARROW, Table, WIDE};
-use super::input::{Cell, grouped, quantity, tick, with_interval, without_intervals, words};
+use super::input::{CellInput, grouped, quantity, tick, with_interval, without_intervals, words};
 use super::plot::whisker;
 use super::scale::{Scale, extent, log_domain};
 use super::series::colour;
@@ -17,37 +17,37 @@ const MOST: usize = 40;
 const SITUATION: [&str; 4] = ["state", "mode", "bytes", "work"];
 
 /// A figure for each experiment, metric and situation.
-pub(crate) fn figures(cells: &[Cell<'_>]) -> Vec<Figure> {
-    let key = |cell: &Cell<'_>| {
+pub(crate) fn figures(cells: &[CellInput<'_>]) -> Vec<Figure> {
+    let key = |cell: &CellInput<'_>| {
         let of_case = SITUATION.map(|key| cell.case.get(key).map(Value::to_string));
         (cell.experiment.to_owned(), cell.metric.to_owned(), cell.unit.to_owned(), of_case)
     };
     grouped(cells, key).iter().filter_map(|(_, group)| figure(group)).collect()
 }
 
-struct Row<'a> {
+struct MedianRow<'a> {
     name: String,
     class: &'static str,
     shape: usize,
-    cell: Cell<'a>,
+    cell: CellInput<'a>,
 }
 
-fn figure(cells: &[Cell<'_>]) -> Option<Figure> {
+fn figure(cells: &[CellInput<'_>]) -> Option<Figure> {
     let first = cells.first()?;
     // What is the same in all rows is said once, in the title.
     let common = |key: &str| {
-        let same = |cell: &Cell<'_>| cell.case.get(key) == first.case.get(key);
+        let same = |cell: &CellInput<'_>| cell.case.get(key) == first.case.get(key);
         key != "backend" && cells.iter().all(same)
     };
     let alone = cells.len() == 1;
-    let row = |cell: &Cell<'_>| -> String { cell.said(|key| alone || !common(key)) };
-    let rows: Vec<Row<'_>> = cells
+    let row = |cell: &CellInput<'_>| -> String { cell.said(|key| alone || !common(key)) };
+    let rows: Vec<MedianRow<'_>> = cells
         .iter()
         .map(|cell| {
             let backend = cell.text("backend");
             let class = colour(backend);
             let shape = if backend.is_some() { 0 } else { 2 };
-            Row { name: row(cell), class, shape, cell: *cell }
+            MedianRow { name: row(cell), class, shape, cell: *cell }
         })
         .collect();
     let situation = match alone {
@@ -87,8 +87,8 @@ struct Domain {
 }
 
 impl Domain {
-    fn of(cells: &[Cell<'_>]) -> Option<Self> {
-        let ends = || cells.iter().flat_map(Cell::ends);
+    fn of(cells: &[CellInput<'_>]) -> Option<Self> {
+        let ends = || cells.iter().flat_map(CellInput::ends);
         let (least, most) = extent(ends())?;
         if least > 0.0 && most / least > 8.0 {
             return Some(Self { log: true, ends: log_domain(ends())? });
@@ -109,7 +109,7 @@ impl Domain {
 }
 
 /// The least of Brigade's own rows.
-fn answer(rows: &[Row<'_>]) -> String {
+fn answer(rows: &[MedianRow<'_>]) -> String {
     let own: Vec<_> = rows.iter().filter(|row| row.cell.text("backend").is_some()).collect();
     let least = own.iter().min_by(|a, b| a.cell.p50.total_cmp(&b.cell.p50));
     match least {
@@ -117,7 +117,8 @@ fn answer(rows: &[Row<'_>]) -> String {
             let figure = with_interval(row.cell.unit, row.cell.p50, row.cell.ci95);
             let doubt = match (row.cell.ci95, own.iter().all(|of| of.cell.ci95.is_some())) {
                 (Some([_, to]), true) => {
-                    let from = |other: &Row<'_>| other.cell.ci95.is_some_and(|ends| ends[0] <= to);
+                    let from =
+                        |other: &MedianRow<'_>| other.cell.ci95.is_some_and(|ends| ends[0] <= to);
                     let near = own.iter().any(|other| other.name != row.name && from(other));
                     if near { "; others' intervals reach into its own" } else { "" }
                 }
@@ -129,7 +130,7 @@ fn answer(rows: &[Row<'_>]) -> String {
     }
 }
 
-fn draw(width: f64, rows: &[Row<'_>], domain: &Domain, unit: &str) -> Canvas {
+fn draw(width: f64, rows: &[MedianRow<'_>], domain: &Domain, unit: &str) -> Canvas {
     // A narrow picture has the name above the row, a wide one at its left.
     let wide = width >= WIDE;
     let (left, right) = if wide { (300.0, width - 96.0) } else { (12.0, width - 16.0) };

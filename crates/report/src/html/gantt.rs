@@ -1,16 +1,16 @@
-//! Who did what when: a lane for each worker, small pictures side by side on one scale
+//! Who did what when: a row for each worker, small pictures side by side on one scale
 //! of time.
 
 use super::figure::{Key, Swatch};
 use super::scale::Scale;
 use super::svg::{Anchor, Canvas, fitted, text_width};
 
-/// Rows of one lane that are drawn; what would need more is left out.
+/// Rows of one worker that are drawn; what would need more is left out.
 const ROWS: usize = 16;
 
 /// What a worker did for a while.
 #[derive(Clone, Debug)]
-pub(crate) struct Span {
+pub(crate) struct TimelineSpan {
     /// "compute"; see [`KINDS`].
     pub(crate) kind: String,
     /// Since the beginning, in microseconds.
@@ -21,13 +21,13 @@ pub(crate) struct Span {
     pub(crate) label: String,
 }
 
-/// A worker.
+/// What one worker did.
 #[derive(Clone, Debug)]
-pub(crate) struct Lane {
+pub(crate) struct WorkerTimeline {
     /// "worker 0".
     pub(crate) name: String,
     /// In any order; they may overlap, as those of an event loop do.
-    pub(crate) spans: Vec<Span>,
+    pub(crate) spans: Vec<TimelineSpan>,
 }
 
 /// One picture: a backend at work.
@@ -38,7 +38,7 @@ pub(crate) struct Panel {
     /// How long it took, in microseconds.
     pub(crate) wall: f64,
     /// Its workers.
-    pub(crate) lanes: Vec<Lane>,
+    pub(crate) workers: Vec<WorkerTimeline>,
 }
 
 /// Kinds of spans: the name in a file, the class, and what it means.
@@ -59,7 +59,7 @@ fn class(kind: &str) -> &'static str {
 
 /// The legend of what these panels have.
 pub(crate) fn legend(panels: &[Panel]) -> Vec<Key> {
-    let spans = || panels.iter().flat_map(|panel| &panel.lanes).flat_map(|lane| &lane.spans);
+    let spans = || panels.iter().flat_map(|panel| &panel.workers).flat_map(|worker| &worker.spans);
     let there = |(name, ..): &&(&str, &str, &str)| spans().any(|span| span.kind == *name);
     let key = |class: &str, text: &str| Key {
         swatch: Swatch::Box(class.to_owned()),
@@ -73,15 +73,16 @@ pub(crate) fn legend(panels: &[Panel]) -> Vec<Key> {
     keys
 }
 
-/// Rows of a lane such that nothing overlaps within one: each span goes into the first
+/// Rows of a worker such that nothing overlaps within one: each span goes into the first
 /// row that is free by then.
-fn rows(spans: &[Span]) -> Vec<Vec<&Span>> {
-    let mut sorted: Vec<&Span> = spans.iter().collect();
+fn rows(spans: &[TimelineSpan]) -> Vec<Vec<&TimelineSpan>> {
+    let mut sorted: Vec<&TimelineSpan> = spans.iter().collect();
     sorted.sort_by(|a, b| a.from.total_cmp(&b.from));
-    let mut rows: Vec<Vec<&Span>> = Vec::new();
+    let mut rows: Vec<Vec<&TimelineSpan>> = Vec::new();
     for span in sorted {
-        let free =
-            |row: &&mut Vec<&Span>| row.last().is_none_or(|last| last.to <= span.from + 1e-6);
+        let free = |row: &&mut Vec<&TimelineSpan>| {
+            row.last().is_none_or(|last| last.to <= span.from + 1e-6)
+        };
         match rows.iter_mut().find(free) {
             Some(row) => row.push(span),
             None => rows.push(vec![span]),
@@ -90,7 +91,7 @@ fn rows(spans: &[Span]) -> Vec<Vec<&Span>> {
     rows
 }
 
-/// How high a row of a lane with so many is.
+/// How high each row is of a worker that has so many.
 fn row_height(rows: usize) -> f64 {
     match rows {
         0 | 1 => 20.0,
@@ -104,11 +105,11 @@ const FOOT: f64 = 34.0;
 const GAP: f64 = 7.0;
 
 fn height(panel: &Panel) -> f64 {
-    let lane = |lane: &Lane| {
-        let rows = rows(&lane.spans).len().clamp(1, ROWS);
+    let height = |worker: &WorkerTimeline| {
+        let rows = rows(&worker.spans).len().clamp(1, ROWS);
         row_height(rows) * rows as f64 + GAP
     };
-    HEAD + panel.lanes.iter().map(lane).sum::<f64>() + FOOT
+    HEAD + panel.workers.iter().map(height).sum::<f64>() + FOOT
 }
 
 /// The panels, two beside each other where there is room and more than one.
@@ -132,7 +133,7 @@ pub(crate) fn draw(width: f64, panels: &[Panel]) -> Canvas {
 }
 
 fn panel(canvas: &mut Canvas, (left, top): (f64, f64), width: f64, panel: &Panel, longest: f64) {
-    let names = panel.lanes.iter().map(|lane| text_width(&lane.name)).fold(0.0, f64::max);
+    let names = panel.workers.iter().map(|worker| text_width(&worker.name)).fold(0.0, f64::max);
     let names = names.min(110.0) + 10.0;
     let x = Scale::linear((0.0, longest.max(1e-9)), (left + names, left + width - 10.0));
     let wall = super::input::quantity("us", panel.wall);
@@ -147,18 +148,18 @@ fn panel(canvas: &mut Canvas, (left, top): (f64, f64), width: f64, panel: &Panel
         canvas.tick_label((at, bottom + 17.0), &label);
     }
     let mut y = top + HEAD;
-    for lane in &panel.lanes {
-        let rows = rows(&lane.spans);
+    for worker in &panel.workers {
+        let rows = rows(&worker.spans);
         let shown = rows.len().clamp(1, ROWS);
         let height = row_height(shown);
         let middle = y + height * shown as f64 / 2.0 + 4.0;
-        let name = fitted(&lane.name, names - 8.0);
+        let name = fitted(&worker.name, names - 8.0);
         canvas.text("label", Anchor::End, (left + names - 8.0, middle), &name);
         for (index, row) in rows.iter().take(ROWS).enumerate() {
             for span in row {
                 let place = (x.clamped(span.from), y + height * index as f64);
                 let size = ((x.clamped(span.to) - place.0).max(0.4), height - 1.0);
-                bar(canvas, &lane.name, span, place, size);
+                bar(canvas, &worker.name, span, place, size);
             }
         }
         y += height * shown as f64 + GAP;
@@ -168,9 +169,15 @@ fn panel(canvas: &mut Canvas, (left, top): (f64, f64), width: f64, panel: &Panel
     canvas.line("end", (end, top + HEAD - 4.0), (end, bottom));
 }
 
-fn bar(canvas: &mut Canvas, lane: &str, span: &Span, place: (f64, f64), size: (f64, f64)) {
+fn bar(
+    canvas: &mut Canvas,
+    worker: &str,
+    span: &TimelineSpan,
+    place: (f64, f64),
+    size: (f64, f64),
+) {
     let took = super::input::quantity("us", span.to - span.from);
-    let says = format!("{lane}: {} {} for {took}", span.kind, span.label);
+    let says = format!("{worker}: {} {} for {took}", span.kind, span.label);
     canvas.mark("span", &says, |canvas| {
         canvas.rect(class(&span.kind), place, size);
         let roomy = size.1 >= 12.0 && size.0 > text_width(&span.label) + 6.0;
@@ -186,8 +193,8 @@ fn bar(canvas: &mut Canvas, lane: &str, span: &Span, place: (f64, f64), size: (f
 mod tests {
     use super::*;
 
-    fn span(kind: &str, from: f64, to: f64) -> Span {
-        Span { kind: kind.into(), from, to, label: "1".into() }
+    fn span(kind: &str, from: f64, to: f64) -> TimelineSpan {
+        TimelineSpan { kind: kind.into(), from, to, label: "1".into() }
     }
 
     #[test]
@@ -201,8 +208,9 @@ mod tests {
     #[test]
     fn labels_of_ticks_are_whole_wherever_the_axis_ends() {
         for wall in (38_000..46_000).step_by(20).map(f64::from) {
-            let lanes = vec![Lane { name: "w 0".into(), spans: vec![span("compute", 0.0, 1.0)] }];
-            let text = draw(344.0, &[Panel { name: "p".into(), wall, lanes }]);
+            let workers =
+                vec![WorkerTimeline { name: "w 0".into(), spans: vec![span("compute", 0.0, 1.0)] }];
+            let text = draw(344.0, &[Panel { name: "p".into(), wall, workers }]);
             let text = text.finish("i", "t", "d").0;
             let ticks: Vec<&str> = text.split("class=\"tick\"").skip(1).collect();
             assert!(ticks.len() > 2, "{text}");
@@ -219,8 +227,9 @@ mod tests {
 
     #[test]
     fn unknown_kinds_are_drawn_and_explained() {
-        let lanes = vec![Lane { name: "w".into(), spans: vec![span("\"><b>", 0.0, 1.0)] }];
-        let panels = [Panel { name: "p".into(), wall: 1.0, lanes }];
+        let workers =
+            vec![WorkerTimeline { name: "w".into(), spans: vec![span("\"><b>", 0.0, 1.0)] }];
+        let panels = [Panel { name: "p".into(), wall: 1.0, workers }];
         assert_eq!(legend(&panels)[0].text, "something else");
         let text = draw(344.0, &panels).finish("i", "t", "d").0;
         assert_eq!(text.matches("class=\"k-other\"").count(), 1);

@@ -180,7 +180,7 @@ fn points(canvas: &mut Canvas, series: &Series, x: &Scale, y: &Scale) {
 }
 
 /// The name of a change's commit, and where it stands.
-struct Name<'a> {
+struct ChangeLabel<'a> {
     change: &'a Change,
     text: String,
     middle: f64,
@@ -189,9 +189,9 @@ struct Name<'a> {
 
 /// Names beside each other if they have room, else in rows. The newest comes first: if there are
 /// more than fit in four rows, the oldest have none.
-fn names<'a>(series: &'a Series, x: &Scale, field: Field) -> Vec<Name<'a>> {
+fn names<'a>(series: &'a Series, x: &Scale, field: Field) -> Vec<ChangeLabel<'a>> {
     const ROWS: usize = 4;
-    let mut placed: Vec<Name<'a>> = Vec::new();
+    let mut placed: Vec<ChangeLabel<'a>> = Vec::new();
     for change in series.changes.iter().rev() {
         let percent = (change.ratio.estimate - 1.0) * 100.0;
         let text = format!("{} {percent:+.1} %", short(&change.commit));
@@ -200,14 +200,14 @@ fn names<'a>(series: &'a Series, x: &Scale, field: Field) -> Vec<Name<'a>> {
         let middle = wanted.clamp(field.x.0 + half, (field.x.1 - half).max(field.x.0 + half));
         let is_free = |row: &usize| {
             let mut others = placed.iter().filter(|other| other.row == *row);
-            let apart = |other: &Name<'_>| {
+            let apart = |other: &ChangeLabel<'_>| {
                 let other_half = text_width(&other.text) / 2.0 + 6.0;
                 (other.middle - middle).abs() >= half + other_half
             };
             others.all(apart)
         };
         if let Some(row) = (0..ROWS).find(is_free) {
-            placed.push(Name { change, text, middle, row });
+            placed.push(ChangeLabel { change, text, middle, row });
         }
     }
     placed
@@ -254,10 +254,10 @@ fn table(series: &Series) -> Table {
 mod tests {
     use super::*;
     use crate::history_words::tests::sixty;
-    use crate::html::{Source, render};
+    use crate::html::{ResultSource, render};
 
     fn page(history: &History) -> String {
-        render(&json!(history), &Source::default()).unwrap()
+        render(&json!(history), &ResultSource::default()).unwrap()
     }
 
     #[test]
@@ -295,10 +295,12 @@ mod tests {
         let html = page(&history);
         assert!(!html.contains("<script") && !html.contains("NaN"), "{html}");
         let broken = json!({"schema": "brigade.history.v1", "series": [{}]});
-        let html = render(&broken, &Source::default()).unwrap();
+        let html = render(&broken, &ResultSource::default()).unwrap();
         assert!(html.contains("the file is not whole"));
         let empty = json!({"schema": "brigade.history.v1", "order": "time", "warnings": [],
                            "series": []});
-        assert!(render(&empty, &Source::default()).unwrap().contains("No picture of a series"));
+        assert!(
+            render(&empty, &ResultSource::default()).unwrap().contains("No picture of a series")
+        );
     }
 }

@@ -7,7 +7,7 @@ use crate::units;
 
 /// A measured figure, as in `experiments` of `brigade.bench.v1`.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Cell<'a> {
+pub(crate) struct CellInput<'a> {
     /// "latency".
     pub(crate) experiment: &'a str,
     /// What varies.
@@ -24,7 +24,7 @@ pub(crate) struct Cell<'a> {
     pub(crate) n: Option<u64>,
 }
 
-impl<'a> Cell<'a> {
+impl<'a> CellInput<'a> {
     fn read(value: &'a Value) -> Option<Self> {
         let p50 = number(value, "p50")?;
         Some(Self {
@@ -60,9 +60,9 @@ impl<'a> Cell<'a> {
 }
 
 /// Every cell that has a median, and how many have none.
-pub(crate) fn cells(result: &Value) -> (Vec<Cell<'_>>, usize) {
+pub(crate) fn cells(result: &Value) -> (Vec<CellInput<'_>>, usize) {
     let all = list(result, "experiments");
-    let cells: Vec<_> = all.iter().filter_map(Cell::read).collect();
+    let cells: Vec<_> = all.iter().filter_map(CellInput::read).collect();
     let unreadable = all.len() - cells.len();
     (cells, unreadable)
 }
@@ -173,7 +173,7 @@ pub(crate) fn in_brackets(interval: Option<[f64; 2]>, say: impl Fn(f64) -> Strin
 }
 
 /// What a figure says below its picture if some of its cells have no interval.
-pub(crate) fn without_intervals(cells: &[Cell<'_>]) -> Option<String> {
+pub(crate) fn without_intervals(cells: &[CellInput<'_>]) -> Option<String> {
     let without = cells.iter().filter(|cell| cell.ci95.is_none()).count();
     let which = if without == cells.len() { "There are no" } else { "Some have no" };
     (without > 0).then(|| format!("{which} intervals: {TOO_FEW}."))

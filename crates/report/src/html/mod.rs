@@ -36,7 +36,7 @@ use figure::Figure;
 
 /// Where a result is from.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Source {
+pub struct ResultSource {
     /// Name of its file.
     pub file: String,
     /// When the file was written, as text; empty if that is not known.
@@ -88,13 +88,14 @@ impl Content {
 /// When `result` is none of them.
 ///
 /// ```
-/// use brigade_report::html::{Source, render};
+/// use brigade_report::html::{ResultSource, render};
 /// let result = serde_json::json!({"schema": "brigade.bench.v1", "experiments": []});
-/// let page = render(&result, &Source { file: "a.json".into(), ..Source::default() }).unwrap();
+/// let source = ResultSource { file: "a.json".into(), ..ResultSource::default() };
+/// let page = render(&result, &source).unwrap();
 /// assert!(page.starts_with("<!DOCTYPE html>"));
 /// ```
-pub fn render(result: &Value, source: &Source) -> Result<String, NotAResult> {
-    let part = page::Part { result, source, content: content(result)? };
+pub fn render(result: &Value, source: &ResultSource) -> Result<String, NotAResult> {
+    let part = page::ResultArticle { result, source, content: content(result)? };
     Ok(finished(vec![part]))
 }
 
@@ -105,17 +106,17 @@ pub fn render(result: &Value, source: &Source) -> Result<String, NotAResult> {
 ///
 /// # Panics
 /// When there are none.
-pub fn render_all(results: &[(Value, Source)]) -> Result<String, (usize, NotAResult)> {
+pub fn render_all(results: &[(Value, ResultSource)]) -> Result<String, (usize, NotAResult)> {
     assert!(!results.is_empty(), "a page shows something");
     let mut parts = Vec::with_capacity(results.len());
     for (place, (result, source)) in results.iter().enumerate() {
         let content = content(result).map_err(|error| (place, error))?;
-        parts.push(page::Part { result, source, content });
+        parts.push(page::ResultArticle { result, source, content });
     }
     Ok(finished(parts))
 }
 
-fn finished(parts: Vec<page::Part<'_>>) -> String {
+fn finished(parts: Vec<page::ResultArticle<'_>>) -> String {
     // Names and messages may hold anything; tags hold nothing that is not shown as itself.
     clean::escaped(&page::page(parts).into_string(), &['\n', '\t'])
 }
@@ -163,7 +164,7 @@ fn bench(result: &Value) -> Content {
     content.add(stack::figures(&spans), "");
     let lines = latency::figures(&cells);
     content.add(lines, "time against payload: `brigade bench latency` measures it.");
-    let drawn = |cell: &input::Cell<'_>| {
+    let drawn = |cell: &input::CellInput<'_>| {
         ["scaling", "break-even"].contains(&cell.experiment) || stack::is_span(cell)
     };
     let others: Vec<_> = others.into_iter().filter(|cell| !drawn(cell)).collect();

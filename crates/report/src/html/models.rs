@@ -2,18 +2,18 @@
 
 use serde_json::{Map, Value};
 
-use super::input::{Cell, in_brackets, interval, list, number, text, with_interval};
+use super::input::{CellInput, in_brackets, interval, list, number, text, with_interval};
 
 /// A parameter with its interval.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Estimate {
+pub(crate) struct EstimateInput {
     /// The best guess.
     pub(crate) estimate: f64,
     /// From here to there, if that is known.
     pub(crate) interval: Option<[f64; 2]>,
 }
 
-impl Estimate {
+impl EstimateInput {
     /// Reads `{"estimate": …, "interval": […, …]}`.
     pub(crate) fn read(value: &Value) -> Option<Self> {
         let estimate = number(value, "estimate")?;
@@ -25,16 +25,17 @@ impl Estimate {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Curve {
     /// Universal Scalability Law (Gunther 2007): contention and coherence.
-    Usl { sigma: Estimate, kappa: Estimate },
+    Usl { sigma: EstimateInput, kappa: EstimateInput },
     /// Amdahl's law (1967): the share of the work that is serial.
-    Amdahl { serial: Estimate },
+    Amdahl { serial: EstimateInput },
 }
 
 impl Curve {
     fn read(model: &Value) -> Option<Self> {
         let parameters = model.get("parameters")?;
-        let estimate =
-            |names: &[&str]| names.iter().find_map(|name| Estimate::read(parameters.get(*name)?));
+        let estimate = |names: &[&str]| {
+            names.iter().find_map(|name| EstimateInput::read(parameters.get(*name)?))
+        };
         match text(model, "model")? {
             "usl" => Some(Self::Usl { sigma: estimate(&["sigma"])?, kappa: estimate(&["kappa"])? }),
             "amdahl" => {
@@ -55,7 +56,7 @@ impl Curve {
 
     /// With its parameters, as in a legend.
     pub(crate) fn said(&self) -> String {
-        let said = |name: &str, of: &Estimate| {
+        let said = |name: &str, of: &EstimateInput| {
             let interval = in_brackets(of.interval, |end| format!("{end:.3}"));
             format!("{name} {:.3}{interval}", of.estimate)
         };
@@ -70,7 +71,7 @@ impl Curve {
 }
 
 /// Whether a model is about this cell: all that its case says is so in the cell's.
-fn is_about(model: &Value, cell: &Cell<'_>) -> bool {
+fn is_about(model: &Value, cell: &CellInput<'_>) -> bool {
     let empty = Map::new();
     let case = model.get("case").and_then(Value::as_object).unwrap_or(&empty);
     let said = case.iter().filter(|(key, _)| cell.case.contains_key(*key));
@@ -79,13 +80,13 @@ fn is_about(model: &Value, cell: &Cell<'_>) -> bool {
 }
 
 /// Curves that were fitted to this cell and its like.
-pub(crate) fn curves(result: &Value, cell: &Cell<'_>) -> Vec<Curve> {
+pub(crate) fn curves(result: &Value, cell: &CellInput<'_>) -> Vec<Curve> {
     let about = list(result, "models").iter().filter(|model| is_about(model, cell));
     about.filter_map(Curve::read).collect()
 }
 
 /// Why a curve was not fitted to this cell and its like: `usl`, and the reason.
-pub(crate) fn refused<'a>(result: &'a Value, cell: &Cell<'_>) -> Vec<(&'a str, &'a str)> {
+pub(crate) fn refused<'a>(result: &'a Value, cell: &CellInput<'_>) -> Vec<(&'a str, &'a str)> {
     let refused = |model: &&Value| text(model, "model") == Some("refused");
     let about = list(result, "models").iter().filter(refused);
     about
@@ -96,7 +97,7 @@ pub(crate) fn refused<'a>(result: &'a Value, cell: &Cell<'_>) -> Vec<(&'a str, &
 
 /// How many times as fast as the reference so many workers are, as the measurement has it from
 /// ratios within blocks: of the same work `speedup`, of work that grows `scaled-speedup`.
-pub(crate) fn speedup(result: &Value, cell: &Cell<'_>, weak: bool) -> Option<Estimate> {
+pub(crate) fn speedup(result: &Value, cell: &CellInput<'_>, weak: bool) -> Option<EstimateInput> {
     let (kind, key) =
         if weak { ("scaled-speedup", "scaled_speedup") } else { ("speedup", "speedup") };
     let about = |model: &&Value| text(model, "model") == Some(kind) && is_about(model, cell);
@@ -104,12 +105,12 @@ pub(crate) fn speedup(result: &Value, cell: &Cell<'_>, weak: bool) -> Option<Est
     let workers = cell.number("workers")?;
     let mut points = list(model, "points").iter();
     let point = points.find(|point| number(point, "workers") == Some(workers))?;
-    Estimate::read(point.get(key)?)
+    EstimateInput::read(point.get(key)?)
 }
 
 /// From which compute time on a rival costs at most so much more than a reference.
 #[derive(Debug)]
-pub(crate) struct BreakEven<'a> {
+pub(crate) struct BreakEvenInput<'a> {
     /// "processes".
     pub(crate) rival: &'a str,
     /// "threads".
@@ -119,21 +120,21 @@ pub(crate) struct BreakEven<'a> {
     /// For so many workers, if it is about one number of them.
     pub(crate) workers: Option<f64>,
     /// Payload in bytes, and the compute time in microseconds.
-    pub(crate) points: Vec<(f64, Answer)>,
+    pub(crate) points: Vec<(f64, ThresholdInput)>,
 }
 
 /// Where a line lies at one payload.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) enum Answer {
+pub(crate) enum ThresholdInput {
     /// Here.
-    At(Estimate),
+    At(EstimateInput),
     /// Beyond all compute times that were tried.
     Never,
     /// Below all of them.
     Always,
 }
 
-impl Answer {
+impl ThresholdInput {
     /// In words.
     pub(crate) fn said(&self) -> String {
         match self {
@@ -145,25 +146,25 @@ impl Answer {
 }
 
 /// Every break-even line of a result.
-pub(crate) fn break_even(result: &Value) -> Vec<BreakEven<'_>> {
+pub(crate) fn break_even(result: &Value) -> Vec<BreakEvenInput<'_>> {
     let of_kind = |model: &&Value| text(model, "model") == Some("break-even");
     list(result, "models").iter().filter(of_kind).filter_map(read_break_even).collect()
 }
 
-fn read_break_even(model: &Value) -> Option<BreakEven<'_>> {
+fn read_break_even(model: &Value) -> Option<BreakEvenInput<'_>> {
     let case = model.get("case")?;
     let point = |point: &Value| {
         let answer = match text(point, "answer")? {
-            "at" => Answer::At(Estimate::read(point.get("compute_us")?)?),
-            "never" => Answer::Never,
-            "always" => Answer::Always,
+            "at" => ThresholdInput::At(EstimateInput::read(point.get("compute_us")?)?),
+            "never" => ThresholdInput::Never,
+            "always" => ThresholdInput::Always,
             _ => return None,
         };
         Some((number(point, "bytes")?, answer))
     };
     let mut points: Vec<_> = list(model, "points").iter().filter_map(point).collect();
     points.sort_by(|a, b| a.0.total_cmp(&b.0));
-    Some(BreakEven {
+    Some(BreakEvenInput {
         rival: text(case, "rival")?,
         reference: text(case, "reference")?,
         percent: number(case, "percent"),
@@ -174,7 +175,7 @@ fn read_break_even(model: &Value) -> Option<BreakEven<'_>> {
 
 /// Which backend is cheapest at a place of the break-even grid, as the measurement judged it.
 #[derive(Clone, Debug)]
-pub(crate) struct Cheapest<'a> {
+pub(crate) struct CheapestInput<'a> {
     /// For so many workers.
     pub(crate) workers: Option<f64>,
     /// Payload in bytes and compute time in microseconds.
@@ -184,11 +185,11 @@ pub(crate) struct Cheapest<'a> {
     /// Whether every other takes more, as far as intervals tell.
     pub(crate) decided: bool,
     /// The others, and how many times as long they take.
-    pub(crate) others: Vec<(&'a str, Estimate)>,
+    pub(crate) others: Vec<(&'a str, EstimateInput)>,
 }
 
 /// Every place that was judged.
-pub(crate) fn cheapest(result: &Value) -> Vec<Cheapest<'_>> {
+pub(crate) fn cheapest(result: &Value) -> Vec<CheapestInput<'_>> {
     let of_kind = |model: &&Value| text(model, "model") == Some("cheapest");
     let models = list(result, "models").iter().filter(of_kind);
     models
@@ -200,9 +201,9 @@ pub(crate) fn cheapest(result: &Value) -> Vec<Cheapest<'_>> {
         .collect()
 }
 
-fn read_cheapest(point: &Value, workers: Option<f64>) -> Option<Cheapest<'_>> {
-    let other = |other| Some((text(other, "backend")?, Estimate::read(other.get("ratio")?)?));
-    Some(Cheapest {
+fn read_cheapest(point: &Value, workers: Option<f64>) -> Option<CheapestInput<'_>> {
+    let other = |other| Some((text(other, "backend")?, EstimateInput::read(other.get("ratio")?)?));
+    Some(CheapestInput {
         workers,
         at: (number(point, "bytes")?, number(point, "compute_us")?),
         backend: text(point, "cheapest")?,
@@ -218,7 +219,7 @@ mod tests {
 
     #[test]
     fn curves_go_through_one_at_one_worker() {
-        let exact = |estimate: f64| Estimate { estimate, interval: None };
+        let exact = |estimate: f64| EstimateInput { estimate, interval: None };
         let usl = Curve::Usl { sigma: exact(0.05), kappa: exact(0.01) };
         assert_eq!(usl.at(1.0), 1.0);
         // 4 / (1 + 0.05 * 3 + 0.01 * 4 * 3)

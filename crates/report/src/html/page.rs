@@ -4,7 +4,7 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 use serde_json::Value;
 
 use super::input::{number, plain, text};
-use super::{Content, Source};
+use super::{Content, ResultSource};
 use crate::units::bytes;
 
 /// What is the same in each page: no loading, no scripts, both colour schemes.
@@ -16,16 +16,16 @@ const STYLE: &str = include_str!("style.css");
 const PATTERNS: &str = include_str!("patterns.svg");
 
 /// One result on a page.
-pub(crate) struct Part<'a> {
+pub(crate) struct ResultArticle<'a> {
     pub(crate) result: &'a Value,
-    pub(crate) source: &'a Source,
+    pub(crate) source: &'a ResultSource,
     pub(crate) content: Content,
 }
 
 /// A page of one result, or of several one after another, with links to each at the top. Figures
 /// are numbered through.
-pub(crate) fn page(parts: Vec<Part<'_>>) -> Markup {
-    let link = |part: &Part<'_>| (part.content.title.clone(), part.source.file.clone());
+pub(crate) fn page(parts: Vec<ResultArticle<'_>>) -> Markup {
+    let link = |part: &ResultArticle<'_>| (part.content.title.clone(), part.source.file.clone());
     let (title, links): (String, Vec<_>) = match &parts[..] {
         [only] => (only.content.title.clone(), Vec::new()),
         parts => (format!("{} results", parts.len()), parts.iter().map(link).collect()),
@@ -67,8 +67,8 @@ pub(crate) fn page(parts: Vec<Part<'_>>) -> Markup {
 }
 
 /// The `index`th result of a page, after so many figures.
-fn article(part: Part<'_>, index: usize, before: usize) -> Markup {
-    let Part { result, source, content } = part;
+fn article(part: ResultArticle<'_>, index: usize, before: usize) -> Markup {
+    let ResultArticle { result, source, content } = part;
     let schema = text(result, "schema").unwrap_or("");
     // An id may be there once.
     let id = |name: &str| match index {

@@ -30,7 +30,7 @@ impl Field {
 
 /// A point of a series.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Point {
+pub(crate) struct PlotPoint {
     /// Where it is.
     pub(crate) x: f64,
     /// The estimate.
@@ -83,10 +83,10 @@ impl Axes<'_> {
         &self,
         canvas: &mut Canvas,
         look: &Look,
-        points: &[Point],
-        says: impl Fn(&Point) -> String,
+        points: &[PlotPoint],
+        says: impl Fn(&PlotPoint) -> String,
     ) {
-        let place = |point: &Point| (self.x.at(point.x), self.y.clamped(point.y));
+        let place = |point: &PlotPoint| (self.x.at(point.x), self.y.clamped(point.y));
         let class = &look.class;
         if points.len() > 1 {
             let places: Vec<_> = points.iter().map(place).collect();

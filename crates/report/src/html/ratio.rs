@@ -5,19 +5,19 @@ use serde_json::{Map, Value};
 
 use super::figure::{Figure, Key, NARROW, Swatch, Table, WIDE};
 use super::input::{in_brackets, list, number, plain, quantity, said, text, words};
-use super::models::Estimate;
+use super::models::EstimateInput;
 use super::plot::whisker;
 use super::scale::{Scale, extent};
 use super::svg::{Anchor, Canvas, fitted};
 
 /// A compared cell, as in `brigade.compare.v1`.
-struct Row<'a> {
+struct RatioRow<'a> {
     name: String,
     unit: &'a str,
     verdict: &'a str,
     why: &'a str,
-    ratio: Option<Estimate>,
-    aa: Option<Estimate>,
+    ratio: Option<EstimateInput>,
+    aa: Option<EstimateInput>,
     base: Option<f64>,
     head: Option<f64>,
     p: Option<f64>,
@@ -34,7 +34,7 @@ fn names(cell: &Value) -> Map<String, Value> {
     names
 }
 
-impl<'a> Row<'a> {
+impl<'a> RatioRow<'a> {
     /// Reads a cell; it is called by that of its names which is `not_common`.
     fn read(cell: &'a Value, not_common: impl Fn(&str) -> bool) -> Self {
         Self {
@@ -42,8 +42,8 @@ impl<'a> Row<'a> {
             unit: text(cell, "unit").unwrap_or(""),
             verdict: text(cell, "verdict").unwrap_or("no verdict"),
             why: text(cell, "why").unwrap_or(""),
-            ratio: cell.get("ratio").and_then(Estimate::read),
-            aa: cell.get("aa").and_then(Estimate::read),
+            ratio: cell.get("ratio").and_then(EstimateInput::read),
+            aa: cell.get("aa").and_then(EstimateInput::read),
             base: number(cell, "base"),
             head: number(cell, "head"),
             p: number(cell, "p_holm").or_else(|| number(cell, "p")),
@@ -71,7 +71,8 @@ pub(crate) fn figure(result: &Value) -> Option<Figure> {
         let same = |cell: &Value| names(cell).get(key) == first.get(key);
         cells.len() > 1 && cells.iter().all(same)
     };
-    let rows: Vec<Row<'_>> = cells.iter().map(|cell| Row::read(cell, |key| !common(key))).collect();
+    let rows: Vec<RatioRow<'_>> =
+        cells.iter().map(|cell| RatioRow::read(cell, |key| !common(key))).collect();
     let tolerance = number(result, "tolerance").filter(|tolerance| *tolerance > 0.0);
     let mut table = Table::new(
         2,
@@ -89,7 +90,7 @@ pub(crate) fn figure(result: &Value) -> Option<Figure> {
     );
     for row in &rows {
         let of = |value: Option<f64>| value.map_or("–".into(), |value| quantity(row.unit, value));
-        let estimate = |of: &Option<Estimate>| of.as_ref().map_or("–".into(), percent);
+        let estimate = |of: &Option<EstimateInput>| of.as_ref().map_or("–".into(), percent);
         let verdict = match row.why {
             "" => row.verdict.to_owned(),
             why => format!("{}: {why}", row.verdict),
@@ -141,12 +142,12 @@ fn short(value: f64) -> String {
 }
 
 /// `+5.2 % (+3.1 to +7.4)`.
-fn percent(of: &Estimate) -> String {
+fn percent(of: &EstimateInput) -> String {
     let said = |ratio: f64| format!("{:+.1}", (ratio - 1.0) * 100.0);
     format!("{} %{}", said(of.estimate), in_brackets(of.interval, said)).replace('-', "−")
 }
 
-fn answer(rows: &[Row<'_>]) -> String {
+fn answer(rows: &[RatioRow<'_>]) -> String {
     let parts = ["worse", "inconclusive", "same", "better"].map(|verdict| {
         let of = rows.iter().filter(|row| row.verdict == verdict).count();
         (of > 0).then(|| format!("{of} {verdict}"))
@@ -156,7 +157,7 @@ fn answer(rows: &[Row<'_>]) -> String {
 }
 
 /// Symmetric around no change, so that nothing looks larger than its opposite.
-fn reach(rows: &[Row<'_>], tolerance: Option<f64>) -> f64 {
+fn reach(rows: &[RatioRow<'_>], tolerance: Option<f64>) -> f64 {
     let estimates = || rows.iter().flat_map(|row| [row.ratio, row.aa]).flatten();
     let far = |ratio: f64| if ratio > 0.0 { ratio.max(1.0 / ratio) } else { 1.0 };
     let ends = estimates()
@@ -166,7 +167,7 @@ fn reach(rows: &[Row<'_>], tolerance: Option<f64>) -> f64 {
     most.min(4.0).max(1.0 + 2.0 * tolerance.unwrap_or(0.01)).powf(1.08)
 }
 
-fn draw(width: f64, rows: &[Row<'_>], tolerance: Option<f64>) -> Canvas {
+fn draw(width: f64, rows: &[RatioRow<'_>], tolerance: Option<f64>) -> Canvas {
     let wide = width >= WIDE;
     let (left, right) = if wide { (300.0, width - 240.0) } else { (8.0, width - 8.0) };
     let (step, head) = if wide { (48.0, 8.0) } else { (84.0, 8.0) };

@@ -3,17 +3,17 @@
 use serde_json::Value;
 
 use super::figure::Figure;
-use super::gantt::{Lane, Panel, Span};
+use super::gantt::{Panel, TimelineSpan, WorkerTimeline};
 use super::input::{grouped, list, number, text};
 use super::stack::{self, Bar, Behind, SPANS};
 use super::timelines;
 
-/// Boxes in one lane; of more jobs, several share one.
+/// Boxes of one worker; of more jobs, several share one.
 const BOXES: usize = 60;
 
 /// A job that was computed.
 #[derive(Clone, Copy)]
-struct Job {
+struct JobInput {
     worker: u64,
     /// Without `behind`.
     spans: [f64; 7],
@@ -24,7 +24,7 @@ struct Job {
 /// The place of `deliver` in [`SPANS`].
 const DELIVER: usize = 2;
 
-fn jobs(result: &Value) -> Vec<Job> {
+fn jobs(result: &Value) -> Vec<JobInput> {
     let job = |job: &Value| {
         let spans = job.get("spans_us")?;
         let worker = job.get("worker").and_then(Value::as_u64)?;
@@ -32,7 +32,7 @@ fn jobs(result: &Value) -> Vec<Job> {
         let mut spans = SPANS.map(|name| number(spans, name).unwrap_or(0.0).max(0.0));
         let behind = number(job, "behind_us").map(|us| us.clamp(0.0, spans[DELIVER]));
         spans[DELIVER] -= behind.unwrap_or(0.0);
-        (compute >= 0.0).then_some(Job { worker, spans, behind })
+        (compute >= 0.0).then_some(JobInput { worker, spans, behind })
     };
     list(result, "jobs").iter().filter_map(job).collect()
 }
@@ -46,7 +46,7 @@ pub(crate) fn spans(result: &Value) -> Option<Figure> {
     // A worker that is given one job at a time has none before it.
     let processes = result.get("config").and_then(|config| config.get("processes"));
     let depth = processes.and_then(|processes| number(processes, "depth")).unwrap_or(1.0);
-    let mean = |name: String, jobs: &[Job]| {
+    let mean = |name: String, jobs: &[JobInput]| {
         let count = jobs.len().max(1) as f64;
         let sum = |span: usize| jobs.iter().map(|job| job.spans[span]).sum::<f64>();
         let spans = std::array::from_fn(|span| sum(span) / count);
@@ -82,27 +82,27 @@ pub(crate) fn gantt(result: &Value) -> Option<Figure> {
         rows.next().and_then(|row| number(row, "ready_us")).unwrap_or(startup)
     };
     let mut shared = 1;
-    let mut lanes: Vec<Lane> = workers
+    let mut timelines: Vec<WorkerTimeline> = workers
         .iter()
         .map(|(worker, jobs)| {
             let together = jobs.len().div_ceil(BOXES);
             shared = shared.max(together);
-            let mut lane = Laid::new(ready(*worker));
+            let mut laid = Laid::new(ready(*worker));
             for jobs in jobs.chunks(together) {
                 let sum = |span: usize| jobs.iter().map(|job| job.spans[span]).sum::<f64>();
-                lane.add("communication", sum(3));
-                lane.add("compute", sum(4));
-                lane.add("communication", sum(5));
+                laid.add("communication", sum(3));
+                laid.add("compute", sum(4));
+                laid.add("communication", sum(5));
             }
-            Lane { name: format!("worker {worker}"), spans: lane.spans }
+            WorkerTimeline { name: format!("worker {worker}"), spans: laid.spans }
         })
         .collect();
-    let end = |lane: &Lane| lane.spans.last().map_or(0.0, |span| span.to);
-    let wall = lanes.iter().map(end).fold(wall, f64::max);
-    for lane in &mut lanes {
-        let from = end(lane);
+    let end = |timeline: &WorkerTimeline| timeline.spans.last().map_or(0.0, |span| span.to);
+    let wall = timelines.iter().map(end).fold(wall, f64::max);
+    for timeline in &mut timelines {
+        let from = end(timeline);
         let label = String::new();
-        lane.spans.push(Span { kind: "rest".into(), from, to: wall, label });
+        timeline.spans.push(TimelineSpan { kind: "rest".into(), from, to: wall, label });
     }
     let mut notes = vec![
         "This file says how long each phase of a job took, not when it began: each worker's \
@@ -114,15 +114,15 @@ pub(crate) fn gantt(result: &Value) -> Option<Figure> {
         notes.push(format!("A box stands for up to {shared} jobs."));
     }
     let backend = result.get("config").and_then(|config| text(config, "backend")).unwrap_or("run");
-    let panel = Panel { name: backend.to_owned(), wall, lanes };
-    let panels = if panel.lanes.is_empty() { Vec::new() } else { vec![panel] };
+    let panel = Panel { name: backend.to_owned(), wall, workers: timelines };
+    let panels = if panel.workers.is_empty() { Vec::new() } else { vec![panel] };
     timelines::figure("Who did what, worker by worker".into(), panels, notes)
 }
 
 /// Spans one after another.
 struct Laid {
     now: f64,
-    spans: Vec<Span>,
+    spans: Vec<TimelineSpan>,
 }
 
 impl Laid {
@@ -135,7 +135,7 @@ impl Laid {
     fn add(&mut self, kind: &str, took: f64) {
         if took > 0.0 {
             let (from, to) = (self.now, self.now + took);
-            self.spans.push(Span { kind: kind.into(), from, to, label: String::new() });
+            self.spans.push(TimelineSpan { kind: kind.into(), from, to, label: String::new() });
             self.now = to;
         }
     }

@@ -3,9 +3,9 @@
 use serde_json::Value;
 
 use super::figure::{Figure, Key, NARROW, Swatch, Table, WIDE};
-use super::input::{Cell, TOO_FEW, distinct, grouped, in_brackets, number, quantity};
+use super::input::{CellInput, TOO_FEW, distinct, grouped, in_brackets, number, quantity};
 use super::models::{self, Curve, curves, refused};
-use super::plot::{Axes, Field, Point, end_labels, with_room};
+use super::plot::{Axes, Field, PlotPoint, end_labels, with_room};
 use super::scale::{Scale, extent};
 use super::series::{Look, looks};
 use super::svg::{Anchor, Canvas};
@@ -14,10 +14,10 @@ use crate::units::{count, digits};
 /// Beyond so many workers the axes are logarithmic.
 const MANY: f64 = 16.0;
 
-struct Series<'a> {
+struct SpeedupSeries<'a> {
     name: String,
     look: Look,
-    points: Vec<Point>,
+    points: Vec<PlotPoint>,
     curves: Vec<Curve>,
     refused: Vec<(&'a str, &'a str)>,
 }
@@ -32,13 +32,13 @@ enum Origin {
 }
 
 /// What a figure shows together.
-fn situation<'a>(cell: &Cell<'a>) -> (Option<&'a str>, Option<&'a str>) {
+fn situation<'a>(cell: &CellInput<'a>) -> (Option<&'a str>, Option<&'a str>) {
     (cell.text("kernel"), cell.text("mode"))
 }
 
 /// A figure for each kernel and mode of the experiment `scaling`.
-pub(crate) fn figures(result: &Value, cells: &[Cell<'_>]) -> Vec<Figure> {
-    let scaling: Vec<Cell<'_>> =
+pub(crate) fn figures(result: &Value, cells: &[CellInput<'_>]) -> Vec<Figure> {
+    let scaling: Vec<CellInput<'_>> =
         cells.iter().filter(|cell| cell.experiment == "scaling").copied().collect();
     let walls: Vec<_> = scaling.iter().filter(|cell| cell.metric == "wall").copied().collect();
     let groups = grouped(&walls, situation);
@@ -46,19 +46,23 @@ pub(crate) fn figures(result: &Value, cells: &[Cell<'_>]) -> Vec<Figure> {
 }
 
 /// One after another in the caller's thread: what speedup is relative to.
-fn reference<'a>(walls: &[Cell<'a>]) -> Option<Cell<'a>> {
-    let alone = |cell: &&Cell<'_>| cell.number("workers") == Some(1.0) && cell.p50 > 0.0;
-    let is_sync = |cell: &&Cell<'_>| cell.text("backend") == Some("sync");
+fn reference<'a>(walls: &[CellInput<'a>]) -> Option<CellInput<'a>> {
+    let alone = |cell: &&CellInput<'_>| cell.number("workers") == Some(1.0) && cell.p50 > 0.0;
+    let is_sync = |cell: &&CellInput<'_>| cell.text("backend") == Some("sync");
     walls.iter().filter(alone).find(is_sync).copied()
 }
 
 /// How much of one worker's work is done in one worker's time. In weak mode the work
 /// grows with the workers.
-fn speedup(result: &Value, cell: &Cell<'_>, reference: &Cell<'_>) -> Option<(Point, Origin)> {
+fn speedup(
+    result: &Value,
+    cell: &CellInput<'_>,
+    reference: &CellInput<'_>,
+) -> Option<(PlotPoint, Origin)> {
     let workers = cell.number("workers")?;
     let weak = is_weak(cell);
     let work = if weak { workers } else { 1.0 };
-    let point = |y, interval| Point {
+    let point = |y, interval| PlotPoint {
         x: workers,
         y,
         interval,
@@ -81,9 +85,9 @@ fn speedup(result: &Value, cell: &Cell<'_>, reference: &Cell<'_>) -> Option<(Poi
     Some((point(work * reference.p50 / cell.p50, interval), Origin::Medians))
 }
 
-fn figure(result: &Value, walls: &[Cell<'_>], scaling: &[Cell<'_>]) -> Option<Figure> {
+fn figure(result: &Value, walls: &[CellInput<'_>], scaling: &[CellInput<'_>]) -> Option<Figure> {
     let reference = reference(walls)?;
-    let name = |cell: &Cell<'_>| {
+    let name = |cell: &CellInput<'_>| {
         cell.said(|key| !["workers", "kernel", "mode", "oversubscribed"].contains(&key))
     };
     let groups = grouped(walls, |cell| (name(cell), cell.text("backend")));
@@ -103,7 +107,7 @@ fn figure(result: &Value, walls: &[Cell<'_>], scaling: &[Cell<'_>]) -> Option<Fi
             true => (Vec::new(), Vec::new()),
             false => (curves(result, &cells[0]), refused(result, &cells[0])),
         };
-        series.push(Series { name, look, points, curves, refused });
+        series.push(SpeedupSeries { name, look, points, curves, refused });
     }
     let usable = result.get("host").and_then(|host| number(host, "cores_usable"));
     let pictures = [draw(WIDE, &series, usable)?, draw(NARROW, &series, usable)?];
@@ -120,7 +124,7 @@ fn figure(result: &Value, walls: &[Cell<'_>], scaling: &[Cell<'_>]) -> Option<Fi
     })
 }
 
-fn answer(series: &[Series<'_>]) -> String {
+fn answer(series: &[SpeedupSeries<'_>]) -> String {
     let all = series.iter().flat_map(|series| series.points.iter().map(move |p| (series, p)));
     let Some((best, point)) = all.max_by(|a, b| a.1.y.total_cmp(&b.1.y)) else {
         return String::new();
@@ -146,7 +150,7 @@ fn answer(series: &[Series<'_>]) -> String {
 }
 
 fn notes(
-    series: &[Series<'_>],
+    series: &[SpeedupSeries<'_>],
     origins: &[Origin],
     usable: Option<f64>,
     weak: bool,
@@ -198,13 +202,13 @@ fn notes(
     notes
 }
 
-fn legend(series: &[Series<'_>]) -> Vec<Key> {
+fn legend(series: &[SpeedupSeries<'_>]) -> Vec<Key> {
     let line = |class: &str, shape, text: &str| Key {
         swatch: Swatch::Line(class.to_owned(), shape),
         text: text.to_owned(),
     };
     let mut keys = vec![line("ideal", None, "ideal: as many times as workers")];
-    for Series { name, look, curves, .. } in series {
+    for SpeedupSeries { name, look, curves, .. } in series {
         keys.push(line(&look.class, Some(look.shape), name));
         for curve in curves {
             let text = format!("{name}: {}", curve.said());
@@ -215,9 +219,14 @@ fn legend(series: &[Series<'_>]) -> Vec<Key> {
 }
 
 /// Every wall time with what follows from it, and the other metrics of its case.
-fn table(result: &Value, walls: &[Cell<'_>], scaling: &[Cell<'_>], reference: &Cell<'_>) -> Table {
+fn table(
+    result: &Value,
+    walls: &[CellInput<'_>],
+    scaling: &[CellInput<'_>],
+    reference: &CellInput<'_>,
+) -> Table {
     let metrics = ["cpu", "startup_share", "communication_share", "imbalance", "peak_memory"];
-    let of = |wall: &Cell<'_>, metric: &str| {
+    let of = |wall: &CellInput<'_>, metric: &str| {
         let cell = scaling.iter().find(|cell| cell.metric == metric && cell.case == wall.case);
         cell.map_or(String::new(), |cell| quantity(cell.unit, cell.p50))
     };
@@ -258,7 +267,7 @@ fn table(result: &Value, walls: &[Cell<'_>], scaling: &[Cell<'_>], reference: &C
     table
 }
 
-fn is_weak(cell: &Cell<'_>) -> bool {
+fn is_weak(cell: &CellInput<'_>) -> bool {
     cell.text("mode") == Some("weak")
 }
 
@@ -272,13 +281,13 @@ fn serial_share(n: f64, speedup: f64, weak: bool) -> f64 {
     }
 }
 
-fn draw(width: f64, series: &[Series<'_>], usable: Option<f64>) -> Option<Canvas> {
+fn draw(width: f64, series: &[SpeedupSeries<'_>], usable: Option<f64>) -> Option<Canvas> {
     let height = if width >= WIDE { 400.0 } else { 320.0 };
     let field = Field::new(width, height, 150.0);
     let points = || series.iter().flat_map(|series| &series.points);
     let counts = distinct(points().map(|point| point.x));
     let most = *counts.last()?;
-    let ends = |point: &Point| [point.y, point.interval.map_or(point.y, |ends| ends[1])];
+    let ends = |point: &PlotPoint| [point.y, point.interval.map_or(point.y, |ends| ends[1])];
     let (low, high) = extent(points().flat_map(ends))?;
     // The ideal may leave the picture; what was measured should fill it.
     let top = (high * 1.15).max(2.0_f64.min(most));
@@ -321,7 +330,7 @@ fn draw(width: f64, series: &[Series<'_>], usable: Option<f64>) -> Option<Canvas
         canvas.text("aside", Anchor::End, (x - 8.0, y + 8.0), "ideal");
     }
     let mut ends = Vec::new();
-    for Series { name, look, points, curves, .. } in series {
+    for SpeedupSeries { name, look, points, curves, .. } in series {
         let base = points.iter().find(|point| point.x == 1.0).map_or(1.0, |point| point.y);
         for fitted in curves {
             let class = format!("line {} fit", look.class);

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::figure::{Figure, Key, NARROW, Swatch, Table, WIDE};
-use super::input::{Cell, grouped, quantity, tick};
+use super::input::{CellInput, grouped, quantity, tick};
 use super::scale::Scale;
 use super::svg::{Anchor, Canvas, fitted, text_width};
 
@@ -59,26 +59,26 @@ const SITUATION: [&str; 4] = ["kernel", "bytes", "state", "workers"];
 
 /// A figure for each experiment whose cells have spans as their metrics, and each situation in
 /// it: of payloads, without any and the largest, between which the others lie.
-pub(crate) fn figures(cells: &[Cell<'_>]) -> Vec<Figure> {
-    let spans: Vec<Cell<'_>> = cells.iter().filter(|cell| is_span(cell)).copied().collect();
+pub(crate) fn figures(cells: &[CellInput<'_>]) -> Vec<Figure> {
+    let spans: Vec<CellInput<'_>> = cells.iter().filter(|cell| is_span(cell)).copied().collect();
     let mut figures = Vec::new();
     for (_, cells) in grouped(&spans, |cell| cell.experiment) {
         let most = cells.iter().filter_map(|cell| cell.number("bytes")).fold(0.0, f64::max);
-        let is_end = |cell: &&Cell<'_>| {
+        let is_end = |cell: &&CellInput<'_>| {
             cell.number("bytes").is_none_or(|bytes| bytes == 0.0 || bytes == most)
         };
-        let ends: Vec<Cell<'_>> = cells.iter().filter(is_end).copied().collect();
+        let ends: Vec<CellInput<'_>> = cells.iter().filter(is_end).copied().collect();
         figures.extend(grouped(&ends, situation).iter().map(|(_, cells)| of_situation(cells)));
     }
     figures
 }
 
-fn situation<'a>(cell: &Cell<'a>) -> [Option<&'a Value>; 4] {
+fn situation<'a>(cell: &CellInput<'a>) -> [Option<&'a Value>; 4] {
     SITUATION.map(|key| cell.case.get(key))
 }
 
-fn of_situation(cells: &[Cell<'_>]) -> Figure {
-    let bar = |(case, cells): (_, Vec<Cell<'_>>)| {
+fn of_situation(cells: &[CellInput<'_>]) -> Figure {
+    let bar = |(case, cells): (_, Vec<CellInput<'_>>)| {
         let of = |name| cells.iter().find(|cell| cell.metric == name);
         let spans = SPANS.map(|name| of(name).map_or(0.0, |cell| cell.p50.max(0.0)));
         let name = super::input::said(case, |key| !SITUATION.contains(&key));
@@ -117,7 +117,7 @@ fn compared(bars: &[Bar]) -> String {
 }
 
 /// Whether a cell is one of [`figures`].
-pub(crate) fn is_span(cell: &Cell<'_>) -> bool {
+pub(crate) fn is_span(cell: &CellInput<'_>) -> bool {
     cell.unit == "us" && SPANS.contains(&cell.metric)
 }
 

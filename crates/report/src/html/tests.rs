@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{NotAResult, Source, input, render, render_all};
+use super::{NotAResult, ResultSource, input, render, render_all};
 
 fn fixture(text: &str) -> Value {
     serde_json::from_str(text).unwrap()
@@ -13,7 +13,7 @@ fn bench() -> Value {
 }
 
 fn page(result: &Value) -> String {
-    let source = Source { file: "a.json".into(), written: "2026-01-31 12:00 UTC".into() };
+    let source = ResultSource { file: "a.json".into(), written: "2026-01-31 12:00 UTC".into() };
     render(result, &source).unwrap()
 }
 
@@ -34,13 +34,13 @@ fn marks(picture: &str, class: &str) -> usize {
     picture.matches(&format!("class=\"mark {class}\"")).count()
 }
 
-fn count_cells(result: &Value, wanted: impl Fn(&input::Cell<'_>) -> bool) -> usize {
+fn count_cells(result: &Value, wanted: impl Fn(&input::CellInput<'_>) -> bool) -> usize {
     input::cells(result).0.iter().filter(|cell| wanted(cell)).count()
 }
 
 #[test]
 fn several_results_are_one_page_in_which_each_id_is_there_once() {
-    let named = |file: &str| Source { file: file.into(), ..Source::default() };
+    let named = |file: &str| ResultSource { file: file.into(), ..ResultSource::default() };
     let results = [(bench(), named("a.json")), (bench(), named("b.json"))];
     let one = page(&results[0].0).matches("<figure").count();
     let page = render_all(&results).unwrap();
@@ -83,8 +83,8 @@ fn each_figure_of_a_benchmark_has_a_mark_for_each_point() {
     let gantt = picture(&page, "Who did what when: mixed");
     let timelines = input::list(&result, "timelines").iter();
     let mixed = timelines.filter(|timeline| timeline["case"]["work"] == "mixed");
-    let lanes = mixed.flat_map(|timeline| input::list(timeline, "lanes"));
-    let spans: usize = lanes.map(|lane| input::list(lane, "spans").len()).sum();
+    let workers = mixed.flat_map(|timeline| input::list(timeline, "lanes"));
+    let spans: usize = workers.map(|worker| input::list(worker, "spans").len()).sum();
     assert_eq!(marks(&gantt, "span"), spans);
 
     assert_eq!(marks(&picture(&page, "Startup, ready"), "point"), 8);
@@ -337,7 +337,7 @@ fn what_is_missing_is_said() {
 
 #[test]
 fn other_files_are_refused() {
-    let of = |result: Value| render(&result, &Source::default()).unwrap_err();
+    let of = |result: Value| render(&result, &ResultSource::default()).unwrap_err();
     assert_eq!(of(json!([1])), NotAResult::NoSchema);
     let error = of(json!({"schema": "brigade.doctor.v1"}));
     assert!(error.to_string().contains("brigade.doctor.v1"), "{error}");

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 
 use super::figure::{Figure, NARROW, Table, WIDE};
-use super::gantt::{Lane, Panel, Span, draw, legend};
+use super::gantt::{Panel, TimelineSpan, WorkerTimeline, draw, legend};
 use super::input::{grouped, list, number, plain, plausible, quantity, said, text};
 
 /// A figure for each kind of work in the `timelines` of a result.
@@ -25,25 +25,26 @@ pub(crate) fn figures(result: &Value) -> Vec<Figure> {
 fn panel(timeline: &Value) -> Option<Panel> {
     let empty = Map::new();
     let case = timeline.get("case").and_then(Value::as_object).unwrap_or(&empty);
-    let lanes: Vec<Lane> = list(timeline, "lanes").iter().map(lane).collect();
-    let last = lanes.iter().flat_map(|lane| &lane.spans).map(|span| span.to).fold(0.0, f64::max);
+    let workers: Vec<WorkerTimeline> = list(timeline, "lanes").iter().map(worker).collect();
+    let last =
+        workers.iter().flat_map(|worker| &worker.spans).map(|span| span.to).fold(0.0, f64::max);
     let wall = number(timeline, "wall_us").unwrap_or(last).max(last);
     let name = said(case, |key| !["work", "kernel"].contains(&key));
-    (!lanes.is_empty() && wall > 0.0).then_some(Panel { name, wall, lanes })
+    (!workers.is_empty() && wall > 0.0).then_some(Panel { name, wall, workers })
 }
 
-fn lane(lane: &Value) -> Lane {
-    let worker = lane.get("worker").map_or("?".into(), plain);
+fn worker(timeline: &Value) -> WorkerTimeline {
+    let number = timeline.get("worker").map_or("?".into(), plain);
     let span = |span: &Value| {
         let parts = span.as_array()?;
         let (from, to) = (plausible(parts.get(1)?)?, plausible(parts.get(2)?)?);
         let label = parts.get(3).filter(|label| !label.is_null()).map_or(String::new(), plain);
         let kind = parts.first()?.as_str()?.to_owned();
-        (from <= to).then_some(Span { kind, from, to, label })
+        (from <= to).then_some(TimelineSpan { kind, from, to, label })
     };
-    Lane {
-        name: format!("worker {worker}"),
-        spans: list(lane, "spans").iter().filter_map(span).collect(),
+    WorkerTimeline {
+        name: format!("worker {number}"),
+        spans: list(timeline, "spans").iter().filter_map(span).collect(),
     }
 }
 
@@ -71,14 +72,14 @@ pub(crate) fn figure(title: String, panels: Vec<Panel>, notes: Vec<String>) -> O
     );
     let kinds = ["compute", "wait", "communication", "startup", "shutdown", "idle", "rest"];
     for panel in &panels {
-        for lane in &panel.lanes {
+        for worker in &panel.workers {
             let sum = |kind: &str| -> f64 {
-                let of_kind = lane.spans.iter().filter(|span| span.kind == kind);
+                let of_kind = worker.spans.iter().filter(|span| span.kind == kind);
                 of_kind.map(|span| span.to - span.from).sum()
             };
-            let mut row = vec![panel.name.clone(), lane.name.clone()];
+            let mut row = vec![panel.name.clone(), worker.name.clone()];
             row.extend(kinds.map(|kind| quantity("us", sum(kind))));
-            row.push(lane.spans.len().to_string());
+            row.push(worker.spans.len().to_string());
             table.rows.push(row);
         }
     }

@@ -4,7 +4,7 @@
 
 use std::io::{self, Write};
 
-use brigade_measure::context::Block;
+use brigade_measure::context::BlockContext;
 use serde_json::{Value, json};
 
 use super::tracks::Tracks;
@@ -21,7 +21,7 @@ pub fn bench(out: &mut dyn Write, bench: &Bench) -> io::Result<()> {
     let mut events = Vec::new();
     blocks(&bench.blocks, &mut events);
     for (i, timeline) in bench.timelines.iter().enumerate() {
-        lanes(BLOCKS + 1 + i, timeline, &mut events);
+        workers(BLOCKS + 1 + i, timeline, &mut events);
     }
     let object = json!({"displayTimeUnit": "ms", "traceEvents": events});
     serde_json::to_writer(&mut *out, &object)?;
@@ -39,7 +39,7 @@ fn slice(pid: usize, tid: usize, name: &str, [from, to]: [f64; 2], args: &Value)
            "ts": from, "dur": dur, "args": args})
 }
 
-fn blocks(blocks: &[Block], events: &mut Vec<Value>) {
+fn blocks(blocks: &[BlockContext], events: &mut Vec<Value>) {
     let begin = blocks.iter().map(|block| block.began_ns).min().unwrap_or(0);
     let us = |ns: u64| ns.saturating_sub(begin) as f64 / 1e3;
     let mut experiments: Vec<&str> = Vec::new();
@@ -66,17 +66,17 @@ fn blocks(blocks: &[Block], events: &mut Vec<Value>) {
     }
 }
 
-/// A process for one timeline, with a track for each lane, and more where spans overlap.
-fn lanes(pid: usize, timeline: &Value, events: &mut Vec<Value>) {
+/// A process for one timeline, with a track for each worker, and more where spans overlap.
+fn workers(pid: usize, timeline: &Value, events: &mut Vec<Value>) {
     let case = timeline["case"].as_object().cloned().unwrap_or_default();
     let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
     let title: Vec<String> = case.values().map(text).collect();
     events.push(name("process_name", pid, 0, &title.join(" ")));
     counters(pid, timeline, events);
-    let lanes = timeline["lanes"].as_array().map(Vec::as_slice).unwrap_or_default();
-    for (lane, described) in lanes.iter().enumerate() {
+    let workers = timeline["lanes"].as_array().map(Vec::as_slice).unwrap_or_default();
+    for (place, worker) in workers.iter().enumerate() {
         let mut tracks = Tracks::default();
-        let spans = described["spans"].as_array().map(Vec::as_slice).unwrap_or_default();
+        let spans = worker["spans"].as_array().map(Vec::as_slice).unwrap_or_default();
         for span in spans {
             let (Some(kind), Some(from), Some(to)) =
                 (span[0].as_str(), span[1].as_f64(), span[2].as_f64())
@@ -85,9 +85,9 @@ fn lanes(pid: usize, timeline: &Value, events: &mut Vec<Value>) {
             };
             let ns = |us: f64| (us * 1e3) as u64;
             let (track, _) = tracks.take(ns(from), ns(to));
-            // Tracks of one lane stay together: readers sort them by number.
-            let tid = lane * 1000 + track + 1;
-            let label = text(&described["worker"]);
+            // Tracks of one worker stay together: readers sort them by number.
+            let tid = place * 1000 + track + 1;
+            let label = text(&worker["worker"]);
             events.push(name("thread_name", pid, tid, &format!("worker {label}")));
             events.push(slice(pid, tid, kind, [from, to], &json!({"job": span[3]})));
         }
@@ -115,8 +115,8 @@ mod tests {
 
     use super::*;
 
-    fn block(experiment: &str, began_ns: u64) -> Block {
-        Block {
+    fn block(experiment: &str, began_ns: u64) -> BlockContext {
+        BlockContext {
             experiment: experiment.to_owned(),
             block: 0,
             began_ns,

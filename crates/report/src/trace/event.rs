@@ -12,7 +12,7 @@ const PROCESS: u32 = 1;
 
 /// One event; the names are the format's.
 #[derive(Serialize)]
-struct Event<'a, A> {
+struct TraceEvent<'a, A> {
     ph: &'static str,
     name: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -79,7 +79,7 @@ impl<W: Write> Events<W> {
         }
         let dur = Some(Micros(to - from - 1));
         let (cat, tid) = (Some(cat), Some(tid));
-        self.write(&Event {
+        self.write(&TraceEvent {
             ph: "X",
             name,
             cat,
@@ -102,7 +102,7 @@ impl<W: Write> Events<W> {
     ) -> io::Result<()> {
         let ts = Micros(self.since_begin(at));
         let (cat, tid, s) = (Some("event"), Some(tid), Some("t"));
-        self.write(&Event { ph: "i", name, cat, pid: PROCESS, tid, ts, dur: None, s, args })
+        self.write(&TraceEvent { ph: "i", name, cat, pid: PROCESS, tid, ts, dur: None, s, args })
     }
 
     /// What a counter is at from `at` on, counted from the begin.
@@ -113,7 +113,7 @@ impl<W: Write> Events<W> {
         args: &impl Serialize,
     ) -> io::Result<()> {
         let ts = Micros(at);
-        self.write(&Event {
+        self.write(&TraceEvent {
             ph: "C",
             name,
             cat: None,
@@ -134,7 +134,7 @@ impl<W: Write> Events<W> {
         args: &impl Serialize,
     ) -> io::Result<()> {
         let (tid, ts) = (Some(tid), Micros(0));
-        self.write(&Event {
+        self.write(&TraceEvent {
             ph: "M",
             name: what,
             cat: None,
@@ -147,7 +147,7 @@ impl<W: Write> Events<W> {
         })
     }
 
-    fn write(&mut self, event: &Event<'_, impl Serialize>) -> io::Result<()> {
+    fn write(&mut self, event: &TraceEvent<'_, impl Serialize>) -> io::Result<()> {
         if !std::mem::take(&mut self.is_first) {
             self.out.write_all(b",\n")?;
         }

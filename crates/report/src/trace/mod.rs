@@ -11,22 +11,22 @@
 //! What cost a job more than its kernel is an instant: `retried`, `crashed`, `replaced`.
 
 mod bench;
+mod count_series;
 mod event;
-mod level;
 mod tracks;
 
 use std::io::{self, Write};
 
 use brigade_exec::WorkerReport;
-use brigade_measure::lane::Visit;
 use brigade_measure::summary::Summary;
+use brigade_measure::worker_times::Visit;
 use brigade_proto::{Nanos, Span, Stamps, Status};
 use serde::Serialize;
 use serde_json::json;
 
 pub use self::bench::bench;
+use self::count_series::CountSeries;
 use self::event::Events;
-use self::level::Level;
 use self::tracks::Tracks;
 use crate::id::Id;
 use crate::run::{JobRow, Micros};
@@ -72,8 +72,8 @@ struct Unsuccessful<'a> {
 pub struct Trace<W> {
     events: Events<W>,
     tracks: Vec<Tracks>,
-    waiting: Level,
-    in_flight: Level,
+    waiting: CountSeries,
+    in_flight: CountSeries,
 }
 
 impl<W: Write> Trace<W> {
@@ -92,8 +92,8 @@ impl<W: Write> Trace<W> {
         Ok(Self {
             events,
             tracks: (0..workers).map(|_| Tracks::default()).collect(),
-            waiting: Level::default(),
-            in_flight: Level::default(),
+            waiting: CountSeries::default(),
+            in_flight: CountSeries::default(),
         })
     }
 
@@ -204,8 +204,8 @@ impl<W: Write> Trace<W> {
     /// # Errors
     /// When it cannot be written.
     pub fn end(mut self, summary: &Summary, workers: &[WorkerReport]) -> io::Result<W> {
-        for (name, level) in [("queue depth", &self.waiting), ("jobs in flight", &self.in_flight)] {
-            for (at, jobs) in level.steps() {
+        for (name, count) in [("queue depth", &self.waiting), ("jobs in flight", &self.in_flight)] {
+            for (at, jobs) in count.steps() {
                 self.events.counter(name, at, &json!({ "jobs": jobs }))?;
             }
         }
@@ -214,14 +214,14 @@ impl<W: Write> Trace<W> {
         let whole = |startup, shutdown| {
             [("start-up", begin, begin + startup), ("shut-down", last, last + shutdown)]
         };
-        let startup = summary.lanes.iter().map(|lane| lane.startup).max().unwrap_or(0);
-        let shutdown = summary.lanes.iter().map(|lane| lane.shutdown).max().unwrap_or(0);
+        let startup = summary.worker_times.iter().map(|times| times.startup).max().unwrap_or(0);
+        let shutdown = summary.worker_times.iter().map(|times| times.shutdown).max().unwrap_or(0);
         for (name, from, to) in whole(startup, shutdown) {
             self.events.slice(COORDINATOR, "coordinator", name, (from, to), &json!({}))?;
         }
-        for (worker, lane) in (0..).zip(&summary.lanes) {
+        for (worker, times) in (0..).zip(&summary.worker_times) {
             let tid = tid(self.tracks.len(), worker, 0);
-            for (name, from, to) in whole(lane.startup, lane.shutdown) {
+            for (name, from, to) in whole(times.startup, times.shutdown) {
                 self.events.slice(tid, name, name, (from, to), &json!({}))?;
             }
         }

@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 
-use brigade_measure::lane::LaneTimes;
 use brigade_measure::summary::Tally;
+use brigade_measure::worker_times::WorkerTimes;
 use brigade_proto::WorkerId;
 use serde_json::Value;
 
@@ -75,7 +75,8 @@ fn events(jobs: &[(JobRow, Stamps)], wall: Nanos) -> Vec<Value> {
     }
     let mut summary = Tally::default().summary(&Default::default());
     summary.wall = wall;
-    summary.lanes = vec![LaneTimes { startup: 900, shutdown: 5000, ..LaneTimes::default() }; 2];
+    summary.worker_times =
+        vec![WorkerTimes { startup: 900, shutdown: 5000, ..WorkerTimes::default() }; 2];
     let out = trace.end(&summary, &[report(0, 100), report(1, 101)]).unwrap();
     let document: Value = serde_json::from_slice(&out).unwrap();
     assert_eq!(document["displayTimeUnit"], "ms");

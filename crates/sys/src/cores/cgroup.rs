@@ -31,7 +31,7 @@ struct Membership {
 /// A mounted tree of groups.
 #[derive(Debug, PartialEq)]
 struct Mount {
-    version: Version,
+    version: CgroupVersion,
     /// Mount options. In version 1 they include the controllers; in version 2 they are not used.
     options: Vec<String>,
     /// The group at the top of the mount.
@@ -40,7 +40,7 @@ struct Mount {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Version {
+enum CgroupVersion {
     V1,
     V2,
 }
@@ -62,12 +62,12 @@ impl Groups {
 
     /// The tightest processor quota, in cores.
     pub(super) fn cpu_quota(&self) -> Option<f64> {
-        let v1 = self.levels(Version::V1, "cpu").into_iter().filter_map(|level| {
+        let v1 = self.levels(CgroupVersion::V1, "cpu").into_iter().filter_map(|level| {
             let period = fs::read_to_string(level.join("cpu.cfs_period_us")).ok()?;
             let quota = fs::read_to_string(level.join("cpu.cfs_quota_us")).ok()?;
             quota_in_cores(&quota, &period)
         });
-        let v2 = self.levels(Version::V2, "cpu").into_iter().filter_map(|level| {
+        let v2 = self.levels(CgroupVersion::V2, "cpu").into_iter().filter_map(|level| {
             let text = fs::read_to_string(level.join("cpu.max")).ok()?;
             let (quota, period) = text.trim().split_once(' ')?;
             quota_in_cores(quota, period)
@@ -82,7 +82,7 @@ impl Groups {
 
     /// The groups that limit this process's memory.
     pub(super) fn memory_levels(&self) -> Vec<MemoryLevel> {
-        [Version::V1, Version::V2]
+        [CgroupVersion::V1, CgroupVersion::V2]
             .into_iter()
             .flat_map(|version| {
                 let levels = self.levels(version, "memory").into_iter();
@@ -94,7 +94,7 @@ impl Groups {
 
     /// How many processes the OOM killer has killed in the innermost group that counts them.
     pub(super) fn memory_kills(&self) -> Option<u64> {
-        [(Version::V2, "memory.events"), (Version::V1, "memory.oom_control")]
+        [(CgroupVersion::V2, "memory.events"), (CgroupVersion::V1, "memory.oom_control")]
             .into_iter()
             .flat_map(|(version, file)| {
                 self.levels(version, "memory").into_iter().map(move |level| level.join(file))
@@ -108,7 +108,7 @@ impl Groups {
     }
 
     fn least(&self, controller: &str, v1: &str, v2: &str) -> Option<u64> {
-        [(Version::V1, v1), (Version::V2, v2)]
+        [(CgroupVersion::V1, v1), (CgroupVersion::V2, v2)]
             .into_iter()
             .flat_map(|(version, file)| {
                 self.levels(version, controller).into_iter().map(move |level| level.join(file))
@@ -119,10 +119,10 @@ impl Groups {
     }
 
     /// The directories of this process's group and of its ancestors, as far as they are visible.
-    fn levels(&self, version: Version, controller: &str) -> Vec<PathBuf> {
+    fn levels(&self, version: CgroupVersion, controller: &str) -> Vec<PathBuf> {
         let Some(membership) = self.memberships.iter().find(|membership| match version {
-            Version::V1 => membership.controllers.iter().any(|name| name == controller),
-            Version::V2 => membership.controllers.is_empty(),
+            CgroupVersion::V1 => membership.controllers.iter().any(|name| name == controller),
+            CgroupVersion::V2 => membership.controllers.is_empty(),
         }) else {
             return Vec::new();
         };
@@ -130,7 +130,8 @@ impl Groups {
         let mut foreign = Vec::new();
         for mount in self.mounts.iter().filter(|mount| {
             mount.version == version
-                && (version == Version::V2 || mount.options.iter().any(|name| name == controller))
+                && (version == CgroupVersion::V2
+                    || mount.options.iter().any(|name| name == controller))
         }) {
             let point = self.root.join(mount.point.strip_prefix("/").unwrap_or(&mount.point));
             match membership.group.strip_prefix(&mount.top) {
@@ -149,7 +150,7 @@ impl Groups {
 /// A group with a memory limit.
 #[derive(Debug)]
 pub(super) struct MemoryLevel {
-    version: Version,
+    version: CgroupVersion,
     group: PathBuf,
 }
 
@@ -162,8 +163,8 @@ pub(super) fn oom_kills(file: &Path) -> Option<u64> {
 impl MemoryLevel {
     fn number(&self, v1: &str, v2: &str) -> Option<u64> {
         let file = match self.version {
-            Version::V1 => v1,
-            Version::V2 => v2,
+            CgroupVersion::V1 => v1,
+            CgroupVersion::V2 => v2,
         };
         fs::read_to_string(self.group.join(file)).ok()?.trim().parse().ok()
     }
@@ -178,8 +179,8 @@ impl MemoryLevel {
     pub(super) fn left(&self) -> Option<u64> {
         let used = self.number("memory.usage_in_bytes", "memory.current")?;
         let [inactive, active, mapped] = match self.version {
-            Version::V1 => ["total_inactive_file", "total_active_file", "total_mapped_file"],
-            Version::V2 => ["inactive_file", "active_file", "file_mapped"],
+            CgroupVersion::V1 => ["total_inactive_file", "total_active_file", "total_mapped_file"],
+            CgroupVersion::V2 => ["inactive_file", "active_file", "file_mapped"],
         };
         let stat = fs::read_to_string(self.group.join("memory.stat")).unwrap_or_default();
         let value = |name: &str| -> u64 {
@@ -227,8 +228,8 @@ fn mount(line: &str) -> Option<Mount> {
     let (front, back) = line.split_once(" - ")?;
     let mut back = back.split(' ');
     let version = match back.next()? {
-        "cgroup" => Version::V1,
-        "cgroup2" => Version::V2,
+        "cgroup" => CgroupVersion::V1,
+        "cgroup2" => CgroupVersion::V2,
         _ => return None,
     };
     let mut front = front.split(' ').skip(3);

@@ -61,9 +61,9 @@ fn tries(other: i32) -> Vec<(&'static str, i32)> {
     }
 }
 
-struct Other(Child);
+struct OtherProcess(Child);
 
-impl Other {
+impl OtherProcess {
     fn start() -> Self {
         Self(Command::new("sleep").arg("1000").spawn().unwrap())
     }
@@ -73,7 +73,7 @@ impl Other {
     }
 }
 
-impl Drop for Other {
+impl Drop for OtherProcess {
     fn drop(&mut self) {
         self.0.kill().unwrap();
         self.0.wait().unwrap();
@@ -81,7 +81,7 @@ impl Drop for Other {
 }
 
 /// Whether this machine lacks a part. The test is skipped then.
-fn lacks(part: Part) -> bool {
+fn lacks(part: SandboxPart) -> bool {
     let lacks = missing().contains(&part);
     if lacks {
         crate::skip::skip("sandbox", &format!("there is no {part} here"));
@@ -91,10 +91,10 @@ fn lacks(part: Part) -> bool {
 
 #[test]
 fn what_the_filter_does_not_allow_is_refused_and_does_not_kill() {
-    if lacks(Part::Seccomp) {
+    if lacks(SandboxPart::Seccomp) {
         return;
     }
-    let other = Other::start();
+    let other = OtherProcess::start();
     let pid = other.pid();
     let inside = thread::spawn(move || {
         rustix::thread::set_no_new_privs(true).unwrap();
@@ -105,7 +105,7 @@ fn what_the_filter_does_not_allow_is_refused_and_does_not_kill() {
         assert_eq!(errno, libc::EPERM, "{what}");
     }
     // Nothing forbids these outside the sandbox; otherwise the check above would show nothing.
-    let outside = Other::start();
+    let outside = OtherProcess::start();
     for (what, errno) in tries(outside.pid()) {
         assert!(![libc::EPERM, libc::EACCES].contains(&errno), "{what}: {errno}");
     }
@@ -113,7 +113,7 @@ fn what_the_filter_does_not_allow_is_refused_and_does_not_kill() {
 
 #[test]
 fn what_a_worker_does_is_allowed() {
-    if lacks(Part::Seccomp) {
+    if lacks(SandboxPart::Seccomp) {
         return;
     }
     let inside = thread::spawn(|| {
@@ -131,7 +131,7 @@ fn what_a_worker_does_is_allowed() {
 
 #[test]
 fn landlock_alone_takes_the_file_system() {
-    if lacks(Part::Landlock) {
+    if lacks(SandboxPart::Landlock) {
         return;
     }
     let own = std::env::current_exe().unwrap();
@@ -146,7 +146,7 @@ fn landlock_alone_takes_the_file_system() {
 
 #[test]
 fn a_kernel_that_lacks_a_part_is_found_out() {
-    if lacks(Part::Seccomp) {
+    if lacks(SandboxPart::Seccomp) {
         return;
     }
     let without = |call: c_long| {
@@ -163,10 +163,11 @@ fn a_kernel_that_lacks_a_part_is_found_out() {
         .unwrap()
     };
     let always = missing();
-    for (part, call) in
-        [(Part::Landlock, libc::SYS_landlock_create_ruleset), (Part::Seccomp, libc::SYS_seccomp)]
-    {
+    for (part, call) in [
+        (SandboxPart::Landlock, libc::SYS_landlock_create_ruleset),
+        (SandboxPart::Seccomp, libc::SYS_seccomp),
+    ] {
         assert!(without(call).contains(&part), "{part}");
-        assert!(!always.contains(&part) || part == Part::Landlock);
+        assert!(!always.contains(&part) || part == SandboxPart::Landlock);
     }
 }

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 
 use brigade_ipc::MAX_MESSAGE;
-use brigade_ipc::wire::{self, Order};
+use brigade_ipc::wire::{self, RingRequest};
 use brigade_proto::{JobError, WorkerId};
 
 use super::{Dispatcher, WorkerSlot};
@@ -99,26 +99,26 @@ impl Dispatcher {
         let mut arenas = vec![Arc::clone(&self.arena)];
         if self.has_own_inputs {
             let state = self.lock();
-            let wires = state.slots.iter().filter_map(|slot| slot.wire.as_ref());
-            arenas.extend(wires.map(|wire| Arc::clone(&wire.inputs)));
+            let connections = state.slots.iter().filter_map(|slot| slot.connection.as_ref());
+            arenas.extend(connections.map(|connection| Arc::clone(&connection.inputs)));
         }
         // Without the lock, because unmapping takes a while.
         let bytes = arenas.iter().map(|arena| arena.trim()).sum();
         let mut state = self.lock();
         let slots = state.slots.iter_mut().filter(|slot| slot.ready && !slot.leaving);
-        for wire in slots.filter_map(|slot| slot.wire.as_mut()) {
-            let mut regions = wire.inputs.gone(&wire.regions);
+        for connection in slots.filter_map(|slot| slot.connection.as_mut()) {
+            let mut regions = connection.inputs.gone(&connection.regions);
             regions.truncate(MOST_TO_FORGET);
             if regions.is_empty() {
                 continue;
             }
             let mut buffer = [0; MAX_MESSAGE];
-            let order = Order::Forget { regions: regions.clone() };
+            let request = RingRequest::Forget { regions: regions.clone() };
             // If the ring has no space for the request, the worker is told the next time.
-            if let Ok(Some(len)) = wire::encode_order(&order, &mut buffer)
-                && wire.pass.order(&buffer[..len])
+            if let Ok(Some(len)) = wire::encode_request(&request, &mut buffer)
+                && connection.endpoint.send_request(&buffer[..len])
             {
-                wire.regions.retain(|known| !regions.contains(known));
+                connection.regions.retain(|known| !regions.contains(known));
             }
         }
         bytes

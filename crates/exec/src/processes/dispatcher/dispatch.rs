@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use brigade_ipc::wire::{self, BatchBody, BatchRun, Order, Place};
+use brigade_ipc::wire::{self, BatchBody, BatchRun, PayloadLocation, RingRequest};
 use brigade_ipc::{Arena, MAX_MESSAGE};
 use brigade_proto::{Bytes, JobId, Nanos, Source, Stamps};
 use brigade_sys::clock;
@@ -102,15 +102,15 @@ impl Dispatcher {
                 state.dropped += 1;
             }
         }
-        state.hold.holds = width < state.slots.len() && !state.queue.is_empty();
+        state.wake_throttle.holds = width < state.slots.len() && !state.queue.is_empty();
         self.make_room(state);
     }
 
     /// Gives jobs to all workers that can take one, even to those that the wake throttle leaves
     /// asleep. For a thread that is about to sleep and so could not do it later.
     pub(super) fn dispatch_all(&self, state: &mut State) {
-        if state.hold.holds {
-            state.hold.forget();
+        if state.wake_throttle.holds {
+            state.wake_throttle.forget();
             self.dispatch(state);
         }
     }
@@ -145,14 +145,14 @@ impl Dispatcher {
         slot.assigned.push_back(Assigned { task, bytes_in: 0, sent: false, called: None });
         let place = slot.assigned.len() - 1;
         if is_batch {
-            if !self.order_batch(index, slot, place) {
+            if !self.send_batch(index, slot, place) {
                 // There is no space in the arena or the ring, or the worker has no rings: its jobs
                 // go one by one.
                 slot.given -= count;
                 let whole = slot.assigned.pop_back();
                 self.take_apart(state, whole.map(|assigned| assigned.task));
             }
-        } else if !self.order(index, slot, place) {
+        } else if !self.send_job(index, slot, place) {
             slot.staging.push_back(QueuedStaging::Job(job));
             self.staging[index].notify_one();
         }
@@ -183,9 +183,9 @@ impl Dispatcher {
 
     /// Sends an assigned batch through the ring; returns whether it was sent.
     #[inline(never)]
-    fn order_batch(&self, index: usize, slot: &mut WorkerSlot, place: usize) -> bool {
-        let WorkerSlot { wire, assigned, staging, .. } = slot;
-        let (Some(wire), Some(assigned)) = (wire, assigned.get_mut(place)) else {
+    fn send_batch(&self, index: usize, slot: &mut WorkerSlot, place: usize) -> bool {
+        let WorkerSlot { connection, assigned, staging, .. } = slot;
+        let (Some(connection), Some(assigned)) = (connection, assigned.get_mut(place)) else {
             return false;
         };
         let task: &mut Task = &mut assigned.task;
@@ -209,23 +209,23 @@ impl Dispatcher {
                 inputs: run.inputs.iter().map(bytes).collect(),
             })
             .collect();
-        let mut returned = wire.outputs.returned();
-        let body: BatchBody = (runs, wire.outputs.more_returned());
+        let mut returned = connection.outputs.returned();
+        let body: BatchBody = (runs, connection.outputs.more_returned());
         let mut buffer = [0; MAX_MESSAGE];
         let runs = wire::encode_bulk(&body).ok();
         let encoded = runs
-            .and_then(|runs| place_runs(&wire.inputs, &mut task.inputs, runs))
+            .and_then(|runs| place_runs(&connection.inputs, &mut task.inputs, runs))
             .and_then(|runs| {
-                self.announce(index, &mut wire.regions, staging, std::slice::from_ref(&runs));
+                self.announce(index, &mut connection.regions, staging, std::slice::from_ref(&runs));
                 let (first, count) = (task.job_state.id, batch.count as u32);
-                let order = Order::Batch { first, count, runs, returned: returned.clone() };
-                wire::encode_order(&order, &mut buffer).ok()?
+                let request = RingRequest::Batch { first, count, runs, returned: returned.clone() };
+                wire::encode_request(&request, &mut buffer).ok()?
             });
         task.stamps.encoded = clock::now();
-        assigned.sent = encoded.is_some_and(|len| wire.pass.order(&buffer[..len]));
+        assigned.sent = encoded.is_some_and(|len| connection.endpoint.send_request(&buffer[..len]));
         if !assigned.sent {
             returned.extend(body.1);
-            wire.outputs.not_returned(&returned);
+            connection.outputs.not_returned(&returned);
         }
         assigned.sent
     }
@@ -238,10 +238,10 @@ impl Dispatcher {
         index: usize,
         known: &mut Vec<u32>,
         staging: &mut VecDeque<QueuedStaging>,
-        places: &[Place],
+        locations: &[PayloadLocation],
     ) {
-        for place in places {
-            if let Place::Slab { region, .. } = place
+        for location in locations {
+            if let PayloadLocation::Slab { region, .. } = location
                 && !known.contains(region)
             {
                 known.push(*region);
@@ -253,9 +253,9 @@ impl Dispatcher {
 
     /// Sends an assigned job through the ring, if a request can name all its inputs. Returns
     /// whether it was sent.
-    pub(super) fn order(&self, index: usize, slot: &mut WorkerSlot, place: usize) -> bool {
-        let WorkerSlot { wire, assigned, staging, .. } = slot;
-        let (Some(wire), Some(assigned)) = (wire, assigned.get_mut(place)) else {
+    pub(super) fn send_job(&self, index: usize, slot: &mut WorkerSlot, place: usize) -> bool {
+        let WorkerSlot { connection, assigned, staging, .. } = slot;
+        let (Some(connection), Some(assigned)) = (connection, assigned.get_mut(place)) else {
             return false;
         };
         let task = &mut assigned.task;
@@ -266,32 +266,32 @@ impl Dispatcher {
                 return false;
             };
             bytes_in += bytes.len() as u64;
-            inputs.push(match wire.inputs.place(bytes) {
-                Some(place) => place,
-                None if bytes.len() <= load::TINY => Place::Here(bytes.to_vec().into()),
+            inputs.push(match connection.inputs.location(bytes) {
+                Some(location) => location,
+                None if bytes.len() <= load::TINY => PayloadLocation::Here(bytes.to_vec().into()),
                 None => return false,
             });
         }
-        self.announce(index, &mut wire.regions, staging, &inputs);
-        let order = Order::Job {
+        self.announce(index, &mut connection.regions, staging, &inputs);
+        let request = RingRequest::Job {
             job: task.job_state.id,
             kernel: task.kernel.0,
             params: Arc::clone(&task.params),
             timeout: task.timeout,
             inputs,
-            returned: wire.outputs.returned(),
+            returned: connection.outputs.returned(),
         };
         let mut buffer = [0; MAX_MESSAGE];
-        let Ok(Some(len)) = wire::encode_order(&order, &mut buffer) else {
-            if let Order::Job { returned, .. } = &order {
-                wire.outputs.not_returned(returned);
+        let Ok(Some(len)) = wire::encode_request(&request, &mut buffer) else {
+            if let RingRequest::Job { returned, .. } = &request {
+                connection.outputs.not_returned(returned);
             }
             return false;
         };
         task.stamps.encoded = clock::now();
         assigned.bytes_in = bytes_in;
-        assigned.sent = wire.pass.order(&buffer[..len]);
-        if wire.pass.has_woken() {
+        assigned.sent = connection.endpoint.send_request(&buffer[..len]);
+        if connection.endpoint.has_woken() {
             self.has_woken.store(true, std::sync::atomic::Ordering::Relaxed);
         }
         assigned.sent
@@ -324,8 +324,9 @@ impl Dispatcher {
         if !state.queue.is_empty() {
             return None;
         }
-        let is_free =
-            |slot: &&WorkerSlot| slot.ready && slot.wire.is_some() && slot.assigned.is_empty();
+        let is_free = |slot: &&WorkerSlot| {
+            slot.ready && slot.connection.is_some() && slot.assigned.is_empty()
+        };
         let free = if self.has_own_inputs {
             // This worker gets the job unless another thread dispatches first. If another worker
             // gets it, that worker's staging thread copies the inputs once more.
@@ -333,7 +334,7 @@ impl Dispatcher {
         } else {
             state.slots.iter().find(is_free)?
         };
-        Some(Arc::clone(&free.wire.as_ref()?.inputs))
+        Some(Arc::clone(&free.connection.as_ref()?.inputs))
     }
 
     /// Tells a worker that no more jobs will come.
@@ -346,10 +347,10 @@ impl Dispatcher {
         slot.leaving = true;
         slot.note_peak();
         // A worker without rings leaves when its staging thread closes the control channel.
-        if let Some(wire) = &mut slot.wire {
+        if let Some(connection) = &mut slot.connection {
             let mut buffer = [0; 16];
-            if let Ok(Some(len)) = wire::encode_order(&Order::Leave, &mut buffer) {
-                wire.pass.order(&buffer[..len]);
+            if let Ok(Some(len)) = wire::encode_request(&RingRequest::Leave, &mut buffer) {
+                connection.endpoint.send_request(&buffer[..len]);
             }
         }
     }
@@ -357,15 +358,15 @@ impl Dispatcher {
 
 /// Where the worker finds the description of a batch: in the request or in its arena. `None` if the
 /// arena is full.
-fn place_runs(arena: &Arena, inputs: &mut Vec<Source>, runs: Vec<u8>) -> Option<Place> {
+fn place_runs(arena: &Arena, inputs: &mut Vec<Source>, runs: Vec<u8>) -> Option<PayloadLocation> {
     if runs.len() <= ROOM_FOR_RUNS {
-        return Some(Place::Here(runs.into()));
+        return Some(PayloadLocation::Here(runs.into()));
     }
     let mut slab = arena.take(runs.len())?;
     slab.copy_from_slice(&runs);
     // The task owns the slab, so it lives as long as the task.
     let bytes = Bytes::from_owner(Arc::new(slab));
-    let place = arena.place(&bytes)?;
+    let location = arena.location(&bytes)?;
     *inputs = vec![Source::Bytes(bytes)];
-    Some(place)
+    Some(location)
 }

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use brigade_ipc::MAX_MESSAGE;
-use brigade_ipc::wire::{self, Answer, Instants};
+use brigade_ipc::wire::{self, Instants, RingResponse};
 use brigade_proto::{Bytes, JobError, JobId, Nanos, Notes, WorkerId};
 use brigade_sys::clock;
 
@@ -13,11 +13,11 @@ use super::super::validate;
 use super::{Assigned, Dispatcher, State, pause};
 use crate::batch::JobBatch;
 use crate::executor::Stop;
-use crate::job_state::{End, Task};
+use crate::job_state::{JobResult, Task};
 use crate::log::{is_chatty, tell_finished};
 
 /// A worker's response to a job.
-pub(in super::super) struct Done {
+pub(in super::super) struct WorkerResponse {
     pub(in super::super) job: JobId,
     pub(in super::super) result: Result<Vec<Bytes>, JobError>,
     pub(in super::super) notes: Notes,
@@ -87,22 +87,28 @@ impl Dispatcher {
 
     /// Whether any ring holds a response.
     pub(super) fn is_any_ready(state: &State) -> bool {
-        state.slots.iter().any(|slot| slot.wire.as_ref().is_some_and(|wire| wire.pass.is_ready()))
+        state.slots.iter().any(|slot| {
+            slot.connection.as_ref().is_some_and(|connection| connection.endpoint.is_ready())
+        })
     }
 
     pub(super) fn collect_from(&self, state: &mut State, slot: usize) {
-        if !state.slots[slot].wire.as_ref().is_some_and(|wire| wire.pass.is_ready()) {
+        if !state.slots[slot]
+            .connection
+            .as_ref()
+            .is_some_and(|connection| connection.endpoint.is_ready())
+        {
             return;
         }
         let mut buffer = [0; MAX_MESSAGE];
         // Bounded: a worker that floods its ring must not keep the others waiting.
         for _ in 0..32 {
-            let Some(wire) = &mut state.slots[slot].wire else {
+            let Some(connection) = &mut state.slots[slot].connection else {
                 return;
             };
-            let violation = match wire.pass.collect(&mut buffer) {
+            let violation = match connection.endpoint.collect(&mut buffer) {
                 Ok(None) => return,
-                Ok(Some(message)) => self.answer(state, slot, message),
+                Ok(Some(message)) => self.read_response(state, slot, message),
                 Err(corrupt) => Err(format!("wrote {} into its ring", corrupt.what())),
             };
             if let Err(what) = violation {
@@ -115,7 +121,7 @@ impl Dispatcher {
     #[cold]
     fn protocol_violation(&self, state: &mut State, slot: usize, what: &str) {
         let entry = &mut state.slots[slot];
-        entry.wire = None;
+        entry.connection = None;
         entry.ready = false;
         let what = validate::breach(what);
         entry.violation = Some(what.clone());
@@ -138,18 +144,20 @@ impl Dispatcher {
         violation
     }
 
-    fn answer(&self, state: &mut State, slot: usize, message: &[u8]) -> Result<(), String> {
-        let (instants, answer) =
+    fn read_response(&self, state: &mut State, slot: usize, message: &[u8]) -> Result<(), String> {
+        let (instants, response) =
             message.split_first_chunk().ok_or("gave an answer that is too short")?;
         let instants = Instants::read(instants);
-        let Answer { job, error, notes, outputs } = wire::decode_answer(answer)
+        let RingResponse { job, error, notes, outputs } = wire::decode_response(response)
             .map_err(|error| format!("gave an answer that is none: {error}"))?;
-        let result = match (error, &state.slots[slot].wire) {
+        let result = match (error, &state.slots[slot].connection) {
             (Some(error), _) => Err(error),
-            (None, Some(wire)) => Ok(validate::outputs(outputs, |place| wire.outputs.find(place))?),
+            (None, Some(connection)) => {
+                Ok(validate::outputs(outputs, |location| connection.outputs.find(location))?)
+            }
             (None, None) => Ok(Vec::new()),
         };
-        self.end(state, slot, Done { job, result, notes, instants })
+        self.end(state, slot, WorkerResponse { job, result, notes, instants })
     }
 
     /// A worker has answered over the control channel.
@@ -157,14 +165,14 @@ impl Dispatcher {
         &self,
         slot: usize,
         generation: u64,
-        done: Done,
+        response: WorkerResponse,
     ) -> Result<(), String> {
         let mut state = self.lock();
         if state.slot(slot, generation).is_none() {
-            return Err(validate::out_of_turn(done.job));
+            return Err(validate::out_of_turn(response.job));
         }
         let before = state.ended.len();
-        let result = self.end(&mut state, slot, done);
+        let result = self.end(&mut state, slot, response);
         let now = stamp(&mut state, before);
         self.dispatch_at(&mut state, now);
         self.release(state);
@@ -173,25 +181,26 @@ impl Dispatcher {
     }
 
     /// Ends an answered job. The caller must [`stamp`] it.
-    fn end(&self, state: &mut State, slot: usize, done: Done) -> Result<(), String> {
+    fn end(&self, state: &mut State, slot: usize, response: WorkerResponse) -> Result<(), String> {
         let entry = &mut state.slots[slot];
-        let place = entry.find(done.job).filter(|&place| entry.assigned[place].sent);
+        let place = entry.find(response.job).filter(|&place| entry.assigned[place].sent);
         let Some(place) = place else {
-            return Err(validate::out_of_turn(done.job));
+            return Err(validate::out_of_turn(response.job));
         };
         // The job stays assigned until its whole response is validated.
-        let (result, batch) = match (&entry.assigned[place].task.batch, done.result) {
+        let (result, batch) = match (&entry.assigned[place].task.batch, response.result) {
             (Some(batch), Ok(outputs)) => {
-                let wire = entry.wire.as_ref();
-                let find = |place| wire.and_then(|wire| wire.outputs.find(place));
-                let end = validate::batch(batch.count, outputs, find)?;
-                (Ok(Vec::new()), Some(Box::new(end)))
+                let connection = entry.connection.as_ref();
+                let find =
+                    |location| connection.and_then(|connection| connection.outputs.find(location));
+                let response = validate::batch(batch.count, outputs, find)?;
+                (Ok(Vec::new()), Some(Box::new(response)))
             }
             (_, Ok(outputs)) => (Ok(outputs), None),
             (_, Err(error)) => (Err(validate::error(error)?), None),
         };
         let Some(Assigned { mut task, bytes_in, .. }) = entry.assigned.remove(place) else {
-            return Err(validate::out_of_turn(done.job));
+            return Err(validate::out_of_turn(response.job));
         };
         if task.is_alone && result.is_ok() {
             state.starved.has_helped();
@@ -208,14 +217,14 @@ impl Dispatcher {
         }
         let entry = &mut state.slots[slot];
         let stamps = &mut task.stamps;
-        stamps.in_hand = done.instants.in_hand;
-        stamps.called = done.instants.called;
-        stamps.returned = done.instants.returned;
-        stamps.published = done.instants.published;
+        stamps.in_hand = response.instants.in_hand;
+        stamps.called = response.instants.called;
+        stamps.returned = response.instants.returned;
+        stamps.published = response.instants.published;
         let is_stopping = task.job_state.is_stopping() || state.stopped == Some(Stop::Kill);
         let unrun = match (&mut task.batch, &batch) {
-            (Some(whole), Some(end)) if end.run < whole.count && !is_stopping => {
-                Some((whole.split_off(end.run), end.run as u64))
+            (Some(whole), Some(response)) if response.run < whole.count && !is_stopping => {
+                Some((whole.split_off(response.run), response.run as u64))
             }
             _ => None,
         };
@@ -242,8 +251,8 @@ impl Dispatcher {
             tell_finished(task.job_state.id, slot, result.is_ok());
         }
         let worker = Some(WorkerId(slot as u32));
-        let notes = done.notes;
-        state.ended.push((task, End { result, worker, pid, bytes_in, notes, batch }));
+        let notes = response.notes;
+        state.ended.push((task, JobResult { result, worker, pid, bytes_in, notes, batch }));
         Ok(())
     }
 
@@ -266,7 +275,7 @@ impl Dispatcher {
         let entry = &mut state.slots[slot];
         entry.ready = false;
         entry.leaving = false;
-        entry.wire = None;
+        entry.connection = None;
         entry.staging.clear();
         entry.report.cpu_ns += exit.cpu_ns;
         entry.report.peak_rss_bytes = entry.report.peak_rss_bytes.max(exit.peak_rss_bytes);
@@ -304,8 +313,8 @@ impl Dispatcher {
                     stamps.called = called.flatten().unwrap_or(0);
                     stamps.collected = now;
                     let worker = Some(WorkerId(slot as u32));
-                    let end = End::failed(error, worker, pid, bytes_in);
-                    state.ended.push((task, end));
+                    let job_result = JobResult::failed(error, worker, pid, bytes_in);
+                    state.ended.push((task, job_result));
                     progress = true;
                 }
                 None => {
@@ -415,19 +424,19 @@ impl Dispatcher {
 /// Stamps the jobs that have ended since there were `before` of them, with one clock reading for
 /// all. Returns that reading.
 fn stamp(state: &mut State, before: usize) -> Option<Nanos> {
-    let State { ended, slots, hold, .. } = state;
+    let State { ended, slots, wake_throttle, .. } = state;
     let fresh = &mut ended[before..];
     if fresh.is_empty() {
         return None;
     }
     let now = clock::now();
-    for (task, end) in fresh {
+    for (task, job_result) in fresh {
         let stamps = &mut task.stamps;
         stamps.collected = now;
         stamps.settle();
         let occupied = stamps.published - stamps.in_hand;
-        hold.learn(occupied);
-        if let Some(slot) = end.worker.and_then(|worker| slots.get_mut(worker.0 as usize)) {
+        wake_throttle.learn(occupied);
+        if let Some(slot) = job_result.worker.and_then(|worker| slots.get_mut(worker.0 as usize)) {
             slot.report.busy_ns += occupied;
             stamps.worker_free = slot.free;
             slot.free = stamps.published;

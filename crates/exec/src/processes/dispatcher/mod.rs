@@ -36,11 +36,11 @@ use crate::stall;
 use crate::{PoolConfig, SubmitError, Transport};
 
 pub(super) use crash_loop::pause;
-pub(super) use exits::{Done, KillReason, RestartDecision, WorkerExit};
+pub(super) use exits::{KillReason, RestartDecision, WorkerExit, WorkerResponse};
 pub(super) use staging::{JobStaging, StagingTask};
 use starved::Starved;
 use state::{Assigned, Current, QueuedStaging, State, WorkerSlot};
-pub(super) use state::{ControlSender, Wire};
+pub(super) use state::{ControlSender, RingConnection};
 use wake_throttle::WakeThrottle;
 
 /// The jobs and slots of a pool.
@@ -71,7 +71,7 @@ pub(super) struct Dispatcher {
     pub(super) budget: Arc<Budget>,
     pub(super) doorbells: Doorbells,
     /// Time that counts against no job. The supervisor updates it.
-    pub(super) stalls: stall::Shared,
+    pub(super) stalls: stall::SharedStallDetector,
     spin: Option<Duration>,
     /// Files that jobs may name as inputs.
     pub(super) readable: Arc<Readable>,
@@ -110,7 +110,7 @@ impl Dispatcher {
                 polled_recently: false,
                 call: WakePolicy::Never,
                 is_unpolled: false,
-                hold: WakeThrottle::new(
+                wake_throttle: WakeThrottle::new(
                     config.transport == Transport::Arena,
                     config.workers < affinity::allowed(),
                 ),
@@ -129,7 +129,7 @@ impl Dispatcher {
             has_own_inputs: config.has_own_inputs(),
             budget,
             doorbells,
-            stalls: stall::Shared::default(),
+            stalls: stall::SharedStallDetector::default(),
             spin: config.spin,
             readable: Arc::clone(&config.readable),
             has_woken: AtomicBool::new(false),
@@ -166,8 +166,8 @@ impl Dispatcher {
         self.in_transit.fetch_add(1, Ordering::Relaxed);
         drop(state);
         let count = ended.len() + dropped;
-        for (task, end) in ended {
-            task.finish(end);
+        for (task, job_result) in ended {
+            task.finish(job_result);
         }
         self.finished(count);
         self.in_transit.fetch_sub(1, Ordering::Release);
@@ -218,8 +218,8 @@ impl Dispatcher {
         self.collect(&mut state);
         // Jobs are held back and the caller may not poll soon, so the completion thread must check
         // them.
-        let needs_polling = state.hold.holds && !state.hold.is_polled_now;
-        state.hold.is_polled_now |= needs_polling;
+        let needs_polling = state.wake_throttle.holds && !state.wake_throttle.is_polled_now;
+        state.wake_throttle.is_polled_now |= needs_polling;
         self.release(state);
         if needs_polling {
             self.doorbells.wake_completion_thread();
@@ -239,7 +239,7 @@ impl Dispatcher {
         generation: u64,
         pid: u32,
         since_start: Duration,
-        wire: Option<Wire>,
+        connection: Option<RingConnection>,
     ) {
         let mut state = self.lock();
         let entry = &mut state.slots[slot];
@@ -251,7 +251,7 @@ impl Dispatcher {
         entry.share = self.limits.max_jobs.map(|max| share(max, generation));
         entry.outgrown = false;
         entry.violation = None;
-        entry.wire = wire;
+        entry.connection = connection;
         if entry.report.ready_ns == 0 {
             entry.report.ready_ns = since_start.as_nanos() as u64;
         }

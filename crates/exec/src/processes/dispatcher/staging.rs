@@ -5,12 +5,12 @@ use std::collections::VecDeque;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use brigade_ipc::wire::{self, Order};
+use brigade_ipc::wire::{self, RingRequest};
 use brigade_proto::{Bytes, JobError, JobId, Params, Source, WorkerId};
 use brigade_sys::clock;
 
 use super::{Assigned, Dispatcher, QueuedStaging, State};
-use crate::job_state::End;
+use crate::job_state::JobResult;
 
 /// A task for a slot's staging thread.
 pub(in super::super) enum StagingTask {
@@ -87,7 +87,7 @@ impl Dispatcher {
         let task = &mut entry.assigned[place].task;
         task.inputs = inputs.into_iter().map(Source::Bytes).collect();
         task.saw(digests);
-        let sent = self.order(slot, entry, place);
+        let sent = self.send_job(slot, entry, place);
         self.collect(&mut state);
         self.release(state);
         sent
@@ -143,7 +143,7 @@ impl Dispatcher {
                 task.stamps.encoded = now;
                 task.stamps.collected = now;
                 let worker = Some(WorkerId(slot as u32));
-                state.ended.push((task, End::failed(error.clone(), worker, pid, bytes_in)));
+                state.ended.push((task, JobResult::failed(error.clone(), worker, pid, bytes_in)));
             }
         }
     }
@@ -152,10 +152,12 @@ impl Dispatcher {
     /// ring.
     pub(in super::super) fn posted(&self, slot: usize, generation: u64) {
         let mut state = self.lock();
-        if let Some(wire) = state.slot(slot, generation).and_then(|entry| entry.wire.as_mut()) {
+        if let Some(connection) =
+            state.slot(slot, generation).and_then(|entry| entry.connection.as_mut())
+        {
             let mut buffer = [0; 16];
-            if let Ok(Some(len)) = wire::encode_order(&Order::ControlMessage, &mut buffer) {
-                wire.pass.order(&buffer[..len]);
+            if let Ok(Some(len)) = wire::encode_request(&RingRequest::ControlMessage, &mut buffer) {
+                connection.endpoint.send_request(&buffer[..len]);
             }
         }
     }
@@ -200,8 +202,8 @@ impl Dispatcher {
             stamps.encoded = stamps.collected;
         }
         let worker = Some(WorkerId(slot as u32));
-        let end = End::failed(error, worker, pid, bytes_in);
-        state.ended.push((task, end));
+        let job_result = JobResult::failed(error, worker, pid, bytes_in);
+        state.ended.push((task, job_result));
         if is_over {
             self.begin_drain(&mut state, slot);
         }

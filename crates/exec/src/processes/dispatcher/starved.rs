@@ -13,7 +13,7 @@ use std::time::Duration;
 use brigade_proto::Nanos;
 use brigade_sys::{clock, cores, usage};
 
-use super::super::supervisor::Event;
+use super::super::supervisor::SupervisorEvent;
 use super::{Dispatcher, State};
 use crate::job_state::Task;
 
@@ -108,7 +108,7 @@ impl Dispatcher {
         for (slot, entry) in state.slots.iter_mut().enumerate() {
             if entry.ready && entry.assigned.is_empty() && !entry.outgrown {
                 entry.outgrown = true;
-                supervisor.tell(Event::Outgrown { slot, generation: entry.generation });
+                supervisor.tell(SupervisorEvent::Outgrown { slot, generation: entry.generation });
             }
         }
     }

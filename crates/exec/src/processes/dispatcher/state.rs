@@ -12,7 +12,7 @@ use super::crash_loop::CrashLoopCounter;
 use super::starved::Starved;
 use super::wake_throttle::WakeThrottle;
 use crate::executor::Stop;
-use crate::job_state::{End, Task};
+use crate::job_state::{JobResult, Task};
 
 pub(super) struct State {
     pub(super) queue: VecDeque<Box<Task>>,
@@ -48,9 +48,9 @@ pub(super) struct State {
     /// The submitter of the last job does not poll for its outcome, or the pool is closing.
     pub(super) is_unpolled: bool,
     /// Jobs that are held back from sleeping workers.
-    pub(super) hold: WakeThrottle,
+    pub(super) wake_throttle: WakeThrottle,
     /// Jobs that have ended. They are reported when the lock is released.
-    pub(super) ended: SmallVec<[(Box<Task>, End); 1]>,
+    pub(super) ended: SmallVec<[(Box<Task>, JobResult); 1]>,
     /// Tasks that leave the count of unfinished jobs without a report: jobs that were cancelled
     /// while they waited and are already reported, and batches that were split.
     pub(super) dropped: usize,
@@ -75,7 +75,7 @@ pub(super) struct WorkerSlot {
     /// The worker must be replaced because of the memory that it holds.
     pub(super) outgrown: bool,
     /// The worker's rings, if it has any.
-    pub(super) wire: Option<Wire>,
+    pub(super) connection: Option<RingConnection>,
     /// How the present process violated the protocol in its ring, phrased to follow "worker".
     pub(super) violation: Option<String>,
     /// When a worker of this slot last published a response.
@@ -84,8 +84,8 @@ pub(super) struct WorkerSlot {
 }
 
 /// The dispatcher's connection to a worker that has rings.
-pub(in super::super) struct Wire {
-    pub(in super::super) pass: CoordinatorEndpoint,
+pub(in super::super) struct RingConnection {
+    pub(in super::super) endpoint: CoordinatorEndpoint,
     pub(in super::super) outputs: Arc<Outputs>,
     /// Where the worker's inputs are.
     pub(in super::super) inputs: Arc<Arena>,

@@ -23,12 +23,12 @@ const POLL: Duration = Duration::from_millis(100);
 const IDLE_POLL: Duration = Duration::from_secs(2);
 
 impl Dispatcher {
-    /// Waits until `wanted` is ready, for at most `limit`.
-    pub(in super::super) fn wait(&self, wanted: &dyn Waitable, limit: Option<Duration>) {
+    /// Waits until `waitable` is ready, for at most `limit`.
+    pub(in super::super) fn wait(&self, waitable: &dyn Waitable, limit: Option<Duration>) {
         let is_there = || {
-            wanted.is_ready() || {
+            waitable.is_ready() || {
                 self.try_poll();
-                wanted.is_ready()
+                waitable.is_ready()
             }
         };
         let spin_policy = executor::spin_policy(self.spin);
@@ -48,9 +48,9 @@ impl Dispatcher {
             };
             let mut state = self.lock();
             self.collect(&mut state);
-            if !state.ended.is_empty() || state.dropped > 0 || wanted.is_ready() {
+            if !state.ended.is_empty() || state.dropped > 0 || waitable.is_ready() {
                 self.release(state);
-                if wanted.is_ready() {
+                if waitable.is_ready() {
                     return;
                 }
                 continue;
@@ -58,7 +58,7 @@ impl Dispatcher {
             if self.in_transit.load(Ordering::Acquire) > 0 {
                 drop(state);
                 std::thread::yield_now();
-                if wanted.is_ready() {
+                if waitable.is_ready() {
                     return;
                 }
                 continue;
@@ -69,7 +69,7 @@ impl Dispatcher {
                 // caller leaves, the completion thread collects.
                 state.followers += 1;
                 drop(state);
-                wanted.sleep(left);
+                waitable.sleep(left);
                 self.lock().followers -= 1;
                 continue;
             }
@@ -77,7 +77,7 @@ impl Dispatcher {
             self.update_wake_policy(&mut state);
             self.doorbells.leader_sleeps();
             // The doorbell is set first: every response that is published from here on rings it.
-            let missed = Self::is_any_ready(&state) || wanted.is_ready();
+            let missed = Self::is_any_ready(&state) || waitable.is_ready();
             drop(state);
             if !missed {
                 self.doorbells.sleep_as_leader(Some(left.map_or(POLL, |left| left.min(POLL))));
@@ -88,7 +88,7 @@ impl Dispatcher {
             self.update_wake_policy(&mut state);
             self.collect(&mut state);
             self.release(state);
-            if wanted.is_ready() {
+            if waitable.is_ready() {
                 return;
             }
         }
@@ -142,7 +142,7 @@ impl Dispatcher {
             }
             let mut state = self.lock();
             let busy = self.unfinished.load(Ordering::SeqCst) > 0;
-            if state.hold.is_stuck() {
+            if state.wake_throttle.is_stuck() {
                 self.dispatch_all(&mut state);
             }
             // No caller is polling, so ask to be woken for every response until a caller does. This
@@ -154,15 +154,16 @@ impl Dispatcher {
             // the completion thread checks.
             let polled_recently = std::mem::take(&mut state.polled_recently);
             let is_polled = polled_recently && !state.needs_completion_thread();
-            let is_needed = busy && !state.is_led && !is_polled && !state.hold.is_polled_now;
+            let is_needed =
+                busy && !state.is_led && !is_polled && !state.wake_throttle.is_polled_now;
             let call = if is_needed { WakePolicy::Always } else { WakePolicy::Idle };
             state.call = call;
             self.doorbells.set_wake_policy(call);
             let missed = Self::is_any_ready(&state) || state.closing;
             // Keep checking while jobs are held back: while this thread checks by itself, `submit`
             // need not wake it, and a wake-up is not free.
-            state.hold.is_polled_now &= state.hold.holds;
-            let is_polled_now = state.hold.is_polled_now;
+            state.wake_throttle.is_polled_now &= state.wake_throttle.holds;
+            let is_polled_now = state.wake_throttle.is_polled_now;
             drop(state);
             if missed {
                 is_called = false;

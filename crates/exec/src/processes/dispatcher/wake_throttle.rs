@@ -81,14 +81,14 @@ impl State {
     pub(super) fn width(&self) -> usize {
         // No caller polls, so none would dispatch held jobs before it sleeps. The completion
         // thread, which is then woken for each response, does not do that.
-        if self.is_unpolled || !self.hold.has_rings {
+        if self.is_unpolled || !self.wake_throttle.has_rings {
             return usize::MAX;
         }
         width(
             self.queue.len(),
-            self.hold.per_job,
+            self.wake_throttle.per_job,
             clock::nanos(wakeup_latency::cost()),
-            self.hold.worth,
+            self.wake_throttle.worth,
         )
     }
 }
@@ -116,26 +116,26 @@ mod tests {
 
     #[test]
     fn long_jobs_are_noticed_soon_and_one_that_was_interrupted_is_not_believed() {
-        let mut hold = WakeThrottle::default();
-        (0..100).for_each(|_| hold.learn(300));
-        assert_eq!(hold.per_job, 300);
-        hold.learn(1_000_000);
-        assert!(hold.per_job < 600, "{hold:?}");
-        (0..20).for_each(|_| hold.learn(1_000_000));
-        assert_eq!(hold.per_job, 1_000_000);
-        (0..100).for_each(|_| hold.learn(300));
-        assert!(hold.per_job < 400);
+        let mut throttle = WakeThrottle::default();
+        (0..100).for_each(|_| throttle.learn(300));
+        assert_eq!(throttle.per_job, 300);
+        throttle.learn(1_000_000);
+        assert!(throttle.per_job < 600, "{throttle:?}");
+        (0..20).for_each(|_| throttle.learn(1_000_000));
+        assert_eq!(throttle.per_job, 1_000_000);
+        (0..100).for_each(|_| throttle.learn(300));
+        assert!(throttle.per_job < 400);
     }
 
     #[test]
     fn what_is_held_back_is_stuck_when_nothing_ends_between_two_looks() {
-        let mut hold = WakeThrottle { holds: true, ..WakeThrottle::default() };
-        hold.learn(300);
-        assert!(!hold.is_stuck());
-        assert!(hold.is_stuck());
-        hold.learn(300);
-        assert!(!hold.is_stuck());
-        hold.holds = false;
-        assert!(!hold.is_stuck());
+        let mut throttle = WakeThrottle { holds: true, ..WakeThrottle::default() };
+        throttle.learn(300);
+        assert!(!throttle.is_stuck());
+        assert!(throttle.is_stuck());
+        throttle.learn(300);
+        assert!(!throttle.is_stuck());
+        throttle.holds = false;
+        assert!(!throttle.is_stuck());
     }
 }

@@ -13,7 +13,7 @@ use brigade_sys::{affinity, clock, shortage};
 use super::run_loop::{DYING_LIMIT, Slot, Supervisor, Unable};
 use crate::Transport;
 use crate::processes::control::{ControlReader, Served};
-use crate::processes::dispatcher::{ControlSender, Wire};
+use crate::processes::dispatcher::{ControlSender, RingConnection};
 use crate::processes::lifecycle::Cause;
 use crate::processes::log_forward;
 
@@ -122,24 +122,24 @@ impl Supervisor {
             rings: has_rings.then_some((spin_policy.spins, spin_policy.yields.as_micros() as u64)),
             bounds,
         };
-        let Admitted { mut pass, requests, replies } =
+        let Admitted { mut endpoint, requests, responses } =
             accepted.welcome(welcome, &context.doorbells)?;
         // There are more cores than workers, so the worker can leave the core that its requests
         // come from.
         if !config.pin && config.workers < affinity::allowed() {
-            pass.tell_core();
+            endpoint.tell_core();
         }
         // The worker has done its part of the handshake. If a resource is missing on this side from
         // here on, the worker is not to blame.
-        worker.complete_handshake(pass.page());
+        worker.complete_handshake(endpoint.page());
         let control = Arc::new(ControlSender::new(requests));
         let outputs = Arc::new(Outputs::new(Arc::clone(&context.dispatcher.budget)));
         let inputs = match config.has_own_inputs() {
             true => Arc::new(Arena::new(Arc::clone(&context.dispatcher.budget))),
             false => Arc::clone(&context.dispatcher.arena),
         };
-        let wire = has_rings.then(|| Wire {
-            pass,
+        let connection = has_rings.then(|| RingConnection {
+            endpoint,
             outputs: Arc::clone(&outputs),
             inputs: Arc::clone(&inputs),
             regions: Vec::new(),
@@ -155,8 +155,8 @@ impl Supervisor {
             inputs,
         };
         // Before the worker's threads start: a job that goes through the rings needs none of them.
-        context.dispatcher.ready(slot, generation, pid, clock::since(context.begin), wire);
-        match reader.start(Served { control, replies, outputs }) {
+        context.dispatcher.ready(slot, generation, pid, clock::since(context.begin), connection);
+        match reader.start(Served { control, responses, outputs }) {
             Ok(thread) => worker.admit(thread),
             Err(error) => {
                 context.dispatcher.unready(slot, generation);

@@ -26,10 +26,10 @@ impl PoolContext {
         let beat = || {
             let stopped = process::is_stopped(pid);
             match self.dispatcher.owes(slot, current) {
-                Some((answers, current)) => Some(HeartbeatSample { current, answers, stopped }),
+                Some((responses, current)) => Some(HeartbeatSample { current, responses, stopped }),
                 // An idle worker may be stopped too. Without this check the next job would find
                 // that out, and would have to wait for it.
-                None => stopped.then_some(HeartbeatSample { current: None, answers: 0, stopped }),
+                None => stopped.then_some(HeartbeatSample { current: None, responses: 0, stopped }),
             }
         };
         if worker.heartbeat.check(beat, now, heartbeat) {

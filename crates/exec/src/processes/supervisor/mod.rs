@@ -24,15 +24,15 @@ use crossbeam_channel::{Receiver, Sender};
 use self::run_loop::Supervisor;
 use super::dispatcher::{Dispatcher, WorkerExit};
 use super::panic_guard;
-use super::spawn::{StartFailure, Started};
-use crate::executor::Status;
+use super::spawn::{StartFailure, StartedProcess};
+use crate::executor::PoolStatus;
 use crate::job_state::JobState;
 use crate::{PoolConfig, PoolError};
 
 /// What other threads tell the supervisor.
-pub(super) enum Event {
+pub(super) enum SupervisorEvent {
     /// The fork server has started a worker, or could not.
-    Forked { slot: usize, generation: u64, started: Result<Box<Started>, StartFailure> },
+    Forked { slot: usize, generation: u64, started: Result<Box<StartedProcess>, StartFailure> },
     /// A worker broke the protocol. Its control reader goes on until the worker is dead. If `what`
     /// is `None`, the control reader says what happened when it ends.
     Violation { slot: usize, generation: u64, what: Option<String> },
@@ -66,7 +66,7 @@ const PAUSE_LIMIT: Duration = Duration::from_secs(1);
 pub(super) struct SupervisorHandle(Arc<ControlBlock>);
 
 struct ControlBlock {
-    inbox: Sender<Event>,
+    inbox: Sender<SupervisorEvent>,
     event_fd: EventFd,
     /// When the supervisor will next wake by itself.
     wake_at: AtomicU64,
@@ -84,7 +84,7 @@ struct SupervisorStatus {
 }
 
 impl SupervisorHandle {
-    pub(super) fn tell(&self, event: Event) {
+    pub(super) fn tell(&self, event: SupervisorEvent) {
         // The send fails only if the supervisor has ended, and then there is nothing to do.
         if self.0.inbox.send(event).is_ok() {
             self.0.event_fd.notify();
@@ -93,7 +93,7 @@ impl SupervisorHandle {
 
     /// Reports that a worker broke the protocol; the supervisor kills that worker.
     pub(super) fn protocol_violation(&self, slot: usize, generation: u64, what: Option<String>) {
-        self.tell(Event::Violation { slot, generation, what });
+        self.tell(SupervisorEvent::Violation { slot, generation, what });
     }
 
     /// A job with a time limit was assigned: makes the supervisor check it in time.
@@ -109,7 +109,7 @@ impl SupervisorHandle {
     /// Stops all workers. Waits until they are stopped, for at most [`PAUSE_LIMIT`].
     pub(super) fn pause(&self) {
         let (done, paused) = crossbeam_channel::bounded(0);
-        self.tell(Event::Pause { done });
+        self.tell(SupervisorEvent::Pause { done });
         let _ = paused.recv_timeout(PAUSE_LIMIT);
     }
 
@@ -127,9 +127,9 @@ impl SupervisorHandle {
         }
     }
 
-    pub(super) fn status(&self) -> Status {
+    pub(super) fn status(&self) -> PoolStatus {
         let record = self.0.record();
-        Status {
+        PoolStatus {
             startup: record.startup.unwrap_or_default(),
             restarts: record.restarts,
             gave_up: record.gave_up.clone(),

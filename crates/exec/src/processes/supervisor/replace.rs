@@ -8,12 +8,12 @@ use brigade_sys::{clock, random, usage};
 
 use super::run_loop::{Slot, Supervisor};
 use super::shortage;
-use super::spawner::{self, Hired};
+use super::spawner::{self, SpawnResult};
 use crate::PoolError;
 use crate::processes::dispatcher::{self, KillReason, RestartDecision, WorkerExit};
 use crate::processes::lifecycle::Cause;
-use crate::processes::spawn::{StartFailure, Started};
-use crate::processes::worker_process::{Ended, WorkerProcess};
+use crate::processes::spawn::{StartFailure, StartedProcess};
+use crate::processes::worker_process::{ProcessExit, WorkerProcess};
 
 impl Supervisor {
     /// Whether a worker is one of those that the pool started with.
@@ -40,19 +40,21 @@ impl Supervisor {
             generation,
             self.unable[slot].fork_server,
         ) {
-            Ok(Hired::Now(worker)) => self.occupy(slot, worker),
-            Ok(Hired::Later(token)) => self.slots[slot] = Slot::Forking(generation, token),
+            Ok(SpawnResult::Started(worker)) => self.occupy(slot, worker),
+            Ok(SpawnResult::Requested(token)) => {
+                self.slots[slot] = Slot::Forking(generation, token)
+            }
             Err(error) => self.go_without(slot, generation, error.into()),
         }
     }
 
-    /// Handles the fork server's answer. If the slot no longer waits for this worker, dropping
+    /// Handles the fork server's response. If the slot no longer waits for this worker, dropping
     /// `started` kills the process.
     pub(super) fn on_forked(
         &mut self,
         slot: usize,
         generation: u64,
-        started: Result<Box<Started>, StartFailure>,
+        started: Result<Box<StartedProcess>, StartFailure>,
     ) {
         let asked = std::mem::replace(&mut self.slots[slot], Slot::Vacant);
         let token = match asked {
@@ -125,7 +127,7 @@ impl Supervisor {
         let Some(ended) = worker.ended(now) else {
             return;
         };
-        let Ended { mut how, reaped, early } = ended;
+        let ProcessExit { mut how, reaped, early } = ended;
         let was_oom_killed = worker.was_killed_by_nobody()
             && self.oom_kills.as_mut().is_some_and(|kills| kills.account_for(now));
         if was_oom_killed {
@@ -144,7 +146,7 @@ impl Supervisor {
         let was_struck_down = worker.was_struck_down();
         let may_be_doomed = !was_struck_down && !may_start;
         let is_unable = !worker.was_admitted() && why.is_none() && !was_struck_down;
-        let last_words = worker.words.tail();
+        let last_words = worker.output.tail();
         let (pid, generation) = (worker.pid, worker.generation);
         let fork_server = worker.fork_server;
         self.slots[slot] = Slot::Vacant;

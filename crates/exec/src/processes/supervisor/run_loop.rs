@@ -18,7 +18,7 @@ use crossbeam_channel::{Receiver, Sender};
 
 use super::shortage::OomKills;
 use super::spawner::Spawner;
-use super::{ControlBlock, Event, PoolContext};
+use super::{ControlBlock, PoolContext, SupervisorEvent};
 use crate::PoolError;
 use crate::job_state::JobState;
 use crate::processes::dispatcher::KillReason;
@@ -45,7 +45,7 @@ pub(super) enum Slot {
 
 pub(super) struct Supervisor {
     pub(super) context: PoolContext,
-    events: Receiver<Event>,
+    events: Receiver<SupervisorEvent>,
     pub(super) slots: Vec<Slot>,
     pub(super) spawner: Spawner,
     /// Connections of unknown processes. Each may be a worker that the fork server has not reported
@@ -81,7 +81,11 @@ pub(super) struct Start {
 
 impl Supervisor {
     /// `over` is dropped when the pool's start is over.
-    pub(super) fn new(context: PoolContext, events: Receiver<Event>, over: Sender<()>) -> Self {
+    pub(super) fn new(
+        context: PoolContext,
+        events: Receiver<SupervisorEvent>,
+        over: Sender<()>,
+    ) -> Self {
         let slots = context.config.workers;
         Self {
             context,
@@ -118,8 +122,8 @@ impl Supervisor {
             let stopped = self.context.dispatcher.stalls.pending(now);
             let next = self.keep_deadlines(now, stopped);
             let next = [next, self.see_to_orphans(now)].into_iter().flatten().min();
-            let watch = self.context.dispatcher.stalls.look(now, next);
-            self.context.dispatcher.doorbells.tell_stalls(watch);
+            let stall_detector = self.context.dispatcher.stalls.look(now, next);
+            self.context.dispatcher.doorbells.tell_stalls(stall_detector);
             self.control_block().wake_at.store(next.unwrap_or(u64::MAX - 1), Ordering::SeqCst);
             if self.leaving && self.slots.iter().all(|occupant| matches!(occupant, Slot::Vacant)) {
                 if self.has_panicked {
@@ -149,19 +153,19 @@ impl Supervisor {
         self.control_block().event_fd.clear();
         while let Ok(event) = self.events.try_recv() {
             match event {
-                Event::Forked { slot, generation, started } => {
+                SupervisorEvent::Forked { slot, generation, started } => {
                     self.on_forked(slot, generation, started)
                 }
-                Event::ThreadPanicked { what } => {
+                SupervisorEvent::ThreadPanicked { what } => {
                     self.give_up(PoolError::Panicked { what });
                     self.has_panicked = true;
                 }
-                Event::Violation { slot, generation, what } => {
+                SupervisorEvent::Violation { slot, generation, what } => {
                     if let Some(worker) = self.worker(slot, generation) {
                         worker.kill(Cause::Violation(what));
                     }
                 }
-                Event::ControlClosed { slot, generation, violation } => {
+                SupervisorEvent::ControlClosed { slot, generation, violation } => {
                     let limit = if self.context.dispatcher.is_leaving(slot) {
                         EXIT_LIMIT
                     } else {
@@ -175,14 +179,14 @@ impl Supervisor {
                         worker.leave_within(limit);
                     }
                 }
-                Event::Outgrown { slot, generation } => {
+                SupervisorEvent::Outgrown { slot, generation } => {
                     if let Some(worker) = self.worker(slot, generation) {
                         worker.end(KillReason::Leaving);
                     }
                 }
-                Event::Cancel { slot, job_state } => self.on_cancel(slot, &job_state),
-                Event::KillAll => self.kill_all(),
-                Event::Pause { done } => {
+                SupervisorEvent::Cancel { slot, job_state } => self.on_cancel(slot, &job_state),
+                SupervisorEvent::KillAll => self.kill_all(),
+                SupervisorEvent::Pause { done } => {
                     for occupant in &self.slots {
                         if let Slot::Occupied(worker) = occupant {
                             worker.stop();
@@ -191,14 +195,14 @@ impl Supervisor {
                     // The caller of `pause` waits for this.
                     drop(done);
                 }
-                Event::Resume => {
+                SupervisorEvent::Resume => {
                     for occupant in &self.slots {
                         if let Slot::Occupied(worker) = occupant {
                             worker.go_on();
                         }
                     }
                 }
-                Event::Close => {
+                SupervisorEvent::Close => {
                     self.leaving = true;
                     for occupant in &mut self.slots {
                         match occupant {
@@ -293,24 +297,24 @@ impl Supervisor {
         let until = [until, accept_backoff_until].into_iter().flatten().min();
         let limit = until.map(|at| Duration::from_nanos(at.saturating_sub(clock::now())));
         let mut fds = vec![self.control_block().event_fd.as_fd()];
-        let mut sources = vec![Source::EventFd];
+        let mut sources = vec![PollSource::EventFd];
         if let Some(listener) = self.spawner.listener().filter(|_| accept_backoff_until.is_none()) {
             fds.push(listener.as_fd());
-            sources.push(Source::Door);
+            sources.push(PollSource::Listener);
         }
         for (slot, occupant) in self.slots.iter().enumerate() {
             let Slot::Occupied(worker) = occupant else { continue };
             if let Some(child) = worker.child.as_ref().filter(|_| !worker.is_held()) {
                 fds.push(child.pidfd());
-                sources.push(Source::Lifecycle(slot));
+                sources.push(PollSource::Process(slot));
             }
-            if let Some(fd) = worker.words.fd() {
+            if let Some(fd) = worker.output.fd() {
                 fds.push(fd);
-                sources.push(Source::Words(slot));
+                sources.push(PollSource::Output(slot));
             }
             if let Some(connection) = &worker.connection {
                 fds.push(connection.as_fd());
-                sources.push(Source::PendingConnection(slot));
+                sources.push(PollSource::PendingConnection(slot));
             }
         }
         let readable = match wait_readable(&fds, limit) {
@@ -327,11 +331,11 @@ impl Supervisor {
         for (source, _) in heard {
             match source {
                 // The loop handles its events next.
-                Source::EventFd => {}
-                Source::Door => self.accept_pending(),
-                Source::PendingConnection(slot) => self.greet(slot),
-                Source::Words(slot) => self.with_worker(slot, |worker| worker.words.listen()),
-                Source::Lifecycle(slot) => {
+                PollSource::EventFd => {}
+                PollSource::Listener => self.accept_pending(),
+                PollSource::PendingConnection(slot) => self.greet(slot),
+                PollSource::Output(slot) => self.with_worker(slot, |worker| worker.output.read()),
+                PollSource::Process(slot) => {
                     self.with_worker(slot, |worker| worker.reap(DRAIN_LIMIT))
                 }
             }
@@ -357,10 +361,10 @@ pub(super) struct Unable {
 }
 
 /// What the supervisor polls, with the slot.
-enum Source {
+enum PollSource {
     EventFd,
-    Door,
+    Listener,
     PendingConnection(usize),
-    Lifecycle(usize),
-    Words(usize),
+    Process(usize),
+    Output(usize),
 }

@@ -3,9 +3,9 @@
 use brigade_ipc::{BootstrapToken, Listener};
 use brigade_sys::clock;
 
-use super::{Event, PoolContext};
+use super::{PoolContext, SupervisorEvent};
 use crate::processes::fork_server::ForkServer;
-use crate::processes::spawn::{self, StartFailure, Started};
+use crate::processes::spawn::{self, StartFailure, StartedProcess};
 use crate::processes::worker_process::WorkerProcess;
 use crate::{PoolError, StartMethod};
 
@@ -19,12 +19,12 @@ pub(super) struct Spawner {
     server: Option<ForkServer>,
 }
 
-/// A worker that was requested.
-pub(super) enum Hired {
+/// How far the start of a worker has come.
+pub(super) enum SpawnResult {
     /// It was started.
-    Now(Box<WorkerProcess>),
-    /// The supervisor will get an [`Event::Forked`].
-    Later(BootstrapToken),
+    Started(Box<WorkerProcess>),
+    /// The supervisor will get an [`SupervisorEvent::Forked`].
+    Requested(BootstrapToken),
 }
 
 impl Spawner {
@@ -50,7 +50,7 @@ impl Spawner {
         slot: usize,
         generation: u64,
         but: Option<u32>,
-    ) -> Result<Hired, PoolError> {
+    ) -> Result<SpawnResult, PoolError> {
         let config = &context.config;
         let token = self.issue_token().map_err(|source| PoolError::Setup {
             what: "the private directory for the workers' socket".to_owned(),
@@ -59,18 +59,22 @@ impl Spawner {
         let program = config.worker_program.as_deref();
         if config.start_method == StartMethod::Spawn {
             let started = spawn::start(program, &config.environment, &token)?;
-            return Ok(Hired::Now(started_worker(context, generation, token, started)));
+            return Ok(SpawnResult::Started(started_worker(context, generation, token, started)));
         }
         let server = match (&self.server, &config.fork_server) {
             (Some(server), _) | (None, Some(server)) => server.clone(),
             (None, None) => ForkServer::of(program, &config.environment)?,
         };
         let supervisor = context.supervisor.clone();
-        let answer = move |started: Result<Started, StartFailure>| {
-            supervisor.tell(Event::Forked { slot, generation, started: started.map(Box::new) });
+        let callback = move |started: Result<StartedProcess, StartFailure>| {
+            supervisor.tell(SupervisorEvent::Forked {
+                slot,
+                generation,
+                started: started.map(Box::new),
+            });
         };
-        self.server.insert(server).fork(&token, config.start_deadline, but, answer);
-        Ok(Hired::Later(token))
+        self.server.insert(server).fork(&token, config.start_deadline, but, callback);
+        Ok(SpawnResult::Requested(token))
     }
 }
 
@@ -79,7 +83,7 @@ pub(super) fn started_worker(
     context: &PoolContext,
     generation: u64,
     token: BootstrapToken,
-    started: Started,
+    started: StartedProcess,
 ) -> Box<WorkerProcess> {
     let deadline = clock::after(context.config.start_deadline);
     Box::new(WorkerProcess::new(started, generation, token, deadline))

@@ -3,55 +3,57 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use brigade_ipc::wire::{ControlMessage, Instants, Place, Reply, Request};
+use brigade_ipc::wire::{
+    ControlMessage, Instants, MessageRequest, MessageResponse, PayloadLocation,
+};
 use brigade_ipc::{Carriage, Input, Payload, Received, Receiver, RecvError, SendError, Sender};
 use brigade_proto::{JobError, JobId, Notes};
 use brigade_sys::clock;
 
 use super::request::{InHand, call, no_memory, not_called};
 use super::{Leave, Worker};
-use crate::processes::sinks::{Output, OutputMemory, Sink};
+use crate::processes::sinks::{Output, OutputMemory, WorkerSink};
 
 /// Both directions of the control channel.
 pub(in super::super) struct ControlChannel {
     requests: Receiver,
-    replies: Arc<Mutex<Sender>>,
+    responses: Arc<Mutex<Sender>>,
     /// Messages that arrived while the worker waited for another one.
     pending: VecDeque<(ControlMessage, Vec<Received>)>,
 }
 
 impl ControlChannel {
-    pub(super) fn new(requests: Receiver, replies: Arc<Mutex<Sender>>) -> Self {
-        Self { requests, replies, pending: VecDeque::new() }
+    pub(super) fn new(requests: Receiver, responses: Arc<Mutex<Sender>>) -> Self {
+        Self { requests, responses, pending: VecDeque::new() }
     }
 
-    /// Receives the first message that is `wanted`. Messages that arrive before it wait in
-    /// `pending`.
+    /// Receives the first message for which `matches` is true. Messages that arrive before it wait
+    /// in `pending`.
     pub(in super::super) fn fetch(
         &mut self,
-        wanted: impl Fn(&ControlMessage) -> bool,
+        matches: impl Fn(&ControlMessage) -> bool,
     ) -> Result<(ControlMessage, Vec<Received>), RecvError> {
-        let place = self.pending.iter().position(|(message, _)| wanted(message));
+        let place = self.pending.iter().position(|(message, _)| matches(message));
         if let Some(found) = place.and_then(|place| self.pending.remove(place)) {
             return Ok(found);
         }
         loop {
             let (message, payloads) = self.requests.recv::<ControlMessage>()?;
-            if wanted(&message) {
+            if matches(&message) {
                 return Ok((message, payloads));
             }
             self.pending.push_back((message, payloads));
         }
     }
 
-    pub(in super::super) fn reply(
+    pub(in super::super) fn send(
         &self,
-        reply: Reply,
+        response: MessageResponse,
         payloads: Vec<Payload>,
         carriage: Carriage,
     ) -> Result<(), SendError> {
-        let replies = self.replies.lock().unwrap_or_else(PoisonError::into_inner);
-        replies.send(reply, payloads, carriage)
+        let responses = self.responses.lock().unwrap_or_else(PoisonError::into_inner);
+        responses.send(response, payloads, carriage)
     }
 }
 
@@ -61,30 +63,31 @@ impl Worker<'_> {
     pub(super) fn run_control_job(&mut self) -> Result<(), Leave> {
         let (message, inputs) =
             self.control.fetch(|message| matches!(message, ControlMessage::Job(_)))?;
-        let ControlMessage::Job(Request { job, kernel, params, timeout, shared }) = message else {
+        let ControlMessage::Job(MessageRequest { job, kernel, params, timeout, shared }) = message
+        else {
             unreachable!("only jobs were asked for")
         };
         let in_hand = clock::now();
         self.take(job);
         let carriage = if shared { Carriage::Shared } else { Carriage::Inline };
-        let mut sink = Sink::new(OutputMemory::of(carriage), self.bound.outputs());
+        let mut sink = WorkerSink::new(OutputMemory::of(carriage), self.bound.outputs());
         let inputs: Result<Vec<Input>, String> = inputs.into_iter().map(Received::open).collect();
         let inputs = match inputs {
             Ok(inputs) => inputs,
             Err(why) => {
                 let (instants, error) = not_called(in_hand, &why);
-                return self.reply(job, instants, Err(error), Vec::new(), carriage);
+                return self.respond_by_message(job, instants, Err(error), Vec::new(), carriage);
             }
         };
         let slices: Vec<&[u8]> = inputs.iter().map(|input| &input[..]).collect();
         let job = InHand { job, kernel, params, timeout };
         let (instants, result) =
             call(self.registry, &self.endpoint, &self.bound, &job, in_hand, &slices, &mut sink);
-        self.reply(job.job, instants, result, sink.into_outputs(), carriage)
+        self.respond_by_message(job.job, instants, result, sink.into_outputs(), carriage)
     }
 
     #[inline(never)]
-    pub(super) fn reply(
+    pub(super) fn respond_by_message(
         &self,
         job: JobId,
         instants: Instants,
@@ -101,17 +104,21 @@ impl Worker<'_> {
         };
         let Instants { in_hand, called, returned, .. } = instants;
         let published = clock::now();
-        let reply = Reply::Done { job, error, notes, in_hand, called, returned, published };
-        self.control.reply(reply, payloads, carriage)?;
+        let response =
+            MessageResponse::Done { job, error, notes, in_hand, called, returned, published };
+        self.control.send(response, payloads, carriage)?;
         self.done();
         Ok(())
     }
 
     /// Receives and maps the regions that a request names and the worker does not know yet. If a
     /// region cannot be mapped, the inner error says what is missing.
-    pub(super) fn learn_regions(&mut self, places: &[Place]) -> Result<Result<(), String>, Leave> {
-        for place in places {
-            if let Place::Slab { region, .. } = place {
+    pub(super) fn learn_regions(
+        &mut self,
+        locations: &[PayloadLocation],
+    ) -> Result<Result<(), String>, Leave> {
+        for location in locations {
+            if let PayloadLocation::Slab { region, .. } = location {
                 if !self.inputs.has(*region) {
                     self.fetch_region(*region)?;
                 }

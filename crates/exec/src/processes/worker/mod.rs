@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
-use brigade_ipc::wire::{self, Order, Reply};
+use brigade_ipc::wire::{self, MessageResponse, RingRequest};
 use brigade_ipc::{
     BootstrapToken, Carriage, Connected, Hello, InputRegions, MAX_MESSAGE, NONCE_ENV,
     OutputAllocator, PARENT_ENV, RecvError, Refusal, SERVER_ENV, SendError, SpinPolicy,
@@ -106,20 +106,20 @@ fn start<'r>(
     // 3. Connect and handshake.
     hello.nonce = token.nonce();
     hello.pid = process::pid();
-    let Connected { welcome, endpoint, requests, replies } = connect(token, hello)?;
+    let Connected { welcome, endpoint, requests, responses } = connect(token, hello)?;
     // 4. Set the name, core and log level that the coordinator chose.
     process::set_name(&format!("brigade-{}", welcome.worker));
     if let Some(index) = welcome.pin {
         affinity::pin_thread(index as usize);
     }
-    let replies = Arc::new(Mutex::new(replies));
+    let responses = Arc::new(Mutex::new(responses));
     let job = Arc::new(AtomicU64::new(0));
-    Forward::install(&replies, welcome.log_level, &job);
+    Forward::install(&responses, welcome.log_level, &job);
     // 5. Apply the limits. The sandbox comes last, because nothing can be opened inside it.
     let bound = AppliedLimits::set(&welcome.bounds)?;
     worker_limits::enter_sandbox(welcome.bounds.sandbox)?;
     tracing::debug!("worker started");
-    let control = ControlChannel::new(requests, replies);
+    let control = ControlChannel::new(requests, responses);
     Ok(Worker {
         registry,
         endpoint,
@@ -204,25 +204,27 @@ impl Worker<'_> {
     fn serve_ring(&mut self, spin_policy: SpinPolicy) -> Result<(), Leave> {
         let mut buffer = [0; MAX_MESSAGE];
         loop {
-            let order = self
+            let request = self
                 .endpoint
                 .next(&mut buffer, spin_policy)
                 .map_err(|corrupt| Leave::Because(corrupt.to_string()))?;
             let in_hand = clock::now();
-            match wire::decode_order(order).map_err(|error| Leave::Because(error.to_string()))? {
-                Order::Job { job, kernel, params, timeout, inputs, returned } => {
+            match wire::decode_request(request)
+                .map_err(|error| Leave::Because(error.to_string()))?
+            {
+                RingRequest::Job { job, kernel, params, timeout, inputs, returned } => {
                     self.take(job);
                     self.outputs.reclaim(&returned);
                     let job = InHand { job, kernel, params, timeout };
-                    self.do_order(&job, in_hand, inputs)?;
+                    self.run_ring_job(&job, in_hand, inputs)?;
                 }
-                Order::Batch { first, count, runs, returned } => {
+                RingRequest::Batch { first, count, runs, returned } => {
                     self.outputs.reclaim(&returned);
-                    self.do_batch(first, count, in_hand, runs)?;
+                    self.run_batch(first, count, in_hand, runs)?;
                 }
-                Order::ControlMessage => self.run_control_job()?,
-                Order::Forget { regions } => self.inputs.forget(&regions),
-                Order::Leave => return Ok(()),
+                RingRequest::ControlMessage => self.run_control_job()?,
+                RingRequest::Forget { regions } => self.inputs.forget(&regions),
+                RingRequest::Leave => return Ok(()),
             }
             self.request_recycle()?;
         }
@@ -236,7 +238,7 @@ impl Worker<'_> {
         if !self.bound.has_outgrown() {
             return Ok(());
         }
-        self.control.reply(Reply::Outgrown, Vec::new(), Carriage::Inline)?;
+        self.control.send(MessageResponse::Outgrown, Vec::new(), Carriage::Inline)?;
         loop {
             thread::park();
         }

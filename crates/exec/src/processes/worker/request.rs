@@ -4,21 +4,21 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use brigade_ipc::wire::{self, Answer, BatchBody, BatchOthers, Instants, Place};
+use brigade_ipc::wire::{self, BatchBody, BatchOthers, Instants, PayloadLocation, RingResponse};
 use brigade_ipc::{Carriage, MAX_MESSAGE, WorkerEndpoint};
-use brigade_kernels::{Context, Entry, KernelError, KernelId, OutputSink, Registry};
+use brigade_kernels::{Context, KernelError, KernelId, OutputSink, RegisteredKernel, Registry};
 use brigade_proto::{Buffer, JobError, JobId, Nanos, Notes, Params};
 use brigade_sys::clock;
 
 use super::{Leave, Worker};
 use crate::invoke::{self, CallError, Deadline, KernelCall};
 use crate::log::{is_chatty, tell_called, tell_returned};
-use crate::processes::sinks::{Output, OutputMemory, Sink};
+use crate::processes::sinks::{Output, OutputMemory, WorkerSink};
 use crate::processes::worker_limits::{AppliedLimits, recycle_if_starved};
 use crate::stall::Frozen;
 
-/// Encoded output places of up to this many bytes always fit into a response.
-const ROOM_FOR_PLACES: usize = 400;
+/// Encoded output locations of up to this many bytes always fit into a response.
+const ROOM_FOR_LOCATIONS: usize = 400;
 
 /// A job in hand, from the ring or from the control channel.
 pub(super) struct InHand {
@@ -30,43 +30,43 @@ pub(super) struct InHand {
 
 impl Worker<'_> {
     /// Runs a job whose inputs are in the request or in the arena.
-    pub(super) fn do_order(
+    pub(super) fn run_ring_job(
         &mut self,
         job: &InHand,
         in_hand: Nanos,
-        inputs: Vec<Place>,
+        inputs: Vec<PayloadLocation>,
     ) -> Result<(), Leave> {
         if let Err(why) = self.learn_regions(&inputs)? {
             let (instants, error) = not_called(in_hand, &why);
-            return self.answer(job.job, instants, Err(error), Vec::new());
+            return self.respond(job.job, instants, Err(error), Vec::new());
         }
         let tiny: Vec<Option<Buffer>> = inputs
             .iter()
-            .map(|place| match place {
-                Place::Here(bytes) => Some(Buffer::from(&bytes[..])),
-                Place::Slab { .. } => None,
+            .map(|location| match location {
+                PayloadLocation::Here(bytes) => Some(Buffer::from(&bytes[..])),
+                PayloadLocation::Slab { .. } => None,
             })
             .collect();
         let mut slices: Vec<&[u8]> = Vec::with_capacity(inputs.len());
-        for (place, tiny) in inputs.iter().zip(&tiny) {
-            slices.push(match (place, tiny) {
+        for (location, tiny) in inputs.iter().zip(&tiny) {
+            slices.push(match (location, tiny) {
                 (_, Some(buffer)) => buffer,
-                (Place::Slab { region, offset, len, .. }, None) => self
+                (PayloadLocation::Slab { region, offset, len, .. }, None) => self
                     .inputs
                     .find(*region, *offset, *len)
                     .ok_or_else(|| Leave::Because("an input is in no slab".to_owned()))?,
-                (Place::Here(_), None) => &[],
+                (PayloadLocation::Here(_), None) => &[],
             });
         }
         let room = OutputMemory::Arena { outputs: &mut self.outputs, control: &mut self.control };
-        let mut sink = Sink::new(room, self.bound.outputs());
+        let mut sink = WorkerSink::new(room, self.bound.outputs());
         let (instants, result) =
             call(self.registry, &self.endpoint, &self.bound, job, in_hand, &slices, &mut sink);
         let outputs = sink.into_outputs();
-        self.answer(job.job, instants, result, outputs)
+        self.respond(job.job, instants, result, outputs)
     }
 
-    fn answer(
+    fn respond(
         &mut self,
         job: JobId,
         mut instants: Instants,
@@ -78,27 +78,29 @@ impl Worker<'_> {
             Output::Slab(_) => 32,
             Output::Apart(_) => MAX_MESSAGE,
         });
-        if tiny.sum::<usize>() > ROOM_FOR_PLACES {
-            return self.reply(job, instants, result, outputs, Carriage::Shared);
+        if tiny.sum::<usize>() > ROOM_FOR_LOCATIONS {
+            return self.respond_by_message(job, instants, result, outputs, Carriage::Shared);
         }
         let (error, notes) = match result {
             Ok(notes) => (None, notes),
             Err(error) => (Some(error), Notes::default()),
         };
-        let places = match &error {
+        let locations = match &error {
             Some(_) => Vec::new(),
-            None => outputs.into_iter().filter_map(|o| o.into_place(&mut self.outputs)).collect(),
+            None => {
+                outputs.into_iter().filter_map(|o| o.into_location(&mut self.outputs)).collect()
+            }
         };
-        let answer = Answer { job, error, notes, outputs: places };
+        let response = RingResponse { job, error, notes, outputs: locations };
         let mut buffer = [0; MAX_MESSAGE];
         let (head, body) = buffer.split_at_mut(Instants::BYTES);
-        let len = wire::encode_answer(&answer, body)
+        let len = wire::encode_response(&response, body)
             .map_err(|error| Leave::Because(error.to_string()))?;
         let (Some(len), Some(head)) = (len, head.first_chunk_mut()) else {
             // The outputs would have fitted, so the response is too long because of its error
             // message.
-            let result = answer.error.map_or(Ok(notes), Err);
-            return self.reply(job, instants, result, Vec::new(), Carriage::Shared);
+            let result = response.error.map_or(Ok(notes), Err);
+            return self.respond_by_message(job, instants, result, Vec::new(), Carriage::Shared);
         };
         instants.published = clock::now();
         instants.write(head);
@@ -110,18 +112,18 @@ impl Worker<'_> {
     /// Runs many small jobs, one after another: the worker calls each kernel when the one before it
     /// has returned.
     #[inline(never)]
-    pub(super) fn do_batch(
+    pub(super) fn run_batch(
         &mut self,
         first: JobId,
         count: u32,
         in_hand: Nanos,
-        runs: Place,
+        runs: PayloadLocation,
     ) -> Result<(), Leave> {
         let nonsense = |error: &dyn std::fmt::Display| Leave::Because(error.to_string());
         self.learn_regions(std::slice::from_ref(&runs))?.map_err(|why| nonsense(&why))?;
         let (runs, returned): BatchBody = match runs {
-            Place::Here(bytes) => wire::decode_bulk(&bytes),
-            Place::Slab { region, offset, len, .. } => {
+            PayloadLocation::Here(bytes) => wire::decode_bulk(&bytes),
+            PayloadLocation::Slab { region, offset, len, .. } => {
                 let bytes = self.inputs.find(region, offset, len);
                 wire::decode_bulk(bytes.ok_or_else(|| nonsense(&"a batch is in no slab"))?)
             }
@@ -146,7 +148,7 @@ impl Worker<'_> {
                 let slices: Vec<&[u8]> = inputs.iter().map(|input| &input[..]).collect();
                 let room =
                     OutputMemory::Arena { outputs: &mut self.outputs, control: &mut self.control };
-                let mut sink = Sink::new(room, self.bound.outputs());
+                let mut sink = WorkerSink::new(room, self.bound.outputs());
                 let bound = &self.bound;
                 let (returned, result) = run_entry(
                     entry,
@@ -163,7 +165,9 @@ impl Worker<'_> {
                     outputs.is_empty() && matches!(&result, Ok(notes) if notes.is_empty());
                 if !is_plain {
                     let has_no_room = result.is_ok() && outputs.iter().any(Output::is_apart);
-                    if has_no_room || matches!(result, Err(JobError::Shortage { .. })) {
+                    if has_no_room
+                        || matches!(&result, Err(error) if matches!(**error, JobError::Shortage { .. }))
+                    {
                         // There is no space for outputs that a response can name, or no memory.
                         // The coordinator sends this job and the rest one by one.
                         break 'runs;
@@ -171,11 +175,11 @@ impl Worker<'_> {
                     others.push(match result {
                         Ok(notes) => {
                             let outputs = outputs.into_iter();
-                            let places = outputs.map(|o| o.into_place(&mut self.outputs));
-                            let places = places.collect::<Option<Vec<_>>>();
-                            (place, notes, places.ok_or_else(no_memory))
+                            let locations = outputs.map(|o| o.into_location(&mut self.outputs));
+                            let locations = locations.collect::<Option<Vec<_>>>();
+                            (place, notes, locations.ok_or_else(no_memory))
                         }
-                        Err(error) => (place, Notes::default(), Err(error)),
+                        Err(error) => (place, Notes::default(), Err(*error)),
                     });
                 }
                 said.extend_from_slice(&returned.to_le_bytes());
@@ -191,7 +195,7 @@ impl Worker<'_> {
             said.extend(wire::encode_bulk(&others).map_err(|error| nonsense(&error))?);
         }
         let room = OutputMemory::Arena { outputs: &mut self.outputs, control: &mut self.control };
-        let mut sink = Sink::new(room, u64::MAX);
+        let mut sink = WorkerSink::new(room, u64::MAX);
         let result = match sink.add_for_overwrite(said.len()) {
             Ok(output) => {
                 output.copy_from_slice(&said);
@@ -200,7 +204,7 @@ impl Worker<'_> {
             Err(_) => Err(no_memory()),
         };
         let outputs = sink.into_outputs();
-        self.answer(first, instants, result, outputs)
+        self.respond(first, instants, result, outputs)
     }
 }
 
@@ -236,22 +240,22 @@ pub(super) fn call(
     let frozen = |now| endpoint.frozen(now);
     let (returned, result) =
         run_entry(entry, bound, &job.params, job.timeout, (called, &frozen), inputs, sink);
-    (Instants { in_hand, called, returned, published: 0 }, result)
+    (Instants { in_hand, called, returned, published: 0 }, result.map_err(|error| *error))
 }
 
 /// Calls a kernel; returns the time at which it returned, and its result.
 fn run_entry(
-    entry: Option<&Entry>,
+    entry: Option<&RegisteredKernel>,
     bound: &AppliedLimits,
     params: &Params,
     timeout: Option<Duration>,
     (called, frozen): (Nanos, Frozen<'_>),
     inputs: &[&[u8]],
     sink: &mut dyn OutputSink,
-) -> (Nanos, Result<Notes, JobError>) {
+) -> (Nanos, Result<Notes, Box<JobError>>) {
     let Some(entry) = entry else {
         let message = "its worker has no such kernel".to_owned();
-        return (called, Err(JobError::Transport { message }));
+        return (called, Err(Box::new(JobError::Transport { message })));
     };
     let chatty = is_chatty();
     if chatty {
@@ -262,11 +266,7 @@ fn run_entry(
     let context = Context::new(params, inputs, sink, &deadline);
     let mut call = KernelCall::new(entry, context);
     let (returned, result) = bound.time(|| invoke::run_to_end(&mut call, &deadline, thread::sleep));
-    // A match and not `map_err`: that moves the result, whose error is large, once more.
-    let result = match result {
-        Ok(notes) => Ok(notes),
-        Err(error) => Err(explain(bound, error)),
-    };
+    let result = result.map_err(|error| Box::new(explain(bound, *error)));
     if chatty {
         tell_returned(entry.spec.name);
     }

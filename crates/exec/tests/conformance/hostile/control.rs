@@ -1,27 +1,27 @@
-//! Ways to be no good over the control channel: packets on the socket of the replies.
+//! Ways to be no good over the control channel: packets on the socket of the responses.
 
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use brigade_ipc::wire::{self, Reply};
+use brigade_ipc::wire::{self, MessageResponse};
 use brigade_proto::{JobError, JobId, Notes};
 use brigade_sys::socket;
 use serde::Serialize;
 use serde_bytes::ByteBuf;
 
-use super::stage::{Stage, hang};
+use super::stage::{HostileWorker, hang};
 
-/// As in `ipc/src/channel.rs`.
+/// Encoded like `Head` in `ipc/src/channel.rs`.
 #[derive(Serialize)]
-struct Head {
-    message: Reply,
-    payloads: Vec<Carrier>,
+struct ForgedHead {
+    message: MessageResponse,
+    payloads: Vec<ForgedCarrier>,
 }
 
-/// As in `ipc/src/channel.rs`.
+/// Encoded like `Carrier` in `ipc/src/channel.rs`.
 #[derive(Clone, Serialize)]
 #[expect(dead_code, reason = "the place of a variant is its encoding")]
-pub(super) enum Carrier {
+pub(super) enum ForgedCarrier {
     Small(ByteBuf),
     Frames { len: u64 },
     Region { len: u64 },
@@ -52,8 +52,8 @@ fn envelope(head: &[u8], regions: u8) -> Vec<u8> {
     packet(&envelope)
 }
 
-fn done(job: JobId, error: Option<JobError>) -> Reply {
-    Reply::Done {
+fn done(job: JobId, error: Option<JobError>) -> MessageResponse {
+    MessageResponse::Done {
         job,
         error,
         notes: Notes::default(),
@@ -64,7 +64,7 @@ fn done(job: JobId, error: Option<JobError>) -> Reply {
     }
 }
 
-impl Stage {
+impl HostileWorker {
     fn post(&self, packet: &[u8], descriptors: &[BorrowedFd<'_>]) {
         // Fails if it has been ended meanwhile.
         let _ = socket::send(&self.socket, packet, descriptors);
@@ -72,19 +72,19 @@ impl Stage {
 }
 
 /// Has a job in hand, sends this, and hangs.
-pub(super) fn sends(mut stage: Stage, packet: &[u8]) {
-    stage.first();
-    stage.post(packet, &[stage.socket.as_fd()]);
+pub(super) fn sends(mut worker: HostileWorker, packet: &[u8]) {
+    worker.first();
+    worker.post(packet, &[worker.socket.as_fd()]);
     hang();
 }
 
-/// Sends an answer whose head claims these payloads, the last of which is this file.
-pub(super) fn claims(mut stage: Stage, payloads: &[Carrier], file: Option<OwnedFd>) {
-    let job = stage.first().job;
-    let head = Head { message: done(job, None), payloads: payloads.to_vec() };
+/// Sends a response whose head claims these payloads, the last of which is this file.
+pub(super) fn claims(mut worker: HostileWorker, payloads: &[ForgedCarrier], file: Option<OwnedFd>) {
+    let job = worker.first().job;
+    let head = ForgedHead { message: done(job, None), payloads: payloads.to_vec() };
     let head = wire::encode(&head).unwrap();
     let descriptors: Vec<_> = file.iter().map(AsFd::as_fd).collect();
-    stage.post(&envelope(&head, descriptors.len() as u8), &descriptors);
+    worker.post(&envelope(&head, descriptors.len() as u8), &descriptors);
     hang();
 }
 
@@ -98,34 +98,35 @@ pub(super) fn sparse(len: u64) -> OwnedFd {
 }
 
 /// Announces a short payload and sends a longer frame.
-pub(super) fn long_frame(mut stage: Stage) {
-    let job = stage.first().job;
-    let head = Head { message: done(job, None), payloads: vec![Carrier::Frames { len: 10 }] };
-    stage.post(&envelope(&wire::encode(&head).unwrap(), 0), &[]);
-    stage.post(&envelope(&[0; 100], 0), &[]);
+pub(super) fn long_frame(mut worker: HostileWorker) {
+    let job = worker.first().job;
+    let head =
+        ForgedHead { message: done(job, None), payloads: vec![ForgedCarrier::Frames { len: 10 }] };
+    worker.post(&envelope(&wire::encode(&head).unwrap(), 0), &[]);
+    worker.post(&envelope(&[0; 100], 0), &[]);
     hang();
 }
 
 /// Announces a payload, sends half of it, and hangs.
-pub(super) fn half_a_payload(mut stage: Stage) {
-    let job = stage.first().job;
-    let payloads = vec![Carrier::Frames { len: 200_000 }];
-    let head = Head { message: done(job, None), payloads };
-    stage.post(&envelope(&wire::encode(&head).unwrap(), 0), &[]);
-    stage.post(&envelope(&[0; 100_000], 0), &[]);
+pub(super) fn half_a_payload(mut worker: HostileWorker) {
+    let job = worker.first().job;
+    let payloads = vec![ForgedCarrier::Frames { len: 200_000 }];
+    let head = ForgedHead { message: done(job, None), payloads };
+    worker.post(&envelope(&wire::encode(&head).unwrap(), 0), &[]);
+    worker.post(&envelope(&[0; 100_000], 0), &[]);
     hang();
 }
 
 /// An error message that is longer than any message may be.
-pub(super) fn long_error(mut stage: Stage) {
-    let job = stage.first().job;
+pub(super) fn long_error(mut worker: HostileWorker) {
+    let job = worker.first().job;
     let error = JobError::Kernel { message: "x".repeat(140_000) };
-    let head = Head { message: done(job, Some(error)), payloads: Vec::new() };
-    stage.post(&envelope(&wire::encode_bulk(&head).unwrap(), 0), &[]);
+    let head = ForgedHead { message: done(job, Some(error)), payloads: Vec::new() };
+    worker.post(&envelope(&wire::encode_bulk(&head).unwrap(), 0), &[]);
     hang();
 }
 
 /// A head of garbage in an envelope that is right.
-pub(super) fn nonsense(stage: Stage) {
-    sends(stage, &envelope(&[0xee; 300], 0));
+pub(super) fn nonsense(worker: HostileWorker) {
+    sends(worker, &envelope(&[0xee; 300], 0));
 }

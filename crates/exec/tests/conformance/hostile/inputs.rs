@@ -11,11 +11,11 @@ use brigade_sys::mapping::{Mapping, View};
 use brigade_sys::sandbox::attempts;
 
 use super::control;
-use super::stage::Stage;
+use super::stage::HostileWorker;
 
-type Way = (&'static str, fn(&OwnedFd) -> io::Result<()>);
+type WriteAttempt = (&'static str, fn(&OwnedFd) -> io::Result<()>);
 
-const WAYS: &[Way] = &[
+const WRITE_ATTEMPTS: &[WriteAttempt] = &[
     ("map it for writing", |memory| Mapping::of(memory).map(drop)),
     ("write to it", |memory| again(memory, false)?.write_all_at(b"spam", 0)),
     ("open it for writing, and write to it", |memory| {
@@ -47,17 +47,17 @@ fn again(memory: &OwnedFd, opened: bool) -> io::Result<File> {
 }
 
 /// Tries every way. If none works, it ends by what is found out.
-pub(super) fn writes(mut stage: Stage) {
+pub(super) fn writes(mut worker: HostileWorker) {
     let memory = loop {
-        let (mail, payloads) = stage.connected.requests.recv::<ControlMessage>().unwrap();
+        let (mail, payloads) = worker.connected.requests.recv::<ControlMessage>().unwrap();
         if let (ControlMessage::Inputs { .. }, Some(Received::Memory(memory, _))) =
             (mail, payloads.into_iter().next())
         {
             break memory;
         }
     };
-    for (name, way) in WAYS {
+    for (name, way) in WRITE_ATTEMPTS {
         assert!(way(&memory).is_err(), "it could {name}");
     }
-    control::sends(stage, &[0xee; 100]);
+    control::sends(worker, &[0xee; 100]);
 }

@@ -1,5 +1,5 @@
 //! Programs that speak to the coordinator and are no good workers: one way to be no good
-//! for each line of [`WAYS`]. This executable plays them, when a variable tells it to.
+//! for each line of [`ATTACKS`]. This executable plays them, when a variable tells it to.
 //!
 //! One worker of two is played; the other one is good, and so is the one that replaces it.
 //! Whatever the first does: it is found out in time and for the right reason, the jobs of
@@ -19,11 +19,11 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use brigade_exec::{Backend, Pool, PoolBuilder, PoolError, StartMethod, Transport};
-use brigade_ipc::wire::Place;
+use brigade_ipc::wire::PayloadLocation;
 use brigade_proto::{JobError, JobSpec, Notes, Status};
 
-use self::control::{Carrier, packet, sparse};
-use self::stage::Stage;
+use self::control::{ForgedCarrier, packet, sparse};
+use self::stage::HostileWorker;
 use crate::apart::Case;
 use crate::util::{ResourceSnapshot, Setup, bytes, result, wait_until};
 
@@ -38,7 +38,7 @@ const DEADLINE: Duration = Duration::from_secs(3);
 
 /// What becomes of a way to be no good.
 #[derive(Clone, Copy)]
-enum End {
+enum ExpectedOutcome {
     /// The pool does not start: this is in the error.
     NoStart(&'static str),
     /// The worker is ended, and this is why. The job that it had in hand, if it had one,
@@ -54,51 +54,51 @@ enum End {
 
 /// What the pool has to do meanwhile.
 #[derive(Clone, Copy, PartialEq)]
-enum Work {
+enum JobMix {
     /// Jobs with inputs and outputs of all sizes.
     Mixed,
     /// Jobs with neither: a worker that is no good can do them well.
     Bare,
-    /// The same, many in one order.
+    /// The same, many in one request.
     Batches,
     /// The same, with a time limit.
     Timed,
 }
 
-struct Way {
+struct Attack {
     name: &'static str,
     on: &'static [Transport],
-    work: Work,
-    end: End,
+    work: JobMix,
+    end: ExpectedOutcome,
     play: fn(),
 }
 
 /// A way to be no good once admitted.
 macro_rules! inside {
     ($name:literal, $on:expr, $work:ident, $end:expr, $play:expr) => {
-        Way {
+        Attack {
             name: $name,
             on: $on,
-            work: Work::$work,
+            work: JobMix::$work,
             end: $end,
             play: || {
-                let play: fn(Stage) = $play;
-                play(Stage::enter());
+                let play: fn(HostileWorker) = $play;
+                play(HostileWorker::enter());
             },
         }
     };
 }
 
-/// A way to be no good at the door.
+/// A way to be no good in the handshake.
 macro_rules! handshake {
     ($name:literal, $end:expr, $play:expr) => {
-        Way { name: $name, on: RINGS, work: Work::Bare, end: $end, play: $play }
+        Attack { name: $name, on: RINGS, work: JobMix::Bare, end: $end, play: $play }
     };
 }
 
-use End::{Ended, Harmless, NoStart, Own, TimedOut};
+use ExpectedOutcome::{Ended, Harmless, NoStart, Own, TimedOut};
 
-const WAYS: &[Way] = &[
+const ATTACKS: &[Attack] = &[
     handshake!("another version", NoStart("protocol version"), || handshake::says(|h| h
         .version +=
         1)),
@@ -145,31 +145,34 @@ const WAYS: &[Way] = &[
     }),
     inside!("an error that is not UTF-8", RINGS, Mixed, Ended("is none"), |s| {
         // Instants; bincode follows; job 0, an error, of the kernel, two bytes, no outputs.
-        let answer = [&[0; 32][..], &[0, 0, 1, 0, 2, 0xff, 0xfe, 0]].concat();
-        ring::publishes(s, &answer);
+        let response = [&[0; 32][..], &[0, 0, 1, 0, 2, 0xff, 0xfe, 0]].concat();
+        ring::publishes(s, &response);
     }),
     inside!("an error that it cannot know", ANY, Mixed, Ended("cannot know"), |s| {
         ring::error(s, JobError::PoolGaveUp { reason: "so".to_owned() });
     }),
     inside!("answers a job that it was not given", ANY, Bare, Ended("not have"), ring::strange_job),
     inside!("answers twice", ANY, Bare, Ended("not have"), ring::twice),
-    inside!("a flood of answers", ANY, Bare, Ended("not have"), ring::flood_of_answers),
+    inside!("a flood of answers", ANY, Bare, Ended("not have"), ring::flood_of_responses),
     inside!("too many outputs", RINGS, Mixed, Ended("17 outputs"), |s| {
-        ring::outputs(s, vec![Place::Here(serde_bytes::ByteBuf::new()); 17]);
+        ring::outputs(s, vec![PayloadLocation::Here(serde_bytes::ByteBuf::new()); 17]);
     }),
     inside!("an output in no region", RINGS, Mixed, Ended("no slab"), |s| {
-        ring::outputs(s, vec![Place::Slab { region: 7, offset: 0, len: 1, slab: 0 }]);
+        ring::outputs(s, vec![PayloadLocation::Slab { region: 7, offset: 0, len: 1, slab: 0 }]);
     }),
     inside!("an output of 2^40 bytes", RINGS, Mixed, Ended("no slab"), |s| {
-        let place = Place::Slab { region: 0, offset: 64, len: 1 << 40, slab: 0 };
-        ring::outputs_in_its_region(s, place);
+        let location = PayloadLocation::Slab { region: 0, offset: 64, len: 1 << 40, slab: 0 };
+        ring::outputs_in_its_region(s, location);
     }),
     inside!("an output that overflows", RINGS, Mixed, Ended("no slab"), |s| {
-        let place = Place::Slab { region: 0, offset: u64::MAX - 63, len: 64, slab: 0 };
-        ring::outputs_in_its_region(s, place);
+        let location = PayloadLocation::Slab { region: 0, offset: u64::MAX - 63, len: 64, slab: 0 };
+        ring::outputs_in_its_region(s, location);
     }),
     inside!("an output that is not aligned", RINGS, Mixed, Ended("no slab"), |s| {
-        ring::outputs_in_its_region(s, Place::Slab { region: 0, offset: 1, len: 1, slab: 0 });
+        ring::outputs_in_its_region(
+            s,
+            PayloadLocation::Slab { region: 0, offset: 1, len: 1, slab: 0 },
+        );
     }),
     inside!("too few ends for a batch", RINGS, Batches, Ended("with nonsense"), |s| {
         ring::batch(s, |_| vec![0; 7]);
@@ -229,23 +232,27 @@ const WAYS: &[Way] = &[
     inside!("a message of garbage", ANY, Mixed, Ended("cannot decode"), control::nonsense),
     inside!("an error of 140 KB", ANY, Mixed, Ended("cannot decode"), control::long_error),
     inside!("a payload of 2^62 bytes", ANY, Mixed, Ended("payloads of"), |s| {
-        control::claims(s, &[Carrier::Frames { len: 1 << 62 }], None);
+        control::claims(s, &[ForgedCarrier::Frames { len: 1 << 62 }], None);
     }),
     inside!("16 payloads of 16 GiB", ANY, Mixed, Ended("payloads of"), |s| {
-        control::claims(s, &vec![Carrier::Region { len: 16 << 30 }; 16], Some(sparse(16 << 30)));
+        control::claims(
+            s,
+            &vec![ForgedCarrier::Region { len: 16 << 30 }; 16],
+            Some(sparse(16 << 30)),
+        );
     }),
     inside!("17 payloads", ANY, Mixed, Ended("17 payloads"), |s| {
-        control::claims(s, &vec![Carrier::Frames { len: 1 }; 17], None);
+        control::claims(s, &vec![ForgedCarrier::Frames { len: 1 }; 17], None);
     }),
     inside!("a region that is a pipe", ANY, Mixed, Ended("region"), |s| {
         let pipe = std::io::pipe().unwrap().0.into();
-        control::claims(s, &[Carrier::Region { len: 10_000 }], Some(pipe));
+        control::claims(s, &[ForgedCarrier::Region { len: 10_000 }], Some(pipe));
     }),
     inside!("a region that is too short", ANY, Mixed, Ended("region"), |s| {
-        control::claims(s, &[Carrier::Region { len: 10_000 }], Some(sparse(4096)));
+        control::claims(s, &[ForgedCarrier::Region { len: 10_000 }], Some(sparse(4096)));
     }),
     inside!("a region that is not there", ANY, Mixed, Ended("region"), |s| {
-        control::claims(s, &[Carrier::Region { len: 10_000 }], None);
+        control::claims(s, &[ForgedCarrier::Region { len: 10_000 }], None);
     }),
     inside!("a frame that is too long", ANY, Mixed, Ended("does not fit"), control::long_frame),
     inside!("writes into the inputs of all", RINGS, Mixed, Ended("in a message"), inputs::writes),
@@ -255,26 +262,26 @@ const WAYS: &[Way] = &[
 /// Plays the part that the variable names, if it does.
 pub(crate) fn play() -> Option<ExitCode> {
     let part = std::env::var(ENV).ok()?;
-    let way = WAYS.iter().find(|way| way.name == part);
-    (way.unwrap_or_else(|| panic!("no part {part}")).play)();
+    let attack = ATTACKS.iter().find(|attack| attack.name == part);
+    (attack.unwrap_or_else(|| panic!("no part {part}")).play)();
     Some(ExitCode::SUCCESS)
 }
 
 /// A trial for each way, on each transport where there is such a way.
 pub(crate) fn cases() -> impl Iterator<Item = Case> {
-    WAYS.iter().flat_map(|way| {
-        way.on.iter().map(move |&transport| {
-            let name = format!("hostile-{transport}::{}", way.name);
-            Case::new(name, move || test(way, transport))
+    ATTACKS.iter().flat_map(|attack| {
+        attack.on.iter().map(move |&transport| {
+            let name = format!("hostile-{transport}::{}", attack.name);
+            Case::new(name, move || test(attack, transport))
         })
     })
 }
 
 /// A worker program that is no good the first time.
-fn program(directory: &Path, way: &Way) -> std::path::PathBuf {
+fn program(directory: &Path, attack: &Attack) -> std::path::PathBuf {
     let own = std::env::current_exe().unwrap();
     let (place, own) = (directory.display(), own.display());
-    let part = format!("env '{ENV}={}' '{}={place}' '{own}'", way.name, stage::ENV);
+    let part = format!("env '{ENV}={}' '{}={place}' '{own}'", attack.name, stage::ENV);
     let text = format!("#!/bin/sh\nmkdir '{place}/first' 2>&- && exec {part}\nexec '{own}'\n");
     let script = directory.join("worker");
     fs::write(&script, text).unwrap();
@@ -282,7 +289,7 @@ fn program(directory: &Path, way: &Way) -> std::path::PathBuf {
     script
 }
 
-fn test(way: &Way, transport: Transport) {
+fn test(attack: &Attack, transport: Transport) {
     let before = ResourceSnapshot::now();
     observer::forget();
     let directory = tempfile::tempdir().unwrap();
@@ -295,11 +302,11 @@ fn test(way: &Way, transport: Transport) {
         .queue(32)
         .start_deadline(DEADLINE)
         .heartbeat(DEADLINE)
-        .worker_program(Some(program(directory.path(), way)));
-    match way.end {
+        .worker_program(Some(program(directory.path(), attack)));
+    match attack.end {
         // With another one that is ready it would be replaced.
         NoStart(why) => does_not_start(builder.workers(1), why),
-        _ => works_on(&builder.build().unwrap(), way, directory.path()),
+        _ => works_on(&builder.build().unwrap(), attack, directory.path()),
     }
     assert_eq!(observer::panics(), 0, "a thread of the coordinator has panicked");
     let peak = observer::peak_memory();
@@ -318,9 +325,9 @@ fn does_not_start(builder: PoolBuilder, why: &str) {
 }
 
 /// Gives the pool work until the worker that is no good has done what it does wrong.
-fn works_on(pool: &Pool, way: &Way, place: &Path) {
+fn works_on(pool: &Pool, attack: &Attack, place: &Path) {
     let begin = Instant::now();
-    let (work, end) = (way.work, way.end);
+    let (work, end) = (attack.work, attack.end);
     let (mut round, mut bad) = (0, 0);
     let is_over = || {
         bad += a_round(pool, work, end, round);
@@ -352,19 +359,19 @@ fn works_on(pool: &Pool, way: &Way, place: &Path) {
 }
 
 /// Has a pool do jobs, and checks what comes of them; how many ended as the way's do.
-fn a_round(pool: &Pool, work: Work, end: End, round: u32) -> usize {
+fn a_round(pool: &Pool, work: JobMix, end: ExpectedOutcome, round: u32) -> usize {
     let size = |i: usize| (i * 7919) % 100_000;
     let bare = || match round {
         0 => JobSpec::new("echo"),
         _ => JobSpec::new("busy").param("ms", 1),
     };
-    let jobs = (0..if work == Work::Batches { 400 } else { 60 }).map(|i| match work {
-        Work::Mixed if round == 0 => JobSpec::new("echo").input(bytes(size(i), 0)),
-        Work::Mixed | Work::Bare => bare(),
-        Work::Batches => JobSpec::new("echo"),
-        Work::Timed => bare().timeout(Duration::from_millis(300)),
+    let jobs = (0..if work == JobMix::Batches { 400 } else { 60 }).map(|i| match work {
+        JobMix::Mixed if round == 0 => JobSpec::new("echo").input(bytes(size(i), 0)),
+        JobMix::Mixed | JobMix::Bare => bare(),
+        JobMix::Batches => JobSpec::new("echo"),
+        JobMix::Timed => bare().timeout(Duration::from_millis(300)),
     });
-    let outcomes: Vec<_> = if work == Work::Batches {
+    let outcomes: Vec<_> = if work == JobMix::Batches {
         pool.map(jobs).collect()
     } else {
         let handles: Vec<_> = jobs.map(|job| pool.submit(job).unwrap()).collect();
@@ -379,7 +386,7 @@ fn a_round(pool: &Pool, work: Work, end: End, round: u32) -> usize {
             }
             (Status::Ok, _) => {
                 let outputs = result(outcome).unwrap();
-                let is_echo = work == Work::Mixed && round == 0;
+                let is_echo = work == JobMix::Mixed && round == 0;
                 let expected = is_echo.then(|| bytes(size(i), 1).to_vec());
                 assert_eq!(outputs, Vec::from_iter(expected), "job {i}");
             }

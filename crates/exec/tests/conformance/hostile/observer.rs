@@ -14,7 +14,7 @@ static SAID: Mutex<Vec<String>> = Mutex::new(Vec::new());
 static PANICS: AtomicUsize = AtomicUsize::new(0);
 
 /// Threads of a pool, by the beginnings of their names.
-const THREADS: [&str; 4] = ["supervisor", "completions", "link-", "stager-"];
+const THREADS: [&str; 4] = ["supervisor", "completions", "control-", "stager-"];
 
 /// Listens to warnings, and to panics in threads of a pool, from here on.
 pub(crate) fn listen() {
@@ -76,7 +76,7 @@ impl Subscriber for Warnings {
         Some(LevelFilter::WARN)
     }
     fn event(&self, event: &Event<'_>) {
-        let mut line = Line(String::new());
+        let mut line = LogLine(String::new());
         event.record(&mut line);
         SAID.lock().unwrap_or_else(PoisonError::into_inner).push(line.0);
     }
@@ -89,9 +89,9 @@ impl Subscriber for Warnings {
     fn exit(&self, _: &Id) {}
 }
 
-struct Line(String);
+struct LogLine(String);
 
-impl Visit for Line {
+impl Visit for LogLine {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
         let _ = write!(self.0, "{field}={value:?} ");
     }

@@ -8,7 +8,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use brigade_ipc::wire::{
-    Answer, ControlMessage, Instants, Order, Place, Reply, decode_order, encode_answer,
+    ControlMessage, Instants, MessageResponse, PayloadLocation, RingRequest, RingResponse,
+    decode_request, encode_response,
 };
 use brigade_ipc::{
     Carriage, Connected, Hello, MAX_MESSAGE, SERVER_ENV, SpinPolicy, build_id, connect_and_keep,
@@ -57,7 +58,7 @@ pub(super) struct Given {
     pub(super) count: Option<u32>,
 }
 
-pub(super) struct Stage {
+pub(super) struct HostileWorker {
     pub(super) connected: Connected,
     has_rings: bool,
     endpoint: File,
@@ -66,7 +67,7 @@ pub(super) struct Stage {
     pub(super) socket: OwnedFd,
 }
 
-impl Stage {
+impl HostileWorker {
     /// Becomes a worker, in good manners so far.
     pub(super) fn enter() -> Self {
         let (token, parent) = worker_environment().unwrap().unwrap();
@@ -85,14 +86,14 @@ impl Stage {
     pub(super) fn next(&mut self) -> Option<Given> {
         let mut buffer = [0; MAX_MESSAGE];
         if self.has_rings {
-            let order = self.connected.endpoint.next(&mut buffer, SpinPolicy::NONE).unwrap();
-            match decode_order(order).unwrap() {
-                Order::Job { job, .. } => return Some(Given { job, count: None }),
-                Order::Batch { first, count, .. } => {
+            let request = self.connected.endpoint.next(&mut buffer, SpinPolicy::NONE).unwrap();
+            match decode_request(request).unwrap() {
+                RingRequest::Job { job, .. } => return Some(Given { job, count: None }),
+                RingRequest::Batch { first, count, .. } => {
                     return Some(Given { job: first, count: Some(count) });
                 }
-                Order::ControlMessage | Order::Forget { .. } => {}
-                Order::Leave => return None,
+                RingRequest::ControlMessage | RingRequest::Forget { .. } => {}
+                RingRequest::Leave => return None,
             }
         }
         loop {
@@ -118,24 +119,24 @@ impl Stage {
         self.connected.endpoint.call(clock::now());
     }
 
-    /// An answer as it should be, but for what it says.
-    pub(super) fn answer(
+    /// A response as it should be, but for what it says.
+    pub(super) fn respond(
         &mut self,
         job: JobId,
         instants: Instants,
         error: Option<JobError>,
-        outputs: Vec<Place>,
+        outputs: Vec<PayloadLocation>,
     ) {
         if self.has_rings {
             let mut buffer = [0; MAX_MESSAGE];
             let (head, body) = buffer.split_at_mut(Instants::BYTES);
-            let answer = Answer { job, error, notes: Notes::default(), outputs };
-            let len = encode_answer(&answer, body).unwrap().unwrap();
+            let response = RingResponse { job, error, notes: Notes::default(), outputs };
+            let len = encode_response(&response, body).unwrap().unwrap();
             instants.write(head.first_chunk_mut().unwrap());
             self.connected.endpoint.publish(&buffer[..Instants::BYTES + len]);
         } else {
             let Instants { in_hand, called, returned, published } = instants;
-            let reply = Reply::Done {
+            let response = MessageResponse::Done {
                 job,
                 error,
                 notes: Notes::default(),
@@ -144,7 +145,7 @@ impl Stage {
                 returned,
                 published,
             };
-            self.connected.replies.send(reply, Vec::new(), Carriage::Shared).unwrap();
+            self.connected.responses.send(response, Vec::new(), Carriage::Shared).unwrap();
         }
     }
 
@@ -154,11 +155,11 @@ impl Stage {
         self.take(job);
         let now = clock::now();
         let instants = Instants { in_hand, called: now, returned: now, published: now };
-        self.answer(job, instants, None, Vec::new());
+        self.respond(job, instants, None, Vec::new());
         self.connected.endpoint.done();
     }
 
-    /// Writes words into the ring of answers, from the slot of a position on.
+    /// Writes words into the ring of responses, from the slot of a position on.
     pub(super) fn scribble(&self, position: u64, words: &[u64]) {
         let end = self.endpoint.metadata().unwrap().len() / 8;
         let at = end - RING + 16 + (position % 32) * 64;

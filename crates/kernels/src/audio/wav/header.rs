@@ -4,13 +4,13 @@
 //! 1991); "Multiple Channel Audio Data and WAVE Files" (Microsoft, 2007) for the extensible
 //! format; EBU Tech 3306 and ITU-R BS.2088 for RF64 and BW64.
 
-use super::{Format, Sample};
+use super::{SampleEncoding, WavFormat};
 use crate::KernelError;
 
 /// What a file says of its samples, and their bytes.
 #[derive(Debug)]
-pub(super) struct Header<'a> {
-    pub(super) format: Format,
+pub(super) struct EncodedSamples<'a> {
+    pub(super) format: WavFormat,
     /// Whole frames.
     pub(super) data: &'a [u8],
 }
@@ -33,7 +33,7 @@ fn truncated(what: impl std::fmt::Display) -> KernelError {
 }
 
 /// Finds the format and the samples. Nothing is allocated.
-pub(super) fn read(bytes: &[u8]) -> Result<Header<'_>, KernelError> {
+pub(super) fn read(bytes: &[u8]) -> Result<EncodedSamples<'_>, KernelError> {
     let long = match (bytes.get(..4), bytes.get(8..12)) {
         (Some(b"RIFF"), Some(b"WAVE")) => false,
         (Some(b"RF64" | b"BW64"), Some(b"WAVE")) => true,
@@ -45,15 +45,16 @@ pub(super) fn read(bytes: &[u8]) -> Result<Header<'_>, KernelError> {
         }
         _ => return Err(not_wav(bytes)),
     };
-    let mut chunks = Chunks { bytes, at: 12, ds64: None };
+    let mut chunks = ChunkReader { bytes, at: 12, ds64: None };
     let mut format = None;
     while let Some(chunk) = chunks.next() {
-        let Chunk { id, len, start } = chunk;
+        let ChunkHeader { id, len, start } = chunk;
         if &id == b"data" {
-            let format: Format = format.ok_or_else(|| damaged("no format before its samples"))?;
+            let format: WavFormat =
+                format.ok_or_else(|| damaged("no format before its samples"))?;
             let data = samples(&chunks, &chunk, &format)?;
             nothing_more(&chunks, &chunk)?;
-            return Ok(Header { format, data });
+            return Ok(EncodedSamples { format, data });
         }
         let Some(body) = usize::try_from(len).ok().and_then(|len| bytes[start..].get(..len)) else {
             return Err(truncated(format!(
@@ -89,7 +90,7 @@ fn not_wav(bytes: &[u8]) -> KernelError {
     KernelError::input(format!("not a WAV file: {what}"))
 }
 
-struct Chunk {
+struct ChunkHeader {
     id: [u8; 4],
     /// As it is said.
     len: u64,
@@ -120,18 +121,18 @@ impl Ds64 {
     }
 }
 
-struct Chunks<'a> {
+struct ChunkReader<'a> {
     bytes: &'a [u8],
     at: usize,
     ds64: Option<Ds64>,
 }
 
-impl Chunks<'_> {
-    fn next(&self) -> Option<Chunk> {
+impl ChunkReader<'_> {
+    fn next(&self) -> Option<ChunkHeader> {
         let (head, _) = self.bytes.get(self.at..)?.split_first_chunk::<8>()?;
         let [a, b, c, d, len @ ..] = *head;
         let (id, len) = ([a, b, c, d], u32::from_le_bytes(len));
-        let mut chunk = Chunk { id, len: len.into(), start: self.at + 8 };
+        let mut chunk = ChunkHeader { id, len: len.into(), start: self.at + 8 };
         if let Some(ds64) = self.ds64.as_ref().filter(|_| len == u32::MAX) {
             let listed = ds64.table.iter().find(|(name, _)| *name == id).map(|(_, len)| *len);
             let data = (&id == b"data").then_some(ds64.data);
@@ -141,7 +142,7 @@ impl Chunks<'_> {
     }
 
     /// Goes on behind a chunk that is all there.
-    fn skip(&mut self, chunk: &Chunk) {
+    fn skip(&mut self, chunk: &ChunkHeader) {
         let end = chunk.start.saturating_add(usize::try_from(chunk.len).unwrap_or(usize::MAX));
         let is_odd = chunk.len % 2 == 1;
         // Chunks begin at even places. Some writers forget that.
@@ -167,9 +168,9 @@ const STREAMED_SIGNED: std::ops::RangeInclusive<u64> = 0x7fff_ef00..=0x8000_0000
 /// The bytes of the samples: as many as the chunk says, or to the end of the file if its
 /// writer did not know.
 fn samples<'a>(
-    chunks: &Chunks<'a>,
-    chunk: &Chunk,
-    format: &Format,
+    chunks: &ChunkReader<'a>,
+    chunk: &ChunkHeader,
+    format: &WavFormat,
 ) -> Result<&'a [u8], KernelError> {
     let rest = &chunks.bytes[chunk.start..];
     let available = rest.len() as u64;
@@ -198,7 +199,7 @@ fn samples<'a>(
 }
 
 /// Refuses samples that would be left out without a word.
-fn nothing_more(chunks: &Chunks<'_>, data: &Chunk) -> Result<(), KernelError> {
+fn nothing_more(chunks: &ChunkReader<'_>, data: &ChunkHeader) -> Result<(), KernelError> {
     let end = (data.start as u64).saturating_add(data.len);
     let rest = (chunks.bytes.len() as u64).saturating_sub(end);
     if rest > u32::MAX.into() {
@@ -207,7 +208,7 @@ fn nothing_more(chunks: &Chunks<'_>, data: &Chunk) -> Result<(), KernelError> {
             "it has {bytes} bytes, which its 32-bit header cannot say; convert it to RF64"
         )));
     }
-    let mut chunks = Chunks { at: chunks.at, bytes: chunks.bytes, ds64: None };
+    let mut chunks = ChunkReader { at: chunks.at, bytes: chunks.bytes, ds64: None };
     chunks.skip(data);
     while let Some(chunk) = chunks.next() {
         match &chunk.id {
@@ -221,7 +222,7 @@ fn nothing_more(chunks: &Chunks<'_>, data: &Chunk) -> Result<(), KernelError> {
     Ok(())
 }
 
-fn read_format(body: &[u8]) -> Result<Format, KernelError> {
+fn read_format(body: &[u8]) -> Result<WavFormat, KernelError> {
     let short = || damaged(format!("its format has {} bytes, at least 16 are needed", body.len()));
     let word =
         |at: usize| body.get(at..at + 2).and_then(|b| b.try_into().ok()).map(u16::from_le_bytes);
@@ -260,8 +261,8 @@ fn read_format(body: &[u8]) -> Result<Format, KernelError> {
     }
     let bytes = frame / channels;
     let sample = match (tag, bits, bytes) {
-        (3, 32, 4) => Sample::F32,
-        (3, 64, 8) => Sample::F64,
+        (3, 32, 4) => SampleEncoding::F32,
+        (3, 64, 8) => SampleEncoding::F64,
         (3, ..) => {
             return Err(unsupported(format!(
                 "floats of {bits} bits in {bytes} bytes; 32 and 64 bits are read"
@@ -275,9 +276,9 @@ fn read_format(body: &[u8]) -> Result<Format, KernelError> {
         _ if bits == 0 || bits > 8 * bytes || valid > bits => {
             return Err(damaged(format!("{bits} bits, {valid} of them valid, in {bytes} bytes")));
         }
-        _ => Sample::Int { bytes: bytes as u8, valid: valid as u8 },
+        _ => SampleEncoding::Int { bytes: bytes as u8, valid: valid as u8 },
     };
-    Ok(Format { channels, rate, sample, mask })
+    Ok(WavFormat { channels, rate, sample, mask })
 }
 
 /// The name of a way to encode samples (mmreg.h).

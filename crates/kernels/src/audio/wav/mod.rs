@@ -22,24 +22,24 @@ use crate::{KernelError, Size};
 /// channel; all are equally long.
 #[derive(Debug)]
 pub(super) struct Sound {
-    pub(super) format: Format,
+    pub(super) format: WavFormat,
     pub(super) channels: Vec<Vec<f64>>,
 }
 
 /// How samples lie in a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Format {
+pub(super) struct WavFormat {
     pub(super) channels: u16,
     /// Frames a second.
     pub(super) rate: u32,
-    pub(super) sample: Sample,
+    pub(super) sample: SampleEncoding,
     /// Which loudspeakers the channels are for, if the file is of the extensible format.
     pub(super) mask: Option<u32>,
 }
 
 /// How one sample lies in a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Sample {
+pub(super) enum SampleEncoding {
     /// An integer of 1 to 4 bytes, its `valid` bits at the upper end.
     Int {
         bytes: u8,
@@ -49,12 +49,12 @@ pub(super) enum Sample {
     F64,
 }
 
-impl Format {
+impl WavFormat {
     fn sample_bytes(&self) -> usize {
         match self.sample {
-            Sample::Int { bytes, .. } => bytes.into(),
-            Sample::F32 => 4,
-            Sample::F64 => 8,
+            SampleEncoding::Int { bytes, .. } => bytes.into(),
+            SampleEncoding::F32 => 4,
+            SampleEncoding::F64 => 8,
         }
     }
 
@@ -65,12 +65,12 @@ impl Format {
 
 /// Reads a file. Memory is bounded by what is there, not by what the header says.
 pub(super) fn read(bytes: &[u8]) -> Result<Sound, KernelError> {
-    let header = header::read(bytes)?;
-    if header.data.is_empty() {
+    let encoded = header::read(bytes)?;
+    if encoded.data.is_empty() {
         return Err(KernelError::input("the WAV file holds no samples"));
     }
-    let channels = samples::decode(header.data, &header.format)?;
-    Ok(Sound { format: header.format, channels })
+    let channels = samples::decode(encoded.data, &encoded.format)?;
+    Ok(Sound { format: encoded.format, channels })
 }
 
 impl Sound {
@@ -91,7 +91,7 @@ impl Sound {
     }
 }
 
-impl Format {
+impl WavFormat {
     fn data_len(&self, frames: usize) -> Result<usize, KernelError> {
         let len = frames.checked_mul(self.frame_bytes());
         len.ok_or(KernelError::Memory { bytes: u64::MAX })
@@ -128,13 +128,13 @@ impl Format {
     /// All before `data` bytes of samples: RF64 where RIFF cannot say the length.
     fn head(&self, data: u64) -> Vec<u8> {
         let (tag, bits) = match self.sample {
-            Sample::Int { bytes, .. } => (1_u16, u16::from(bytes) * 8),
-            Sample::F32 => (3, 32),
-            Sample::F64 => (3, 64),
+            SampleEncoding::Int { bytes, .. } => (1_u16, u16::from(bytes) * 8),
+            SampleEncoding::F32 => (3, 32),
+            SampleEncoding::F64 => (3, 64),
         };
         let frame = self.frame_bytes() as u16;
         let valid = match self.sample {
-            Sample::Int { valid, .. } => valid.into(),
+            SampleEncoding::Int { valid, .. } => valid.into(),
             _ => bits,
         };
         let mut format = Vec::new();
@@ -202,10 +202,10 @@ pub(super) fn synthetic(size: Size, seed: u64) -> Result<Buffer, KernelError> {
             )));
         }
     };
-    let format = Format {
+    let format = WavFormat {
         channels: 1,
         rate: 48_000,
-        sample: Sample::Int { bytes: 2, valid: 16 },
+        sample: SampleEncoding::Int { bytes: 2, valid: 16 },
         mask: None,
     };
     let mut rng = SynthRng::new(seed);

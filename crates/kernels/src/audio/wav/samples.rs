@@ -1,32 +1,32 @@
 //! Samples between the bytes of a file and numbers from -1 to 1.
 
-use super::{Format, Sample};
+use super::{SampleEncoding, WavFormat};
 use crate::KernelError;
 
 /// Integers are divided by half their range; floats are taken as they are.
-pub(super) fn decode(data: &[u8], format: &Format) -> Result<Vec<Vec<f64>>, KernelError> {
+pub(super) fn decode(data: &[u8], format: &WavFormat) -> Result<Vec<Vec<f64>>, KernelError> {
     let scale = |bits: u32| f64::from(bits - 1).exp2();
     match format.sample {
         // The only one without sign.
-        Sample::Int { bytes: 1, .. } => {
+        SampleEncoding::Int { bytes: 1, .. } => {
             channels(data, format, |[a]: [u8; 1]| (f64::from(a) - 128.0) / 128.0)
         }
-        Sample::Int { bytes: 2, .. } => {
+        SampleEncoding::Int { bytes: 2, .. } => {
             check_aligned(data, format)?;
             channels(data, format, |b: [u8; 2]| f64::from(i16::from_le_bytes(b)) / scale(16))
         }
-        Sample::Int { bytes: 3, .. } => {
+        SampleEncoding::Int { bytes: 3, .. } => {
             check_aligned(data, format)?;
             channels(data, format, |b: [u8; 3]| f64::from(i24(b)) / scale(24))
         }
-        Sample::Int { .. } => {
+        SampleEncoding::Int { .. } => {
             check_aligned(data, format)?;
             channels(data, format, |b: [u8; 4]| f64::from(i32::from_le_bytes(b)) / scale(32))
         }
-        Sample::F32 => {
+        SampleEncoding::F32 => {
             finite(channels(data, format, |b: [u8; 4]| f64::from(f32::from_le_bytes(b)))?)
         }
-        Sample::F64 => finite(channels(data, format, |b: [u8; 8]| f64::from_le_bytes(b))?),
+        SampleEncoding::F64 => finite(channels(data, format, |b: [u8; 8]| f64::from_le_bytes(b))?),
     }
 }
 
@@ -36,7 +36,7 @@ fn i24([a, b, c]: [u8; 3]) -> i32 {
 
 fn channels<const N: usize>(
     data: &[u8],
-    format: &Format,
+    format: &WavFormat,
     number: impl Fn([u8; N]) -> f64,
 ) -> Result<Vec<Vec<f64>>, KernelError> {
     let count = usize::from(format.channels);
@@ -73,8 +73,8 @@ fn finite(channels: Vec<Vec<f64>>) -> Result<Vec<Vec<f64>>, KernelError> {
 /// Fewer bits than there is room for lie at the upper end, with zeros below (the extensible
 /// format's rule, and RIFF's). Some writers put them at the lower end: such a file would be
 /// read as a whisper.
-fn check_aligned(data: &[u8], format: &Format) -> Result<(), KernelError> {
-    let Sample::Int { bytes, valid } = format.sample else { return Ok(()) };
+fn check_aligned(data: &[u8], format: &WavFormat) -> Result<(), KernelError> {
+    let SampleEncoding::Int { bytes, valid } = format.sample else { return Ok(()) };
     let spare = 8 * u32::from(bytes) - u32::from(valid);
     if spare == 0 {
         return Ok(());
@@ -101,12 +101,12 @@ fn check_aligned(data: &[u8], format: &Format) -> Result<(), KernelError> {
 /// range of integers.
 pub(super) fn encode(
     channels: &[Vec<f64>],
-    format: &Format,
+    format: &WavFormat,
     to: &mut [u8],
 ) -> Result<bool, KernelError> {
     let mut is_clipped = false;
     match format.sample {
-        Sample::Int { bytes, valid } => {
+        SampleEncoding::Int { bytes, valid } => {
             let shift = 8 * u32::from(bytes) - u32::from(valid);
             let scale = f64::from(valid - 1).exp2();
             let is_out = |sample: &f64| whole(*sample, scale) != (sample * scale).round_ties_even();
@@ -122,7 +122,7 @@ pub(super) fn encode(
                 _ => put(channels, to, |sample| number(sample).to_le_bytes()),
             }
         }
-        Sample::F32 => {
+        SampleEncoding::F32 => {
             let loud = |sample: &&f64| !(**sample as f32).is_finite();
             if let Some(sample) = channels.iter().flatten().find(loud) {
                 return Err(KernelError::Numeric(format!(
@@ -131,7 +131,7 @@ pub(super) fn encode(
             }
             put(channels, to, |sample| (sample as f32).to_le_bytes());
         }
-        Sample::F64 => {
+        SampleEncoding::F64 => {
             if channels.iter().flatten().any(|sample| !sample.is_finite()) {
                 return Err(KernelError::Numeric("a sample is beyond what floats hold".to_owned()));
             }

@@ -1,15 +1,15 @@
 use super::*;
 
-const KINDS: [Sample; 9] = [
-    Sample::Int { bytes: 1, valid: 8 },
-    Sample::Int { bytes: 2, valid: 16 },
-    Sample::Int { bytes: 2, valid: 12 },
-    Sample::Int { bytes: 3, valid: 24 },
-    Sample::Int { bytes: 3, valid: 20 },
-    Sample::Int { bytes: 4, valid: 24 },
-    Sample::Int { bytes: 4, valid: 32 },
-    Sample::F32,
-    Sample::F64,
+const KINDS: [SampleEncoding; 9] = [
+    SampleEncoding::Int { bytes: 1, valid: 8 },
+    SampleEncoding::Int { bytes: 2, valid: 16 },
+    SampleEncoding::Int { bytes: 2, valid: 12 },
+    SampleEncoding::Int { bytes: 3, valid: 24 },
+    SampleEncoding::Int { bytes: 3, valid: 20 },
+    SampleEncoding::Int { bytes: 4, valid: 24 },
+    SampleEncoding::Int { bytes: 4, valid: 32 },
+    SampleEncoding::F32,
+    SampleEncoding::F64,
 ];
 
 fn file(sound: &Sound) -> Vec<u8> {
@@ -18,8 +18,8 @@ fn file(sound: &Sound) -> Vec<u8> {
     file
 }
 
-fn sound(sample: Sample, mask: Option<u32>, channels: Vec<Vec<f64>>) -> Sound {
-    let format = Format { channels: channels.len() as u16, rate: 8000, sample, mask };
+fn sound(sample: SampleEncoding, mask: Option<u32>, channels: Vec<Vec<f64>>) -> Sound {
+    let format = WavFormat { channels: channels.len() as u16, rate: 8000, sample, mask };
     Sound { format, channels }
 }
 
@@ -33,7 +33,7 @@ struct Parts {
 impl Parts {
     fn new() -> Self {
         let all = file(&sound(
-            Sample::Int { bytes: 2, valid: 16 },
+            SampleEncoding::Int { bytes: 2, valid: 16 },
             None,
             vec![vec![0.0, 0.5, -1.0], vec![0.25, -0.25, 0.75]],
         ));
@@ -77,7 +77,7 @@ fn every_format_reads_back() {
 
 #[test]
 fn loud_samples_are_clipped_and_odd_lengths_padded() {
-    let sound = sound(Sample::Int { bytes: 3, valid: 20 }, None, vec![vec![2.0]]);
+    let sound = sound(SampleEncoding::Int { bytes: 3, valid: 20 }, None, vec![vec![2.0]]);
     let file = file(&sound);
     assert_eq!(file[file.len() - 4..], [0xf0, 0xff, 0x7f, 0]);
     assert_eq!(read(&file).unwrap().channels, [[1.0 - 1.0 / 524_288.0]]);
@@ -92,7 +92,7 @@ fn loud_samples_are_clipped_and_odd_lengths_padded() {
 fn twenty_four_bits_in_four_bytes_are_the_upper_ones() {
     let bytes = include_bytes!("../../../tests/files/wav/wav_24_in_32.wav");
     let sound = read(bytes).unwrap();
-    assert_eq!(sound.format.sample, Sample::Int { bytes: 4, valid: 24 });
+    assert_eq!(sound.format.sample, SampleEncoding::Int { bytes: 4, valid: 24 });
     let x = &sound.channels[0];
     // The first is 0.
     for (x, expected) in x[1..].iter().zip([0.10532, 0.19889, 0.27074]) {
@@ -104,7 +104,8 @@ fn twenty_four_bits_in_four_bytes_are_the_upper_ones() {
 
 #[test]
 fn bits_at_the_lower_end_are_refused() {
-    let mut low = file(&sound(Sample::Int { bytes: 4, valid: 24 }, Some(4), vec![vec![0.5; 4]]));
+    let mut low =
+        file(&sound(SampleEncoding::Int { bytes: 4, valid: 24 }, Some(4), vec![vec![0.5; 4]]));
     let at = low.len() - 16;
     for sample in low[at..].as_chunks_mut::<4>().0 {
         *sample = 0x0012_3456_i32.to_le_bytes();
@@ -164,7 +165,7 @@ fn rf64_and_bw64_have_sizes_of_64_bits() {
         refused(&[&head[..], b"ds64\x04\0\0\0abcd", &parts.data].concat(), "ds64");
     }
     // What RIFF cannot say is written so; the header alone is looked at.
-    let format = Format { channels: 1, rate: 8000, sample: Sample::F32, mask: None };
+    let format = WavFormat { channels: 1, rate: 8000, sample: SampleEncoding::F32, mask: None };
     let head = format.head(5 << 30);
     assert_eq!((&head[..8], &head[12..16]), (&b"RF64\xff\xff\xff\xff"[..], &b"ds64"[..]));
     assert_eq!(head[28..36], (5_u64 << 30).to_le_bytes());
@@ -196,7 +197,7 @@ fn what_is_not_read_is_named() {
     refused(&parts.with(b"LIST\x04\0\0\0wavl", b""), "wavl");
     refused(&[b"RIFX", &file[4..]].concat(), "RIFX");
     refused(b"FORM\0\0\0\0AIFF", "not a WAV file: it is AIFF");
-    let mut exotic = self::file(&sound(Sample::F32, Some(1), vec![vec![0.5]]));
+    let mut exotic = self::file(&sound(SampleEncoding::F32, Some(1), vec![vec![0.5]]));
     let guid = exotic.windows(14).position(|bytes| bytes == header::TAGGED).unwrap();
     exotic[guid + 3] = 1;
     refused(&exotic, "unknown kind (GUID 0300");
@@ -230,13 +231,13 @@ fn damage_is_told() {
     ] {
         refused(bytes, expected);
     }
-    for (sample, at) in [(Sample::F32, 4), (Sample::F64, 8)] {
+    for (sample, at) in [(SampleEncoding::F32, 4), (SampleEncoding::F64, 8)] {
         let mut odd = file(&sound(sample, None, vec![vec![0.5; 3]]));
         let end = odd.len() - at;
         odd[end..].fill(0xff);
         refused(&odd, "sample 2 of channel 0 is NaN");
     }
-    let loud = sound(Sample::F32, None, vec![vec![1e300]]);
+    let loud = sound(SampleEncoding::F32, None, vec![vec![1e300]]);
     let mut to = vec![0; loud.file_len().unwrap()];
     assert!(loud.write(&mut to).unwrap_err().to_string().contains("1e300"));
 }

@@ -24,7 +24,7 @@ use mozjpeg::{ColorSpace, Compress};
 use mozjpeg_sys as ffi;
 
 use self::structure::Structure;
-use super::format::{Format, check_size};
+use super::format::{ImageFormat, check_size};
 use super::pixels::Shape;
 use crate::KernelError;
 
@@ -47,7 +47,7 @@ pub(super) fn decode(bytes: &[u8], max_pixels: u64) -> Result<Picture, KernelErr
     check_size(structure.width.into(), structure.height.into(), max_pixels)?;
     let file = &bytes[..structure.end];
     let (shape, pixels) = match pixels(file, &structure) {
-        Err(Failure::Libjpeg(JpegFault(ffi::JWRN_EXTRANEOUS_DATA))) if padding(file) > 0 => {
+        Err(DecodeError::Libjpeg(JpegFault(ffi::JWRN_EXTRANEOUS_DATA))) if padding(file) > 0 => {
             let end = file.len() - END_MARK.len();
             pixels(&[&file[..end - padding(file)], &END_MARK].concat(), &structure)
         }
@@ -71,28 +71,28 @@ fn padding(file: &[u8]) -> usize {
 }
 
 /// Why libjpeg gave no picture.
-enum Failure {
+enum DecodeError {
     Libjpeg(JpegFault),
     Other(KernelError),
 }
 
-impl From<KernelError> for Failure {
+impl From<KernelError> for DecodeError {
     fn from(error: KernelError) -> Self {
         Self::Other(error)
     }
 }
 
-impl From<std::io::Error> for Failure {
+impl From<std::io::Error> for DecodeError {
     fn from(_: std::io::Error) -> Self {
-        Self::Other(Format::Jpeg.truncated())
+        Self::Other(ImageFormat::Jpeg.truncated())
     }
 }
 
-impl From<Failure> for KernelError {
-    fn from(failure: Failure) -> Self {
-        match failure {
-            Failure::Libjpeg(JpegFault(code)) => told(code),
-            Failure::Other(error) => error,
+impl From<DecodeError> for KernelError {
+    fn from(error: DecodeError) -> Self {
+        match error {
+            DecodeError::Libjpeg(JpegFault(code)) => told(code),
+            DecodeError::Other(error) => error,
         }
     }
 }
@@ -104,36 +104,38 @@ fn told(code: i32) -> KernelError {
             KernelError::input("truncated JPEG: its data ends before the picture does")
         }
         ffi::JWRN_EXTRANEOUS_DATA => {
-            Format::Jpeg.damaged("data is left over when the picture is complete")
+            ImageFormat::Jpeg.damaged("data is left over when the picture is complete")
         }
-        ffi::JWRN_HUFF_BAD_CODE => Format::Jpeg.damaged("it holds a code that is in no table"),
-        ffi::JWRN_MUST_RESYNC => Format::Jpeg.damaged("a restart mark is missing or out of order"),
+        ffi::JWRN_HUFF_BAD_CODE => ImageFormat::Jpeg.damaged("it holds a code that is in no table"),
+        ffi::JWRN_MUST_RESYNC => {
+            ImageFormat::Jpeg.damaged("a restart mark is missing or out of order")
+        }
         ffi::JWRN_BOGUS_PROGRESSION | ffi::JERR_BAD_PROGRESSION => {
-            Format::Jpeg.damaged("its scans do not follow one another")
+            ImageFormat::Jpeg.damaged("its scans do not follow one another")
         }
-        ffi::JERR_NO_HUFF_TABLE => Format::Jpeg.damaged("a Huffman table is missing"),
+        ffi::JERR_NO_HUFF_TABLE => ImageFormat::Jpeg.damaged("a Huffman table is missing"),
         ffi::JERR_BAD_HUFF_TABLE | ffi::JERR_DHT_INDEX => {
-            Format::Jpeg.damaged("a Huffman table is wrong")
+            ImageFormat::Jpeg.damaged("a Huffman table is wrong")
         }
         ffi::JERR_NO_QUANT_TABLE | ffi::JERR_DQT_INDEX => {
-            Format::Jpeg.damaged("a quantisation table is wrong")
+            ImageFormat::Jpeg.damaged("a quantisation table is wrong")
         }
-        ffi::JERR_BAD_SAMPLING => Format::Jpeg.damaged("its sampling factors are not 1 to 4"),
+        ffi::JERR_BAD_SAMPLING => ImageFormat::Jpeg.damaged("its sampling factors are not 1 to 4"),
         ffi::JERR_BAD_MCU_SIZE => {
-            Format::Jpeg.unsupported("more than 10 blocks in a unit of a scan")
+            ImageFormat::Jpeg.unsupported("more than 10 blocks in a unit of a scan")
         }
         ffi::JERR_CCIR601_NOTIMPL | ffi::JERR_FRACT_SAMPLE_NOTIMPL => {
-            Format::Jpeg.unsupported("sampling factors that do not divide one another")
+            ImageFormat::Jpeg.unsupported("sampling factors that do not divide one another")
         }
         ffi::JERR_CONVERSION_NOTIMPL | ffi::JWRN_ADOBE_XFORM => {
-            Format::Jpeg.unsupported("its colour space")
+            ImageFormat::Jpeg.unsupported("its colour space")
         }
         ffi::JERR_OUT_OF_MEMORY => KernelError::input("no memory to decode this JPEG"),
-        other => Format::Jpeg.damaged(format_args!("libjpeg's message {other}")),
+        other => ImageFormat::Jpeg.damaged(format_args!("libjpeg's message {other}")),
     }
 }
 
-fn pixels(file: &[u8], structure: &Structure) -> Result<(Shape, Buffer), Failure> {
+fn pixels(file: &[u8], structure: &Structure) -> Result<(Shape, Buffer), DecodeError> {
     // Nothing of what unwinding leaves half done is used again.
     match catch_unwind(AssertUnwindSafe(|| read(file, structure))) {
         Ok(result) => result,
@@ -141,14 +143,14 @@ fn pixels(file: &[u8], structure: &Structure) -> Result<(Shape, Buffer), Failure
     }
 }
 
-fn fault(payload: &(dyn Any + Send)) -> Failure {
+fn fault(payload: &(dyn Any + Send)) -> DecodeError {
     match payload.downcast_ref::<JpegFault>() {
-        Some(fault) => Failure::Libjpeg(*fault),
-        None => Failure::Other(Format::Jpeg.damaged("the decoder gave up on it")),
+        Some(fault) => DecodeError::Libjpeg(*fault),
+        None => DecodeError::Other(ImageFormat::Jpeg.damaged("the decoder gave up on it")),
     }
 }
 
-fn read(file: &[u8], structure: &Structure) -> Result<(Shape, Buffer), Failure> {
+fn read(file: &[u8], structure: &Structure) -> Result<(Shape, Buffer), DecodeError> {
     let file = DecompressBuilder::new().with_err(strict_errors()).from_reader(file)?;
     let from = file.color_space();
     let (mut file, channels) = match from {
@@ -157,11 +159,11 @@ fn read(file: &[u8], structure: &Structure) -> Result<(Shape, Buffer), Failure> 
         ColorSpace::JCS_CMYK | ColorSpace::JCS_YCCK => {
             (file.to_colorspace(ColorSpace::JCS_CMYK)?, 3)
         }
-        _ => return Err(Format::Jpeg.unsupported("its colour space").into()),
+        _ => return Err(ImageFormat::Jpeg.unsupported("its colour space").into()),
     };
     let shape = Shape::new(structure.width.into(), structure.height.into(), channels)?;
     if (file.width(), file.height()) != (shape.width, shape.height) {
-        return Err(Format::Jpeg.damaged("its size is told twice").into());
+        return Err(ImageFormat::Jpeg.damaged("its size is told twice").into());
     }
     let len = shape.bytes();
     let mut out = Buffer::try_zeroed(len).ok_or(KernelError::Memory { bytes: len as u64 })?;

@@ -9,7 +9,7 @@ use image::metadata::Orientation;
 
 use crate::KernelError;
 use crate::image::exif;
-use crate::image::format::Format;
+use crate::image::format::ImageFormat;
 
 /// What the segments say.
 #[derive(Debug)]
@@ -55,21 +55,23 @@ impl Structure {
             at += bytes
                 .get(at..)
                 .and_then(|rest| find(rest, 0xff))
-                .ok_or_else(|| Format::Jpeg.truncated())?
+                .ok_or_else(|| ImageFormat::Jpeg.truncated())?
                 + 1;
-            match *bytes.get(at).ok_or_else(|| Format::Jpeg.truncated())? {
+            match *bytes.get(at).ok_or_else(|| ImageFormat::Jpeg.truncated())? {
                 // A stuffed byte, a mark without content, a restart mark.
                 0x00 | 0x01 | 0xd0..=0xd7 => at += 1,
                 // Fill bytes: the next look finds this one again.
                 0xff => {}
-                0xd8 => return Err(Format::Jpeg.damaged("a second file begins inside it")),
+                0xd8 => return Err(ImageFormat::Jpeg.damaged("a second file begins inside it")),
                 0xd9 => return reader.finish(bytes, at + 1),
                 mark => {
                     let body = at + 3;
-                    let length = bytes.get(at + 1..body).ok_or_else(|| Format::Jpeg.truncated())?;
+                    let length =
+                        bytes.get(at + 1..body).ok_or_else(|| ImageFormat::Jpeg.truncated())?;
                     let length = usize::from(u16::from_be_bytes([length[0], length[1]]));
                     let end = at + 1 + length.max(2);
-                    let content = bytes.get(body..end).ok_or_else(|| Format::Jpeg.truncated())?;
+                    let content =
+                        bytes.get(body..end).ok_or_else(|| ImageFormat::Jpeg.truncated())?;
                     reader.segment(mark, content)?;
                     at = end;
                 }
@@ -83,16 +85,16 @@ impl Reader {
         match mark {
             0xc0..=0xc2 => self.frame(mark, content)?,
             0xc4 => huffman_tables(content)?,
-            0xc3 => return Err(Format::Jpeg.unsupported("lossless coding")),
+            0xc3 => return Err(ImageFormat::Jpeg.unsupported("lossless coding")),
             0xc5..=0xc7 | 0xcd..=0xcf => {
-                return Err(Format::Jpeg.unsupported("hierarchical coding"));
+                return Err(ImageFormat::Jpeg.unsupported("hierarchical coding"));
             }
-            0xcb => return Err(Format::Jpeg.unsupported("lossless arithmetic coding")),
-            0xc9 | 0xca => return Err(Format::Jpeg.unsupported("arithmetic coding")),
+            0xcb => return Err(ImageFormat::Jpeg.unsupported("lossless arithmetic coding")),
+            0xc9 | 0xca => return Err(ImageFormat::Jpeg.unsupported("arithmetic coding")),
             0xda => self.scan(content)?,
             0xdc => {
                 return Err(
-                    Format::Jpeg.unsupported("a height that is told after the picture (DNL)")
+                    ImageFormat::Jpeg.unsupported("a height that is told after the picture (DNL)")
                 );
             }
             0xe1 => match content.strip_prefix(b"Exif\0\0") {
@@ -113,24 +115,26 @@ impl Reader {
     /// B.2.2: precision, height, width, and the components' identifiers.
     fn frame(&mut self, mark: u8, content: &[u8]) -> Result<(), KernelError> {
         let [precision, h0, h1, w0, w1, count, rest @ ..] = content else {
-            return Err(Format::Jpeg.damaged("its frame header is too short"));
+            return Err(ImageFormat::Jpeg.damaged("its frame header is too short"));
         };
         if self.size.is_some() {
-            return Err(Format::Jpeg.damaged("it has two frame headers"));
+            return Err(ImageFormat::Jpeg.damaged("it has two frame headers"));
         }
         if *precision != 8 {
-            return Err(Format::Jpeg.unsupported(format_args!("{precision} bits a sample")));
+            return Err(ImageFormat::Jpeg.unsupported(format_args!("{precision} bits a sample")));
         }
         let (height, width) = (u16::from_be_bytes([*h0, *h1]), u16::from_be_bytes([*w0, *w1]));
         if height == 0 {
-            return Err(Format::Jpeg.unsupported("a height that is told after the picture (DNL)"));
+            return Err(
+                ImageFormat::Jpeg.unsupported("a height that is told after the picture (DNL)")
+            );
         }
         if !matches!(count, 1 | 3 | 4) {
-            return Err(Format::Jpeg.unsupported(format_args!("{count} components")));
+            return Err(ImageFormat::Jpeg.unsupported(format_args!("{count} components")));
         }
         let (components, _) = rest.as_chunks::<3>();
         if components.len() != usize::from(*count) {
-            return Err(Format::Jpeg.damaged("its frame header does not list its components"));
+            return Err(ImageFormat::Jpeg.damaged("its frame header does not list its components"));
         }
         self.size = Some((width, height));
         self.progressive = mark == 0xc2;
@@ -141,7 +145,7 @@ impl Reader {
 
     /// B.2.3: which components, which coefficients, and how many bits of them are still to come.
     fn scan(&mut self, content: &[u8]) -> Result<(), KernelError> {
-        let short = || Format::Jpeg.damaged("a scan header is too short");
+        let short = || ImageFormat::Jpeg.damaged("a scan header is too short");
         let (&count, rest) = content.split_first().ok_or_else(short)?;
         let (ids, rest) = rest.split_at_checked(2 * usize::from(count)).ok_or_else(short)?;
         let [first, last, bits, ..] = *rest else { return Err(short()) };
@@ -157,7 +161,9 @@ impl Reader {
         for &[id, _] in ids.as_chunks::<2>().0 {
             let component = self.components.iter_mut().find(|component| component.id == id);
             component
-                .ok_or_else(|| Format::Jpeg.damaged("a scan of a component that there is not"))?
+                .ok_or_else(|| {
+                    ImageFormat::Jpeg.damaged("a scan of a component that there is not")
+                })?
                 .complete |= covered;
         }
         Ok(())
@@ -173,7 +179,7 @@ impl Reader {
 
     fn finish(self, bytes: &[u8], end: usize) -> Result<Structure, KernelError> {
         let (width, height) =
-            self.size.ok_or_else(|| Format::Jpeg.damaged("it holds no picture"))?;
+            self.size.ok_or_else(|| ImageFormat::Jpeg.damaged("it holds no picture"))?;
         if self.components.iter().any(|component| component.complete != u64::MAX) {
             return Err(KernelError::input("truncated JPEG: some of its scans are missing"));
         }
@@ -195,7 +201,7 @@ fn huffman_tables(mut content: &[u8]) -> Result<(), KernelError> {
         let mut seen = [false; 256];
         for &symbol in symbols {
             if std::mem::replace(&mut seen[usize::from(symbol)], true) {
-                return Err(Format::Jpeg.damaged("a Huffman table is wrong"));
+                return Err(ImageFormat::Jpeg.damaged("a Huffman table is wrong"));
             }
         }
         content = rest;

@@ -29,7 +29,7 @@ fn difference(path: &Path) -> u8 {
     let (shape, bytes) = read(&fs::read(path).unwrap()).unwrap();
     let png = fs::read(path.with_extension("png")).unwrap();
     let Decoded { pixels: expected, format, .. } = decode(&png, 1 << 20).unwrap();
-    assert_eq!(format, Format::Png);
+    assert_eq!(format, ImageFormat::Png);
     assert_eq!((shape.width, shape.height), (expected.shape.width, expected.shape.height));
     // A PNG of a grey picture may hold three equal channels.
     let step = expected.shape.channels / shape.channels;

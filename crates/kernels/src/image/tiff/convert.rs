@@ -1,6 +1,6 @@
 //! Samples of any type to 8 bits a channel.
 
-use super::layout::{Alpha, Color, Layout, Sample};
+use super::layout::{Alpha, Color, Layout, SampleFormat};
 use super::rows::{largest, sample_bytes};
 use crate::KernelError;
 use crate::image::pixels::try_vec;
@@ -40,18 +40,18 @@ impl Converter {
         let alpha =
             layout.alpha.and_then(|alpha| Some(Alpha { sample: place(alpha.sample)?, ..alpha }));
         let (to_byte, to_unit): (ToByte, ToUnit) = match (layout.sample, width) {
-            (Sample::Unsigned, 1) => (|s, _| s[0], |s, max| f64::from(s[0]) / max as f64),
-            (Sample::Unsigned, 2) if layout.bits == 16 => {
+            (SampleFormat::Unsigned, 1) => (|s, _| s[0], |s, max| f64::from(s[0]) / max as f64),
+            (SampleFormat::Unsigned, 2) if layout.bits == 16 => {
                 (|s, _| ((u32::from(short(s)) + 128) / 257) as u8, short_unit)
             }
-            (Sample::Unsigned, 2) => (
+            (SampleFormat::Unsigned, 2) => (
                 |s, max| ((u32::from(short(s)) * 255 + max as u32 / 2) / max as u32) as u8,
                 short_unit,
             ),
-            (Sample::Unsigned, _) => {
+            (SampleFormat::Unsigned, _) => {
                 (|s, max| byte(whole(s) / max as f64), |s, max| whole(s) / max as f64)
             }
-            (Sample::Float, _) => (|s, _| byte(float(s)), |s, _| float(s)),
+            (SampleFormat::Float, _) => (|s, _| byte(float(s)), |s, _| float(s)),
         };
         let (palette, deep_palette) = palette(layout)?;
         Ok(Self {
@@ -62,7 +62,7 @@ impl Converter {
             to_unit,
             width,
             largest: largest(layout),
-            float: layout.sample == Sample::Float,
+            float: layout.sample == SampleFormat::Float,
             palette,
             bytes: Vec::new(),
             clipped: false,

@@ -3,7 +3,7 @@
 //! what the file claims but the list of entries, which lies in the file itself.
 
 use crate::KernelError;
-use crate::image::format::Format;
+use crate::image::format::ImageFormat;
 
 /// A file, and how its numbers are written.
 #[derive(Clone, Copy, Debug)]
@@ -17,13 +17,13 @@ pub(in crate::image) struct Tiff<'a> {
 #[derive(Debug)]
 pub(in crate::image) struct Directory<'a> {
     file: Tiff<'a>,
-    entries: Vec<Entry>,
+    entries: Vec<DirectoryEntry>,
     /// Offset of the next directory in the file; 0 in the last one.
     pub(in crate::image) next: u64,
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Entry {
+struct DirectoryEntry {
     tag: u16,
     kind: u16,
     count: u64,
@@ -80,8 +80,8 @@ impl<'a> Tiff<'a> {
         let (big_endian, version) = match bytes.first_chunk::<4>() {
             Some([b'I', b'I', version, 0]) => (false, *version),
             Some([b'M', b'M', 0, version]) => (true, *version),
-            Some(_) => return Err(Format::Tiff.damaged("its header is wrong")),
-            None => return Err(Format::Tiff.truncated()),
+            Some(_) => return Err(ImageFormat::Tiff.damaged("its header is wrong")),
+            None => return Err(ImageFormat::Tiff.truncated()),
         };
         let file = Self { bytes, big_endian, big: version == 43 };
         match version {
@@ -89,7 +89,7 @@ impl<'a> Tiff<'a> {
             43 if file.number(4, 2)? == 8 && file.number(6, 2)? == 0 => {
                 Ok((file, file.number(8, 8)?))
             }
-            _ => Err(Format::Tiff.damaged("its header is wrong")),
+            _ => Err(ImageFormat::Tiff.damaged("its header is wrong")),
         }
     }
 
@@ -98,7 +98,7 @@ impl<'a> Tiff<'a> {
         let range = usize::try_from(at).ok().zip(end);
         range
             .and_then(|(from, to)| self.bytes.get(from..to))
-            .ok_or_else(|| Format::Tiff.truncated())
+            .ok_or_else(|| ImageFormat::Tiff.truncated())
     }
 
     fn number(&self, at: u64, width: u64) -> Result<u64, KernelError> {
@@ -123,7 +123,7 @@ impl<'a> Tiff<'a> {
         let count = self.number(at, counter)?;
         // A tag has 16 bits.
         if count > 65_536 {
-            return Err(Format::Tiff.damaged("a directory has too many entries"));
+            return Err(ImageFormat::Tiff.damaged("a directory has too many entries"));
         }
         let table = self.slice(at + counter, count * entry)?;
         let read = |bytes: &[u8]| number(bytes, self.big_endian);
@@ -133,7 +133,7 @@ impl<'a> Tiff<'a> {
             let len = (width(kind) as u64).saturating_mul(count);
             let inline = at + counter + index as u64 * entry + 4 + pointer;
             let at = if len <= pointer { inline } else { read(value) };
-            Entry { tag: read(&head[..2]) as u16, kind, count, at }
+            DirectoryEntry { tag: read(&head[..2]) as u16, kind, count, at }
         });
         let entries = entries.collect();
         // A file may end with its only directory.
@@ -143,7 +143,7 @@ impl<'a> Tiff<'a> {
 }
 
 impl<'a> Directory<'a> {
-    fn entry(&self, tag: u16) -> Option<&Entry> {
+    fn entry(&self, tag: u16) -> Option<&DirectoryEntry> {
         self.entries.iter().find(|entry| entry.tag == tag)
     }
 
@@ -160,7 +160,7 @@ impl<'a> Directory<'a> {
     pub(super) fn numbers(&self, tag: u16) -> Result<Option<Numbers<'a>>, KernelError> {
         let Some(entry) = self.entry(tag) else { return Ok(None) };
         if !matches!(entry.kind, 1 | 3 | 4 | 13 | 16 | 18) || entry.count == 0 {
-            return Err(Format::Tiff.damaged(format_args!("tag {tag} is not a number")));
+            return Err(ImageFormat::Tiff.damaged(format_args!("tag {tag} is not a number")));
         }
         let width = width(entry.kind);
         let bytes = self.file.slice(entry.at, entry.count.saturating_mul(width as u64))?;

@@ -5,7 +5,7 @@ use brigade_proto::{Note, Notes};
 use super::directory::{Directory, Numbers};
 use super::tag;
 use crate::KernelError;
-use crate::image::format::{Format, check_size};
+use crate::image::format::{ImageFormat, check_size};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Compression {
@@ -19,7 +19,7 @@ pub(super) enum Compression {
 
 /// How a sample is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Sample {
+pub(super) enum SampleFormat {
     /// A whole number of 8, 16, 32 or 64 bits, or of fewer than 16 that are not those of whole
     /// bytes.
     Unsigned,
@@ -59,7 +59,7 @@ pub(super) struct Layout<'a> {
     pub(super) height: usize,
     pub(super) color: Color,
     pub(super) alpha: Option<Alpha>,
-    pub(super) sample: Sample,
+    pub(super) sample: SampleFormat,
     pub(super) bits: usize,
     /// Samples of a pixel in the file.
     pub(super) samples: usize,
@@ -91,13 +91,13 @@ impl<'a> Layout<'a> {
         let height = number(tag::HEIGHT, 0)?;
         check_size(width, height, max_pixels)?;
         if width == 0 || height == 0 {
-            return Err(Format::Tiff.damaged("it has no pixels"));
+            return Err(ImageFormat::Tiff.damaged("it has no pixels"));
         }
         if directory.has(tag::DNG_VERSION)
             || number(tag::SUBFILE_TYPE, 0)? & 1 == 1 && directory.has(tag::SUB_DIRECTORIES)
         {
             return Err(
-                Format::Tiff.unsupported("a camera's raw file, whose first page is a preview")
+                ImageFormat::Tiff.unsupported("a camera's raw file, whose first page is a preview")
             );
         }
         let compression = compression(directory)?;
@@ -113,16 +113,18 @@ impl<'a> Layout<'a> {
         // Written by some fax programs; elsewhere next to never.
         let reversed = number(tag::FILL_ORDER, 1)? == 2;
         if reversed && compression != Compression::Group4 {
-            return Err(Format::Tiff.unsupported("bits in reversed order (FillOrder 2)"));
+            return Err(ImageFormat::Tiff.unsupported("bits in reversed order (FillOrder 2)"));
         }
         if compression == Compression::Group4 && (bits, samples) != (1, 1) {
-            return Err(Format::Tiff.damaged("fax compression is for one sample of 1 bit"));
+            return Err(ImageFormat::Tiff.damaged("fax compression is for one sample of 1 bit"));
         }
         let planar = match number(tag::PLANAR, 1)? {
             1 => false,
             // With one sample both are the same.
             2 => samples > 1,
-            other => return Err(Format::Tiff.damaged(format_args!("planar configuration {other}"))),
+            other => {
+                return Err(ImageFormat::Tiff.damaged(format_args!("planar configuration {other}")));
+            }
         };
         let tiled = directory.has(tag::TILE_WIDTH);
         let chunk = if tiled {
@@ -131,7 +133,7 @@ impl<'a> Layout<'a> {
             (width, number(tag::ROWS_PER_STRIP, height)?.min(height))
         };
         if chunk.0 == 0 || chunk.1 == 0 {
-            return Err(Format::Tiff.damaged("its strips or tiles have no pixels"));
+            return Err(ImageFormat::Tiff.damaged("its strips or tiles have no pixels"));
         }
         check_size(chunk.0, chunk.1, max_pixels.max(1 << 20))?;
         let (offsets, lengths) = if tiled {
@@ -142,9 +144,9 @@ impl<'a> Layout<'a> {
         let table = |tag: u16| -> Result<Numbers<'a>, KernelError> {
             directory
                 .numbers(tag)?
-                .ok_or_else(|| Format::Tiff.damaged(format_args!("tag {tag} is missing")))
+                .ok_or_else(|| ImageFormat::Tiff.damaged(format_args!("tag {tag} is missing")))
         };
-        let fits = |number: u64| usize::try_from(number).map_err(|_| Format::Tiff.truncated());
+        let fits = |number: u64| usize::try_from(number).map_err(|_| ImageFormat::Tiff.truncated());
         Ok(Self {
             width: fits(width)?,
             height: fits(height)?,
@@ -218,39 +220,40 @@ fn compression(directory: &Directory<'_>) -> Result<Compression, KernelError> {
         50_000 => "Zstandard",
         50_001 => "WebP",
         50_002 | 52_546 => "JPEG XL",
-        _ => return Err(Format::Tiff.unsupported(format_args!("compression {number}"))),
+        _ => return Err(ImageFormat::Tiff.unsupported(format_args!("compression {number}"))),
     };
-    Err(Format::Tiff.unsupported(format_args!("{name} compression")))
+    Err(ImageFormat::Tiff.unsupported(format_args!("{name} compression")))
 }
 
 /// Colours, alpha, and how many samples a pixel has.
 fn colors(directory: &Directory<'_>) -> Result<(Color, Option<Alpha>, usize, Notes), KernelError> {
     let interpretation = directory
         .number(tag::PHOTOMETRIC)?
-        .ok_or_else(|| Format::Tiff.damaged("it does not say what its samples mean"))?;
+        .ok_or_else(|| ImageFormat::Tiff.damaged("it does not say what its samples mean"))?;
     let color = match interpretation {
         0 => Color::Inverted,
         1 => Color::Grey,
         2 => Color::Rgb,
         3 => Color::Palette,
         5 if directory.number(tag::INK_SET)?.unwrap_or(1) == 1 => Color::Cmyk,
-        4 => return Err(Format::Tiff.unsupported("a transparency mask")),
-        5 => return Err(Format::Tiff.unsupported("inks other than CMYK")),
-        6 => return Err(Format::Tiff.unsupported("YCbCr colours")),
-        8..=10 => return Err(Format::Tiff.unsupported("CIE L*a*b* colours")),
-        32_803 | 34_892 => return Err(Format::Tiff.unsupported("a camera's raw data")),
-        32_844 | 32_845 => return Err(Format::Tiff.unsupported("LogLuv colours")),
+        4 => return Err(ImageFormat::Tiff.unsupported("a transparency mask")),
+        5 => return Err(ImageFormat::Tiff.unsupported("inks other than CMYK")),
+        6 => return Err(ImageFormat::Tiff.unsupported("YCbCr colours")),
+        8..=10 => return Err(ImageFormat::Tiff.unsupported("CIE L*a*b* colours")),
+        32_803 | 34_892 => return Err(ImageFormat::Tiff.unsupported("a camera's raw data")),
+        32_844 | 32_845 => return Err(ImageFormat::Tiff.unsupported("LogLuv colours")),
         other => {
             return Err(
-                Format::Tiff.unsupported(format_args!("photometric interpretation {other}"))
+                ImageFormat::Tiff.unsupported(format_args!("photometric interpretation {other}"))
             );
         }
     };
     let samples = directory.number(tag::SAMPLES)?.unwrap_or(1);
     let samples = usize::try_from(samples).ok().filter(|samples| (1..=65_535).contains(samples));
-    let samples = samples.ok_or_else(|| Format::Tiff.damaged("it has no samples"))?;
+    let samples = samples.ok_or_else(|| ImageFormat::Tiff.damaged("it has no samples"))?;
     let colors = color.samples();
-    let unlike = || Format::Tiff.damaged(format_args!("{samples} samples do not suit its colours"));
+    let unlike =
+        || ImageFormat::Tiff.damaged(format_args!("{samples} samples do not suit its colours"));
     let extra = samples.checked_sub(colors).ok_or_else(unlike)?;
     let Some(kinds) = directory.numbers(tag::EXTRA_SAMPLES)? else {
         // What many programs write for RGB with alpha, and other readers take it for.
@@ -258,7 +261,7 @@ fn colors(directory: &Directory<'_>) -> Result<(Color, Option<Alpha>, usize, Not
         return match (color, extra) {
             (_, 0) => Ok((color, None, samples, Notes::default())),
             (Color::Rgb, 1) => Ok((color, Some(alpha), samples, Notes::default())),
-            _ => Err(Format::Tiff
+            _ => Err(ImageFormat::Tiff
                 .unsupported(format_args!("{samples} samples, of which {extra} mean nothing"))),
         };
     };
@@ -274,9 +277,11 @@ fn colors(directory: &Directory<'_>) -> Result<(Color, Option<Alpha>, usize, Not
         notes.add(Note::SamplesDropped);
     }
     match (color, alpha) {
-        (Color::Palette, Some(_)) => Err(Format::Tiff.unsupported("palette colours with alpha")),
+        (Color::Palette, Some(_)) => {
+            Err(ImageFormat::Tiff.unsupported("palette colours with alpha"))
+        }
         (Color::Inverted, Some(Alpha { associated: true, .. })) => {
-            Err(Format::Tiff.unsupported("grey of which 0 is white, multiplied by alpha"))
+            Err(ImageFormat::Tiff.unsupported("grey of which 0 is white, multiplied by alpha"))
         }
         _ => Ok((color, alpha, samples, notes)),
     }
@@ -285,18 +290,18 @@ fn colors(directory: &Directory<'_>) -> Result<(Color, Option<Alpha>, usize, Not
 fn samples_format(
     directory: &Directory<'_>,
     samples: usize,
-) -> Result<(Sample, usize), KernelError> {
+) -> Result<(SampleFormat, usize), KernelError> {
     let same = |tag: u16, default: u64, what: &str| -> Result<u64, KernelError> {
         let Some(numbers) = directory.numbers(tag)? else { return Ok(default) };
         // One number may stand for all.
         if numbers.len() != 1 && numbers.len() < samples {
             return Err(
-                Format::Tiff.damaged(format_args!("tag {tag} has {} numbers", numbers.len()))
+                ImageFormat::Tiff.damaged(format_args!("tag {tag} has {} numbers", numbers.len()))
             );
         }
         let first = numbers.get(0).unwrap_or(default);
         if numbers.iter().take(samples).any(|number| number != first) {
-            return Err(Format::Tiff.unsupported(format_args!("samples of different {what}")));
+            return Err(ImageFormat::Tiff.unsupported(format_args!("samples of different {what}")));
         }
         Ok(first)
     };
@@ -304,51 +309,52 @@ fn samples_format(
     let format = same(tag::SAMPLE_FORMAT, 1, "types")?;
     match (format, bits) {
         // 4: nothing is said about them.
-        (1 | 4, 1..=16 | 32 | 64) => Ok((Sample::Unsigned, bits as usize)),
-        (3, 16 | 24 | 32 | 64) => Ok((Sample::Float, bits as usize)),
-        (1 | 4, _) => Err(Format::Tiff.unsupported(format_args!("samples of {bits} bits"))),
-        (2, _) => Err(Format::Tiff.unsupported("signed samples")),
+        (1 | 4, 1..=16 | 32 | 64) => Ok((SampleFormat::Unsigned, bits as usize)),
+        (3, 16 | 24 | 32 | 64) => Ok((SampleFormat::Float, bits as usize)),
+        (1 | 4, _) => Err(ImageFormat::Tiff.unsupported(format_args!("samples of {bits} bits"))),
+        (2, _) => Err(ImageFormat::Tiff.unsupported("signed samples")),
         (3, _) => {
-            Err(Format::Tiff.unsupported(format_args!("floating-point samples of {bits} bits")))
+            Err(ImageFormat::Tiff
+                .unsupported(format_args!("floating-point samples of {bits} bits")))
         }
-        (5 | 6, _) => Err(Format::Tiff.unsupported("complex samples")),
-        _ => Err(Format::Tiff.unsupported(format_args!("sample format {format}"))),
+        (5 | 6, _) => Err(ImageFormat::Tiff.unsupported("complex samples")),
+        _ => Err(ImageFormat::Tiff.unsupported(format_args!("sample format {format}"))),
     }
 }
 
 fn palette<'a>(
     directory: &Directory<'a>,
-    sample: Sample,
+    sample: SampleFormat,
     bits: usize,
 ) -> Result<Numbers<'a>, KernelError> {
-    if sample != Sample::Unsigned || bits > 16 {
-        return Err(Format::Tiff.unsupported("palette colours of such samples"));
+    if sample != SampleFormat::Unsigned || bits > 16 {
+        return Err(ImageFormat::Tiff.unsupported("palette colours of such samples"));
     }
     match directory.numbers(tag::COLOR_MAP)? {
         Some(colors) if colors.len() == 3 << bits => Ok(colors),
-        Some(_) => Err(Format::Tiff.damaged("its colour map has a wrong length")),
-        None => Err(Format::Tiff.damaged("it has no colour map")),
+        Some(_) => Err(ImageFormat::Tiff.damaged("its colour map has a wrong length")),
+        None => Err(ImageFormat::Tiff.damaged("it has no colour map")),
     }
 }
 
 fn predictor(
     directory: &Directory<'_>,
     compression: Compression,
-    sample: Sample,
+    sample: SampleFormat,
     bits: usize,
 ) -> Result<Predictor, KernelError> {
     let number = directory.number(tag::PREDICTOR)?.unwrap_or(1);
     // Elsewhere readers disagree on whether it was applied.
     if number != 1 && !matches!(compression, Compression::Lzw | Compression::Deflate) {
-        return Err(Format::Tiff.unsupported("a predictor without LZW or Deflate"));
+        return Err(ImageFormat::Tiff.unsupported("a predictor without LZW or Deflate"));
     }
     match (number, sample, bits) {
         (1, ..) => Ok(Predictor::None),
         (2, _, 8 | 16 | 32 | 64) => Ok(Predictor::Horizontal),
-        (2, ..) => Err(Format::Tiff
+        (2, ..) => Err(ImageFormat::Tiff
             .unsupported(format_args!("a horizontal predictor for samples of {bits} bits"))),
-        (3, Sample::Float, _) => Ok(Predictor::Float),
-        (3, ..) => Err(Format::Tiff.damaged("a floating-point predictor for whole numbers")),
-        _ => Err(Format::Tiff.unsupported(format_args!("predictor {number}"))),
+        (3, SampleFormat::Float, _) => Ok(Predictor::Float),
+        (3, ..) => Err(ImageFormat::Tiff.damaged("a floating-point predictor for whole numbers")),
+        _ => Err(ImageFormat::Tiff.unsupported(format_args!("predictor {number}"))),
     }
 }

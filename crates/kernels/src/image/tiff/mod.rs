@@ -7,8 +7,8 @@
 mod convert;
 mod directory;
 mod layout;
+mod row_decoder;
 mod rows;
-mod source;
 pub(super) mod tag;
 #[cfg(test)]
 mod tests;
@@ -22,7 +22,7 @@ use super::upright::turn;
 use crate::KernelError;
 use convert::Converter;
 use layout::Layout;
-use rows::Rows;
+use rows::SampleRows;
 
 pub(super) use directory::{Directory, Tiff};
 pub(super) use write::write;
@@ -43,7 +43,7 @@ pub(super) fn read(bytes: &[u8], max_pixels: u64) -> Result<(Pixels<'static>, No
     let row_bytes = shape.row_bytes();
     for (line, band) in out.chunks_mut(layout.chunk.1 * row_bytes).enumerate() {
         for column in 0..across {
-            let mut rows = Rows::open(&file, &layout, &kept, (column, line))?;
+            let mut rows = SampleRows::open(&file, &layout, &kept, (column, line))?;
             let from = column * layout.chunk.0 * shape.channels;
             let to = (from + layout.chunk.0 * shape.channels).min(row_bytes);
             for row in band.chunks_exact_mut(row_bytes) {

@@ -1,22 +1,22 @@
 //! Rows of samples as they were before they were predicted and compressed.
 
 use super::directory::Tiff;
-use super::layout::{Layout, Predictor, Sample};
-use super::source::Source;
+use super::layout::{Layout, Predictor, SampleFormat};
+use super::row_decoder::RowDecoder;
 use crate::KernelError;
-use crate::image::format::Format;
+use crate::image::format::ImageFormat;
 use crate::image::pixels::try_vec;
 
 /// The rows of one strip or tile, or of one for each plane.
-pub(super) struct Rows<'a> {
-    planes: Vec<Source<'a>>,
+pub(super) struct SampleRows<'a> {
+    planes: Vec<RowDecoder<'a>>,
     /// A row as it is in the file.
     packed: Vec<u8>,
     /// A row of all planes; samples of fewer than 8 or 16 bits have 16.
     samples: Vec<u8>,
 }
 
-/// Which of a pixel's samples [`Rows`] has, in order.
+/// Which of a pixel's samples [`SampleRows`] has, in order.
 pub(super) fn kept(layout: &Layout<'_>) -> Vec<usize> {
     if layout.planar {
         let alpha = layout.alpha.map(|alpha| alpha.sample);
@@ -26,7 +26,7 @@ pub(super) fn kept(layout: &Layout<'_>) -> Vec<usize> {
     }
 }
 
-/// Bytes of a sample in [`Rows`].
+/// Bytes of a sample in [`SampleRows`].
 pub(super) fn sample_bytes(layout: &Layout<'_>) -> usize {
     match layout.bits {
         8 | 24 | 32 | 64 => layout.bits / 8,
@@ -51,13 +51,12 @@ pub(super) fn check(
     kept: &[usize],
 ) -> Result<(), KernelError> {
     let (across, down) = layout.chunks();
-    let per_plane = across.checked_mul(down).ok_or_else(|| Format::Tiff.truncated())?;
+    let per_plane = across.checked_mul(down).ok_or_else(|| ImageFormat::Tiff.truncated())?;
     let planes = if layout.planar { layout.samples } else { 1 };
-    let chunks = per_plane.checked_mul(planes).ok_or_else(|| Format::Tiff.truncated())?;
+    let chunks = per_plane.checked_mul(planes).ok_or_else(|| ImageFormat::Tiff.truncated())?;
     if layout.offsets.len() < chunks || layout.lengths.len() < chunks {
-        return Err(
-            Format::Tiff.damaged(format_args!("it names fewer than its {chunks} strips or tiles"))
-        );
+        return Err(ImageFormat::Tiff
+            .damaged(format_args!("it names fewer than its {chunks} strips or tiles")));
     }
     let planes = if layout.planar { kept } else { &[0] };
     for plane in planes {
@@ -67,8 +66,8 @@ pub(super) fn check(
             let needed = rows_in(layout, place / across) as u128 * u128::from(layout.row_bytes());
             if needed > u128::from(layout.compression.most()) * data.len() as u128 {
                 return Err(match layout.lengths.get(index) {
-                    Some(0) => Format::Tiff.unsupported("strips or tiles without data"),
-                    _ => Format::Tiff.truncated(),
+                    Some(0) => ImageFormat::Tiff.unsupported("strips or tiles without data"),
+                    _ => ImageFormat::Tiff.truncated(),
                 });
             }
         }
@@ -83,7 +82,7 @@ fn data<'a>(file: &Tiff<'a>, layout: &Layout<'a>, index: usize) -> &'a [u8] {
     }
 }
 
-impl<'a> Rows<'a> {
+impl<'a> SampleRows<'a> {
     /// Of the strip or tile at `column` and `line`.
     pub(super) fn open(
         file: &Tiff<'a>,
@@ -95,9 +94,9 @@ impl<'a> Rows<'a> {
         let planes = if layout.planar { kept } else { &[0] };
         let planes = planes.iter().map(|plane| {
             let index = plane * across * down + line * across + column;
-            Source::open(layout, data(file, layout, index))
+            RowDecoder::open(layout, data(file, layout, index))
         });
-        let row = usize::try_from(layout.row_bytes()).map_err(|_| Format::Tiff.truncated())?;
+        let row = usize::try_from(layout.row_bytes()).map_err(|_| ImageFormat::Tiff.truncated())?;
         let samples = layout.chunk.0 * kept.len() * sample_bytes(layout);
         Ok(Self {
             planes: planes.collect::<Result<_, _>>()?,
@@ -115,24 +114,24 @@ impl<'a> Rows<'a> {
         let Self { planes, packed, samples } = self;
         let width = sample_bytes(layout);
         let whole = layout.bits.is_multiple_of(8);
-        if let [source] = &mut planes[..] {
+        if let [decoder] = &mut planes[..] {
             if whole {
-                source.read(samples)?;
+                decoder.read(samples)?;
                 restore(layout, samples, packed, big_endian);
             } else {
-                source.read(packed)?;
+                decoder.read(packed)?;
                 unpack(packed, layout.bits, samples);
             }
             return Ok(samples);
         }
         let step = planes.len() * width;
         let mut plane_row: Vec<u8> = try_vec(layout.chunk.0 * width)?;
-        for (place, source) in planes.iter_mut().enumerate() {
+        for (place, decoder) in planes.iter_mut().enumerate() {
             if whole {
-                source.read(&mut plane_row)?;
+                decoder.read(&mut plane_row)?;
                 restore(layout, &mut plane_row, packed, big_endian);
             } else {
-                source.read(packed)?;
+                decoder.read(packed)?;
                 unpack(packed, layout.bits, &mut plane_row);
             }
             let to = samples.chunks_exact_mut(step);
@@ -147,11 +146,11 @@ impl<'a> Rows<'a> {
     pub(super) fn finish(self, layout: &Layout<'_>, line: usize) -> Result<(), KernelError> {
         let Self { planes, mut packed, .. } = self;
         let shown = layout.chunk.1.min(layout.height - line * layout.chunk.1);
-        for mut source in planes {
+        for mut decoder in planes {
             for _ in shown..rows_in(layout, line) {
-                source.read(&mut packed)?;
+                decoder.read(&mut packed)?;
             }
-            source.finish()?;
+            decoder.finish()?;
         }
         Ok(())
     }
@@ -223,7 +222,7 @@ fn unpack(packed: &[u8], bits: usize, samples: &mut [u8]) {
 /// The largest value of a whole number.
 pub(super) fn largest(layout: &Layout<'_>) -> u64 {
     match layout.sample {
-        Sample::Unsigned => u64::MAX >> (64 - layout.bits),
-        Sample::Float => 1,
+        SampleFormat::Unsigned => u64::MAX >> (64 - layout.bits),
+        SampleFormat::Float => 1,
     }
 }

@@ -2,7 +2,7 @@
 
 use brigade_proto::{Note, Notes};
 
-use super::super::testing::Case;
+use super::super::testing::TestImage;
 use super::{Shape, Tiff, read, tag, write};
 
 /// A little-endian file with one strip from 8 on, and its directory behind it.
@@ -72,7 +72,7 @@ impl Made {
 fn what_is_written_says_what_its_alpha_is() {
     for (channels, extra) in [(1, None), (3, None), (4, Some(2))] {
         // More than a strip.
-        let case = Case::random(300, 400, channels, 2);
+        let case = TestImage::random(300, 400, channels, 2);
         let shape = Shape::new(300, 400, channels).unwrap();
         let bytes = write(&case.bytes, shape).unwrap();
         let (file, first) = Tiff::open(&bytes).unwrap();

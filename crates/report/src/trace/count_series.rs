@@ -10,13 +10,13 @@ use brigade_proto::Nanos;
 /// before it. So the changes are kept, summed up in bins of equal width: 1 ns at
 /// first, twice as much whenever there would be too many.
 #[derive(Debug, Default)]
-pub(super) struct Level {
+pub(super) struct CountSeries {
     changes: BTreeMap<Nanos, i64>,
     /// Bins are 2 to this power nanoseconds wide.
     width_log2: u32,
 }
 
-impl Level {
+impl CountSeries {
     /// More than a screen has pixels.
     const BINS: usize = 8192;
 
@@ -56,25 +56,29 @@ mod tests {
 
     #[test]
     fn the_count_follows_changes_that_come_in_any_order() {
-        let mut level = Level::default();
+        let mut series = CountSeries::default();
         for (from, to) in [(30, 50), (10, 40), (40, 60), (70, 70)] {
-            level.rise(from);
-            level.fall(to);
+            series.rise(from);
+            series.fall(to);
         }
-        let steps: Vec<_> = level.steps().collect();
+        let steps: Vec<_> = series.steps().collect();
         // At 40 one goes and one comes.
         assert_eq!(steps, [(10, 1), (30, 2), (50, 1), (60, 0)]);
     }
 
     #[test]
     fn many_changes_are_told_more_coarsely() {
-        let mut level = Level::default();
+        let mut series = CountSeries::default();
         for n in 0..1_000_000 {
-            level.rise(1000 * n);
-            level.fall(1000 * n + 1_500_000 + (n * 7919 % 1000) * 1000);
+            series.rise(1000 * n);
+            series.fall(1000 * n + 1_500_000 + (n * 7919 % 1000) * 1000);
         }
-        let steps: Vec<_> = level.steps().collect();
-        assert!(steps.len() <= Level::BINS && steps.len() > Level::BINS / 8, "{}", steps.len());
+        let steps: Vec<_> = series.steps().collect();
+        assert!(
+            steps.len() <= CountSeries::BINS && steps.len() > CountSeries::BINS / 8,
+            "{}",
+            steps.len()
+        );
         assert_eq!(steps.last().unwrap().1, 0);
         // About 2000 overlap at any instant; a bin is 131 or 262 of them.
         let middle = steps[steps.len() / 2].1;

@@ -43,9 +43,9 @@ impl Visit {
     }
 }
 
-/// How one worker's time was spent, in nanoseconds. The times add up to [`LaneTimes::wall`].
+/// How one worker's time was spent, in nanoseconds. The times add up to [`WorkerTimes::wall`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct LaneTimes {
+pub struct WorkerTimes {
     /// From the request to create the pool until the worker was ready.
     pub startup: Nanos,
     /// Inside a kernel.
@@ -59,7 +59,7 @@ pub struct LaneTimes {
     pub shutdown: Nanos,
 }
 
-impl LaneTimes {
+impl WorkerTimes {
     /// From the request to create the pool until the workers were reaped.
     pub fn wall(&self) -> Nanos {
         self.startup + self.compute + self.communication + self.idle + self.shutdown
@@ -68,14 +68,14 @@ impl LaneTimes {
 
 /// What one worker did, in bounded memory.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Lane {
+pub(crate) struct WorkerActivity {
     /// Time with at least one job assigned.
     held: Cover,
     /// Time with at least one job in a kernel.
     computing: Cover,
 }
 
-impl Lane {
+impl WorkerActivity {
     pub(crate) fn add(&mut self, visit: &Visit) {
         self.held.add(visit.assigned, visit.published);
         self.computing.add(visit.called, visit.returned);
@@ -83,7 +83,7 @@ impl Lane {
 
     /// Splits `wall`, of which the first `ready` was the worker's start-up. `shutdown` came after
     /// `wall`.
-    pub(crate) fn times(&self, ready: Nanos, wall: Nanos, shutdown: Nanos) -> LaneTimes {
+    pub(crate) fn times(&self, ready: Nanos, wall: Nanos, shutdown: Nanos) -> WorkerTimes {
         let (held, computing) = (self.held.total(), self.computing.total());
         // The shares never exceed the wall time, whatever instants the worker reported.
         let mut rest = wall;
@@ -95,7 +95,7 @@ impl Lane {
         let startup = take(ready);
         let compute = take(computing);
         let communication = take(held.saturating_sub(computing));
-        LaneTimes { startup, compute, communication, idle: rest, shutdown }
+        WorkerTimes { startup, compute, communication, idle: rest, shutdown }
     }
 }
 

@@ -9,23 +9,23 @@ use weezl::{BitOrder, LzwStatus};
 
 use super::layout::{Compression, Layout};
 use crate::KernelError;
-use crate::image::format::Format;
+use crate::image::format::ImageFormat;
 use crate::image::guard::guarded;
 
-type Bytes<'a> =
+type FaxBytes<'a> =
     std::iter::Map<std::iter::Copied<std::slice::Iter<'a, u8>>, fn(u8) -> Result<u8, Infallible>>;
 
 /// Compressed data that is being read.
-pub(super) enum Source<'a> {
+pub(super) enum RowDecoder<'a> {
     Plain(&'a [u8]),
     Lzw { decoder: Box<weezl::decode::Decoder>, data: &'a [u8] },
     Deflate(Box<ZlibDecoder<&'a [u8]>>),
-    PackBits { data: &'a [u8], run: Run },
-    Group4 { decoder: Box<Group4Decoder<Bytes<'a>>>, width: u16 },
+    PackBits { data: &'a [u8], run: PackBitsRun },
+    Group4 { decoder: Box<Group4Decoder<FaxBytes<'a>>>, width: u16 },
 }
 
 /// What is left of a run.
-pub(super) enum Run {
+pub(super) enum PackBitsRun {
     Copied(usize),
     Repeated(usize, u8),
 }
@@ -46,7 +46,7 @@ impl Compression {
     }
 }
 
-impl<'a> Source<'a> {
+impl<'a> RowDecoder<'a> {
     pub(super) fn open(layout: &Layout<'_>, data: &'a [u8]) -> Result<Self, KernelError> {
         Ok(match layout.compression {
             Compression::None => Self::Plain(data),
@@ -54,7 +54,7 @@ impl<'a> Source<'a> {
                 // Up to 1990 codes were written with their lowest bit first, the first code, too,
                 // which clears the table. libtiff finds them in the same way.
                 if matches!(data, [0, second, ..] if second & 1 == 1) {
-                    return Err(Format::Tiff.unsupported("LZW compression of the old kind"));
+                    return Err(ImageFormat::Tiff.unsupported("LZW compression of the old kind"));
                 }
                 let decoder = weezl::decode::Configuration::with_tiff_size_switch(BitOrder::Msb, 8)
                     .with_yield_on_full_buffer(true)
@@ -62,13 +62,14 @@ impl<'a> Source<'a> {
                 Self::Lzw { decoder: Box::new(decoder), data }
             }
             Compression::Deflate => Self::Deflate(Box::new(ZlibDecoder::new(data))),
-            Compression::PackBits => Self::PackBits { data, run: Run::Copied(0) },
+            Compression::PackBits => Self::PackBits { data, run: PackBitsRun::Copied(0) },
             Compression::Group4 => {
-                let width = u16::try_from(layout.chunk.0)
-                    .map_err(|_| Format::Tiff.unsupported("fax compression of such wide rows"))?;
+                let width = u16::try_from(layout.chunk.0).map_err(|_| {
+                    ImageFormat::Tiff.unsupported("fax compression of such wide rows")
+                })?;
                 let order: fn(u8) -> Result<u8, Infallible> =
                     if layout.reversed { |byte| Ok(byte.reverse_bits()) } else { Ok };
-                let bytes: Bytes<'a> = data.iter().copied().map(order);
+                let bytes: FaxBytes<'a> = data.iter().copied().map(order);
                 let Ok(decoder) = Group4Decoder::new(bytes, width);
                 Self::Group4 { decoder: Box::new(decoder), width }
             }
@@ -79,19 +80,20 @@ impl<'a> Source<'a> {
     pub(super) fn read(&mut self, row: &mut [u8]) -> Result<(), KernelError> {
         match self {
             Self::Plain(data) => {
-                let (now, later) =
-                    data.split_at_checked(row.len()).ok_or_else(|| Format::Tiff.truncated())?;
+                let (now, later) = data
+                    .split_at_checked(row.len())
+                    .ok_or_else(|| ImageFormat::Tiff.truncated())?;
                 row.copy_from_slice(now);
                 *data = later;
             }
             Self::Lzw { decoder, data } => unpack_lzw(decoder, data, row)?,
             Self::Deflate(decoder) => decoder.read_exact(row).map_err(|error| inflating(&error))?,
             Self::PackBits { data, run } => unpack_bits(data, run, row)?,
-            Self::Group4 { decoder, width } => guarded(Format::Tiff, || {
+            Self::Group4 { decoder, width } => guarded(ImageFormat::Tiff, || {
                 match decoder.advance() {
                     Ok(DecodeStatus::Incomplete) => paint(decoder.transition(), *width, row),
-                    Ok(DecodeStatus::End) => return Err(Format::Tiff.truncated()),
-                    Err(_) => return Err(Format::Tiff.damaged("its fax data is wrong")),
+                    Ok(DecodeStatus::End) => return Err(ImageFormat::Tiff.truncated()),
+                    Err(_) => return Err(ImageFormat::Tiff.damaged("its fax data is wrong")),
                 }
                 Ok(())
             })?,
@@ -114,8 +116,8 @@ impl<'a> Source<'a> {
 
 fn inflating(error: &std::io::Error) -> KernelError {
     match error.kind() {
-        std::io::ErrorKind::UnexpectedEof => Format::Tiff.truncated(),
-        _ => Format::Tiff.damaged("its Deflate data is wrong"),
+        std::io::ErrorKind::UnexpectedEof => ImageFormat::Tiff.truncated(),
+        _ => ImageFormat::Tiff.damaged("its Deflate data is wrong"),
     }
 }
 
@@ -135,45 +137,50 @@ fn unpack_lzw(
         idle = if step.consumed_in + step.consumed_out == 0 { idle + 1 } else { 0 };
         match step.status {
             _ if row.is_empty() => {}
-            Ok(LzwStatus::Done) => return Err(Format::Tiff.truncated()),
-            Ok(_) if idle > 2 => return Err(Format::Tiff.truncated()),
+            Ok(LzwStatus::Done) => return Err(ImageFormat::Tiff.truncated()),
+            Ok(_) if idle > 2 => return Err(ImageFormat::Tiff.truncated()),
             Ok(_) => {}
-            Err(_) => return Err(Format::Tiff.damaged("its LZW data is wrong")),
+            Err(_) => return Err(ImageFormat::Tiff.damaged("its LZW data is wrong")),
         }
     }
     Ok(())
 }
 
 /// TIFF 6.0, section 9. Runs may go on in the next row.
-fn unpack_bits(data: &mut &[u8], run: &mut Run, mut row: &mut [u8]) -> Result<(), KernelError> {
+fn unpack_bits(
+    data: &mut &[u8],
+    run: &mut PackBitsRun,
+    mut row: &mut [u8],
+) -> Result<(), KernelError> {
     while !row.is_empty() {
         let wanted = row.len();
         let done = match run {
-            Run::Copied(0) | Run::Repeated(0, _) => {
-                let (&head, rest) = data.split_first().ok_or_else(|| Format::Tiff.truncated())?;
+            PackBitsRun::Copied(0) | PackBitsRun::Repeated(0, _) => {
+                let (&head, rest) =
+                    data.split_first().ok_or_else(|| ImageFormat::Tiff.truncated())?;
                 *data = rest;
                 match head {
-                    0..128 => *run = Run::Copied(usize::from(head) + 1),
+                    0..128 => *run = PackBitsRun::Copied(usize::from(head) + 1),
                     128 => {}
                     129.. => {
                         let (&value, rest) =
-                            data.split_first().ok_or_else(|| Format::Tiff.truncated())?;
+                            data.split_first().ok_or_else(|| ImageFormat::Tiff.truncated())?;
                         *data = rest;
-                        *run = Run::Repeated(257 - usize::from(head), value);
+                        *run = PackBitsRun::Repeated(257 - usize::from(head), value);
                     }
                 }
                 0
             }
-            Run::Copied(left) => {
+            PackBitsRun::Copied(left) => {
                 let done = wanted.min(*left);
                 let (now, later) =
-                    data.split_at_checked(done).ok_or_else(|| Format::Tiff.truncated())?;
+                    data.split_at_checked(done).ok_or_else(|| ImageFormat::Tiff.truncated())?;
                 row[..done].copy_from_slice(now);
                 *data = later;
                 *left -= done;
                 done
             }
-            Run::Repeated(left, value) => {
+            PackBitsRun::Repeated(left, value) => {
                 let done = wanted.min(*left);
                 row[..done].fill(*value);
                 *left -= done;
