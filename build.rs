@@ -1,5 +1,5 @@
-//! How the program is linked, where that can be told: with the unwinder in it, and with the code of a
-//! job's way together. Where it cannot, the program is linked as it always is.
+//! Links the executable with the unwinder inside it, and with the functions of a job's path next to
+//! each other. Where the linker supports neither, the executable is linked as usual.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -9,7 +9,7 @@ fn main() {
     println!("cargo:rerun-if-env-changed=CC");
     let target = |what: &str| std::env::var(format!("CARGO_CFG_TARGET_{what}")).unwrap_or_default();
     let is_native = std::env::var("HOST") == std::env::var("TARGET");
-    // The libraries of another machine are not this compiler's.
+    // When cross-compiling, the C compiler here does not know the target's libraries.
     if !is_native || target("OS") != "linux" || target("ENV") != "gnu" {
         return;
     }
@@ -17,36 +17,35 @@ fn main() {
     lay_out();
 }
 
-/// A worker that is spawned starts the program, and a shared library costs each start: it is looked
-/// for, mapped and relocated, and the constructor of `libgcc_s` asks the processor what it is, where
-/// each question to that is a trip to the hypervisor in a virtual machine. Of `libgcc_s` a Rust program
-/// needs the unwinder only, which is in `libgcc_eh.a` as well. Two workers are ready in 0.92 of the
-/// time without it.
+/// Links the unwinder statically. A spawned worker starts the executable, and each shared library
+/// makes that start slower: the loader searches, maps and relocates it, and the constructor of
+/// `libgcc_s` executes `cpuid`, which traps into the hypervisor in a virtual machine. A Rust program
+/// needs only the unwinder of `libgcc_s`, and `libgcc_eh.a` contains it. Without the shared library,
+/// two workers are ready in 0.92 of the time.
 ///
-/// Nothing is lost where there is no archive, or where the linker takes the shared library all the
-/// same. What is lost where it does not: the archive of gcc 12 needs glibc 2.35, all else here 2.34.
+/// Without the archive, nothing changes. With it, the executable needs glibc 2.35 (the archive of
+/// gcc 12) instead of 2.34.
 fn link_unwinder() {
     let Some(directory) = directory_of("libgcc_eh.a") else { return };
     println!("cargo:rustc-link-search=native={}", directory.display());
     println!("cargo:rustc-link-lib=static:-bundle=gcc_eh");
 }
 
-/// The C compiler, which links the program too.
+/// The C compiler, which also links the executable.
 fn compiler() -> Command {
     Command::new(std::env::var("CC").unwrap_or_else(|_| "cc".to_owned()))
 }
 
-/// Where the C compiler has a library; `None` if it has none.
+/// The directory in which the C compiler finds a library; `None` if it finds none.
 fn directory_of(library: &str) -> Option<PathBuf> {
     let found = compiler().arg(format!("-print-file-name={library}")).output().ok()?;
     let path = PathBuf::from(String::from_utf8(found.stdout).ok()?.trim());
-    // It says what it was asked for if it has none.
+    // If it finds none, the compiler prints the name itself.
     path.is_absolute().then(|| path.parent().map(PathBuf::from))?
 }
 
-/// Has the linker follow job.ld, which says what for. The linkers of Rust and of GNU do; another
-/// one that somebody has chosen may not know how, and is left alone, as is what the C compiler calls
-/// if it fails at it.
+/// Passes job.ld to the linker. The linkers of Rust and of GNU support it. A linker that the user has
+/// chosen may not, so it is left alone; the default linker is tried first.
 fn lay_out() {
     println!("cargo:rerun-if-changed=job.ld");
     println!("cargo:rerun-if-env-changed=RUSTC_LINKER");
@@ -58,12 +57,12 @@ fn lay_out() {
         && !is_chosen
         && can_follow(&format!("{directory}/job.ld")).is_some()
     {
-        // Not behind -Wl, which would take a path with a comma apart.
+        // Not with -Wl, which splits a path at its commas.
         println!("cargo:rustc-link-arg=-T{directory}/job.ld");
     }
 }
 
-/// Links a program of one line with a script; `None` if that fails.
+/// Links a small program with the script; `None` if that fails.
 fn can_follow(script: &str) -> Option<()> {
     let directory = PathBuf::from(std::env::var_os("OUT_DIR")?);
     let (source, program) = (directory.join("trial.c"), directory.join("trial"));

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Does the program have the code of a job's way together, as job.ld asks for?
+"""Checks that the executable has the functions of job.ld next to each other.
 
-A name in job.ld that no function has any more lays nothing out, and nobody would notice but by a
-slower job after a rest. Needs nm and readelf. The functions that a compiler inlines vary, so a few
-names may be missing.
+A pattern in job.ld that matches no function has no effect, and only a slower job after a rest would
+show it. Needs nm and readelf. The compiler decides which functions it inlines, so a few patterns may
+match none.
 
 Usage: scripts/check_layout.py [BRIGADE]
 """
@@ -13,7 +13,7 @@ import re
 import subprocess
 import sys
 
-# Of some 50 names; those that are inlined into their only caller are no functions.
+# Of about 50 patterns. A function that is inlined into its only caller has no symbol.
 MISSING = 3
 
 
@@ -37,7 +37,7 @@ def main():
         for symbol in symbols
         if len(symbol) == 3 and begin <= int(symbol[0], 16) < begin + size
     ]
-    # Brackets are no pattern to the linker here, and there are none in a symbol.
+    # fnmatch also gives brackets a meaning; symbols contain none.
     missing = [n for n in names if not any(fnmatch.fnmatchcase(s, n) for s in there)]
     print(f"layout: {len(there)} functions in {size / 1024:.0f} KiB, {len(names)} names", end="")
     print(f", not found: {', '.join(missing)}" if missing else ", all found")

@@ -180,13 +180,13 @@ impl Results {
     }
 
     /// A writer to standard output, without the file.
-    pub(crate) fn stdout_only(&mut self) -> Part<'_> {
-        Part { results: self, stdout: true }
+    pub(crate) fn stdout_only(&mut self) -> OutputWriter<'_> {
+        OutputWriter { results: self, stdout: true }
     }
 
     /// A writer to the file, without standard output.
-    pub(crate) fn file_only(&mut self) -> Part<'_> {
-        Part { results: self, stdout: false }
+    pub(crate) fn file_only(&mut self) -> OutputWriter<'_> {
+        OutputWriter { results: self, stdout: false }
     }
 
     /// Writes to `file` as well, which must not be one that the run reads or writes (`used`).
@@ -263,18 +263,18 @@ impl Results {
 }
 
 /// A writer to one of the two outputs of [`Results`].
-pub(crate) struct Part<'a> {
+pub(crate) struct OutputWriter<'a> {
     results: &'a mut Results,
     stdout: bool,
 }
 
-impl Part<'_> {
+impl OutputWriter<'_> {
     fn on(&mut self, write: impl FnMut(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
         if self.stdout { self.results.on_stdout(write) } else { self.results.on_file(write) }
     }
 }
 
-impl Write for Part<'_> {
+impl Write for OutputWriter<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.on(|to| to.write_all(bytes))?;
         Ok(bytes.len())

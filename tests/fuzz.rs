@@ -6,7 +6,7 @@ use std::fs;
 use std::panic::catch_unwind;
 use std::path::{Path, PathBuf};
 
-use brigade_measure::experiment::Rng;
+use brigade_measure::rng::Rng;
 
 #[path = "../fuzz/bodies.rs"]
 mod bodies;

@@ -76,7 +76,7 @@ fn read(mut source: impl BufRead, lines: &Sender<Read>) {
 
 /// A line, without its end.
 #[derive(Default)]
-struct Line {
+struct RawLine {
     /// Its first bytes: all of them, if the line is not longer than [`MAX_LINE`].
     text: Vec<u8>,
     len: usize,
@@ -85,7 +85,7 @@ struct Line {
     has_zeros: bool,
 }
 
-impl Line {
+impl RawLine {
     /// What the reader thread reports for this line; `None` if the line is empty.
     fn judge(mut self, number: u64) -> Option<Read> {
         if number == 1 {
@@ -116,8 +116,8 @@ impl Line {
 
 /// The next line; `None` at the end of the source. Bytes beyond [`MAX_LINE`] are not kept in
 /// memory.
-fn line(source: &mut impl BufRead) -> io::Result<Option<Line>> {
-    let mut line = Line::default();
+fn line(source: &mut impl BufRead) -> io::Result<Option<RawLine>> {
+    let mut line = RawLine::default();
     let mut is_there = false;
     loop {
         let piece = match source.fill_buf() {

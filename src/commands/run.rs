@@ -130,7 +130,7 @@ struct RunLoop<'a> {
     aside: Option<&'a mut (dyn RunReport + 'static)>,
     results: &'a mut Results,
     progress: ProgressDisplay,
-    ended: Option<Ended>,
+    ended: Option<StopReason>,
 }
 
 /// What the journal says of a job, if one is kept.
@@ -142,7 +142,7 @@ struct JournalInfo {
 
 /// Why no more jobs are handed out.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Ended {
+enum StopReason {
     JobFailed,
     NobodyReads,
     /// By a signal, or because the pool gave up. `Session::work` finds out which.
@@ -205,11 +205,11 @@ impl RunLoop<'_> {
         self.cancel_from(next)?;
         let unfinished = self.recorder.tally().counts().cancelled;
         Ok(match self.ended {
-            Some(Ended::JobFailed) if unfinished > 0 => Some((
+            Some(StopReason::JobFailed) if unfinished > 0 => Some((
                 Exit::JobFailed,
                 "a job failed, and no new ones were started; --keep-going runs all".to_owned(),
             )),
-            Some(Ended::NobodyReads) if unfinished > 0 => {
+            Some(StopReason::NobodyReads) if unfinished > 0 => {
                 Some((Exit::StdoutClosed, "nobody reads the results".to_owned()))
             }
             _ => None,
@@ -235,7 +235,7 @@ impl RunLoop<'_> {
     /// Submits a job. Returns false if no more jobs are accepted.
     fn hand_out(&mut self, job: u64) -> Result<bool, Failure> {
         if self.interrupt.signal().is_some() {
-            self.ended = Some(Ended::Stopped);
+            self.ended = Some(StopReason::Stopped);
             return Ok(false);
         }
         let mut spec = self.plan.spec(job);
@@ -264,7 +264,7 @@ impl RunLoop<'_> {
                 Ok(true)
             }
             Err(SubmitError::Closed) => {
-                self.ended = Some(Ended::Stopped);
+                self.ended = Some(StopReason::Stopped);
                 Ok(false)
             }
             // Not expected: the plan has checked the job.
@@ -310,9 +310,9 @@ impl RunLoop<'_> {
         self.progress.job(ok);
         self.tell(row)?;
         if self.results.is_pointless() {
-            self.end(Ended::NobodyReads);
+            self.end(StopReason::NobodyReads);
         } else if !ok && status != Status::Cancelled && !self.args.keep_going {
-            self.end(Ended::JobFailed);
+            self.end(StopReason::JobFailed);
         }
         Ok(())
     }
@@ -327,7 +327,7 @@ impl RunLoop<'_> {
         }
     }
 
-    fn end(&mut self, why: Ended) {
+    fn end(&mut self, why: StopReason) {
         if self.ended.is_none() {
             self.ended = Some(why);
             self.pool.stop(Stop::Drain);
@@ -337,7 +337,9 @@ impl RunLoop<'_> {
     /// Reports the jobs that were never handed out.
     fn cancel_from(&mut self, next: u64) -> Result<(), Failure> {
         let reason = match self.ended {
-            Some(Ended::JobFailed) => "not started: an earlier job failed; --keep-going runs all",
+            Some(StopReason::JobFailed) => {
+                "not started: an earlier job failed; --keep-going runs all"
+            }
             _ => "not started: the run ended early",
         };
         for job in next..self.plan.len() {

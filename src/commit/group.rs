@@ -11,7 +11,7 @@ use crate::write::{FileError, FinishedDrafts, is_taken, sync};
 
 /// The jobs of a group, and what else has to be synced.
 #[derive(Default)]
-pub(super) struct Group {
+pub(super) struct CommitGroup {
     journal: Option<JournalWriter>,
     jobs: Vec<Uncommitted>,
     files: usize,
@@ -21,7 +21,7 @@ pub(super) struct Group {
 }
 
 /// A job that is being committed.
-struct Job {
+struct CommittingJob {
     place: u64,
     row: JobRow,
     output: Option<PathBuf>,
@@ -32,7 +32,7 @@ struct Job {
     result: Result<Option<FinishedDrafts>, FileError>,
 }
 
-impl Group {
+impl CommitGroup {
     pub(super) fn new(journal: Option<JournalWriter>, directories: Vec<PathBuf>) -> Self {
         Self { journal, jobs: Vec::new(), files: 0, bytes: 0, directories }
     }
@@ -87,28 +87,28 @@ impl Group {
     }
 
     /// Finishes the drafts, which finds out what is in the way.
-    fn take(&mut self) -> Vec<Job> {
+    fn take(&mut self) -> Vec<CommittingJob> {
         (self.files, self.bytes) = (0, 0);
         let finish = |job: Uncommitted| {
             let files = files(&job.drafts);
             let (digest, done) = job.record.unzip();
             let Uncommitted { place, row, drafts, output, .. } = job;
             let result = drafts.finish().map(Some);
-            Job { place, row, output, files, digest, done, result }
+            CommittingJob { place, row, output, files, digest, done, result }
         };
         std::mem::take(&mut self.jobs).into_iter().map(finish).collect()
     }
 
     /// Adds the `done` records to the journal before the results get their names. So no file is
     /// ever in the place of a result without the journal knowing it.
-    fn record(&mut self, jobs: &mut [Job]) -> Result<(), Failure> {
+    fn record(&mut self, jobs: &mut [CommittingJob]) -> Result<(), Failure> {
         let Some(journal) = &self.journal else { return Ok(()) };
         let whole = jobs.iter_mut().filter(|job| job.result.is_ok());
         journal.done(whole.filter_map(|job| job.done.take()))
     }
 
     /// Syncs the files and the journal.
-    fn sync_contents(&mut self, jobs: &mut [Job]) -> Result<(), Failure> {
+    fn sync_contents(&mut self, jobs: &mut [CommittingJob]) -> Result<(), Failure> {
         let written = self.journal.as_ref().map(JournalWriter::write).transpose()?;
         let files: Vec<_> = jobs
             .iter()
@@ -141,7 +141,7 @@ impl Group {
 
     /// Gives the results their names. Returns whether a result got none, which the journal has to
     /// record.
-    fn publish(&mut self, jobs: &mut [Job]) -> Result<bool, Failure> {
+    fn publish(&mut self, jobs: &mut [CommittingJob]) -> Result<bool, Failure> {
         let mut are_undone = false;
         for job in jobs {
             if let Ok(drafts) = &mut job.result
@@ -183,12 +183,15 @@ impl Group {
 }
 
 /// The jobs with their results, or the failure that stops all of them.
-fn told(jobs: Vec<Job>, committed: Result<(), Failure>) -> Vec<Result<Committed, Failure>> {
+fn told(
+    jobs: Vec<CommittingJob>,
+    committed: Result<(), Failure>,
+) -> Vec<Result<Committed, Failure>> {
     if let Err(failure) = committed {
         return vec![Err(failure)];
     }
-    let told = |job: Job| {
-        let Job { place, row, output, files, result, .. } = job;
+    let told = |job: CommittingJob| {
+        let CommittingJob { place, row, output, files, result, .. } = job;
         Ok(Committed { place, row, output, files, result: result.map(drop) })
     };
     jobs.into_iter().map(told).collect()

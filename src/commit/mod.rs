@@ -15,7 +15,7 @@ use crate::args::Durability;
 use crate::exit::{Exit, Failure};
 use crate::journal::{Digest, DoneRecord, JournalWriter};
 use crate::write::{Drafts, FileError};
-use group::Group;
+use group::CommitGroup;
 
 /// A job that has succeeded. Its result is complete, but has no name yet.
 pub(crate) struct Uncommitted {
@@ -67,7 +67,7 @@ enum To {
     /// The caller gives the files their names at once, and the kernel writes them when it likes.
     /// With a delay: only until the first job that has anything to write, which starts the
     /// committer thread. Most runs without outputs are short, and a thread costs them 0.15 ms.
-    Names(Box<Group>, Sender<Result<Committed, Failure>>, Option<Duration>),
+    Names(Box<CommitGroup>, Sender<Result<Committed, Failure>>, Option<Duration>),
 }
 
 enum Message {
@@ -84,7 +84,7 @@ impl Commits {
         directories: Vec<PathBuf>,
     ) -> Self {
         let (sender, committed) = unbounded();
-        let group = Group::new(journal, directories);
+        let group = CommitGroup::new(journal, directories);
         let delay = match durability {
             Durability::None => None,
             Durability::Batch => Some(DELAY),
@@ -184,7 +184,7 @@ fn has_anything_to_write(job: &Uncommitted) -> bool {
 }
 
 fn start_thread(
-    group: Box<Group>,
+    group: Box<CommitGroup>,
     committed: Sender<Result<Committed, Failure>>,
     delay: Duration,
     most: usize,
@@ -215,7 +215,7 @@ fn files(drafts: &Drafts) -> usize {
 
 /// The committer thread: commits jobs until the queue is closed.
 fn work(
-    mut group: Group,
+    mut group: CommitGroup,
     jobs: &Receiver<Message>,
     committed: &Sender<Result<Committed, Failure>>,
     delay: Duration,
@@ -239,7 +239,12 @@ fn work(
 }
 
 /// Waits for a group of jobs. Returns false if there is none and will be none.
-fn collect(group: &mut Group, jobs: &Receiver<Message>, delay: Duration, most: usize) -> bool {
+fn collect(
+    group: &mut CommitGroup,
+    jobs: &Receiver<Message>,
+    delay: Duration,
+    most: usize,
+) -> bool {
     let since = loop {
         match jobs.recv() {
             Ok(Message::Job(since, job)) => {

@@ -4,7 +4,6 @@
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
-use super::identity::absolute;
 use super::record::FileName;
 
 /// What the names in a journal are relative to.
@@ -59,6 +58,11 @@ impl Base {
             Self::Directory(base) => base.join(name),
         }
     }
+}
+
+/// The path without a working directory in front of it; links are not followed.
+pub(super) fn absolute(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }
 
 #[cfg(test)]

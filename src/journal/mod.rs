@@ -22,13 +22,13 @@ use crate::args::JournalArgs;
 use crate::console::say;
 use crate::exit::Failure;
 use crate::write::{self, FileReservation, Replace, RunId, disk};
-use base::Base;
+use base::{Base, absolute};
 pub(crate) use identity::{JobIdentity, JournaledJob, With};
-use identity::{JobNamer, absolute, digest_of_files};
+use identity::{JobNamer, digest_of_files};
 pub(crate) use record::{Digest, DoneRecord};
 use record::{FileName, JournalRecord, SCHEMA};
 use resume_index::{KnownResult, ResultIndex, ResumeIndex};
-use scan::{End, Unreadable, Version, scan};
+use scan::{JournalEnd, Unreadable, Version, scan};
 pub(crate) use writer::JournalWriter;
 
 /// A journal that only this process writes.
@@ -137,7 +137,7 @@ impl Journal {
         let mut resume_index = ResumeIndex::default();
         let end = scan(BufReader::new(&mut file), |line, record| resume_index.learn(line, record))
             .map_err(|error: Unreadable| format!("--journal {show} {error}"))?;
-        let End { good, torn, chain, version } = end;
+        let JournalEnd { good, torn, chain, version } = end;
         let base = match version {
             Version::Absolute => Base::None,
             Version::Unsynced | Version::Current => Base::of_journal(path),

@@ -12,7 +12,7 @@ const MAX_LINE: u64 = 1 << 20;
 
 /// Where the good part of a journal ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct End {
+pub(super) struct JournalEnd {
     /// Bytes of whole records.
     pub(super) good: u64,
     /// Bytes after them: the last write, which was not completed.
@@ -93,8 +93,8 @@ impl From<io::Error> for Unreadable {
 pub(super) fn scan(
     mut reader: impl BufRead,
     mut each: impl FnMut(u64, JournalRecord),
-) -> Result<End, Unreadable> {
-    let mut end = End { good: 0, torn: 0, chain: Chain::START, version: Version::Current };
+) -> Result<JournalEnd, Unreadable> {
+    let mut end = JournalEnd { good: 0, torn: 0, chain: Chain::START, version: Version::Current };
     let mut line = Vec::new();
     for number in 1.. {
         let len = next(&mut reader, &mut line)?;
@@ -133,7 +133,11 @@ fn next(reader: &mut impl BufRead, line: &mut Vec<u8>) -> io::Result<u64> {
 }
 
 /// Reads what follows line `number`, which is not a record.
-fn rest(mut reader: impl BufRead, mut end: End, number: u64) -> Result<End, Unreadable> {
+fn rest(
+    mut reader: impl BufRead,
+    mut end: JournalEnd,
+    number: u64,
+) -> Result<JournalEnd, Unreadable> {
     let mut line = Vec::new();
     loop {
         let len = next(&mut reader, &mut line)?;

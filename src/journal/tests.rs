@@ -60,7 +60,7 @@ fn says_synced(line: &[u8]) -> bool {
     record::synced(line.strip_suffix(b"\n").unwrap()).is_some()
 }
 
-fn scanned(bytes: &[u8]) -> Result<(Vec<JournalRecord>, End), Unreadable> {
+fn scanned(bytes: &[u8]) -> Result<(Vec<JournalRecord>, JournalEnd), Unreadable> {
     let mut found = Vec::new();
     let end = scan(bytes, |_, record| found.push(record))?;
     Ok((found, end))

@@ -23,6 +23,14 @@ macro_rules! note {
     };
 }
 
+/// Whether the file system may lack the operation. If the error means something else, the next way
+/// fails with it, too.
+pub(super) fn is_lacking(error: &io::Error) -> bool {
+    [Errno::INVAL, Errno::NOSYS, Errno::OPNOTSUPP, Errno::PERM, Errno::MLINK, Errno::XDEV]
+        .iter()
+        .any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
+}
+
 /// A file that is written from its beginning to its end.
 #[derive(Debug)]
 pub(crate) struct SequentialFile(File);
@@ -113,7 +121,7 @@ fn own_path(file: &File) -> PathBuf {
 pub(super) fn give_name(stored: &SequentialFile, to: &Path) -> io::Result<()> {
     let flags = AtFlags::SYMLINK_FOLLOW;
     linkat(CWD, own_path(&stored.0), CWD, to, flags).inspect_err(|&errno| {
-        if super::place::is_lacking(&errno.into()) {
+        if is_lacking(&errno.into()) {
             NAMES_ARE_NEEDED.store(true, Ordering::Relaxed);
         }
     })?;

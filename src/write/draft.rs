@@ -208,7 +208,7 @@ impl Finished {
                 disk::exchange(temporary.path(), &path)?;
                 return Err(ErrorKind::IsADirectory.into());
             }
-            Err(error) if place::is_lacking(&error) || error.kind() == ErrorKind::NotFound => {
+            Err(error) if disk::is_lacking(&error) || error.kind() == ErrorKind::NotFound => {
                 let was_there = path.symlink_metadata().is_ok();
                 disk::rename(temporary.path(), &path)?;
                 temporary.forget();
@@ -227,7 +227,7 @@ impl Sibling {
             return Ok((temporary, file));
         }
         match Temporary::of_nameless(&self.place, &file) {
-            Err(error) if place::is_lacking(&error) || error.kind() == ErrorKind::NotFound => {
+            Err(error) if disk::is_lacking(&error) || error.kind() == ErrorKind::NotFound => {
                 self.copy(&file)
             }
             named => Ok((named?, file)),
@@ -239,7 +239,7 @@ impl Sibling {
     fn put_new(&mut self, file: SequentialFile, named: &Path) -> io::Result<()> {
         let put = match &self.temporary {
             None => match disk::give_name(&file, &self.place) {
-                Err(error) if place::is_lacking(&error) || error.kind() == ErrorKind::NotFound => {
+                Err(error) if disk::is_lacking(&error) || error.kind() == ErrorKind::NotFound => {
                     let (temporary, _locked) = self.copy(&file)?;
                     place::put_new(temporary.path(), &self.place).map(|()| temporary.forget())
                 }

@@ -5,13 +5,13 @@ use std::path::Path;
 
 use rustix::io::Errno;
 
-use super::disk;
+use super::disk::{self, is_lacking};
 
 /// One way to give a file a name.
-type Way = fn(&Path, &Path) -> io::Result<()>;
+type RenameMethod = fn(&Path, &Path) -> io::Result<()>;
 
 /// The best first. The later ones are for file systems that lack the earlier ones.
-const WAYS: [Way; 3] = [disk::rename_new, link_new, look_and_rename];
+const WAYS: [RenameMethod; 3] = [disk::rename_new, link_new, look_and_rename];
 
 /// Gives `from` the name `to`, and replaces nothing.
 ///
@@ -26,14 +26,6 @@ pub(super) fn put_new(from: &Path, to: &Path) -> io::Result<()> {
             done => return done,
         }
     }
-}
-
-/// Whether the file system may lack the operation. If the error means something else, the next way
-/// fails with it, too.
-pub(super) fn is_lacking(error: &io::Error) -> bool {
-    [Errno::INVAL, Errno::NOSYS, Errno::OPNOTSUPP, Errno::PERM, Errno::MLINK, Errno::XDEV]
-        .iter()
-        .any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
 }
 
 fn link_new(from: &Path, to: &Path) -> io::Result<()> {
@@ -57,7 +49,7 @@ mod tests {
 
     #[test]
     fn no_way_replaces_anything() {
-        for way in WAYS.into_iter().chain([put_new as Way]) {
+        for way in WAYS.into_iter().chain([put_new as RenameMethod]) {
             let dir = tempfile::tempdir().unwrap();
             let [from, to] = ["from", "to"].map(|name| dir.path().join(name));
             fs::write(&from, "new").unwrap();

@@ -292,13 +292,13 @@ fn paradigms_have_a_lesson_and_a_timeline_for_every_backend() {
 /// The spans of each worker add up to the wall time; those of an event loop may overlap.
 fn accounts_for_its_time(timeline: &Value, may_overlap: bool) {
     let wall = timeline["wall_us"].as_f64().unwrap();
-    for lane in timeline["lanes"].as_array().unwrap() {
+    for worker in timeline["lanes"].as_array().unwrap() {
         let mut until = 0.0;
-        for span in lane["spans"].as_array().unwrap() {
+        for span in worker["spans"].as_array().unwrap() {
             let (from, to) = (span[1].as_f64().unwrap(), span[2].as_f64().unwrap());
             assert!(from <= to, "{span}");
-            assert!(from <= until + wall / 1e3, "a gap before {span} in {lane}");
-            assert!(may_overlap || from >= until - wall / 1e3, "{span} overlaps in {lane}");
+            assert!(from <= until + wall / 1e3, "a gap before {span} in {worker}");
+            assert!(may_overlap || from >= until - wall / 1e3, "{span} overlaps in {worker}");
             until = to.max(until);
         }
         assert!((until / wall - 1.0).abs() < 0.01, "{timeline}");
@@ -513,6 +513,8 @@ fn every_experiment_bears_a_budget_that_is_too_short() {
         let command = format!("bench {experiment} --workers 1 --budget 1ms --output saved.json");
         let done = dir.run(&command).expect(0);
         assert!(done.stdout.contains("had no turn within --budget"), "{command}: {}", done.stdout);
+        // More blocks do not fit in the budget.
+        assert!(!done.stdout.contains("--blocks"), "{command}: {}", done.stdout);
         dir.run("report saved.json").expect(0);
         dir.run("compare saved.json saved.json").expect(0);
     }

@@ -1,15 +1,11 @@
 //! Batches of small jobs, and how many jobs a batch should have.
 
-use std::iter::Peekable;
 use std::sync::Arc;
-use std::vec;
 
 use brigade_kernels::KernelId;
-use brigade_proto::{
-    Bytes, JobError, JobId, Nanos, Notes, Outcome, Params, Source, Stamps, WorkerId,
-};
+use brigade_proto::{Nanos, Params, Source};
 
-use crate::job_state::{CompletionQueue, CompletionSink, JobResult, JobState, Task};
+use crate::completions::CompletionQueue;
 use crate::load::TINY;
 
 /// Small jobs of [`Pool::map`](crate::Pool::map) that go to one worker as one request. Each job
@@ -31,21 +27,6 @@ pub(crate) struct KernelRun {
     /// The inputs of each job; empty if the jobs have no inputs.
     pub(crate) inputs: Vec<Vec<Source>>,
 }
-
-/// A worker's response to a batch.
-#[derive(Debug)]
-pub(crate) struct BatchResponse {
-    /// Begins with one little-endian `u64` for each job: when its kernel returned, in nanoseconds.
-    pub(crate) returned: Bytes,
-    /// How many jobs were run, counted from the first. The worker had no memory for the next one,
-    /// or no slab for its outputs.
-    pub(crate) run: usize,
-    /// Jobs that failed, or that have outputs or notes; in the order of the batch.
-    pub(crate) others: Vec<BatchJobResult>,
-}
-
-/// A job's index in its batch, its notes, and its result.
-type BatchJobResult = (u32, Notes, Result<Vec<Bytes>, JobError>);
 
 /// Whether a job may join a batch: its inputs are tiny and in memory, and it has no timeout.
 pub(crate) fn is_batchable(inputs: &[Source], has_timeout: bool) -> bool {
@@ -113,37 +94,8 @@ impl JobBatch {
         rest
     }
 
-    /// Splits the batch into single tasks, each marked as taken by a worker. The first task has the
-    /// id `first`; the others follow.
-    pub(crate) fn dissolve(self, first: JobId, whole: &Task) -> Vec<Task> {
-        let mut tasks = Vec::with_capacity(self.count);
-        for run in self.runs {
-            let mut inputs = run.inputs.into_iter();
-            for _ in 0..run.count {
-                let id = JobId(first.0 + tasks.len() as u64);
-                let sink = CompletionSink::Queue(Arc::clone(&self.completions));
-                let job_state = JobState::new(id, whole.stamps.submitted, sink);
-                job_state.take();
-                tasks.push(Task {
-                    job_state,
-                    kernel: run.kernel,
-                    params: Arc::clone(&run.params),
-                    inputs: inputs.next().unwrap_or_default(),
-                    timeout: None,
-                    stamps: whole.stamps,
-                    attempts: whole.attempts,
-                    undelivered: whole.undelivered,
-                    is_alone: false,
-                    shortages: 0,
-                    digests: None,
-                    batch: None,
-                });
-            }
-        }
-        tasks
-    }
-
-    fn bytes_in(&self) -> Vec<u64> {
+    /// Bytes of the inputs of each job; empty if no job has inputs.
+    pub(crate) fn bytes_in(&self) -> Vec<u64> {
         let of = |run: &KernelRun, i: usize| {
             run.inputs.get(i).map_or(0, |inputs| inputs.iter().map(bytes_of).sum::<usize>() as u64)
         };
@@ -151,163 +103,6 @@ impl JobBatch {
             return Vec::new();
         }
         self.runs.iter().flat_map(|run| (0..run.count).map(move |i| of(run, i))).collect()
-    }
-
-    /// The outcomes of the jobs, given how the batch ended.
-    pub(crate) fn outcomes(&self, whole: &Task, job_result: JobResult) -> BatchOutcomes {
-        let JobResult { result, worker, pid, batch, .. } = job_result;
-        let (returned, run, others) = match batch {
-            Some(response) => (response.returned, response.run, response.others),
-            None => (Bytes::default(), self.count, Vec::new()),
-        };
-        BatchOutcomes {
-            first: whole.job_state.id,
-            next: 0,
-            count: self.count,
-            result: result.map(drop),
-            stamps: whole.stamps,
-            called: whole.stamps.called,
-            returned,
-            run,
-            others: others.into_iter().peekable(),
-            bytes_in: self.bytes_in(),
-            worker,
-            pid,
-            attempts: whole.attempts,
-        }
-    }
-}
-
-/// The outcomes of a batch's jobs, each built when the caller asks for it. Writing all outcomes to
-/// memory first and reading them back takes longer than building them.
-#[derive(Debug)]
-pub(crate) struct BatchOutcomes {
-    first: JobId,
-    next: usize,
-    count: usize,
-    result: Result<(), JobError>,
-    /// Stamps of the batch as a whole.
-    stamps: Stamps,
-    /// When the kernel of the next job was called: when the kernel before it had returned.
-    called: Nanos,
-    returned: Bytes,
-    /// How many jobs were run, counted from the first.
-    run: usize,
-    others: Peekable<vec::IntoIter<BatchJobResult>>,
-    bytes_in: Vec<u64>,
-    worker: Option<WorkerId>,
-    pid: u32,
-    attempts: u32,
-}
-
-impl Iterator for BatchOutcomes {
-    type Item = Outcome;
-
-    #[inline]
-    fn next(&mut self) -> Option<Outcome> {
-        if self.next >= self.count {
-            return None;
-        }
-        let place = self.next;
-        self.next += 1;
-        let mut stamps = self.stamps;
-        let instant = self.returned.as_chunks().0.get(place).filter(|_| place < self.run);
-        let mut notes = Notes::default();
-        let result = match (&self.result, instant) {
-            (Ok(()), Some(instant)) => {
-                // Clamp what the worker claims: not before the previous job returned, and not after
-                // the response was published.
-                let returned: Nanos =
-                    u64::from_le_bytes(*instant).min(stamps.published).max(self.called);
-                // Until then the worker was busy with the earlier jobs of the batch.
-                if place > 0 {
-                    stamps.worker_free = self.called;
-                }
-                stamps.in_hand = self.called;
-                stamps.called = self.called;
-                stamps.returned = returned;
-                self.called = returned;
-                match self.others.next_if(|(other, ..)| *other as usize == place) {
-                    Some((_, own, result)) => {
-                        notes = own;
-                        result
-                    }
-                    None => Ok(Vec::new()),
-                }
-            }
-            // The dispatcher puts jobs that were not run back into the queue, unless the run is
-            // being stopped.
-            (Ok(()), None) if place >= self.run => Err(JobError::Cancelled),
-            (Ok(()), None) => {
-                let message = "its worker did not say what became of it".to_owned();
-                Err(JobError::Transport { message })
-            }
-            (Err(error), _) => Err(error.clone()),
-        };
-        Some(Outcome {
-            id: JobId(self.first.0 + place as u64),
-            result,
-            stamps,
-            worker: self.worker,
-            pid: self.pid,
-            attempts: self.attempts,
-            bytes_in: self.bytes_in.get(place).copied().unwrap_or(0),
-            input_digests: None,
-            notes,
-        })
-    }
-}
-
-/// Outcomes of jobs with consecutive ids.
-#[derive(Debug)]
-pub(crate) enum Outcomes {
-    /// One job's outcome, until the caller takes it.
-    One(Option<Box<Outcome>>),
-    Batch(Box<BatchOutcomes>),
-}
-
-impl Outcomes {
-    pub(crate) fn one(outcome: Outcome) -> Self {
-        Self::One(Some(Box::new(outcome)))
-    }
-
-    /// The id of the next job.
-    pub(crate) fn first(&self) -> Option<JobId> {
-        match self {
-            Self::One(outcome) => outcome.as_ref().map(|outcome| outcome.id),
-            Self::Batch(batch) => {
-                (batch.next < batch.count).then(|| JobId(batch.first.0 + batch.next as u64))
-            }
-        }
-    }
-
-    /// How many outcomes the caller has not taken yet.
-    pub(crate) fn len(&self) -> usize {
-        match self {
-            Self::One(outcome) => usize::from(outcome.is_some()),
-            Self::Batch(batch) => batch.count - batch.next,
-        }
-    }
-
-    /// How long the jobs occupied their worker, in nanoseconds.
-    pub(crate) fn occupied(&self) -> Nanos {
-        let stamps = match self {
-            Self::One(outcome) => outcome.as_ref().map(|outcome| &outcome.stamps),
-            Self::Batch(batch) => Some(&batch.stamps),
-        };
-        stamps.map_or(0, |stamps| stamps.published.saturating_sub(stamps.in_hand))
-    }
-}
-
-impl Iterator for Outcomes {
-    type Item = Outcome;
-
-    #[inline]
-    fn next(&mut self) -> Option<Outcome> {
-        match self {
-            Self::Batch(batch) => batch.next(),
-            Self::One(outcome) => outcome.take().map(|outcome| *outcome),
-        }
     }
 }
 
@@ -406,41 +201,6 @@ mod tests {
             let all = (0..9_u8).map(|i| (u32::from(i) / 5, (i >= 3).then_some(i)));
             assert_eq!(seen, all.collect::<Vec<_>>(), "cut at {cut}");
         }
-    }
-
-    #[test]
-    fn a_job_of_a_batch_waits_behind_those_before_it() {
-        let instants: Vec<u8> = [50_u64, 90].iter().flat_map(|at| at.to_le_bytes()).collect();
-        let stamps = Stamps {
-            submitted: 1,
-            assigned: 2,
-            encoded: 10,
-            in_hand: 15,
-            called: 20,
-            returned: 90,
-            published: 95,
-            collected: 99,
-            worker_free: 12,
-        };
-        let outcomes = BatchOutcomes {
-            first: JobId(0),
-            next: 0,
-            count: 2,
-            result: Ok(()),
-            stamps,
-            called: stamps.called,
-            returned: Bytes::from(&instants[..]),
-            run: 2,
-            others: Vec::new().into_iter().peekable(),
-            bytes_in: Vec::new(),
-            worker: Some(WorkerId(0)),
-            pid: 1,
-            attempts: 1,
-        };
-        let behind: Vec<Nanos> = outcomes.map(|outcome| outcome.stamps.behind()).collect();
-        // The first job waited for the job before the batch, until 12; the second waited for the
-        // first.
-        assert_eq!(behind, [2, 40]);
     }
 
     #[test]

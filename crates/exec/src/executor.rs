@@ -6,7 +6,9 @@ use brigade_proto::WorkerId;
 use brigade_sys::clock;
 use serde::Serialize;
 
-use crate::job_state::{JobState, Task, Waitable};
+use crate::completions::Waitable;
+use crate::job_state::JobState;
+use crate::task::Task;
 use crate::{Backend, PoolError, SubmitError, wakeup_latency};
 
 /// A backend. Callers use [`Pool`](crate::Pool); this trait hides the differences between backends.

@@ -1,119 +1,14 @@
-//! The two halves of a job: the [`Task`] that an executor runs, and the [`JobState`] that it shares
-//! with the submitter.
+//! What a job's submitter and its executor share.
 
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use brigade_kernels::KernelId;
-use brigade_proto::{
-    Bytes, JobError, JobId, Nanos, Notes, Outcome, Params, Source, Stamps, WorkerId,
-};
+use brigade_proto::{JobError, JobId, Nanos, Notes, Outcome, Stamps};
 use crossbeam_channel::Sender;
 
-use crate::batch::{BatchResponse, JobBatch, Outcomes};
-
-/// A job on its way through an executor.
-#[derive(Debug)]
-pub(crate) struct Task {
-    pub(crate) job_state: Arc<JobState>,
-    pub(crate) kernel: KernelId,
-    /// Validated, and completed with the kernel's defaults.
-    pub(crate) params: Arc<Params>,
-    pub(crate) inputs: Vec<Source>,
-    pub(crate) timeout: Option<Duration>,
-    pub(crate) stamps: Stamps,
-    /// Attempts so far. Undelivered attempts and attempts that found no memory do not count.
-    pub(crate) attempts: u32,
-    /// Undelivered attempts: workers that were told of the job and died before they began it.
-    pub(crate) undelivered: u32,
-    /// The job runs while no other job does, because an earlier attempt found no memory.
-    pub(crate) is_alone: bool,
-    /// How often the job found no memory although it ran alone.
-    pub(crate) shortages: u32,
-    /// BLAKE3 digests of the input files as they were read; `None` if not asked for.
-    pub(crate) digests: Option<Vec<[u8; 32]>>,
-    /// The batch that this task carries. Its first job has the id of `job_state`.
-    pub(crate) batch: Option<Box<JobBatch>>,
-}
-
-impl Task {
-    /// Records the digests of the files that were just read. An empty list changes nothing: another
-    /// attempt does not read inputs again that are already in memory.
-    pub(crate) fn saw(&mut self, digests: Vec<[u8; 32]>) {
-        if !digests.is_empty() {
-            self.digests = Some(digests);
-        }
-    }
-
-    /// Reports the end of the job. Only the first report counts.
-    pub(crate) fn finish(&self, job_result: JobResult) {
-        if let Some(batch) = &self.batch {
-            if self.job_state.close() {
-                batch.completions.put(Outcomes::Batch(Box::new(batch.outcomes(self, job_result))));
-            }
-            return;
-        }
-        let outcome = Outcome {
-            id: self.job_state.id,
-            result: job_result.result,
-            stamps: self.stamps,
-            worker: job_result.worker,
-            pid: job_result.pid,
-            attempts: self.attempts,
-            bytes_in: job_result.bytes_in,
-            input_digests: self.digests.clone().map(Vec::into_boxed_slice),
-            notes: job_result.notes,
-        };
-        self.job_state.finish(outcome);
-    }
-
-    /// Reports that the job ended without being run.
-    pub(crate) fn finish_unrun(mut self, error: JobError) {
-        self.stamps.collected = brigade_sys::clock::now();
-        self.finish(JobResult::unrun(error));
-    }
-}
-
-/// A thread that panics drops the tasks that it owns. Their jobs end here, so that no caller waits
-/// for them forever.
-impl Drop for Task {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            let reason = "the thread that had the job in hand has panicked".to_owned();
-            self.finish(JobResult::unrun(JobError::PoolGaveUp { reason }));
-        }
-    }
-}
-
-/// How a job ended, as its executor reports it.
-pub(crate) struct JobResult {
-    pub(crate) result: Result<Vec<Bytes>, JobError>,
-    pub(crate) worker: Option<WorkerId>,
-    pub(crate) pid: u32,
-    pub(crate) bytes_in: u64,
-    pub(crate) notes: Notes,
-    /// Set if the task carries a batch and its result is `Ok`.
-    pub(crate) batch: Option<Box<BatchResponse>>,
-}
-
-impl JobResult {
-    /// The result of a job that no worker has run.
-    fn unrun(error: JobError) -> Self {
-        Self::failed(error, None, 0, 0)
-    }
-
-    /// The result of a job that failed.
-    pub(crate) fn failed(
-        error: JobError,
-        worker: Option<WorkerId>,
-        pid: u32,
-        bytes_in: u64,
-    ) -> Self {
-        let notes = Notes::default();
-        Self { result: Err(error), worker, pid, bytes_in, notes, batch: None }
-    }
-}
+use crate::batch_outcomes::Outcomes;
+use crate::completions::{CompletionQueue, Waitable, sleep_while};
 
 /// Where the outcome goes.
 #[derive(Debug)]
@@ -124,82 +19,6 @@ pub(crate) enum CompletionSink {
     Queue(Arc<CompletionQueue>),
     /// To a channel. Its receiver collects many outcomes and does not wait through the pool.
     Channel(Sender<Outcome>),
-}
-
-/// Something that a caller can wait for.
-pub(crate) trait Waitable: Sync {
-    /// Whether the wait is over.
-    fn is_ready(&self) -> bool;
-    /// Sleeps until it is ready, for at most `limit`. May return early.
-    fn sleep(&self, limit: Option<Duration>);
-}
-
-/// Outcomes of many jobs, for one collector.
-#[derive(Debug, Default)]
-pub(crate) struct CompletionQueue {
-    inner: Mutex<CompletionQueueInner>,
-    is_ready: AtomicBool,
-    changed: Condvar,
-}
-
-#[derive(Debug, Default)]
-struct CompletionQueueInner {
-    outcomes: Vec<Outcomes>,
-    sleepers: u32,
-}
-
-impl CompletionQueue {
-    fn lock(&self) -> MutexGuard<'_, CompletionQueueInner> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn put(&self, outcomes: Outcomes) {
-        let mut inner = self.lock();
-        inner.outcomes.push(outcomes);
-        self.is_ready.store(true, Ordering::Release);
-        let asleep = inner.sleepers > 0;
-        drop(inner);
-        if asleep {
-            self.changed.notify_all();
-        }
-    }
-
-    /// Moves all outcomes that have arrived into `outcomes`, which must be empty.
-    pub(crate) fn empty_into(&self, outcomes: &mut Vec<Outcomes>) {
-        let mut inner = self.lock();
-        self.is_ready.store(false, Ordering::Release);
-        std::mem::swap(&mut inner.outcomes, outcomes);
-    }
-}
-
-impl Waitable for CompletionQueue {
-    fn is_ready(&self) -> bool {
-        self.is_ready.load(Ordering::Acquire)
-    }
-
-    fn sleep(&self, limit: Option<Duration>) {
-        let mut inner = self.lock();
-        inner.sleepers += 1;
-        let mut inner = sleep_while(&self.changed, inner, limit, |i| i.outcomes.is_empty());
-        inner.sleepers -= 1;
-    }
-}
-
-fn sleep_while<'a, T>(
-    condvar: &Condvar,
-    guard: MutexGuard<'a, T>,
-    limit: Option<Duration>,
-    mut condition: impl FnMut(&mut T) -> bool,
-) -> MutexGuard<'a, T> {
-    match limit {
-        None => condvar.wait_while(guard, condition).unwrap_or_else(PoisonError::into_inner),
-        Some(limit) => {
-            condvar
-                .wait_timeout_while(guard, limit, &mut condition)
-                .unwrap_or_else(PoisonError::into_inner)
-                .0
-        }
-    }
 }
 
 /// What a job's submitter and its executor share.
@@ -311,11 +130,11 @@ impl JobState {
     }
 
     /// Marks the job as ended. False if it had ended before.
-    fn close(&self) -> bool {
+    pub(crate) fn close(&self) -> bool {
         self.state.swap(DONE, Ordering::AcqRel) != DONE
     }
 
-    fn finish(&self, outcome: Outcome) {
+    pub(crate) fn finish(&self, outcome: Outcome) {
         if self.close() {
             self.report(outcome);
         }

@@ -6,6 +6,8 @@
 //! program, so its `main` has to call [`run_if_worker`] first.
 
 mod batch;
+mod batch_outcomes;
+mod completions;
 mod config;
 mod environment;
 mod error;
@@ -20,6 +22,7 @@ mod map;
 mod pool;
 mod processes;
 mod stall;
+mod task;
 mod wakeup_latency;
 
 pub use brigade_sys::confine::{Readable, Root};

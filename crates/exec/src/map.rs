@@ -8,8 +8,10 @@ use brigade_kernels::KernelId;
 use brigade_proto::{JobError, JobId, JobSpec, Outcome, Params, Stamps};
 use brigade_sys::clock;
 
-use crate::batch::{BatchSizer, JobBatch, Outcomes, bytes_of, is_batchable};
-use crate::job_state::{self, CompletionQueue};
+use crate::batch::{BatchSizer, JobBatch, bytes_of, is_batchable};
+use crate::batch_outcomes::Outcomes;
+use crate::completions::CompletionQueue;
+use crate::job_state;
 use crate::{Pool, SubmitError};
 
 /// Once this many bytes of inputs are in flight, a map keeps no more jobs in flight than the

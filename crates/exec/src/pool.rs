@@ -13,8 +13,10 @@ use brigade_sys::clock;
 use crossbeam_channel::Sender;
 
 use crate::batch::JobBatch;
+use crate::completions::CompletionQueue;
 use crate::executor::{Executor, PoolStatus, Stop, WorkerReport};
-use crate::job_state::{CompletionQueue, CompletionSink, JobState, Task};
+use crate::job_state::{CompletionSink, JobState};
+use crate::task::Task;
 use crate::{
     Backend, ForkServer, JobHandle, Map, MapUnordered, PoolConfig, PoolError, Sandbox, StartMethod,
     SubmitError, Transport, in_process, processes,

@@ -5,7 +5,6 @@
 //! socket, so a sender only ever blocks on one socket, and the worker alone holds its other end:
 //! when the worker dies, the send fails instead of hanging.
 
-use std::fmt;
 use std::io;
 use std::ops::{Deref, DerefMut};
 use std::os::fd::{AsFd, OwnedFd};
@@ -17,15 +16,16 @@ use brigade_sys::shared::Exclusive;
 use brigade_sys::{shortage, socket};
 use ipc_channel::IpcError;
 use ipc_channel::ipc::{IpcSender, IpcSharedMemory};
+use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
-use thiserror::Error;
 
 use crate::Carriage;
+use crate::channel_error::{RecvError, SendError, is_hangup};
+use crate::envelope::{Carrier, Envelope, Head};
 use crate::fresh::{self, caught};
 use crate::packet_reader::{PacketReader, garbled, has_bytes, room};
-use crate::wire::{self, CodecError};
+use crate::wire;
 use crate::{fd_import, packet};
 
 /// Bytes of an inline payload in one message. With everything around them they stay below the
@@ -35,52 +35,6 @@ pub const FRAME: usize = 128 << 10;
 /// Payloads up to this many bytes travel in the head of the message, whatever the transport: a
 /// region of their own would cost several system calls on each side.
 pub const SMALL: usize = 2 << 10;
-
-#[derive(Serialize, Deserialize)]
-pub(crate) struct Envelope {
-    #[serde(with = "serde_bytes")]
-    pub(crate) head: ByteBuf,
-    pub(crate) regions: Vec<IpcSharedMemory>,
-}
-
-impl fmt::Debug for Envelope {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Envelope({} bytes, {} regions)", self.head.len(), self.regions.len())
-    }
-}
-
-impl Envelope {
-    pub(crate) fn new(head: Vec<u8>) -> Self {
-        Self { head: ByteBuf::from(head), regions: Vec::new() }
-    }
-}
-
-#[derive(Serialize, Deserialize)]
-pub(crate) struct Head<M> {
-    pub(crate) message: M,
-    pub(crate) payloads: Vec<Carrier>,
-}
-
-/// Where a payload of a message is.
-#[derive(Serialize, Deserialize)]
-pub(crate) enum Carrier {
-    /// In the head.
-    Small(#[serde(with = "serde_bytes")] ByteBuf),
-    /// In the frames after the envelope.
-    Frames { len: u64 },
-    /// In the envelope's next region.
-    Region { len: u64 },
-}
-
-impl Carrier {
-    /// Bytes of the payload, as the sender claims.
-    pub(crate) fn len(&self) -> u64 {
-        match self {
-            Self::Small(bytes) => bytes.len() as u64,
-            Self::Frames { len } | Self::Region { len } => *len,
-        }
-    }
-}
 
 /// A shared memory region that the caller fills before sending it.
 #[derive(Debug)]
@@ -200,48 +154,6 @@ impl Deref for Input {
     }
 }
 
-/// Why a message was not sent.
-#[derive(Debug, Error)]
-pub enum SendError {
-    /// The other side is gone.
-    #[error("the other side is gone")]
-    Disconnected,
-    /// The message is too long, or cannot be encoded.
-    #[error(transparent)]
-    Codec(#[from] CodecError),
-    /// There is no memory for a region or a frame.
-    #[error("no shared memory for {bytes} bytes: {why}")]
-    Memory {
-        /// Bytes that were requested.
-        bytes: usize,
-        /// What is lacking, and what would help.
-        why: String,
-    },
-    /// The operating system refused.
-    #[error("cannot send: {0}")]
-    Io(io::Error),
-}
-
-/// Why no message was received.
-#[derive(Debug, Error)]
-pub enum RecvError {
-    /// The other side is gone.
-    #[error("the other side is gone")]
-    Disconnected,
-    /// The received bytes are not a valid message.
-    #[error("{0}")]
-    Garbled(String),
-    /// The operating system refused.
-    #[error("cannot receive: {0}")]
-    Io(io::Error),
-}
-
-impl From<CodecError> for RecvError {
-    fn from(error: CodecError) -> Self {
-        Self::Garbled(error.to_string())
-    }
-}
-
 #[cold]
 fn no_memory(bytes: usize) -> SendError {
     SendError::Memory { bytes, why: shortage::of_shared_memory(bytes as u64) }
@@ -342,11 +254,6 @@ impl Sender {
             }
         })
     }
-}
-
-pub(crate) fn is_hangup(error: &io::Error) -> bool {
-    use io::ErrorKind::{BrokenPipe, ConnectionReset};
-    matches!(error.kind(), BrokenPipe | ConnectionReset)
 }
 
 /// The worker's receiving end of a channel. Does not use ipc-channel's receiver, which maps

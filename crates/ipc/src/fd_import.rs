@@ -12,7 +12,7 @@ use brigade_sys::{process, shortage, socket};
 use ipc_channel::ipc::{IpcOneShotServer, IpcReceiver, IpcSender};
 use serde::{Deserialize, Serialize};
 
-use crate::channel::Envelope;
+use crate::envelope::Envelope;
 use crate::fresh::{caught, has_heap};
 use crate::{packet, runtime_dir};
 

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use crate::channel::Head;
+use crate::envelope::Head;
 use crate::handshake::Hello;
 use crate::packet;
 use crate::ring::{self, Consumer, Heap, MAX_MESSAGE, WordMemory};

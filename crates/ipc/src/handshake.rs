@@ -28,8 +28,10 @@ use ipc_channel::ipc::{IpcSender, channel};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::channel::{Envelope, Receiver, RecvError, Sender};
+use crate::channel::{Receiver, Sender};
+use crate::channel_error::RecvError;
 use crate::endpoint::{Doorbells, SpinPolicy, WorkerEndpoint};
+use crate::envelope::Envelope;
 use crate::{packet, packet_reader, wire};
 
 /// Environment variable with the name of the pool's listener. A process that has it is a worker.

@@ -11,7 +11,8 @@ use brigade_proto::{Buffer, limits};
 use brigade_sys::{shortage, socket};
 use serde::de::DeserializeOwned;
 
-use crate::channel::{Carrier, Head, RecvError};
+use crate::channel_error::RecvError;
+use crate::envelope::{Carrier, Head};
 use crate::packet_reader::{PacketReader, garbled, has_bytes};
 use crate::receive_budget::{ReceiveBudget, Reservation};
 use crate::wire;

@@ -31,7 +31,9 @@
 mod acceptor;
 mod arena;
 pub mod channel;
+mod channel_error;
 mod endpoint;
+mod envelope;
 mod fd_import;
 mod fresh;
 #[doc(hidden)]
@@ -48,7 +50,8 @@ pub mod wire;
 pub use arena::{Arena, ArenaSlab, Budget, InputRegions, OutputAllocator, OutputSlab, Outputs};
 
 pub use acceptor::{Accepted, Admitted, Listener, PendingConnection};
-pub use channel::{Input, Payload, Received, Receiver, RecvError, Region, SendError, Sender};
+pub use channel::{Input, Payload, Received, Receiver, Region, Sender};
+pub use channel_error::{RecvError, SendError};
 pub use endpoint::{
     CoordinatorEndpoint, Doorbells, DoorbellsRegion, SpinPolicy, StatusPage, WakePolicy,
     WorkerEndpoint,

@@ -21,7 +21,7 @@ const EMPTY: u64 = usize::MAX as u64;
 /// What is wrong with a packet.
 pub(crate) type Malformed = &'static str;
 
-/// An [`Envelope`](crate::channel::Envelope) that borrows from its packet.
+/// An [`Envelope`](crate::envelope::Envelope) that borrows from its packet.
 #[derive(Debug)]
 pub(crate) struct RawEnvelope<'p> {
     /// The encoded head of a message, or a frame.

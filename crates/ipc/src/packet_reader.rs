@@ -8,7 +8,7 @@ use std::sync::Arc;
 use brigade_proto::Buffer;
 use brigade_sys::{shortage, socket};
 
-use crate::channel::{RecvError, is_hangup};
+use crate::channel_error::{RecvError, is_hangup};
 use crate::packet;
 
 /// The head of a message or a frame, and each region's descriptor; `None` for an empty region.

@@ -5,8 +5,6 @@
 //! interval comes from resampling whole blocks, because a disturbance of a block affects all
 //! variants in it.
 
-mod rng;
-
 use std::fmt;
 use std::time::{Duration, Instant};
 
@@ -15,9 +13,9 @@ use serde_json::{Map, Value};
 
 use crate::context::{BlockContext, Meter};
 use crate::models::LEAST_BLOCKS;
+use crate::rng::Rng;
 use crate::stats::bootstrap;
 pub use crate::stats::{median, quantile};
-pub use rng::Rng;
 
 /// The samples that a variant took in one block, one list per metric of its experiment.
 pub type Readings = Vec<Vec<f64>>;

@@ -16,6 +16,7 @@ pub mod host;
 mod machine;
 pub mod memory;
 pub mod models;
+pub mod rng;
 pub mod saved;
 pub mod stats;
 pub mod summary;

@@ -6,7 +6,7 @@
 //! ```
 
 use brigade_measure::change_points::change_points;
-use brigade_measure::experiment::Rng;
+use brigade_measure::rng::Rng;
 
 /// Standard normal (Box and Muller, "A note on the generation of random normal deviates",
 /// 1958).

@@ -202,7 +202,8 @@ fn too_little_is_refused_with_what_would_be_enough() {
     let few = [0, 4096, 4096].map(|bytes| Transfer { bytes, blocks: vec![1.0; 8] });
     assert!(hockney(&few, 1).unwrap_err().reason.starts_with("2 payload sizes"));
     let short = pays_back_after(&[1.0; 5], &[1.0; 5], &[1.0; 5], 1).unwrap_err();
-    assert_eq!(short.reason, "5 blocks, an interval needs 6: --blocks 6");
+    assert_eq!(short.reason, "5 blocks, an interval needs 6");
+    assert!(short.needs_blocks);
     let unpaired = pays_back_after(&[1.0; 8], &[1.0; 7], &[1.0; 8], 1).unwrap_err();
     assert!(unpaired.reason.contains("not paired"), "{unpaired}");
     for bad in [f64::NAN, f64::INFINITY, 0.0, -1.0] {
@@ -238,7 +239,7 @@ fn entries_have_the_form_of_the_schema() {
     assert_eq!(fitted["parameters"]["latency_us"]["confidence"], 0.95);
     assert!(fitted["parameters"]["latency_us"]["interval"][1].is_f64());
     assert!(fitted["worst_residual"].is_f64());
-    let refused = Refused { of: "usl", reason: "why".to_owned() };
+    let refused = Refused { of: "usl", reason: "why".to_owned(), needs_blocks: false };
     assert_eq!(
         entry(Model::Refused(refused)),
         json!({"model": "refused", "of": "usl", "reason": "why", "case": case})

@@ -4,11 +4,12 @@
 //! 4000, each lay between 95 and 98.
 
 use brigade_measure::comparison::Estimate;
-use brigade_measure::experiment::{Rng, quantile};
+use brigade_measure::experiment::quantile;
 use brigade_measure::models::{
     AtWorkers, BreakEvenCell, Transfer, amdahl, break_even, hockney, pays_back_after,
     scaled_speedup, speedup, usl,
 };
+use brigade_measure::rng::Rng;
 
 const EXPERIMENTS: u64 = 500;
 const SAMPLES: usize = 5;

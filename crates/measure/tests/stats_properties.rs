@@ -1,6 +1,6 @@
 //! What has to hold of the statistics for any values.
 
-use brigade_measure::experiment::Rng;
+use brigade_measure::rng::Rng;
 use brigade_measure::stats::spending::{nominal_levels, spent};
 use brigade_measure::stats::{
     detectable_by_rank, hodges_lehmann, holm, mann_whitney, median, sign_flip_test,

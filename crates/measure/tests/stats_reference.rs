@@ -1,6 +1,6 @@
 //! Statistics beside those of SciPy, as scripts/reference_stats.py wrote them.
 
-use brigade_measure::experiment::Rng;
+use brigade_measure::rng::Rng;
 use brigade_measure::stats::spending::nominal_levels;
 use brigade_measure::stats::{
     bootstrap, hodges_lehmann, mann_whitney, median, quantile, sign_flip_test, signed_rank_interval,

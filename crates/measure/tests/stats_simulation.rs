@@ -2,7 +2,7 @@
 //! 2,000 comparisons each, so that a share of 95 % is known to within 1.5 % (three
 //! standard deviations).
 
-use brigade_measure::experiment::Rng;
+use brigade_measure::rng::Rng;
 use brigade_measure::stats::bootstrap::{self, BlockSamples};
 use brigade_measure::stats::spending::nominal_levels;
 use brigade_measure::stats::{

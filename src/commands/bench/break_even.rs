@@ -8,7 +8,7 @@ use brigade_proto::{Buffer, Bytes, JobSpec};
 use serde_json::{Map, Value, json};
 
 use super::pools::Pools;
-use super::session::{BenchSession, Started, micros, start, started};
+use super::session::{BenchSession, StartedPool, micros, start, started};
 use super::{break_even_answers, cheapest, startup, with, work};
 use crate::args::BreakEvenArgs;
 use crate::exit::Failure;
@@ -86,13 +86,13 @@ pub(super) fn break_even(
 
 /// A pool to measure, and its parameters.
 struct BreakEvenCandidate {
-    pool: Started,
+    pool: StartedPool,
     workers: usize,
     name: Map<String, Value>,
 }
 
 impl BreakEvenCandidate {
-    fn new(asked: &Pools, backend: Backend, workers: usize, pool: Started) -> Self {
+    fn new(asked: &Pools, backend: Backend, workers: usize, pool: StartedPool) -> Self {
         let name = with(asked.case(backend), json!({"workers": workers}));
         Self { pool, workers, name }
     }

@@ -33,12 +33,12 @@ struct CheapestAt {
     /// Whether the intervals show that every other backend takes longer.
     decided: bool,
     per_job_us: f64,
-    others: Vec<Other>,
+    others: Vec<ComparedBackend>,
 }
 
 /// A backend that was compared with the cheapest one.
 #[derive(Serialize)]
-struct Other {
+struct ComparedBackend {
     backend: String,
     /// Its time over that of the cheapest backend, from ratios within blocks.
     ratio: Estimate,
@@ -130,7 +130,10 @@ fn backend(cell: &Cell) -> &str {
 }
 
 /// The cheapest of these cells, and the ratio of each other cell's time to it.
-fn ranked<'a>(cells: &[&'a Cell], seed: u64) -> Result<Option<(&'a Cell, Vec<Other>)>, Refused> {
+fn ranked<'a>(
+    cells: &[&'a Cell],
+    seed: u64,
+) -> Result<Option<(&'a Cell, Vec<ComparedBackend>)>, Refused> {
     let blocks = whole_blocks(cells.iter().copied());
     // How many times as long `other` takes as `this`. That equals the speedup of `this` over
     // `other`.
@@ -151,7 +154,7 @@ fn ranked<'a>(cells: &[&'a Cell], seed: u64) -> Result<Option<(&'a Cell, Vec<Oth
     let mut others = Vec::new();
     for other in cells.iter().filter(|other| !std::ptr::eq(**other, cheapest)) {
         if let Some(ratio) = ratio(other, cheapest)? {
-            others.push(Other { backend: backend(other).to_owned(), ratio });
+            others.push(ComparedBackend { backend: backend(other).to_owned(), ratio });
         }
     }
     others.sort_by(|a, b| a.ratio.estimate.total_cmp(&b.ratio.estimate));
@@ -208,7 +211,8 @@ fn said(workers: usize, places: &[CheapestAt], never: &[String]) -> Vec<String> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use brigade_measure::experiment::{ExperimentHooks, Metric, Plan, Rng, Variant, run};
+    use brigade_measure::experiment::{ExperimentHooks, Metric, Plan, Variant, run};
+    use brigade_measure::rng::Rng;
 
     /// Cells whose blocks vary together by a factor of up to two, and independently by `noise`.
     fn cells(all: &[(&str, usize, u64, f64, f64)], noise: f64) -> Vec<Cell> {
@@ -318,6 +322,6 @@ mod tests {
         for cell in &mut cells {
             cell.per_block.truncate(2);
         }
-        assert!(places(2, &cells, 1).is_err_and(|refused| refused.reason.contains("--blocks 6")));
+        assert!(places(2, &cells, 1).is_err_and(|refused| refused.needs_blocks));
     }
 }

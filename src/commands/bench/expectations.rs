@@ -8,8 +8,8 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::figures::{is, of_blocks, time, whole_blocks};
-use super::paradigms::{Kind, Work};
 use super::session::BenchSession;
+use super::workload::{WorkKind, Workload};
 use super::{case, work};
 
 /// The lesson of one row: one backend on one workload. An entry of `models` in the result.
@@ -57,7 +57,7 @@ const NEAR: f64 = 0.7;
 const NO_FASTER: f64 = 1.15;
 
 /// Adds a lesson for each backend. A lesson that contradicts the course is also a finding.
-pub(super) fn draw(work: &Work, cells: &[Cell], session: &mut BenchSession<'_>) {
+pub(super) fn draw(work: &Workload, cells: &[Cell], session: &mut BenchSession<'_>) {
     let good: Vec<&Cell> = cells.iter().filter(|cell| cell.error.is_none()).collect();
     let blocks = whole_blocks(good.iter().copied());
     let sync = good.iter().find(|cell| is(cell, &json!({"backend": "sync"})));
@@ -113,16 +113,16 @@ fn speedup(
     }
 }
 
-fn of_sync(work: &Work, sync: &Cell) -> String {
+fn of_sync(work: &Workload, sync: &Cell) -> String {
     let all = time(sync.p50);
     let waited = super::session::micros(work.wait) * work.orders as f64;
     match work.kind {
-        Kind::Waiting => format!(
+        WorkKind::Waiting => format!(
             "one after another takes {all}, of which {:.0} % is standing by while an order waits",
             (waited / sync.p50 * 100.0).min(100.0)
         ),
-        Kind::Computing => format!("one after another takes {all}, one core busy all the time"),
-        Kind::Mixed => format!(
+        WorkKind::Computing => format!("one after another takes {all}, one core busy all the time"),
+        WorkKind::Mixed => format!(
             "one after another takes {all}: {:.0} % waiting, the rest computing",
             (waited / sync.p50 * 100.0).min(100.0)
         ),
@@ -131,7 +131,7 @@ fn of_sync(work: &Work, sync: &Cell) -> String {
 
 /// The lesson for this row, and whether the measurement confirms it.
 fn lesson(
-    work: &Work,
+    work: &Workload,
     backend: &str,
     sync_us: f64,
     most_workers: usize,
@@ -151,44 +151,44 @@ fn lesson(
             "one worker does one thing at a time, as sync does",
             "one worker does one thing at a time, as sync does, and yet it is faster",
         ),
-        (Kind::Waiting, "async") => (
+        (WorkKind::Waiting, "async") => (
             Claim::AtLeast(NEAR * work.orders as f64),
             "one worker is enough when work waits: the waits of all orders overlap",
             "the waits should overlap, and do so only in part",
         ),
-        (Kind::Waiting, _) => (
+        (WorkKind::Waiting, _) => (
             Claim::AtLeast(NEAR * workers.min(work.orders as f64)),
             "as many orders wait at once as there are workers, and no core is needed for it",
             "as many orders as there are workers should wait at once, and do not",
         ),
-        (Kind::Computing, _) if parallel => (
+        (WorkKind::Computing, _) if parallel => (
             Claim::AtLeast(NEAR * busy),
             "computing work goes as fast as there are cores for it",
             "it should be near the number of cores, and is not",
         ),
-        (Kind::Computing, "async") => (
+        (WorkKind::Computing, "async") => (
             Claim::AtMost(NO_FASTER),
             "where nothing waits an event loop has nothing to overlap",
             "an event loop has nothing to overlap here, and is faster all the same",
         ),
-        (Kind::Computing, _) => (
+        (WorkKind::Computing, _) => (
             Claim::AtMost(NO_FASTER),
             "under the lock one thread computes at a time, however many there are",
             "under the lock one thread should compute at a time, and it is faster all the same",
         ),
-        (Kind::Mixed, _) if parallel => (
+        (WorkKind::Mixed, _) if parallel => (
             // Overlapping alone is never faster than one core's time for all the computing.
             Claim::AtLeast((overlapped * if busy > 1.0 { 1.0 } else { NEAR }).min(NEAR * workers)),
             "waits overlap and the computing is shared among the cores: faster than any way to \
              overlap only",
             "sharing the computing among the cores should beat overlapping the waits, and does not",
         ),
-        (Kind::Mixed, "async") => (
+        (WorkKind::Mixed, "async") => (
             Claim::AtLeast(NEAR * overlapped),
             "the waits are hidden behind the computing, which one core still does alone",
             "the waits should be hidden behind the computing, and are only in part",
         ),
-        (Kind::Mixed, _) => (
+        (WorkKind::Mixed, _) => (
             Claim::AtLeast(NEAR * overlapped.min(workers)),
             "the lock is free while an order waits, so the waits are hidden; the computing is not \
              shared",
@@ -232,12 +232,12 @@ mod tests {
 
     #[test]
     fn a_lesson_follows_the_figures_not_the_course() {
-        let work = |kind| Work {
+        let work = |kind| Workload {
             kind,
             kernel: "blur".to_owned(),
             jobs: Vec::new(),
             orders: 20,
-            wait: std::time::Duration::from_millis(if kind == Kind::Computing { 0 } else { 5 }),
+            wait: std::time::Duration::from_millis(if kind == WorkKind::Computing { 0 } else { 5 }),
         };
         let best = |workers, estimate: f64| MeasuredSpeedup {
             workers,
@@ -246,22 +246,22 @@ mod tests {
         };
         let holds = |kind, backend, most, best| lesson(&work(kind), backend, 200e3, most, &best).0;
         // 20 waits of 5 ms overlap completely or not at all.
-        let waiting = |backend, best| holds(Kind::Waiting, backend, 4, best);
+        let waiting = |backend, best| holds(WorkKind::Waiting, backend, 4, best);
         assert_eq!(waiting("async", best(1, 19.0)), Some(true));
         assert_eq!(waiting("async", best(1, 1.0)), Some(false));
         assert_eq!(waiting("threads-gil", best(4, 3.9)), Some(true));
         assert_eq!(waiting("processes", best(1, 1.0)), Some(false));
-        let computing = |backend, best| holds(Kind::Computing, backend, 2, best);
+        let computing = |backend, best| holds(WorkKind::Computing, backend, 2, best);
         assert_eq!(computing("async", best(1, 1.0)), Some(true));
         assert_eq!(computing("threads-gil", best(2, 1.9)), Some(false));
         assert_eq!(computing("processes", best(2, 0.5)), Some(false));
         // Of the 200 ms, the orders wait for 100 ms. If the waits are hidden behind the rest, half
         // of the time remains.
-        assert_eq!(holds(Kind::Mixed, "async", 1, best(1, 1.9)), Some(true));
-        assert_eq!(holds(Kind::Mixed, "async", 1, best(1, 1.0)), Some(false));
+        assert_eq!(holds(WorkKind::Mixed, "async", 1, best(1, 1.9)), Some(true));
+        assert_eq!(holds(WorkKind::Mixed, "async", 1, best(1, 1.0)), Some(false));
         // One worker cannot hide any wait.
-        assert_eq!(holds(Kind::Mixed, "threads", 1, best(1, 1.0)), Some(true));
-        let (_, said) = lesson(&work(Kind::Waiting), "async", 200e3, 1, &best(1, 1.0));
+        assert_eq!(holds(WorkKind::Mixed, "threads", 1, best(1, 1.0)), Some(true));
+        let (_, said) = lesson(&work(WorkKind::Waiting), "async", 200e3, 1, &best(1, 1.0));
         assert!(said.starts_with("1.00 times") && said.ends_with("only in part"), "{said}");
     }
 }

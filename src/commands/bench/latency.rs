@@ -10,14 +10,14 @@ use brigade_proto::{Buffer, Bytes, JobSpec, Spans};
 use serde_json::{Map, Value, json};
 
 use super::pools::Pools;
-use super::session::{BenchSession, Started, start, started, trip};
+use super::session::{BenchSession, StartedPool, start, started, trip};
 use super::{case, spans, with, work};
 use crate::args::MeasuredArgs;
 use crate::exit::Failure;
 
 /// A pool to measure, and its parameters.
 struct LatencyCandidate {
-    pool: Started,
+    pool: StartedPool,
     name: Map<String, Value>,
     /// Whether its payloads can lie in shared memory that its workers map.
     has_arena: bool,
@@ -65,7 +65,7 @@ const REST: Duration = Duration::from_millis(10);
 const IDLE: usize = 5;
 
 /// Measures sequential round trips with their spans.
-pub(super) fn busy(pool: &Started, job: impl Fn() -> JobSpec) -> Result<Readings, String> {
+pub(super) fn busy(pool: &StartedPool, job: impl Fn() -> JobSpec) -> Result<Readings, String> {
     let pool = started(pool)?;
     // After a rest, the first jobs find cold caches, and the caller and the worker are often on one
     // core.
@@ -81,7 +81,7 @@ pub(super) fn busy(pool: &Started, job: impl Fn() -> JobSpec) -> Result<Readings
     Ok(spans::readings(&trips))
 }
 
-fn idle(pool: &Started) -> Result<Readings, String> {
+fn idle(pool: &StartedPool) -> Result<Readings, String> {
     let pool = started(pool)?;
     let mut trips = Vec::new();
     for _ in 0..IDLE {
@@ -168,7 +168,7 @@ pub(super) fn on_heap(bytes: u64) -> Result<Buffer, String> {
 }
 
 /// The same in shared memory that the workers map.
-pub(super) fn in_arena(pool: &Started, bytes: u64) -> Result<Bytes, String> {
+pub(super) fn in_arena(pool: &StartedPool, bytes: u64) -> Result<Bytes, String> {
     let len = usize::try_from(bytes).map_err(|_| no_memory(bytes))?;
     let mut buffer = started(pool)?.alloc(len).ok_or_else(|| no_memory(bytes))?;
     buffer.fill(1);

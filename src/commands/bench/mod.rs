@@ -18,6 +18,7 @@ mod startup;
 mod throughput;
 mod timeline;
 mod work;
+mod workload;
 
 use std::io::{self, Write};
 use std::sync::Arc;

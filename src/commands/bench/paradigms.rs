@@ -10,76 +10,28 @@ use brigade_proto::JobSpec;
 use serde_json::{Map, Value, json};
 
 use super::pools::Pools;
-use super::session::{BenchSession, Started, micros, start, started};
-use super::{case, expectations, timeline, with, work};
+use super::session::{BenchSession, StartedPool, micros, start, started};
+use super::workload::{WorkKind, Workload};
+use super::{expectations, timeline, with, work};
 use crate::args::ParadigmsArgs;
 use crate::exit::Failure;
 
-/// Kind of work that the jobs do.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
-    /// "Concurrent burgers": many orders that mostly wait, and few cooks.
-    Waiting,
-    /// "Cleaning a big house": there is always something to do.
-    Computing,
-    /// "Parallel burgers": the cashier is also the cook, who waits and computes for each order.
-    Mixed,
-}
-
-impl Kind {
-    pub(super) fn name(self) -> &'static str {
-        match self {
-            Self::Waiting => "waiting",
-            Self::Computing => "computing",
-            Self::Mixed => "mixed",
-        }
-    }
-}
-
-/// A workload that runs on every backend.
-pub(super) struct Work {
-    pub(super) kind: Kind,
-    /// Name of the kernel: "wait", "blur", "wait+blur".
-    pub(super) kernel: String,
-    /// The jobs of one order, in turn.
-    pub(super) jobs: Vec<JobSpec>,
-    /// Number of orders.
-    pub(super) orders: usize,
-    /// How long each order waits.
-    pub(super) wait: Duration,
-}
-
-impl Work {
-    pub(super) fn case(&self) -> Map<String, Value> {
-        case(json!({"work": self.kind.name(), "kernel": self.kernel}))
-    }
-
-    pub(super) fn job(&self, number: usize) -> JobSpec {
-        self.jobs[number % self.jobs.len()].clone()
-    }
-
-    /// Number of jobs of this many orders.
-    pub(super) fn jobs_of(&self, orders: usize) -> usize {
-        orders * self.jobs.len()
-    }
-}
-
 /// All workloads. An order of the mixed workload is two jobs, one that waits and one that computes.
 /// The backend decides which runs first, as a cook chops while a pan is on the fire.
-fn works(args: &ParadigmsArgs, registry: &Registry) -> Result<Vec<Work>, Failure> {
+fn works(args: &ParadigmsArgs, registry: &Registry) -> Result<Vec<Workload>, Failure> {
     let job = |kernel: &str| work::job(registry, kernel, &[], None, args.common.plan.seed);
     let waits = || JobSpec::new("wait").param("us", micros(args.wait) as i64);
     let orders = args.orders as usize;
-    let mut works = vec![Work {
-        kind: Kind::Waiting,
+    let mut works = vec![Workload {
+        kind: WorkKind::Waiting,
         kernel: "wait".to_owned(),
         jobs: vec![waits()],
         orders,
         wait: args.wait,
     }];
     for kernel in &args.kernels {
-        works.push(Work {
-            kind: Kind::Computing,
+        works.push(Workload {
+            kind: WorkKind::Computing,
             kernel: kernel.clone(),
             jobs: vec![job(kernel)?],
             orders,
@@ -87,8 +39,8 @@ fn works(args: &ParadigmsArgs, registry: &Registry) -> Result<Vec<Work>, Failure
         });
     }
     if let Some(kernel) = args.kernels.first() {
-        works.push(Work {
-            kind: Kind::Mixed,
+        works.push(Workload {
+            kind: WorkKind::Mixed,
             kernel: format!("wait+{kernel}"),
             jobs: vec![waits(), job(kernel)?],
             orders,
@@ -106,7 +58,7 @@ pub(super) fn paradigms(
     let asked = session.pools(&args.common.pool)?;
     let works = works(args, &session.registry)?;
     let sync = asked.builder(Backend::Sync, 1).build()?;
-    for work in works.iter().filter(|work| work.kind == Kind::Computing) {
+    for work in works.iter().filter(|work| work.kind == WorkKind::Computing) {
         work::try_out(&sync, &work.job(0))?;
     }
     // The reference comes first.
@@ -162,18 +114,18 @@ fn most_without_sharing(counts: &[usize]) -> usize {
 
 /// A pool to measure, and its parameters.
 struct ParadigmCandidate {
-    pool: Started,
+    pool: StartedPool,
     name: Map<String, Value>,
 }
 
 impl ParadigmCandidate {
-    fn new(asked: &Pools, backend: Backend, workers: usize, pool: Started) -> Self {
+    fn new(asked: &Pools, backend: Backend, workers: usize, pool: StartedPool) -> Self {
         Self { pool, name: with(asked.case(backend), json!({"workers": workers})) }
     }
 }
 
 /// Runs all orders on a running pool that has been warmed up.
-fn variant<'a>(work: &'a Work, candidate: &'a ParadigmCandidate) -> Variant<'a> {
+fn variant<'a>(work: &'a Workload, candidate: &'a ParadigmCandidate) -> Variant<'a> {
     let name = with(work.case(), Value::Object(candidate.name.clone()));
     let mut is_warm = false;
     Variant::new(name, move || {

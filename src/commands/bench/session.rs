@@ -9,7 +9,7 @@ use brigade_exec::{Pool, PoolBuilder};
 use brigade_kernels::Registry;
 use brigade_measure::context::BlockContext;
 use brigade_measure::experiment::{self, Cell, ExperimentHooks, Metric, Plan, Variant};
-use brigade_measure::models::{Model, ModelResult, Refused};
+use brigade_measure::models::{LEAST_BLOCKS, Model, ModelResult, Refused};
 use brigade_proto::{JobSpec, Outcome, Status};
 use serde_json::{Map, Value};
 
@@ -114,7 +114,10 @@ impl<'a> BenchSession<'a> {
     ) -> Option<T> {
         let (kept, found) = match model {
             Ok(model) => (kind(model.clone()), Some(model)),
-            Err(refused) => {
+            Err(mut refused) => {
+                if refused.needs_blocks {
+                    refused.reason.push_str(&self.how_to_get_blocks());
+                }
                 let why = refused.to_string();
                 if !self.refusals.contains(&why) {
                     self.refusals.push(why);
@@ -127,6 +130,16 @@ impl<'a> BenchSession<'a> {
         // represent.
         self.models.push(serde_json::to_value(entry).unwrap_or_default());
         found
+    }
+
+    /// What gives an experiment as many blocks as an interval needs.
+    fn how_to_get_blocks(&self) -> String {
+        let flag = match (self.budget, self.common.plan.blocks) {
+            (Some(_), None) => "a longer --budget".to_owned(),
+            (Some(_), Some(_)) => format!("--blocks {LEAST_BLOCKS} and a longer --budget"),
+            (None, _) => format!("--blocks {LEAST_BLOCKS}"),
+        };
+        format!(": {flag}")
     }
 
     /// Adds findings if the budget was too short to measure everything, or was exceeded.
@@ -289,13 +302,13 @@ fn in_words(time: Duration) -> String {
 
 /// A pool, or the reason why it did not start. A variant reports the reason at its first turn, so a
 /// pool that cannot start does not prevent the other variants from running.
-pub(super) type Started = Result<Pool, String>;
+pub(super) type StartedPool = Result<Pool, String>;
 
-pub(super) fn start(builder: PoolBuilder) -> Started {
+pub(super) fn start(builder: PoolBuilder) -> StartedPool {
     builder.build().map_err(|error| Failure::from(error).message)
 }
 
-pub(super) fn started(pool: &Started) -> Result<&Pool, String> {
+pub(super) fn started(pool: &StartedPool) -> Result<&Pool, String> {
     pool.as_ref().map_err(Clone::clone)
 }
 

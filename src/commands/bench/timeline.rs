@@ -5,8 +5,8 @@ use brigade_measure::{clock, memory};
 use brigade_proto::{Nanos, Outcome};
 use serde_json::{Value, json};
 
-use super::paradigms::{Kind, Work};
 use super::work::{self, Life};
+use super::workload::{WorkKind, Workload};
 use crate::tracer::MemorySample;
 
 /// Maximum number of orders in a picture.
@@ -14,11 +14,11 @@ const ORDERS: usize = 12;
 
 /// One phase of a worker: name, start, end and label. Times are in nanoseconds from the creation of
 /// the pool.
-type Phase = (&'static str, Nanos, Nanos, String);
+type WorkerPhase = (&'static str, Nanos, Nanos, String);
 
 /// Runs a few orders on a pool of their own, from its start to its end.
 pub(super) fn draw(
-    work: &Work,
+    work: &Workload,
     backend: Backend,
     workers: usize,
     builder: PoolBuilder,
@@ -29,14 +29,14 @@ pub(super) fn draw(
     let life = work::live(builder, 0, jobs, |number| work.job(number), &mut look)?;
     let kind = |number: usize| {
         let is_waiting = match work.kind {
-            Kind::Waiting => true,
-            Kind::Computing => false,
-            Kind::Mixed => number.is_multiple_of(2),
+            WorkKind::Waiting => true,
+            WorkKind::Computing => false,
+            WorkKind::Mixed => number.is_multiple_of(2),
         };
         if is_waiting { "wait" } else { "compute" }
     };
     let us = |ns: Nanos| ns as f64 / 1e3;
-    let lanes = life.reports.iter().map(|report| {
+    let worker_spans = life.reports.iter().map(|report| {
         // Jobs are numbered in the order of submission.
         let own = life.outcomes.iter().enumerate();
         let own = own.filter(|(_, outcome)| outcome.worker == Some(report.worker));
@@ -52,7 +52,7 @@ pub(super) fn draw(
     Ok(json!({
         "case": name,
         "wall_us": us(life.end - life.begin),
-        "lanes": lanes.collect::<Vec<_>>(),
+        "lanes": worker_spans.collect::<Vec<_>>(),
         "counters": counters(&life, &memory),
     }))
 }
@@ -119,12 +119,12 @@ fn phases(
     ready: Nanos,
     mut jobs: Vec<(usize, &Outcome)>,
     kind: impl Fn(usize) -> &'static str,
-) -> Vec<Phase> {
+) -> Vec<WorkerPhase> {
     let end = life.end - life.begin;
     let at = |instant: Nanos| instant.saturating_sub(life.begin).min(end);
     jobs.sort_by_key(|(_, outcome)| outcome.stamps.called);
     let ready = ready.min(end);
-    let mut phases: Vec<Phase> = vec![("startup", 0, ready, String::new())];
+    let mut phases: Vec<WorkerPhase> = vec![("startup", 0, ready, String::new())];
     // The time before this instant is accounted for.
     let mut known = ready;
     for (number, outcome) in jobs {

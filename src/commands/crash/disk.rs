@@ -5,7 +5,7 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use brigade_measure::experiment::Rng;
+use brigade_measure::rng::Rng;
 
 use crate::write::disk::record::{FileId, Operation};
 

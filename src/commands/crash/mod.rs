@@ -10,7 +10,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use brigade_kernels::{Context, Inputs, Kernel, KernelError, Progress, Registry, Spec};
-use brigade_measure::experiment::Rng;
+use brigade_measure::rng::Rng;
 use clap::Parser;
 
 use super::{batch, run};

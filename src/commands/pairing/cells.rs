@@ -2,8 +2,9 @@
 
 use brigade_measure::comparison::{Compared, EndedBy, SecondRound, Verdict};
 use brigade_measure::context::BlockContext;
-use brigade_measure::experiment::{Rng, median};
+use brigade_measure::experiment::median;
 use brigade_measure::gate::{Judgement, Round, Samples, Stopped};
+use brigade_measure::rng::Rng;
 use brigade_measure::stats::{holm, sign_flip_test};
 
 use super::{NOT_MEASURED, Pairing};

@@ -14,9 +14,10 @@ use super::outputs::OutputBufferPool;
 use super::slot::InProcessWorker;
 use crate::executor::{Executor, PoolStatus, Stop, WorkerReport};
 use crate::invoke::{CallError, Deadline, KernelCall, StepResult};
-use crate::job_state::{JobState, Task};
+use crate::job_state::JobState;
 use crate::log::{is_chatty, tell_called};
 use crate::stall::{self, Ticking};
+use crate::task::Task;
 use crate::{PoolConfig, PoolError, SubmitError};
 
 /// One thread with an event loop. Jobs that wait overlap; jobs that compute take turns, because

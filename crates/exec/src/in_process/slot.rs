@@ -12,10 +12,11 @@ use brigade_sys::confine::Readable;
 use super::outputs::{BufferSink, OutputBufferPool};
 use crate::PoolConfig;
 use crate::executor::WorkerReport;
-use crate::job_state::{JobResult, JobState, Task};
+use crate::job_state::JobState;
 use crate::load::{self, Limit};
 use crate::log::{is_chatty, tell_finished};
 use crate::stall;
+use crate::task::{JobResult, Task};
 
 /// One slot and its totals.
 #[derive(Debug)]

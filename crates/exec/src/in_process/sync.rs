@@ -9,7 +9,8 @@ use super::outputs::OutputBufferPool;
 use super::slot::InProcessWorker;
 use super::threads::run;
 use crate::executor::{Executor, PoolStatus, Stop, WorkerReport};
-use crate::job_state::{JobState, Task};
+use crate::job_state::JobState;
+use crate::task::Task;
 use crate::{PoolConfig, SubmitError};
 
 /// Runs one job after another on the thread that submits it: plain synchronous code.

@@ -13,9 +13,10 @@ use super::outputs::OutputBufferPool;
 use super::slot::InProcessWorker;
 use crate::executor::{Executor, PoolStatus, Stop, WorkerReport};
 use crate::invoke::{self, Deadline, KernelCall};
-use crate::job_state::{JobState, Task};
+use crate::job_state::JobState;
 use crate::log::{is_chatty, tell_called};
 use crate::stall::{self, Ticking};
+use crate::task::Task;
 use crate::{PoolConfig, PoolError, SubmitError};
 
 /// Threads of this process behind one bounded queue.

@@ -15,7 +15,7 @@ use brigade_proto::JobError;
 use brigade_sys::{clock, shortage};
 
 use super::dispatcher::{ControlSender, Dispatcher, JobStaging, StagingTask, WorkerResponse};
-use super::supervisor::{SupervisorEvent, SupervisorHandle};
+use super::supervisor_handle::{SupervisorEvent, SupervisorHandle};
 use super::{log_forward, panic_guard, validate};
 use crate::Transport;
 use crate::config::LEAST_MEMORY;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use brigade_ipc::Refusal;
 use brigade_proto::Nanos;
 
-use super::dispatcher::KillReason;
+use super::worker_exit::KillReason;
 
 /// The state of a worker process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

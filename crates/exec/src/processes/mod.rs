@@ -20,6 +20,7 @@
 
 mod control;
 mod dispatcher;
+mod entry;
 mod fork_server;
 mod fork_server_process;
 mod heartbeat;
@@ -29,8 +30,10 @@ mod panic_guard;
 mod sinks;
 mod spawn;
 mod supervisor;
+mod supervisor_handle;
 mod validate;
 mod worker;
+mod worker_exit;
 mod worker_limits;
 mod worker_process;
 
@@ -45,13 +48,15 @@ use brigade_sys::shortage::{self, DESCRIPTORS_BESIDES, DESCRIPTORS_PER_WORKER};
 use brigade_sys::signals;
 
 use self::dispatcher::Dispatcher;
-use self::supervisor::{SupervisorEvent, SupervisorHandle};
+use self::supervisor_handle::{SupervisorEvent, SupervisorHandle};
+use crate::completions::Waitable;
 use crate::executor::{Executor, PoolStatus, Stop, WorkerReport, wait_patiently};
-use crate::job_state::{JobState, Task, Waitable};
+use crate::job_state::JobState;
+use crate::task::Task;
 use crate::{PoolConfig, PoolError, Sandbox, SubmitError, Transport, wakeup_latency};
 
+pub use entry::run_if_worker;
 pub use fork_server::ForkServer;
-pub use worker::run_if_worker;
 
 /// The executor of [`Backend::Processes`](crate::Backend::Processes).
 pub(crate) struct Processes {

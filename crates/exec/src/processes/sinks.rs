@@ -1,13 +1,12 @@
 //! Where a worker's kernels write their outputs: as close as possible to the memory that they are
 //! sent from.
 
-use brigade_ipc::wire::{ControlMessage, MessageResponse, PayloadLocation};
-use brigade_ipc::{Carriage, OutputAllocator, OutputSlab, Payload, Region};
+use brigade_ipc::wire::PayloadLocation;
+use brigade_ipc::{Carriage, OutputAllocator, OutputSlab, Payload, Received, Region};
 use brigade_kernels::{KernelError, OutputSink};
 use brigade_proto::Buffer;
 use brigade_sys::shortage;
 
-use super::worker::ControlChannel;
 use crate::load::TINY;
 
 /// An output of the job in hand.
@@ -54,6 +53,12 @@ impl Output {
     }
 }
 
+/// Where a worker gets further regions for its outputs from.
+pub(super) trait RegionSource {
+    /// A region with room for an output of `len` bytes; `None` if there is none.
+    fn next(&mut self, len: usize) -> Option<Vec<Received>>;
+}
+
 /// Which memory an output may use.
 pub(super) enum OutputMemory<'w> {
     /// Only the heap: outputs are sent inside messages.
@@ -61,7 +66,7 @@ pub(super) enum OutputMemory<'w> {
     /// A shared memory region for each large output.
     Shared,
     /// Slabs of the arena.
-    Arena { outputs: &'w mut OutputAllocator, control: &'w mut ControlChannel },
+    Arena { outputs: &'w mut OutputAllocator, regions: &'w mut dyn RegionSource },
 }
 
 impl OutputMemory<'_> {
@@ -78,9 +83,9 @@ impl OutputMemory<'_> {
             Self::Shared if len <= brigade_ipc::channel::SMALL => on_the_heap(len),
             Self::Shared => apart(len),
             Self::Arena { .. } if len <= TINY => on_the_heap(len),
-            Self::Arena { outputs, control } => {
+            Self::Arena { outputs, regions } => {
                 let slab = outputs.take(len).or_else(|| {
-                    grow(outputs, control, len)?;
+                    outputs.add(regions.next(len)?).then_some(())?;
                     outputs.take(len)
                 });
                 slab.map_or_else(|| apart(len), |slab| Ok(Output::Slab(slab)))
@@ -100,14 +105,6 @@ fn apart(len: usize) -> Result<Output, KernelError> {
         KernelError::Shortage { bytes, why: shortage::of_shared_memory(bytes) }
     })?;
     Ok(Output::Apart(region))
-}
-
-/// Asks the coordinator for one more region, and waits for it.
-fn grow(outputs: &mut OutputAllocator, control: &mut ControlChannel, len: usize) -> Option<()> {
-    let need = MessageResponse::NeedRegion { bytes: len as u64 };
-    control.send(need, Vec::new(), Carriage::Shared).ok()?;
-    let (_, region) = control.fetch(|control| matches!(control, ControlMessage::Outputs)).ok()?;
-    outputs.add(region).then_some(())
 }
 
 /// The outputs of one job.

@@ -4,7 +4,7 @@
 use brigade_ipc::wire::{self, PayloadLocation};
 use brigade_proto::{Bytes, JobError, JobId, Nanos, Notes, limits};
 
-use crate::batch::BatchResponse;
+use crate::batch_outcomes::BatchResponse;
 
 /// How a worker that violated the protocol ended, phrased to follow "worker".
 pub(super) fn breach(what: &str) -> String {

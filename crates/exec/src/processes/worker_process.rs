@@ -10,10 +10,10 @@ use brigade_sys::process::{self, Child, Reaped, describe, describe_unasked};
 use brigade_sys::usage::Usage;
 use brigade_sys::{clock, limits};
 
-use super::dispatcher::KillReason;
 use super::heartbeat::Heartbeat;
 use super::lifecycle::{Cause, Lifecycle};
 use super::spawn::{CapturedOutput, StartedProcess};
+use super::worker_exit::KillReason;
 use crate::error::telling_line;
 use crate::{PoolConfig, PoolError};
 

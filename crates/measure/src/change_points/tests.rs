@@ -1,5 +1,5 @@
 use super::*;
-use crate::experiment::Rng;
+use crate::rng::Rng;
 
 /// Values about the given levels with noise of 1 %. The noise is uniform, so it has no outliers.
 fn series(levels: &[(usize, f64)]) -> Vec<f64> {

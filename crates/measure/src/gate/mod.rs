@@ -17,7 +17,7 @@ use looks::{Looks, OVERTIME};
 
 use crate::comparison::{EndedBy, Verdict};
 use crate::context::{BlockContext, Meter};
-use crate::experiment::Rng;
+use crate::rng::Rng;
 
 /// One of the three variants that run in each block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -73,7 +73,7 @@ pub fn break_even(
     for cell in cells {
         if !(cell.compute_us.is_finite() && cell.compute_us >= 0.0) {
             let reason = format!("{} us is no compute time", cell.compute_us);
-            return Err(Refused { of, reason });
+            return Err(Refused::new(of, reason));
         }
         sizes.entry(cell.bytes).or_default().push(cell);
     }
@@ -85,7 +85,7 @@ pub fn break_even(
                 "{times} compute times for {bytes} bytes, a line that can be seen to be wrong \
                  needs 3"
             );
-            return Err(Refused { of, reason });
+            return Err(Refused::new(of, reason));
         }
         Ok(point(bytes, &cells, tolerance, seed))
     });

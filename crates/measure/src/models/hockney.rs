@@ -42,7 +42,7 @@ pub fn hockney(transfers: &[Transfer], seed: u64) -> Result<Hockney, Refused> {
             "{sizes} payload sizes, a line that can be seen to be wrong needs 3: \
              --sizes 0,64KiB,8MiB"
         );
-        return Err(Refused { of: "hockney", reason });
+        return Err(Refused::new("hockney", reason));
     }
     let line = Linear::new(transfers.iter().map(|transfer| {
         ([1.0, transfer.bytes as f64], Center::new(transfer.blocks.iter().copied()))

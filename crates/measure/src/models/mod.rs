@@ -117,8 +117,17 @@ pub struct AtWorkers {
 pub struct Refused {
     /// Name of the model: "usl".
     pub of: &'static str,
-    /// What the figures lack, what the model needs, and what the user can do.
+    /// What the figures lack, and what the model needs.
     pub reason: String,
+    /// Whether more blocks would suffice.
+    #[serde(skip)]
+    pub needs_blocks: bool,
+}
+
+impl Refused {
+    fn new(of: &'static str, reason: String) -> Self {
+        Self { of, reason, needs_blocks: false }
+    }
 }
 
 /// Name of a model in messages.
@@ -137,7 +146,7 @@ fn paired<'a>(
     of: &'static str,
     cells: impl IntoIterator<Item = &'a [f64]>,
 ) -> Result<usize, Refused> {
-    let refused = |reason| Err(Refused { of, reason });
+    let refused = |reason| Err(Refused::new(of, reason));
     let mut paired = None;
     for cell in cells {
         let blocks = *paired.get_or_insert(cell.len());
@@ -151,10 +160,11 @@ fn paired<'a>(
     }
     match paired {
         None => refused("there are no figures".to_owned()),
-        Some(blocks) if blocks < LEAST_BLOCKS => refused(format!(
-            "{}, an interval needs {LEAST_BLOCKS}: --blocks {LEAST_BLOCKS}",
-            count(blocks, "block")
-        )),
+        Some(blocks) if blocks < LEAST_BLOCKS => {
+            let blocks = count(blocks, "block");
+            let reason = format!("{blocks}, an interval needs {LEAST_BLOCKS}");
+            Err(Refused { needs_blocks: true, ..Refused::new(of, reason) })
+        }
         Some(blocks) => Ok(blocks),
     }
 }

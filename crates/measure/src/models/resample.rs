@@ -1,7 +1,7 @@
 //! Centres of figures, and their intervals by resampling whole blocks.
 
 use crate::comparison::Estimate;
-use crate::experiment::Rng;
+use crate::rng::Rng;
 
 const CONFIDENCE: f64 = 0.95;
 

@@ -102,7 +102,7 @@ fn ratio(reference: &[f64], times: &[f64]) -> Center {
 
 fn check(of: &'static str, reference: &[f64], times: &[AtWorkers]) -> Result<(), Refused> {
     if times.iter().any(|time| time.workers == 0) {
-        return Err(Refused { of, reason: "0 workers do no work".to_owned() });
+        return Err(Refused::new(of, "0 workers do no work".to_owned()));
     }
     paired(of, times.iter().map(|time| &*time.blocks).chain([reference])).map(drop)
 }

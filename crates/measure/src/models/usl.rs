@@ -63,7 +63,7 @@ pub(super) fn check(of: &'static str, throughputs: &[AtWorkers]) -> Result<(), R
             "{}, a fit needs {NEEDED} from 1 on: --workers 1,2,3,4,6,8",
             count(counts, "worker count")
         );
-        return Err(Refused { of, reason });
+        return Err(Refused::new(of, reason));
     }
     paired(of, throughputs.iter().map(|at| &*at.blocks)).map(drop)
 }

@@ -6,7 +6,8 @@
 
 use super::{Saved, SavedCell};
 use crate::comparison::{Compared, Estimate, Verdict};
-use crate::experiment::{Rng, median};
+use crate::experiment::median;
+use crate::rng::Rng;
 use crate::stats::bootstrap::{self, BlockSamples};
 use crate::stats::{detectable_from, holm, mann_whitney, median_in_place};
 

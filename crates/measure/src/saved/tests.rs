@@ -2,7 +2,7 @@ use serde_json::json;
 
 use super::*;
 use crate::comparison::{Compared, Verdict};
-use crate::experiment::Rng;
+use crate::rng::Rng;
 
 fn cell(backend: &str, times: impl Iterator<Item = f64>) -> Value {
     let samples: Vec<f64> = times.collect();

@@ -3,7 +3,7 @@
 //! block affects all its samples.
 
 use super::{quantile, sorted};
-use crate::experiment::Rng;
+use crate::rng::Rng;
 
 /// One replication block: the samples of each of its arms, for example base and head.
 pub type BlockSamples<const ARMS: usize> = [Vec<f64>; ARMS];

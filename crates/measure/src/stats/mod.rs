@@ -1,5 +1,5 @@
 //! Statistics on slices of `f64`. All functions are pure; a function that needs random numbers
-//! takes its [`Rng`](crate::experiment::Rng) as an argument.
+//! takes its [`Rng`](crate::rng::Rng) as an argument.
 //!
 //! The functions serve paired comparisons: each replication block contributes one log ratio of head
 //! over base, and blocks are independent of each other. All values must be finite; the caller drops

@@ -1,6 +1,6 @@
 //! A permutation test of the mean.
 
-use crate::experiment::Rng;
+use crate::rng::Rng;
 
 /// Up to this many values, all flips are tried: 2^16 of them.
 const EXACT: usize = 16;

@@ -10,9 +10,9 @@ use brigade_sys::clock;
 
 use super::{Assigned, Dispatcher, QueuedStaging, State, WorkerSlot};
 use crate::batch::JobBatch;
-use crate::job_state::Task;
 use crate::load;
 use crate::log::{is_chatty, tell_assigned};
+use crate::task::Task;
 
 /// An encoded batch of up to this many bytes always fits into a request.
 const ROOM_FOR_RUNS: usize = 300;
@@ -173,7 +173,7 @@ impl Dispatcher {
     #[cold]
     pub(super) fn put_back(&self, state: &mut State, batch: JobBatch, first: JobId, whole: &Task) {
         self.unfinished.fetch_add(batch.count, std::sync::atomic::Ordering::SeqCst);
-        for mut task in batch.dissolve(first, whole).into_iter().rev() {
+        for mut task in whole.dissolve(batch, first).into_iter().rev() {
             task.attempts -= 1;
             task.stamps = Stamps { submitted: whole.stamps.submitted, ..Stamps::default() };
             task.job_state.put_back();

@@ -13,8 +13,9 @@ use super::super::validate;
 use super::{Assigned, Dispatcher, State, pause};
 use crate::batch::JobBatch;
 use crate::executor::Stop;
-use crate::job_state::{JobResult, Task};
 use crate::log::{is_chatty, tell_finished};
+use crate::processes::worker_exit::{KillReason, WorkerExit};
+use crate::task::{JobResult, Task};
 
 /// A worker's response to a job.
 pub(in super::super) struct WorkerResponse {
@@ -22,40 +23,6 @@ pub(in super::super) struct WorkerResponse {
     pub(in super::super) result: Result<Vec<Bytes>, JobError>,
     pub(in super::super) notes: Notes,
     pub(in super::super) instants: Instants,
-}
-
-/// Why the supervisor or a resource limit ended a worker. Such a worker has not crashed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(in super::super) enum KillReason {
-    /// The job in hand exceeded its time limit.
-    TimedOut(JobId, Duration),
-    /// The job in hand was cancelled.
-    Cancelled(JobId),
-    /// The job in hand exceeded a resource limit and ends with this error.
-    Limit(JobId, JobError),
-    /// The pool stops, or the worker is replaced after its share of jobs or because of its memory.
-    Leaving,
-}
-
-/// How a worker ended.
-#[derive(Default)]
-pub(in super::super) struct WorkerExit {
-    /// Number of the worker. Workers are numbered in the order in which they start.
-    pub(in super::super) generation: u64,
-    /// Number of the worker that was started last.
-    pub(in super::super) newest: u64,
-    /// For example "killed by SIGSEGV" or "exited with status 0".
-    pub(in super::super) how: String,
-    /// Set if the worker did not crash.
-    pub(in super::super) why: Option<KillReason>,
-    /// The job in hand and, if its kernel was called, when.
-    pub(in super::super) current: Option<(JobId, Option<Nanos>)>,
-    /// The end of what the worker printed.
-    pub(in super::super) last_words: String,
-    pub(in super::super) cpu_ns: u64,
-    pub(in super::super) peak_rss_bytes: u64,
-    /// The machine had no memory for the worker, or lacked another resource that a worker needs.
-    pub(in super::super) is_short: bool,
 }
 
 /// How long the pool excuses deaths for lack of memory while no job ends.
@@ -387,8 +354,8 @@ impl Dispatcher {
                 Some(batch) => {
                     // The batch itself no longer counts as a job.
                     self.unfinished.fetch_add(batch.count - 1, Ordering::SeqCst);
-                    let tasks = batch.dissolve(whole.task.job_state.id, &whole.task).into_iter();
-                    opened.extend(tasks.map(|task| Assigned {
+                    let tasks = whole.task.dissolve(*batch, whole.task.job_state.id);
+                    opened.extend(tasks.into_iter().map(|task| Assigned {
                         task: Box::new(task),
                         bytes_in: 0,
                         sent: true,

@@ -30,13 +30,15 @@ use brigade_sys::{affinity, clock};
 use smallvec::SmallVec;
 
 use self::crash_loop::CrashLoopCounter;
-use super::supervisor::SupervisorHandle;
-use crate::job_state::{JobState, Task, Waitable};
+use super::supervisor_handle::SupervisorHandle;
+use crate::completions::Waitable;
+use crate::job_state::JobState;
 use crate::stall;
+use crate::task::Task;
 use crate::{PoolConfig, SubmitError, Transport};
 
 pub(super) use crash_loop::pause;
-pub(super) use exits::{KillReason, RestartDecision, WorkerExit, WorkerResponse};
+pub(super) use exits::{RestartDecision, WorkerResponse};
 pub(super) use staging::{JobStaging, StagingTask};
 use starved::Starved;
 use state::{Assigned, Current, QueuedStaging, State, WorkerSlot};

@@ -10,7 +10,7 @@ use brigade_proto::{Bytes, JobError, JobId, Params, Source, WorkerId};
 use brigade_sys::clock;
 
 use super::{Assigned, Dispatcher, QueuedStaging, State};
-use crate::job_state::JobResult;
+use crate::task::JobResult;
 
 /// A task for a slot's staging thread.
 pub(in super::super) enum StagingTask {

@@ -13,9 +13,9 @@ use std::time::Duration;
 use brigade_proto::Nanos;
 use brigade_sys::{clock, cores, usage};
 
-use super::super::supervisor::SupervisorEvent;
+use super::super::supervisor_handle::SupervisorEvent;
 use super::{Dispatcher, State};
-use crate::job_state::Task;
+use crate::task::Task;
 
 /// How many times a job is tried alone.
 const MOST: u32 = 4;

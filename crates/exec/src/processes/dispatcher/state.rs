@@ -12,7 +12,7 @@ use super::crash_loop::CrashLoopCounter;
 use super::starved::Starved;
 use super::wake_throttle::WakeThrottle;
 use crate::executor::Stop;
-use crate::job_state::{JobResult, Task};
+use crate::task::{JobResult, Task};
 
 pub(super) struct State {
     pub(super) queue: VecDeque<Box<Task>>,

@@ -9,8 +9,8 @@ use brigade_sys::clock;
 
 use super::super::spawn;
 use super::{Dispatcher, State, wake_throttle};
+use crate::completions::Waitable;
 use crate::executor;
-use crate::job_state::Waitable;
 
 /// How long a pool is idle before it gives back unused memory: long enough that bursts a few
 /// seconds apart find the memory in place. Getting a page from the kernel again takes 1 to 4 us on

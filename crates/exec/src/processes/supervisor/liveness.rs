@@ -4,10 +4,12 @@ use brigade_proto::Nanos;
 use brigade_sys::process;
 use brigade_sys::stall::TICK;
 
-use super::{GRACE, PoolContext};
-use crate::processes::dispatcher::{KillReason, TimeLimit};
+use super::PoolContext;
+use crate::processes::dispatcher::TimeLimit;
 use crate::processes::heartbeat::{self, HeartbeatSample};
 use crate::processes::lifecycle::Cause;
+use crate::processes::supervisor_handle::GRACE;
+use crate::processes::worker_exit::KillReason;
 use crate::processes::worker_process::WorkerProcess;
 
 impl PoolContext {

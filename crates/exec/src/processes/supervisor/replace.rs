@@ -10,9 +10,10 @@ use super::run_loop::{Slot, Supervisor};
 use super::shortage;
 use super::spawner::{self, SpawnResult};
 use crate::PoolError;
-use crate::processes::dispatcher::{self, KillReason, RestartDecision, WorkerExit};
+use crate::processes::dispatcher::{self, RestartDecision};
 use crate::processes::lifecycle::Cause;
 use crate::processes::spawn::{StartFailure, StartedProcess};
+use crate::processes::worker_exit::{KillReason, WorkerExit};
 use crate::processes::worker_process::{ProcessExit, WorkerProcess};
 
 impl Supervisor {

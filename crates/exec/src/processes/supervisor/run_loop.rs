@@ -16,13 +16,14 @@ use brigade_sys::orphans::Orphans;
 use brigade_sys::process::HELD_LOOK;
 use crossbeam_channel::{Receiver, Sender};
 
+use super::PoolContext;
 use super::shortage::OomKills;
 use super::spawner::Spawner;
-use super::{ControlBlock, PoolContext, SupervisorEvent};
 use crate::PoolError;
 use crate::job_state::JobState;
-use crate::processes::dispatcher::KillReason;
 use crate::processes::lifecycle::Cause;
+use crate::processes::supervisor_handle::{ControlBlock, SupervisorEvent};
+use crate::processes::worker_exit::KillReason;
 use crate::processes::worker_process::WorkerProcess;
 
 /// How long a worker that was told to leave may take to exit.

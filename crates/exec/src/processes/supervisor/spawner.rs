@@ -3,9 +3,10 @@
 use brigade_ipc::{BootstrapToken, Listener};
 use brigade_sys::clock;
 
-use super::{PoolContext, SupervisorEvent};
+use super::PoolContext;
 use crate::processes::fork_server::ForkServer;
 use crate::processes::spawn::{self, StartFailure, StartedProcess};
+use crate::processes::supervisor_handle::SupervisorEvent;
 use crate::processes::worker_process::WorkerProcess;
 use crate::{PoolError, StartMethod};
 

@@ -12,10 +12,10 @@ use brigade_sys::clock;
 
 use super::request::{InHand, call, no_memory, not_called};
 use super::{Leave, Worker};
-use crate::processes::sinks::{Output, OutputMemory, WorkerSink};
+use crate::processes::sinks::{Output, OutputMemory, RegionSource, WorkerSink};
 
 /// Both directions of the control channel.
-pub(in super::super) struct ControlChannel {
+pub(super) struct ControlChannel {
     requests: Receiver,
     responses: Arc<Mutex<Sender>>,
     /// Messages that arrived while the worker waited for another one.
@@ -29,7 +29,7 @@ impl ControlChannel {
 
     /// Receives the first message for which `matches` is true. Messages that arrive before it wait
     /// in `pending`.
-    pub(in super::super) fn fetch(
+    pub(super) fn fetch(
         &mut self,
         matches: impl Fn(&ControlMessage) -> bool,
     ) -> Result<(ControlMessage, Vec<Received>), RecvError> {
@@ -46,7 +46,7 @@ impl ControlChannel {
         }
     }
 
-    pub(in super::super) fn send(
+    pub(super) fn send(
         &self,
         response: MessageResponse,
         payloads: Vec<Payload>,
@@ -54,6 +54,16 @@ impl ControlChannel {
     ) -> Result<(), SendError> {
         let responses = self.responses.lock().unwrap_or_else(PoisonError::into_inner);
         responses.send(response, payloads, carriage)
+    }
+}
+
+/// Asks the coordinator for one more region, and waits for it.
+impl RegionSource for ControlChannel {
+    fn next(&mut self, len: usize) -> Option<Vec<Received>> {
+        let need = MessageResponse::NeedRegion { bytes: len as u64 };
+        self.send(need, Vec::new(), Carriage::Shared).ok()?;
+        let (_, region) = self.fetch(|control| matches!(control, ControlMessage::Outputs)).ok()?;
+        Some(region)
     }
 }
 

@@ -10,52 +10,17 @@ use std::thread;
 
 use brigade_ipc::wire::{self, MessageResponse, RingRequest};
 use brigade_ipc::{
-    BootstrapToken, Carriage, Connected, Hello, InputRegions, MAX_MESSAGE, NONCE_ENV,
-    OutputAllocator, PARENT_ENV, RecvError, Refusal, SERVER_ENV, SendError, SpinPolicy,
-    WorkerEndpoint, build_id, connect, worker_environment,
+    BootstrapToken, Carriage, Connected, Hello, InputRegions, MAX_MESSAGE, OutputAllocator,
+    RecvError, Refusal, SendError, SpinPolicy, WorkerEndpoint, build_id, connect,
 };
 use brigade_kernels::Registry;
 use brigade_proto::{JobId, PROTOCOL_VERSION};
 use brigade_sys::{affinity, clock, process};
 
-pub(super) use self::control::ControlChannel;
+use self::control::ControlChannel;
 use self::request::InHand;
-use super::fork_server_process;
 use super::log_forward::Forward;
 use super::worker_limits::{self, AppliedLimits};
-
-/// Runs this process as a worker or a fork server if a coordinator has started it as one; returns
-/// `None` otherwise. A program's `main` must call this before anything else:
-///
-/// ```no_run
-/// use std::process::ExitCode;
-///
-/// fn main() -> ExitCode {
-///     let registry = brigade_kernels::Registry::builtin();
-///     if let Some(code) = brigade_exec::run_if_worker(&registry) {
-///         return code;
-///     }
-///     // ... the program itself
-///     ExitCode::SUCCESS
-/// }
-/// ```
-///
-/// Before this call, the program must not open a descriptor that matters or start a thread: the
-/// worker closes every descriptor above 2 and is single-threaded.
-pub fn run_if_worker(registry: &Registry) -> Option<ExitCode> {
-    if let Some(code) = fork_server_process::run_if_fork_server(registry) {
-        return Some(code);
-    }
-    Some(match worker_environment()? {
-        Ok((token, parent)) => {
-            // Programs that a kernel starts must learn nothing about the coordinator.
-            process::clear_environment(&[SERVER_ENV, NONCE_ENV, PARENT_ENV]);
-            process::be_killed_first();
-            run(registry, hello(registry), token, parent)
-        }
-        Err(refusal) => give_notice(&refusal),
-    })
-}
 
 /// What a worker says about itself. The nonce and the process id are added when they are known.
 pub(super) fn hello(registry: &Registry) -> Hello {
@@ -83,7 +48,7 @@ pub(super) fn run(
 }
 
 /// Prints why the worker ends. The coordinator shows the last line of this output in its error.
-fn give_notice(reason: &dyn std::fmt::Display) -> ExitCode {
+pub(super) fn give_notice(reason: &dyn std::fmt::Display) -> ExitCode {
     eprintln!("brigade worker: {reason}");
     ExitCode::FAILURE
 }

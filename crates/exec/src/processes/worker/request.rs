@@ -58,7 +58,7 @@ impl Worker<'_> {
                 (PayloadLocation::Here(_), None) => &[],
             });
         }
-        let room = OutputMemory::Arena { outputs: &mut self.outputs, control: &mut self.control };
+        let room = OutputMemory::Arena { outputs: &mut self.outputs, regions: &mut self.control };
         let mut sink = WorkerSink::new(room, self.bound.outputs());
         let (instants, result) =
             call(self.registry, &self.endpoint, &self.bound, job, in_hand, &slices, &mut sink);
@@ -147,7 +147,7 @@ impl Worker<'_> {
                 };
                 let slices: Vec<&[u8]> = inputs.iter().map(|input| &input[..]).collect();
                 let room =
-                    OutputMemory::Arena { outputs: &mut self.outputs, control: &mut self.control };
+                    OutputMemory::Arena { outputs: &mut self.outputs, regions: &mut self.control };
                 let mut sink = WorkerSink::new(room, self.bound.outputs());
                 let bound = &self.bound;
                 let (returned, result) = run_entry(
@@ -194,7 +194,7 @@ impl Worker<'_> {
         if !others.is_empty() {
             said.extend(wire::encode_bulk(&others).map_err(|error| nonsense(&error))?);
         }
-        let room = OutputMemory::Arena { outputs: &mut self.outputs, control: &mut self.control };
+        let room = OutputMemory::Arena { outputs: &mut self.outputs, regions: &mut self.control };
         let mut sink = WorkerSink::new(room, u64::MAX);
         let result = match sink.add_for_overwrite(said.len()) {
             Ok(output) => {
