@@ -44,6 +44,13 @@ pub(crate) trait Executor: Send + Sync {
         wait_patiently(waitable, limit);
     }
 
+    /// An asynchronous task awaits an outcome, and no thread polls for it. Until
+    /// [`Executor::end_async_wait`], the executor's own threads have to collect responses.
+    fn begin_async_wait(&self) {}
+
+    /// The task has its outcome, or no longer wants it.
+    fn end_async_wait(&self) {}
+
     /// Waits until all workers are ready.
     ///
     /// # Errors
@@ -74,6 +81,9 @@ pub(crate) trait Executor: Send + Sync {
 }
 
 pub(crate) fn wait_patiently(waitable: &dyn Waitable, limit: Option<Duration>) {
+    if limit.is_some_and(|limit| limit.is_zero()) {
+        return;
+    }
     let begin = clock::now();
     if spin_policy(None).wait(|| waitable.is_ready()) {
         return;

@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::task::{Poll, Waker};
 use std::time::Duration;
 
 use brigade_proto::{JobError, JobId, Nanos, Notes, Outcome, Stamps};
@@ -41,6 +42,8 @@ pub(crate) struct JobState {
 #[derive(Debug, Default)]
 struct OutcomeCell {
     outcome: Option<Outcome>,
+    /// The asynchronous task that awaits the outcome.
+    waker: Option<Waker>,
     /// Threads that sleep on the condition variable. Without any, `report` skips the notification,
     /// which is a system call even if no thread sleeps.
     sleepers: u32,
@@ -147,9 +150,13 @@ impl JobState {
                 cell.outcome = Some(outcome);
                 self.is_answered.store(true, Ordering::Release);
                 let asleep = cell.sleepers > 0;
+                let waker = cell.waker.take();
                 drop(cell);
                 if asleep {
                     self.changed.notify_all();
+                }
+                if let Some(waker) = waker {
+                    waker.wake();
                 }
             }
             CompletionSink::Queue(completions) => completions.put(Outcomes::one(outcome)),
@@ -170,6 +177,21 @@ impl JobState {
     /// Takes the outcome, if it has arrived.
     pub(crate) fn outcome(&self) -> Option<Outcome> {
         self.lock().outcome.take()
+    }
+
+    /// Takes the outcome, or has `waker` woken when it arrives.
+    pub(crate) fn poll(&self, waker: &Waker) -> Poll<Outcome> {
+        let mut cell = self.lock();
+        match cell.outcome.take() {
+            Some(outcome) => Poll::Ready(outcome),
+            None => {
+                match &mut cell.waker {
+                    Some(known) => known.clone_from(waker),
+                    none => *none = Some(waker.clone()),
+                }
+                Poll::Pending
+            }
+        }
     }
 
     /// Sleeps for `time`, or until the job is asked to stop.

@@ -11,7 +11,7 @@ use brigade_sys::clock;
 use crate::batch::{BatchSizer, JobBatch, bytes_of, is_batchable};
 use crate::batch_outcomes::Outcomes;
 use crate::completions::CompletionQueue;
-use crate::job_state;
+use crate::job_state::{self, JobState};
 use crate::{Pool, SubmitError};
 
 /// Once this many bytes of inputs are in flight, a map keeps no more jobs in flight than the
@@ -42,6 +42,21 @@ struct Flight {
     place: usize,
     left: usize,
     bytes: usize,
+    /// The job's, or the batch's; `None` for a job that the pool refused.
+    job_state: Option<Arc<JobState>>,
+}
+
+/// A map that is dropped before its end cancels the jobs that no worker has begun, and asks kernels in
+/// this process to stop. Jobs that worker processes have begun run to their end. Nobody can take
+/// their outcomes.
+impl<I> Drop for MapDriver<'_, I> {
+    fn drop(&mut self) {
+        // The last first: a worker whose job is asked to stop would begin the next one.
+        let flights = self.flights.values().rev();
+        for job_state in flights.filter_map(|flight| flight.job_state.as_ref()) {
+            job_state.cancel();
+        }
+    }
 }
 
 /// Kernel and parameters of the last job. The next job often has the same.
@@ -129,12 +144,16 @@ impl<'p, I: Iterator<Item = JobSpec>> MapDriver<'p, I> {
         let count = batch.count;
         if count > 0 {
             match self.pool.submit_batch(batch) {
-                Ok(first) => self.took_off(first, Flight { place, left: count, bytes: 0 }),
+                Ok(job_state) => self.took_off(
+                    job_state.id,
+                    Flight { place, left: count, bytes: 0, job_state: Some(job_state) },
+                ),
                 // The pool is closed, so it will refuse the next job too.
                 Err(error) => {
                     for i in 0..count {
                         let id = self.pool.refused_id();
-                        self.took_off(id, Flight { place: place + i, left: 1, bytes: 0 });
+                        let place = place + i;
+                        self.took_off(id, Flight { place, left: 1, bytes: 0, job_state: None });
                         self.ready.push(Outcomes::one(Outcome { id, ..refusal(&error) }));
                     }
                 }
@@ -143,7 +162,10 @@ impl<'p, I: Iterator<Item = JobSpec>> MapDriver<'p, I> {
         if let Some(job) = single {
             let bytes = job.inputs.iter().map(bytes_of).sum();
             match self.pool.submit_into(job, &self.completions) {
-                Ok(id) => self.took_off(id, Flight { place: self.taken - 1, left: 1, bytes }),
+                Ok(job_state) => self.took_off(
+                    job_state.id,
+                    Flight { place: self.taken - 1, left: 1, bytes, job_state: Some(job_state) },
+                ),
                 Err(error) => self.refused = Some((self.taken - 1, refusal(&error))),
             }
         }

@@ -1,21 +1,21 @@
 use std::ffi::OsString;
 use std::fmt;
-use std::ops::{Deref, DerefMut};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::thread;
 use std::time::Duration;
 
-use brigade_ipc::ArenaSlab;
 use brigade_kernels::{KernelId, Registry};
-use brigade_proto::{Buffer, Bytes, JobId, JobSpec, Outcome, Params, Source, Stamps};
+use brigade_proto::{Buffer, JobId, JobSpec, Outcome, Params, Stamps};
 use brigade_sys::clock;
-use crossbeam_channel::Sender;
+use crossbeam_channel::{RecvTimeoutError, Sender};
 
 use crate::batch::JobBatch;
 use crate::completions::CompletionQueue;
 use crate::executor::{Executor, PoolStatus, Stop, WorkerReport};
 use crate::job_state::{CompletionSink, JobState};
+use crate::pool_buffer::{BufferMemory, PoolBuffer};
 use crate::task::Task;
 use crate::{
     Backend, ForkServer, JobHandle, Map, MapUnordered, PoolConfig, PoolError, Sandbox, StartMethod,
@@ -24,7 +24,9 @@ use crate::{
 
 /// A pool of workers that run jobs.
 ///
-/// Dropping a pool waits until all accepted jobs have ended, and ends its workers.
+/// [`Pool::close`] waits for all accepted jobs, [`Pool::shutdown`] for a limited time. Dropping a pool
+/// cancels the jobs that wait in its queue, gives running jobs two seconds to end, and ends its
+/// workers.
 pub struct Pool {
     executor: Arc<dyn Executor>,
     registry: Arc<Registry>,
@@ -32,6 +34,8 @@ pub struct Pool {
     next: AtomicU64,
     /// Kernel of the last job. The next job probably has the same.
     recent: AtomicU32,
+    /// Its workers are ended already.
+    is_closed: bool,
 }
 
 impl fmt::Debug for Pool {
@@ -187,7 +191,7 @@ impl PoolBuilder {
             Backend::Processes => Arc::new(processes::Processes::start(&registry, &config)?),
         };
         let (next, recent) = (AtomicU64::new(0), AtomicU32::new(0));
-        Ok(Pool { executor, registry, config, next, recent })
+        Ok(Pool { executor, registry, config, next, recent, is_closed: false })
     }
 }
 
@@ -300,18 +304,20 @@ impl Pool {
         &self,
         job: JobSpec,
         completions: &Arc<CompletionQueue>,
-    ) -> Result<JobId, SubmitError> {
-        Ok(self.hand_over(job, CompletionSink::Queue(Arc::clone(completions)), true)?.id)
+    ) -> Result<Arc<JobState>, SubmitError> {
+        self.hand_over(job, CompletionSink::Queue(Arc::clone(completions)), true)
     }
 
-    /// Submits a batch. Returns the id of its first job; the ids of the others follow.
-    pub(crate) fn submit_batch(&self, batch: JobBatch) -> Result<JobId, SubmitError> {
+    /// Submits a batch. Returns its state, which has the id of its first job; the ids of the others
+    /// follow.
+    pub(crate) fn submit_batch(&self, batch: JobBatch) -> Result<Arc<JobState>, SubmitError> {
         let submitted = clock::now();
         let count = batch.count as u64;
         let id = JobId(self.next.fetch_add(count, Ordering::Relaxed));
         let sink = CompletionSink::Queue(Arc::clone(&batch.completions));
+        let job_state = JobState::new(id, submitted, sink);
         let task = Task {
-            job_state: JobState::new(id, submitted, sink),
+            job_state: Arc::clone(&job_state),
             kernel: KernelId(0),
             params: Arc::default(),
             inputs: Vec::new(),
@@ -325,7 +331,7 @@ impl Pool {
             batch: Some(Box::new(batch)),
         };
         self.executor.submit(task, true)?;
-        Ok(id)
+        Ok(job_state)
     }
 
     /// An id for a job that the pool did not accept.
@@ -377,8 +383,19 @@ impl Pool {
     }
 
     /// Waits until all accepted jobs have ended, ends the workers, and returns one report per slot.
-    pub fn close(self) -> Vec<WorkerReport> {
+    pub fn close(mut self) -> Vec<WorkerReport> {
+        self.is_closed = true;
         self.executor.close()
+    }
+
+    /// Waits for the accepted jobs for at most `limit`. What is left then is stopped as by
+    /// [`Stop::Kill`]. Returns one report per slot.
+    ///
+    /// Worker processes are killed. A kernel in this process is only asked to stop, since a thread
+    /// cannot be ended from outside: one that never checks is waited for beyond the limit.
+    pub fn shutdown(mut self, limit: Duration) -> Vec<WorkerReport> {
+        self.is_closed = true;
+        close_within(&self.executor, limit)
     }
 
     pub(crate) fn resolve(&self, job: &JobSpec) -> Result<(KernelId, Arc<Params>), SubmitError> {
@@ -430,52 +447,39 @@ impl Pool {
     }
 }
 
-/// A writable buffer for an input, from [`Pool::alloc`]. It converts into a [`Source`].
-#[derive(Debug)]
-pub struct PoolBuffer(BufferMemory);
-
-#[derive(Debug)]
-enum BufferMemory {
-    Heap(Buffer),
-    Slab(ArenaSlab),
-}
-
-impl Deref for PoolBuffer {
-    type Target = [u8];
-    fn deref(&self) -> &[u8] {
-        match &self.0 {
-            BufferMemory::Heap(buffer) => buffer,
-            BufferMemory::Slab(slab) => slab,
-        }
-    }
-}
-
-impl DerefMut for PoolBuffer {
-    fn deref_mut(&mut self) -> &mut [u8] {
-        match &mut self.0 {
-            BufferMemory::Heap(buffer) => buffer,
-            BufferMemory::Slab(slab) => slab,
-        }
-    }
-}
-
-impl From<PoolBuffer> for Bytes {
-    fn from(buffer: PoolBuffer) -> Self {
-        match buffer.0 {
-            BufferMemory::Heap(buffer) => buffer.into(),
-            BufferMemory::Slab(slab) => Self::from_owner(Arc::new(slab)),
-        }
-    }
-}
-
-impl From<PoolBuffer> for Source {
-    fn from(buffer: PoolBuffer) -> Self {
-        Self::Bytes(buffer.into())
-    }
-}
-
+/// Cancels the jobs that wait, gives running jobs [`DROP_LIMIT`] to end, and ends the workers. A
+/// program that wants its jobs to be done calls [`Pool::close`] or [`Pool::shutdown`].
 impl Drop for Pool {
     fn drop(&mut self) {
-        self.executor.close();
+        if self.is_closed {
+            return;
+        }
+        // After a panic nobody wants the results any more.
+        self.executor.stop(if thread::panicking() { Stop::Kill } else { Stop::Drain });
+        close_within(&self.executor, DROP_LIMIT);
     }
+}
+
+/// How long a pool that is dropped waits for its running jobs.
+const DROP_LIMIT: Duration = Duration::from_secs(2);
+
+fn close_within(executor: &Arc<dyn Executor>, limit: Duration) -> Vec<WorkerReport> {
+    let (done, ended) = crossbeam_channel::bounded::<()>(0);
+    let killed = Arc::clone(executor);
+    let kill_late = move || {
+        if ended.recv_timeout(limit) == Err(RecvTimeoutError::Timeout) {
+            killed.stop(Stop::Kill);
+        }
+    };
+    let killer = thread::Builder::new().name("shutdown".to_owned()).spawn(kill_late);
+    if killer.is_err() {
+        // No thread can be started to keep the limit.
+        executor.stop(Stop::Kill);
+    }
+    let reports = executor.close();
+    drop(done);
+    if let Ok(killer) = killer {
+        let _ = killer.join();
+    }
+    reports
 }

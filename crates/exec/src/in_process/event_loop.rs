@@ -1,6 +1,8 @@
+use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::{self, JoinHandle};
+use std::task::{self, Poll, Wake, Waker};
+use std::thread::{self, JoinHandle, Thread};
 use std::time::Duration;
 
 use brigade_kernels::{Context, Registry};
@@ -158,6 +160,28 @@ impl EventLoopState {
     }
 }
 
+/// Sends a task, and blocks this thread while the queue is full. `Sender::blocking_send` would panic
+/// in a thread that runs asynchronous tasks of the caller.
+fn send_blocking(queue: &mpsc::Sender<Task>, job: Task) -> Result<(), SubmitError> {
+    struct Unpark(Thread);
+    impl Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+    let waker = Waker::from(Arc::new(Unpark(thread::current())));
+    let mut context = task::Context::from_waker(&waker);
+    // Unconstrained: a task of the caller that has used up its share of tokio's time would be put off
+    // here for ever.
+    let mut sending = pin!(tokio::task::unconstrained(queue.send(job)));
+    loop {
+        match sending.as_mut().poll(&mut context) {
+            Poll::Ready(sent) => return sent.map_err(|_| SubmitError::Closed),
+            Poll::Pending => thread::park(),
+        }
+    }
+}
+
 impl Executor for EventLoop {
     fn submit(&self, task: Task, block: bool) -> Result<(), SubmitError> {
         let queue = self.queue().ok_or(SubmitError::Closed)?;
@@ -165,7 +189,7 @@ impl Executor for EventLoop {
             return Err(SubmitError::Closed);
         }
         if block {
-            queue.blocking_send(task).map_err(|_| SubmitError::Closed)
+            send_blocking(&queue, task)
         } else {
             queue.try_send(task).map_err(|error| match error {
                 TrySendError::Full(_) => SubmitError::Full,

@@ -98,11 +98,16 @@ impl Threads {
     }
 
     fn cancel_backlog(&self) {
+        let mut quits = 0;
         while let Ok(command) = self.backlog.try_recv() {
             match command {
                 ThreadCommand::Run(task) => cancel(task),
-                ThreadCommand::Quit => {}
+                ThreadCommand::Quit => quits += 1,
             }
+        }
+        // `close` waits for threads that have not taken theirs yet.
+        for _ in 0..quits {
+            drop(self.queue.send(ThreadCommand::Quit));
         }
     }
 }

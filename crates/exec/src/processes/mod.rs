@@ -212,6 +212,14 @@ impl Executor for Processes {
         }
     }
 
+    fn begin_async_wait(&self) {
+        self.dispatcher.begin_async_wait();
+    }
+
+    fn end_async_wait(&self) {
+        self.dispatcher.end_async_wait();
+    }
+
     fn ready(&self) -> Result<(), Arc<PoolError>> {
         self.supervisor.started()
     }

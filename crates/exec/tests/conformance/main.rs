@@ -5,6 +5,7 @@
 #![allow(clippy::print_stdout, reason = "a test may")]
 
 mod apart;
+mod awaited;
 mod crowded;
 mod environment;
 mod fork_server;
@@ -64,8 +65,11 @@ fn cases() -> Vec<Case> {
     }
     cases.extend(hostile::cases());
     for setup in util::Setup::all() {
-        let beside = if setup.backend == Backend::Sync { &[] } else { same::TESTS_BESIDE };
-        for (name, test) in same::TESTS.iter().chain(beside) {
+        let mut tests: Vec<_> = same::TESTS.iter().chain(awaited::TESTS).collect();
+        if setup.backend != Backend::Sync {
+            tests.extend(same::TESTS_BESIDE.iter().chain(awaited::TESTS_BESIDE));
+        }
+        for (name, test) in tests {
             cases.push(Case::new(format!("{setup}::{name}"), move || test(setup)));
         }
     }

@@ -112,6 +112,7 @@ impl Dispatcher {
                 polled_recently: false,
                 call: WakePolicy::Never,
                 is_unpolled: false,
+                async_waits: 0,
                 wake_throttle: WakeThrottle::new(
                     config.transport == Transport::Arena,
                     config.workers < affinity::allowed(),

@@ -47,6 +47,8 @@ pub(super) struct State {
     pub(super) call: WakePolicy,
     /// The submitter of the last job does not poll for its outcome, or the pool is closing.
     pub(super) is_unpolled: bool,
+    /// Outcomes that asynchronous tasks await.
+    pub(super) async_waits: usize,
     /// Jobs that are held back from sleeping workers.
     pub(super) wake_throttle: WakeThrottle,
     /// Jobs that have ended. They are reported when the lock is released.
@@ -158,9 +160,9 @@ impl State {
     }
 
     /// Whether a thread waits for an outcome that perhaps only the completion thread collects: a
-    /// caller that sleeps and does not lead, or a listener on a channel.
+    /// caller that sleeps and does not lead, a listener on a channel, or an asynchronous task.
     pub(super) fn needs_completion_thread(&self) -> bool {
-        self.followers > 0 || self.is_unpolled
+        self.followers > 0 || self.is_unpolled || self.async_waits > 0
     }
 
     /// Whether any worker was told of a job with at most `most` undelivered attempts. The worker

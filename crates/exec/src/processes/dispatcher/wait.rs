@@ -31,6 +31,10 @@ impl Dispatcher {
                 waitable.is_ready()
             }
         };
+        if limit.is_some_and(|limit| limit.is_zero()) {
+            is_there();
+            return;
+        }
         let spin_policy = executor::spin_policy(self.spin);
         let spin_policy = match self.has_woken.swap(false, Ordering::Relaxed) {
             true => spin_policy.after_a_wake_up(),
@@ -101,6 +105,24 @@ impl Dispatcher {
             self.collect(&mut state);
             self.release(state);
         }
+    }
+
+    /// From now on an asynchronous task awaits an outcome, so the completion thread collects.
+    pub(in super::super) fn begin_async_wait(&self) {
+        let mut state = self.lock();
+        state.async_waits += 1;
+        self.update_wake_policy(&mut state);
+        // A response may have come before the workers knew of that policy, and jobs may be held
+        // back for a caller that polls.
+        self.collect(&mut state);
+        self.dispatch_all(&mut state);
+        self.release(state);
+    }
+
+    /// The asynchronous task has its outcome, or has dropped its handle.
+    pub(in super::super) fn end_async_wait(&self) {
+        // The wake policy stays until the next check: an outcome seldom comes alone.
+        self.lock().async_waits -= 1;
     }
 
     /// Tells the workers when to wake the completion thread. The caller must check the rings

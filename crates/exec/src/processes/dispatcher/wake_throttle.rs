@@ -81,7 +81,7 @@ impl State {
     pub(super) fn width(&self) -> usize {
         // No caller polls, so none would dispatch held jobs before it sleeps. The completion
         // thread, which is then woken for each response, does not do that.
-        if self.is_unpolled || !self.wake_throttle.has_rings {
+        if self.is_unpolled || self.async_waits > 0 || !self.wake_throttle.has_rings {
             return usize::MAX;
         }
         width(
