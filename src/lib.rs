@@ -58,7 +58,7 @@ use std::process::ExitCode;
 pub use brigade_exec::{
     Backend, Environment, ForkServer, JobHandle, Map, MapUnordered, Pool, PoolBuffer, PoolBuilder,
     PoolConfig, PoolError, PoolStatus, Sandbox, StartMethod, Stop, SubmitError, Transport,
-    WorkerReport, run_if_worker,
+    WorkerReport, install_panic_hook, run_if_worker,
 };
 pub use brigade_kernels::{
     Context, Family, Inputs, Kernel, KernelError, OutputFormat, ParamError, ParamKind, ParamSpec,
@@ -86,5 +86,6 @@ pub fn main(registry: Registry) -> ExitCode {
     if let Some(code) = run_if_worker(&registry) {
         return code;
     }
+    install_panic_hook();
     commands::dispatch(registry).into()
 }

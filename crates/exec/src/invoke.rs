@@ -1,5 +1,6 @@
 //! Calls kernels. Every backend does it here.
 
+use std::any::Any;
 use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, PanicHookInfo, catch_unwind};
 use std::sync::Once;
@@ -39,7 +40,6 @@ pub(crate) enum CallError {
 
 impl<'a> KernelCall<'a> {
     pub(crate) fn new(entry: &'a RegisteredKernel, context: Context<'a>) -> Self {
-        install_hook();
         Self { entry, context }
     }
 
@@ -61,8 +61,10 @@ impl<'a> KernelCall<'a> {
                 StepResult::Wait(time)
             }
             Ok(Err(error)) => StepResult::Finished(Err(Box::new(error.into()))),
-            Err(_) => {
-                let (message, location) = panic.unwrap_or_default();
+            Err(payload) => {
+                // Without the hook, nobody knows the location.
+                let (message, location) =
+                    panic.unwrap_or_else(|| (message_of(&*payload), String::new()));
                 let error = JobError::Panic { message, location };
                 StepResult::Finished(Err(Box::new(CallError::Failed(error))))
             }
@@ -94,9 +96,21 @@ thread_local! {
     static CAUGHT: RefCell<Caught> = RefCell::default();
 }
 
-/// Records message and location of a panic inside a kernel instead of printing them. Other panics
-/// go to the hook that was installed before.
-fn install_hook() {
+/// Installs a panic hook that records the message and the location of a panic inside a kernel
+/// instead of printing them, for the error of the job. It passes other panics to the hook that was
+/// installed before. Installed once, whatever the number of calls.
+///
+/// Worker processes have this hook, and so has Brigade's own command line. A pool does not install it
+/// in the program that uses it: there, a kernel that panics on a backend in the same process
+/// (`threads`, for example) is told by the program's own hook, and the location in
+/// [`JobError::Panic`] is empty.
+///
+/// ```
+/// # use brigade_exec::install_panic_hook;
+/// install_panic_hook();
+/// ```
+pub fn install_panic_hook() {
+    brigade_ipc::hide_expected_panics();
     static INSTALLED: Once = Once::new();
     INSTALLED.call_once(|| {
         let previous = std::panic::take_hook();
@@ -117,8 +131,17 @@ fn install_hook() {
     });
 }
 
+/// The message of a panic.
+fn message_of(payload: &(dyn Any + Send)) -> String {
+    let text = payload.downcast_ref::<&str>().copied();
+    let text = text.or_else(|| payload.downcast_ref::<String>().map(String::as_str));
+    limits::cut(text.unwrap_or(NO_TEXT), limits::MAX_ERROR_BYTES).to_owned()
+}
+
+const NO_TEXT: &str = "a value that is not text";
+
 fn describe(info: &PanicHookInfo<'_>) -> (String, String) {
-    let message = info.payload_as_str().unwrap_or("a value that is not text");
+    let message = info.payload_as_str().unwrap_or(NO_TEXT);
     let location = info
         .location()
         .map(|at| format!("{}:{}:{}", without_machine(at.file()), at.line(), at.column()));

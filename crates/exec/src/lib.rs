@@ -32,6 +32,7 @@ pub use environment::Environment;
 pub use error::{PoolError, SubmitError};
 pub use executor::{PoolStatus, Stop, WorkerReport};
 pub use handle::JobHandle;
+pub use invoke::install_panic_hook;
 pub use map::{Map, MapUnordered};
 pub use pool::{Pool, PoolBuilder};
 pub use pool_buffer::PoolBuffer;

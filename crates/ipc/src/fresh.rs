@@ -47,10 +47,8 @@ thread_local! {
     static EXPECTED: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Calls a function that panics where it should return an error. Prints nothing: the caller reports
-/// the failure.
+/// Calls a function that panics where it should return an error. The caller reports the failure.
 pub(crate) fn caught<T>(call: impl FnOnce() -> T) -> Option<T> {
-    install_hook();
     EXPECTED.set(true);
     // Unwinding drops what the call was creating.
     let made = catch_unwind(AssertUnwindSafe(|| limits::with_large_files(call)));
@@ -58,8 +56,10 @@ pub(crate) fn caught<T>(call: impl FnOnce() -> T) -> Option<T> {
     made.ok()
 }
 
-/// Keeps expected panics from being printed; passes others to the previous hook.
-fn install_hook() {
+/// Installs a panic hook that keeps panics from being printed which this crate expects and reports as
+/// errors: some functions of ipc-channel panic where memory or a descriptor is lacking. It passes all
+/// other panics to the previous hook. Installed once, whatever the number of calls.
+pub fn hide_expected_panics() {
     static INSTALLED: Once = Once::new();
     INSTALLED.call_once(|| {
         let previous = std::panic::take_hook();

@@ -57,6 +57,7 @@ pub use endpoint::{
     WorkerEndpoint,
 };
 pub use fd_import::prepare_senders;
+pub use fresh::hide_expected_panics;
 pub use handshake::{
     BootstrapToken, Bounds, Connected, Hello, NONCE_ENV, PARENT_ENV, Refusal, SERVER_ENV, Welcome,
     build_id, connect, connect_and_keep, warm_up, worker_environment,

@@ -16,11 +16,11 @@ pub enum JobError {
         message: String,
     },
     /// The kernel panicked. The worker continues.
-    #[error("kernel panicked at {location}: {message}")]
+    #[error("kernel panicked{}: {message}", at(location))]
     Panic {
         /// The panic's message.
         message: String,
-        /// `file:line:column` of the panic.
+        /// `file:line:column` of the panic; empty if it is not known.
         location: String,
     },
     /// An input file could not be read.
@@ -137,6 +137,11 @@ impl JobError {
             Self::Cancelled | Self::PoolGaveUp { .. } => Status::Cancelled,
         }
     }
+}
+
+/// " at file:line:column", if the location is known.
+fn at(location: &str) -> String {
+    if location.is_empty() { String::new() } else { format!(" at {location}") }
 }
 
 #[cfg(test)]

@@ -46,6 +46,8 @@ fn main() -> ExitCode {
     match apart::requested() {
         None => apart::try_all(cases()),
         Some(name) => {
+            // In a worker process a panic has a location; the same in this process only with the hook.
+            brigade_exec::install_panic_hook();
             hostile::listen();
             // A process has one channel for sockets that it imports (`ipc/src/fd_import.rs`) from
             // its first pool on: not what a pool leaves behind.
