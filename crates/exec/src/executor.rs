@@ -115,6 +115,7 @@ pub enum Stop {
 
 /// The state of a pool.
 #[derive(Debug, Default)]
+#[non_exhaustive]
 pub struct PoolStatus {
     /// Time from the request for the pool until all workers were ready. Zero while a pool of worker
     /// processes is still starting.

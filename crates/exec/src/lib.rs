@@ -37,3 +37,18 @@ pub use map::{Map, MapUnordered};
 pub use pool::{Pool, PoolBuilder};
 pub use pool_buffer::PoolBuffer;
 pub use processes::{ForkServer, run_if_worker};
+
+// Callers move these between threads and share them. This does not compile if a change takes that
+// away.
+const _: () = {
+    const fn is_shared<T: Send + Sync>() {}
+    is_shared::<Pool>();
+    is_shared::<PoolBuilder>();
+    is_shared::<PoolBuffer>();
+    is_shared::<PoolError>();
+    is_shared::<SubmitError>();
+    is_shared::<ForkServer>();
+    is_shared::<JobHandle>();
+    is_shared::<Map<'_, std::vec::IntoIter<brigade_proto::JobSpec>>>();
+    is_shared::<MapUnordered<'_, std::vec::IntoIter<brigade_proto::JobSpec>>>();
+};
