@@ -25,5 +25,5 @@ impl Kernel for LeaveProgram {
 }
 
 fn main() -> ExitCode {
-    brigade::main(Registry::builtin().with(LeaveProgram))
+    brigade_cli::main(Registry::builtin().with(LeaveProgram))
 }

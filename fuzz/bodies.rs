@@ -6,8 +6,8 @@
 
 use std::sync::LazyLock;
 
-use brigade::{Buffer, Params, Registry, Size};
-use brigade_kernels::{Always, Context, HeapSink};
+use brigade_kernels::{Always, Context, HeapSink, Registry, Size};
+use brigade_proto::{Buffer, Params};
 
 /// What is fed with bytes.
 pub(crate) type Body = fn(&[u8]);
@@ -21,8 +21,8 @@ pub(crate) const TARGETS: &[(&str, Body)] = &[
     ("greeting", brigade_ipc::fuzz::greeting),
     ("ring", brigade_ipc::fuzz::ring),
     ("batch_line", batch_line),
-    ("journal", brigade::fuzz::journal),
-    ("saved", brigade::fuzz::saved),
+    ("journal", brigade_cli::fuzz::journal),
+    ("saved", brigade_cli::fuzz::saved),
     ("npy", npy),
     ("wav", wav),
     ("safetensors", safetensors),
@@ -38,7 +38,7 @@ pub(crate) fn feed(target: &str, bytes: &[u8]) {
 static REGISTRY: LazyLock<Registry> = LazyLock::new(Registry::builtin);
 
 pub(crate) fn batch_line(line: &[u8]) {
-    brigade::fuzz::batch_line(&REGISTRY, line);
+    brigade_cli::fuzz::batch_line(&REGISTRY, line);
 }
 
 /// An image of at most 2^16 pixels, in any format.

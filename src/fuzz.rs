@@ -1,4 +1,4 @@
-//! JournaledJob points of this crate for the fuzzers in `fuzz/`.
+//! Entry points of this crate for the fuzzers in `fuzz/`.
 
 use brigade_exec::Backend;
 use brigade_kernels::Registry;

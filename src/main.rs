@@ -3,5 +3,5 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    brigade::main(brigade::Registry::builtin())
+    brigade_cli::main(brigade_kernels::Registry::builtin())
 }

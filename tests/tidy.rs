@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-const CRATES: &[&str] = &["proto", "sys", "kernels", "ipc", "exec", "measure", "report"];
+const CRATES: &[&str] =
+    &["proto", "sys", "kernels", "ipc", "exec", "brigade", "measure", "report"];
 
 fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
@@ -94,6 +95,7 @@ fn crates_depend_downwards_only() {
         ("kernels", &["proto", "sys"]),
         ("ipc", &["proto", "sys"]),
         ("exec", &["proto", "sys", "kernels", "ipc"]),
+        ("brigade", &["proto", "kernels", "exec"]),
         ("measure", &["proto", "sys", "kernels", "ipc", "exec"]),
         ("report", &["proto", "sys", "kernels", "ipc", "exec", "measure"]),
     ] {

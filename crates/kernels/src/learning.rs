@@ -8,7 +8,7 @@ use ndarray::{Array2, ArrayView2, CowArray, Ix2};
 use safetensors::SafeTensors;
 use safetensors::tensor::{TensorView, serialize};
 
-use crate::image::try_vec;
+use crate::alloc::try_vec;
 use crate::npy::{self, Dtype};
 use crate::synth::SynthRng;
 use crate::{

@@ -44,20 +44,24 @@ impl Registry {
         Self::default()
     }
 
-    /// All built-in kernels.
+    /// All built-in kernels of the enabled features.
     pub fn builtin() -> Self {
+        let families = [
+            #[cfg(feature = "image")]
+            crate::image::kernels(),
+            #[cfg(feature = "image")]
+            crate::vision::kernels(),
+            #[cfg(feature = "matrix")]
+            crate::matrix::kernels(),
+            #[cfg(feature = "audio")]
+            crate::audio::kernels(),
+            #[cfg(feature = "learning")]
+            crate::learning::kernels(),
+            crate::measuring::kernels(),
+            crate::faults::kernels(),
+        ];
         let mut registry = Self::empty();
-        for kernel in crate::image::kernels()
-            .into_iter()
-            .chain(crate::vision::kernels())
-            .chain(crate::matrix::kernels())
-            .chain(crate::audio::kernels())
-            .chain(crate::learning::kernels())
-            .chain(crate::measuring::kernels())
-            .chain(crate::faults::kernels())
-        {
-            registry.push(kernel);
-        }
+        families.into_iter().flatten().for_each(|kernel| registry.push(kernel));
         registry
     }
 

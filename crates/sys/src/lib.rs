@@ -10,6 +10,7 @@ pub mod cores;
 pub mod event_fd;
 pub mod fork;
 pub mod heap;
+#[cfg(feature = "libjpeg")]
 pub mod libjpeg;
 pub mod limits;
 pub mod mapping;

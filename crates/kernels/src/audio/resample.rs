@@ -1,7 +1,7 @@
 use brigade_proto::{Buffer, Note};
 
 use super::wav::{self, WavFormat};
-use crate::image::try_vec;
+use crate::alloc::try_vec;
 use crate::{
     Context, Family, Inputs, Kernel, KernelError, OutputFormat, ParamSpec, Progress, Size, Spec,
 };

@@ -3,7 +3,7 @@ use realfft::RealFftPlanner;
 use realfft::num_complex::Complex;
 
 use super::wav;
-use crate::image::try_vec;
+use crate::alloc::try_vec;
 use crate::npy::{self, Dtype};
 use crate::{
     Context, Family, Inputs, Kernel, KernelError, OutputFormat, ParamSpec, Progress, Size, Spec,

@@ -2,7 +2,8 @@ use brigade_proto::Buffer;
 
 use super::histogram::count_bytes;
 use super::job::{filter, load, store, synthesize};
-use super::pixels::{Pixels, luma, try_vec};
+use super::pixels::{Pixels, luma};
+use crate::alloc::try_vec;
 use crate::{Context, Kernel, KernelError, Progress, Size, Spec};
 
 pub(super) struct Equalize;

@@ -5,7 +5,8 @@
 //! Colours are weighed by their alpha. Where alpha is the same everywhere that changes nothing, and
 //! the faster arithmetic without it is used.
 
-use super::pixels::{Pixels, pad_row, round, try_vec};
+use super::pixels::{Pixels, pad_row, round};
+use crate::alloc::try_vec;
 use crate::simd::vectorised;
 use crate::{Control, KernelError};
 

@@ -8,7 +8,8 @@
 use std::num::Wrapping;
 use std::ops::{AddAssign, SubAssign};
 
-use super::pixels::{Pixels, try_vec};
+use super::pixels::Pixels;
+use crate::alloc::try_vec;
 use crate::simd::vectorised;
 use crate::{Control, KernelError};
 

@@ -1,7 +1,8 @@
 //! Median of 3x3 and 5x5 windows by sorting networks: the same exchanges for every
 //! pixel, so that 64 pixels go through them at a time.
 
-use super::pixels::{BLOCK, Pixels, block, pad_row, try_vec};
+use super::pixels::{BLOCK, Pixels, block, pad_row};
+use crate::alloc::try_vec;
 use crate::simd::vectorised;
 use crate::{Control, KernelError};
 

@@ -5,8 +5,9 @@
 //! alpha varies along the edge of what was cut out. Only the windows across such an edge are
 //! counted one by one.
 
-use super::pixels::{Pixels, try_vec};
+use super::pixels::Pixels;
 use super::{median_histogram, median_network};
+use crate::alloc::try_vec;
 use crate::simd::vectorised;
 use crate::{Control, KernelError};
 

@@ -35,7 +35,7 @@ mod webp;
 use crate::Kernel;
 
 pub(crate) use job::{drop_alpha, filter, load, load_values, reader, store, synthesize};
-pub(crate) use pixels::{BLOCK, Pixels, block, try_vec};
+pub(crate) use pixels::{BLOCK, Pixels, block};
 pub(crate) use sobel::gradients;
 
 pub(crate) fn kernels() -> Vec<Box<dyn Kernel>> {

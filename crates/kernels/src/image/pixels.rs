@@ -165,16 +165,6 @@ pub(crate) fn block(row: &[u8], at: usize) -> &[u8; BLOCK] {
     row.get(at..).and_then(|rest| rest.first_chunk()).unwrap_or(&[0; BLOCK])
 }
 
-/// `len` default values, or an error where there is no memory for them: for
-/// buffers whose size depends on an input.
-pub(crate) fn try_vec<T: Clone + Default>(len: usize) -> Result<Vec<T>, KernelError> {
-    let mut vec = Vec::new();
-    vec.try_reserve_exact(len)
-        .map_err(|_| KernelError::Memory { bytes: len as u64 * size_of::<T>() as u64 })?;
-    vec.resize(len, T::default());
-    Ok(vec)
-}
-
 /// A row with `margin` pixels of `channels` bytes more on either side, which
 /// repeat the edge.
 pub(crate) fn pad_row(row: &[u8], channels: usize, margin: usize, to: &mut [u8]) {

@@ -7,7 +7,8 @@ use fast_image_resize::{FilterType, MulDiv, PixelTrait, ResizeAlg, ResizeOptions
 
 use super::format::check_size;
 use super::job::{filter, load, store, synthesize};
-use super::pixels::{Pixels, Shape, try_vec};
+use super::pixels::{Pixels, Shape};
+use crate::alloc::try_vec;
 use crate::{Context, Kernel, KernelError, ParamSpec, Progress, Size, Spec};
 
 pub(super) struct Resize;

@@ -1,7 +1,8 @@
 use brigade_proto::Buffer;
 
 use super::job::{drop_alpha, filter, load, store, synthesize};
-use super::pixels::{round, try_vec};
+use super::pixels::round;
+use crate::alloc::try_vec;
 use crate::simd::vectorised;
 use crate::{Context, Kernel, KernelError, Progress, Size, Spec};
 

@@ -1,6 +1,7 @@
 use brigade_proto::Buffer;
 
-use crate::image::{self, Pixels, gradients, try_vec};
+use crate::alloc::try_vec;
+use crate::image::{self, Pixels, gradients};
 use crate::simd::vectorised;
 use crate::{Context, Control, Family, Kernel, KernelError, ParamSpec, Progress, Size, Spec};
 

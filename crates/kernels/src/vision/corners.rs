@@ -2,7 +2,8 @@ use std::fmt::Write;
 
 use brigade_proto::Buffer;
 
-use crate::image::{self, BLOCK, block, try_vec};
+use crate::alloc::try_vec;
+use crate::image::{self, BLOCK, block};
 use crate::simd::vectorised;
 use crate::{Context, Family, Kernel, KernelError, OutputFormat, ParamSpec, Progress, Size, Spec};
 

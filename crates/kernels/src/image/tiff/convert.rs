@@ -3,7 +3,7 @@
 use super::layout::{Alpha, Color, Layout, SampleFormat};
 use super::rows::{largest, sample_bytes};
 use crate::KernelError;
-use crate::image::pixels::try_vec;
+use crate::alloc::try_vec;
 
 /// A sample in 8 bits, given the largest value of its type.
 type ToByte = fn(&[u8], u64) -> u8;

@@ -4,8 +4,8 @@ use super::directory::Tiff;
 use super::layout::{Layout, Predictor, SampleFormat};
 use super::row_decoder::RowDecoder;
 use crate::KernelError;
+use crate::alloc::try_vec;
 use crate::image::format::ImageFormat;
-use crate::image::pixels::try_vec;
 
 /// The rows of one strip or tile, or of one for each plane.
 pub(super) struct SampleRows<'a> {
