@@ -4,8 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-const CRATES: &[&str] =
-    &["proto", "sys", "kernels", "ipc", "exec", "brigade", "measure", "report"];
+const CRATES: &[&str] = &["proto", "sys", "kernels", "ipc", "exec", "brigade", "measure", "report"];
 
 fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))

@@ -24,7 +24,7 @@ struct Lesson {
     sentence: String,
 }
 
-/// MeasuredSpeedup over sync, with its interval if there are enough blocks for one.
+/// Speedup over sync, with its interval if there are enough blocks for one.
 #[derive(Clone, Copy)]
 struct MeasuredSpeedup {
     workers: usize,
