@@ -1,4 +1,5 @@
-//! No two files import from each other, directly or through others.
+//! No two files import from each other, directly or through others. A module may use what the modules
+//! around it declare.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;

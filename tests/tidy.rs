@@ -14,7 +14,7 @@ fn sources(directory: &Path) -> Vec<(PathBuf, String)> {
     let mut found = Vec::new();
     for entry in fs::read_dir(directory).unwrap().flatten() {
         let path = entry.path();
-        if path.is_dir() {
+        if path.is_dir() && path.file_name().is_some_and(|name| name != "target") {
             found.extend(sources(&path));
         } else if path.extension().is_some_and(|extension| extension == "rs") {
             let text = fs::read_to_string(&path).unwrap();
@@ -66,7 +66,11 @@ fn all_but(name: &'static str) -> impl Iterator<Item = Option<&'static str>> {
 /// What a crate's manifest depends on among Brigade's own.
 fn dependencies(name: &str) -> Vec<&'static str> {
     let manifest = fs::read_to_string(root().join("crates").join(name).join("Cargo.toml")).unwrap();
-    let own = |other: &&&str| manifest.contains(&format!("brigade-{other}"));
+    let names = |line: &str, other: &str| match other {
+        "brigade" => line.starts_with("brigade.") || line.starts_with("brigade ="),
+        other => line.contains(&format!("brigade-{other}")),
+    };
+    let own = |other: &&&str| manifest.lines().any(|line| names(line, other));
     let listed = CRATES.iter().filter(|other| **other != name).filter(own);
     listed.copied().collect()
 }
@@ -281,7 +285,7 @@ fn tests_of_the_command_line_start_programs_in_one_place() {
 fn declared_types(text: &str) -> impl Iterator<Item = (usize, &str)> {
     text.lines().enumerate().filter_map(|(number, line)| {
         // An associated type is indented, and has the name that its trait gives it.
-        let is_alias = line.trim_start().starts_with("type ") && !line.starts_with("type ");
+        let is_associated = line.trim_start().starts_with("type ") && !line.starts_with("type ");
         // `pub(in super::super)` is two words.
         let is_before =
             |word: &&str| word.starts_with("pub") || word.ends_with(')') || *word == "unsafe";
@@ -289,7 +293,8 @@ fn declared_types(text: &str) -> impl Iterator<Item = (usize, &str)> {
         let keyword = words.next()?;
         let is_type = ["struct", "enum", "trait", "union", "type"].contains(&keyword);
         let name = words.next()?.split(|c: char| !c.is_alphanumeric()).next()?;
-        (is_type && !is_alias && name.starts_with(char::is_uppercase)).then_some((number + 1, name))
+        (is_type && !is_associated && name.starts_with(char::is_uppercase))
+            .then_some((number + 1, name))
     })
 }
 

@@ -269,7 +269,8 @@ pub(crate) struct PlanArgs {
     #[arg(long, value_name = "N")]
     #[arg(value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub(crate) blocks: Option<u32>,
-    /// Time for the whole measurement, as in 60s [default for `all`: 120s]
+    /// Time for the whole measurement, as in 60s; what does not fit is not measured, and named
+    /// [default for `all`: 120s]
     #[arg(long, value_name = "DURATION", value_parser = super::pool::duration)]
     pub(crate) budget: Option<Duration>,
     /// Stop as soon as every interval is within this of its median, as in 2%

@@ -513,6 +513,7 @@ fn every_experiment_bears_a_budget_that_is_too_short() {
         let command = format!("bench {experiment} --workers 1 --budget 1ms --output saved.json");
         let done = dir.run(&command).expect(0);
         assert!(done.stdout.contains("had no turn within --budget"), "{command}: {}", done.stdout);
+        assert!(!done.stdout.contains("NaN"), "{command}: {}", done.stdout);
         // More blocks do not fit in the budget.
         assert!(!done.stdout.contains("--blocks"), "{command}: {}", done.stdout);
         dir.run("report saved.json").expect(0);

@@ -35,14 +35,14 @@
 
 pub use brigade_exec::{
     Backend, Environment, ForkServer, JobHandle, Map, MapUnordered, Pool, PoolBuffer, PoolBuilder,
-    PoolConfig, PoolError, PoolStatus, Sandbox, StartMethod, Stop, SubmitError, Transport,
-    WorkerReport, install_panic_hook, run_if_worker,
+    PoolConfig, PoolError, PoolStatus, Readable, Root, Sandbox, StartMethod, Stop, SubmitError,
+    Transport, WorkerReport, install_panic_hook, run_if_worker,
 };
 pub use brigade_kernels::{
-    Context, Family, Inputs, Kernel, KernelError, OutputFormat, ParamError, ParamKind, ParamSpec,
-    Progress, RegisteredKernel, Registry, Size, Spec,
+    Context, Family, Inputs, Kernel, KernelError, KernelId, OutputFormat, ParamError, ParamKind,
+    ParamSpec, Progress, RegisteredKernel, Registry, Size, Spec,
 };
 pub use brigade_proto::{
-    Buffer, Bytes, JobError, JobId, JobSpec, Nanos, Outcome, Params, Source, Span, Spans, Stamps,
-    Status, Value, WorkerId,
+    Buffer, Bytes, JobError, JobId, JobSpec, Nanos, Note, Notes, Outcome, Params, Source, Span,
+    Spans, Stamps, Status, Value, WorkerId,
 };

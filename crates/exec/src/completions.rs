@@ -19,6 +19,8 @@ pub(crate) trait Waitable: Sync {
 pub(crate) struct CompletionQueue {
     inner: Mutex<CompletionQueueInner>,
     is_ready: AtomicBool,
+    /// The collector is gone: jobs that have not begun need not run.
+    is_abandoned: AtomicBool,
     changed: Condvar,
 }
 
@@ -42,6 +44,15 @@ impl CompletionQueue {
         if asleep {
             self.changed.notify_all();
         }
+    }
+
+    /// The collector goes.
+    pub(crate) fn abandon(&self) {
+        self.is_abandoned.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn is_abandoned(&self) -> bool {
+        self.is_abandoned.load(Ordering::Acquire)
     }
 
     /// Moves all outcomes that have arrived into `outcomes`, which must be empty.

@@ -69,12 +69,19 @@ impl JobHandle {
     ///
     /// # Errors
     /// Returns the handle if the outcome is not there. The job continues.
+    ///
+    /// # Panics
+    /// As [`JobHandle::wait`].
     pub fn try_wait(self) -> Result<Outcome, Self> {
         self.wait_timeout(Duration::ZERO)
     }
 
     /// Waits until the job has ended, and returns its outcome.
+    ///
+    /// # Panics
+    /// If the handle was polled as a future, and has returned the outcome.
     pub fn wait(self) -> Outcome {
+        self.assert_not_taken();
         loop {
             self.executor.wait(&*self.job_state, None);
             if let Some(outcome) = self.job_state.outcome() {
@@ -87,7 +94,11 @@ impl JobHandle {
     ///
     /// # Errors
     /// Returns the handle if the job has not ended by then. The job continues.
+    ///
+    /// # Panics
+    /// As [`JobHandle::wait`].
     pub fn wait_timeout(self, limit: Duration) -> Result<Outcome, Self> {
+        self.assert_not_taken();
         self.executor.wait(&*self.job_state, Some(limit));
         self.job_state.outcome().ok_or(self)
     }
@@ -111,7 +122,7 @@ impl Future for JobHandle {
     /// # Panics
     /// If it is polled after it has returned the outcome.
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Outcome> {
-        assert!(self.future != FutureState::Ready, "the outcome of this job was taken before");
+        self.assert_not_taken();
         let mut outcome = self.job_state.poll(context.waker());
         if outcome.is_pending() && self.future == FutureState::Unpolled {
             self.future = FutureState::Awaited;
@@ -129,9 +140,14 @@ impl Future for JobHandle {
 }
 
 impl JobHandle {
+    fn assert_not_taken(&self) {
+        assert!(self.future != FutureState::Ready, "the outcome of this job was taken before");
+    }
+
     fn end_wait(&self) {
         if self.future == FutureState::Awaited {
             self.executor.end_async_wait();
+            self.job_state.forget_waker();
         }
     }
 }

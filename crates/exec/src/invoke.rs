@@ -100,6 +100,9 @@ thread_local! {
 /// instead of printing them, for the error of the job. It passes other panics to the hook that was
 /// installed before. Installed once, whatever the number of calls.
 ///
+/// It also hides the panics of ipc-channel that Brigade expects and reports as errors: where memory or
+/// descriptors are lacking.
+///
 /// Worker processes have this hook, and so has Brigade's own command line. A pool does not install it
 /// in the program that uses it: there, a kernel that panics on a backend in the same process
 /// (`threads`, for example) is told by the program's own hook, and the location in

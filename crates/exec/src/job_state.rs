@@ -1,5 +1,6 @@
 //! What a job's submitter and its executor share.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::{Poll, Waker};
@@ -49,6 +50,17 @@ struct OutcomeCell {
     sleepers: u32,
 }
 
+/// What became of a job that lost its worker.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum PutBack {
+    /// It waits for another worker.
+    Queued,
+    /// It has ended meanwhile: the caller drops the task.
+    Ended,
+    /// It was cancelled meanwhile: the caller reports that.
+    Cancelled,
+}
+
 const QUEUED: u8 = 0;
 const RUNNING: u8 = 1;
 const DONE: u8 = 2;
@@ -77,25 +89,30 @@ impl JobState {
         self.step(QUEUED, RUNNING)
     }
 
-    /// Marks the job as queued again: its worker died, or had no memory for it. False if the job
-    /// has ended meanwhile.
-    pub(crate) fn put_back(&self) -> bool {
+    /// Marks the job as queued again: its worker died, or had no memory for it.
+    pub(crate) fn put_back(&self) -> PutBack {
         if !self.step(RUNNING, QUEUED) {
-            return false;
+            return PutBack::Ended;
         }
         // A `cancel` that ran just before this step found the job running and left it to the
         // executor, which finds it with no worker. Nobody else would end it before it has run.
         // `SeqCst` on the flag and the state: one of the two sees what the other has done.
-        if self.stop.load(Ordering::SeqCst) && self.step(QUEUED, DONE) {
-            self.report_cancelled();
-            return false;
+        let is_stopped = self.stop.load(Ordering::SeqCst) || self.is_abandoned();
+        if is_stopped && self.step(QUEUED, RUNNING) {
+            return PutBack::Cancelled;
         }
-        true
+        PutBack::Queued
     }
 
     /// Whether the job was asked to end early.
     pub(crate) fn is_stopping(&self) -> bool {
-        self.stop.load(Ordering::Acquire)
+        self.stop.load(Ordering::Acquire) || self.is_abandoned()
+    }
+
+    /// Whether nobody can take the outcome any more. The jobs of a batch that was split after its
+    /// map was dropped are known by this only.
+    fn is_abandoned(&self) -> bool {
+        matches!(&self.sink, CompletionSink::Queue(completions) if completions.is_abandoned())
     }
 
     /// Asks the job to end. If the job waits in the queue, it ends at once, and this returns true.
@@ -156,7 +173,8 @@ impl JobState {
                     self.changed.notify_all();
                 }
                 if let Some(waker) = waker {
-                    waker.wake();
+                    // It is the caller's code, and must not unwind through a thread of the pool.
+                    let _ = catch_unwind(AssertUnwindSafe(|| waker.wake()));
                 }
             }
             CompletionSink::Queue(completions) => completions.put(Outcomes::one(outcome)),
@@ -185,13 +203,19 @@ impl JobState {
         match cell.outcome.take() {
             Some(outcome) => Poll::Ready(outcome),
             None => {
-                match &mut cell.waker {
-                    Some(known) => known.clone_from(waker),
-                    none => *none = Some(waker.clone()),
-                }
+                let known = cell.waker.replace(waker.clone());
+                drop(cell);
+                // Dropping a waker can run the caller's code: not with the lock held.
+                drop(known);
                 Poll::Pending
             }
         }
+    }
+
+    /// Nobody awaits the outcome any more.
+    pub(crate) fn forget_waker(&self) {
+        let waker = self.lock().waker.take();
+        drop(waker);
     }
 
     /// Sleeps for `time`, or until the job is asked to stop.
@@ -280,8 +304,9 @@ mod tests {
         let job_state = JobState::new(JobId(1), 1, CompletionSink::Handle);
         assert!(job_state.take());
         assert!(!job_state.cancel(), "it is left to the executor");
-        assert!(!job_state.put_back());
-        assert_eq!(job_state.outcome().unwrap().result, Err(JobError::Cancelled));
+        assert_eq!(job_state.put_back(), PutBack::Cancelled);
+        job_state.finish(outcome(1));
+        assert!(job_state.outcome().is_some());
         assert!(!job_state.take());
         assert!(job_state.outcome().is_none());
     }
@@ -291,7 +316,7 @@ mod tests {
         let job_state = JobState::new(JobId(1), 1, CompletionSink::Handle);
         assert!(job_state.take());
         assert!(!job_state.take());
-        assert!(job_state.put_back());
+        assert_eq!(job_state.put_back(), PutBack::Queued);
         assert!(job_state.take());
     }
 }

@@ -46,15 +46,18 @@ struct Flight {
     job_state: Option<Arc<JobState>>,
 }
 
-/// A map that is dropped before its end cancels the jobs that no worker has begun, and asks kernels in
-/// this process to stop. Jobs that worker processes have begun run to their end. Nobody can take
-/// their outcomes.
+/// Cancels what nobody can collect any more; see [`Pool::map`].
 impl<I> Drop for MapDriver<'_, I> {
     fn drop(&mut self) {
+        self.completions.abandon();
+        let is_in_process = self.pool.config().backend.is_in_process();
         // The last first: a worker whose job is asked to stop would begin the next one.
         let flights = self.flights.values().rev();
         for job_state in flights.filter_map(|flight| flight.job_state.as_ref()) {
-            job_state.cancel();
+            // Worker processes are not killed for jobs that end by themselves.
+            if !job_state.cancel() && is_in_process {
+                self.pool.executor().cancel_running(job_state);
+            }
         }
     }
 }

@@ -26,7 +26,7 @@ use crate::{
 ///
 /// [`Pool::close`] waits for all accepted jobs, [`Pool::shutdown`] for a limited time. Dropping a pool
 /// cancels the jobs that wait in its queue, gives running jobs two seconds to end, and ends its
-/// workers.
+/// workers. A kernel in this process that never checks whether it should stop is waited for.
 pub struct Pool {
     executor: Arc<dyn Executor>,
     registry: Arc<Registry>,
@@ -347,6 +347,9 @@ impl Pool {
     /// submits jobs while the caller consumes it. It takes at most [`PoolConfig::queue`] jobs from
     /// `jobs` ahead of the caller, or fewer if their inputs take much memory. Small jobs go to a
     /// worker process in batches.
+    ///
+    /// Dropping the iterator midway cancels the jobs that wait, and asks kernels in this process to
+    /// stop. Jobs and batches that worker processes already have run to their end.
     pub fn map<I>(&self, jobs: I) -> Map<'_, I::IntoIter>
     where
         I: IntoIterator<Item = JobSpec>,
@@ -447,8 +450,6 @@ impl Pool {
     }
 }
 
-/// Cancels the jobs that wait, gives running jobs [`DROP_LIMIT`] to end, and ends the workers. A
-/// program that wants its jobs to be done calls [`Pool::close`] or [`Pool::shutdown`].
 impl Drop for Pool {
     fn drop(&mut self) {
         if self.is_closed {

@@ -151,7 +151,7 @@ pub(crate) struct JobResult {
 
 impl JobResult {
     /// The result of a job that no worker has run.
-    fn unrun(error: JobError) -> Self {
+    pub(crate) fn unrun(error: JobError) -> Self {
         Self::failed(error, None, 0, 0)
     }
 

@@ -396,7 +396,7 @@ impl WorkerEndpoint {
                 }
                 Ok(message)
             }
-            None => unreachable!("it was ready, and nobody else takes orders"),
+            None => unreachable!("it was ready, and nobody else takes requests"),
         }
     }
 

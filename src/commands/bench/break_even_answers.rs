@@ -187,8 +187,10 @@ fn pays_back(
                 });
                 cells.iter().find(|cell| cell.error.is_none() && is(cell, &wanted))
             };
-            let parts =
-                (startup(session, method, workers), of("sync", 1), of("processes", workers));
+            // A start that failed, or that the budget left no turn, says nothing.
+            let startup = startup(session, method, workers);
+            let startup = startup.filter(|cell| cell.n > 0 && cell.error.is_none());
+            let parts = (startup, of("sync", 1), of("processes", workers));
             let (Some(startup), Some(sync), Some(processes)) = parts else {
                 continue;
             };

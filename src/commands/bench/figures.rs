@@ -5,8 +5,8 @@ use brigade_measure::experiment::{Cell, median};
 use brigade_report::units;
 use serde_json::Value;
 
-/// The number of blocks that all of these cells have. After an interrupt, some cells have one block
-/// more.
+/// The number of blocks that all of these cells have. After an interrupt, or where the
+/// budget ended, some cells have one block more.
 pub(super) fn whole_blocks<'a>(cells: impl IntoIterator<Item = &'a Cell>) -> usize {
     cells.into_iter().map(|cell| cell.per_block.len()).min().unwrap_or(0)
 }

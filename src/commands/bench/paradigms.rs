@@ -88,7 +88,7 @@ pub(super) fn paradigms(
         }
         seen.push(work.kind);
         for &backend in [Backend::Sync].iter().chain(&others) {
-            if session.is_interrupted() {
+            if session.is_interrupted() || session.is_over() {
                 return Ok(());
             }
             let workers =

@@ -133,13 +133,20 @@ impl<'a> BenchSession<'a> {
     }
 
     /// What gives an experiment as many blocks as an interval needs.
-    fn how_to_get_blocks(&self) -> String {
-        let flag = match (self.budget, self.common.plan.blocks) {
-            (Some(_), None) => "a longer --budget".to_owned(),
-            (Some(_), Some(_)) => format!("--blocks {LEAST_BLOCKS} and a longer --budget"),
-            (None, _) => format!("--blocks {LEAST_BLOCKS}"),
-        };
-        format!(": {flag}")
+    pub(super) fn how_to_get_blocks(&self) -> String {
+        let asked = self.common.plan.blocks.unwrap_or(u32::MAX) as usize;
+        if self.is_interrupted() {
+            String::new()
+        } else if asked < LEAST_BLOCKS || self.budget.is_none() {
+            format!(": --blocks {LEAST_BLOCKS}")
+        } else {
+            ": a longer --budget".to_owned()
+        }
+    }
+
+    /// Whether the budget is spent.
+    pub(super) fn is_over(&self) -> bool {
+        self.end.is_some_and(|end| Instant::now() >= end)
     }
 
     /// Adds findings if the budget was too short to measure everything, or was exceeded.
@@ -149,8 +156,8 @@ impl<'a> BenchSession<'a> {
         if took > budget.mul_f64(1.1) {
             let [took, budget] = [took, budget].map(in_words);
             self.find(format!(
-                "it took {took} and not {budget}: starting the pools and the last run took longer than \
-                 what was left of --budget"
+                "it took {took} and not {budget}: --budget does not cut short the start of the pools, \
+                 a first run of each measurement, and the run under way at its end"
             ));
         }
         let missing = self.unmeasured.iter().filter(|of| of.missing > 0);
@@ -278,7 +285,7 @@ impl<'a> Forecast<'a> {
     fn after(&mut self, turns: usize, took: Duration) -> Option<String> {
         let budget = self.budget.filter(|_| turns >= ENOUGH.min(self.variants))?;
         // After the first turn of every variant, the warning is no longer useful.
-        if turns > self.variants {
+        if turns >= self.variants {
             self.budget = None;
             return None;
         }
@@ -348,6 +355,8 @@ mod tests {
         assert!(said.contains("20 variants of scaling takes about 32.0 s"), "{said}");
         assert!(said.contains("--budget leaves 10.0 s"), "{said}");
         assert_eq!(forecast.after(6, 60 * SECOND), None, "once");
+        let mut alone = Forecast::new("scaling", 1, Some(SECOND));
+        assert_eq!(alone.after(1, 5 * SECOND), None, "all have had their turn");
     }
 
     #[test]

@@ -174,10 +174,20 @@ fn send_blocking(queue: &mpsc::Sender<Task>, job: Task) -> Result<(), SubmitErro
     // Unconstrained: a task of the caller that has used up its share of tokio's time would be put off
     // here for ever.
     let mut sending = pin!(tokio::task::unconstrained(queue.send(job)));
+    let mut has_parked = false;
     loop {
         match sending.as_mut().poll(&mut context) {
-            Poll::Ready(sent) => return sent.map_err(|_| SubmitError::Closed),
-            Poll::Pending => thread::park(),
+            Poll::Ready(sent) => {
+                if has_parked {
+                    // The token may have been meant for the caller's own event loop.
+                    thread::current().unpark();
+                }
+                return sent.map_err(|_| SubmitError::Closed);
+            }
+            Poll::Pending => {
+                thread::park();
+                has_parked = true;
+            }
         }
     }
 }

@@ -31,6 +31,8 @@ pub(super) struct InProcessWorker {
     running: Mutex<Vec<Arc<JobState>>>,
     /// The pool stops, so no job waits for its inputs any more.
     is_stopping: AtomicBool,
+    /// Running kernels were asked to stop. Changed and read with `running` locked.
+    is_killed: AtomicBool,
     readable: Arc<Readable>,
     outputs: Arc<OutputBufferPool>,
 }
@@ -48,6 +50,7 @@ impl InProcessWorker {
             cpu_ns: AtomicU64::new(0),
             running: Mutex::default(),
             is_stopping: AtomicBool::new(false),
+            is_killed: AtomicBool::new(false),
             readable: Arc::clone(&config.readable),
         }
     }
@@ -63,7 +66,9 @@ impl InProcessWorker {
 
     /// Asks every running kernel to stop.
     pub(super) fn stop_running(&self) {
-        for job_state in self.running().iter() {
+        let running = self.running();
+        self.is_killed.store(true, Ordering::Relaxed);
+        for job_state in running.iter() {
             job_state.cancel();
         }
     }
@@ -79,7 +84,13 @@ impl InProcessWorker {
         if !task.job_state.take() {
             return None;
         }
-        self.running().push(Arc::clone(&task.job_state));
+        let mut running = self.running();
+        running.push(Arc::clone(&task.job_state));
+        if self.is_killed.load(Ordering::Relaxed) {
+            // `stop_running` has not seen this job.
+            task.job_state.cancel();
+        }
+        drop(running);
         task.attempts = 1;
         task.stamps.assigned = clock::now();
         let is_stopped =

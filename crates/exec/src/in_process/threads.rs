@@ -223,10 +223,11 @@ impl Executor for Threads {
     fn stop(&self, how: Stop) {
         self.shared.stopping.store(true, Ordering::Release);
         self.shared.slots.iter().for_each(InProcessWorker::stop_reading);
-        self.cancel_backlog();
         if how == Stop::Kill {
             self.shared.slots.iter().for_each(InProcessWorker::stop_running);
         }
+        // After the kernels were asked to stop: this may wait until a thread takes its `Quit`.
+        self.cancel_backlog();
     }
 
     fn status(&self) -> PoolStatus {

@@ -60,10 +60,10 @@ pub fn encode_request(
 pub fn decode_request(bytes: &[u8]) -> Result<RingRequest, CodecError> {
     match bytes {
         [PLAIN, locations, slabs, 0, ..] => {
-            plain_request(bytes, *locations, *slabs).ok_or_else(|| nonsense("an order"))
+            plain_request(bytes, *locations, *slabs).ok_or_else(|| nonsense("a request"))
         }
         [ANY, rest @ ..] => decode_any(rest),
-        _ => Err(nonsense("an order")),
+        _ => Err(nonsense("a request")),
     }
 }
 
@@ -119,9 +119,9 @@ pub fn decode_response(bytes: &[u8]) -> Result<RingResponse, CodecError> {
         rest.is_empty().then_some(RingResponse { job, error: None, notes, outputs })
     };
     match bytes {
-        [PLAIN, locations, 0, 0, ..] => plain(*locations).ok_or_else(|| nonsense("an answer")),
+        [PLAIN, locations, 0, 0, ..] => plain(*locations).ok_or_else(|| nonsense("a response")),
         [ANY, rest @ ..] => decode_any(rest),
-        _ => Err(nonsense("an answer")),
+        _ => Err(nonsense("a response")),
     }
 }
 

@@ -67,6 +67,11 @@ fn table(out: &mut dyn Write, rows: &[&Cell]) -> io::Result<()> {
     )?;
     let ratio = |of: f64, to: Option<f64>| to.map_or(String::new(), |to| format!("{:.2}", of / to));
     for row in rows {
+        if row.n == 0 {
+            // It failed, or the budget left it no turn.
+            writeln!(out, "  {:40} {:>11}", who(row, situation_keys(row)), "-")?;
+            continue;
+        }
         let workers = row.case.get("workers");
         let threads = median(&|other| is_threads(other) && with_workers(other, workers));
         let alone = median(&|other| {

@@ -13,6 +13,7 @@ use super::super::validate;
 use super::{Assigned, Dispatcher, State, pause};
 use crate::batch::JobBatch;
 use crate::executor::Stop;
+use crate::job_state::PutBack;
 use crate::log::{is_chatty, tell_finished};
 use crate::processes::worker_exit::{KillReason, WorkerExit};
 use crate::task::{JobResult, Task};
@@ -288,10 +289,17 @@ impl Dispatcher {
                     is_paid_for |= called.is_some();
                     task.stamps.assigned = 0;
                     task.stamps.encoded = 0;
-                    if !task.job_state.put_back() {
-                        // Cancelled by another thread just now, and already reported.
-                        state.dropped += 1;
-                        continue;
+                    match task.job_state.put_back() {
+                        PutBack::Queued => {}
+                        PutBack::Ended => {
+                            state.dropped += 1;
+                            continue;
+                        }
+                        PutBack::Cancelled => {
+                            task.stamps.collected = now;
+                            state.ended.push((task, JobResult::unrun(JobError::Cancelled)));
+                            continue;
+                        }
                     }
                     if called.is_some() && exit.is_short {
                         self.wait_behind(&mut state, task, &exit.how);

@@ -10,12 +10,13 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use brigade_proto::Nanos;
+use brigade_proto::{JobError, Nanos};
 use brigade_sys::{clock, cores, usage};
 
 use super::super::supervisor_handle::SupervisorEvent;
 use super::{Dispatcher, State};
-use crate::task::Task;
+use crate::job_state::PutBack;
+use crate::task::{JobResult, Task};
 
 /// How many times a job is tried alone.
 const MOST: u32 = 4;
@@ -137,10 +138,17 @@ impl Dispatcher {
         task.attempts -= 1;
         task.stamps.assigned = 0;
         task.stamps.encoded = 0;
-        if !task.job_state.put_back() {
-            // Cancelled by another thread just now, and already reported.
-            state.dropped += 1;
-            return Ok(());
+        match task.job_state.put_back() {
+            PutBack::Queued => {}
+            PutBack::Ended => {
+                state.dropped += 1;
+                return Ok(());
+            }
+            PutBack::Cancelled => {
+                task.stamps.collected = clock::now();
+                state.ended.push((task, JobResult::unrun(JobError::Cancelled)));
+                return Ok(());
+            }
         }
         tracing::debug!(job = task.job_state.id.0, why, "job waits for memory");
         self.wait_behind(state, task, why);

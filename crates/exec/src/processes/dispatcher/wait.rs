@@ -176,8 +176,9 @@ impl Dispatcher {
             // the completion thread checks.
             let polled_recently = std::mem::take(&mut state.polled_recently);
             let is_polled = polled_recently && !state.needs_completion_thread();
-            let is_needed =
-                busy && !state.is_led && !is_polled && !state.wake_throttle.is_polled_now;
+            let checks_anyway =
+                state.wake_throttle.is_polled_now && !state.needs_completion_thread();
+            let is_needed = busy && !state.is_led && !is_polled && !checks_anyway;
             let call = if is_needed { WakePolicy::Always } else { WakePolicy::Idle };
             state.call = call;
             self.doorbells.set_wake_policy(call);

@@ -24,7 +24,7 @@ pub(super) struct Spawner {
 pub(super) enum SpawnResult {
     /// It was started.
     Started(Box<WorkerProcess>),
-    /// The supervisor will get an [`SupervisorEvent::Forked`].
+    /// The supervisor will get a [`SupervisorEvent::Forked`].
     Requested(BootstrapToken),
 }
 

@@ -11,14 +11,14 @@ use serde_bytes::ByteBuf;
 
 use super::stage::{HostileWorker, hang};
 
-/// Encoded like `Head` in `ipc/src/channel.rs`.
+/// Encoded like `Head` in `ipc/src/envelope.rs`.
 #[derive(Serialize)]
 struct ForgedHead {
     message: MessageResponse,
     payloads: Vec<ForgedCarrier>,
 }
 
-/// Encoded like `Carrier` in `ipc/src/channel.rs`.
+/// Encoded like `Carrier` in `ipc/src/envelope.rs`.
 #[derive(Clone, Serialize)]
 #[expect(dead_code, reason = "the place of a variant is its encoding")]
 pub(super) enum ForgedCarrier {
