@@ -18,8 +18,8 @@ use crate::job_state::JobState;
 pub(super) enum SupervisorEvent {
     /// The fork server has started a worker, or could not.
     Forked { slot: usize, generation: u64, started: Result<Box<StartedProcess>, StartFailure> },
-    /// A worker broke the protocol. Its control reader goes on until the worker is dead. If `what`
-    /// is `None`, the control reader says what happened when it ends.
+    /// A worker broke the protocol, in its ring or in its control channel. If `what` is `None`, the
+    /// control reader says what happened when it ends.
     Violation { slot: usize, generation: u64, what: Option<String> },
     /// A control reader has ended: it has received everything that its worker sent, or has
     /// panicked.

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use brigade_proto::{JobError, JobId, Nanos};
 
-/// Why the supervisor or a resource limit ended a worker. Such a worker has not crashed.
+/// Why a worker was ended on purpose. Such a worker has not crashed. A worker that was killed because
+/// it hung or broke the protocol has no such reason: it counts as crashed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum KillReason {
     /// The job in hand exceeded its time limit.

@@ -85,7 +85,8 @@ impl Dispatcher {
         }
     }
 
-    /// Reports a protocol violation. Nothing that the worker says counts from here on.
+    /// Reports a protocol violation. Nothing that comes through the worker's ring counts from here
+    /// on.
     #[cold]
     fn protocol_violation(&self, state: &mut State, slot: usize, what: &str) {
         let entry = &mut state.slots[slot];

@@ -15,9 +15,10 @@ use crate::executor::Stop;
 use crate::task::{JobResult, Task};
 
 pub(super) struct State {
+    /// Jobs that wait for a worker.
     pub(super) queue: VecDeque<Box<Task>>,
-    /// Jobs whose worker died while it had them in hand. Each is retried on a worker that has no
-    /// other job.
+    /// Jobs that were tried, and whose worker died. Each is retried on a worker that has no other
+    /// job.
     pub(super) quarantined: VecDeque<Box<Task>>,
     /// Jobs for which there was no memory.
     pub(super) starved: Starved,

@@ -58,9 +58,13 @@ impl Spawner {
             source,
         })?;
         let program = config.worker_program.as_deref();
-        if config.start_method == StartMethod::Spawn {
-            let started = spawn::start(program, &config.environment, &token)?;
-            return Ok(SpawnResult::Started(started_worker(context, generation, token, started)));
+        match config.start_method {
+            StartMethod::Spawn => {
+                let started = spawn::start(program, &config.environment, &token)?;
+                let worker = started_worker(context, generation, token, started);
+                return Ok(SpawnResult::Started(worker));
+            }
+            StartMethod::Forkserver => {}
         }
         let server = match (&self.server, &config.fork_server) {
             (Some(server), _) | (None, Some(server)) => server.clone(),
