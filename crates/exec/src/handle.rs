@@ -35,7 +35,7 @@ pub struct JobHandle {
 /// What the future of a handle has done so far.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum FutureState {
-    /// Nobody has polled it.
+    /// No task has polled it.
     Unpolled,
     /// The executor knows that a task awaits the outcome.
     Awaited,

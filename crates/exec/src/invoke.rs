@@ -62,7 +62,7 @@ impl<'a> KernelCall<'a> {
             }
             Ok(Err(error)) => StepResult::Finished(Err(Box::new(error.into()))),
             Err(payload) => {
-                // Without the hook, nobody knows the location.
+                // Only the hook sees the location.
                 let (message, location) =
                     panic.unwrap_or_else(|| (message_of(&*payload), String::new()));
                 let error = JobError::Panic { message, location };

@@ -109,8 +109,8 @@ impl JobState {
         self.stop.load(Ordering::Acquire) || self.is_abandoned()
     }
 
-    /// Whether nobody can take the outcome any more. The jobs of a batch that was split after its
-    /// map was dropped are known by this only.
+    /// Whether the map that collects the outcome was dropped. A map cancels the jobs that it knows;
+    /// it does not know the single jobs into which its batches are split later.
     fn is_abandoned(&self) -> bool {
         matches!(&self.sink, CompletionSink::Queue(completions) if completions.is_abandoned())
     }
@@ -212,7 +212,7 @@ impl JobState {
         }
     }
 
-    /// Nobody awaits the outcome any more.
+    /// Forgets the task that awaited the outcome.
     pub(crate) fn forget_waker(&self) {
         let waker = self.lock().waker.take();
         drop(waker);

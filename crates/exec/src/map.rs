@@ -46,7 +46,7 @@ struct Flight {
     job_state: Option<Arc<JobState>>,
 }
 
-/// Cancels what nobody can collect any more; see [`Pool::map`].
+/// Cancels the jobs whose outcomes have not been collected; see [`Pool::map`].
 impl<I> Drop for MapDriver<'_, I> {
     fn drop(&mut self) {
         self.completions.abandon();

@@ -7,7 +7,7 @@ use std::thread;
 use std::time::Duration;
 
 use brigade_kernels::{KernelId, Registry};
-use brigade_proto::{Buffer, JobId, JobSpec, Outcome, Params, Stamps};
+use brigade_proto::{Buffer, JobId, JobSpec, Outcome, Params};
 use brigade_sys::clock;
 use crossbeam_channel::{RecvTimeoutError, Sender};
 
@@ -315,21 +315,10 @@ impl Pool {
         let count = batch.count as u64;
         let id = JobId(self.next.fetch_add(count, Ordering::Relaxed));
         let sink = CompletionSink::Queue(Arc::clone(&batch.completions));
-        let job_state = JobState::new(id, submitted, sink);
-        let task = Task {
-            job_state: Arc::clone(&job_state),
-            kernel: KernelId(0),
-            params: Arc::default(),
-            inputs: Vec::new(),
-            timeout: None,
-            stamps: Stamps { submitted, ..Stamps::default() },
-            attempts: 0,
-            undelivered: 0,
-            is_alone: false,
-            shortages: 0,
-            digests: None,
-            batch: Some(Box::new(batch)),
-        };
+        // Kernel, parameters and inputs are those of the batch.
+        let mut task = Task::new(id, submitted, sink, KernelId(0), Arc::default(), Vec::new());
+        task.batch = Some(Box::new(batch));
+        let job_state = Arc::clone(&task.job_state);
         self.executor.submit(task, true)?;
         Ok(job_state)
     }
@@ -430,21 +419,10 @@ impl Pool {
         let submitted = clock::now();
         let (kernel, params) = self.resolve(&job)?;
         let id = JobId(self.next.fetch_add(1, Ordering::Relaxed));
-        let job_state = JobState::new(id, submitted, sink);
-        let task = Task {
-            job_state: Arc::clone(&job_state),
-            kernel,
-            params,
-            digests: job.digest_inputs.then(Vec::new),
-            inputs: job.inputs,
-            timeout: job.timeout.or(self.config.timeout),
-            stamps: Stamps { submitted, ..Stamps::default() },
-            attempts: 0,
-            undelivered: 0,
-            is_alone: false,
-            shortages: 0,
-            batch: None,
-        };
+        let mut task = Task::new(id, submitted, sink, kernel, params, job.inputs);
+        task.digests = job.digest_inputs.then(Vec::new);
+        task.timeout = job.timeout.or(self.config.timeout);
+        let job_state = Arc::clone(&task.job_state);
         self.executor.submit(task, block)?;
         Ok(job_state)
     }
@@ -455,7 +433,7 @@ impl Drop for Pool {
         if self.is_closed {
             return;
         }
-        // After a panic nobody wants the results any more.
+        // When the caller unwinds, it does not read the results.
         self.executor.stop(if thread::panicking() { Stop::Kill } else { Stop::Drain });
         close_within(&self.executor, DROP_LIMIT);
     }

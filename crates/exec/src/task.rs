@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use brigade_kernels::KernelId;
-use brigade_proto::{Bytes, JobError, JobId, Notes, Outcome, Params, Source, Stamps, WorkerId};
+use brigade_proto::{
+    Bytes, JobError, JobId, Nanos, Notes, Outcome, Params, Source, Stamps, WorkerId,
+};
 
 use crate::batch::JobBatch;
 use crate::batch_outcomes::{BatchOutcomes, BatchResponse, Outcomes};
@@ -35,6 +37,31 @@ pub(crate) struct Task {
 }
 
 impl Task {
+    /// A task that nothing has tried, and the state that it shares with the submitter.
+    pub(crate) fn new(
+        id: JobId,
+        submitted: Nanos,
+        sink: CompletionSink,
+        kernel: KernelId,
+        params: Arc<Params>,
+        inputs: Vec<Source>,
+    ) -> Self {
+        Self {
+            job_state: JobState::new(id, submitted, sink),
+            kernel,
+            params,
+            inputs,
+            timeout: None,
+            stamps: Stamps { submitted, ..Stamps::default() },
+            attempts: 0,
+            undelivered: 0,
+            is_alone: false,
+            shortages: 0,
+            digests: None,
+            batch: None,
+        }
+    }
+
     /// Records the digests of the files that were just read. An empty list changes nothing: another
     /// attempt does not read inputs again that are already in memory.
     pub(crate) fn saw(&mut self, digests: Vec<[u8; 32]>) {
@@ -99,22 +126,14 @@ impl Task {
             for _ in 0..run.count {
                 let id = JobId(first.0 + tasks.len() as u64);
                 let sink = CompletionSink::Queue(Arc::clone(&batch.completions));
-                let job_state = JobState::new(id, self.stamps.submitted, sink);
-                job_state.take();
-                tasks.push(Self {
-                    job_state,
-                    kernel: run.kernel,
-                    params: Arc::clone(&run.params),
-                    inputs: inputs.next().unwrap_or_default(),
-                    timeout: None,
-                    stamps: self.stamps,
-                    attempts: self.attempts,
-                    undelivered: self.undelivered,
-                    is_alone: false,
-                    shortages: 0,
-                    digests: None,
-                    batch: None,
-                });
+                let (params, inputs) = (Arc::clone(&run.params), inputs.next().unwrap_or_default());
+                let submitted = self.stamps.submitted;
+                let mut task = Self::new(id, submitted, sink, run.kernel, params, inputs);
+                task.job_state.take();
+                task.stamps = self.stamps;
+                task.attempts = self.attempts;
+                task.undelivered = self.undelivered;
+                tasks.push(task);
             }
         }
         tasks

@@ -57,10 +57,8 @@ pub(super) fn conclude(workers: usize, cells: &[Cell], session: &mut BenchSessio
     let case = super::case(json!({"workers": workers}));
     let places = match places(workers, cells, session.common.plan.seed) {
         Ok(places) => places,
-        Err(Refused { mut reason, needs_blocks, .. }) => {
-            if needs_blocks {
-                reason.push_str(&session.how_to_get_blocks());
-            }
+        Err(refused) => {
+            let Refused { reason, .. } = session.advised(refused);
             // Other models of these blocks already add a sentence with this reason.
             session.models.push(
                 json!({"model": "refused", "of": "cheapest", "reason": reason, "case": case}),

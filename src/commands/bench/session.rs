@@ -114,10 +114,8 @@ impl<'a> BenchSession<'a> {
     ) -> Option<T> {
         let (kept, found) = match model {
             Ok(model) => (kind(model.clone()), Some(model)),
-            Err(mut refused) => {
-                if refused.needs_blocks {
-                    refused.reason.push_str(&self.how_to_get_blocks());
-                }
+            Err(refused) => {
+                let refused = self.advised(refused);
                 let why = refused.to_string();
                 if !self.refusals.contains(&why) {
                     self.refusals.push(why);
@@ -132,16 +130,18 @@ impl<'a> BenchSession<'a> {
         found
     }
 
-    /// What gives an experiment as many blocks as an interval needs.
-    pub(super) fn how_to_get_blocks(&self) -> String {
+    /// Adds to the reason what gives the experiment as many blocks as an interval needs.
+    pub(super) fn advised(&self, mut refused: Refused) -> Refused {
         let asked = self.common.plan.blocks.unwrap_or(u32::MAX) as usize;
-        if self.is_interrupted() {
-            String::new()
-        } else if asked < LEAST_BLOCKS || self.budget.is_none() {
-            format!(": --blocks {LEAST_BLOCKS}")
-        } else {
-            ": a longer --budget".to_owned()
+        if !refused.needs_blocks || self.is_interrupted() {
+            return refused;
         }
+        if asked < LEAST_BLOCKS || self.budget.is_none() {
+            refused.reason.push_str(&format!(": --blocks {LEAST_BLOCKS}"));
+        } else {
+            refused.reason.push_str(": a longer --budget");
+        }
+        refused
     }
 
     /// Whether the budget is spent.

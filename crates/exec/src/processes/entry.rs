@@ -6,8 +6,7 @@ use brigade_ipc::{NONCE_ENV, PARENT_ENV, SERVER_ENV, worker_environment};
 use brigade_kernels::Registry;
 use brigade_sys::process;
 
-use super::fork_server_process::{self, FORK_SERVER_ENV};
-use super::worker;
+use super::{fork_server_process, worker};
 use crate::install_panic_hook;
 
 /// Runs this process as a worker or a fork server if a coordinator has started it as one; returns
@@ -29,15 +28,12 @@ use crate::install_panic_hook;
 /// Before this call, the program must not open a descriptor that matters or start a thread: the
 /// worker closes every descriptor above 2 and is single-threaded.
 pub fn run_if_worker(registry: &Registry) -> Option<ExitCode> {
-    if [SERVER_ENV, FORK_SERVER_ENV].iter().any(|name| std::env::var_os(name).is_some()) {
-        // This process is Brigade's own.
-        install_panic_hook();
-    }
     if let Some(code) = fork_server_process::run_if_fork_server(registry) {
         return Some(code);
     }
     Some(match worker_environment()? {
         Ok((token, parent)) => {
+            install_panic_hook();
             // Programs that a kernel starts must learn nothing about the coordinator.
             process::clear_environment(&[SERVER_ENV, NONCE_ENV, PARENT_ENV]);
             process::be_killed_first();

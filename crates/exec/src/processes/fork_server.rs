@@ -76,7 +76,7 @@ struct ForkRequest {
     responder: ForkResponder,
 }
 
-/// Called with the worker, or with the reason why there is none.
+/// Receives the worker that was started, or the error.
 type ForkCallback = Box<dyn FnOnce(Result<StartedProcess, StartFailure>) + Send>;
 
 /// Answers one request. If it is dropped unanswered, it answers with an error, because the

@@ -24,7 +24,7 @@ use brigade_sys::process::{self, Child, describe};
 
 use super::spawn::{self, CapturedOutput, StartFailure, StartedProcess};
 use super::worker;
-use crate::{Environment, PoolError};
+use crate::{Environment, PoolError, install_panic_hook};
 
 /// If this variable is set, the process is a fork server. Its value is the fork server's number.
 pub(super) const FORK_SERVER_ENV: &str = "BRIGADE_TEMPLATE";
@@ -307,6 +307,8 @@ fn failed(what: &str, error: &dyn fmt::Display) -> ExitCode {
 /// each process that was forked from it.
 pub(super) fn run_if_fork_server(registry: &Registry) -> Option<ExitCode> {
     let number = std::env::var(FORK_SERVER_ENV).ok()?;
+    // The workers that are forked have it, too.
+    install_panic_hook();
     let parent = std::env::var(PARENT_ENV).unwrap_or_default();
     let hello = worker::hello(registry);
     Some(match serve(&parent, &number) {

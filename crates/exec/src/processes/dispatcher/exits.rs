@@ -13,7 +13,6 @@ use super::super::validate;
 use super::{Assigned, Dispatcher, State, pause};
 use crate::batch::JobBatch;
 use crate::executor::Stop;
-use crate::job_state::PutBack;
 use crate::log::{is_chatty, tell_finished};
 use crate::processes::worker_exit::{KillReason, WorkerExit};
 use crate::task::{JobResult, Task};
@@ -288,20 +287,7 @@ impl Dispatcher {
                 }
                 None => {
                     is_paid_for |= called.is_some();
-                    task.stamps.assigned = 0;
-                    task.stamps.encoded = 0;
-                    match task.job_state.put_back() {
-                        PutBack::Queued => {}
-                        PutBack::Ended => {
-                            state.dropped += 1;
-                            continue;
-                        }
-                        PutBack::Cancelled => {
-                            task.stamps.collected = now;
-                            state.ended.push((task, JobResult::unrun(JobError::Cancelled)));
-                            continue;
-                        }
-                    }
+                    let Some(task) = state.take_back(task) else { continue };
                     if called.is_some() && exit.is_short {
                         self.wait_behind(&mut state, task, &exit.how);
                     } else if task.attempts > 0 {

@@ -10,13 +10,12 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use brigade_proto::{JobError, Nanos};
+use brigade_proto::Nanos;
 use brigade_sys::{clock, cores, usage};
 
 use super::super::supervisor_handle::SupervisorEvent;
 use super::{Dispatcher, State};
-use crate::job_state::PutBack;
-use crate::task::{JobResult, Task};
+use crate::task::Task;
 
 /// How many times a job is tried alone.
 const MOST: u32 = 4;
@@ -136,20 +135,7 @@ impl Dispatcher {
             return Err(task);
         }
         task.attempts -= 1;
-        task.stamps.assigned = 0;
-        task.stamps.encoded = 0;
-        match task.job_state.put_back() {
-            PutBack::Queued => {}
-            PutBack::Ended => {
-                state.dropped += 1;
-                return Ok(());
-            }
-            PutBack::Cancelled => {
-                task.stamps.collected = clock::now();
-                state.ended.push((task, JobResult::unrun(JobError::Cancelled)));
-                return Ok(());
-            }
-        }
+        let Some(task) = state.take_back(task) else { return Ok(()) };
         tracing::debug!(job = task.job_state.id.0, why, "job waits for memory");
         self.wait_behind(state, task, why);
         Ok(())

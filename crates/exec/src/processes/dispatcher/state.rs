@@ -5,13 +5,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use brigade_ipc::{Arena, CoordinatorEndpoint, Outputs, Sender, WakePolicy};
 use brigade_proto::{JobError, JobId, Nanos};
-use brigade_sys::usage;
+use brigade_sys::{clock, usage};
 use smallvec::SmallVec;
 
 use super::crash_loop::CrashLoopCounter;
 use super::starved::Starved;
 use super::wake_throttle::WakeThrottle;
 use crate::executor::Stop;
+use crate::job_state::PutBack;
 use crate::task::{JobResult, Task};
 
 pub(super) struct State {
@@ -153,6 +154,23 @@ pub(super) enum QueuedStaging {
 pub(super) type Current = Option<(JobId, Option<Nanos>)>;
 
 impl State {
+    /// Takes a job back from its worker. Returns the job if it waits for another worker; otherwise
+    /// it was cancelled or has ended meanwhile, and this accounts for it.
+    #[cold]
+    pub(super) fn take_back(&mut self, mut task: Box<Task>) -> Option<Box<Task>> {
+        task.stamps.assigned = 0;
+        task.stamps.encoded = 0;
+        match task.job_state.put_back() {
+            PutBack::Queued => return Some(task),
+            PutBack::Ended => self.dropped += 1,
+            PutBack::Cancelled => {
+                task.stamps.collected = clock::now();
+                self.ended.push((task, JobResult::unrun(JobError::Cancelled)));
+            }
+        }
+        None
+    }
+
     /// A job has ended, even if it failed.
     pub(super) fn progress(&mut self) {
         self.deaths.end();
